@@ -1,0 +1,66 @@
+//! The seam between scheduling and arithmetic: what a device does for the engine.
+//!
+//! The engine decides which tokens of which sequences go through the model next; a backend pushes them through and
+//! owns the keys and values. The CPU implements it in [`crate::cpu`]; a GPU implements the same trait.
+
+use crate::error::EngineError;
+
+/// Numbers of a decoder that scheduling needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Entries of the vocabulary; the width of a logits row.
+    pub vocab_size: usize,
+    /// Longest sequence in tokens, prompt and answer together.
+    pub context_length: usize,
+    /// Bytes of keys and values for one token.
+    pub kv_bytes_per_token: usize,
+}
+
+/// Tokens of one sequence that go through the model in one step.
+#[derive(Debug)]
+pub struct Feed<'a, S> {
+    /// The sequence; its length grows by `tokens.len()`.
+    pub sequence: &'a mut S,
+    /// Tokens that follow what the sequence holds. Never empty.
+    pub tokens: &'a [u32],
+    /// Whether the logits after the last of `tokens` are wanted.
+    pub wants_logits: bool,
+}
+
+/// Pushes tokens through a decoder and keeps their keys and values.
+///
+/// Invariant: the logits of a sequence depend on its tokens alone, bit for bit, not on what shares its batch, on how
+/// its tokens were cut into feeds, or on which part of its prefix was found in the cache.
+pub trait Backend: Send + 'static {
+    /// One sequence: a path through the tree of keys and values. Dropping it releases what nobody else uses.
+    type Sequence: Send;
+
+    /// Numbers of the model.
+    fn shape(&self) -> &Shape;
+
+    /// Longest prefix of `tokens` whose keys and values are there already.
+    fn cached_prefix(&self, tokens: &[u32]) -> usize;
+
+    /// Starts a sequence at the longest cached prefix of `tokens`, but at most `tokens.len() - 1`, so that the
+    /// logits of the last token can still be asked for. Gives the sequence and the length of that prefix.
+    fn begin(&mut self, tokens: &[u32]) -> (Self::Sequence, usize);
+
+    /// Makes room for `tokens` more tokens, evicting idle prefixes, the least recently used first.
+    ///
+    /// # Errors
+    /// [`EngineError::KvBudget`] if live sequences hold the whole budget; nothing has changed then.
+    fn reserve(&mut self, sequence: &mut Self::Sequence, tokens: usize) -> Result<(), EngineError>;
+
+    /// Pushes all feeds through the model in one pass. `logits` is cleared and filled with one row of
+    /// `vocab_size` for each feed that wants one, in the order of the feeds.
+    ///
+    /// # Errors
+    /// Only for faults of the device itself; a bad value in one sequence shows as a NaN in its own row.
+    fn forward(&mut self, feeds: &mut [Feed<'_, Self::Sequence>], logits: &mut Vec<f32>) -> Result<(), EngineError>;
+
+    /// Offers what the sequence holds so far as a prefix to sequences that begin later.
+    fn publish(&mut self, sequence: &Self::Sequence);
+
+    /// Bytes of keys and values in use, live and idle.
+    fn kv_bytes(&self) -> usize;
+}

@@ -1,0 +1,155 @@
+//! The seam between planning and the model that answers.
+
+use std::future::Future;
+use std::ops::AddAssign;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What is asked of the model, in an order that lets calls share their beginnings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Instruction that stands before everything else.
+    pub system: String,
+    /// Parts of the user's turn. A token never spans two parts, so prompts that agree in their first parts share the
+    /// keys and values of those. Parts are data: control tokens inside them are plain text.
+    pub segments: Vec<String>,
+}
+
+/// What an answer looks like: reasoning between `<think>` tags, then one JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerFormat {
+    /// Most tokens of reasoning; 0 leaves out the tags as well.
+    pub thinking_tokens: u32,
+    /// JSON Schema of the value; the properties come in the order in which the schema names them.
+    pub json_schema: serde_json::Value,
+    /// Most tokens of the whole answer, chosen and forced.
+    pub max_tokens: u32,
+}
+
+/// How tokens are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Temperature; 0 takes the likeliest token.
+    pub temperature: f32,
+    /// Nucleus mass, in (0, 1].
+    pub top_p: f32,
+    /// Seed of this answer alone: the same question with the same seed has the same answer.
+    pub seed: u64,
+}
+
+/// Which queue a question belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Perception and candidates: somebody waits for exactly this answer.
+    Decision,
+    /// One of many rollouts.
+    Rollout,
+}
+
+/// One question to the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// What is asked.
+    pub prompt: Prompt,
+    /// What the answer looks like.
+    pub format: AnswerFormat,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Which queue it belongs to.
+    pub purpose: Purpose,
+}
+
+/// The model's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Text between the `<think>` tags.
+    pub thinking: String,
+    /// The JSON value as text.
+    pub json: String,
+    /// Whether the value is whole; false if the token limit cut it.
+    pub complete: bool,
+    /// Work behind it.
+    pub usage: Usage,
+}
+
+/// Model work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Of these, tokens whose keys and values were in the cache already.
+    pub cached_tokens: u64,
+    /// Tokens that the model chose.
+    pub sampled_tokens: u64,
+    /// Tokens that the grammar left no choice about.
+    pub forced_tokens: u64,
+    /// Rollouts that were run.
+    pub rollouts: u64,
+    /// Time from the first question to the last answer.
+    pub elapsed: Duration,
+}
+
+impl AddAssign for Usage {
+    /// Adds the counts. `elapsed` is left alone: whoever owns the clock sets it, since work may overlap.
+    fn add_assign(&mut self, other: Self) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.sampled_tokens += other.sampled_tokens;
+        self.forced_tokens += other.forced_tokens;
+        self.rollouts += other.rollouts;
+    }
+}
+
+/// A live count of the tokens behind one piece of work, for progress alone.
+#[derive(Clone, Debug, Default)]
+pub struct TokenCounter(Arc<AtomicU64>);
+
+impl TokenCounter {
+    /// Counts `tokens` more.
+    pub fn add(&self, tokens: u64) {
+        self.0.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// Tokens so far.
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why the model did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// The question can never be answered: it is too long, or its format cannot be compiled.
+    #[error("the model cannot take this question: {0}")]
+    Refused(String),
+    /// No model can be reached now. The same question may be answered later or elsewhere.
+    #[error("no model is reachable: {0}")]
+    Unavailable(String),
+    /// The model failed on this question, for example with a NaN among its logits.
+    #[error("the model failed: {0}")]
+    Failed(String),
+}
+
+/// Something that answers questions: a local engine, a worker behind gRPC, or a fake in a test.
+pub trait LanguageModel: Send + Sync + 'static {
+    /// Answers one question. Dropping the future cancels it; the decode stops within one step.
+    ///
+    /// # Errors
+    /// See [`ModelError`].
+    fn ask(
+        &self,
+        question: Question,
+        tokens: &TokenCounter,
+    ) -> impl Future<Output = Result<Answer, ModelError>> + Send;
+}
+
+impl<M: LanguageModel> LanguageModel for Arc<M> {
+    fn ask(
+        &self,
+        question: Question,
+        tokens: &TokenCounter,
+    ) -> impl Future<Output = Result<Answer, ModelError>> + Send {
+        (**self).ask(question, tokens)
+    }
+}
