@@ -56,7 +56,11 @@ pub trait Backend: Send + 'static {
     ///
     /// # Errors
     /// Only for faults of the device itself; a bad value in one sequence shows as a NaN in its own row.
-    fn forward(&mut self, feeds: &mut [Feed<'_, Self::Sequence>], logits: &mut Vec<f32>) -> Result<(), EngineError>;
+    fn forward(
+        &mut self,
+        feeds: &mut [Feed<'_, Self::Sequence>],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), EngineError>;
 
     /// Offers what the sequence holds so far as a prefix to sequences that begin later.
     fn publish(&mut self, sequence: &Self::Sequence);

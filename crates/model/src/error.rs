@@ -21,6 +21,14 @@ pub enum LoadError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// There is nothing at that path.
+    #[error("there is no model at {}; {advice}", path.display())]
+    Missing {
+        /// File or folder.
+        path: PathBuf,
+        /// What to do.
+        advice: String,
+    },
     /// The file is well formed and holds a model that this engine does not run.
     #[error("{}: {reason}", path.display())]
     Unsupported {
@@ -45,7 +53,9 @@ pub enum LoadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// Prompt and answer do not fit the model's context.
-    #[error("the prompt has {prompt} tokens and the answer may take {answer}, but the model's context holds {limit}")]
+    #[error(
+        "the prompt has {prompt} tokens and the answer may take {answer}, but the model's context holds {limit}"
+    )]
     ContextLength {
         /// Tokens of the prompt.
         prompt: usize,
@@ -74,6 +84,12 @@ pub enum EngineError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
+    /// Too many requests wait already. The same request may be answered later.
+    #[error("{waiting} requests wait for the model already; try again later")]
+    Overloaded {
+        /// Requests that wait.
+        waiting: usize,
+    },
     /// The engine is shutting down.
     #[error("the engine has stopped")]
     Stopped,

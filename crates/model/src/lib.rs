@@ -1,7 +1,22 @@
-//! The model engine.
+//! The model engine: a decoder language model, its tokenizer and chat frame, and the batch that answers requests.
+//!
+//! [`Engine::start`] gives a [`Model`] a thread of its own. [`Engine::submit`] returns a stream of [`Event`]s. The same
+//! [`Request`] always has the same answer: alone, in any batch, with a warm or a cold cache.
+//!
+//! Two halves meet in [`Backend`]. Scheduling, sampling and grammar never touch weights; kernels never see a request.
 
 mod backend;
+mod bench;
+mod engine;
 mod error;
+mod model;
+mod request;
+mod source;
 
 pub use backend::{Backend, Feed, Shape};
+pub use bench::{BenchOptions, BenchReport, bench};
+pub use engine::{Engine, EngineOptions, EngineStats};
 pub use error::{EngineError, LoadError};
+pub use model::{LoadOptions, Model, ModelInfo, WeightFormat, inspect};
+pub use request::{Class, Completion, Event, Generation, Request};
+pub use source::{DEFAULT_MODEL_BYTES, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, ModelSource, SourceError};
