@@ -1,0 +1,72 @@
+# Every task of the project. `make help` lists them; CI runs the same commands as a person.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+PYTHON ?= python3
+# Folder with system.txt and alerts.log that `make demo` plans.
+INCIDENT ?= tests/incidents/web-shell
+# Worker processes of the demo.
+WORKERS ?= 2
+# Further arguments: of `countermove plan` in demo, of `cargo test` in test, of the script in bench-engine.
+ARGS ?=
+# Folder outside the tree for tools that are large or slow to build.
+BUILD_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/countermove/build
+
+export CARGO_TERM_COLOR ?= auto
+COUNTERMOVE := target/debug/countermove
+
+.PHONY: help
+help: ## List the targets
+	@echo "usage: make TARGET [INCIDENT=folder] [WORKERS=n] [ARGS='...']"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: toolchain
+toolchain:
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "cargo is not installed; Countermove needs Rust $$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is not installed; the model fetch and the checks need it" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "no C compiler (cc) is installed; some dependencies need one" >&2; exit 1; }
+
+.PHONY: build
+build: toolchain ## Build all binaries (dev profile: dependencies and the engine are optimised)
+	$(CARGO) build --workspace --bins
+
+.PHONY: model
+model: build ## Fetch the default model into the cache, once (98 MB)
+	$(COUNTERMOVE) model fetch
+
+.PHONY: demo
+demo: model ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
+	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS)
+
+.PHONY: test
+test: model ## Run all tests; the cluster tests start the real binaries with the default model
+	@CARGO='$(CARGO)' scripts/run_tests.sh $(ARGS)
+
+.PHONY: lint
+lint: toolchain ## Check format, lints, docs, licences, protos and scripts
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' scripts/lint.sh
+
+.PHONY: fmt
+fmt: toolchain ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: bench-engine
+bench-engine: toolchain ## Measure the engine beside llama.cpp on the same cores (builds llama.cpp once, 10 minutes or more)
+	$(CARGO) build --release -p countermove
+	target/release/countermove model fetch
+	$(PYTHON) scripts/bench_engine.py --cache '$(BUILD_CACHE)' $(ARGS)
+
+.PHONY: reference-fixtures
+reference-fixtures: toolchain ## Make the reference fixtures again with transformers and torch (several GB in BUILD_CACHE)
+	PYTHON='$(PYTHON)' scripts/pip_tools.sh '$(BUILD_CACHE)/reference-venv' -r tests/reference/requirements.txt
+	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' tests/reference/make_fixtures.py $(ARGS)
+
+.PHONY: clean-state
+clean-state: ## Remove what checks and benchmarks installed or built outside target/; the model and target/ stay
+	rm -rf .venv '$(BUILD_CACHE)'
+	find scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
