@@ -4,12 +4,14 @@
 //! workers behind gRPC, a worker gives it its own engine, tests give it fakes.
 
 mod language_model;
+mod roles;
 mod rollout;
 
 pub use language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
+pub use roles::Roles;
 pub use rollout::{
-    RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
-    RolloutStep,
+    RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,
+    RolloutSpec, RolloutStep,
 };

@@ -4,6 +4,7 @@ use countermove_incident::RecoveryState;
 use futures::stream::BoxStream;
 
 use crate::language_model::{ModelError, TokenCounter, Usage};
+use crate::roles::Roles;
 
 /// Which rollout of which candidate in which step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +54,8 @@ pub struct RolloutBatch {
     pub system: String,
     /// Leading segments of every prompt.
     pub context: Vec<String>,
+    /// Who is who, so that actions name what exists and predictions know which role it plays.
+    pub entities: Roles,
     /// How to roll out.
     pub policy: RolloutPolicy,
     /// The rollouts.
