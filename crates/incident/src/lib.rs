@@ -1,7 +1,32 @@
 //! What an incident is: recovery states, tactics, alerts and their parsers, entities, actions, costs and grounding.
 //!
-//! Invariant: no I/O and no model; everything here is a pure function of its input.
+//! Invariant: no model, and no I/O beyond reading from a reader that the caller opened; everything here is a pure
+//! function of its input. No input makes it panic, and its time is linear in the input's length.
 
+mod actions;
+mod alert;
+mod classification;
+mod cost;
+mod digest;
+mod entities;
+mod grounding;
+mod log;
 mod state;
+mod tactics;
+mod techniques;
+mod text;
+mod time;
 
+pub use actions::VerbClass;
+pub use alert::{Alert, AlertKind, Endpoint, LogLine, Record, Repeats, Signature};
+pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
+pub use cost::{CostModel, UnitCost};
+pub use digest::{Digest, DigestReport, Group};
+pub use entities::{Entities, Entity, EntityKind};
+pub use grounding::Grounding;
+pub use log::{AlertLog, LogError};
 pub use state::RecoveryState;
+pub use tactics::Tactic;
+pub use techniques::{Technique, technique, techniques, techniques_of};
+pub use text::{approximate_tokens, printable};
+pub use time::Timestamp;

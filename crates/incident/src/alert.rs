@@ -1,0 +1,176 @@
+//! What a log says: alerts, and lines that are no alerts.
+//!
+//! Invariant: no text in a record holds a control character or one that changes how its surroundings look; records
+//! that a reader makes are escaped by [`crate::printable`] on the way in.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::Timestamp;
+use crate::classification::{AlertClass, normalise_classification};
+
+/// One record of a log, or several equal ones folded into one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// An alert of an intrusion detection system.
+    Alert(Alert),
+    /// Anything else: evidence without a class.
+    Line(LogLine),
+}
+
+impl Record {
+    /// When it happened, or happened first.
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Record::Alert(alert) => alert.time,
+            Record::Line(line) => line.time,
+        }
+    }
+
+    /// How often it happened.
+    pub fn repeats(&self) -> Repeats {
+        match self {
+            Record::Alert(alert) => alert.repeats,
+            Record::Line(line) => line.repeats,
+        }
+    }
+}
+
+/// An alert of an intrusion detection system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alert {
+    /// When it was raised; the first time if it stands for several.
+    pub time: Option<Timestamp>,
+    /// Class as the log names it; empty if it names none.
+    pub classification: String,
+    /// Priority as the log gives it, from 1 (high).
+    pub priority: Option<u8>,
+    /// Protocol in capitals, such as `TCP`; empty if the log names none.
+    pub protocol: String,
+    /// Where the traffic came from.
+    pub source: Option<Endpoint>,
+    /// Where it went.
+    pub destination: Option<Endpoint>,
+    /// Rule that raised it.
+    pub signature: Option<Signature>,
+    /// The rule's message.
+    pub message: String,
+    /// What else the log tells about the traffic, such as a request's method and URL; often empty.
+    pub detail: String,
+    /// How many alerts it stands for.
+    pub repeats: Repeats,
+}
+
+impl Alert {
+    /// The pair by which predicted and observed alerts are compared.
+    pub fn kind(&self) -> AlertKind {
+        AlertKind::new(&self.classification, self.priority)
+    }
+}
+
+/// A class and a priority: what predicted and observed alerts are compared by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AlertKind {
+    /// Class in its normal form; see [`normalise_classification`].
+    pub classification: String,
+    /// Priority, from 1 (high).
+    pub priority: Option<u8>,
+}
+
+impl AlertKind {
+    /// The kind of an alert with this class, in any spelling, and this priority; without one, the class's own.
+    pub fn new(classification: &str, priority: Option<u8>) -> AlertKind {
+        let priority = priority.or_else(|| AlertClass::find(classification).map(|class| class.priority));
+        AlertKind { classification: normalise_classification(classification), priority }
+    }
+}
+
+impl fmt::Display for AlertKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.classification.is_empty() { "no class" } else { &self.classification };
+        match self.priority {
+            Some(priority) => write!(f, "{name} (priority {priority})"),
+            None => f.write_str(name),
+        }
+    }
+}
+
+/// One end of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Address in its usual short form, or a name as the log writes it.
+    pub address: String,
+    /// Port, if the protocol has ports and the log names it.
+    pub port: Option<u16>,
+}
+
+impl Endpoint {
+    /// An endpoint. An IP address is put into its usual form.
+    pub fn new(address: &str, port: Option<u16>) -> Endpoint {
+        let address = match address.parse::<IpAddr>() {
+            Ok(ip) => ip.to_string(),
+            Err(_) => address.to_owned(),
+        };
+        Endpoint { address, port }
+    }
+
+    /// The address, if it is one and not a name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.parse().ok()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// `10.0.2.11:22`, `[2001:db8::1]:22`, or the address alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) if self.address.contains(':') => write!(f, "[{}]:{port}", self.address),
+            Some(port) => write!(f, "{}:{port}", self.address),
+            None => f.write_str(&self.address),
+        }
+    }
+}
+
+/// Identity of the rule that raised an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Signature {
+    /// Generator: 1 for text rules.
+    pub gid: u32,
+    /// Rule.
+    pub sid: u32,
+    /// Revision of the rule.
+    pub rev: u32,
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.gid, self.sid, self.rev)
+    }
+}
+
+/// A line that is no alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was written, if it says so; the first time if it stands for several.
+    pub time: Option<Timestamp>,
+    /// What it says, without the time.
+    pub text: String,
+    /// How many lines it stands for.
+    pub repeats: Repeats,
+}
+
+/// How many records one record stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    /// Number of records, at least 1.
+    pub count: u64,
+    /// Time of the last of them, if it is later than that of the first.
+    pub last: Option<Timestamp>,
+}
+
+impl Default for Repeats {
+    /// Once.
+    fn default() -> Self {
+        Repeats { count: 1, last: None }
+    }
+}

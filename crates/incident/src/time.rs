@@ -1,0 +1,386 @@
+//! Times as logs write them.
+//!
+//! Snort's default form and syslog leave out the year. Such a time keeps its year open, sorts before every time with
+//! a year, and counts the New Years that the log passed on the way, so that January follows December. A time with a
+//! UTC offset is turned into UTC; without one it is taken as written.
+
+use std::fmt;
+
+/// A moment in a log, to the microsecond. Ordered by time.
+///
+/// `Display` gives `2026-06-03T12:59:31.342000`, or `06-03T12:59:31.342000` without a year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp {
+    year: Option<u16>,
+    /// New Years passed since the start of a log whose times have no year.
+    turns: i16,
+    month: u8,
+    day: u8,
+    second: u32,
+    micro: u32,
+}
+
+impl Timestamp {
+    /// A moment, if there is such a date and time. A leap second counts as the second before it.
+    pub fn new(year: Option<u16>, month: u8, day: u8, time: (u8, u8, u8), micro: u32) -> Option<Timestamp> {
+        let (hour, minute, second) = time;
+        let fits = (1..=12).contains(&month)
+            && (1..=days_in(year, month)).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second <= 60
+            && micro < 1_000_000;
+        let second = u32::from(hour) * 3600 + u32::from(minute) * 60 + u32::from(second.min(59));
+        fits.then_some(Timestamp { year, turns: 0, month, day, second, micro })
+    }
+
+    /// The year, unless the log leaves it out.
+    pub fn year(self) -> Option<u16> {
+        self.year
+    }
+
+    /// Month, from 1.
+    pub fn month(self) -> u8 {
+        self.month
+    }
+
+    /// Day of the month, from 1.
+    pub fn day(self) -> u8 {
+        self.day
+    }
+
+    /// Whether both lie on one day, as far as the log says.
+    pub fn same_day(self, other: Timestamp) -> bool {
+        (self.year, self.turns, self.month, self.day) == (other.year, other.turns, other.month, other.day)
+    }
+
+    /// The date alone: `2026-06-03`, or `06-03` without a year.
+    pub fn date(self) -> String {
+        match self.year {
+            Some(year) => format!("{year:04}-{:02}-{:02}", self.month, self.day),
+            None => format!("{:02}-{:02}", self.month, self.day),
+        }
+    }
+
+    /// The time of day alone, to the second: `12:59:31`.
+    pub fn clock(self) -> String {
+        format!("{:02}:{:02}:{:02}", self.second / 3600, self.second / 60 % 60, self.second % 60)
+    }
+
+    /// Microseconds within the second.
+    pub fn micro(self) -> u32 {
+        self.micro
+    }
+
+    /// The same moment after the New Years that lie between it and `previous`, the time before it in the same log.
+    /// Only a time without a year can follow one, and a step of more than half a year is taken for a New Year.
+    pub(crate) fn following(mut self, previous: Option<Timestamp>) -> Timestamp {
+        let Some(previous) = previous.filter(|previous| previous.year.is_none() && self.year.is_none())
+        else {
+            return self;
+        };
+        self.turns = match i16::from(self.month) - i16::from(previous.month) {
+            ..-6 => previous.turns.saturating_add(1),
+            7.. => previous.turns.saturating_sub(1),
+            _ => previous.turns,
+        };
+        self
+    }
+
+    /// Reads the time at the beginning of `line` and gives it with what stands behind it.
+    ///
+    /// Known are Snort's `06/03-12:59:31.342` and `06/03/26-…` (Suricata: `06/03/2026-…`), ISO 8601 and what logging
+    /// libraries make of it (`2026-06-03 12:59:31,342`), and syslog's `Jun  3 12:59:31`, each also behind a syslog
+    /// priority such as `<34>1`.
+    pub fn parse_prefix(line: &str) -> Option<(Timestamp, &str)> {
+        let line = line.trim_start();
+        let line = skip_syslog_priority(line);
+        let first = line.as_bytes().first()?;
+        if first.is_ascii_digit() { snort(line).or_else(|| iso(line)) } else { syslog(line) }
+    }
+
+    /// Reads a whole text as one time.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        Self::parse_prefix(text).and_then(|(time, rest)| rest.trim().is_empty().then_some(time))
+    }
+
+    /// Reads the time of a web server's access log, `03/Jun/2026:12:59:31 +0000`, and gives what stands behind it.
+    pub(crate) fn parse_access_log(text: &str) -> Option<(Timestamp, &str)> {
+        let mut cursor = Cursor(text);
+        let day = cursor.number(2)?;
+        cursor.symbol('/')?;
+        let month = cursor.month_name()?;
+        cursor.symbol('/')?;
+        let year = cursor.year()?;
+        cursor.symbol(':')?;
+        let time = cursor.time()?;
+        let time = Self::new(Some(year), month, day, time, 0)?;
+        let mut ahead = cursor;
+        ahead.0 = ahead.0.trim_start_matches(' ');
+        match ahead.offset() {
+            Some(minutes) => Some((time.minus_minutes(minutes), ahead.0)),
+            None => Some((time, cursor.0)),
+        }
+    }
+
+    fn minus_minutes(self, minutes: i32) -> Timestamp {
+        let Some(year) = self.year else { return self };
+        let second = i64::from(self.second) - i64::from(minutes) * 60;
+        let (mut year, mut month, mut day) = (year, self.month, self.day);
+        if second < 0 {
+            if day > 1 {
+                day -= 1;
+            } else {
+                (year, month) = if month > 1 { (year, month - 1) } else { (year.saturating_sub(1), 12) };
+                day = days_in(Some(year), month);
+            }
+        } else if second >= 86_400 {
+            if day < days_in(Some(year), month) {
+                day += 1;
+            } else {
+                (year, month) = if month < 12 { (year, month + 1) } else { (year.saturating_add(1), 1) };
+                day = 1;
+            }
+        }
+        let second = u32::try_from(second.rem_euclid(86_400)).unwrap_or(0);
+        Timestamp { year: Some(year), month, day, second, ..self }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}T{}.{:06}", self.date(), self.clock(), self.micro)
+    }
+}
+
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+
+fn days_in(year: Option<u16>, month: u8) -> u8 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => match year {
+            Some(year) if year % 4 != 0 || (year % 100 == 0 && year % 400 != 0) => 28,
+            _ => 29,
+        },
+        _ => 31,
+    }
+}
+
+/// `<34>` and the version digit of RFC 5424 that may follow it.
+fn skip_syslog_priority(line: &str) -> &str {
+    let Some((priority, rest)) = line.strip_prefix('<').and_then(|rest| rest.split_once('>')) else {
+        return line;
+    };
+    if priority.is_empty() || priority.len() > 3 || !priority.bytes().all(|b| b.is_ascii_digit()) {
+        return line;
+    }
+    rest.strip_prefix("1 ").unwrap_or(rest)
+}
+
+fn snort(line: &str) -> Option<(Timestamp, &str)> {
+    let mut cursor = Cursor(line);
+    let month = cursor.number(2)?;
+    cursor.symbol('/')?;
+    let day = cursor.number(2)?;
+    let year = match cursor.symbol('/') {
+        Some(()) => Some(cursor.year()?),
+        None => None,
+    };
+    cursor.symbol('-')?;
+    let time = cursor.time()?;
+    let micro = cursor.fraction();
+    Some((Timestamp::new(year, month, day, time, micro)?, cursor.0))
+}
+
+fn iso(line: &str) -> Option<(Timestamp, &str)> {
+    let mut cursor = Cursor(line);
+    let year = cursor.year().filter(|&year| year >= 1000)?;
+    cursor.symbol('-')?;
+    let month = cursor.number(2)?;
+    cursor.symbol('-')?;
+    let day = cursor.number(2)?;
+    cursor.symbol('T').or_else(|| cursor.symbol(' '))?;
+    let time = cursor.time()?;
+    let micro = cursor.fraction();
+    let time = Timestamp::new(Some(year), month, day, time, micro)?;
+    Some(match cursor.offset() {
+        Some(minutes) => (time.minus_minutes(minutes), cursor.0),
+        None => (time, cursor.0),
+    })
+}
+
+fn syslog(line: &str) -> Option<(Timestamp, &str)> {
+    let mut cursor = Cursor(line);
+    let month = cursor.month_name()?;
+    cursor.symbol(' ')?;
+    cursor.symbol(' ');
+    let day = cursor.number(2)?;
+    cursor.symbol(' ')?;
+    let mut ahead = cursor;
+    let year = ahead.year().filter(|&year| year >= 1000 && ahead.symbol(' ').is_some());
+    if year.is_some() {
+        cursor = ahead;
+    }
+    let time = cursor.time()?;
+    let micro = cursor.fraction();
+    Some((Timestamp::new(year, month, day, time, micro)?, cursor.0))
+}
+
+/// What is left of a text. Each method takes something from its beginning, or nothing if it is not there.
+#[derive(Clone, Copy)]
+struct Cursor<'a>(&'a str);
+
+impl Cursor<'_> {
+    fn symbol(&mut self, symbol: char) -> Option<()> {
+        self.0 = self.0.strip_prefix(symbol)?;
+        Some(())
+    }
+
+    fn digits(&mut self, most: usize) -> Option<u32> {
+        let length = self.0.bytes().take(most).take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = self.0.split_at_checked(length)?;
+        let value = digits.parse().ok()?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    fn number(&mut self, most: usize) -> Option<u8> {
+        self.digits(most)?.try_into().ok()
+    }
+
+    /// Four digits, or two that mean a year of this century.
+    fn year(&mut self) -> Option<u16> {
+        let year = u16::try_from(self.digits(4)?).ok()?;
+        Some(if year < 100 { 2000 + year } else { year })
+    }
+
+    fn month_name(&mut self) -> Option<u8> {
+        let (name, rest) = self.0.split_at_checked(3)?;
+        let month = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
+        self.0 = rest;
+        u8::try_from(month + 1).ok()
+    }
+
+    fn time(&mut self) -> Option<(u8, u8, u8)> {
+        let hour = self.number(2)?;
+        self.symbol(':')?;
+        let minute = self.number(2)?;
+        self.symbol(':')?;
+        Some((hour, minute, self.number(2)?))
+    }
+
+    /// Microseconds behind a point or a comma; 0 if there are none. Finer digits are dropped.
+    fn fraction(&mut self) -> u32 {
+        let mut ahead = *self;
+        if ahead.symbol('.').or_else(|| ahead.symbol(',')).is_none() {
+            return 0;
+        }
+        let length = ahead.0.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = ahead.0.split_at(length);
+        if digits.is_empty() {
+            return 0;
+        }
+        self.0 = rest;
+        let digits = &digits[..length.min(6)];
+        digits.parse::<u32>().unwrap_or(0) * 10_u32.pow(6 - u32::try_from(digits.len()).unwrap_or(6))
+    }
+
+    /// Minutes east of UTC.
+    fn offset(&mut self) -> Option<i32> {
+        if self.symbol('Z').is_some() {
+            return Some(0);
+        }
+        let mut ahead = *self;
+        let sign = if ahead.symbol('+').is_some() {
+            1
+        } else {
+            ahead.symbol('-')?;
+            -1
+        };
+        let hours = ahead.number(2)?;
+        ahead.symbol(':');
+        let minutes = ahead.number(2)?;
+        if hours > 14 || minutes > 59 {
+            return None;
+        }
+        *self = ahead;
+        Some(sign * (i32::from(hours) * 60 + i32::from(minutes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> String {
+        Timestamp::parse(text).unwrap_or_else(|| panic!("{text:?} is not read")).to_string()
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        for (text, expected) in [
+            ("06/03-12:59:31.342001", "06-03T12:59:31.342001"),
+            ("06/03/26-12:59:31.342001", "2026-06-03T12:59:31.342001"),
+            ("06/03/2026-12:59:31.342001", "2026-06-03T12:59:31.342001"),
+            ("2026-06-03 12:59:31,342", "2026-06-03T12:59:31.342000"),
+            ("2026-06-03T12:59:31.342001+0000", "2026-06-03T12:59:31.342001"),
+            ("2026-06-03T12:59:31.342001+02:00", "2026-06-03T10:59:31.342001"),
+            ("2026-01-01T00:30:00+0100", "2025-12-31T23:30:00.000000"),
+            ("2024-02-28T23:30:00-0130", "2024-02-29T01:00:00.000000"),
+            ("2026-12-31T23:59:60Z", "2026-12-31T23:59:59.000000"),
+            ("Jun  3 12:59:31", "06-03T12:59:31.000000"),
+            ("Jun 13 2026 12:59:31", "2026-06-13T12:59:31.000000"),
+            ("<34>Oct 11 22:14:15", "10-11T22:14:15.000000"),
+            ("<165>1 2026-06-03T12:59:31.342001999Z", "2026-06-03T12:59:31.342001"),
+        ] {
+            assert_eq!(read(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in
+            ["", "13/03-12:59:31", "02/30-00:00:00", "2026-02-29 00:00:00", "10.0.2.11", "Jun", "99", "Jux 3"]
+        {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_access_log_has_its_own_form() {
+        let (time, rest) = Timestamp::parse_access_log("03/Jun/2026:12:59:31 +0200] \"GET /\"").unwrap();
+        assert_eq!(time.to_string(), "2026-06-03T10:59:31.000000");
+        assert_eq!(rest, "] \"GET /\"");
+    }
+
+    #[test]
+    fn january_follows_december_without_a_year() {
+        let december = Timestamp::parse("12/31-23:59:59").unwrap();
+        let january = Timestamp::parse("01/01-00:00:01").unwrap().following(Some(december));
+        let late = Timestamp::parse("12/31-23:59:58").unwrap().following(Some(january));
+        assert!(december < january);
+        assert!(late < december);
+        assert!(!january.same_day(december));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(
+            year in proptest::option::of(1970_u16..2100), month in 1_u8..=12, day in 1_u8..=28,
+            hour in 0_u8..24, minute in 0_u8..60, second in 0_u8..60, micro in 0_u32..1_000_000,
+        ) {
+            let time = Timestamp::new(year, month, day, (hour, minute, second), micro).unwrap();
+            prop_assume!(year.is_some());
+            prop_assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
+        }
+
+        #[test]
+        fn any_text_is_survived(text in "\\PC*") {
+            let _ = Timestamp::parse_prefix(&text);
+            let _ = Timestamp::parse_access_log(&text);
+        }
+    }
+}
