@@ -4,6 +4,17 @@
 //! Invariant: the conversions between messages and domain types live here and nowhere else, so that both ends of a
 //! connection read a field in the same way.
 
+mod convert;
+mod error;
+mod ids;
+
+pub use convert::{
+    duration_from_message, duration_to_message, rollout_result_message, run_rollouts_request, system_time,
+    timestamp,
+};
+pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
+pub use ids::{IncidentId, ParseIdError, RequestId, WorkerId};
+
 /// Messages and services of the package `countermove.v1`, which users see.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::large_futures, unreachable_pub)]
 pub mod v1 {

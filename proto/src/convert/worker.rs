@@ -1,0 +1,425 @@
+//! Questions, answers and rollouts between coordinator and worker.
+
+use countermove_planner::{
+    Answer, AnswerFormat, Prompt, Purpose, Question, RolloutBatch, RolloutKey, RolloutPolicy, RolloutResult,
+    RolloutSpec, RolloutStep, Sampling,
+};
+
+use super::required;
+use crate::error::Error;
+use crate::v1;
+use crate::worker::v1 as wire;
+
+/// The request for the rollouts of a batch. `attempt` says how often each was sent before.
+pub fn run_rollouts_request(
+    batch: &RolloutBatch,
+    rollouts: &[RolloutSpec],
+    attempt: impl Fn(&RolloutKey) -> u32,
+) -> wire::RunRolloutsRequest {
+    wire::RunRolloutsRequest {
+        incident: batch.incident.clone(),
+        system: batch.system.clone(),
+        context: batch.context.clone(),
+        entities: Some(batch.entities.clone().into()),
+        policy: Some(batch.policy.into()),
+        rollouts: rollouts
+            .iter()
+            .map(|spec| wire::RolloutSpec {
+                key: Some(key_message(spec.key, attempt(&spec.key), spec.seed)),
+                state: Some(spec.state.into()),
+                history: spec.history.clone(),
+                action: spec.action.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// The message of a result. Attempt and seed are those of the request.
+pub fn rollout_result_message(result: RolloutResult, attempt: u32, seed: u64) -> wire::RolloutResult {
+    wire::RolloutResult {
+        key: Some(key_message(result.key, attempt, seed)),
+        end: v1::RolloutEnd::from(result.end).into(),
+        steps: result.steps.into_iter().map(Into::into).collect(),
+        cost: result.cost,
+        fault: result.fault,
+        usage: Some(result.usage.into()),
+    }
+}
+
+impl From<&Question> for wire::GenerateRequest {
+    fn from(question: &Question) -> Self {
+        Self {
+            system: question.prompt.system.clone(),
+            segments: question.prompt.segments.clone(),
+            answer: Some(wire::AnswerFormat {
+                thinking_tokens: question.format.thinking_tokens,
+                json_schema: question.format.json_schema.to_string(),
+                max_tokens: question.format.max_tokens,
+            }),
+            sampling: Some(wire::Sampling {
+                temperature: question.sampling.temperature,
+                top_p: question.sampling.top_p,
+                seed: question.sampling.seed,
+            }),
+        }
+    }
+}
+
+impl TryFrom<wire::GenerateRequest> for Question {
+    type Error = Error;
+
+    /// The question, as a decision: that is what Generate is for.
+    fn try_from(request: wire::GenerateRequest) -> Result<Self, Error> {
+        let answer = required(request.answer, "answer")?;
+        let sampling = required(request.sampling, "sampling")?;
+        check_sampling(sampling.temperature, sampling.top_p, "sampling")?;
+        if request.segments.is_empty() {
+            return Err(Error::invalid("segments", "at least one is needed"));
+        }
+        if answer.max_tokens == 0 {
+            return Err(Error::invalid("answer.max_tokens", "it has to be at least 1"));
+        }
+        let json_schema = serde_json::from_str(&answer.json_schema)
+            .map_err(|error| Error::invalid("answer.json_schema", format!("it is not JSON: {error}")))?;
+        Ok(Self {
+            prompt: Prompt { system: request.system, segments: request.segments },
+            format: AnswerFormat {
+                thinking_tokens: answer.thinking_tokens,
+                json_schema,
+                max_tokens: answer.max_tokens,
+            },
+            sampling: Sampling {
+                temperature: sampling.temperature,
+                top_p: sampling.top_p,
+                seed: sampling.seed,
+            },
+            purpose: Purpose::Decision,
+        })
+    }
+}
+
+impl From<Answer> for wire::GenerateAnswer {
+    fn from(answer: Answer) -> Self {
+        Self {
+            thinking: answer.thinking,
+            json: answer.json,
+            complete: answer.complete,
+            usage: Some(answer.usage.into()),
+        }
+    }
+}
+
+impl From<wire::GenerateAnswer> for Answer {
+    fn from(answer: wire::GenerateAnswer) -> Self {
+        Self {
+            thinking: answer.thinking,
+            json: answer.json,
+            complete: answer.complete,
+            usage: answer.usage.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<RolloutPolicy> for wire::RolloutPolicy {
+    fn from(policy: RolloutPolicy) -> Self {
+        Self {
+            max_depth: policy.max_depth,
+            temperature: policy.temperature,
+            top_p: policy.top_p,
+            thinking_tokens: policy.thinking_tokens,
+        }
+    }
+}
+
+impl TryFrom<wire::RolloutPolicy> for RolloutPolicy {
+    type Error = Error;
+
+    fn try_from(policy: wire::RolloutPolicy) -> Result<Self, Error> {
+        check_sampling(policy.temperature, policy.top_p, "policy")?;
+        if policy.max_depth == 0 {
+            return Err(Error::invalid("policy.max_depth", "it has to be at least 1"));
+        }
+        Ok(Self {
+            max_depth: policy.max_depth,
+            temperature: policy.temperature,
+            top_p: policy.top_p,
+            thinking_tokens: policy.thinking_tokens,
+        })
+    }
+}
+
+impl TryFrom<wire::RunRolloutsRequest> for RolloutBatch {
+    type Error = Error;
+
+    /// The batch. Attempts are left out: they have no effect on a result.
+    fn try_from(request: wire::RunRolloutsRequest) -> Result<Self, Error> {
+        let policy = required(request.policy, "policy")?.try_into()?;
+        let entities = request.entities.unwrap_or_default().into();
+        let rollouts =
+            request.rollouts.into_iter().map(RolloutSpec::try_from).collect::<Result<Vec<_>, _>>()?;
+        let mut keys: Vec<_> = rollouts.iter().map(|spec| spec.key).collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::invalid("rollouts.key", "two rollouts have the same key"));
+        }
+        Ok(Self {
+            incident: request.incident,
+            system: request.system,
+            context: request.context,
+            entities,
+            policy,
+            rollouts,
+        })
+    }
+}
+
+impl TryFrom<wire::RolloutSpec> for RolloutSpec {
+    type Error = Error;
+
+    fn try_from(spec: wire::RolloutSpec) -> Result<Self, Error> {
+        let key = required(spec.key, "rollouts.key")?;
+        if spec.action.trim().is_empty() {
+            return Err(Error::invalid("rollouts.action", "it is empty"));
+        }
+        Ok(Self {
+            key: key.into(),
+            seed: key.seed,
+            state: spec.state.unwrap_or_default().into(),
+            history: spec.history,
+            action: spec.action,
+        })
+    }
+}
+
+impl From<wire::RolloutKey> for RolloutKey {
+    fn from(key: wire::RolloutKey) -> Self {
+        Self { step: key.step, candidate: key.candidate, rollout: key.rollout }
+    }
+}
+
+impl From<RolloutStep> for wire::RolloutStep {
+    fn from(step: RolloutStep) -> Self {
+        Self { action: step.action, state_after: Some(step.state_after.into()), cost: step.cost }
+    }
+}
+
+impl TryFrom<wire::RolloutResult> for RolloutResult {
+    type Error = Error;
+
+    fn try_from(result: wire::RolloutResult) -> Result<Self, Error> {
+        let end = v1::RolloutEnd::try_from(result.end).map_err(|_| {
+            Error::invalid("result.end", format!("{} is no way for a rollout to end", result.end))
+        })?;
+        if !result.cost.is_finite() {
+            return Err(Error::invalid("result.cost", "it is not a finite number"));
+        }
+        Ok(Self {
+            key: required(result.key, "result.key")?.into(),
+            end: end.try_into()?,
+            steps: result
+                .steps
+                .into_iter()
+                .map(|step| RolloutStep {
+                    action: step.action,
+                    state_after: step.state_after.unwrap_or_default().into(),
+                    cost: step.cost,
+                })
+                .collect(),
+            cost: result.cost,
+            fault: result.fault,
+            usage: result.usage.unwrap_or_default().into(),
+        })
+    }
+}
+
+fn key_message(key: RolloutKey, attempt: u32, seed: u64) -> wire::RolloutKey {
+    wire::RolloutKey { step: key.step, candidate: key.candidate, rollout: key.rollout, attempt, seed }
+}
+
+fn check_sampling(temperature: f32, top_p: f32, field: &str) -> Result<(), Error> {
+    if !(0.0..=10.0).contains(&temperature) {
+        return Err(Error::invalid(format!("{field}.temperature"), "it has to lie between 0 and 10"));
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        return Err(Error::invalid(format!("{field}.top_p"), "it has to be above 0 and at most 1"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use countermove_incident::RecoveryState;
+    use countermove_planner::{Roles, RolloutEnd, Usage};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn states() -> impl Strategy<Value = RecoveryState> {
+        any::<[bool; 6]>().prop_map(RecoveryState::from_bits)
+    }
+
+    fn keys() -> impl Strategy<Value = RolloutKey> {
+        any::<(u32, u32, u32)>().prop_map(|(step, candidate, rollout)| RolloutKey {
+            step,
+            candidate,
+            rollout,
+        })
+    }
+
+    fn usages() -> impl Strategy<Value = Usage> {
+        any::<(u32, u32, u32, u32, u32, u32)>().prop_map(|(a, b, c, d, e, nanos)| Usage {
+            prompt_tokens: a.into(),
+            cached_tokens: b.into(),
+            sampled_tokens: c.into(),
+            forced_tokens: d.into(),
+            rollouts: e.into(),
+            elapsed: Duration::from_nanos(nanos.into()),
+        })
+    }
+
+    fn roles() -> Roles {
+        Roles {
+            attackers: vec!["203.0.113.7".into()],
+            systems: vec!["web-1".into(), "db-1".into()],
+            targets: vec!["web-1".into()],
+        }
+    }
+
+    fn policy() -> RolloutPolicy {
+        RolloutPolicy { max_depth: 10, temperature: 0.6, top_p: 0.9, thinking_tokens: 0 }
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_comes_back(
+            specs in proptest::collection::hash_map(keys(), (states(), any::<u64>(), "[a-z]{1,9}"), 0..6),
+            context in proptest::collection::vec(".{0,20}", 0..4),
+        ) {
+            let rollouts = specs.into_iter().map(|(key, (state, seed, action))| RolloutSpec {
+                key, seed, state, history: vec!["Isolate the host".into()], action,
+            }).collect();
+            let batch = RolloutBatch {
+                incident: "incidents/x".into(),
+                system: "s".into(),
+                context,
+                entities: roles(),
+                policy: policy(),
+                rollouts,
+            };
+            let request = run_rollouts_request(&batch, &batch.rollouts, |_| 2);
+            prop_assert!(request.rollouts.iter().all(|spec| spec.key.unwrap().attempt == 2));
+            prop_assert_eq!(RolloutBatch::try_from(request).unwrap(), batch);
+        }
+
+        #[test]
+        fn a_result_comes_back(key in keys(), state in states(), usage in usages(), cost in 0.0..1e6f64, seed: u64) {
+            for end in [RolloutEnd::Terminal, RolloutEnd::Truncated, RolloutEnd::Malformed, RolloutEnd::Cancelled] {
+                let result = RolloutResult {
+                    key, end, cost, usage, fault: "cut".into(),
+                    steps: vec![RolloutStep { action: "Reset the password".into(), state_after: state, cost }],
+                };
+                let message = rollout_result_message(result.clone(), 1, seed);
+                prop_assert_eq!(message.key.unwrap().seed, seed);
+                prop_assert_eq!(RolloutResult::try_from(message).unwrap(), result);
+            }
+        }
+    }
+
+    fn question() -> Question {
+        Question {
+            prompt: Prompt { system: "s".into(), segments: vec!["a".into(), "b".into()] },
+            format: AnswerFormat {
+                thinking_tokens: 64,
+                json_schema: serde_json::json!({"type": "object", "properties": {"z": {}, "a": {}}}),
+                max_tokens: 128,
+            },
+            sampling: Sampling { temperature: 0.6, top_p: 0.9, seed: u64::MAX },
+            purpose: Purpose::Decision,
+        }
+    }
+
+    #[test]
+    fn a_question_comes_back_with_its_properties_in_order() {
+        let question = question();
+        let back = Question::try_from(wire::GenerateRequest::from(&question)).unwrap();
+        assert_eq!(back, question);
+        assert_eq!(back.format.json_schema.to_string(), question.format.json_schema.to_string());
+    }
+
+    #[test]
+    fn an_answer_comes_back() {
+        let answer = Answer {
+            thinking: "hm".into(),
+            json: "{}".into(),
+            complete: true,
+            usage: Usage { prompt_tokens: 7, elapsed: Duration::from_millis(3), ..Usage::default() },
+        };
+        assert_eq!(Answer::from(wire::GenerateAnswer::from(answer.clone())), answer);
+    }
+
+    fn field_of<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+        match result {
+            Err(Error::InvalidArgument(violations)) => violations[0].field.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_question_that_makes_no_sense_is_refused_by_field() {
+        let with = |change: fn(&mut wire::GenerateRequest)| {
+            let mut request = wire::GenerateRequest::from(&question());
+            change(&mut request);
+            field_of(Question::try_from(request))
+        };
+        assert_eq!(with(|r| r.answer = None), "answer");
+        assert_eq!(with(|r| r.sampling = None), "sampling");
+        assert_eq!(with(|r| r.segments.clear()), "segments");
+        assert_eq!(with(|r| r.answer.as_mut().unwrap().max_tokens = 0), "answer.max_tokens");
+        assert_eq!(with(|r| r.answer.as_mut().unwrap().json_schema = "{".into()), "answer.json_schema");
+        assert_eq!(with(|r| r.sampling.as_mut().unwrap().temperature = f32::NAN), "sampling.temperature");
+        assert_eq!(with(|r| r.sampling.as_mut().unwrap().top_p = 0.0), "sampling.top_p");
+    }
+
+    #[test]
+    fn a_batch_with_one_key_twice_is_refused() {
+        let spec = RolloutSpec {
+            key: RolloutKey { step: 0, candidate: 1, rollout: 2 },
+            seed: 3,
+            state: RecoveryState::default(),
+            history: vec![],
+            action: "Isolate the host".into(),
+        };
+        let batch = RolloutBatch {
+            incident: String::new(),
+            system: String::new(),
+            context: vec![],
+            entities: roles(),
+            policy: policy(),
+            rollouts: vec![spec.clone(), spec],
+        };
+        let request = run_rollouts_request(&batch, &batch.rollouts, |_| 0);
+        assert_eq!(field_of(RolloutBatch::try_from(request)), "rollouts.key");
+    }
+
+    #[test]
+    fn a_result_that_makes_no_sense_is_refused_by_field() {
+        let good = wire::RolloutResult {
+            key: Some(wire::RolloutKey::default()),
+            end: v1::RolloutEnd::Terminal.into(),
+            ..Default::default()
+        };
+        assert!(RolloutResult::try_from(good.clone()).is_ok());
+        assert_eq!(
+            field_of(RolloutResult::try_from(wire::RolloutResult { key: None, ..good.clone() })),
+            "result.key"
+        );
+        assert_eq!(
+            field_of(RolloutResult::try_from(wire::RolloutResult { end: 9, ..good.clone() })),
+            "result.end"
+        );
+        let endless = wire::RolloutResult { cost: f64::INFINITY, ..good };
+        assert_eq!(field_of(RolloutResult::try_from(endless)), "result.cost");
+    }
+}
