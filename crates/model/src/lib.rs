@@ -7,12 +7,17 @@
 
 mod backend;
 mod bench;
+mod config;
+mod cpu;
+mod digest;
 mod engine;
 mod error;
 mod home;
+mod kv;
 mod model;
 mod request;
 mod source;
+mod weights;
 
 pub use backend::{Backend, Feed, Shape};
 pub use bench::{BenchOptions, BenchReport, bench};
