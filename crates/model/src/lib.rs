@@ -10,6 +10,7 @@ mod bench;
 mod config;
 mod cpu;
 mod digest;
+mod cpu_list;
 mod engine;
 mod error;
 mod home;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use backend::{Backend, Feed, Shape};
 pub use bench::{BenchOptions, BenchReport, bench};
+pub use cpu_list::{CpuListError, allowed_cpus, check_allowed_cpus, parse_cpu_list};
 pub use engine::{Engine, EngineOptions, EngineStats};
 pub use error::{EngineError, LoadError};
 pub use home::home;
