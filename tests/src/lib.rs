@@ -1,1 +1,23 @@
-//! 
+//! Harness of the cluster tests: starts the real binaries on free ports, breaks them, and reads their answers.
+//!
+//! Contract: a process that a test starts is gone when its handle is dropped, together with everything that it
+//! started. A test that fails shows the logs of all its processes. The model is the real default model; without it a
+//! test fails and says how to fetch it, because a cluster test without a model would test nothing.
+
+mod cluster;
+mod command;
+mod fake_worker;
+mod plan;
+mod process;
+mod samples;
+
+pub use cluster::{Cluster, ClusterOptions, Worker};
+pub use command::{Cli, CliOutput};
+pub use fake_worker::{FakeWorker, identity};
+pub use plan::{PlanRun, Planning, fingerprint, small_options};
+pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
+pub use samples::{alerts, default_model, evidence, incident_folder, repository, system_description};
+
+/// How long anything in a cluster test may take before the test fails, in seconds. Generous, because the machine may
+/// be busy; a test that passes is far below it.
+pub const PATIENCE_SECONDS: u64 = 180;

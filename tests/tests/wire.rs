@@ -1,0 +1,250 @@
+//! What other programs see of the servers: services, health, errors, and which workers are refused.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use countermove_proto::PROTOCOL_VERSION;
+use countermove_proto::v1 as api;
+use countermove_proto::worker::v1 as wire;
+use countermove_tests::{
+    Cli, Cluster, ClusterOptions, FakeWorker, PlanRun, Worker, evidence, exclusive, identity, small_options,
+};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+async fn connect(url: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL");
+    endpoint.connect().await.unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+/// Names of the services that a server lists, as grpcurl asks for them.
+async fn reflected(channel: Channel) -> BTreeSet<String> {
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(channel.clone())
+        .server_reflection_info(tokio_stream::once(request))
+        .await
+        .expect("reflection")
+        .into_inner();
+    let answer = answers.message().await.expect("an answer").expect("one answer");
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("reflection lists no services: {answer:?}")
+    };
+    let names: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
+    for name in names.iter().filter(|name| name.starts_with("countermove.")) {
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(name.clone())),
+        };
+        let mut answers = ServerReflectionClient::new(channel.clone())
+            .server_reflection_info(tokio_stream::once(request))
+            .await
+            .expect("reflection")
+            .into_inner();
+        let answer = answers.message().await.expect("an answer").expect("one answer");
+        assert!(
+            matches!(answer.message_response, Some(MessageResponse::FileDescriptorResponse(_))),
+            "{name} can be described: {answer:?}"
+        );
+    }
+    names
+}
+
+async fn health(channel: Channel, service: &str) -> ServingStatus {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    let answer = HealthClient::new(channel).check(request).await;
+    answer.unwrap_or_else(|status| panic!("health of {service:?}: {status}")).into_inner().status()
+}
+
+fn names(expected: &[&str]) -> BTreeSet<String> {
+    expected.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn both_servers_reflect_their_services_and_serve_health() {
+    let _turn = exclusive();
+    let cluster = Cluster::of(1).await;
+
+    let listed = reflected(cluster.channel()).await;
+    let expected =
+        names(&["countermove.v1.IncidentService", "countermove.v1.ClusterService", "grpc.health.v1.Health"]);
+    assert!(listed.is_superset(&expected), "the coordinator lists {listed:?}");
+    assert!(
+        !listed.contains("countermove.worker.v1.WorkerService"),
+        "the coordinator is no worker: {listed:?}"
+    );
+    for service in ["", "countermove.v1.IncidentService", "countermove.v1.ClusterService"] {
+        assert_eq!(health(cluster.channel(), service).await, ServingStatus::Serving, "{service:?}");
+    }
+
+    let worker = connect(&cluster.workers[0].url).await;
+    let listed = reflected(worker.clone()).await;
+    let expected = names(&["countermove.worker.v1.WorkerService", "grpc.health.v1.Health"]);
+    assert!(listed.is_superset(&expected), "the worker lists {listed:?}");
+    for service in ["", "countermove.worker.v1.WorkerService"] {
+        assert_eq!(health(worker.clone(), service).await, ServingStatus::Serving, "{service:?}");
+    }
+}
+
+fn fake(id: &str, protocol_version: u32, model: api::ModelIdentity) -> wire::GetModelResponse {
+    wire::GetModelResponse {
+        worker_id: id.to_owned(),
+        protocol_version,
+        model: Some(model),
+        capacity: 8,
+        context_length: 2048,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_of_another_protocol_or_model_is_refused_by_name_and_gets_no_work() {
+    let _turn = exclusive();
+    let worker = Worker::start(0, 1, &[]);
+    let own = {
+        use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
+        let mut client = WorkerServiceClient::new(connect(&worker.url).await);
+        client.get_model(wire::GetModelRequest {}).await.expect("GetModel").into_inner()
+    };
+    assert_eq!(own.protocol_version, PROTOCOL_VERSION);
+    let own_model = own.model.expect("a model");
+    assert_eq!(own_model.weights_sha256, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
+
+    let newer = FakeWorker::start(fake("worker-from-the-future", PROTOCOL_VERSION + 41, own_model)).await;
+    // The real worker comes first in the list, so it is its model that counts.
+    let stranger =
+        FakeWorker::start(fake("worker-with-a-stranger", PROTOCOL_VERSION, identity("stranger-7b"))).await;
+    let cluster = Cluster::start(ClusterOptions {
+        other_workers: vec![worker.url.clone(), newer.url.clone(), stranger.url.clone()],
+        ..ClusterOptions::default()
+    })
+    .await;
+    cluster.wait_for("test-worker-0", "ready", |found| found.status() == api::WorkerStatus::Ready).await;
+    let refused = |worker: &api::Worker| worker.status() == api::WorkerStatus::Refused;
+    let found = cluster.wait_for("worker-from-the-future", "refused", refused).await;
+    assert!(
+        found.status_reason.contains(&(PROTOCOL_VERSION + 41).to_string()),
+        "the reason names the version: {found:?}"
+    );
+    assert_eq!(found.protocol_version, PROTOCOL_VERSION + 41);
+    let found = cluster.wait_for("worker-with-a-stranger", "refused", refused).await;
+    assert!(found.status_reason.contains("stranger-7b"), "the reason names the model: {found:?}");
+
+    let run = PlanRun::of(&cluster, small_options(3)).await;
+    assert_eq!(run.incident.error, "");
+    assert_eq!((newer.work(), stranger.work()), (0, 0), "a refused worker gets no work");
+    let listed = Cli::new(&cluster.url, ["workers", "list"]).run().await;
+    listed.assert_success();
+    for word in ["worker-from-the-future", "worker-with-a-stranger", "refused"] {
+        assert!(listed.stdout.to_lowercase().contains(word), "{word} is in the list: {listed:#?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_worker_a_plan_fails_with_one_clear_sentence() {
+    let _turn = exclusive();
+    // Nobody listens on the discard port of this machine.
+    let cluster = Cluster::start(ClusterOptions {
+        other_workers: vec!["http://127.0.0.1:9".to_owned()],
+        ..ClusterOptions::default()
+    })
+    .await;
+    let output =
+        Cli::new(&cluster.url, ["plan", "--incident"]).arg(countermove_tests::incident_folder()).run().await;
+    output.assert_failure(&["worker"]);
+    assert!(output.elapsed < Duration::from_secs(60), "it took {:?}", output.elapsed);
+    let listed = Cli::new(&cluster.url, ["workers", "list"]).run().await;
+    listed.assert_success();
+    assert!(listed.stdout.contains("127.0.0.1:9"), "the list names the address: {listed:#?}");
+}
+
+#[tokio::test]
+async fn without_a_coordinator_the_command_says_where_it_looked() {
+    let output = Cli::new("http://127.0.0.1:9", ["workers", "list"]).run().await;
+    output.assert_failure(&["127.0.0.1:9"]);
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_served_are_refused_with_the_right_code() {
+    let _turn = exclusive();
+    let cluster = Cluster::start(ClusterOptions {
+        other_workers: vec!["http://127.0.0.1:9".to_owned()],
+        ..ClusterOptions::default()
+    })
+    .await;
+    let mut client = cluster.incidents();
+    let create = |evidence, options, request_id: &str| api::CreateIncidentRequest {
+        evidence,
+        options: Some(options),
+        request_id: request_id.to_owned(),
+        validate_only: true,
+    };
+    let id = uuid::Uuid::now_v7().to_string();
+
+    let status = client.create_incident(create(None, small_options(1), &id)).await.expect_err("no evidence");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("evidence") || status.message().contains("system"), "{status}");
+    assert!(!status.details().is_empty(), "the status carries google.rpc details: {status}");
+
+    let many = api::PlanOptions { candidates: 10_000, ..small_options(1) };
+    let status =
+        client.create_incident(create(Some(evidence()), many, &id)).await.expect_err("too many candidates");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("candidates"), "{status}");
+
+    let status = client
+        .create_incident(create(Some(evidence()), small_options(1), "not a uuid"))
+        .await
+        .expect_err("no UUID");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("request_id"), "{status}");
+
+    let name = format!("incidents/{}", uuid::Uuid::now_v7());
+    let status = client.get_incident(api::GetIncidentRequest { name }).await.expect_err("no such incident");
+    assert_eq!(status.code(), Code::NotFound, "{status}");
+
+    let bad_name = api::GetIncidentRequest { name: "../../etc/passwd".to_owned() };
+    let status = client.get_incident(bad_name).await.expect_err("no name");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+
+    // Checking starts nothing.
+    let answer =
+        client.create_incident(create(Some(evidence()), small_options(1), &id)).await.expect("a good one");
+    assert_eq!(answer.into_inner().digest.unwrap_or_default().alerts, 4);
+    let listed = client.list_incidents(api::ListIncidentsRequest::default()).await.expect("ListIncidents");
+    assert!(listed.into_inner().incidents.is_empty(), "validate_only starts nothing");
+}
+
+#[tokio::test]
+async fn a_repeated_request_id_creates_one_incident() {
+    let _turn = exclusive();
+    let cluster = Cluster::of(1).await;
+    let mut client = cluster.incidents();
+    let request = api::CreateIncidentRequest {
+        evidence: Some(evidence()),
+        options: Some(small_options(5)),
+        request_id: uuid::Uuid::now_v7().to_string(),
+        validate_only: false,
+    };
+    let first = client.create_incident(request.clone()).await.expect("first").into_inner();
+    let again = client.create_incident(request).await.expect("again").into_inner();
+    let name = |response: &api::CreateIncidentResponse| response.incident.clone().unwrap_or_default().name;
+    assert_eq!(name(&first), name(&again));
+    let listed = client.list_incidents(api::ListIncidentsRequest::default()).await.expect("ListIncidents");
+    assert_eq!(listed.into_inner().incidents.len(), 1);
+    let cancel = api::CancelIncidentRequest {
+        name: name(&first),
+        request_id: uuid::Uuid::now_v7().to_string(),
+        validate_only: false,
+    };
+    client.cancel_incident(cancel).await.expect("CancelIncident");
+    cluster.wait_until_idle(Duration::from_secs(10)).await;
+}
