@@ -20,17 +20,22 @@ pub struct AlertClass {
 impl AlertClass {
     /// The class with this name or description, in any spelling.
     pub fn find(name: &str) -> Option<&'static AlertClass> {
-        BY_NAME.get(&fold(name)).copied()
+        // One class's short name, `denial-of-service`, is another's description but for its hyphens. A name of
+        // several words is a description.
+        let name = name.trim_matches(|c: char| !c.is_alphanumeric());
+        let folded = fold(name);
+        let words = name.contains(char::is_whitespace);
+        let (first, second) = if words { (&NAMES.long, &NAMES.short) } else { (&NAMES.short, &NAMES.long) };
+        first.get(&folded).or_else(|| second.get(&folded)).copied()
     }
 }
 
 /// The normal form in which classes are compared. A known class gives its folded description (`attempted information
-/// leak`), an unknown one its own name, folded. No class, `(null)` and `unknown traffic`'s short forms give their own.
+/// leak`), an unknown one its own name, folded.
 pub fn normalise_classification(name: &str) -> String {
-    let folded = fold(name);
-    match BY_NAME.get(&folded) {
+    match AlertClass::find(name) {
         Some(class) => fold(class.description),
-        None => folded,
+        None => fold(name),
     }
 }
 
@@ -114,15 +119,21 @@ const ALIASES: &[(&str, &str)] = &[
     ("Attempt to Login By a Default Username", "default-login-attempt"),
 ];
 
-static BY_NAME: LazyLock<HashMap<String, &'static AlertClass>> = LazyLock::new(|| {
-    let mut names = HashMap::new();
+struct Names {
+    short: HashMap<String, &'static AlertClass>,
+    /// Descriptions and aliases.
+    long: HashMap<String, &'static AlertClass>,
+}
+
+static NAMES: LazyLock<Names> = LazyLock::new(|| {
+    let mut names = Names { short: HashMap::new(), long: HashMap::new() };
     for class in ALERT_CLASSES {
-        names.insert(fold(class.short_name), class);
-        names.insert(fold(class.description), class);
+        names.short.insert(fold(class.short_name), class);
+        names.long.insert(fold(class.description), class);
     }
     for (alias, short_name) in ALIASES {
-        if let Some(class) = names.get(&fold(short_name)).copied() {
-            names.insert(fold(alias), class);
+        if let Some(class) = names.short.get(&fold(short_name)).copied() {
+            names.long.insert(fold(alias), class);
         }
     }
     names

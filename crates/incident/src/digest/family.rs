@@ -1,0 +1,295 @@
+//! Records with the same message, and the ways of folding them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Group;
+use super::line::{Dates, Hosts, Line, alert_text, line_text};
+use crate::log::drop_client_port;
+use crate::{Alert, AlertKind, AlertLog, LogLine, Record, Repeats, Timestamp};
+
+/// How far a family is folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Folding {
+    /// A line for each pair of hosts, or for each text.
+    Pairs,
+    /// A line for each source, or for each destination if these are fewer.
+    Hosts,
+    /// One line.
+    One,
+}
+
+/// Records that say the same of different hosts, or almost the same.
+#[derive(Clone, Debug)]
+pub(super) struct Family {
+    what: What,
+    members: Vec<Member>,
+    count: u64,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Alert { message: String, classification: String, kind: AlertKind, priority: Option<u8>, protocol: String },
+    Line,
+}
+
+/// Records that differ in nothing but time, ports and details.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Member {
+    pub(super) source: String,
+    pub(super) destination: String,
+    pub(super) source_ports: BTreeSet<u16>,
+    pub(super) destination_ports: BTreeSet<u16>,
+    /// A few of the details; for lines the text.
+    pub(super) details: Vec<String>,
+    pub(super) count: u64,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+    /// When it first happened as far as can be told: its own time, or the last one before it in the log.
+    order: Option<Timestamp>,
+    position: usize,
+}
+
+const MAX_DETAILS: usize = 2;
+
+impl Family {
+    /// The families of a log, in the order of the log.
+    pub(super) fn of_log(log: &AlertLog) -> Vec<Family> {
+        let mut families: Vec<Family> = Vec::new();
+        let mut by_key: HashMap<FamilyKey, usize> = HashMap::new();
+        let mut members: HashMap<(usize, String, String), usize> = HashMap::new();
+        let mut now = None;
+        for (position, record) in log.records.iter().enumerate() {
+            now = record.time().or(now);
+            let (key, mut member) = match record {
+                Record::Alert(alert) => (FamilyKey::of_alert(alert), Member::of_alert(alert)),
+                Record::Line(line) => (FamilyKey::Line(pattern(&line.text)), Member::of_line(line)),
+            };
+            (member.order, member.position) = (now, position);
+            let family = *by_key.entry(key).or_insert_with(|| {
+                families.push(Family { what: What::of(record), members: Vec::new(), count: 0 });
+                families.len() - 1
+            });
+            let (Some(place), text) = (families.get_mut(family), member.details.first()) else { continue };
+            place.count = place.count.saturating_add(member.count);
+            let text = match record {
+                Record::Alert(_) => String::new(),
+                Record::Line(_) => text.cloned().unwrap_or_default(),
+            };
+            let pair = (family, member.source.clone(), member.destination.clone() + &text);
+            let known = *members.entry(pair).or_insert(place.members.len());
+            match place.members.get_mut(known) {
+                Some(known) => known.absorb(member),
+                None => place.members.push(member),
+            }
+        }
+        families
+    }
+
+    /// What decides which families are kept; see the module above.
+    pub(super) fn importance(&self) -> i64 {
+        let severity = match self.priority() {
+            Some(..=1) => 4,
+            Some(2) => 3,
+            Some(3) => 2,
+            Some(4..) => 1,
+            // An alert that nobody has weighed may be anything; a plain line is mostly context.
+            None if matches!(self.what, What::Alert { .. }) => 3,
+            None => 2,
+        };
+        6 * severity - i64::from(self.count.max(1).ilog2().min(12))
+    }
+
+    pub(super) fn priority(&self) -> Option<u8> {
+        match &self.what {
+            What::Alert { kind, .. } => kind.priority,
+            What::Line => None,
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Where in the log it begins.
+    pub(super) fn position(&self) -> usize {
+        self.members.first().map_or(0, |member| member.position)
+    }
+
+    /// The lines that show it.
+    pub(super) fn lines(&self, folding: Folding, dates: Dates) -> Vec<Line> {
+        let parts: Vec<Vec<&Member>> = match folding {
+            Folding::Pairs => self.members.iter().map(|member| vec![member]).collect(),
+            Folding::Hosts if matches!(self.what, What::Alert { .. }) => {
+                let (by_source, by_destination) =
+                    (self.split(|member| &member.source), self.split(|member| &member.destination));
+                if by_destination.len() < by_source.len() { by_destination } else { by_source }
+            }
+            Folding::Hosts | Folding::One => vec![self.members.iter().collect()],
+        };
+        parts.iter().map(|part| self.line(part, dates)).collect()
+    }
+
+    fn split<'a>(&'a self, by: impl Fn(&'a Member) -> &'a String) -> Vec<Vec<&'a Member>> {
+        let mut parts: BTreeMap<&String, Vec<&Member>> = BTreeMap::new();
+        for member in &self.members {
+            parts.entry(by(member)).or_default().push(member);
+        }
+        parts.into_values().collect()
+    }
+
+    fn line(&self, members: &[&Member], dates: Dates) -> Line {
+        let mut all = Member { count: 0, position: usize::MAX, ..Member::default() };
+        for member in members {
+            all.count = all.count.saturating_add(member.count);
+            all.first = [all.first, member.first].into_iter().flatten().min();
+            all.last = all.last.max(member.last);
+            all.source_ports.extend(&member.source_ports);
+            all.destination_ports.extend(&member.destination_ports);
+            if member.position < all.position {
+                (all.position, all.order) = (member.position, member.order);
+            }
+            all.add_details(&member.details);
+        }
+        let sources = Hosts::new(members.iter().map(|member| member.source.as_str()), &all.source_ports);
+        let destinations =
+            Hosts::new(members.iter().map(|member| member.destination.as_str()), &all.destination_ports);
+        let (text, kind, message) = match &self.what {
+            What::Alert { message, classification, kind, priority, protocol } => {
+                let mut text = dates.span(all.first, all.last, all.count);
+                alert_text(
+                    &mut text,
+                    *priority,
+                    message,
+                    classification,
+                    protocol,
+                    &sources,
+                    &destinations,
+                    &all,
+                );
+                (text, Some(kind.clone()), message.clone())
+            }
+            What::Line => {
+                let mut text = dates.span(all.first, all.last, all.count);
+                let message =
+                    members.first().and_then(|member| member.details.first()).cloned().unwrap_or_default();
+                line_text(&mut text, &message, members.len());
+                (text, None, message)
+            }
+        };
+        let group = Group {
+            number: 0,
+            text,
+            count: all.count,
+            first: all.first,
+            last: all.last,
+            kind,
+            message,
+            sources: sources.into_names(),
+            destinations: destinations.into_names(),
+        };
+        Line { group, order: [all.order, all.first].into_iter().flatten().min(), position: all.position }
+    }
+}
+
+impl What {
+    fn of(record: &Record) -> What {
+        match record {
+            Record::Alert(alert) => What::Alert {
+                message: alert_message(alert),
+                classification: alert.classification.clone(),
+                kind: alert.kind(),
+                priority: alert.priority,
+                protocol: alert.protocol.clone(),
+            },
+            Record::Line(_) => What::Line,
+        }
+    }
+}
+
+/// The message, or the rule where there is none.
+fn alert_message(alert: &Alert) -> String {
+    match alert.signature {
+        Some(signature) if alert.message.is_empty() => format!("rule {signature}"),
+        _ => alert.message.clone(),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum FamilyKey {
+    Alert { message: String, kind: AlertKind, protocol: String },
+    Line(String),
+}
+
+impl FamilyKey {
+    fn of_alert(alert: &Alert) -> FamilyKey {
+        FamilyKey::Alert {
+            message: alert_message(alert),
+            kind: alert.kind(),
+            protocol: alert.protocol.clone(),
+        }
+    }
+}
+
+impl Member {
+    fn of_alert(alert: &Alert) -> Member {
+        // The ends alone are needed, without the port of the client.
+        let mut ends = Alert {
+            source: alert.source.clone(),
+            destination: alert.destination.clone(),
+            ..Alert::default()
+        };
+        drop_client_port(&mut ends);
+        let mut member = Member::new(alert.time, alert.repeats);
+        if let Some(end) = ends.source {
+            member.source = end.address;
+            member.source_ports.extend(end.port);
+        }
+        if let Some(end) = ends.destination {
+            member.destination = end.address;
+            member.destination_ports.extend(end.port);
+        }
+        if !alert.detail.is_empty() {
+            member.details.push(alert.detail.clone());
+        }
+        member
+    }
+
+    fn of_line(line: &LogLine) -> Member {
+        Member { details: vec![line.text.clone()], ..Member::new(line.time, line.repeats) }
+    }
+
+    fn new(time: Option<Timestamp>, repeats: Repeats) -> Member {
+        Member { count: repeats.count, first: time, last: repeats.last.or(time), ..Member::default() }
+    }
+
+    /// Counts another of the same pair of hosts, or of the same text, into this one.
+    fn absorb(&mut self, other: Member) {
+        self.count = self.count.saturating_add(other.count);
+        self.first = [self.first, other.first].into_iter().flatten().min();
+        self.last = self.last.max(other.last);
+        self.source_ports.extend(other.source_ports);
+        self.destination_ports.extend(other.destination_ports);
+        self.add_details(&other.details);
+    }
+
+    fn add_details(&mut self, details: &[String]) {
+        for detail in details {
+            if self.details.len() < MAX_DETAILS && !self.details.contains(detail) {
+                self.details.push(detail.clone());
+            }
+        }
+    }
+}
+
+/// The text with every word that holds a digit as `#`: lines that differ in addresses, numbers and identifiers alone
+/// have the same pattern.
+fn pattern(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(if word.bytes().any(|byte| byte.is_ascii_digit()) { "#" } else { word });
+    }
+    out
+}
