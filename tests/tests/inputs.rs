@@ -41,7 +41,7 @@ impl Files {
             .arg(self.path("system.txt"))
             .arg("--alerts")
             .arg(alerts)
-            .args(["--candidates", "1", "--rollouts", "1", "--max-depth", "1", "--max-steps", "1"])
+            .args(["--candidates", "1", "--rollouts", "1", "--depth", "1", "--steps", "1"])
             .args(["--thinking-tokens", "0", "--seed", "1"])
             .args(flags)
             .run()
@@ -186,7 +186,7 @@ async fn a_log_of_200_megabytes_is_condensed_and_planned() {
         .arg(files.path("system.txt"))
         .arg("--alerts")
         .arg(&path)
-        .args(["--candidates", "1", "--rollouts", "1", "--max-depth", "1", "--max-steps", "1"])
+        .args(["--candidates", "1", "--rollouts", "1", "--depth", "1", "--steps", "1"])
         .args(["--thinking-tokens", "0", "--seed", "1"]);
     let mut plan = Process::start("countermove plan", cli.command());
     let mut text = String::new();

@@ -110,7 +110,7 @@ async fn the_command_plans_an_incident_folder_and_prints_valid_json() {
         Cli::new(&cluster.url, ["plan", "--json", "--seed", "7", "--candidates", "2", "--rollouts", "2"])
             .arg("--incident")
             .arg(&folder)
-            .args(["--max-depth", "2", "--max-steps", "1", "--thinking-tokens", "0"])
+            .args(["--depth", "2", "--steps", "1", "--thinking-tokens", "0"])
             .run()
             .await;
     output.assert_success();

@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""Measures the engine beside llama.cpp: same weights, same cores, in turn.
+
+llama.cpp is built once, natively and optimised, from the source distribution of the PyPI package llama-cpp-python,
+in a folder outside the repository. The default model is requantised to Q8_0 with its own tool, which is what our
+engine holds in memory too. Every case runs in turn on both, several times; the table shows medians.
+
+Both decode greedily chosen or random tokens of a fixed number, so no case depends on what the model says.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+
+LLAMA_PACKAGE = "llama-cpp-python==0.3.36"
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+SECTION = "engine beside llama.cpp"
+
+# (name, prefix, sequences, decoded tokens, which figure counts)
+CASES = [
+    ("prefill, 512 tokens", 512, 1, 1, "prefill"),
+    ("decode, 1 stream, empty prefix", 1, 1, 128, "decode"),
+    ("decode, 1 sequence after 1,024", 1024, 1, 64, "decode"),
+    ("decode, 9 sequences over a shared 1,024", 1024, 9, 64, "decode"),
+    ("decode, 27 sequences over a shared 1,024", 1024, 27, 64, "decode"),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=pathlib.Path, required=True, help="folder for llama.cpp and the Q8_0 model")
+    parser.add_argument("--threads", type=int, default=2, help="threads of both engines, each on a core of its own")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each case")
+    parser.add_argument("--build-only", action="store_true", help="build llama.cpp and requantise, measure nothing")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/benchmarks.md")
+    parser.add_argument(
+        "--binary", type=pathlib.Path, default=REPOSITORY / "target/release/countermove", help="our program"
+    )
+    options = parser.parse_args()
+
+    llama = build_llama(options.cache)
+    model = default_model()
+    requantised = options.cache / "llama" / (model.stem + ".Q8_0.gguf")
+    if not requantised.exists():
+        partial = requantised.with_suffix(".part")
+        run([llama / "llama-quantize", "--allow-requantize", model, partial, "Q8_0", "2"], options.cache / "quantize.log")
+        partial.rename(requantised)
+    if options.build_only:
+        print(f"llama.cpp is in {llama}, the model in {requantised}")
+        return
+    if not options.binary.exists():
+        sys.exit(f"{options.binary} is not built; run `make bench-engine`")
+
+    cores = sorted(os.sched_getaffinity(0))[: options.threads]
+    if len(cores) < options.threads:
+        sys.exit(f"{options.threads} threads were asked for, but this process may use {len(cores)} cores")
+    warn_if_busy()
+    results = []
+    for name, prefix, sequences, decode, counts in CASES:
+        theirs, ours = [], []
+        for _ in range(options.repeat):
+            theirs.append(run_llama(llama, requantised, cores, prefix, sequences, decode))
+            ours.append(run_ours(options.binary, cores, prefix, sequences, decode))
+        row = {"name": name, "figure": counts}
+        for side, runs in (("llama", theirs), ("ours", ours)):
+            row[side] = statistics.median(run[counts] for run in runs)
+            row[side + "_spread"] = spread([run[counts] for run in runs])
+            row[side + "_rss"] = max(run["rss"] for run in runs)
+        row["ratio"] = row["ours"] / row["llama"]
+        results.append(row)
+        print(f"{name}: llama.cpp {row['llama']:.1f}, ours {row['ours']:.1f} tok/s, ratio {row['ratio']:.2f}", flush=True)
+    report = table(results, options, cores)
+    print()
+    print(report)
+    if options.write:
+        write_section(REPOSITORY / "docs/benchmarks.md", report)
+
+
+def run(command, log, **options):
+    """Runs a command with its output in a file; shows the end of it if it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8") as output:
+        status = subprocess.run([str(part) for part in command], stdout=output, stderr=subprocess.STDOUT, **options)
+    if status.returncode != 0:
+        tail = log.read_text(errors="replace").splitlines()[-20:]
+        sys.exit("\n".join(tail + [f"this failed: {' '.join(str(part) for part in command)}; its output is in {log}"]))
+
+
+def build_llama(cache):
+    """Gives the folder with llama-batched-bench and llama-quantize, building them first if need be."""
+    folder = cache / "llama"
+    build = folder / "build"
+    programs = ["llama-batched-bench", "llama-quantize"]
+    if all((build / "bin" / program).exists() for program in programs):
+        return build / "bin"
+    print(f"building llama.cpp in {folder}; this takes minutes", flush=True)
+    tools = folder / "tools"
+    run([REPOSITORY / "scripts/pip_tools.sh", tools, "cmake", "ninja"], folder / "tools.log")
+    archives = list(folder.glob("llama_cpp_python-*.tar.gz"))
+    if not archives:
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-python"]
+        run([*pip, "-d", folder, LLAMA_PACKAGE], folder / "download.log")
+        archives = list(folder.glob("llama_cpp_python-*.tar.gz"))
+    source = folder / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    with tarfile.open(archives[0]) as archive:
+        archive.extractall(source, filter="data")
+    (root,) = source.glob("llama_cpp_python-*/vendor/llama.cpp")
+    environment = dict(os.environ)
+    environment["PATH"] = f"{tools / 'bin'}:{environment['PATH']}"
+    if not (tools / "bin/python").exists():
+        environment["PYTHONPATH"] = str(tools)
+    flags = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "BUILD_SHARED_LIBS": "OFF",
+        "GGML_NATIVE": "ON",
+        "LLAMA_CURL": "OFF",
+        "LLAMA_OPENSSL": "OFF",
+        "LLAMA_BUILD_TOOLS": "ON",
+        "LLAMA_BUILD_COMMON": "ON",
+        "LLAMA_BUILD_SERVER": "OFF",
+        "LLAMA_BUILD_TESTS": "OFF",
+        "LLAMA_BUILD_EXAMPLES": "OFF",
+    }
+    defines = [f"-D{name}={value}" for name, value in flags.items()]
+    run(["cmake", "-G", "Ninja", "-S", root, "-B", build, *defines], folder / "configure.log", env=environment)
+    run(["cmake", "--build", build, "--target", *programs], folder / "build.log", env=environment)
+    return build / "bin"
+
+
+def default_model():
+    home = os.environ.get("COUNTERMOVE_HOME")
+    if home is None:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        home = os.path.join(cache, "countermove")
+    path = pathlib.Path(home) / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not path.exists():
+        sys.exit(f"the default model is not at {path}; run `countermove model fetch`")
+    return path
+
+
+def measure(command, cores):
+    """Runs a program on these cores; gives its output and its peak memory in bytes."""
+    child = subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    stdout, stderr = child.stdout, child.stderr
+    # Neither program writes enough to standard error to fill the pipe while standard output is read.
+    output, errors = stdout.read(), stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        sys.exit(f"{errors[-2000:]}\nthis failed: {' '.join(str(part) for part in command)}")
+    return output + "\n" + errors, usage.ru_maxrss * 1024
+
+
+def run_llama(folder, model, cores, prefix, sequences, decode):
+    command = [folder / "llama-batched-bench", "-m", model, "-c", 4096, "-b", 2048, "-ub", 512]
+    command += ["-npp", prefix, "-ntg", decode, "-npl", sequences, "-pps", "--kv-unified"]
+    command += ["-t", len(cores), "-tb", len(cores), "--output-format", "jsonl"]
+    output, rss = measure(command, cores)
+    for line in output.splitlines():
+        if '"speed_tg"' in line:
+            report = json.loads(line[line.index("{") :])
+            return {"prefill": report["speed_pp"], "decode": report["speed_tg"], "rss": rss}
+    sys.exit(f"llama-batched-bench printed no figures:\n{output[-2000:]}")
+
+
+def run_ours(binary, cores, prefix, sequences, decode):
+    command = [binary, "model", "bench", "--json", "--prefix", prefix, "--sequences", sequences, "--decode", decode]
+    command += ["--cpus", ",".join(str(core) for core in cores)]
+    output, rss = measure(command, cores)
+    report = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    return {
+        "prefill": report["prefill_tokens_per_s"],
+        "decode": report["decode_tokens_per_s"],
+        "rss": max(rss, report["peak_rss_bytes"]),
+    }
+
+
+def spread(values):
+    """Half of the distance between the extremes, as a share of the median."""
+    return (max(values) - min(values)) / 2 / statistics.median(values)
+
+
+def warn_if_busy():
+    with open("/proc/loadavg", encoding="ascii") as file:
+        load = float(file.read().split()[0])
+    if load > 0.5:
+        print(f"warning: the load average is {load}: other work on this machine spoils the figures", file=sys.stderr)
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        text = file.read()
+    name = re.search(r"model name\s*:\s*(.*)", text)
+    flags = re.search(r"flags\s*:\s*(.*)", text)
+    vnni = "AVX-512 VNNI" if flags and "avx512_vnni" in flags.group(1).split() else "no AVX-512 VNNI"
+    return f"{name.group(1) if name else platform.machine()}, {vnni}"
+
+
+def commit():
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def table(results, options, cores):
+    lines = [
+        f"Machine: {processor()}; {len(cores)} threads on {len(cores)} cores. "
+        f"{datetime.date.today().isoformat()}, commit {commit()}.",
+        f"llama.cpp is that of {LLAMA_PACKAGE.replace('==', ' ')}, built natively, Q8_0, `-pps --kv-unified`; "
+        f"medians of {options.repeat} runs each, in turn; ± is half of the distance between the extremes.",
+        "",
+        "| case | llama.cpp tok/s | Countermove tok/s | ratio | peak memory (llama.cpp / Countermove) |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results:
+        lines.append(
+            f"| {row['name']} | {row['llama']:.1f} ± {row['llama_spread']:.0%} "
+            f"| {row['ours']:.1f} ± {row['ours_spread']:.0%} | {row['ratio']:.2f} "
+            f"| {row['llama_rss'] / 2**20:.0f} / {row['ours_rss'] / 2**20:.0f} MiB |"
+        )
+    return "\n".join(lines)
+
+
+def write_section(path, text):
+    """Replaces the part of the document between this script's two marks, or appends it."""
+    begin, end = f"<!-- {SECTION}: begin -->", f"<!-- {SECTION}: end -->"
+    block = f"{begin}\n{text}\n{end}"
+    path.parent.mkdir(exist_ok=True)
+    document = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
+    if begin in document:
+        head, rest = document.split(begin, 1)
+        document = head + block + rest.split(end, 1)[1]
+    else:
+        document += (
+            "\n## The engine beside llama.cpp\n\nRepeat with `make bench-engine ARGS=--write` on a quiet machine.\n\n"
+            f"{block}\n"
+        )
+    path.write_text(document, encoding="utf-8")
+    print(f"written to {path.relative_to(REPOSITORY)}")
+
+
+if __name__ == "__main__":
+    main()
