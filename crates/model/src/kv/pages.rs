@@ -14,6 +14,8 @@ pub(crate) struct PagePool {
     floats: usize,
     capacity: usize,
     in_use: AtomicUsize,
+    /// Buffers made so far; buffers are recycled, so never more than `capacity`.
+    made: AtomicUsize,
     free: Mutex<Vec<Buffer>>,
 }
 
@@ -24,6 +26,7 @@ impl PagePool {
             floats: floats.max(1),
             capacity,
             in_use: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
             free: Mutex::default(),
         })
     }
@@ -36,7 +39,8 @@ impl PagePool {
             })
             .ok()?;
         let recycled = self.free_buffers().pop();
-        let buffer = recycled.unwrap_or_else(|| Buffer::zeroed(self.floats));
+        let buffer =
+            recycled.unwrap_or_else(|| Buffer::zeroed(self.floats, self.made.fetch_add(1, Ordering::AcqRel)));
         Some(Arc::new(Page { buffer: Some(buffer), pool: Arc::clone(self) }))
     }
 
@@ -69,6 +73,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Place of the page among the pool's pages: below the capacity, and different for pages in use at one time.
+    /// A device that keeps the numbers in its own memory finds them by it.
+    pub(crate) fn place(&self) -> usize {
+        self.buffer.as_ref().map_or(usize::MAX, |buffer| buffer.place)
+    }
+
     /// Start of the page's numbers, aligned to 64 bytes. Writing through it follows the rules of [`crate::kv`].
     pub(crate) fn as_ptr(&self) -> *mut f32 {
         self.buffer.as_ref().map_or(std::ptr::null_mut(), |buffer| buffer.start.as_ptr())
@@ -100,6 +110,7 @@ impl Drop for Page {
 struct Buffer {
     start: NonNull<f32>,
     layout: Layout,
+    place: usize,
 }
 
 // SAFETY: a buffer is plain memory that it owns alone. Access through `Page::as_ptr` follows the rules of the module:
@@ -109,7 +120,7 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    fn zeroed(floats: usize) -> Self {
+    fn zeroed(floats: usize, place: usize) -> Self {
         let Ok(layout) = Layout::array::<f32>(floats).and_then(|layout| layout.align_to(ALIGNMENT)) else {
             handle_alloc_error(Layout::new::<f32>());
         };
@@ -117,7 +128,7 @@ impl Buffer {
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<f32>()) else {
             handle_alloc_error(layout);
         };
-        Self { start, layout }
+        Self { start, layout, place }
     }
 }
 
@@ -140,10 +151,13 @@ mod tests {
         assert_eq!(address.align_offset(ALIGNMENT), 0);
         let second = pool.allocate().unwrap();
         assert!(pool.allocate().is_none());
+        assert_eq!((first.place(), second.place()), (0, 1));
         assert_eq!(pool.in_use(), 2);
         drop(first);
         assert_eq!(pool.in_use(), 1);
-        assert_eq!(pool.allocate().unwrap().as_ptr(), address);
+        let again = pool.allocate().unwrap();
+        assert_eq!((again.as_ptr(), again.place()), (address, 0));
+        drop(again);
         drop(second);
         assert_eq!(pool.in_use(), 0);
     }

@@ -134,6 +134,19 @@ impl KvTree {
     /// # Errors
     /// [`OutOfPages`] if live sequences hold too much of the budget; nothing has changed then.
     pub(crate) fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), OutOfPages> {
+        self.reserve_with(sequence, tokens, Page::copy_from)
+    }
+
+    /// Like [`KvTree::reserve`], with `copy(target, source)` for the page in which the sequence leaves its prefix.
+    ///
+    /// # Errors
+    /// [`OutOfPages`] if live sequences hold too much of the budget; nothing has changed then.
+    pub(crate) fn reserve_with(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: usize,
+        mut copy: impl FnMut(&mut Arc<Page>, &Page),
+    ) -> Result<(), OutOfPages> {
         let needed = sequence.len().saturating_add(tokens).div_ceil(PAGE);
         let missing = needed.saturating_sub(sequence.pages.len());
         if missing == 0 {
@@ -155,7 +168,7 @@ impl KvTree {
                 return Err(OutOfPages { needed });
             };
             if let Some(source) = sequence.borrowed.take() {
-                Page::copy_from(&mut page, &source);
+                copy(&mut page, &source);
             }
             sequence.pages.push(page);
         }
