@@ -1,5 +1,7 @@
 //! Recovery from an incident as six facts.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How far recovery has come. Recovery is complete when all six facts hold.
@@ -29,6 +31,26 @@ impl RecoveryState {
         "is_eradicated",
         "is_hardened",
         "is_recovered",
+    ];
+
+    /// Short names for people and prompts, in the same order.
+    pub const LABELS: [&'static str; 6] = [
+        "attack contained",
+        "knowledge sufficient",
+        "forensics preserved",
+        "attacker eradicated",
+        "system hardened",
+        "services recovered",
+    ];
+
+    /// What each fact means when it holds, one sentence each, in the same order.
+    pub const MEANINGS: [&'static str; 6] = [
+        "The attacker can no longer extend the attack.",
+        "What the attacker did, and how, is known well enough to remove it.",
+        "Evidence that a later investigation needs is kept.",
+        "Nothing that the attacker left is still there.",
+        "The way in is closed.",
+        "The services are back in operation.",
     ];
 
     /// The facts in the order of [`RecoveryState::NAMES`].
@@ -78,5 +100,93 @@ impl RecoveryState {
     /// Number of facts that hold.
     pub fn achieved(self) -> usize {
         self.bits().into_iter().filter(|&bit| bit).count()
+    }
+
+    /// Positions in [`RecoveryState::NAMES`] of the facts that `after` has and this state has not.
+    pub fn gained(self, after: Self) -> Vec<usize> {
+        self.bits()
+            .into_iter()
+            .zip(after.bits())
+            .enumerate()
+            .filter(|(_, (a, b))| !a && *b)
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    /// Labels of the facts that hold.
+    pub fn achieved_labels(self) -> Vec<&'static str> {
+        self.labels(true)
+    }
+
+    /// Labels of the facts that do not hold yet.
+    pub fn open_labels(self) -> Vec<&'static str> {
+        self.labels(false)
+    }
+
+    fn labels(self, value: bool) -> Vec<&'static str> {
+        Self::LABELS
+            .into_iter()
+            .zip(self.bits())
+            .filter(|(_, bit)| *bit == value)
+            .map(|(label, _)| label)
+            .collect()
+    }
+}
+
+impl fmt::Display for RecoveryState {
+    /// `2 of 6: attack contained, forensics preserved`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.achieved(), Self::NAMES.len())?;
+        let labels = self.achieved_labels();
+        if labels.is_empty() { Ok(()) } else { write!(f, ": {}", labels.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn states() -> impl Strategy<Value = RecoveryState> {
+        any::<[bool; 6]>().prop_map(RecoveryState::from_bits)
+    }
+
+    #[test]
+    fn a_state_is_shown_with_what_holds() {
+        let state =
+            RecoveryState { is_attack_contained: true, is_hardened: true, ..RecoveryState::default() };
+        assert_eq!(state.to_string(), "2 of 6: attack contained, system hardened");
+        assert_eq!(RecoveryState::default().to_string(), "0 of 6");
+        assert_eq!(state.open_labels().len(), 4);
+    }
+
+    #[test]
+    fn json_names_every_fact_and_no_other() {
+        let json = serde_json::to_value(RecoveryState::default()).unwrap();
+        let names: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, RecoveryState::NAMES);
+        assert!(serde_json::from_str::<RecoveryState>(r#"{"is_recovered": true}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn bits_and_json_round_trip(state in states()) {
+            prop_assert_eq!(RecoveryState::from_bits(state.bits()), state);
+            let json = serde_json::to_string(&state).unwrap();
+            prop_assert_eq!(serde_json::from_str::<RecoveryState>(&json).unwrap(), state);
+        }
+
+        #[test]
+        fn a_union_loses_nothing_and_is_a_least_upper_bound(a in states(), b in states(), c in states()) {
+            let both = a.union(b);
+            prop_assert_eq!(both, b.union(a));
+            prop_assert_eq!(both.union(c), a.union(b.union(c)));
+            prop_assert_eq!(a.union(a), a);
+            prop_assert!(both.gained(a).is_empty() && both.gained(b).is_empty());
+            prop_assert_eq!(both.achieved(), a.achieved() + a.gained(b).len());
+            prop_assert_eq!(both.is_terminal(), both.achieved() == 6);
+            prop_assert_eq!(a.achieved_labels().len() + a.open_labels().len(), 6);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Group;
-use super::line::{Dates, Hosts, Line, alert_text, line_text};
+use super::line::{AlertText, Dates, Hosts, Line, line_text};
 use crate::log::drop_client_port;
 use crate::{Alert, AlertKind, AlertLog, LogLine, Record, Repeats, Timestamp};
 
@@ -28,7 +28,7 @@ pub(super) struct Family {
 
 #[derive(Clone, Debug)]
 enum What {
-    Alert { message: String, classification: String, kind: AlertKind, priority: Option<u8>, protocol: String },
+    Alert { message: String, classification: String, kind: AlertKind, protocol: String },
     Line,
 }
 
@@ -153,27 +153,26 @@ impl Family {
         let sources = Hosts::new(members.iter().map(|member| member.source.as_str()), &all.source_ports);
         let destinations =
             Hosts::new(members.iter().map(|member| member.destination.as_str()), &all.destination_ports);
-        let (text, kind, message) = match &self.what {
-            What::Alert { message, classification, kind, priority, protocol } => {
-                let mut text = dates.span(all.first, all.last, all.count);
-                alert_text(
-                    &mut text,
-                    *priority,
+        let mut text = dates.span(all.first, all.last, all.count);
+        let (kind, message) = match &self.what {
+            What::Alert { message, classification, kind, protocol } => {
+                let line = AlertText {
+                    priority: kind.priority,
                     message,
                     classification,
                     protocol,
-                    &sources,
-                    &destinations,
-                    &all,
-                );
-                (text, Some(kind.clone()), message.clone())
+                    sources: &sources,
+                    destinations: &destinations,
+                    details: &all.details,
+                };
+                line.write(&mut text);
+                (Some(kind.clone()), message.clone())
             }
             What::Line => {
-                let mut text = dates.span(all.first, all.last, all.count);
                 let message =
                     members.first().and_then(|member| member.details.first()).cloned().unwrap_or_default();
                 line_text(&mut text, &message, members.len());
-                (text, None, message)
+                (None, message)
             }
         };
         let group = Group {
@@ -198,7 +197,6 @@ impl What {
                 message: alert_message(alert),
                 classification: alert.classification.clone(),
                 kind: alert.kind(),
-                priority: alert.priority,
                 protocol: alert.protocol.clone(),
             },
             Record::Line(_) => What::Line,

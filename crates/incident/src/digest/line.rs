@@ -6,9 +6,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 
 use super::Group;
-use super::family::Member;
 use crate::text::shorten;
-use crate::{AlertLog, Record, Timestamp};
+use crate::{AlertLog, Timestamp};
 
 /// Longest message in a line, in bytes; the records keep it whole.
 const MAX_MESSAGE: usize = 160;
@@ -43,11 +42,7 @@ impl Dates {
     pub(super) fn of_log(log: &AlertLog) -> Dates {
         let mut dates = Dates::None;
         for record in &log.records {
-            let repeats: crate::Repeats = match record {
-                Record::Alert(alert) => alert.repeats,
-                Record::Line(line) => line.repeats,
-            };
-            for time in [record.time(), repeats.last].into_iter().flatten() {
+            for time in [record.time(), record.repeats().last].into_iter().flatten() {
                 dates = match dates {
                     Dates::None => Dates::One(time),
                     Dates::One(day) if day.same_day(time) => dates,
@@ -161,33 +156,35 @@ fn ports_text(ports: &BTreeSet<u16>) -> String {
     out
 }
 
-/// Writes what an alert line says behind its times.
-#[expect(clippy::too_many_arguments, reason = "the parts of one line, each used once")]
-pub(super) fn alert_text(
-    out: &mut String,
-    priority: Option<u8>,
-    message: &str,
-    classification: &str,
-    protocol: &str,
-    sources: &Hosts,
-    destinations: &Hosts,
-    all: &Member,
-) {
-    if let Some(priority) = priority {
-        let _ = write!(out, "P{priority} ");
-    }
-    out.push_str(&shorten(message, MAX_MESSAGE));
-    if !classification.is_empty() {
-        let _ = write!(out, " [{classification}]");
-    }
-    if !protocol.is_empty() {
-        let _ = write!(out, " {protocol}");
-    }
-    if !sources.names.is_empty() || !destinations.names.is_empty() {
-        let _ = write!(out, " {} -> {}", sources.text(), destinations.text());
-    }
-    for detail in &all.details {
-        let _ = write!(out, " ({})", shorten(detail, MAX_DETAIL));
+/// What an alert line says behind its times.
+pub(super) struct AlertText<'a> {
+    pub(super) priority: Option<u8>,
+    pub(super) message: &'a str,
+    pub(super) classification: &'a str,
+    pub(super) protocol: &'a str,
+    pub(super) sources: &'a Hosts,
+    pub(super) destinations: &'a Hosts,
+    pub(super) details: &'a [String],
+}
+
+impl AlertText<'_> {
+    pub(super) fn write(&self, out: &mut String) {
+        if let Some(priority) = self.priority {
+            let _ = write!(out, "P{priority} ");
+        }
+        out.push_str(&shorten(self.message, MAX_MESSAGE));
+        if !self.classification.is_empty() {
+            let _ = write!(out, " [{}]", self.classification);
+        }
+        if !self.protocol.is_empty() {
+            let _ = write!(out, " {}", self.protocol);
+        }
+        if !self.sources.names.is_empty() || !self.destinations.names.is_empty() {
+            let _ = write!(out, " {} -> {}", self.sources.text(), self.destinations.text());
+        }
+        for detail in self.details {
+            let _ = write!(out, " ({})", shorten(detail, MAX_DETAIL));
+        }
     }
 }
 

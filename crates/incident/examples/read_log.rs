@@ -1,0 +1,26 @@
+//! Reads an alert log and shows its digest, with the time that it took: `read_log FILE [TOKENS]`.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::BufReader;
+use std::time::Instant;
+
+use countermove_incident::{AlertLog, Digest};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("usage: read_log FILE [TOKENS]")?;
+    let budget = arguments.next().map_or(Ok(1000), |text| text.parse())?;
+    let start = Instant::now();
+    let log = AlertLog::read(BufReader::with_capacity(1 << 16, File::open(path)?))?;
+    let read = start.elapsed();
+    let digest = Digest::new(&log, budget);
+    println!("{}", digest.text());
+    eprintln!("{:#?}", digest.report());
+    eprintln!(
+        "read in {read:.2?}, digested in {:.2?}, {} records kept",
+        start.elapsed() - read,
+        log.records.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Properties of reading, folding and digesting that hold for any log.
+
+use countermove_incident::{
+    Alert, AlertFormat, AlertLog, Digest, Endpoint, Record, Repeats, Signature, Timestamp, approximate_tokens,
+};
+use proptest::prelude::*;
+
+fn words(most: usize) -> impl Strategy<Value = String> {
+    proptest::collection::vec("[A-Za-z][A-Za-z0-9._/()'-]{0,9}", 1..most).prop_map(|words| words.join(" "))
+}
+
+fn times() -> impl Strategy<Value = Timestamp> {
+    (1_u8..=12, 1_u8..=28, 0_u8..24, 0_u8..60, 0_u8..60, 0_u32..1_000_000).prop_map(
+        |(month, day, h, m, s, micro)| {
+            Timestamp::new(Some(2026), month, day, (h, m, s), micro).expect("a valid date")
+        },
+    )
+}
+
+fn endpoints(with_port: bool) -> impl Strategy<Value = Endpoint> {
+    let address = prop_oneof![
+        any::<u32>().prop_map(|bits| std::net::Ipv4Addr::from_bits(bits).to_string()),
+        any::<u128>().prop_map(|bits| std::net::Ipv6Addr::from_bits(bits).to_string()),
+        "[a-z]{1,8}_[a-z]{1,8}",
+    ];
+    (address, any::<u16>())
+        .prop_map(move |(address, port)| Endpoint::new(&address, with_port.then_some(port)))
+}
+
+/// Alerts as an IDS can raise them: an end has a port if the protocol has ports.
+fn alerts() -> impl Strategy<Value = Alert> {
+    let ends = any::<bool>().prop_flat_map(|ports| {
+        let protocol = if ports {
+            prop_oneof![Just("TCP"), Just("UDP")]
+        } else {
+            prop_oneof![Just("ICMP"), Just("GRE")]
+        };
+        (protocol, endpoints(ports), endpoints(ports))
+    });
+    let rule =
+        (proptest::option::of(1_u8..=4), proptest::option::of(words(4)), any::<(u32, u32, u32)>(), words(8));
+    (times(), ends, rule).prop_map(
+        |(time, (protocol, source, destination), (priority, class, rule, message))| Alert {
+            time: Some(time),
+            classification: class.unwrap_or_default(),
+            priority,
+            protocol: protocol.to_owned(),
+            source: Some(source),
+            destination: Some(destination),
+            signature: Some(Signature { gid: rule.0, sid: rule.1, rev: rule.2 }),
+            message,
+            ..Alert::default()
+        },
+    )
+}
+
+/// Alerts and lines of few different kinds, so that there is something to fold.
+fn noisy_logs() -> impl Strategy<Value = Vec<String>> {
+    let alert = (0_u32..100_000, 0_u8..4, 0_u8..3, 0_u8..6, 0_u8..30, any::<u16>(), 0_u16..200).prop_map(
+        |(second, priority, message, source, target, from, to)| {
+            format!(
+                "[pri={} cls=Class {priority}] {{TCP}} 203.0.113.{source}:{from} -> 10.0.2.{target}:{to} \
+                 [1:{message}:1] Message number {message} at {second}",
+                if priority == 0 { "None".to_owned() } else { priority.to_string() },
+                second = second / 50_000,
+            )
+        },
+    );
+    let line = (0_u8..3, 0_u16..40)
+        .prop_map(|(what, number)| format!("Jun  3 12:00:00 host daemon[{what}]: event {number}"));
+    proptest::collection::vec(prop_oneof![4 => alert, 1 => line, 1 => "\\PC{0,60}"], 0..200)
+}
+
+fn parse(text: &str) -> AlertLog {
+    AlertLog::parse(text.as_bytes()).expect("text is read")
+}
+
+fn only_alert(log: &AlertLog) -> &Alert {
+    match log.records.as_slice() {
+        [Record::Alert(alert)] => alert,
+        other => panic!("{other:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_form_is_read_back(alert in alerts()) {
+        for format in [AlertFormat::SnortFast, AlertFormat::SnortFull, AlertFormat::Bracketed, AlertFormat::Eve] {
+            for end in ["\n", "\r\n"] {
+                let text = alert.render(format).replace('\n', end) + end;
+                let log = parse(&text);
+                prop_assert_eq!(only_alert(&log), &alert, "{}", text);
+                prop_assert!(log.warnings.is_empty(), "{:?}", log.warnings);
+            }
+        }
+    }
+
+    #[test]
+    fn forms_may_be_mixed(alerts in proptest::collection::vec((alerts(), 0_usize..4), 1..20)) {
+        const FORMATS: [AlertFormat; 4] =
+            [AlertFormat::SnortFast, AlertFormat::SnortFull, AlertFormat::Bracketed, AlertFormat::Eve];
+        let text: String = alerts.iter().map(|(alert, form)| alert.render(FORMATS[*form]) + "\n").collect();
+        let read: Vec<Alert> = parse(&text).alerts().cloned().collect();
+        prop_assert_eq!(read, alerts.into_iter().map(|(alert, _)| alert).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_condensed_log_is_read_back(
+        alert in alerts(), count in 2_u64..1_000_000, last in times(), detail in words(5), text in words(9),
+    ) {
+        let alert = Alert {
+            repeats: Repeats { count, last: Some(last).filter(|last| Some(*last) > alert.time) },
+            detail,
+            ..alert
+        };
+        let line = format!("{last} [count={count}] {text}");
+        let log = parse(&format!("{}\n{line}\n", alert.render(AlertFormat::Bracketed)));
+        prop_assert_eq!(log.alerts().next(), Some(&alert));
+        prop_assert_eq!(log.total(), count * 2);
+        prop_assert_eq!(parse(&log.condensed()).records, log.records);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        if let Ok(log) = AlertLog::parse(&bytes) {
+            let _ = Digest::new(&log, 100);
+        }
+        let _ = AlertLog::read(bytes.as_slice());
+    }
+
+    #[test]
+    fn broken_alerts_are_survived(
+        parts in proptest::collection::vec(
+            prop_oneof![
+                Just("[**]"), Just("[pri="), Just("cls="), Just("]"), Just("["), Just("{TCP}"), Just("{"), Just("}"),
+                Just("->"), Just("1:2:3"), Just(" "), Just("\n"), Just("[Classification:"), Just("[Priority: 1]"),
+                Just("10.0.0.1:22"), Just("06/03-12:59:31.0"), Just("::"), Just("\"event_type\":\"alert\""), Just("é"),
+                Just("[count="), Just("\u{202e}"), Just("\r"),
+            ],
+            0..60,
+        ),
+    ) {
+        let text = parts.concat();
+        let log = parse(&text);
+        let shown = Digest::new(&log, 1000);
+        let acts = shown.text().contains('\u{202e}');
+        prop_assert!(!acts);
+        prop_assert!(log.total() as usize <= text.lines().count());
+    }
+
+    #[test]
+    fn folding_while_reading_loses_no_record(lines in noisy_logs()) {
+        let text = lines.join("\n");
+        let (all, folded) = (parse(&text), AlertLog::read(text.as_bytes()).expect("text is read"));
+        prop_assert_eq!(all.total(), all.records.len() as u64);
+        prop_assert_eq!(folded.total(), all.total());
+        prop_assert!(folded.records.len() <= all.records.len());
+        // The warning about text that may be meant for a model counts different records alone when folding.
+        let plain = |log: &AlertLog| -> Vec<String> {
+            log.warnings.iter().filter(|warning| !warning.contains("nobody follows")).cloned().collect()
+        };
+        prop_assert_eq!(plain(&folded), plain(&all));
+    }
+
+    #[test]
+    fn a_digest_adds_up_and_keeps_its_budget(lines in noisy_logs(), budget in 0_usize..1500) {
+        let log = parse(&lines.join("\n"));
+        let digest = Digest::new(&log, budget);
+        let report = digest.report();
+        prop_assert!(approximate_tokens(digest.text()) <= budget, "{} > {budget}", approximate_tokens(digest.text()));
+        let shown: u64 = digest.groups().iter().map(|group| group.count).sum();
+        prop_assert_eq!(report.records, log.total());
+        prop_assert_eq!(report.records, report.alerts + report.plain_lines);
+        prop_assert_eq!(shown + report.records_not_shown, report.records);
+        prop_assert_eq!(report.groups_shown, digest.groups().len() as u64);
+        prop_assert_eq!(report.records_not_shown > 0, report.groups > report.groups_shown);
+        for (number, group) in (1..).zip(digest.groups()) {
+            prop_assert_eq!(group.number, number);
+            prop_assert_eq!(digest.group(number), Some(group));
+            let line = format!("A{number} {}", group.text);
+            prop_assert!(digest.text().lines().any(|shown| shown == line.trim_end()));
+        }
+        prop_assert_eq!(&Digest::new(&log, budget), &digest);
+    }
+
+    #[test]
+    fn folding_while_reading_changes_no_digest_by_much(lines in noisy_logs()) {
+        // Details apart, which the fold keeps as well, the groups of an unbounded digest have the same counts.
+        let text = lines.join("\n");
+        let counts = |log: &AlertLog| {
+            let mut counts: Vec<u64> = Digest::new(log, 1_000_000).groups().iter().map(|group| group.count).collect();
+            counts.sort_unstable();
+            counts
+        };
+        prop_assert_eq!(counts(&parse(&text)), counts(&AlertLog::read(text.as_bytes()).expect("text is read")));
+    }
+}
+
+#[test]
+fn a_rare_alert_of_high_priority_outlives_a_flood() {
+    let mut text = String::new();
+    for number in 0..5000 {
+        text.push_str(&format!(
+            "06/03-12:00:00.0 [**] [1:7:1] noise of kind {} [**] [Priority: 3] {{TCP}} 203.0.113.{}:1 -> 10.0.2.{}:80\n",
+            number % 40,
+            number % 200,
+            number % 7
+        ));
+    }
+    text.push_str("06/03-13:00:00.0 [**] [1:9:1] WEBSHELL command [**] [Priority: 1] {TCP} 203.0.113.9:1 -> 10.0.2.14:80\n");
+    let digest = Digest::new(&parse(&text), 400);
+    assert!(digest.text().contains("WEBSHELL command"), "{}", digest.text());
+    assert!(digest.text().contains("Not shown:"), "{}", digest.text());
+    assert!(digest.report().records_not_shown > 0);
+    assert!(digest.report().warnings.iter().any(|warning| warning.contains("do not fit")));
+}
+
+#[test]
+fn more_different_records_than_are_kept_apart_are_counted() {
+    let mut text = String::new();
+    for number in 0..15_000 {
+        text.push_str(&format!(
+            "[pri=3 cls=Misc activity] {{TCP}} 10.{}.{}.{}:40000 -> 10.0.2.14:80 [1:7:1] noise {number}\n",
+            number % 250,
+            number / 250,
+            number % 3
+        ));
+    }
+    text.push_str(
+        "[pri=1 cls=Web Application Attack] {TCP} 203.0.113.9:40000 -> 10.0.2.14:80 [1:9:1] WEBSHELL\n",
+    );
+    let log = AlertLog::read(text.as_bytes()).expect("text is read");
+    assert_eq!(log.total(), 15_001);
+    assert!(log.records.len() < 14_000, "{}", log.records.len());
+    assert!(
+        log.warnings.iter().any(|warning| warning.contains("more different records")),
+        "{:?}",
+        log.warnings
+    );
+    assert!(log.alerts().any(|alert| alert.message == "WEBSHELL"));
+}
+
+#[test]
+fn bad_input_is_told_apart() {
+    let empty = AlertLog::parse(b"").expect("an empty log is read");
+    assert_eq!(
+        (empty.records.len(), empty.warnings.as_slice()),
+        (0, &["The alert log is empty.".to_owned()][..])
+    );
+    assert_eq!(AlertLog::parse(b"\n \r\n").expect("blank lines are read").records.len(), 0);
+    let unknown = parse("one\ntwo\n");
+    assert_eq!(
+        unknown.warnings,
+        ["No line of the alert log is in a known alert form; 2 are kept as plain evidence."]
+    );
+    let error = AlertLog::parse(b"\x7fELF\x02\x01\x01\0\0\0").expect_err("a program is refused").to_string();
+    assert!(error.starts_with("the alert log is not text: it has a NUL byte at offset 7"), "{error}");
+}
