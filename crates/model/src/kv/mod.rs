@@ -13,7 +13,7 @@ mod pages;
 mod tree;
 
 pub(crate) use pages::{Page, PagePool};
-pub(crate) use tree::{KvTree, OutOfPages, Sequence};
+pub(crate) use tree::{KvTree, Sequence};
 
 /// Positions of one page; also the lanes of the widest vector.
 pub(crate) const PAGE: usize = 16;

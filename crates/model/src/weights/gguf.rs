@@ -93,6 +93,11 @@ impl Gguf {
         self.metadata.get(key)
     }
 
+    /// All values of the header, in no order.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &MetaValue)> {
+        self.metadata.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// A text of the header.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.value(key)? {

@@ -11,7 +11,59 @@ use std::path::Path;
 pub use gguf::{Gguf, MetaValue};
 
 use crate::config::DecoderConfig;
+use crate::digest::sha256_file;
 use crate::error::LoadError;
+
+/// A model on disk, open, with its header read.
+#[derive(Debug)]
+pub(crate) enum Checkpoint {
+    /// One GGUF file.
+    Gguf(Gguf),
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
+        Gguf::open(path).map(Self::Gguf)
+    }
+
+    /// Its weights.
+    pub(crate) fn source(&self) -> &dyn Source {
+        match self {
+            Self::Gguf(gguf) => gguf,
+        }
+    }
+
+    /// Its own name, or that of its file.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Gguf(gguf) => {
+                let stem = || gguf.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                gguf.text("general.name").map(str::to_owned).or_else(stem).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Bytes of its weight files.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Gguf(gguf) => gguf.bytes(),
+        }
+    }
+
+    /// SHA-256 of its weights.
+    ///
+    /// # Errors
+    /// [`LoadError::Io`] if a file cannot be read.
+    pub(crate) fn sha256(&self) -> Result<String, LoadError> {
+        match self {
+            Self::Gguf(gguf) => sha256_file(gguf.path()),
+        }
+    }
+}
 
 /// Role of a tensor in a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

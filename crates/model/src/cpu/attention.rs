@@ -1,0 +1,622 @@
+//! Attention of a whole batch over paged keys and values.
+//!
+//! A [`Plan`], made once a step, orders the sequences so that those that share pages are neighbours, cuts their
+//! query rows into blocks and, for each block, lists which rows share which pages. A block is one task: scores of all
+//! its rows over all they see, a softmax of each row, then the weighted sum of the values. Shared keys and values are
+//! read once for all rows of a block.
+//!
+//! Invariant: a row's result depends on its query and on the keys and values it sees alone. Scores are laid out by
+//! absolute position; a score is a chain over the dimensions, the sum of a softmax a chain in each lane over
+//! positions, an output a chain over positions in order. How rows are grouped and pages are shared changes nothing.
+
+use super::pool::Pool;
+use super::simd::{LANES, Level, Simd, kernels};
+use crate::kv::{PAGE, Sequence};
+
+/// Pages that a kernel goes through at a time.
+const PAGES: usize = 4;
+/// Rows of the tallest register tile.
+const ROWS: usize = 6;
+/// Floats of scores that a block may take: they stay in the second-level cache.
+const BLOCK_SCORES: usize = 1 << 16;
+
+/// A sequence of the batch.
+#[derive(Clone, Debug)]
+struct Member {
+    /// Its first row among the activations.
+    first_row: usize,
+    /// Its tokens in this step.
+    tokens: usize,
+    /// Position of the first of them.
+    start: usize,
+    /// Its pages among those of the plan.
+    pages: usize,
+    /// Number of its pages.
+    page_count: usize,
+    /// Pages it has in common with the member before it.
+    common: usize,
+}
+
+/// A query row, up to the head within its group.
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    row: usize,
+    member: usize,
+    /// Positions it sees: its own is the last.
+    visible: usize,
+}
+
+/// Rows that share pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Segment {
+    first_row: usize,
+    last_row: usize,
+    first_page: usize,
+    last_page: usize,
+    /// A member that has these pages.
+    member: usize,
+}
+
+/// Rows that one task computes, and its segments in the order of their pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    first_row: usize,
+    last_row: usize,
+    first_segment: usize,
+    last_segment: usize,
+}
+
+/// How a step's attention is cut into tasks. Its buffers are kept from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    members: Vec<Member>,
+    order: Vec<usize>,
+    tokens: Vec<Token>,
+    pages: Vec<*mut f32>,
+    segments: Vec<Segment>,
+    blocks: Vec<Block>,
+    longest: usize,
+}
+
+// SAFETY: the page pointers are only followed while the sequences that own the pages are borrowed.
+unsafe impl Send for Plan {}
+// SAFETY: as above.
+unsafe impl Sync for Plan {}
+
+/// One sequence of a step: the sequence before its new tokens are counted, and how many those are.
+pub(crate) struct Entry<'a> {
+    pub(crate) sequence: &'a Sequence,
+    pub(crate) tokens: usize,
+}
+
+impl Plan {
+    /// Plans a step. Rows are numbered in the order of the entries. `group` is the number of query heads of a
+    /// key-value head.
+    pub(crate) fn prepare<'a>(
+        &mut self,
+        entries: impl Iterator<Item = Entry<'a>>,
+        group: usize,
+        kv_heads: usize,
+        threads: usize,
+    ) {
+        self.members.clear();
+        self.pages.clear();
+        let mut row = 0;
+        for entry in entries {
+            let pages = self.pages.len();
+            self.pages.extend(entry.sequence.pages().iter().map(|page| page.as_ptr()));
+            self.members.push(Member {
+                first_row: row,
+                tokens: entry.tokens,
+                start: entry.sequence.len(),
+                pages,
+                page_count: self.pages.len() - pages,
+                common: 0,
+            });
+            row += entry.tokens;
+        }
+        self.sort_members();
+        self.tokens.clear();
+        self.longest = 0;
+        for (index, member) in self.members.iter().enumerate() {
+            for offset in 0..member.tokens {
+                let visible = member.start + offset + 1;
+                self.tokens.push(Token { row: member.first_row + offset, member: index, visible });
+                self.longest = self.longest.max(visible);
+            }
+        }
+        self.cut(group, kv_heads, threads);
+    }
+
+    /// Orders members so that those with common pages are neighbours.
+    fn sort_members(&mut self) {
+        let Self { members, order, pages, .. } = self;
+        let path = |member: &Member| &pages[member.pages..member.pages + member.page_count];
+        order.clear();
+        order.extend(0..members.len());
+        order.sort_by(|&a, &b| path(&members[a]).cmp(path(&members[b])));
+        let sorted: Vec<Member> = order.iter().map(|&index| members[index].clone()).collect();
+        *members = sorted;
+        for index in 1..members.len() {
+            let (before, member) = (path(&members[index - 1]), path(&members[index]));
+            members[index].common = before.iter().zip(member).take_while(|(a, b)| a == b).count();
+        }
+    }
+
+    /// Cuts the rows into blocks: enough to keep all threads busy, small enough for their scores to stay in cache.
+    fn cut(&mut self, group: usize, kv_heads: usize, threads: usize) {
+        self.segments.clear();
+        self.blocks.clear();
+        let rows = self.tokens.len() * group;
+        let fair = (rows * kv_heads).div_ceil(8 * threads);
+        let fitting = BLOCK_SCORES / self.score_stride().max(1);
+        let height = match fair.min(fitting) {
+            0 => 1,
+            few @ 1..ROWS => few,
+            many => many.next_multiple_of(ROWS),
+        };
+        let mut first_row = 0;
+        while first_row < rows {
+            let last_row = (first_row + height).min(rows);
+            let first_segment = self.segments.len();
+            let members =
+                self.tokens[first_row / group].member..self.tokens[(last_row - 1) / group].member + 1;
+            self.segment(members, 0, first_row, last_row, group);
+            self.blocks.push(Block { first_row, last_row, first_segment, last_segment: self.segments.len() });
+            first_row = last_row;
+        }
+    }
+
+    /// Lists the segments of neighbouring members from a page on that all of them reach in common.
+    fn segment(
+        &mut self,
+        members: std::ops::Range<usize>,
+        from: usize,
+        first: usize,
+        last: usize,
+        group: usize,
+    ) {
+        let rows_of = |token: &Token| token.member >= members.start && token.member < members.end;
+        let first_token =
+            self.tokens[first / group..].iter().position(rows_of).map_or(0, |at| at + first / group);
+        let token_count = self.tokens[first_token..].iter().take_while(|token| rows_of(token)).count();
+        let first_row = first.max(first_token * group);
+        let last_row = last.min((first_token + token_count) * group);
+        let member = members.start;
+        if members.len() == 1 {
+            let visible = self.tokens[(last_row - 1) / group].visible;
+            let last_page = visible.div_ceil(PAGE);
+            if last_page > from {
+                self.segments.push(Segment { first_row, last_row, first_page: from, last_page, member });
+            }
+            return;
+        }
+        let pairs = &self.members[members.start + 1..members.end];
+        let common = pairs.iter().map(|member| member.common).min().unwrap_or(from);
+        if common > from {
+            self.segments.push(Segment { first_row, last_row, first_page: from, last_page: common, member });
+        }
+        let mut start = members.start;
+        for index in members.start + 1..=members.end {
+            if index == members.end || self.members[index].common <= common {
+                self.segment(start..index, common.max(from), first, last, group);
+                start = index;
+            }
+        }
+    }
+
+    /// Floats between rows of scores.
+    pub(crate) fn score_stride(&self) -> usize {
+        let stride = self.longest.next_multiple_of(PAGES * PAGE);
+        // Rows a multiple of 4 KiB apart would fall into the same cache sets.
+        if stride.is_multiple_of(1024) { stride + LANES } else { stride }
+    }
+
+    /// Floats of scratch that a task needs: scores, and one more for each row.
+    pub(crate) fn scratch(&self) -> usize {
+        let height = self.blocks.iter().map(|block| block.last_row - block.first_row).max().unwrap_or(0);
+        (height * (self.score_stride() + 1)).next_multiple_of(LANES)
+    }
+}
+
+/// Where a layer's attention reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads {
+    /// Rows of rotated and scaled queries, one head after another.
+    pub(crate) queries: *const f32,
+    /// Floats between rows of queries.
+    pub(crate) query_stride: usize,
+    /// Rows of results, one head after another.
+    pub(crate) out: *mut f32,
+    /// Floats between rows of results.
+    pub(crate) out_stride: usize,
+    /// Floats of a head, a multiple of 16.
+    pub(crate) head_stride: usize,
+    /// Query heads of a key-value head.
+    pub(crate) group: usize,
+    /// Key-value heads.
+    pub(crate) kv_heads: usize,
+    /// Where the layer's tiles start in a page.
+    pub(crate) layer_offset: usize,
+    /// Scratch of each thread, [`Plan::scratch`] floats each.
+    pub(crate) scratch: *mut f32,
+}
+
+// SAFETY: tasks read queries and pages, and write disjoint parts of the result and their own scores.
+unsafe impl Sync for Heads {}
+
+/// Computes a layer's attention.
+///
+/// # Safety
+/// The plan's sequences are alive and their keys and values of this layer are stored up to what the rows see; the
+/// pointers of `heads` are valid for the plan's rows; the CPU has the level.
+pub(crate) unsafe fn attend(pool: &Pool, level: Level, plan: &Plan, heads: &Heads) {
+    let scratch = plan.scratch();
+    pool.run(plan.blocks.len() * heads.kv_heads, &|task, thread| {
+        let (head, block) = (task / plan.blocks.len(), task % plan.blocks.len());
+        // SAFETY: the caller guarantees all but the scratch, of which each thread has its own.
+        unsafe {
+            attend_block(level, plan, heads, &plan.blocks[block], head, heads.scratch.add(thread * scratch))
+        };
+    });
+}
+
+kernels! {
+    /// Computes one block of one key-value head.
+    fn attend_block(plan: &Plan, heads: &Heads, block: &Block, head: usize, scores: *mut f32) = block_kernel;
+}
+
+#[inline(always)]
+unsafe fn block_kernel<S: Simd>(plan: &Plan, heads: &Heads, block: &Block, head: usize, scores: *mut f32) {
+    let stride = plan.score_stride();
+    let segments = &plan.segments[block.first_segment..block.last_segment];
+    let height = block.last_row - block.first_row;
+    // SAFETY: the caller guarantees rows, pages and room for the block's scores.
+    unsafe {
+        let inverses = scores.add(height * stride);
+        for segment in segments {
+            walk::<S, true>(plan, heads, block, head, segment, scores);
+        }
+        for index in 0..height {
+            let visible = plan.tokens[(block.first_row + index) / heads.group].visible;
+            *inverses.add(index) = softmax::<S>(scores.add(index * stride), visible);
+            fill::<S>(out_row(plan, heads, head, block.first_row + index), heads.head_stride, 0.0, true);
+        }
+        for segment in segments {
+            walk::<S, false>(plan, heads, block, head, segment, scores);
+        }
+        for index in 0..height {
+            let out = out_row(plan, heads, head, block.first_row + index);
+            fill::<S>(out, heads.head_stride, *inverses.add(index), false);
+        }
+    }
+}
+
+/// Sets the floats of a head to a value, or multiplies them by it.
+#[inline(always)]
+unsafe fn fill<S: Simd>(out: *mut f32, floats: usize, value: f32, set: bool) {
+    let value_of_all = value;
+    let mut at = 0;
+    while at < floats {
+        // SAFETY: the caller guarantees `floats` floats, a multiple of 16.
+        unsafe {
+            let value = S::splat(value_of_all);
+            S::store(out.add(at), if set { value } else { S::mul(S::load(out.add(at)), value) });
+        }
+        at += LANES;
+    }
+}
+
+#[inline(always)]
+unsafe fn query_row(plan: &Plan, heads: &Heads, head: usize, row: usize) -> *const f32 {
+    let token = &plan.tokens[row / heads.group];
+    let column = (head * heads.group + row % heads.group) * heads.head_stride;
+    // SAFETY: the caller guarantees the plan's rows.
+    unsafe { heads.queries.add(token.row * heads.query_stride + column) }
+}
+
+#[inline(always)]
+unsafe fn out_row(plan: &Plan, heads: &Heads, head: usize, row: usize) -> *mut f32 {
+    let token = &plan.tokens[row / heads.group];
+    let column = (head * heads.group + row % heads.group) * heads.head_stride;
+    // SAFETY: the caller guarantees the plan's rows.
+    unsafe { heads.out.add(token.row * heads.out_stride + column) }
+}
+
+/// Turns the scores of a row into weights, up to a factor that it gives.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(scores: *mut f32, visible: usize) -> f32 {
+    let whole = visible / LANES * LANES;
+    let rest = visible - whole;
+    // SAFETY: the caller guarantees `visible` scores, rounded up to 16.
+    unsafe {
+        let lowest = S::splat(f32::NEG_INFINITY);
+        let mut greatest = lowest;
+        let mut at = 0;
+        while at < whole {
+            greatest = S::max(greatest, S::load(scores.add(at)));
+            at += LANES;
+        }
+        if rest > 0 {
+            greatest = S::max(greatest, S::first(rest, S::load(scores.add(whole)), lowest));
+        }
+        let greatest = S::splat(S::greatest(greatest));
+        let mut sums = S::splat(0.0);
+        let mut at = 0;
+        while at < whole {
+            let weight = S::exp(S::sub(S::load(scores.add(at)), greatest));
+            S::store(scores.add(at), weight);
+            sums = S::add(sums, weight);
+            at += LANES;
+        }
+        if rest > 0 {
+            let weight = S::exp(S::sub(S::load(scores.add(whole)), greatest));
+            let weight = S::first(rest, weight, S::splat(0.0));
+            S::store(scores.add(whole), weight);
+            sums = S::add(sums, weight);
+        }
+        1.0 / S::sum(sums)
+    }
+}
+
+/// Goes through a segment, a few pages and a few rows at a time: for scores, or for weighted sums.
+#[inline(always)]
+unsafe fn walk<S: Simd, const SCORES: bool>(
+    plan: &Plan,
+    heads: &Heads,
+    block: &Block,
+    head: usize,
+    segment: &Segment,
+    scores: *mut f32,
+) {
+    let stride = plan.score_stride();
+    let tile = PAGE * heads.head_stride;
+    let pages = &plan.pages[plan.members[segment.member].pages..];
+    let most_rows = if S::WIDE { ROWS } else { 2 };
+    let mut page = segment.first_page;
+    while page < segment.last_page {
+        let count = (segment.last_page - page).min(PAGES);
+        let mut tiles = [std::ptr::null::<f32>(); PAGES];
+        for (at, tile_start) in tiles.iter_mut().enumerate().take(count) {
+            let offset = heads.layer_offset + 2 * head * tile + if SCORES { 0 } else { tile };
+            // SAFETY: the caller guarantees that every page has the layer's tiles.
+            *tile_start = unsafe { pages[page + at].add(offset) };
+        }
+        let mut row = segment.first_row;
+        while row < segment.last_row {
+            let left = segment.last_row - row;
+            let rows = left.div_ceil(left.div_ceil(most_rows));
+            let mut group = Rows {
+                count: rows,
+                from: [std::ptr::null(); ROWS],
+                scores: [std::ptr::null_mut(); ROWS],
+                out: [std::ptr::null_mut(); ROWS],
+                visible: [0; ROWS],
+            };
+            for r in 0..rows {
+                // SAFETY: the rows are the block's, and it has room for their scores.
+                unsafe {
+                    group.from[r] = query_row(plan, heads, head, row + r);
+                    group.out[r] = out_row(plan, heads, head, row + r);
+                    group.scores[r] = scores.add((row + r - block.first_row) * stride);
+                }
+                group.visible[r] = plan.tokens[(row + r) / heads.group].visible;
+            }
+            // SAFETY: as above.
+            unsafe {
+                if SCORES {
+                    score_rows::<S>(&group, &tiles, count, page, heads.head_stride);
+                } else {
+                    sum_rows::<S>(&group, &tiles, count, page, heads.head_stride);
+                }
+            }
+            row += rows;
+        }
+        page += count;
+    }
+}
+
+/// Rows of one register tile.
+struct Rows {
+    count: usize,
+    from: [*const f32; ROWS],
+    scores: [*mut f32; ROWS],
+    out: [*mut f32; ROWS],
+    visible: [usize; ROWS],
+}
+
+#[inline(always)]
+unsafe fn score_rows<S: Simd>(
+    rows: &Rows,
+    tiles: &[*const f32; PAGES],
+    count: usize,
+    page: usize,
+    dims: usize,
+) {
+    let mut visible = 0;
+    for r in 0..rows.count {
+        visible = visible.max(rows.visible[r]);
+    }
+    let count = count.min(visible.saturating_sub(page * PAGE).div_ceil(PAGE));
+    // SAFETY: the caller guarantees rows and tiles; scores have room for whole groups of pages.
+    unsafe {
+        let mut at = 0;
+        if S::WIDE && count == PAGES {
+            score_pages::<S, PAGES>(rows, tiles.as_ptr(), page, dims);
+            at = PAGES;
+        }
+        while at + 2 <= count {
+            score_pages::<S, 2>(rows, tiles.as_ptr().add(at), page + at, dims);
+            at += 2;
+        }
+        if at < count {
+            score_pages::<S, 1>(rows, tiles.as_ptr().add(at), page + at, dims);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn score_pages<S: Simd, const P: usize>(
+    rows: &Rows,
+    tiles: *const *const f32,
+    page: usize,
+    dims: usize,
+) {
+    // SAFETY: the caller guarantees rows and tiles.
+    unsafe {
+        match rows.count {
+            1 => score_tile::<S, 1, P>(rows, tiles, page, dims),
+            2 => score_tile::<S, 2, P>(rows, tiles, page, dims),
+            3 => score_tile::<S, 3, P>(rows, tiles, page, dims),
+            4 => score_tile::<S, 4, P>(rows, tiles, page, dims),
+            5 => score_tile::<S, 5, P>(rows, tiles, page, dims),
+            _ => score_tile::<S, 6, P>(rows, tiles, page, dims),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn score_tile<S: Simd, const R: usize, const P: usize>(
+    rows: &Rows,
+    tiles: *const *const f32,
+    page: usize,
+    dims: usize,
+) {
+    // SAFETY: the caller guarantees R rows of `dims` values and P tiles.
+    unsafe {
+        let mut sums = [[S::splat(0.0); P]; R];
+        let mut starts = [std::ptr::null::<f32>(); P];
+        for p in 0..P {
+            starts[p] = *tiles.add(p);
+        }
+        for dim in 0..dims {
+            let mut keys = [S::splat(0.0); P];
+            for p in 0..P {
+                keys[p] = S::load(starts[p].add(dim * PAGE));
+            }
+            for r in 0..R {
+                let query = S::splat(*rows.from[r].add(dim));
+                for p in 0..P {
+                    sums[r][p] = S::fma(query, keys[p], sums[r][p]);
+                }
+            }
+        }
+        for r in 0..R {
+            for p in 0..P {
+                S::store(rows.scores[r].add((page + p) * PAGE), sums[r][p]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn sum_rows<S: Simd>(
+    rows: &Rows,
+    tiles: &[*const f32; PAGES],
+    count: usize,
+    page: usize,
+    dims: usize,
+) {
+    let (first, end) = (page * PAGE, (page + count) * PAGE);
+    let mut common = end;
+    for r in 0..rows.count {
+        common = common.min(rows.visible[r]);
+    }
+    // SAFETY: the caller guarantees rows and tiles.
+    unsafe {
+        if common > first {
+            match rows.count {
+                1 => sum_dims::<S, 1>(rows, 0, tiles, first, first, common, dims),
+                2 => sum_dims::<S, 2>(rows, 0, tiles, first, first, common, dims),
+                3 => sum_dims::<S, 3>(rows, 0, tiles, first, first, common, dims),
+                4 => sum_dims::<S, 4>(rows, 0, tiles, first, first, common, dims),
+                5 => sum_dims::<S, 5>(rows, 0, tiles, first, first, common, dims),
+                _ => sum_dims::<S, 6>(rows, 0, tiles, first, first, common, dims),
+            }
+        }
+        // What only some of the rows see is added row by row: a weight of zero would not shield from a NaN.
+        for r in 0..rows.count {
+            let (from, to) = (common.max(first), rows.visible[r].min(end));
+            if from < to {
+                sum_dims::<S, 1>(rows, r, tiles, first, from, to, dims);
+            }
+        }
+    }
+}
+
+/// Adds the values at positions `from..to` to R rows from `row` on. The tiles start at position `first`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "kernels take pointers and strides")]
+unsafe fn sum_dims<S: Simd, const R: usize>(
+    rows: &Rows,
+    row: usize,
+    tiles: &[*const f32; PAGES],
+    first: usize,
+    from: usize,
+    to: usize,
+    dims: usize,
+) {
+    let mut dim = 0;
+    // SAFETY: the caller guarantees rows and tiles.
+    unsafe {
+        while S::WIDE && dim + 4 * LANES <= dims {
+            sum_tile::<S, R, 4>(rows, row, tiles, first, from, to, dim, dims);
+            dim += 4 * LANES;
+        }
+        while dim + 2 * LANES <= dims {
+            sum_tile::<S, R, 2>(rows, row, tiles, first, from, to, dim, dims);
+            dim += 2 * LANES;
+        }
+        if dim < dims {
+            sum_tile::<S, R, 1>(rows, row, tiles, first, from, to, dim, dims);
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "kernels take pointers and strides")]
+unsafe fn sum_tile<S: Simd, const R: usize, const D: usize>(
+    rows: &Rows,
+    row: usize,
+    tiles: &[*const f32; PAGES],
+    first: usize,
+    from: usize,
+    to: usize,
+    dim: usize,
+    dims: usize,
+) {
+    // SAFETY: the caller guarantees R rows from `row` on, and tiles for the positions.
+    unsafe {
+        let mut sums = [[S::splat(0.0); D]; R];
+        for r in 0..R {
+            for d in 0..D {
+                sums[r][d] = S::load(rows.out[row + r].add(dim + d * LANES));
+            }
+        }
+        let mut position = from;
+        while position < to {
+            let tile = (position - first) / PAGE;
+            let end = to.min(first + (tile + 1) * PAGE);
+            let mut values = tiles[tile].add((position % PAGE) * dims + dim);
+            while position < end {
+                let mut lanes = [S::splat(0.0); D];
+                for d in 0..D {
+                    lanes[d] = S::load(values.add(d * LANES));
+                }
+                for r in 0..R {
+                    let weight = S::splat(*rows.scores[row + r].add(position));
+                    for d in 0..D {
+                        sums[r][d] = S::fma(weight, lanes[d], sums[r][d]);
+                    }
+                }
+                values = values.add(dims);
+                position += 1;
+            }
+        }
+        for r in 0..R {
+            for d in 0..D {
+                S::store(rows.out[row + r].add(dim + d * LANES), sums[r][d]);
+            }
+        }
+    }
+}

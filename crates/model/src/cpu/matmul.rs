@@ -1,0 +1,468 @@
+//! Products of rows of activations and packed matrices.
+//!
+//! A matrix is packed in tiles of 32 outputs, and a tile is one contiguous stream, so that a product with one row
+//! is limited by memory bandwidth only. In Q8_0 a tile has for each block of 32 inputs 1,088 bytes: eight times
+//! (4 inputs × 32 outputs) weights, each stored plus 128, then 32 half-precision scales. In F32 it has 32 floats for
+//! each input.
+//!
+//! Activations meet Q8_0 weights as signed bytes with one scale for each block of 32. Weights are the unsigned
+//! factor of the dot product, so the correction for the 128 is minus 128 times the sum of the activations: known once
+//! a row and block, and no memory is spent on it beside the weights.
+//!
+//! Invariant: the value of (row, output) is a chain of fused multiply-adds over the blocks in order, whatever the
+//! number of rows, the tile they fall into and the instruction level.
+
+use std::sync::Arc;
+
+use half::f16;
+
+use super::memory::Region;
+use super::pool::Pool;
+use super::simd::{LANES, Level, Simd, kernels};
+use crate::model::WeightFormat;
+
+/// Inputs that share a scale; the number of inputs is padded to a multiple.
+pub(crate) const BLOCK: usize = 32;
+/// Outputs of a tile; the number of outputs is padded to a multiple.
+pub(crate) const TILE: usize = 32;
+
+/// Bytes of a block in a Q8_0 tile: weights, then scales.
+const BLOCK_BYTES: usize = BLOCK * TILE + SCALE_BYTES;
+const SCALE_BYTES: usize = 2 * TILE;
+
+/// A packed matrix.
+#[derive(Clone, Debug)]
+pub(crate) struct Matrix {
+    weights: Arc<Region<u8>>,
+    start: usize,
+    format: WeightFormat,
+    /// Inputs, padded.
+    pub(crate) inputs: usize,
+    /// Outputs, padded.
+    pub(crate) outputs: usize,
+}
+
+impl Matrix {
+    /// A matrix packed at `start` of a region by [`pack_tile`].
+    pub(crate) fn new(
+        weights: Arc<Region<u8>>,
+        start: usize,
+        format: WeightFormat,
+        inputs: usize,
+        outputs: usize,
+    ) -> Self {
+        let matrix = Self { weights, start, format, inputs, outputs };
+        assert!(inputs.is_multiple_of(BLOCK) && outputs.is_multiple_of(TILE));
+        assert!(matrix.weights.len() - start >= outputs / TILE * tile_bytes(format, inputs));
+        matrix
+    }
+
+    /// Format of the weights.
+    pub(crate) fn format(&self) -> WeightFormat {
+        self.format
+    }
+
+    /// Writes the weights of one output, as they are used, to `out`.
+    pub(crate) fn unpack(&self, output: usize, out: &mut [f32]) {
+        let tile_bytes = tile_bytes(self.format, self.inputs);
+        let (tile, lane) = (output / TILE, output % TILE);
+        let tile = &self.weights[self.start + tile * tile_bytes..][..tile_bytes];
+        match self.format {
+            WeightFormat::F32 => {
+                for (value, column) in out.iter_mut().zip(tile.as_chunks::<{ 4 * TILE }>().0) {
+                    *value = f32::from_le_bytes(column.as_chunks().0[lane]);
+                }
+            }
+            WeightFormat::Q8_0 => {
+                let blocks = tile.as_chunks::<BLOCK_BYTES>().0;
+                for (values, block) in out.chunks_mut(BLOCK).zip(blocks) {
+                    let (bytes, scales) = block.split_at(BLOCK * TILE);
+                    let scale = f16::from_le_bytes(scales.as_chunks().0[lane]).to_f32();
+                    for (index, value) in values.iter_mut().enumerate() {
+                        let byte = bytes[index / 4 * 4 * TILE + lane * 4 + index % 4];
+                        *value = f32::from(byte.wrapping_sub(128) as i8) * scale;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of a packed tile with that many inputs (padded).
+pub(crate) fn tile_bytes(format: WeightFormat, inputs: usize) -> usize {
+    match format {
+        WeightFormat::F32 => inputs * TILE * size_of::<f32>(),
+        WeightFormat::Q8_0 => inputs / BLOCK * BLOCK_BYTES,
+    }
+}
+
+/// Packs a tile: `rows` has 32 rows of `inputs` weights, one row for each output.
+pub(crate) fn pack_tile(format: WeightFormat, inputs: usize, rows: &[f32], out: &mut [u8]) {
+    match format {
+        WeightFormat::F32 => {
+            for (input, column) in out.as_chunks_mut::<{ 4 * TILE }>().0.iter_mut().enumerate() {
+                for (lane, word) in column.as_chunks_mut().0.iter_mut().enumerate() {
+                    *word = rows[lane * inputs + input].to_le_bytes();
+                }
+            }
+        }
+        WeightFormat::Q8_0 => {
+            for (index, block) in out.as_chunks_mut::<BLOCK_BYTES>().0.iter_mut().enumerate() {
+                let (bytes, scales) = block.split_at_mut(BLOCK * TILE);
+                for (lane, scale) in scales.as_chunks_mut().0.iter_mut().enumerate() {
+                    let values = &rows[lane * inputs + index * BLOCK..][..BLOCK];
+                    *scale = quantise_weights(values, |at, byte| {
+                        bytes[at / 4 * 4 * TILE + lane * 4 + at % 4] = (byte as u8).wrapping_add(128);
+                    })
+                    .to_le_bytes();
+                }
+            }
+        }
+    }
+}
+
+/// Quantises a block of weights to bytes in -127..=127 and gives the scale. A block of Q8_0 keeps its very values.
+fn quantise_weights(values: &[f32], mut store: impl FnMut(usize, i8)) -> f16 {
+    let largest = values
+        .iter()
+        .fold(0.0_f32, |largest, value| if value.abs() <= largest { largest } else { value.abs() });
+    let scale = f16::from_f32(largest / 127.0);
+    let step = scale.to_f32();
+    for (at, value) in values.iter().enumerate() {
+        let byte = if step > 0.0 { (value / step).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 };
+        store(at, byte);
+    }
+    scale
+}
+
+/// Activations, quantised: bytes with a scale and a correction for each block.
+#[derive(Debug, Default)]
+pub(crate) struct Quantised {
+    bytes: Region<i8>,
+    scales: Region<f32>,
+    corrections: Region<i32>,
+}
+
+impl Quantised {
+    /// Makes room for rows of at most `inputs` values.
+    pub(crate) fn prepare(&mut self, rows: usize, inputs: usize) {
+        self.bytes.grow(rows * inputs);
+        self.scales.grow(rows * inputs / BLOCK);
+        self.corrections.grow(rows * inputs / BLOCK);
+    }
+
+    /// Where rows of `inputs` values, no more than there is room for, are written and read.
+    pub(crate) fn view(&mut self, inputs: usize) -> QuantisedView {
+        QuantisedView {
+            bytes: self.bytes.as_mut_ptr(),
+            scales: self.scales.as_mut_ptr(),
+            corrections: self.corrections.as_mut_ptr(),
+            inputs,
+        }
+    }
+}
+
+/// Pointers into [`Quantised`], which outlives it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuantisedView {
+    bytes: *mut i8,
+    scales: *mut f32,
+    corrections: *mut i32,
+    inputs: usize,
+}
+
+// SAFETY: the pointers are used by tasks of one phase, which write disjoint rows or only read.
+unsafe impl Send for QuantisedView {}
+// SAFETY: as above.
+unsafe impl Sync for QuantisedView {}
+
+/// Quantises one row at `from` into row `row` of the view. Generic part of [`quantise`], for fused kernels.
+///
+/// # Safety
+/// As for [`Simd`]; the view has that row, and `from` as many floats as it has inputs.
+#[inline(always)]
+pub(crate) unsafe fn quantise_row<S: Simd>(from: *const f32, to: QuantisedView, row: usize) {
+    let blocks = to.inputs / BLOCK;
+    for block in 0..blocks {
+        let at = row * blocks + block;
+        // SAFETY: the block lies in the row, and the caller guarantees the rest.
+        unsafe {
+            let source = from.add(block * BLOCK);
+            let bytes = to.bytes.add(row * to.inputs + block * BLOCK);
+            let magnitude = S::magnitude(source);
+            let largest = f32::from_bits(magnitude);
+            if magnitude >= f32::INFINITY.to_bits() {
+                // An infinity or a NaN spoils its own row and shows in the result.
+                bytes.write_bytes(0, BLOCK);
+                *to.scales.add(at) = f32::NAN;
+                *to.corrections.add(at) = 0;
+            } else if largest < 1e-30 {
+                bytes.write_bytes(0, BLOCK);
+                *to.scales.add(at) = 0.0;
+                *to.corrections.add(at) = 0;
+            } else {
+                let sum = S::to_bytes(source, 127.0 / largest, bytes);
+                *to.scales.add(at) = largest / 127.0;
+                *to.corrections.add(at) = -128 * sum;
+            }
+        }
+    }
+}
+
+/// Activations of a product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Input {
+    /// For Q8_0 weights.
+    Quantised(QuantisedView),
+    /// For F32 weights: rows of as many floats as the matrix has inputs.
+    Floats(*const f32),
+}
+
+/// What becomes of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// It is stored.
+    Set,
+    /// It is added to what is there.
+    Add,
+    /// Of each 32 outputs the first 16 are gates of the other 16: stored are 16 values `up * gate / (1 + e^-gate)`.
+    SwiGlu,
+}
+
+/// Where the result goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// First row.
+    pub(crate) to: *mut f32,
+    /// Floats between rows.
+    pub(crate) stride: usize,
+    /// Floats of a row; outputs beyond are dropped.
+    pub(crate) columns: usize,
+    /// What is done with it.
+    pub(crate) action: Action,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    weights: *const u8,
+    inputs: usize,
+    input: Input,
+    output: Output,
+}
+
+// SAFETY: tasks read the inputs and write disjoint parts of the output.
+unsafe impl Sync for Job {}
+
+/// Multiplies `rows` rows by a matrix.
+///
+/// # Safety
+/// The input has `rows` rows of `matrix.inputs` values in the form that the matrix's format needs, the output
+/// `rows` rows; the CPU has the level.
+pub(crate) unsafe fn multiply(
+    pool: &Pool,
+    level: Level,
+    matrix: &Matrix,
+    rows: usize,
+    input: Input,
+    output: Output,
+) {
+    // SAFETY: `Matrix::new` checked that the tiles lie in the region.
+    let weights = unsafe { matrix.weights.as_ptr().add(matrix.start) };
+    let job = Job { weights, inputs: matrix.inputs, input, output };
+    let bytes = tile_bytes(matrix.format, matrix.inputs);
+    let tiles = matrix.outputs / TILE;
+    // With more threads than there are tiles to go round, rows are shared out as well.
+    let shares = (4 * pool.threads()).div_ceil(tiles).min(rows.div_ceil(8)).max(1);
+    let chunk = (tiles / (16 * pool.threads())).clamp(1, 4);
+    let chunks = tiles.div_ceil(chunk);
+    pool.run(chunks * shares, &|task, _| {
+        // The whole job is captured, not its pointers one by one.
+        let job = &job;
+        let (chunk_index, share) = (task / shares, task % shares);
+        let (first, last) = (rows * share / shares, rows * (share + 1) / shares);
+        for tile in chunk_index * chunk..((chunk_index + 1) * chunk).min(tiles) {
+            // SAFETY: the tile lies in the matrix, the rows are the caller's, and no other task has both.
+            unsafe {
+                let weights = job.weights.add(tile * bytes);
+                multiply_tile(level, weights, job.inputs, job.input, job.output, tile, first, last);
+            }
+        }
+    });
+}
+
+kernels! {
+    /// Multiplies rows by one tile.
+    fn multiply_tile(
+        weights: *const u8, inputs: usize, input: Input, output: Output, tile: usize, first: usize, last: usize,
+    ) = tile_kernel;
+    /// Quantises rows.
+    fn quantise(from: *const f32, stride: usize, to: QuantisedView, first: usize, last: usize) = quantise_kernel;
+}
+
+#[inline(always)]
+unsafe fn quantise_kernel<S: Simd>(
+    from: *const f32,
+    stride: usize,
+    to: QuantisedView,
+    first: usize,
+    last: usize,
+) {
+    for row in first..last {
+        // SAFETY: the caller guarantees the rows.
+        unsafe { quantise_row::<S>(from.add(row * stride), to, row) };
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "kernels take pointers and strides")]
+unsafe fn tile_kernel<S: Simd>(
+    weights: *const u8,
+    inputs: usize,
+    input: Input,
+    output: Output,
+    tile: usize,
+    first: usize,
+    last: usize,
+) {
+    let most = if S::WIDE { 6 } else { 2 };
+    let mut row = first;
+    while row < last {
+        // Sub-tiles of nearly equal height: seven rows are four and three, not six and one.
+        let left = last - row;
+        let height = left.div_ceil(left.div_ceil(most));
+        // SAFETY: the caller guarantees the tile and the rows.
+        unsafe {
+            match height {
+                1 => rows_kernel::<S, 1>(weights, inputs, input, output, tile, row),
+                2 => rows_kernel::<S, 2>(weights, inputs, input, output, tile, row),
+                3 => rows_kernel::<S, 3>(weights, inputs, input, output, tile, row),
+                4 => rows_kernel::<S, 4>(weights, inputs, input, output, tile, row),
+                5 => rows_kernel::<S, 5>(weights, inputs, input, output, tile, row),
+                _ => rows_kernel::<S, 6>(weights, inputs, input, output, tile, row),
+            }
+        }
+        row += height;
+    }
+}
+
+#[inline(always)]
+unsafe fn rows_kernel<S: Simd, const R: usize>(
+    weights: *const u8,
+    inputs: usize,
+    input: Input,
+    output: Output,
+    tile: usize,
+    row: usize,
+) {
+    // SAFETY: the caller guarantees the tile and R rows from `row` on.
+    unsafe {
+        let sums = match input {
+            Input::Quantised(view) => q8_kernel::<S, R>(weights, inputs, view, row),
+            Input::Floats(from) => f32_kernel::<S, R>(weights, inputs, from, row),
+        };
+        for r in 0..R {
+            let [a, b] = sums[r];
+            let to = output.to.add((row + r) * output.stride);
+            match output.action {
+                Action::SwiGlu => {
+                    let one = S::splat(1.0);
+                    let gate = S::div(a, S::add(one, S::exp(S::sub(S::splat(0.0), a))));
+                    put::<S>(to, tile * LANES, output.columns, S::mul(gate, b), false);
+                }
+                action => {
+                    put::<S>(to, tile * TILE, output.columns, a, action == Action::Add);
+                    put::<S>(to, tile * TILE + LANES, output.columns, b, action == Action::Add);
+                }
+            }
+        }
+    }
+}
+
+/// Stores 16 values at a column of a row, as far as the row goes.
+#[inline(always)]
+unsafe fn put<S: Simd>(to: *mut f32, column: usize, columns: usize, value: S::F, add: bool) {
+    // SAFETY: no column at or beyond `columns` is touched.
+    unsafe {
+        let at = to.add(column);
+        if column + LANES <= columns {
+            S::store(at, if add { S::add(S::load(at), value) } else { value });
+        } else {
+            let mut lanes = [0.0_f32; LANES];
+            S::store(lanes.as_mut_ptr(), value);
+            for lane in 0..columns.saturating_sub(column) {
+                *at.add(lane) = if add { *at.add(lane) + lanes[lane] } else { lanes[lane] };
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn q8_kernel<S: Simd, const R: usize>(
+    weights: *const u8,
+    inputs: usize,
+    view: QuantisedView,
+    row: usize,
+) -> [[S::F; 2]; R] {
+    let blocks = inputs / BLOCK;
+    // SAFETY: the caller guarantees a tile of `blocks` blocks and R rows of `inputs` activations.
+    unsafe {
+        let mut sums = [[S::splat(0.0); 2]; R];
+        for block in 0..blocks {
+            let tile = weights.add(block * BLOCK_BYTES);
+            if R == 1 {
+                // The stream runs over page borders, where the hardware's own prefetching stops.
+                let mut line = 0;
+                while line < BLOCK_BYTES {
+                    S::prefetch(tile.wrapping_add(4 * BLOCK_BYTES + line));
+                    line += 64;
+                }
+            }
+            let mut dots = [[S::dot_start(0); 2]; R];
+            for r in 0..R {
+                let correction = *view.corrections.add((row + r) * blocks + block);
+                dots[r] = [S::dot_start(correction); 2];
+            }
+            for quad in 0..BLOCK / 4 {
+                let a = S::load_weights(tile.add(quad * 4 * TILE));
+                let b = S::load_weights(tile.add(quad * 4 * TILE + 64));
+                for r in 0..R {
+                    let from = view.bytes.add((row + r) * inputs + block * BLOCK + quad * 4);
+                    let activations = from.cast::<i32>().read_unaligned();
+                    dots[r][0] = S::dot(dots[r][0], a, activations);
+                    dots[r][1] = S::dot(dots[r][1], b, activations);
+                }
+            }
+            let scales = tile.add(BLOCK * TILE).cast::<u16>();
+            let (a, b) = (S::load_half(scales), S::load_half(scales.add(LANES)));
+            for r in 0..R {
+                let scale = S::splat(*view.scales.add((row + r) * blocks + block));
+                sums[r][0] = S::fma(S::to_float(dots[r][0]), S::mul(a, scale), sums[r][0]);
+                sums[r][1] = S::fma(S::to_float(dots[r][1]), S::mul(b, scale), sums[r][1]);
+            }
+        }
+        sums
+    }
+}
+
+#[inline(always)]
+unsafe fn f32_kernel<S: Simd, const R: usize>(
+    weights: *const u8,
+    inputs: usize,
+    from: *const f32,
+    row: usize,
+) -> [[S::F; 2]; R] {
+    // SAFETY: the caller guarantees a tile of `inputs` inputs and R rows of as many activations.
+    unsafe {
+        let mut sums = [[S::splat(0.0); 2]; R];
+        for input in 0..inputs {
+            let column = weights.cast::<f32>().add(input * TILE);
+            let (a, b) = (S::load(column), S::load(column.add(LANES)));
+            for r in 0..R {
+                let x = S::splat(*from.add((row + r) * inputs + input));
+                sums[r][0] = S::fma(x, a, sums[r][0]);
+                sums[r][1] = S::fma(x, b, sums[r][1]);
+            }
+        }
+        sums
+    }
+}

@@ -1,0 +1,527 @@
+//! The whole forward pass: against candle's models, and against itself however the work is cut up.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::{llama, qwen2, qwen3};
+
+use super::*;
+use crate::config::Architecture;
+use crate::testing::{Random, TinyModel};
+use crate::weights::{Part, Role, Source};
+
+/// A model in a file of its own.
+struct OnDisk {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl OnDisk {
+    fn new(model: &TinyModel) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        std::fs::write(&path, model.gguf()).unwrap();
+        Self { _folder: folder, path }
+    }
+
+    fn load(&self, weights: WeightFormat) -> CpuBackend {
+        CpuBackend::load(&self.path, &LoadOptions { weights, ..LoadOptions::default() }).unwrap()
+    }
+}
+
+fn tiny(architecture: &'static str) -> TinyModel {
+    TinyModel { architecture, ..TinyModel::default() }
+}
+
+/// Pushes tokens through in chunks of the given sizes and gives the logits after the last.
+fn run(backend: &mut CpuBackend, sequence: &mut Sequence, tokens: &[u32], chunk: usize) -> Vec<f32> {
+    let mut logits = Vec::new();
+    for tokens in tokens.chunks(chunk) {
+        let feed = Feed { sequence, tokens, wants_logits: true };
+        backend.forward(&mut [feed], &mut logits).unwrap();
+    }
+    logits
+}
+
+fn alone(backend: &mut CpuBackend, tokens: &[u32]) -> Vec<f32> {
+    let (mut sequence, cached) = backend.begin(tokens);
+    run(backend, &mut sequence, &tokens[cached..], usize::MAX)
+}
+
+fn random_tokens(seed: u64, count: usize, vocab: usize) -> Vec<u32> {
+    let mut random = Random(seed);
+    (0..count).map(|_| random.below(vocab) as u32).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The weights under the names that candle's models use.
+fn tensors(source: &dyn Source) -> HashMap<String, Tensor> {
+    let config = source.config();
+    let mut names = vec![
+        (Role::Embedding, "model.embed_tokens.weight".to_owned()),
+        (Role::FinalNorm, "model.norm.weight".to_owned()),
+        (Role::Head, "lm_head.weight".to_owned()),
+    ];
+    for layer in 0..config.layers {
+        for (part, name) in [
+            (Part::AttentionNorm, "input_layernorm.weight"),
+            (Part::Query, "self_attn.q_proj.weight"),
+            (Part::Key, "self_attn.k_proj.weight"),
+            (Part::Value, "self_attn.v_proj.weight"),
+            (Part::QueryBias, "self_attn.q_proj.bias"),
+            (Part::KeyBias, "self_attn.k_proj.bias"),
+            (Part::ValueBias, "self_attn.v_proj.bias"),
+            (Part::QueryNorm, "self_attn.q_norm.weight"),
+            (Part::KeyNorm, "self_attn.k_norm.weight"),
+            (Part::AttentionOutput, "self_attn.o_proj.weight"),
+            (Part::FeedForwardNorm, "post_attention_layernorm.weight"),
+            (Part::Gate, "mlp.gate_proj.weight"),
+            (Part::Up, "mlp.up_proj.weight"),
+            (Part::Down, "mlp.down_proj.weight"),
+        ] {
+            names.push((Role::Layer(layer, part), format!("model.layers.{layer}.{name}")));
+        }
+    }
+    let mut out = HashMap::new();
+    for (role, name) in names {
+        let Some((rows, columns)) = source.shape(role) else { continue };
+        let mut values = Vec::new();
+        source.rows(role, 0..rows, &mut values).unwrap();
+        if source.interleaved_rotation() && matches!(role, Role::Layer(_, Part::Query | Part::Key)) {
+            let half = config.head_dim / 2;
+            let stored = values.clone();
+            for row in 0..rows {
+                let (head, dim) = (row / config.head_dim, row % config.head_dim);
+                let from = head * config.head_dim + dim % half * 2 + dim / half;
+                values[row * columns..][..columns].copy_from_slice(&stored[from * columns..][..columns]);
+            }
+        }
+        let is_vector = rows == 1;
+        let tensor = if is_vector {
+            Tensor::from_vec(values, columns, &Device::Cpu).unwrap()
+        } else {
+            Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+        };
+        out.insert(name, tensor);
+    }
+    out
+}
+
+/// Logits after the last of each of `lengths` tokens, by candle.
+fn reference(source: &dyn Source, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
+    let config = source.config().clone();
+    let builder = VarBuilder::from_tensors(tensors(source), DType::F32, &Device::Cpu);
+    let tied = source.shape(Role::Head).is_none();
+    let input = |length: usize| Tensor::new(&tokens[..length], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let flat = |logits: Tensor| logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    lengths
+        .iter()
+        .map(|&length| match config.architecture {
+            Architecture::Llama => {
+                let config = llama::Config {
+                    hidden_size: config.hidden,
+                    intermediate_size: config.intermediate,
+                    vocab_size: config.vocab_size,
+                    num_hidden_layers: config.layers,
+                    num_attention_heads: config.heads,
+                    num_key_value_heads: config.kv_heads,
+                    use_flash_attn: false,
+                    rms_norm_eps: config.rms_epsilon.into(),
+                    rope_theta: config.rope_base,
+                    bos_token_id: None,
+                    eos_token_id: None,
+                    rope_scaling: None,
+                    max_position_embeddings: config.context_length,
+                    tie_word_embeddings: tied,
+                };
+                let mut cache = llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+                let model = llama::Llama::load(builder.clone(), &config).unwrap();
+                flat(model.forward(&input(length), 0, &mut cache).unwrap())
+            }
+            Architecture::Qwen2 => {
+                let config = qwen2::Config {
+                    vocab_size: config.vocab_size,
+                    hidden_size: config.hidden,
+                    intermediate_size: config.intermediate,
+                    num_hidden_layers: config.layers,
+                    num_attention_heads: config.heads,
+                    num_key_value_heads: config.kv_heads,
+                    max_position_embeddings: config.context_length,
+                    sliding_window: config.context_length,
+                    max_window_layers: 0,
+                    tie_word_embeddings: tied,
+                    rope_theta: config.rope_base.into(),
+                    rms_norm_eps: config.rms_epsilon.into(),
+                    use_sliding_window: false,
+                    hidden_act: candle_nn::Activation::Silu,
+                };
+                let mut model = qwen2::ModelForCausalLM::new(&config, builder.clone()).unwrap();
+                flat(model.forward(&input(length), 0).unwrap())
+            }
+            Architecture::Qwen3 => {
+                let config = qwen3::Config {
+                    vocab_size: config.vocab_size,
+                    hidden_size: config.hidden,
+                    intermediate_size: config.intermediate,
+                    num_hidden_layers: config.layers,
+                    num_attention_heads: config.heads,
+                    head_dim: config.head_dim,
+                    attention_bias: false,
+                    num_key_value_heads: config.kv_heads,
+                    max_position_embeddings: config.context_length,
+                    sliding_window: None,
+                    max_window_layers: 0,
+                    tie_word_embeddings: tied,
+                    rope_theta: config.rope_base.into(),
+                    rms_norm_eps: config.rms_epsilon.into(),
+                    use_sliding_window: false,
+                    hidden_act: candle_nn::Activation::Silu,
+                };
+                let mut model = qwen3::ModelForCausalLM::new(&config, builder.clone()).unwrap();
+                flat(model.forward(&input(length), 0).unwrap())
+            }
+        })
+        .collect()
+}
+
+/// Largest difference, relative to the largest magnitude of the reference.
+fn distance(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+    found.iter().zip(expected).fold(0.0_f32, |a, (x, y)| a.max((x - y).abs())) / scale
+}
+
+fn best(logits: &[f32]) -> usize {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap()
+}
+
+#[test]
+fn single_precision_agrees_with_candle_for_every_architecture() {
+    for (index, model) in [
+        tiny("llama"),
+        TinyModel {
+            tied: false,
+            head_dim: 24,
+            hidden: 72,
+            heads: 3,
+            kv_heads: 1,
+            vocab_size: 77,
+            ..tiny("qwen2")
+        },
+        TinyModel { heads: 6, kv_heads: 3, head_dim: 20, intermediate: 50, ..tiny("qwen3") },
+        TinyModel {
+            tied: false,
+            heads: 2,
+            kv_heads: 2,
+            head_dim: 40,
+            hidden: 80,
+            vocab_size: 33,
+            ..tiny("llama")
+        },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // candle's Llama and Qwen2 derive the head size from the hidden size.
+        let disk = OnDisk::new(&model);
+        let tokens = random_tokens(index as u64, 45, model.vocab_size);
+        let lengths = [1, 2, 16, 17, 45];
+        let checkpoint = Checkpoint::open(&disk.path).unwrap();
+        let expected = reference(checkpoint.source(), &tokens, &lengths);
+        let mut backend = disk.load(WeightFormat::F32);
+        for (length, expected) in lengths.into_iter().zip(&expected) {
+            let found = alone(&mut backend, &tokens[..length]);
+            let distance = distance(&found, expected);
+            assert!(distance < 1e-4, "{} at {length}: {distance}", model.architecture);
+        }
+    }
+}
+
+/// The default model, if it is on this machine.
+fn default_model() -> Option<PathBuf> {
+    let path = crate::home(None).join("models").join(crate::DEFAULT_MODEL_FILE);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: the default model is not at {}", path.display());
+    None
+}
+
+#[test]
+fn the_default_model_agrees_with_candle() {
+    let Some(path) = default_model() else { return };
+    let tokens = random_tokens(3, 40, 49152);
+    let lengths = [1, 40];
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let expected = reference(checkpoint.source(), &tokens, &lengths);
+    for (weights, tolerance) in [(WeightFormat::F32, 1e-3), (WeightFormat::Q8_0, 5e-2)] {
+        let mut backend =
+            CpuBackend::load(&path, &LoadOptions { weights, ..LoadOptions::default() }).unwrap();
+        for (length, expected) in lengths.into_iter().zip(&expected) {
+            let found = alone(&mut backend, &tokens[..length]);
+            let distance = distance(&found, expected);
+            eprintln!("{weights:?} at {length}: {distance:.2e}");
+            assert!(distance < tolerance, "{weights:?} at {length}: {distance}");
+            assert_eq!(best(&found), best(expected), "{weights:?} at {length}");
+        }
+    }
+}
+
+#[test]
+fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
+    for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
+        let mut backend = OnDisk::new(&tiny("llama")).load(weights);
+        let tokens = random_tokens(9, 75, 80);
+        let whole = alone(&mut backend, &tokens);
+        assert!(whole.iter().all(|x| x.is_finite()));
+        for chunk in [1, 2, 5, 16, 31, 64] {
+            let (mut sequence, _) = backend.begin(&[]);
+            assert_eq!(
+                bits(&run(&mut backend, &mut sequence, &tokens, chunk)),
+                bits(&whole),
+                "chunks of {chunk}"
+            );
+        }
+    }
+}
+
+#[test]
+fn logits_do_not_depend_on_the_instruction_level_or_the_number_of_threads() {
+    for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
+        for model in
+            [tiny("llama"), TinyModel { head_dim: 24, kv_heads: 1, intermediate: 70, ..tiny("qwen3") }]
+        {
+            let disk = OnDisk::new(&model);
+            let tokens = random_tokens(5, 61, 80);
+            let expected = alone(&mut disk.load(weights), &tokens);
+            for level in Level::available() {
+                let mut backend = disk.load(weights);
+                backend.level = level;
+                assert_eq!(bits(&alone(&mut backend, &tokens)), bits(&expected), "{level:?}");
+            }
+            let mut backend = disk.load(weights);
+            backend.pool = Pool::new(&[0]);
+            assert_eq!(bits(&alone(&mut backend, &tokens)), bits(&expected), "one thread");
+        }
+    }
+}
+
+#[test]
+fn logits_do_not_depend_on_the_batch_or_on_what_was_cached() {
+    for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
+        let disk = OnDisk::new(&tiny("llama"));
+        let prefix = random_tokens(1, 53, 80);
+        let prompts: Vec<Vec<u32>> = (0..11)
+            .map(|index| {
+                // Some leave the prefix early, some late, some inside a page; one has nothing of it.
+                let kept = [53, 53, 48, 50, 20, 0, 33, 32, 53, 52, 16][index];
+                let own = random_tokens(100 + index as u64, 1 + index * 3, 80);
+                [&prefix[..kept], &own].concat()
+            })
+            .collect();
+        let mut cold = disk.load(weights);
+        let expected: Vec<_> = prompts.iter().map(|prompt| bits(&alone(&mut cold, prompt))).collect();
+
+        let mut warm = disk.load(weights);
+        let (mut sequence, cached) = warm.begin(&prefix);
+        assert_eq!(cached, 0);
+        run(&mut warm, &mut sequence, &prefix, 7);
+        warm.publish(&sequence);
+        let mut begun: Vec<_> = prompts.iter().map(|prompt| warm.begin(prompt)).collect();
+        assert_eq!(begun[0].1, 53);
+        assert_eq!(begun[5].1, 0);
+        let mut logits = Vec::new();
+        let mut feeds: Vec<_> = begun
+            .iter_mut()
+            .zip(&prompts)
+            .map(|((sequence, cached), prompt)| Feed {
+                sequence,
+                tokens: &prompt[*cached..],
+                wants_logits: true,
+            })
+            .collect();
+        warm.forward(&mut feeds, &mut logits).unwrap();
+        for (index, (found, expected)) in logits.chunks(80).zip(&expected).enumerate() {
+            assert_eq!(&bits(found), expected, "prompt {index}");
+        }
+        // Then one token each, all together, against each alone.
+        let next = random_tokens(77, prompts.len(), 80);
+        let mut feeds: Vec<_> = begun
+            .iter_mut()
+            .zip(&next)
+            .map(|((sequence, _), token)| Feed {
+                sequence,
+                tokens: std::slice::from_ref(token),
+                wants_logits: true,
+            })
+            .collect();
+        warm.forward(&mut feeds, &mut logits).unwrap();
+        for (index, (found, prompt)) in logits.chunks(80).zip(&prompts).enumerate() {
+            let whole = [prompt.as_slice(), &next[index..=index]].concat();
+            assert_eq!(bits(found), bits(&alone(&mut cold, &whole)), "prompt {index}");
+        }
+    }
+}
+
+#[test]
+fn a_sequence_goes_on_after_it_was_published_and_others_do_not_see_it() {
+    let mut backend = OnDisk::new(&tiny("llama")).load(WeightFormat::Q8_0);
+    let tokens = random_tokens(4, 90, 80);
+    let expected = alone(&mut backend, &tokens);
+    let (mut first, _) = backend.begin(&tokens);
+    run(&mut backend, &mut first, &tokens[..37], 37);
+    backend.publish(&first);
+    let (mut second, cached) = backend.begin(&tokens);
+    assert_eq!(cached, 37);
+    // The first goes another way, in the page that the second began with.
+    run(&mut backend, &mut first, &random_tokens(8, 20, 80), 3);
+    let found = run(&mut backend, &mut second, &tokens[37..], 10);
+    assert_eq!(bits(&found), bits(&expected));
+}
+
+#[test]
+fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
+    let mut model = tiny("llama");
+    model.vocab_size = 81;
+    let disk = OnDisk::new(&model);
+    let mut backend = disk.load(WeightFormat::F32);
+    let good = random_tokens(2, 30, 80);
+    let expected = alone(&mut backend, &good);
+    // An embedding of NaN for the last token of the vocabulary.
+    let spoiled = Region::<f32>::zeroed(3 * 32 * 64);
+    let mut spoiled_bytes = Region::<u8>::zeroed(spoiled.len() * 4);
+    let rows = vec![f32::NAN; 32 * 64];
+    let tile = matmul::tile_bytes(WeightFormat::F32, 64);
+    matmul::pack_tile(WeightFormat::F32, 64, &rows, &mut spoiled_bytes[2 * tile..3 * tile]);
+    for index in 0..2 {
+        let mut rows = Vec::new();
+        for row in 0..32 {
+            let mut out = vec![0.0; 64];
+            backend.decoder.head.unpack(index * 32 + row, &mut out);
+            rows.extend(out);
+        }
+        matmul::pack_tile(WeightFormat::F32, 64, &rows, &mut spoiled_bytes[index * tile..(index + 1) * tile]);
+    }
+    backend.decoder.embedding =
+        Some(Matrix::new(std::sync::Arc::new(spoiled_bytes), 0, WeightFormat::F32, 64, 96));
+    let good: Vec<u32> = good.iter().map(|token| token % 64).collect();
+    let expected_good = alone(&mut backend, &good);
+    let (mut a, _) = backend.begin(&good);
+    let (mut b, _) = backend.begin(&[70]);
+    let mut logits = Vec::new();
+    let mut feeds = [
+        Feed { sequence: &mut b, tokens: &[1, 70, 2], wants_logits: true },
+        Feed { sequence: &mut a, tokens: &good, wants_logits: true },
+    ];
+    backend.forward(&mut feeds, &mut logits).unwrap();
+    assert!(logits[..81].iter().any(|x| x.is_nan()));
+    assert_eq!(bits(&logits[81..]), bits(&expected_good));
+    // Pages that held the NaN are used again without harm.
+    drop((a, b));
+    assert_eq!(bits(&alone(&mut backend, &good)), bits(&expected_good));
+    assert_eq!(expected.len(), 81);
+}
+
+#[test]
+fn limits_are_reported_and_change_nothing() {
+    let disk = OnDisk::new(&tiny("llama"));
+    let options = LoadOptions { context_length: Some(40), kv_budget: 35_000, ..LoadOptions::default() };
+    let mut backend = CpuBackend::load(&disk.path, &options).unwrap();
+    assert_eq!(backend.shape().context_length, 40);
+    // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
+    assert_eq!(backend.shape().kv_bytes_per_token, 512);
+    let (mut a, _) = backend.begin(&[]);
+    backend.reserve(&mut a, 40).unwrap();
+    let (mut b, _) = backend.begin(&[]);
+    let refused = backend.reserve(&mut b, 17);
+    assert_eq!(refused, Err(EngineError::KvBudget { needed: 16 * 1024, budget: 32 * 1024 }));
+    assert_eq!(backend.kv_bytes(), 24 * 1024);
+    backend.reserve(&mut b, 16).unwrap();
+    let mut logits = Vec::new();
+    let long = vec![1; 41];
+    let feed = Feed { sequence: &mut a, tokens: &long, wants_logits: true };
+    let refused = backend.forward(&mut [feed], &mut logits);
+    assert!(matches!(refused, Err(EngineError::ContextLength { limit: 40, .. })));
+    let feed = Feed { sequence: &mut a, tokens: &[80], wants_logits: true };
+    assert!(matches!(backend.forward(&mut [feed], &mut logits), Err(EngineError::Device(_))));
+    drop((a, b));
+    assert_eq!(backend.kv_bytes(), 0);
+}
+
+/// Not a test: prints what a step costs. `cargo test -p countermove-model --lib cpu::tests::speed -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let Some(path) = default_model() else { return };
+    let options = LoadOptions::default();
+    let start = std::time::Instant::now();
+    let mut backend = CpuBackend::load(&path, &options).unwrap();
+    eprintln!("load {:.2} s, threads {}", start.elapsed().as_secs_f64(), backend.pool.threads());
+    let prefix = random_tokens(1, 1024, 49152);
+    let mut best = |what: &str, tokens: usize, repeats: usize, mut step: Box<dyn FnMut() + '_>| {
+        let fastest = (0..repeats)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                step();
+                start.elapsed().as_secs_f64()
+            })
+            .fold(f64::INFINITY, f64::min);
+        eprintln!("{what}: {:.1} tok/s ({:.2} ms)", tokens as f64 / fastest, fastest * 1e3);
+    };
+    let mut logits = Vec::new();
+    for length in [512, 1024] {
+        best(
+            &format!("prefill {length}"),
+            length,
+            3,
+            Box::new(|| {
+                let (mut sequence, _) = backend.begin(&[]);
+                for tokens in prefix[..length].chunks(256) {
+                    let feed = Feed { sequence: &mut sequence, tokens, wants_logits: false };
+                    backend.forward(&mut [feed], &mut logits).unwrap();
+                }
+            }),
+        );
+    }
+    let (mut root, _) = backend.begin(&[]);
+    run(&mut backend, &mut root, &prefix, 256);
+    backend.publish(&root);
+    for (count, context) in [(1, 0), (1, 1024), (9, 1024), (27, 1024)] {
+        let mut sequences: Vec<_> = (0..count)
+            .map(|index| {
+                let tokens = [&prefix[..context], &[index as u32, 5]].concat();
+                let (mut sequence, cached) = backend.begin(&tokens);
+                run(&mut backend, &mut sequence, &tokens[cached..], 256);
+                sequence
+            })
+            .collect();
+        best(
+            &format!("decode {count} over {context}"),
+            count * 32,
+            4,
+            Box::new(|| {
+                for step in 0..32 {
+                    let tokens = [step];
+                    let mut feeds: Vec<_> = sequences
+                        .iter_mut()
+                        .map(|sequence| Feed { sequence, tokens: &tokens, wants_logits: true })
+                        .collect();
+                    backend.forward(&mut feeds, &mut logits).unwrap();
+                }
+            }),
+        );
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    eprintln!(
+        "{:?}",
+        status
+            .lines()
+            .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"))
+            .collect::<Vec<_>>()
+    );
+}

@@ -1,0 +1,260 @@
+//! Tiny random models for tests, as GGUF bytes.
+//!
+//! The same description always gives the same bytes. A model may carry the tokenizer of a real GGUF file, so that
+//! prompts and grammars work on it; its answers are noise either way.
+
+use crate::config::Architecture;
+use crate::weights::{Gguf, MetaValue};
+
+/// A tiny random decoder.
+#[derive(Clone, Debug)]
+pub struct TinyModel {
+    /// `llama`, `qwen2` or `qwen3`.
+    pub architecture: &'static str,
+    /// Number of layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the feed-forward network.
+    pub intermediate: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key-value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Entries of the vocabulary; those of the tokenizer, if one is carried.
+    pub vocab_size: usize,
+    /// Longest sequence.
+    pub context_length: usize,
+    /// Whether the output projection is the embedding.
+    pub tied: bool,
+    /// Seed of the weights.
+    pub seed: u64,
+    /// Further header values, such as those of a tokenizer.
+    pub metadata: Vec<(String, MetaValue)>,
+}
+
+impl Default for TinyModel {
+    fn default() -> Self {
+        Self {
+            architecture: "llama",
+            layers: 2,
+            hidden: 64,
+            intermediate: 96,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 16,
+            vocab_size: 80,
+            context_length: 512,
+            tied: true,
+            seed: 1,
+            metadata: Vec::new(),
+        }
+    }
+}
+
+impl TinyModel {
+    /// Carries the tokenizer and chat template of a GGUF file.
+    #[must_use]
+    pub fn with_tokenizer_of(mut self, gguf: &Gguf) -> Self {
+        self.metadata.retain(|(key, _)| !key.starts_with("tokenizer."));
+        let mut values: Vec<_> = gguf.values().filter(|(key, _)| key.starts_with("tokenizer.")).collect();
+        values.sort_by_key(|(key, _)| key.to_owned());
+        self.metadata.extend(values.into_iter().map(|(key, value)| (key.to_owned(), value.clone())));
+        if let Some(tokens) = gguf.texts("tokenizer.ggml.tokens") {
+            self.vocab_size = tokens.len();
+        }
+        self
+    }
+
+    /// The model as a GGUF file with single-precision weights.
+    pub fn gguf(&self) -> Vec<u8> {
+        let mut random = Random(self.seed);
+        let tensors = self.tensors();
+        let values = self.values();
+        let mut out = b"GGUF".to_vec();
+        out.extend(3_u32.to_le_bytes());
+        out.extend((tensors.len() as u64).to_le_bytes());
+        out.extend((values.len() as u64).to_le_bytes());
+        for (key, value) in &values {
+            put_text(&mut out, key);
+            put_value(&mut out, value);
+        }
+        let mut offset = 0_u64;
+        for (name, rows, columns, _) in &tensors {
+            put_text(&mut out, name);
+            let dimensions: &[usize] = if *rows == 1 { &[*columns] } else { &[*columns, *rows] };
+            out.extend((dimensions.len() as u32).to_le_bytes());
+            for dimension in dimensions {
+                out.extend((*dimension as u64).to_le_bytes());
+            }
+            out.extend(0_u32.to_le_bytes());
+            out.extend(offset.to_le_bytes());
+            offset += ((rows * columns * 4) as u64).next_multiple_of(32);
+        }
+        for (_, rows, columns, kind) in &tensors {
+            out.resize(out.len().next_multiple_of(32), 0);
+            for _ in 0..rows * columns {
+                let value = match kind {
+                    Fill::Weight => random.symmetric() * (3.0 / *columns as f32).sqrt(),
+                    Fill::Norm => 1.0 + 0.2 * random.symmetric(),
+                    Fill::Bias => 0.3 * random.symmetric(),
+                };
+                out.extend(value.to_le_bytes());
+            }
+        }
+        out.resize(out.len().next_multiple_of(32), 0);
+        out
+    }
+
+    fn values(&self) -> Vec<(String, MetaValue)> {
+        let name = self.architecture;
+        let mut values = vec![
+            ("general.architecture".to_owned(), MetaValue::Text(name.to_owned())),
+            ("general.name".to_owned(), MetaValue::Text("tiny".to_owned())),
+            (format!("{name}.attention.layer_norm_rms_epsilon"), MetaValue::Float(1e-5)),
+            (format!("{name}.rope.freq_base"), MetaValue::Float(10_000.0)),
+        ];
+        for (key, value) in [
+            ("block_count", self.layers),
+            ("context_length", self.context_length),
+            ("embedding_length", self.hidden),
+            ("feed_forward_length", self.intermediate),
+            ("attention.head_count", self.heads),
+            ("attention.head_count_kv", self.kv_heads),
+            ("attention.key_length", self.head_dim),
+            ("rope.dimension_count", self.head_dim),
+        ] {
+            values.push((format!("{name}.{key}"), MetaValue::Unsigned(value as u64)));
+        }
+        values.extend(self.metadata.iter().cloned());
+        values
+    }
+
+    /// Name, rows, columns and kind of every tensor.
+    fn tensors(&self) -> Vec<(String, usize, usize, Fill)> {
+        let (q, kv, hidden) = (self.heads * self.head_dim, self.kv_heads * self.head_dim, self.hidden);
+        let mut tensors = vec![
+            ("token_embd.weight".to_owned(), self.vocab_size, hidden, Fill::Weight),
+            ("output_norm.weight".to_owned(), 1, hidden, Fill::Norm),
+        ];
+        if !self.tied {
+            tensors.push(("output.weight".to_owned(), self.vocab_size, hidden, Fill::Weight));
+        }
+        for layer in 0..self.layers {
+            let mut add = |part: &str, rows, columns, fill| {
+                tensors.push((format!("blk.{layer}.{part}"), rows, columns, fill))
+            };
+            add("attn_norm.weight", 1, hidden, Fill::Norm);
+            add("attn_q.weight", q, hidden, Fill::Weight);
+            add("attn_k.weight", kv, hidden, Fill::Weight);
+            add("attn_v.weight", kv, hidden, Fill::Weight);
+            add("attn_output.weight", hidden, q, Fill::Weight);
+            add("ffn_norm.weight", 1, hidden, Fill::Norm);
+            add("ffn_gate.weight", self.intermediate, hidden, Fill::Weight);
+            add("ffn_up.weight", self.intermediate, hidden, Fill::Weight);
+            add("ffn_down.weight", hidden, self.intermediate, Fill::Weight);
+            match Architecture::parse(self.architecture) {
+                Some(Architecture::Qwen2) => {
+                    add("attn_q.bias", 1, q, Fill::Bias);
+                    add("attn_k.bias", 1, kv, Fill::Bias);
+                    add("attn_v.bias", 1, kv, Fill::Bias);
+                }
+                Some(Architecture::Qwen3) => {
+                    add("attn_q_norm.weight", 1, self.head_dim, Fill::Norm);
+                    add("attn_k_norm.weight", 1, self.head_dim, Fill::Norm);
+                }
+                _ => {}
+            }
+        }
+        tensors
+    }
+}
+
+/// How a tensor is filled.
+#[derive(Clone, Copy, Debug)]
+enum Fill {
+    Weight,
+    Norm,
+    Bias,
+}
+
+/// SplitMix64.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Between -1 and 1.
+    pub(crate) fn symmetric(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Below `end`.
+    #[cfg(test)]
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, value: &MetaValue) {
+    let mut tag = |kind: u32| out.extend(kind.to_le_bytes());
+    match value {
+        MetaValue::Unsigned(value) => {
+            tag(10);
+            out.extend(value.to_le_bytes());
+        }
+        MetaValue::Signed(value) => {
+            tag(11);
+            out.extend(value.to_le_bytes());
+        }
+        MetaValue::Float(value) => {
+            tag(12);
+            out.extend(value.to_le_bytes());
+        }
+        MetaValue::Bool(value) => {
+            tag(7);
+            out.push((*value).into());
+        }
+        MetaValue::Text(text) => {
+            tag(8);
+            put_text(out, text);
+        }
+        MetaValue::Texts(texts) => {
+            tag(9);
+            tag(8);
+            out.extend((texts.len() as u64).to_le_bytes());
+            texts.iter().for_each(|text| put_text(out, text));
+        }
+        MetaValue::Integers(integers) => {
+            tag(9);
+            tag(11);
+            out.extend((integers.len() as u64).to_le_bytes());
+            integers.iter().for_each(|value| out.extend(value.to_le_bytes()));
+        }
+        MetaValue::Floats(floats) => {
+            tag(9);
+            tag(6);
+            out.extend((floats.len() as u64).to_le_bytes());
+            floats.iter().for_each(|value| out.extend(value.to_le_bytes()));
+        }
+        MetaValue::Skipped => {
+            tag(9);
+            tag(7);
+            out.extend(0_u64.to_le_bytes());
+        }
+    }
+}
