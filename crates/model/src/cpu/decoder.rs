@@ -223,7 +223,7 @@ fn expected_shapes(source: &dyn Source) -> impl Iterator<Item = (Role, (usize, u
     shapes.into_iter().chain(layers)
 }
 
-fn check_shapes(source: &dyn Source) -> Result<(), LoadError> {
+pub(crate) fn check_shapes(source: &dyn Source) -> Result<(), LoadError> {
     for (role, (rows, columns)) in expected_shapes(source) {
         let (path, name) = source.place(role);
         let reason = match source.shape(role) {

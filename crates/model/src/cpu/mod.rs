@@ -17,6 +17,8 @@ mod tests;
 
 use std::path::Path;
 
+pub(crate) use decoder::check_shapes;
+
 use attention::{Entry, Heads, Plan, attend};
 use decoder::{Decoder, footprint};
 use matmul::{Action, Input, Matrix, Output, Quantised, multiply, quantise};
