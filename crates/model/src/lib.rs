@@ -5,27 +5,41 @@
 //!
 //! Two halves meet in [`Backend`]. Scheduling, sampling and grammar never touch weights; kernels never see a request.
 
+mod answer;
 mod backend;
 mod bench;
+mod candle;
+mod chat;
 mod config;
 mod cpu;
-mod digest;
 mod cpu_list;
+mod digest;
 mod engine;
 mod error;
+mod grammar;
 mod home;
 mod kv;
 mod model;
 mod request;
+mod sampling;
+mod scheduler;
+mod score;
 mod source;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tokenizer;
 mod weights;
 
 pub use backend::{Backend, Feed, Shape};
 pub use bench::{BenchOptions, BenchReport, bench};
+pub use digest::sha256_file;
 pub use cpu_list::{CpuListError, allowed_cpus, check_allowed_cpus, parse_cpu_list};
 pub use engine::{Engine, EngineOptions, EngineStats};
 pub use error::{EngineError, LoadError};
 pub use home::home;
 pub use model::{LoadOptions, Model, ModelInfo, WeightFormat, inspect};
 pub use request::{Class, Completion, Event, Generation, Request};
+pub use score::score;
 pub use source::{DEFAULT_MODEL_BYTES, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, ModelSource, SourceError};
+pub use tokenizer::Tokenizer;
+pub use weights::{Gguf, MetaValue};

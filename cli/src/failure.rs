@@ -1,0 +1,123 @@
+//! How a command ends: its exit code, and the one sentence that says why it failed.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use countermove_incident::printable;
+use countermove_proto::Error;
+
+/// Exit codes, as `--help` lists them.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; for `plan`: a plan, or the finding that there is no incident, was printed
+  1    a server, a worker or the model failed, or no action could be planned
+  2    wrong arguments, or input that cannot be used
+  3    the deadline passed; what was planned until then was printed
+  130  interrupted (Ctrl-C or SIGTERM); the incident was cancelled";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Success,
+    /// It failed, and has said so.
+    Failure,
+    /// The deadline passed.
+    Deadline,
+    /// The user interrupted it.
+    Interrupted,
+}
+
+/// Why a command failed, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The user's arguments or files cannot be used.
+    #[error("{0}")]
+    Input(String),
+    /// Something else failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Deadline => 3,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+
+    /// A file that cannot be read.
+    pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let name = printable(&path.display().to_string()).into_owned();
+        Self::Input(match error.kind() {
+            std::io::ErrorKind::NotFound => format!("{name} does not exist"),
+            std::io::ErrorKind::PermissionDenied => format!("{name} may not be read by this user"),
+            std::io::ErrorKind::IsADirectory => format!("{name} is a folder, a file is needed"),
+            _ => format!("{name} cannot be read: {error}"),
+        })
+    }
+
+    /// What the server at `url` answered.
+    pub(crate) fn server(url: &str, error: &Error) -> Self {
+        let text = printable(&error.to_string()).into_owned();
+        match error {
+            Error::InvalidArgument(_) => Self::Input(format!("the coordinator cannot use this request: {text}")),
+            Error::Transport(_) => Self::Failed(format!(
+                "the coordinator at {url} cannot be reached ({}); start one with `countermove up --workers 2`, or \
+                 name another one with --coordinator",
+                text.trim_start_matches("the connection failed: ").trim_end_matches('.')
+            )),
+            _ => Self::Failed(match error.retry_after() {
+                Some(delay) => format!("{text}; try again in {:.0} s", delay.as_secs_f64().max(1.0)),
+                None => text,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_server_error_is_one_sentence_with_its_details() {
+        let invalid = Error::invalid("evidence.alerts", "it is binary\u{1b}[31m");
+        let failure = Failure::server("http://h:1", &invalid);
+        assert_eq!(failure.code(), 2);
+        assert!(failure.to_string().contains("evidence.alerts: it is binary\\u{1b}[31m"), "{failure}");
+
+        let full = Error::Exhausted { message: "64 incidents run already".to_owned(), retry_after: Duration::from_secs(7) };
+        let failure = Failure::server("http://h:1", &full);
+        assert_eq!((failure.code(), failure.to_string()), (1, "64 incidents run already; try again in 7 s".to_owned()));
+
+        let gone = Failure::server("http://h:1", &Error::Transport("connection refused".to_owned()));
+        assert!(gone.to_string().contains("http://h:1") && gone.to_string().contains("countermove up"), "{gone}");
+    }
+
+    #[test]
+    fn an_unreadable_file_is_named() {
+        let path = Path::new("no/such\nfile");
+        let error = std::fs::read(path).unwrap_err();
+        assert_eq!(Failure::unreadable(path, &error).to_string(), "no/such\\nfile does not exist");
+    }
+}

@@ -1,0 +1,67 @@
+//! `countermove incidents`: see and steer the incidents of a coordinator.
+
+use std::time::SystemTime;
+
+use countermove_proto::v1::{ExportFormat, ListIncidentsRequest};
+
+use crate::args::{IncidentsArgs, IncidentsCommand};
+use crate::client::{Coordinator, bounded, resource};
+use crate::console::{Console, page};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::plan::{Watch, cancel, export, get, write_out};
+use crate::render;
+
+/// Incidents listed.
+const LISTED: i32 = 100;
+
+pub(crate) async fn incidents(
+    arguments: IncidentsArgs,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    let coordinator = Coordinator::connect(&arguments.remote.url).await?;
+    let full = |name: &str| resource("incidents", name);
+    match arguments.command {
+        IncidentsCommand::List => {
+            let request = ListIncidentsRequest { page_size: LISTED, page_token: String::new() };
+            let mut client = coordinator.incidents();
+            let response =
+                client.list_incidents(bounded(request)).await.map_err(|status| coordinator.failure(&status))?.into_inner();
+            write_out(render::incidents(&response.incidents, SystemTime::now()).as_bytes())?;
+            if !response.next_page_token.is_empty() {
+                console.line(&format!("only the newest {LISTED} are shown"));
+            }
+        }
+        IncidentsCommand::Get { name } => {
+            let incident = get(&coordinator, &full(&name)).await?;
+            write_out(render::incident(&incident, page()).as_bytes())?;
+        }
+        IncidentsCommand::Watch { name } => {
+            let mut watch = Watch::new(coordinator.clone(), full(&name), console.clone(), false);
+            let ended = tokio::select! {
+                ended = watch.end() => Some(ended),
+                () = interrupt.wait() => None,
+            };
+            watch.finish();
+            match ended {
+                // Looking on is all that ends here; the planning goes on.
+                None => return Ok(Exit::Interrupted),
+                Some(ended) => drop(ended?),
+            }
+        }
+        IncidentsCommand::Cancel { name } => {
+            cancel(&coordinator, &full(&name)).await?;
+            console.line(&format!("cancelled {}", render::one_line(&full(&name))));
+        }
+        IncidentsCommand::Export { name, markdown } => {
+            let format = if markdown { ExportFormat::Markdown } else { ExportFormat::Json };
+            let mut document = export(&coordinator, &full(&name), format).await?;
+            if document.last() != Some(&b'\n') {
+                document.push(b'\n');
+            }
+            write_out(&document)?;
+        }
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,201 @@
+//! What a running incident is doing, gathered from its updates: the line of progress, and the milestones.
+
+use std::time::{Duration, Instant};
+
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{Assessment, IncidentEvent, PlanEnded, PlanStep, PlanningStage, Progress};
+
+use crate::render::{cost, count, end_sentence, one_line, tactic_name, thousands, time};
+
+/// Time over which tokens per second are averaged.
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// What is known about an incident's planning.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    begun: Instant,
+    progress: Progress,
+    steps: usize,
+    /// Token counts and when they came, the oldest first, no more than [`WINDOW`] back.
+    counts: std::collections::VecDeque<(Instant, u64)>,
+}
+
+impl Activity {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { begun: now, progress: Progress::default(), steps: 0, counts: [(now, 0)].into() }
+    }
+
+    /// A sign of life.
+    pub(crate) fn progressed(&mut self, progress: Progress, now: Instant) {
+        self.progress = progress;
+        self.counts.push_back((now, progress.tokens));
+        while self.counts.len() > 2 && self.counts.front().is_some_and(|(then, _)| now - *then > WINDOW) {
+            self.counts.pop_front();
+        }
+    }
+
+    /// An event; gives the milestone that it is, if it is one.
+    pub(crate) fn happened(&mut self, event: &IncidentEvent) -> Option<String> {
+        match event.kind.as_ref()? {
+            Kind::Created(_) | Kind::Rollout(_) | Kind::Alerts(_) => None,
+            Kind::Assessed(assessment) => Some(assessed(assessment)),
+            Kind::Proposed(proposed) => {
+                self.progress.step = proposed.step;
+                let mut line =
+                    format!("step {}: {}", proposed.step + 1, count(proposed.candidates.len() as u64, "candidate"));
+                if !proposed.rejected.is_empty() {
+                    line += &format!(", {} thrown away", count(proposed.rejected.len() as u64, "proposal"));
+                }
+                Some(line)
+            }
+            Kind::Decided(step) => {
+                self.steps = self.steps.max(step.index as usize + 1);
+                Some(decided(step))
+            }
+            Kind::Approved(approved) => {
+                Some(format!("step {}: approved by {}", approved.step + 1, one_line(&approved.approver)))
+            }
+            Kind::Rejected(rejected) => {
+                Some(format!("step {}: rejected: {}", rejected.step + 1, one_line(&rejected.reason)))
+            }
+            Kind::Outcome(outcome) => Some(format!("step {}: outcome reported", outcome.step + 1)),
+            Kind::Ended(ended) => Some(self.ended(ended)),
+            Kind::Notice(notice) => Some(format!("note: {}", one_line(&notice.text))),
+        }
+    }
+
+    /// Steps decided so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// The line of progress.
+    pub(crate) fn line(&self, now: Instant) -> String {
+        let progress = &self.progress;
+        let step = progress.step + 1;
+        let stage = match progress.stage() {
+            PlanningStage::Unspecified => "starting".to_owned(),
+            PlanningStage::Perception => "reading the evidence".to_owned(),
+            PlanningStage::Candidates => format!("step {step}: proposing candidates"),
+            PlanningStage::Rollouts => format!(
+                "step {step}: rollouts {}/{}",
+                progress.rollouts_finished, progress.rollouts_total
+            ),
+            PlanningStage::Waiting => format!("step {step}: waiting for an answer"),
+        };
+        format!(
+            "{stage} · {} · {:.0} tokens/s · {}",
+            count(progress.tokens, "token"),
+            self.tokens_per_second(now),
+            time((now - self.begun).as_secs_f64())
+        )
+    }
+
+    /// Speed over the last seconds.
+    fn tokens_per_second(&self, now: Instant) -> f64 {
+        let (Some((then, before)), Some((_, after))) = (self.counts.front(), self.counts.back()) else { return 0.0 };
+        let seconds = (now - *then).as_secs_f64();
+        if seconds <= 0.0 { 0.0 } else { after.saturating_sub(*before) as f64 / seconds }
+    }
+
+    fn ended(&self, ended: &PlanEnded) -> String {
+        end_sentence(ended.end(), self.steps, &ended.error)
+    }
+}
+
+fn assessed(assessment: &Assessment) -> String {
+    if !assessment.is_incident {
+        return format!("no incident: {}", one_line(&assessment.description));
+    }
+    let tactics: Vec<_> = assessment.tactics.iter().map(|belief| tactic_name(belief.tactic())).collect();
+    let mut line = format!("an incident: {}", one_line(&assessment.description));
+    if !tactics.is_empty() {
+        line += &format!(" [{}]", tactics.join(", "));
+    }
+    line
+}
+
+fn decided(step: &PlanStep) -> String {
+    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
+    let action = chosen.and_then(|candidate| candidate.action.as_ref()).map_or("", |action| action.text.as_str());
+    let (mean, _, ends) = cost(&chosen.and_then(|candidate| candidate.cost).unwrap_or_default());
+    let rollouts = step.usage.map_or(0, |usage| usage.rollouts);
+    format!(
+        "step {}: {} (cost {mean}, {ends}; {} rollouts in all)",
+        step.index + 1,
+        one_line(action),
+        thousands(rollouts)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_proto::v1::{Action, Candidate, CandidatesProposed, CostEstimate, Notice, PlanEnd, Usage};
+
+    use super::*;
+
+    fn event(kind: Kind) -> IncidentEvent {
+        IncidentEvent { kind: Some(kind), ..IncidentEvent::default() }
+    }
+
+    #[test]
+    fn the_line_tells_stage_rollouts_tokens_and_speed() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut activity = Activity::new(begun);
+        assert_eq!(activity.line(begun), "starting · 0 tokens · 0 tokens/s · 0.0 s");
+        let progress = |tokens| Progress {
+            stage: PlanningStage::Rollouts.into(),
+            step: 1,
+            rollouts_finished: 4,
+            rollouts_total: 9,
+            tokens,
+        };
+        for second in 1..=10 {
+            activity.progressed(progress(second * 100), at(second));
+        }
+        assert_eq!(activity.line(at(10)), "step 2: rollouts 4/9 · 1,000 tokens · 100 tokens/s · 10 s");
+        assert!(activity.counts.len() <= 6, "old counts are forgotten");
+        assert!(activity.line(at(100)).contains(" 3 tokens/s"), "a standstill shows");
+    }
+
+    #[test]
+    fn milestones_are_one_line_each() {
+        let mut activity = Activity::new(Instant::now());
+        let step = PlanStep {
+            candidates: vec![Candidate {
+                action: Some(Action { text: "Isolate\nit.\u{1b}".to_owned(), ..Action::default() }),
+                cost: Some(CostEstimate { terminal: 3, mean: Some(4.0), ..CostEstimate::default() }),
+                ..Candidate::default()
+            }],
+            usage: Some(Usage { rollouts: 9, ..Usage::default() }),
+            ..PlanStep::default()
+        };
+        let lines = [
+            activity.happened(&event(Kind::Assessed(Assessment {
+                is_incident: true,
+                description: "Guessing.".to_owned(),
+                ..Assessment::default()
+            }))),
+            activity.happened(&event(Kind::Proposed(CandidatesProposed {
+                candidates: vec![Candidate::default(); 2],
+                ..CandidatesProposed::default()
+            }))),
+            activity.happened(&event(Kind::Decided(step))),
+            activity.happened(&event(Kind::Notice(Notice { text: "worker w-1 was lost".to_owned() }))),
+            activity.happened(&event(Kind::Ended(PlanEnded {
+                end: PlanEnd::Recovered.into(),
+                ..PlanEnded::default()
+            }))),
+            activity.happened(&event(Kind::Created(Default::default()))),
+        ];
+        assert_eq!(lines, [
+            Some("an incident: Guessing.".to_owned()),
+            Some("step 1: 2 candidates".to_owned()),
+            Some("step 1: Isolate it.\\u{1b} (cost 4.00, 3/3 recovered; 9 rollouts in all)".to_owned()),
+            Some("note: worker w-1 was lost".to_owned()),
+            Some("Recovery is complete after 1 step.".to_owned()),
+            None,
+        ]);
+    }
+}

@@ -1,0 +1,186 @@
+//! `plan --interactive`: a person decides about each action and says what it achieved.
+
+use std::io::{self, Write};
+
+use countermove_incident::RecoveryState;
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{
+    ApproveActionRequest, PlanEnded, PlanStep, RejectActionRequest, ReportOutcomeRequest,
+};
+use tokio::sync::mpsc;
+
+use super::watch::Watch;
+use crate::client::{Coordinator, bounded, request_id};
+use crate::console::page;
+use crate::failure::Failure;
+use crate::render::{FACTS, step as render_step};
+
+/// What a person says about a chosen action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is to be done.
+    Approve,
+    /// It is not, for this reason.
+    Reject(String),
+}
+
+/// Follows the incident, asks about each decided step, and gives its end.
+pub(super) async fn decide(
+    coordinator: &Coordinator,
+    name: &str,
+    watch: &mut Watch,
+) -> Result<PlanEnded, Failure> {
+    let mut person = Person::new();
+    loop {
+        match watch.next().await?.kind {
+            Some(Kind::Ended(ended)) => return Ok(ended),
+            Some(Kind::Decided(step)) => {
+                watch.pause();
+                ask(coordinator, name, &step, &mut person).await?;
+                watch.resume();
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn ask(coordinator: &Coordinator, name: &str, step: &PlanStep, person: &mut Person) -> Result<(), Failure> {
+    super::write_out(format!("\n{}", render_step(step, page())).as_bytes())?;
+    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default();
+    let verdict = person.verdict().await?;
+    let mut client = coordinator.incidents();
+    if let Verdict::Reject(reason) = verdict {
+        let request = RejectActionRequest {
+            name: name.to_owned(),
+            step: step.index,
+            reason,
+            request_id: request_id(),
+            validate_only: false,
+        };
+        client.reject_action(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+        return Ok(());
+    }
+    let request = ApproveActionRequest {
+        name: name.to_owned(),
+        step: step.index,
+        action: chosen.action.unwrap_or_default().text,
+        approver: std::env::var("USER").unwrap_or_else(|_| "operator".to_owned()),
+        request_id: request_id(),
+        validate_only: false,
+    };
+    client.approve_action(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    let before = step.state_before.unwrap_or_default().into();
+    let predicted = chosen.predicted_state.unwrap_or_default().into();
+    let state = person.outcome(before, predicted).await?;
+    let request = ReportOutcomeRequest {
+        name: name.to_owned(),
+        step: step.index,
+        state: Some(state.into()),
+        request_id: request_id(),
+        validate_only: false,
+    };
+    client.report_outcome(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    Ok(())
+}
+
+/// The person at standard input. A thread of its own reads lines, so that waiting for one can be given up.
+struct Person {
+    lines: mpsc::Receiver<String>,
+}
+
+impl Person {
+    fn new() -> Self {
+        let (sender, lines) = mpsc::channel(1);
+        std::thread::spawn(move || {
+            for line in io::stdin().lines().map_while(Result::ok) {
+                if sender.blocking_send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { lines }
+    }
+
+    async fn verdict(&mut self) -> Result<Verdict, Failure> {
+        loop {
+            let answer = self.ask("approve this action? [y] yes, [n] no, give a reason: ").await?;
+            match answer.split_once(char::is_whitespace).unwrap_or((&answer, "")) {
+                ("y" | "yes", _) => return Ok(Verdict::Approve),
+                ("n" | "no", reason) if !reason.trim().is_empty() => {
+                    return Ok(Verdict::Reject(reason.trim().to_owned()));
+                }
+                ("n" | "no", _) => {
+                    let reason = self.ask("why not? the next proposals take it into account: ").await?;
+                    if !reason.is_empty() {
+                        return Ok(Verdict::Reject(reason));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Asks for each fact; an empty answer is what the model predicted.
+    async fn outcome(&mut self, before: RecoveryState, predicted: RecoveryState) -> Result<RecoveryState, Failure> {
+        let mut facts = before.bits();
+        for ((fact, expected), name) in facts.iter_mut().zip(predicted.bits()).zip(FACTS) {
+            let expected = *fact || expected;
+            let hint = if expected { "[Y/n]" } else { "[y/N]" };
+            *fact = loop {
+                match self.ask(&format!("is it {name} now? {hint} ")).await?.as_str() {
+                    "" => break expected,
+                    "y" | "yes" => break true,
+                    "n" | "no" => break false,
+                    _ => {}
+                }
+            };
+        }
+        Ok(RecoveryState::from_bits(facts))
+    }
+
+    /// One answer, without white space around it and in small letters where it is a single word.
+    async fn ask(&mut self, question: &str) -> Result<String, Failure> {
+        eprint!("{question}");
+        // A prompt that cannot be shown is no reason to stop.
+        let _ = io::stderr().flush();
+        let line = self.lines.recv().await.ok_or_else(|| {
+            Failure::Input("standard input ended before the plan did; the incident was cancelled".to_owned())
+        })?;
+        let answer = line.trim();
+        Ok(if answer.contains(char::is_whitespace) { answer.to_owned() } else { answer.to_lowercase() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn person(answers: &[&str]) -> Person {
+        let (sender, lines) = mpsc::channel(16);
+        for answer in answers {
+            sender.send((*answer).to_owned()).await.unwrap();
+        }
+        Person { lines }
+    }
+
+    #[tokio::test]
+    async fn a_rejection_needs_a_reason() {
+        assert_eq!(person(&["what", "Y"]).await.verdict().await.unwrap(), Verdict::Approve);
+        let reject = |reason: &str| Verdict::Reject(reason.to_owned());
+        assert_eq!(person(&["n It breaks FTP"]).await.verdict().await.unwrap(), reject("It breaks FTP"));
+        assert_eq!(person(&["no", "", "n", "too risky"]).await.verdict().await.unwrap(), reject("too risky"));
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_is_the_prediction_and_facts_can_fall_back() {
+        let before = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
+        let predicted = RecoveryState { is_knowledge_sufficient: true, ..before };
+        let state = person(&["n", "", "perhaps", "y", "", "", ""]).await.outcome(before, predicted).await.unwrap();
+        assert_eq!(state.bits(), [false, true, true, false, false, false]);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_input_ends_the_plan() {
+        assert_eq!(person(&[]).await.verdict().await.unwrap_err().code(), 2);
+    }
+}

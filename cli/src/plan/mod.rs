@@ -1,0 +1,242 @@
+//! `countermove plan`: sends the evidence, follows the planning, prints the plan.
+
+mod activity;
+mod interactive;
+mod watch;
+
+use std::io::Write;
+use std::time::Duration;
+
+use countermove_proto::v1::{
+    CancelIncidentRequest, CreateIncidentRequest, Evidence, ExportFormat, ExportPlanRequest, GetIncidentRequest, Incident,
+    PlanEnd, PlanEnded, PlanMode, PlanOptions,
+};
+
+use crate::args::PlanArgs;
+use crate::client::{Coordinator, bounded, request_id};
+use crate::console::{Console, page};
+use crate::evidence;
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::render;
+
+pub(crate) use watch::Watch;
+
+/// Time that the coordinator has to stop an incident after Ctrl-C.
+const CANCEL: Duration = Duration::from_secs(10);
+
+/// A plan whose input was read and found usable.
+pub(crate) struct Prepared {
+    arguments: PlanArgs,
+    evidence: Evidence,
+}
+
+impl Prepared {
+    /// Reads the files. Reading 200 MB takes seconds, in which signals still get through.
+    pub(crate) async fn read(arguments: PlanArgs) -> Result<Self, Failure> {
+        tokio::task::spawn_blocking(move || {
+            let evidence = evidence::read(&arguments)?;
+            Ok(Self { arguments, evidence })
+        })
+        .await
+        .map_err(|error| Failure::Failed(format!("the evidence could not be read: {error}")))?
+    }
+
+    /// Plans the incident at this coordinator.
+    pub(crate) async fn run(
+        self,
+        url: &str,
+        console: &Console,
+        interrupt: &mut Interrupt,
+    ) -> Result<Exit, Failure> {
+        let Self { arguments, evidence } = self;
+        let (json, quiet) = (arguments.json, arguments.quiet);
+        let coordinator = Coordinator::connect(url).await?;
+        let name = create(&coordinator, evidence, options(&arguments), console, quiet).await?;
+        let mut watch = Watch::new(coordinator.clone(), name.clone(), console.clone(), quiet);
+        let ended = {
+            let work = async {
+                if arguments.interactive {
+                    interactive::decide(&coordinator, &name, &mut watch).await
+                } else {
+                    watch.end().await
+                }
+            };
+            tokio::select! {
+                ended = work => Some(ended),
+                () = interrupt.wait() => None,
+            }
+        };
+        watch.finish();
+        match ended {
+            Some(Ok(ended)) => {
+                print(&coordinator, &name, json).await?;
+                Ok(exit(&ended, watch.steps(), console))
+            }
+            Some(Err(failure)) => {
+                // Nobody reads this plan any more. If the coordinator is gone, so is its planning.
+                let _ = tokio::time::timeout(CANCEL, cancel(&coordinator, &name)).await;
+                Err(failure)
+            }
+            None => Ok(interrupted(&coordinator, &name, console, interrupt).await),
+        }
+    }
+}
+
+/// Starts planning, and tells what is to be known about the evidence. Gives the incident's name.
+async fn create(
+    coordinator: &Coordinator,
+    evidence: Evidence,
+    options: PlanOptions,
+    console: &Console,
+    quiet: bool,
+) -> Result<String, Failure> {
+    let mut remarks: Vec<_> = evidence.notes.iter().map(|note| format!("note: {}", render::one_line(note))).collect();
+    let request = CreateIncidentRequest {
+        evidence: Some(evidence),
+        options: Some(options),
+        request_id: request_id(),
+        validate_only: false,
+    };
+    let mut client = coordinator.incidents();
+    let created = client.create_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    let created = created.into_inner();
+    let warnings = created.digest.map(|digest| digest.warnings).unwrap_or_default();
+    remarks.extend(warnings.iter().map(|warning| format!("warning: {}", render::one_line(warning))));
+    if !quiet {
+        remarks.iter().for_each(|remark| console.line(remark));
+    }
+    match created.incident {
+        Some(incident) if !incident.name.is_empty() => Ok(incident.name),
+        _ => Err(Failure::Failed("the coordinator took the incident and gave it no name".to_owned())),
+    }
+}
+
+/// Stops planning on the server and says so.
+async fn interrupted(
+    coordinator: &Coordinator,
+    name: &str,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Exit {
+    let cancelled = tokio::select! {
+        cancelled = tokio::time::timeout(CANCEL, cancel(coordinator, name)) => cancelled,
+        // A second Ctrl-C is an order to go at once.
+        () = interrupt.wait() => return Exit::Interrupted,
+    };
+    match cancelled {
+        Ok(Ok(())) => console.line(&format!("cancelled {name}; nothing of it is left running")),
+        Ok(Err(failure)) => console.line(&format!("error: {name} could not be cancelled: {failure}")),
+        Err(_) => console.line(&format!(
+            "error: the coordinator did not confirm within {} s that {name} is cancelled; try `countermove incidents \
+             cancel {name}`",
+            CANCEL.as_secs()
+        )),
+    }
+    Exit::Interrupted
+}
+
+/// Stops planning.
+pub(crate) async fn cancel(coordinator: &Coordinator, name: &str) -> Result<(), Failure> {
+    let request = CancelIncidentRequest { name: name.to_owned(), request_id: request_id(), validate_only: false };
+    let mut client = coordinator.incidents();
+    client.cancel_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    Ok(())
+}
+
+/// The incident as it stands.
+pub(crate) async fn get(coordinator: &Coordinator, name: &str) -> Result<Incident, Failure> {
+    let request = GetIncidentRequest { name: name.to_owned() };
+    let mut client = coordinator.incidents();
+    let response = client.get_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    response.into_inner().incident.ok_or_else(|| Failure::Failed(format!("the coordinator gave no incident for {name}")))
+}
+
+/// The plan as a document.
+pub(crate) async fn export(coordinator: &Coordinator, name: &str, format: ExportFormat) -> Result<Vec<u8>, Failure> {
+    let request = ExportPlanRequest { name: name.to_owned(), format: format.into() };
+    let mut client = coordinator.incidents();
+    let response = client.export_plan(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    Ok(response.into_inner().content)
+}
+
+async fn print(coordinator: &Coordinator, name: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        let mut document = export(coordinator, name, ExportFormat::Json).await?;
+        if document.last() != Some(&b'\n') {
+            document.push(b'\n');
+        }
+        return write_out(&document);
+    }
+    write_out(render::incident(&get(coordinator, name).await?, page()).as_bytes())
+}
+
+/// Writes to standard output. A reader that has gone, as after `| head`, is no failure.
+pub(crate) fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How the command ends; on standard error why, unless all is well.
+fn exit(ended: &PlanEnded, steps: usize, console: &Console) -> Exit {
+    let (exit, text) = match ended.end() {
+        PlanEnd::Recovered | PlanEnd::StepLimit | PlanEnd::NoIncident => return Exit::Success,
+        // What was planned until then is a plan.
+        PlanEnd::NoCandidate if steps > 0 => return Exit::Success,
+        PlanEnd::NoCandidate => (Exit::Failure, "error: no usable action could be proposed".to_owned()),
+        PlanEnd::Deadline => {
+            (Exit::Deadline, "the deadline passed; the plan holds what was decided until then".to_owned())
+        }
+        PlanEnd::Cancelled => (Exit::Failure, "error: somebody else cancelled this incident".to_owned()),
+        PlanEnd::Failed | PlanEnd::Unspecified => {
+            (Exit::Failure, format!("error: planning failed: {}", render::one_line(&ended.error)))
+        }
+    };
+    console.line(&text);
+    exit
+}
+
+fn options(arguments: &PlanArgs) -> PlanOptions {
+    let options = &arguments.options;
+    let mode = if arguments.interactive { PlanMode::Interactive } else { PlanMode::Offline };
+    PlanOptions {
+        candidates: options.candidates.unwrap_or_default(),
+        rollouts: options.rollouts.unwrap_or_default(),
+        max_depth: options.depth.unwrap_or_default(),
+        max_steps: options.steps.unwrap_or_default(),
+        seed: options.seed,
+        temperature: options.temperature,
+        top_p: None,
+        thinking_tokens: options.thinking_tokens,
+        deadline: options.deadline.map(countermove_proto::duration_to_message),
+        mode: mode.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_has_its_exit() {
+        let console = Console::new();
+        for (end, steps, code) in [
+            (PlanEnd::Recovered, 2, 0),
+            (PlanEnd::StepLimit, 2, 0),
+            (PlanEnd::NoIncident, 0, 0),
+            (PlanEnd::NoCandidate, 2, 0),
+            (PlanEnd::NoCandidate, 0, 1),
+            (PlanEnd::Deadline, 1, 3),
+            (PlanEnd::Cancelled, 1, 1),
+            (PlanEnd::Failed, 1, 1),
+        ] {
+            let ended = PlanEnded { end: end.into(), ..PlanEnded::default() };
+            assert_eq!(exit(&ended, steps, &console).code(), code, "{end:?} after {steps} steps");
+        }
+    }
+}

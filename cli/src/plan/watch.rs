@@ -1,0 +1,167 @@
+//! Follows an incident to its end. A broken connection is taken up again after the last event that was seen.
+
+use std::time::{Duration, Instant};
+
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::watch_incident_response::Update;
+use countermove_proto::v1::{IncidentEvent, PlanEnded, WatchIncidentRequest, WatchIncidentResponse};
+use countermove_proto::Error;
+use indicatif::ProgressBar;
+use tonic::Streaming;
+
+use super::activity::Activity;
+use crate::client::Coordinator;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// How often in a row a broken stream is taken up again.
+const ATTEMPTS: u32 = 6;
+
+/// An incident that is followed.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    coordinator: Coordinator,
+    name: String,
+    stream: Option<Streaming<WatchIncidentResponse>>,
+    last_sequence: u64,
+    failures: u32,
+    activity: Activity,
+    console: Console,
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl Watch {
+    /// Follows an incident from its first event.
+    pub(crate) fn new(coordinator: Coordinator, name: String, console: Console, quiet: bool) -> Self {
+        let bar = if quiet { ProgressBar::hidden() } else { console.progress() };
+        Self {
+            coordinator,
+            name,
+            stream: None,
+            last_sequence: 0,
+            failures: 0,
+            activity: Activity::new(Instant::now()),
+            console,
+            bar,
+            quiet,
+        }
+    }
+
+    /// The next event; milestones and progress are shown on the way. Safe to drop and to call again.
+    pub(crate) async fn next(&mut self) -> Result<IncidentEvent, Failure> {
+        loop {
+            match self.receive().await {
+                Ok(Some(Update::Event(event))) => {
+                    self.failures = 0;
+                    self.last_sequence = self.last_sequence.max(event.sequence);
+                    if let Some(line) = self.activity.happened(&event).filter(|_| !self.quiet) {
+                        self.console.line(&line);
+                    }
+                    self.show();
+                    return Ok(event);
+                }
+                Ok(Some(Update::Progress(progress))) => {
+                    self.failures = 0;
+                    self.activity.progressed(progress, Instant::now());
+                    self.show();
+                }
+                Ok(None) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Waits for the last event.
+    pub(crate) async fn end(&mut self) -> Result<PlanEnded, Failure> {
+        loop {
+            if let Some(Kind::Ended(ended)) = self.next().await?.kind {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Steps decided so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.activity.steps()
+    }
+
+    /// Takes the line of progress away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// The line of progress gives way while `work` uses the terminal.
+    pub(crate) fn pause(&self) {
+        self.bar.disable_steady_tick();
+        self.bar.set_message("");
+        self.bar.finish_and_clear();
+    }
+
+    /// The line of progress comes back.
+    pub(crate) fn resume(&mut self) {
+        if !self.quiet {
+            self.bar = self.console.progress();
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Update>, Failure> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => {
+                if self.failures > 0 {
+                    tokio::time::sleep(backoff(self.failures)).await;
+                }
+                let request = WatchIncidentRequest { name: self.name.clone(), resume_after: self.last_sequence };
+                match self.coordinator.incidents().watch_incident(request).await {
+                    Ok(response) => self.stream.insert(response.into_inner()),
+                    Err(status) => return self.broke(&status),
+                }
+            }
+        };
+        match stream.message().await {
+            Ok(Some(message)) => Ok(message.update),
+            // A stream that ends before the last event was cut, for example by a coordinator that stops.
+            Ok(None) => {
+                self.broke(&tonic::Status::unavailable("the coordinator ended the stream before the plan ended"))
+            }
+            Err(status) => self.broke(&status),
+        }
+    }
+
+    /// A stream that broke is taken up again, unless the server had a reason of its own or it breaks too often.
+    fn broke(&mut self, status: &tonic::Status) -> Result<Option<Update>, Failure> {
+        self.stream = None;
+        self.failures += 1;
+        let again = matches!(Error::from(status), Error::Transport(_) | Error::Unavailable { .. });
+        if !again || self.failures > ATTEMPTS {
+            return Err(self.coordinator.failure(status));
+        }
+        if self.failures == 1 && !self.quiet {
+            self.console.line("the connection broke; taking it up again");
+        }
+        Ok(None)
+    }
+
+    fn show(&self) {
+        if self.console.is_terminal() {
+            self.bar.set_message(self.activity.line(Instant::now()));
+        }
+    }
+}
+
+/// A quarter of a second, doubled with each failure, at most four seconds.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(125).saturating_mul(1 << failures.min(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_grows_to_a_bound() {
+        let waits: Vec<_> = (1..=7).map(|failures| backoff(failures).as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 4000, 4000]);
+    }
+}

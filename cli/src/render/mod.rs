@@ -1,0 +1,11 @@
+//! Plans as text for people. Pure functions from messages to text.
+
+mod cluster;
+mod incident;
+mod step;
+mod text;
+
+pub(crate) use cluster::{incidents, workers};
+pub(crate) use incident::{Page, end_sentence, incident, tactic_name};
+pub(crate) use step::{FACTS, cost, step};
+pub(crate) use text::{Style, count, one_line, thousands, time};

@@ -1,0 +1,212 @@
+//! One step of a plan: the state before, the candidates, the choice, the state after.
+
+use std::fmt::Write;
+
+use countermove_proto::v1::{Candidate, CostEstimate, PlanStep, RecoveryState, StateSource};
+
+use super::incident::Page;
+use super::text::{hanging, one_line, pad, pad_left, width, wrap};
+
+/// The six facts of recovery in a word each, in the order of [`facts_of`].
+pub(crate) const FACTS: [&str; 6] = ["contained", "understood", "preserved", "eradicated", "hardened", "recovered"];
+
+/// Columns of a candidate's line before its action.
+const LEAD: usize = 44;
+
+/// A step, as lines.
+pub(crate) fn step(step: &PlanStep, page: Page) -> String {
+    let style = page.style;
+    let mut out = format!("{}\n", style.heading(&format!("STEP {}", step.index + 1)));
+    let _ = writeln!(out, "  before   {}", marks(step.state_before, page));
+    out.push_str(&candidates(step, page));
+    for rejected in &step.rejected {
+        let action = rejected.action.as_ref().map_or("", |action| action.text.as_str());
+        let text = format!("\"{}\": {}", one_line(action), rejected.reason);
+        out.push_str(&style.faint(hanging("  thrown away  ", &text, page.columns).trim_end_matches('\n')));
+        out.push('\n');
+    }
+    if let Some(chosen) = step.candidates.iter().find(|candidate| candidate.index == step.chosen) {
+        let action = chosen.action.clone().unwrap_or_default();
+        out.push_str(&hanging("  choice   ", &action.text, page.columns));
+        out.push_str(&hanging("  reason   ", &step.reason, page.columns));
+        if !action.explanation.trim().is_empty() {
+            out.push_str(&hanging("  because  ", &action.explanation, page.columns));
+        }
+    }
+    let source = match step.state_after_source() {
+        StateSource::Predicted => "   (predicted)",
+        StateSource::Reported => "   (reported)",
+        StateSource::Unspecified => "",
+    };
+    if step.state_after_source() != StateSource::Unspecified {
+        let _ = writeln!(out, "  after    {}{}", marks(step.state_after, page), style.warning(source));
+    }
+    out
+}
+
+/// The recovery state as six marks.
+pub(crate) fn marks(state: Option<RecoveryState>, page: Page) -> String {
+    let facts = facts_of(state.unwrap_or_default());
+    let marks: Vec<_> = FACTS
+        .iter()
+        .zip(facts)
+        .map(|(name, holds)| {
+            let mark = format!("[{}] {name}", if holds { 'x' } else { ' ' });
+            if holds { page.style.good(&mark) } else { mark }
+        })
+        .collect();
+    marks.join("  ")
+}
+
+/// The figures of an estimate: mean, interval, and how its rollouts ended.
+pub(crate) fn cost(estimate: &CostEstimate) -> (String, String, String) {
+    let mean = estimate.mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}"));
+    let interval = match (estimate.low, estimate.high) {
+        (Some(low), Some(high)) => format!("{low:.2} to {high:.2}"),
+        _ => "-".to_owned(),
+    };
+    let total = estimate.terminal + estimate.truncated + estimate.malformed + estimate.cancelled;
+    let mut ends = format!("{}/{total} recovered", estimate.terminal);
+    for (count, how) in [
+        (estimate.truncated, "truncated"),
+        (estimate.malformed, "malformed"),
+        (estimate.cancelled, "cancelled"),
+    ] {
+        if count > 0 {
+            let _ = write!(ends, ", {count} {how}");
+        }
+    }
+    (mean, interval, ends)
+}
+
+fn candidates(step: &PlanStep, page: Page) -> String {
+    if step.candidates.is_empty() {
+        return String::new();
+    }
+    let head = format!("     {} {}  {}  ", pad(" ", 2), pad_left("cost", 6), pad("95 % interval", 15));
+    let mut out = page.style.faint(&format!("{}action", pad(&head, LEAD - 10)));
+    out.push('\n');
+    for candidate in &step.candidates {
+        out.push_str(&line_of(candidate, candidate.index == step.chosen, page));
+    }
+    out
+}
+
+/// A candidate takes as many lines as its action needs; how its rollouts ended stands under it.
+fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
+    let (mean, interval, ends) = cost(&candidate.cost.unwrap_or_default());
+    let lead = format!(
+        "  {}  {} {}  {}  ",
+        if chosen { '>' } else { ' ' },
+        pad(&(candidate.index + 1).to_string(), 2),
+        pad_left(&mean, 6),
+        pad(&interval, 15)
+    );
+    let action = candidate.action.as_ref().map_or("", |action| action.text.as_str());
+    let indent = width(&lead);
+    let mut out = String::new();
+    for (index, line) in wrap(action, page.columns.saturating_sub(indent)).iter().enumerate() {
+        let line = if chosen { page.style.good(line) } else { line.clone() };
+        let _ = writeln!(out, "{}{line}", if index == 0 { lead.clone() } else { " ".repeat(indent) });
+    }
+    let _ = writeln!(out, "{}{}", " ".repeat(indent), page.style.faint(&format!("({ends})")));
+    out
+}
+
+fn facts_of(state: RecoveryState) -> [bool; 6] {
+    countermove_incident::RecoveryState::from(state).bits()
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_proto::v1::{Action, RejectedCandidate};
+
+    use super::*;
+
+    fn candidate(index: u32, text: &str, cost: CostEstimate) -> Candidate {
+        Candidate {
+            index,
+            action: Some(Action { text: text.to_owned(), explanation: "It stops the attacker.".to_owned() }),
+            cost: Some(cost),
+            ..Candidate::default()
+        }
+    }
+
+    fn example() -> PlanStep {
+        let clear = CostEstimate {
+            terminal: 3,
+            mean: Some(4.0),
+            variance: Some(1.0),
+            low: Some(1.5159),
+            high: Some(6.4841),
+            ..CostEstimate::default()
+        };
+        let unclear =
+            CostEstimate { terminal: 1, truncated: 1, malformed: 1, mean: Some(7.0), ..CostEstimate::default() };
+        PlanStep {
+            index: 0,
+            candidates: vec![
+                candidate(0, "Watch the traffic of 10.0.2.11.", unclear),
+                candidate(1, "Isolate 10.0.2.11 from the server network at the gateway 10.0.2.10.", clear),
+            ],
+            rejected: vec![RejectedCandidate {
+                action: Some(Action { text: "Block 10.9.9.9.".to_owned(), ..Action::default() }),
+                reason: "10.9.9.9 occurs neither in the system description nor in the evidence".to_owned(),
+            }],
+            chosen: 1,
+            reason: "Its mean cost of 4.00 is the lowest of two.".to_owned(),
+            state_before: Some(RecoveryState::default()),
+            state_after: Some(RecoveryState { is_attack_contained: true, ..RecoveryState::default() }),
+            state_after_source: StateSource::Predicted.into(),
+            ..PlanStep::default()
+        }
+    }
+
+    #[test]
+    fn a_step_reads_like_this() {
+        let text = step(&example(), Page::plain(80));
+        let expected = "\
+STEP 1
+  before   [ ] contained  [ ] understood  [ ] preserved  [ ] eradicated  [ ] hardened  [ ] recovered
+             cost  95 % interval    action
+     1      7.00  -                Watch the traffic of 10.0.2.11.
+                                   (1/3 recovered, 1 truncated, 1 malformed)
+  >  2      4.00  1.52 to 6.48     Isolate 10.0.2.11 from the server network at
+                                   the gateway 10.0.2.10.
+                                   (3/3 recovered)
+  thrown away  \"Block 10.9.9.9.\": 10.9.9.9 occurs neither in the system
+               description nor in the evidence
+  choice   Isolate 10.0.2.11 from the server network at the gateway 10.0.2.10.
+  reason   Its mean cost of 4.00 is the lowest of two.
+  because  It stops the attacker.
+  after    [x] contained  [ ] understood  [ ] preserved  [ ] eradicated  [ ] hardened  [ ] recovered   (predicted)
+";
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn without_a_recovered_rollout_there_is_no_cost() {
+        let (mean, interval, ends) = cost(&CostEstimate { truncated: 2, cancelled: 1, ..CostEstimate::default() });
+        assert_eq!((mean.as_str(), interval.as_str()), ("-", "-"));
+        assert_eq!(ends, "0/3 recovered, 2 truncated, 1 cancelled");
+    }
+
+    #[test]
+    fn text_of_the_model_cannot_act_on_the_terminal() {
+        let mut step_ = example();
+        step_.candidates[1].action = Some(Action {
+            text: "Isolate\u{1b}]0;owned\u{7} it\nSTEP 2 \u{202e}gnihton".to_owned(),
+            explanation: "\u{9b}31m".to_owned(),
+        });
+        step_.reason = "a\rb".to_owned();
+        let text = step(&step_, Page::plain(80));
+        assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
+        assert!(!text.contains("\nSTEP 2"), "a line break in an action begins no line: {text}");
+    }
+
+    #[test]
+    fn an_open_step_has_no_state_after() {
+        let open = PlanStep { state_after_source: StateSource::Unspecified.into(), ..example() };
+        assert!(!step(&open, Page::plain(80)).contains("after "));
+    }
+}

@@ -1,0 +1,58 @@
+//! `countermove workers`: see and steer the workers of a coordinator.
+
+use countermove_proto::v1::{DrainWorkerRequest, ListWorkersRequest, ResumeWorkerRequest, Worker};
+
+use crate::args::{WorkersArgs, WorkersCommand};
+use crate::client::{Coordinator, bounded, request_id, resource};
+use crate::console::page;
+use crate::failure::{Exit, Failure};
+use crate::plan::write_out;
+use crate::render;
+
+/// Workers asked for at a time.
+const PAGE: i32 = 200;
+
+pub(crate) async fn workers(arguments: WorkersArgs) -> Result<Exit, Failure> {
+    let coordinator = Coordinator::connect(&arguments.remote.url).await?;
+    let mut client = coordinator.cluster();
+    let shown = match arguments.command {
+        WorkersCommand::List => list(&coordinator).await?,
+        WorkersCommand::Drain { id } => {
+            let request = DrainWorkerRequest {
+                name: resource("workers", &id),
+                request_id: request_id(),
+                validate_only: false,
+            };
+            let response = client.drain_worker(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+            response.into_inner().worker.into_iter().collect()
+        }
+        WorkersCommand::Resume { id } => {
+            let request = ResumeWorkerRequest {
+                name: resource("workers", &id),
+                request_id: request_id(),
+                validate_only: false,
+            };
+            let response = client.resume_worker(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+            response.into_inner().worker.into_iter().collect()
+        }
+    };
+    write_out(render::workers(&shown, page().columns).as_bytes())?;
+    Ok(Exit::Success)
+}
+
+/// All workers, page by page.
+pub(crate) async fn list(coordinator: &Coordinator) -> Result<Vec<Worker>, Failure> {
+    let mut client = coordinator.cluster();
+    let mut workers = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListWorkersRequest { page_size: PAGE, page_token };
+        let response = client.list_workers(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+        let page = response.into_inner();
+        workers.extend(page.workers);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(workers);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The built binary: exit codes and messages for input that cannot be used, without any server.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const ALERT: &str = "02/06-10:15:22.341201 [**] [1:2006546:3] ET SCAN SSH Brute Force [**] [Classification: Attempted \
+                     Information Leak] [Priority: 2] {TCP} 192.168.1.50:44321 -> 10.0.3.3:22\n";
+
+fn countermove(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_countermove"))
+        .args(arguments)
+        .env_remove("COUNTERMOVE_COORDINATOR")
+        .env_remove("COUNTERMOVE_HOME")
+        .env_remove("COUNTERMOVE_MODEL")
+        .output()
+        .unwrap()
+}
+
+/// Checks that it failed with this code and one sentence that holds all words.
+fn assert_fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = countermove(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{arguments:?} prints nothing on standard output");
+    assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{arguments:?}: {stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{arguments:?} names {word:?}: {stderr}");
+    }
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn files_that_cannot_be_used_are_exit_2_and_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    write("system.txt", b"Two servers.");
+    write("empty", b"");
+    write("binary", &[0x7f, b'E', b'L', b'F', 0, 1, 2, 0, 0, 255].repeat(200));
+    write("good.log", ALERT.as_bytes());
+    let (system, good) = (path(&folder, "system.txt"), path(&folder, "good.log"));
+    for (log, word) in [("empty", "is empty"), ("binary", "not text"), ("missing", "does not exist"), (".", "folder")] {
+        let log = path(&folder, log);
+        assert_fails(&["plan", "--system", &system, "--alerts", &log], 2, &[word]);
+    }
+    for (system, word) in [("empty", "is empty"), ("binary", "UTF-8"), ("missing", "does not exist")] {
+        let system = path(&folder, system);
+        assert_fails(&["plan", "--system", &system, "--alerts", &good], 2, &[word]);
+    }
+    let constraints = path(&folder, "missing");
+    assert_fails(&["plan", "--system", &system, "--alerts", &good, "--constraints", &constraints], 2, &[
+        "does not exist",
+    ]);
+    assert_fails(&["plan", "--incident", &path(&folder, "missing")], 2, &["does not exist"]);
+    let folder = folder.path().to_str().unwrap();
+    assert_fails(&["plan", "--incident", folder], 2, &["alerts.log", "--alerts"]);
+}
+
+#[test]
+fn a_file_name_cannot_act_on_the_terminal() {
+    assert_fails(&["plan", "--incident", "no\u{1b}[31m\nsuch"], 2, &["no\\u{1b}[31m\\nsuch"]);
+}
+
+#[test]
+fn bad_input_shows_before_a_cluster_is_started() {
+    assert_fails(&["up", "--", "plan", "--incident", "no/such/folder"], 2, &["no/such/folder"]);
+    assert_fails(&["up", "--", "model", "info"], 2, &["plan, workers or incidents"]);
+    assert_fails(&["up", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
+}
+
+#[test]
+fn a_missing_default_model_names_the_command_that_fetches_it() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().to_str().unwrap();
+    assert_fails(&["model", "--home", home, "info"], 1, &["countermove model fetch"]);
+    assert_fails(&["model", "--home", home, "generate", "--prompt", "hello"], 1, &["countermove model fetch"]);
+}
+
+#[test]
+fn a_default_model_that_is_cut_or_another_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let models = home.path().join("models");
+    fs::create_dir(&models).unwrap();
+    fs::write(models.join("SmolLM2-135M-Instruct.Q4_1.gguf"), b"GGUF\x03\0\0\0").unwrap();
+    let home = home.path().to_str().unwrap();
+    assert_fails(&["model", "--home", home, "info"], 1, &["SmolLM2-135M-Instruct.Q4_1.gguf"]);
+    assert_fails(&["model", "--home", home, "generate", "--prompt", "x"], 1, &["countermove model fetch"]);
+}
+
+#[test]
+fn without_a_coordinator_the_address_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    for command in [["workers", "list"], ["incidents", "list"], ["incidents", "watch"]] {
+        let mut arguments = vec![command[0], "--coordinator", &url, command[1]];
+        if command[1] == "watch" {
+            arguments.push("x");
+        }
+        assert_fails(&arguments, 1, &[&url, "countermove up"]);
+    }
+    assert_fails(&["workers", "--coordinator", "ftp://h:1", "list"], 2, &["ftp", "http://host:port"]);
+}
+
+#[test]
+fn help_lists_the_exit_codes() {
+    for arguments in [&["--help"][..], &["plan", "--help"]] {
+        let output = countermove(arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        for code in ["0 ", "1 ", "2 ", "3 ", "130 "] {
+            assert!(text.contains(&format!("\n  {code}")), "{code} in {text}");
+        }
+    }
+    assert_eq!(countermove(&["plan", "--candidates", "99"]).status.code(), Some(2));
+    assert_eq!(countermove(&["nonsense"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_schema_that_is_no_json_is_told_before_the_model_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.json");
+    fs::write(&schema, "{").unwrap();
+    let schema = Path::new(&schema).to_str().unwrap();
+    assert_fails(&["model", "generate", "--prompt", "x", "--schema", schema], 2, &["is not JSON"]);
+}
