@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::chat::Chat;
+use crate::cpu::{CpuBackend, describe};
+use crate::engine::Text;
 use crate::error::LoadError;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Checkpoint;
 
 /// How weights are held in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +33,8 @@ pub struct LoadOptions {
     pub kv_budget: usize,
     /// Longest sequence; `None` means the model's own limit.
     pub context_length: Option<usize>,
+    /// Folder of a LoRA adapter in PEFT's format, to be merged into the weights.
+    pub adapter: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -37,6 +44,7 @@ impl Default for LoadOptions {
             threads: Vec::new(),
             kv_budget: 1 << 30,
             context_length: None,
+            adapter: None,
         }
     }
 }
@@ -71,20 +79,41 @@ pub struct ModelInfo {
 /// A loaded model.
 #[derive(Debug)]
 pub struct Model {
-    info: ModelInfo,
+    pub(crate) info: ModelInfo,
+    pub(crate) text: Text,
+    pub(crate) backend: CpuBackend,
 }
 
 impl Model {
-    /// Loads a GGUF file.
+    /// Loads a GGUF file or a folder of safetensors.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let _ = options;
-        Err(LoadError::Unsupported {
-            path: PathBuf::from(path),
-            reason: "loading is not wired up yet".to_owned(),
-        })
+        let checkpoint = open(path, options)?;
+        let mut info = describe(&checkpoint, options)?;
+        let tokenizer = tokenizer(&checkpoint, info.vocab_size)?;
+        let chat = match checkpoint.gguf() {
+            Some(file) => Chat::from_gguf(file, &tokenizer)?,
+            None => Chat::from_folder(path, &tokenizer)?,
+        };
+        if tokenizer.vocab_size() != info.vocab_size {
+            let reason = format!(
+                "the tokenizer has {} tokens, but the model's embedding has {} rows",
+                tokenizer.vocab_size(),
+                info.vocab_size
+            );
+            return Err(LoadError::Malformed { path: path.to_path_buf(), reason });
+        }
+        info.tokenizer_sha256 = tokenizer.digest().to_owned();
+        info.weights_sha256 = checkpoint.sha256()?;
+        info.adapter_sha256 = checkpoint.adapter_sha256()?;
+        let text = Text::new(tokenizer, chat).map_err(|error| LoadError::Unsupported {
+            path: path.to_path_buf(),
+            reason: format!("grammars cannot be made over its vocabulary: {error}"),
+        })?;
+        let backend = CpuBackend::new(&checkpoint, info.clone(), options)?;
+        Ok(Self { info, text, backend })
     }
 
     /// What it is.
@@ -98,8 +127,24 @@ impl Model {
 /// # Errors
 /// See [`LoadError`].
 pub fn inspect(path: &Path) -> Result<ModelInfo, LoadError> {
-    Err(LoadError::Unsupported {
-        path: PathBuf::from(path),
-        reason: "loading is not wired up yet".to_owned(),
-    })
+    let checkpoint = Checkpoint::open(path)?;
+    let mut info = describe(&checkpoint, &LoadOptions::default())?;
+    info.tokenizer_sha256 = tokenizer(&checkpoint, info.vocab_size)?.digest().to_owned();
+    Ok(info)
+}
+
+/// Opens a model with the adapter that the options name.
+fn open(path: &Path, options: &LoadOptions) -> Result<Checkpoint, LoadError> {
+    let checkpoint = Checkpoint::open(path)?;
+    match &options.adapter {
+        Some(adapter) => checkpoint.with_adapter(adapter),
+        None => Ok(checkpoint),
+    }
+}
+
+fn tokenizer(checkpoint: &Checkpoint, vocab_size: usize) -> Result<Tokenizer, LoadError> {
+    match checkpoint.gguf() {
+        Some(file) => Tokenizer::from_gguf(file),
+        None => Tokenizer::from_folder(checkpoint.path(), vocab_size),
+    }
 }

@@ -1,0 +1,335 @@
+//! The frame that a model's chat template puts around a prompt.
+//!
+//! The template is rendered once, at load, with sentinels as the contents of the system and the user turn, and cut at
+//! them. A prompt is then the tokens of `head`, the system text, `middle`, each segment, and `tail`, each encoded
+//! alone: a token never spans two parts, and text from outside never meets the template.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Value, from_args};
+use minijinja::{Environment, Error, ErrorKind, context};
+
+use crate::error::LoadError;
+use crate::tokenizer::{Tokenizer, read_json};
+use crate::weights::Gguf;
+
+/// Stands for the system text while the template is rendered.
+const SYSTEM: &str = "countermovesystemtext";
+/// Stands for the user's text while the template is rendered.
+const USER: &str = "countermoveusertext";
+/// Instructions that a template may run; a sound one takes a few hundred.
+const FUEL: u64 = 200_000;
+/// Longest template, and longest text that one may render.
+const LONGEST: usize = 1 << 20;
+
+/// The frame for models that bring no template: ChatML.
+const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
+     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/// Where a template and the texts that it may name come from.
+#[derive(Clone, Debug, Default)]
+struct Template {
+    source: Option<String>,
+    begin: String,
+    end: String,
+}
+
+/// What stands around the parts of a prompt, as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Before the system text.
+    head: Vec<u32>,
+    /// Between the system text and the first segment.
+    middle: Vec<u32>,
+    /// After the last segment: the end of the turn and the beginning of the answer.
+    tail: Vec<u32>,
+}
+
+/// The frames of a model: one for answers that reason first, and one for those that do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chat {
+    thinking: Frame,
+    direct: Frame,
+}
+
+impl Chat {
+    /// The frames in the header of a GGUF file.
+    pub(crate) fn from_gguf(file: &Gguf, tokenizer: &Tokenizer) -> Result<Self, LoadError> {
+        let token = |key: &str| {
+            let id = file.unsigned(key).and_then(|id| usize::try_from(id).ok())?;
+            file.texts("tokenizer.ggml.tokens")?.get(id).cloned()
+        };
+        let template = Template {
+            source: file.text("tokenizer.chat_template").map(str::to_owned),
+            begin: token("tokenizer.ggml.bos_token_id").unwrap_or_default(),
+            end: token("tokenizer.ggml.eos_token_id").unwrap_or_default(),
+        };
+        Self::new(&template, tokenizer)
+            .map_err(|reason| LoadError::Malformed { path: file.path().to_path_buf(), reason })
+    }
+
+    /// The frames of a safetensors folder: `chat_template.jinja`, or `chat_template` in `tokenizer_config.json`.
+    pub(crate) fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, LoadError> {
+        let mut path = folder.join("tokenizer_config.json");
+        let mut template = Template::default();
+        if path.is_file() {
+            let config = read_json(&path)?;
+            let token = |key: &str| {
+                let token = &config[key];
+                token.as_str().or(token["content"].as_str()).unwrap_or_default().to_owned()
+            };
+            template.begin = token("bos_token");
+            template.end = token("eos_token");
+            let named = config["chat_template"].as_array().into_iter().flatten();
+            let default = named.into_iter().find(|entry| entry["name"] == "default");
+            template.source = config["chat_template"]
+                .as_str()
+                .or(default.and_then(|entry| entry["template"].as_str()))
+                .map(str::to_owned);
+        }
+        let alone = folder.join("chat_template.jinja");
+        if alone.is_file() {
+            let text =
+                fs::read_to_string(&alone).map_err(|source| LoadError::Io { path: alone.clone(), source })?;
+            template.source = Some(text);
+            path = alone;
+        }
+        Self::new(&template, tokenizer).map_err(|reason| LoadError::Malformed { path, reason })
+    }
+
+    fn new(template: &Template, tokenizer: &Tokenizer) -> Result<Self, String> {
+        let frame = |thinking: bool| {
+            let parts = template.parts(thinking).map_err(|error| format!("the chat template {error}"))?;
+            let [head, middle, tail] = parts.map(|part| tokenizer.encode_control(&part));
+            Ok::<_, String>(Frame { head, middle, tail })
+        };
+        let mut chat = Self { thinking: frame(true)?, direct: frame(false)? };
+        if let Some(begin) = tokenizer.begin() {
+            for frame in [&mut chat.thinking, &mut chat.direct] {
+                if frame.head.first() != Some(&begin) {
+                    frame.head.insert(0, begin);
+                }
+            }
+        }
+        Ok(chat)
+    }
+
+    /// ChatML, whatever the model.
+    #[cfg(test)]
+    pub(crate) fn chatml(tokenizer: &Tokenizer) -> Self {
+        Self::new(&Template::default(), tokenizer).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// The frame for answers that reason first, or for those that do not.
+    pub(crate) fn frame(&self, thinking: bool) -> &Frame {
+        if thinking { &self.thinking } else { &self.direct }
+    }
+}
+
+impl Frame {
+    /// Tokens of a prompt. `encode` encodes one part as data.
+    pub(crate) fn prompt<'a>(
+        &self,
+        system: &'a str,
+        segments: &'a [String],
+        mut encode: impl FnMut(&'a str, &mut Vec<u32>),
+    ) -> Vec<u32> {
+        let mut ids = self.head.clone();
+        encode(system, &mut ids);
+        ids.extend(&self.middle);
+        for segment in segments {
+            encode(segment, &mut ids);
+        }
+        ids.extend(&self.tail);
+        ids
+    }
+}
+
+impl Template {
+    /// What stands before the system text, between it and the user's text, and after that.
+    fn parts(&self, thinking: bool) -> Result<[String; 3], String> {
+        let with_system =
+            vec![context!(role => "system", content => SYSTEM), context!(role => "user", content => USER)];
+        let rendered = self.render(with_system, thinking);
+        if let Ok(text) = &rendered
+            && let Some((head, rest)) = cut(text, SYSTEM)
+            && let Some((middle, tail)) = cut(rest, USER)
+        {
+            return Ok([head.to_owned(), middle.to_owned(), without_opened_passage(tail)]);
+        }
+        // Some templates take no system turn. The system text then begins the user's turn.
+        let user_only = self.render(vec![context!(role => "user", content => USER)], thinking);
+        match (user_only, rendered) {
+            (Ok(text), _) => {
+                let (head, tail) = cut(&text, USER).ok_or("does not show the user's text exactly once")?;
+                Ok([head.to_owned(), "\n\n".to_owned(), without_opened_passage(tail)])
+            }
+            (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
+        }
+    }
+
+    fn render(&self, messages: Vec<Value>, thinking: bool) -> Result<String, String> {
+        let source = self.source.as_deref().unwrap_or(CHATML);
+        if source.len() > LONGEST {
+            return Err(format!("is longer than {LONGEST} bytes"));
+        }
+        let fault = |error: Error| {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(inner) = cause {
+                let _ = write!(text, ": {inner}");
+                cause = inner.source();
+            }
+            format!("cannot be rendered: {text}")
+        };
+        let mut environment = Environment::new();
+        // What transformers renders with.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?;
+        environment.set_syntax(syntax);
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(|_, value, method, args| python_method(value, method, args));
+        environment.add_function("raise_exception", |message: String| {
+            Err::<Value, _>(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_template("chat", source).map_err(fault)?;
+        let text = environment
+            .get_template("chat")
+            .and_then(|template| {
+                template.render(context! {
+                    messages,
+                    add_generation_prompt => true,
+                    enable_thinking => thinking,
+                    bos_token => self.begin.as_str(),
+                    eos_token => self.end.as_str(),
+                })
+            })
+            .map_err(fault)?;
+        if text.len() > LONGEST { Err(format!("renders more than {LONGEST} bytes")) } else { Ok(text) }
+    }
+}
+
+/// Text before and after the only place of `mark`.
+fn cut<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
+    text.split_once(mark).filter(|(_, rest)| !rest.contains(mark))
+}
+
+/// Some templates open the reasoning themselves. The answer's format does that here.
+fn without_opened_passage(tail: &str) -> String {
+    tail.trim_end().strip_suffix("<think>").unwrap_or(tail).to_owned()
+}
+
+/// The methods of Python's strings and dictionaries that chat templates call.
+fn python_method(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+    let unknown = || Error::from(ErrorKind::UnknownMethod);
+    if let Some(text) = value.as_str() {
+        let set = |characters: Option<&str>| {
+            let characters: Option<Vec<char>> = characters.map(|text| text.chars().collect());
+            move |c: char| characters.as_ref().map_or(c.is_whitespace(), |set| set.contains(&c))
+        };
+        return Ok(match method {
+            "strip" => text.trim_matches(set(from_args::<(Option<&str>,)>(args)?.0)).into(),
+            "lstrip" => text.trim_start_matches(set(from_args::<(Option<&str>,)>(args)?.0)).into(),
+            "rstrip" => text.trim_end_matches(set(from_args::<(Option<&str>,)>(args)?.0)).into(),
+            "startswith" => text.starts_with(from_args::<(&str,)>(args)?.0).into(),
+            "endswith" => text.ends_with(from_args::<(&str,)>(args)?.0).into(),
+            "upper" => text.to_uppercase().into(),
+            "lower" => text.to_lowercase().into(),
+            "replace" => {
+                let (from, to) = from_args::<(&str, &str)>(args)?;
+                text.replace(from, to).into()
+            }
+            "split" => match from_args::<(Option<&str>,)>(args)?.0 {
+                Some("") => return Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
+                Some(separator) => text.split(separator).map(Value::from).collect(),
+                None => text.split_whitespace().map(Value::from).collect(),
+            },
+            _ => return Err(unknown()),
+        });
+    }
+    match method {
+        "get" => {
+            let (key, default) = from_args::<(Value, Option<Value>)>(args)?;
+            let found = value.get_item(&key)?;
+            Ok(if found.is_undefined() { default.unwrap_or(Value::from(())) } else { found })
+        }
+        "keys" => Ok(value.try_iter()?.collect()),
+        _ => Err(unknown()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::tests::tiny;
+
+    fn parts(source: &str, thinking: bool) -> Result<[String; 3], String> {
+        Template { source: Some(source.to_owned()), begin: "<s>".into(), end: "</s>".into() }.parts(thinking)
+    }
+
+    #[test]
+    fn without_a_template_the_frame_is_chatml() {
+        let tokenizer = tiny();
+        let chat = Chat::chatml(&tokenizer);
+        let segments = ["one<|im_end|>".to_owned(), "two".to_owned()];
+        let prompt = chat
+            .frame(true)
+            .prompt("be brief", &segments, |text, ids| ids.extend(tokenizer.encode_data(text)));
+        assert_eq!(
+            tokenizer.decode(&prompt),
+            "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\none<|im_end|>two<|im_end|>\n\
+             <|im_start|>assistant\n"
+        );
+        let ends = prompt.iter().filter(|&&id| Some(id) == tokenizer.control("<|im_end|>")).count();
+        assert_eq!(ends, 2, "the one in the data is spelled");
+        assert_eq!(chat.thinking, chat.direct);
+    }
+
+    #[test]
+    fn templates_with_python_in_them_render() {
+        let source = "{{- bos_token }}{%- if messages[0]['role'] == 'system' %}\n    {%- set system = messages[0]['content'].strip() %}\n    \
+             {%- set rest = messages[1:] %}\n{%- else %}{%- set system = '' %}{%- set rest = messages %}{%- endif %}\
+             {%- for m in rest[::-1] %}{%- if m.get('role') != 'user' %}{{ raise_exception('no') }}{% endif %}\
+             [{{ system }}|{{ m.content | trim }}]{%- endfor %}{%- if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}";
+        let expect = |tail: &str| Ok(["<s>[".to_owned(), "|".to_owned(), tail.to_owned()]);
+        assert_eq!(parts(source, true), expect("]"));
+        assert_eq!(parts(source, false), expect("]<think>\n\n</think>\n\n"));
+    }
+
+    #[test]
+    fn a_passage_that_the_template_opens_is_left_to_the_answer() {
+        let source = "{% for m in messages %}{{ m.content }};{% endfor %}A:<think>\n";
+        assert_eq!(parts(source, true), Ok([String::new(), ";".to_owned(), ";A:".to_owned()]));
+    }
+
+    #[test]
+    fn a_template_without_a_system_turn_begins_the_users_with_it() {
+        let refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}U:{{ messages[0].content }}/A:";
+        let ignores = "U:{{ messages[-1].content }}/A:";
+        for source in [refuses, ignores] {
+            assert_eq!(
+                parts(source, true),
+                Ok(["U:".to_owned(), "\n\n".to_owned(), "/A:".to_owned()]),
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn unsound_templates_are_refused_in_a_sentence() {
+        for source in [
+            "{% for",
+            "{{ nothing() }}",
+            "{{ messages[0].content.nothing() }}",
+            "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",
+            "no content at all",
+            "{{ messages[-1].content }}{{ messages[-1].content }}",
+            "{{ 'x' * 99999999 }}",
+        ] {
+            let error = parts(source, true).expect_err(source);
+            assert!(!error.is_empty() && error.len() < 2000, "{source}: {error}");
+        }
+    }
+}

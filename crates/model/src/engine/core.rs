@@ -1,0 +1,472 @@
+//! The engine's thread: takes jobs, plans steps, pushes them through the backend, chooses tokens.
+//!
+//! A failing sequence ends alone: a NaN, a grammar that breaks, a budget too small for it. Only a fault of the device
+//! ends the sequences of its step.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::{Board, EngineOptions};
+use crate::answer::{Answer, Mask};
+use crate::backend::{Backend, Feed};
+use crate::error::EngineError;
+use crate::request::{Class, Completion, Event, Request};
+use crate::sampling::{Choice, Sampler};
+use crate::scheduler::{self, Limits, Running, Turns, Waiting};
+use crate::tokenizer::TextStream;
+
+/// Time over which the speed is averaged.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// A request on its way: its tokens so far and its answer so far. It survives the loss of its keys and values.
+pub(super) struct Job {
+    class: Class,
+    choice: Choice,
+    max_tokens: usize,
+    tokens: Vec<u32>,
+    prompt: usize,
+    cached: Option<usize>,
+    sampled: u64,
+    forced: u64,
+    answer: Answer,
+    stream: TextStream,
+    events: mpsc::Sender<Event>,
+}
+
+impl Job {
+    pub(super) fn new(
+        request: &Request,
+        prompt: Vec<u32>,
+        answer: Answer,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            class: request.class,
+            choice: Choice { temperature: request.temperature, top_p: request.top_p, seed: request.seed },
+            max_tokens: usize::try_from(request.max_tokens).unwrap_or(usize::MAX),
+            prompt: prompt.len(),
+            tokens: prompt,
+            cached: None,
+            sampled: 0,
+            forced: 0,
+            answer,
+            stream: TextStream::default(),
+            events,
+        }
+    }
+
+    /// Adds tokens to the answer, the first `sampled` of them chosen by the model, and tells the receiver. Says whether
+    /// the answer is whole.
+    pub(super) fn extend(&mut self, tokens: &[u32], sampled: usize) -> bool {
+        self.tokens.extend(tokens);
+        self.sampled += sampled as u64;
+        self.forced += (tokens.len() - sampled) as u64;
+        if !tokens.is_empty() {
+            let mut text = String::new();
+            for &token in tokens {
+                text.push_str(&self.stream.push(self.answer.bytes(token)));
+            }
+            if self.answer.is_whole() {
+                text.push_str(&self.stream.finish());
+            }
+            let _ = self.events.try_send(Event::Tokens { count: tokens.len() as u32, text });
+        }
+        self.answer.is_whole()
+    }
+
+    /// Whether the answer may take no more tokens.
+    pub(super) fn is_full(&self) -> bool {
+        self.tokens.len() - self.prompt >= self.max_tokens
+    }
+
+    pub(super) fn completion(self) -> Completion {
+        let complete = self.answer.is_whole();
+        let (thinking, text) = self.answer.finish();
+        Completion {
+            thinking,
+            text,
+            complete,
+            prompt_tokens: self.prompt as u64,
+            cached_tokens: self.cached.unwrap_or(0) as u64,
+            sampled_tokens: self.sampled,
+            forced_tokens: self.forced,
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+}
+
+/// A job with keys and values.
+struct Live<S> {
+    job: Job,
+    sequence: S,
+    computed: usize,
+    /// Tokens that are prefill.
+    base: usize,
+}
+
+impl<S> Live<S> {
+    fn view(&self) -> Running<'_> {
+        Running {
+            class: self.job.class,
+            tokens: &self.job.tokens,
+            computed: self.computed,
+            prompt: self.base,
+        }
+    }
+}
+
+pub(super) struct Core<B: Backend> {
+    backend: B,
+    limits: Limits,
+    sequential: bool,
+    board: Arc<Board>,
+    inbox: Receiver<Job>,
+    open: bool,
+    waiting: VecDeque<Job>,
+    live: Vec<Live<B::Sequence>>,
+    turns: Turns,
+    /// Memory was short, so nothing is admitted until a sequence ends.
+    held: bool,
+    sampler: Sampler,
+    logits: Vec<f32>,
+    recent: VecDeque<(Instant, u64)>,
+}
+
+impl<B: Backend> Core<B> {
+    pub(super) fn new(backend: B, options: &EngineOptions, board: Arc<Board>, inbox: Receiver<Job>) -> Self {
+        let sequences = if options.sequential { 1 } else { options.max_sequences.max(1) };
+        Self {
+            backend,
+            limits: Limits { sequences, prefill: options.prefill_chunk.max(1) },
+            sequential: options.sequential,
+            board,
+            inbox,
+            open: true,
+            waiting: VecDeque::new(),
+            live: Vec::new(),
+            turns: Turns::default(),
+            held: false,
+            sampler: Sampler::default(),
+            logits: Vec::new(),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Runs until the last handle is gone.
+    pub(super) fn run(mut self) {
+        while self.take_jobs() {
+            self.drop_cancelled();
+            self.admit();
+            let feeds = self.plan();
+            if !self.live.is_empty() {
+                self.step(&feeds);
+            }
+            self.report();
+        }
+        for job in self.waiting.drain(..).chain(self.live.drain(..).map(|live| live.job)) {
+            let _ = job.events.try_send(Event::Done(Err(EngineError::Stopped)));
+        }
+    }
+
+    /// Takes what has arrived, waiting for it if there is nothing to do. Says whether to go on.
+    fn take_jobs(&mut self) -> bool {
+        if self.live.is_empty() && self.waiting.is_empty() {
+            match self.inbox.recv() {
+                Ok(job) => self.waiting.push_back(job),
+                Err(_) => self.open = false,
+            }
+        }
+        loop {
+            match self.inbox.try_recv() {
+                Ok(job) => self.waiting.push_back(job),
+                Err(TryRecvError::Empty) => return self.open,
+                Err(TryRecvError::Disconnected) => {
+                    self.open = false;
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn drop_cancelled(&mut self) {
+        let before = self.waiting.len() + self.live.len();
+        let waited = self.waiting.len();
+        self.waiting.retain(|job| !job.is_cancelled());
+        self.board.waiting.fetch_sub(waited - self.waiting.len(), Ordering::Relaxed);
+        let lived = self.live.len();
+        self.live.retain(|live| !live.job.is_cancelled());
+        self.held &= self.live.len() == lived;
+        let dropped = before - self.waiting.len() - self.live.len();
+        if dropped > 0 {
+            self.board.update(|stats| stats.cancelled += dropped as u64);
+        }
+    }
+
+    fn admit(&mut self) {
+        self.held &= !self.live.is_empty();
+        if self.waiting.is_empty() || self.held || self.live.len() >= self.limits.sequences {
+            return;
+        }
+        let waiting: Vec<Waiting<'_>> =
+            self.waiting.iter().map(|job| Waiting { class: job.class, tokens: &job.tokens }).collect();
+        let running: Vec<Running<'_>> = self.live.iter().map(Live::view).collect();
+        let backend = &self.backend;
+        let cached = |place: usize| backend.cached_prefix(waiting[place].tokens);
+        let mut admitted = scheduler::admit(self.limits, &waiting, &running, &mut self.turns, cached);
+        // Taken out from the back, so that places stay true, and started in the order of admission.
+        let order = admitted.clone();
+        admitted.sort_unstable_by(|a, b| b.cmp(a));
+        let mut taken: Vec<(usize, Job)> =
+            admitted.into_iter().filter_map(|place| Some((place, self.waiting.remove(place)?))).collect();
+        taken.sort_by_key(|(place, _)| order.iter().position(|other| other == place));
+        self.board.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
+        for (_, mut job) in taken {
+            let (sequence, computed) = self.backend.begin(&job.tokens);
+            let first_time = job.cached.is_none();
+            let cached = *job.cached.get_or_insert(computed.min(job.prompt));
+            if first_time {
+                self.board.update(|stats| stats.cached_tokens += cached as u64);
+            }
+            // On the reference path even the tokens that begin the answer go one by one.
+            let base = if self.sequential { job.prompt } else { job.tokens.len() };
+            self.live.push(Live { job, sequence, computed, base });
+        }
+    }
+
+    /// How many tokens of each sequence go next, with room for them made. Sequences give way where memory is short.
+    fn plan(&mut self) -> Vec<usize> {
+        loop {
+            let running: Vec<Running<'_>> = self.live.iter().map(Live::view).collect();
+            let feeds = scheduler::feeds(self.limits, &running, self.sequential);
+            let mut short = None;
+            for (place, (live, &feed)) in self.live.iter_mut().zip(&feeds).enumerate() {
+                if feed > 0
+                    && let Err(error) = self.backend.reserve(&mut live.sequence, feed)
+                {
+                    short = Some((place, error));
+                    break;
+                }
+            }
+            let Some((place, error)) = short else { return feeds };
+            let running: Vec<Running<'_>> = self.live.iter().map(Live::view).collect();
+            match scheduler::gives_way(&running, place) {
+                Some(place) => {
+                    let live = self.live.remove(place);
+                    self.held = true;
+                    self.board.waiting.fetch_add(1, Ordering::Relaxed);
+                    self.board.update(|stats| stats.restarted += 1);
+                    self.waiting.push_front(live.job);
+                }
+                None => {
+                    let live = self.live.remove(place);
+                    self.fail(live.job, error);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, counts: &[usize]) {
+        let began = Instant::now();
+        let mut prefilled = 0;
+        let mut feeds = Vec::new();
+        let mut choosing: Vec<(usize, &mut Answer)> = Vec::new();
+        for (place, (live, &count)) in self.live.iter_mut().zip(counts).enumerate() {
+            if count == 0 {
+                continue;
+            }
+            let end = live.computed + count;
+            prefilled += live.base.min(end).saturating_sub(live.computed);
+            let last = end == live.job.tokens.len();
+            // An engine without forced tokens would want logits for each token of an answer.
+            let wants_logits = last || (self.sequential && end > live.base);
+            let tokens = &live.job.tokens[live.computed..end];
+            feeds.push(Feed { sequence: &mut live.sequence, tokens, wants_logits });
+            if last {
+                choosing.push((place, &mut live.job.answer));
+            }
+        }
+        let rows: Vec<usize> = rows_of(&feeds, counts);
+        let (pass, masks, times) = run_beside(&mut self.backend, &mut feeds, &mut self.logits, choosing);
+        drop(feeds);
+        let passed = Instant::now();
+        if let Err(error) = pass {
+            let failed: Vec<usize> = (0..counts.len()).filter(|&place| counts[place] > 0).collect();
+            for place in failed.into_iter().rev() {
+                let live = self.live.remove(place);
+                self.fail(live.job, error.clone());
+            }
+            return;
+        }
+        for (live, &count) in self.live.iter_mut().zip(counts) {
+            let was_prefilling = live.computed < live.base;
+            live.computed += count;
+            if was_prefilling && count > 0 && !self.sequential {
+                self.backend.publish(&live.sequence);
+            }
+        }
+        let (sampled, forced) = self.choose(masks, &rows);
+        let kv_bytes = self.backend.kv_bytes();
+        self.recent.push_back((passed, sampled + forced));
+        self.board.update(|stats| {
+            stats.kv_bytes = kv_bytes;
+            stats.steps += 1;
+            stats.prefill_tokens += prefilled as u64;
+            stats.sampled_tokens += sampled;
+            stats.forced_tokens += forced;
+            stats.forward_seconds += times.pass.as_secs_f64();
+            stats.mask_seconds += times.masks.as_secs_f64();
+            stats.mask_wait_seconds += (passed - began).saturating_sub(times.pass).as_secs_f64();
+            stats.choice_seconds += passed.elapsed().as_secs_f64();
+        });
+    }
+
+    /// Chooses a token for each sequence that has a mask, and ends those that are done. Gives the numbers of chosen and
+    /// of forced tokens.
+    fn choose(&mut self, masks: Vec<(usize, Result<Mask, EngineError>)>, rows: &[usize]) -> (u64, u64) {
+        let width = self.backend.shape().vocab_size;
+        let (mut sampled, mut forced) = (0, 0);
+        let mut ended = Vec::new();
+        for (place, mask) in masks {
+            let job = &mut self.live[place].job;
+            let row = &self.logits[rows[place] * width..][..width];
+            let position = (job.tokens.len() - job.prompt) as u64;
+            let chosen = mask.and_then(|mask| {
+                self.sampler
+                    .choose(row, mask.words(), job.choice, position)
+                    .map_err(|_| EngineError::NotANumber { position: job.tokens.len() })
+            });
+            match chosen.and_then(|token| Ok((token, job.answer.take(token)?))) {
+                Ok((token, follow)) => {
+                    sampled += 1;
+                    forced += follow.len() as u64;
+                    let mut tokens = vec![token];
+                    tokens.extend(follow);
+                    if job.extend(&tokens, 1) || job.is_full() {
+                        ended.push((place, None));
+                    }
+                }
+                Err(error) => ended.push((place, Some(error))),
+            }
+        }
+        for (place, error) in ended.into_iter().rev() {
+            let live = self.live.remove(place);
+            self.held = false;
+            match error {
+                None => self.complete(live.job),
+                Some(error) => self.fail(live.job, error),
+            }
+        }
+        (sampled, forced)
+    }
+
+    fn complete(&self, job: Job) {
+        let running = self.live.len();
+        self.board.update(|stats| {
+            stats.completed += 1;
+            stats.running = running;
+        });
+        let events = job.events.clone();
+        let _ = events.try_send(Event::Done(Ok(job.completion())));
+    }
+
+    fn fail(&self, job: Job, error: EngineError) {
+        tracing::warn!(%error, "a sequence failed");
+        if matches!(error, EngineError::Grammar(_)) {
+            job.answer.forget_grammar();
+        }
+        let running = self.live.len();
+        self.board.update(|stats| {
+            stats.failed += 1;
+            stats.running = running;
+        });
+        let _ = job.events.try_send(Event::Done(Err(error)));
+    }
+
+    fn report(&mut self) {
+        let now = Instant::now();
+        while self.recent.front().is_some_and(|(then, _)| now - *then > WINDOW) {
+            self.recent.pop_front();
+        }
+        let idle = self.live.is_empty() && self.waiting.is_empty();
+        let speed = match self.recent.front() {
+            Some((first, _)) if !idle && now > *first => {
+                let tokens: u64 = self.recent.iter().skip(1).map(|(_, tokens)| tokens).sum();
+                tokens as f64 / (now - *first).as_secs_f64()
+            }
+            _ => 0.0,
+        };
+        if idle {
+            self.recent.clear();
+        }
+        let running = self.live.len();
+        self.board.update(|stats| {
+            stats.running = running;
+            stats.tokens_per_second = speed;
+        });
+    }
+}
+
+/// Times of one step.
+struct Times {
+    pass: Duration,
+    masks: Duration,
+}
+
+/// Which row of logits belongs to which sequence, by the sequence's place.
+fn rows_of<S>(feeds: &[Feed<'_, S>], counts: &[usize]) -> Vec<usize> {
+    let (mut feeds, mut row) = (feeds.iter(), 0);
+    counts
+        .iter()
+        .map(|&count| {
+            let own = row;
+            if count > 0 && feeds.next().is_some_and(|feed| feed.wants_logits) {
+                row += 1;
+            }
+            own
+        })
+        .collect()
+}
+
+type Masks = Vec<(usize, Result<Mask, EngineError>)>;
+
+/// Runs the pass, and beside it computes the masks that take work.
+fn run_beside<B: Backend>(
+    backend: &mut B,
+    feeds: &mut [Feed<'_, B::Sequence>],
+    logits: &mut Vec<f32>,
+    choosing: Vec<(usize, &mut Answer)>,
+) -> (Result<(), EngineError>, Masks, Times) {
+    let all = |choosing: Vec<(usize, &mut Answer)>| -> (Masks, Duration) {
+        let began = Instant::now();
+        let masks = choosing.into_iter().map(|(place, answer)| (place, answer.mask())).collect();
+        (masks, began.elapsed())
+    };
+    let mut pass = || {
+        let began = Instant::now();
+        (backend.forward(feeds, logits), began.elapsed())
+    };
+    if !choosing.iter().any(|(_, answer)| answer.mask_takes_work()) {
+        let (masks, time) = all(choosing);
+        let (result, pass) = pass();
+        return (result, masks, Times { pass, masks: time });
+    }
+    thread::scope(|scope| {
+        let places: Vec<usize> = choosing.iter().map(|(place, _)| *place).collect();
+        let beside = scope.spawn(|| all(choosing));
+        let (result, pass) = pass();
+        let (masks, time) = beside.join().unwrap_or_else(|_| {
+            let broken = || Err(EngineError::Grammar("the computation of a mask broke off".to_owned()));
+            (places.into_iter().map(|place| (place, broken())).collect(), Duration::ZERO)
+        });
+        (result, masks, Times { pass, masks: time })
+    })
+}

@@ -1,0 +1,142 @@
+//! A backend without a model: logits are a hash of the tokens so far, and every pass is written down.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::backend::{Backend, Feed, Shape};
+use crate::error::EngineError;
+
+/// Sequence length before each feed and number of tokens of each feed, pass by pass.
+pub(crate) type Log = Arc<Mutex<Vec<Vec<(usize, usize)>>>>;
+
+/// Bytes of a token in the fake's accounts.
+pub(crate) const TOKEN_BYTES: usize = 10;
+
+pub(crate) struct Fake {
+    shape: Shape,
+    /// Tokens that live sequences may hold beyond what they share.
+    pub(crate) budget: usize,
+    /// Rows of sequences that hold this token are NaN.
+    pub(crate) poison: Option<u32>,
+    /// The pass with this number fails.
+    pub(crate) breaks_at: Option<usize>,
+    /// Time that a pass takes.
+    pub(crate) delay: Duration,
+    held: Arc<AtomicUsize>,
+    published: Vec<Vec<u32>>,
+    log: Log,
+}
+
+pub(crate) struct FakeSequence {
+    tokens: Vec<u32>,
+    shared: usize,
+    reserved: usize,
+    held: Arc<AtomicUsize>,
+}
+
+impl Drop for FakeSequence {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.reserved, Ordering::Relaxed);
+    }
+}
+
+impl Fake {
+    pub(crate) fn new(vocab_size: usize, context_length: usize) -> Self {
+        Self {
+            shape: Shape { vocab_size, context_length, kv_bytes_per_token: TOKEN_BYTES },
+            budget: usize::MAX,
+            poison: None,
+            breaks_at: None,
+            delay: Duration::ZERO,
+            held: Arc::default(),
+            published: Vec::new(),
+            log: Log::default(),
+        }
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        Arc::clone(&self.log)
+    }
+}
+
+impl Backend for Fake {
+    type Sequence = FakeSequence;
+
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn cached_prefix(&self, tokens: &[u32]) -> usize {
+        let common = |other: &Vec<u32>| tokens.iter().zip(other).take_while(|(a, b)| a == b).count();
+        self.published.iter().map(common).max().unwrap_or(0)
+    }
+
+    fn begin(&mut self, tokens: &[u32]) -> (FakeSequence, usize) {
+        let shared = self.cached_prefix(&tokens[..tokens.len() - 1]);
+        let sequence = FakeSequence {
+            tokens: tokens[..shared].to_vec(),
+            shared,
+            reserved: 0,
+            held: Arc::clone(&self.held),
+        };
+        (sequence, shared)
+    }
+
+    fn reserve(&mut self, sequence: &mut FakeSequence, tokens: usize) -> Result<(), EngineError> {
+        let wanted = sequence.tokens.len() + tokens - sequence.shared;
+        let more = wanted.saturating_sub(sequence.reserved);
+        if self.held.load(Ordering::Relaxed) + more > self.budget {
+            let budget = self.budget * TOKEN_BYTES;
+            return Err(EngineError::KvBudget { needed: wanted * TOKEN_BYTES, budget });
+        }
+        self.held.fetch_add(more, Ordering::Relaxed);
+        sequence.reserved += more;
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        feeds: &mut [Feed<'_, FakeSequence>],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
+        std::thread::sleep(self.delay);
+        let mut log = self.log.lock().expect("whole");
+        if self.breaks_at == Some(log.len()) {
+            log.push(Vec::new());
+            return Err(EngineError::Device("it broke".to_owned()));
+        }
+        log.push(feeds.iter().map(|feed| (feed.sequence.tokens.len(), feed.tokens.len())).collect());
+        logits.clear();
+        for feed in feeds {
+            assert!(!feed.tokens.is_empty(), "an empty feed");
+            feed.sequence.tokens.extend(feed.tokens);
+            assert!(
+                feed.sequence.tokens.len() - feed.sequence.shared <= feed.sequence.reserved,
+                "not reserved"
+            );
+            if !feed.wants_logits {
+                continue;
+            }
+            let mut state = 0xcbf2_9ce4_8422_2325_u64;
+            for &token in &feed.sequence.tokens {
+                state = (state ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3);
+            }
+            let poisoned = self.poison.is_some_and(|token| feed.sequence.tokens.contains(&token));
+            logits.extend((0..self.shape.vocab_size as u64).map(|id| {
+                let mut z = state ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                z = (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                if poisoned { f32::NAN } else { (z >> 40) as f32 / (1 << 21) as f32 }
+            }));
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, sequence: &FakeSequence) {
+        self.published.push(sequence.tokens.clone());
+    }
+
+    fn kv_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed) * TOKEN_BYTES
+    }
+}

@@ -1,0 +1,312 @@
+//! The engine over a fake backend: what it feeds, and that answers depend on the request alone.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fake::{Fake, Log, TOKEN_BYTES};
+use super::*;
+use crate::request::Class;
+use crate::tokenizer::tests::tiny;
+
+const CONTEXT: usize = 4000;
+
+fn engine(options: &EngineOptions, change: impl FnOnce(&mut Fake)) -> (Engine, Log) {
+    let tokenizer = tiny();
+    let mut fake = Fake::new(tokenizer.vocab_size(), CONTEXT);
+    change(&mut fake);
+    let log = fake.log();
+    let chat = Chat::chatml(&tokenizer);
+    let text = Text::new(tokenizer, chat).expect("sound");
+    (Engine::launch(fake, text, ModelInfo::default(), options).expect("a thread"), log)
+}
+
+fn plain() -> (Engine, Log) {
+    engine(&EngineOptions::default(), |_| {})
+}
+
+fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"the": {"type": "boolean"}, "kind": {"enum": ["x", "yy"]}, "word": {"type": "string", "maxLength": 8}},
+        "required": ["the", "kind", "word"],
+    })
+}
+
+fn request(context: usize, own: &str, seed: u64) -> Request {
+    Request {
+        system: "be brief".to_owned(),
+        segments: vec!["alert ".repeat(context), own.to_owned()],
+        thinking_tokens: 12,
+        json_schema: Some(schema()),
+        max_tokens: 120,
+        temperature: 0.8,
+        top_p: 0.95,
+        seed,
+        class: Class::Rollout,
+    }
+}
+
+fn siblings(count: u64) -> Vec<Request> {
+    (0..count).map(|n| request(60, &format!("rollout {}", n % 9), n)).collect()
+}
+
+async fn ask(engine: &Engine, request: &Request) -> Result<Completion, EngineError> {
+    engine.submit(request.clone()).completion().await
+}
+
+/// The answer without what depends on the cache.
+fn bare(completion: &Completion) -> (String, String, bool, u64, u64) {
+    let c = completion.clone();
+    (c.thinking, c.text, c.complete, c.sampled_tokens, c.forced_tokens)
+}
+
+#[tokio::test]
+async fn an_answer_is_json_of_its_schema() {
+    let (engine, _) = plain();
+    for seed in 0..5 {
+        let completion = ask(&engine, &request(3, "one", seed)).await.expect("an answer");
+        assert!(completion.complete);
+        let value: Value = serde_json::from_str(&completion.text).expect("JSON");
+        assert!(value["the"].is_boolean() && value["kind"].is_string(), "{value}");
+        assert_eq!(value.as_object().map(serde_json::Map::len), Some(3));
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.completed, stats.running, stats.waiting), (5, 0, 0));
+}
+
+#[tokio::test]
+async fn events_add_up_to_the_completion() {
+    let (engine, _) = plain();
+    let mut generation = engine.submit(request(3, "one", 1));
+    let (mut text, mut tokens) = (String::new(), 0);
+    let completion = loop {
+        match generation.next().await.expect("Done comes before the end") {
+            Event::Tokens { count, text: more } => {
+                tokens += u64::from(count);
+                text.push_str(&more);
+            }
+            Event::Done(result) => break result.expect("an answer"),
+        }
+    };
+    assert!(generation.next().await.is_none());
+    assert_eq!(tokens, completion.sampled_tokens + completion.forced_tokens);
+    let rest = text.strip_prefix("<think>\n").expect("a passage");
+    let (thinking, value) = rest.split_once("</think>\n").expect("a closed passage");
+    assert_eq!(thinking.trim().trim_end_matches('\u{fffd}'), completion.thinking);
+    assert_eq!(value, completion.text);
+}
+
+#[tokio::test]
+async fn the_same_request_has_the_same_answer_however_it_is_served() {
+    let requests = siblings(27);
+    let mut alone = Vec::new();
+    for request in &requests {
+        let (engine, _) = plain();
+        alone.push(bare(&ask(&engine, request).await.expect("an answer")));
+    }
+    let options = [
+        EngineOptions::default(),
+        EngineOptions { sequential: true, ..EngineOptions::default() },
+        EngineOptions { max_sequences: 5, prefill_chunk: 7, ..EngineOptions::default() },
+    ];
+    for options in &options {
+        let (engine, _) = engine(options, |_| {});
+        // The first time with a cold cache, the second with a warm one.
+        for _ in 0..2 {
+            let running: Vec<Generation> =
+                requests.iter().map(|request| engine.submit(request.clone())).collect();
+            for (generation, alone) in running.into_iter().zip(&alone) {
+                assert_eq!(bare(&generation.completion().await.expect("an answer")), *alone, "{options:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn cancelling_some_changes_nothing_for_the_others() {
+    let requests = siblings(12);
+    let (engine, _) = engine(&EngineOptions::default(), |fake| fake.delay = Duration::from_millis(1));
+    let mut alone = Vec::new();
+    for request in &requests {
+        alone.push(bare(&ask(&engine, request).await.expect("an answer")));
+    }
+    let mut running: Vec<Option<Generation>> =
+        requests.iter().map(|r| Some(engine.submit(r.clone()))).collect();
+    for (n, generation) in running.iter_mut().enumerate() {
+        if n % 3 == 0 {
+            if let Some(generation) = generation {
+                generation.next().await;
+            }
+            *generation = None;
+        }
+    }
+    for (generation, alone) in running.into_iter().zip(&alone) {
+        if let Some(generation) = generation {
+            assert_eq!(bare(&generation.completion().await.expect("an answer")), *alone);
+        }
+    }
+    assert!(engine.stats().cancelled >= 1);
+    assert_eq!(engine.stats().running, 0);
+}
+
+#[tokio::test]
+async fn siblings_submitted_together_are_prefilled_once() {
+    let (engine, log) = plain();
+    let running: Vec<Generation> = siblings(9).into_iter().map(|request| engine.submit(request)).collect();
+    let mut prompt = 0;
+    for generation in running {
+        prompt = generation.completion().await.expect("an answer").prompt_tokens;
+    }
+    let stats = engine.stats();
+    // Each sibling's own segment and the frame's end come on top of one whole prompt.
+    assert!(stats.prefill_tokens < prompt + 9 * 100, "{} of {prompt}", stats.prefill_tokens);
+    assert!(stats.cached_tokens > 8 * (prompt - 100), "{}", stats.cached_tokens);
+    let widest = log.lock().expect("whole").iter().map(Vec::len).max();
+    assert!(widest >= Some(8), "{widest:?} sequences in a pass");
+}
+
+#[tokio::test]
+async fn forced_tokens_cost_no_pass_of_their_own() {
+    let (engine, log) = plain();
+    let mut request = request(3, "one", 1);
+    request.thinking_tokens = 0;
+    request.json_schema = Some(json!({
+        "type": "object",
+        "properties": {"contained": {"type": "boolean"}, "knowledge sufficient": {"type": "boolean"}},
+        "required": ["contained", "knowledge sufficient"],
+    }));
+    let completion = ask(&engine, &request).await.expect("an answer");
+    let passes = log.lock().expect("whole").len() as u64;
+    assert_eq!(passes, completion.sampled_tokens, "the first choice comes with the prefill");
+    assert!(completion.sampled_tokens <= 6, "{completion:?}");
+    assert!(completion.forced_tokens > 20, "{completion:?}");
+
+    let sequential = EngineOptions { sequential: true, ..EngineOptions::default() };
+    let (engine, log) = self::engine(&sequential, |_| {});
+    let slow = ask(&engine, &request).await.expect("an answer");
+    assert_eq!(bare(&slow), bare(&completion));
+    let ones = log.lock().expect("whole").iter().filter(|pass| pass[0].1 == 1).count() as u64;
+    // All but those after the last choice go through the model, each alone.
+    assert!(ones + 8 > completion.sampled_tokens + completion.forced_tokens, "{ones} of {completion:?}");
+}
+
+#[tokio::test]
+async fn a_constant_answer_asks_nothing() {
+    let (engine, log) = plain();
+    let mut request = request(3, "one", 1);
+    request.thinking_tokens = 0;
+    request.json_schema = Some(json!({"const": [1, true]}));
+    let completion = ask(&engine, &request).await.expect("an answer");
+    assert_eq!((completion.text.as_str(), completion.complete), ("[1, true]", true));
+    assert!(log.lock().expect("whole").is_empty());
+}
+
+#[tokio::test]
+async fn a_failing_sequence_fails_alone() {
+    let tokenizer = tiny();
+    let poison = tokenizer.encode_data("\u{7}")[0];
+    let (engine, _) = engine(&EngineOptions::default(), |fake| fake.poison = Some(poison));
+    let good = request(60, "fine", 1);
+    let mut bad = request(60, "\u{7}", 2);
+    bad.json_schema = Some(json!({"type": "boolean"}));
+    let running = [engine.submit(good.clone()), engine.submit(bad), engine.submit(good)];
+    let [first, second, third] = running;
+    assert!(first.completion().await.expect("an answer").complete);
+    assert!(matches!(second.completion().await, Err(EngineError::NotANumber { position }) if position > 60));
+    assert!(third.completion().await.expect("an answer").complete);
+}
+
+#[tokio::test]
+async fn a_fault_of_the_device_ends_its_step_only() {
+    let (engine, _) = engine(&EngineOptions::default(), |fake| fake.breaks_at = Some(2));
+    let error = ask(&engine, &request(3, "one", 1)).await.expect_err("it broke");
+    assert!(matches!(error, EngineError::Device(_)));
+    assert!(ask(&engine, &request(3, "one", 1)).await.expect("an answer").complete);
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_served_are_refused() {
+    let (engine, _) = plain();
+    let mut long = request(CONTEXT, "x", 1);
+    let error = ask(&engine, &long).await.expect_err("too long");
+    assert!(matches!(error, EngineError::ContextLength { limit: CONTEXT, answer: 120, .. }), "{error}");
+    long.segments = vec!["x".repeat(50 << 20)];
+    assert!(matches!(ask(&engine, &long).await, Err(EngineError::ContextLength { .. })));
+    let mut broken = request(3, "x", 1);
+    broken.json_schema = Some(json!({"type": "nothing"}));
+    assert!(matches!(ask(&engine, &broken).await, Err(EngineError::Grammar(_))));
+    assert_eq!(engine.stats().failed, 3);
+}
+
+#[tokio::test]
+async fn the_token_limit_cuts_an_answer() {
+    let (engine, _) = plain();
+    let mut request = request(3, "one", 1);
+    request.thinking_tokens = 0;
+    request.json_schema = None;
+    request.max_tokens = 10;
+    let completion = ask(&engine, &request).await.expect("an answer");
+    assert!(completion.sampled_tokens <= 10 && completion.forced_tokens == 0);
+    assert_eq!(completion.complete, completion.sampled_tokens < 10);
+    request.max_tokens = 0;
+    let nothing = ask(&engine, &request).await.expect("an answer");
+    assert_eq!((nothing.text.as_str(), nothing.complete), ("", false));
+}
+
+#[tokio::test]
+async fn too_many_requests_are_refused() {
+    let options = EngineOptions { max_waiting: 2, max_sequences: 1, ..EngineOptions::default() };
+    let (engine, _) = engine(&options, |fake| fake.delay = Duration::from_millis(5));
+    let running: Vec<Generation> = siblings(12).into_iter().map(|request| engine.submit(request)).collect();
+    let mut refused = 0;
+    for generation in running {
+        match generation.completion().await {
+            Ok(_) => {}
+            Err(EngineError::Overloaded { waiting }) => {
+                assert!(waiting >= 2);
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!((1..=11).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
+async fn short_memory_delays_and_changes_nothing() {
+    let requests: Vec<Request> =
+        (0..6).map(|n| request(4, &format!("{n} {}", "own words ".repeat(9)), n)).collect();
+    let mut alone = Vec::new();
+    for request in &requests {
+        let (engine, _) = plain();
+        alone.push(bare(&ask(&engine, request).await.expect("an answer")));
+    }
+    // Room for about one and a half of them.
+    let (engine, _) = engine(&EngineOptions::default(), |fake| fake.budget = 400);
+    let running: Vec<Generation> = requests.iter().map(|request| engine.submit(request.clone())).collect();
+    for (generation, alone) in running.into_iter().zip(&alone) {
+        assert_eq!(bare(&generation.completion().await.expect("an answer")), *alone);
+    }
+    assert!(engine.stats().restarted > 0);
+    let mut large = request(60, "x", 1);
+    large.segments[0] = "y".repeat(1000);
+    let error = ask(&engine, &large).await.expect_err("it never fits");
+    assert!(matches!(error, EngineError::KvBudget { budget, .. } if budget == 400 * TOKEN_BYTES), "{error}");
+}
+
+#[tokio::test]
+async fn dropping_the_engine_stops_it() {
+    let (engine, log) = engine(&EngineOptions::default(), |fake| fake.delay = Duration::from_millis(20));
+    let mut request = request(3, "one", 1);
+    request.json_schema = None;
+    request.max_tokens = 3000;
+    let mut generation = engine.submit(request);
+    generation.next().await;
+    generation.next().await;
+    drop(engine);
+    let steps = log.lock().expect("whole").len();
+    assert!(steps < 1000);
+    assert_eq!(generation.completion().await, Err(EngineError::Stopped));
+    assert_eq!(log.lock().expect("whole").len(), steps, "the thread is gone");
+}
