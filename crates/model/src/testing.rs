@@ -3,6 +3,10 @@
 //! The same description always gives the same bytes. A model may carry the tokenizer of a real GGUF file, so that
 //! prompts and grammars work on it; its answers are noise either way.
 
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
 use crate::config::Architecture;
 use crate::weights::{Gguf, MetaValue};
 
@@ -68,6 +72,73 @@ impl TinyModel {
         self
     }
 
+    /// Writes the model as a folder with `config.json` and single-precision safetensors in that many shards.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn write_safetensors(&self, folder: &Path, shards: usize) -> std::io::Result<()> {
+        let config = json!({
+            "model_type": self.architecture,
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "vocab_size": self.vocab_size,
+            "max_position_embeddings": self.context_length,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10_000.0,
+            "tie_word_embeddings": self.tied,
+            "hidden_act": "silu",
+        });
+        std::fs::write(folder.join("config.json"), config.to_string())?;
+        let mut random = Random(self.seed);
+        let mut parts = vec![Vec::new(); shards.max(1)];
+        let mut weight_map = Map::new();
+        for (index, (name, rows, columns, fill)) in self.tensors().into_iter().enumerate() {
+            let mut values = self.fill(&mut random, rows, columns, fill);
+            if self.architecture == "llama"
+                && (name.ends_with("attn_q.weight") || name.ends_with("attn_k.weight"))
+            {
+                values = self.halves(&values, columns);
+            }
+            let shard = index % parts.len();
+            let name = published_name(&name);
+            weight_map.insert(name.clone(), Value::from(shard_name(shard, parts.len())));
+            parts[shard].push((name, rows, columns, values));
+        }
+        for (shard, part) in parts.iter().enumerate() {
+            std::fs::write(folder.join(shard_name(shard, parts.len())), safetensors(part))?;
+        }
+        if parts.len() > 1 {
+            let index = json!({ "weight_map": weight_map });
+            std::fs::write(folder.join("model.safetensors.index.json"), index.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Rows of heads with rotated pairs half a head apart, from rows where they are neighbours.
+    fn halves(&self, values: &[f32], columns: usize) -> Vec<f32> {
+        let half = self.head_dim / 2;
+        let row = |row: usize| {
+            let (head, dim) = (row / self.head_dim, row % self.head_dim);
+            let from = head * self.head_dim + dim % half * 2 + dim / half;
+            &values[from * columns..][..columns]
+        };
+        (0..values.len() / columns).flat_map(row).copied().collect()
+    }
+
+    fn fill(&self, random: &mut Random, rows: usize, columns: usize, fill: Fill) -> Vec<f32> {
+        (0..rows * columns)
+            .map(|_| match fill {
+                Fill::Weight => random.symmetric() * (3.0 / columns as f32).sqrt(),
+                Fill::Norm => 1.0 + 0.2 * random.symmetric(),
+                Fill::Bias => 0.3 * random.symmetric(),
+            })
+            .collect()
+    }
+
     /// The model as a GGUF file with single-precision weights.
     pub fn gguf(&self) -> Vec<u8> {
         let mut random = Random(self.seed);
@@ -93,14 +164,9 @@ impl TinyModel {
             out.extend(offset.to_le_bytes());
             offset += ((rows * columns * 4) as u64).next_multiple_of(32);
         }
-        for (_, rows, columns, kind) in &tensors {
+        for (_, rows, columns, fill) in &tensors {
             out.resize(out.len().next_multiple_of(32), 0);
-            for _ in 0..rows * columns {
-                let value = match kind {
-                    Fill::Weight => random.symmetric() * (3.0 / *columns as f32).sqrt(),
-                    Fill::Norm => 1.0 + 0.2 * random.symmetric(),
-                    Fill::Bias => 0.3 * random.symmetric(),
-                };
+            for value in self.fill(&mut random, *rows, *columns, *fill) {
                 out.extend(value.to_le_bytes());
             }
         }
@@ -170,6 +236,58 @@ impl TinyModel {
         }
         tensors
     }
+}
+
+/// A tensor's name in safetensors files, from its name in GGUF files.
+fn published_name(name: &str) -> String {
+    let name = match name {
+        "token_embd.weight" => return "model.embed_tokens.weight".to_owned(),
+        "output_norm.weight" => return "model.norm.weight".to_owned(),
+        "output.weight" => return "lm_head.weight".to_owned(),
+        name => name.replacen("blk.", "model.layers.", 1),
+    };
+    [
+        ("attn_norm", "input_layernorm"),
+        ("attn_q_norm", "self_attn.q_norm"),
+        ("attn_k_norm", "self_attn.k_norm"),
+        ("attn_q", "self_attn.q_proj"),
+        ("attn_k", "self_attn.k_proj"),
+        ("attn_v", "self_attn.v_proj"),
+        ("attn_output", "self_attn.o_proj"),
+        ("ffn_norm", "post_attention_layernorm"),
+        ("ffn_gate", "mlp.gate_proj"),
+        ("ffn_up", "mlp.up_proj"),
+        ("ffn_down", "mlp.down_proj"),
+    ]
+    .iter()
+    .fold(name, |name, (from, to)| name.replace(&format!(".{from}."), &format!(".{to}.")))
+}
+
+fn shard_name(shard: usize, shards: usize) -> String {
+    match shards {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{shards:05}.safetensors", shard + 1),
+    }
+}
+
+/// A safetensors file of single-precision tensors: name, rows, columns, values.
+pub(crate) fn safetensors(tensors: &[(String, usize, usize, Vec<f32>)]) -> Vec<u8> {
+    let mut header = Map::new();
+    let mut data = Vec::new();
+    for (name, rows, columns, values) in tensors {
+        let start = data.len();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let shape = if *rows == 1 { json!([columns]) } else { json!([rows, columns]) };
+        header.insert(
+            name.clone(),
+            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, data.len()] }),
+        );
+    }
+    let header = Value::Object(header).to_string();
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
+    out.extend(header.bytes());
+    out.extend(data);
+    out
 }
 
 /// How a tensor is filled.

@@ -77,7 +77,10 @@ impl CpuBackend {
     /// # Errors
     /// See [`LoadError`].
     pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let checkpoint = Checkpoint::open(path)?;
+        let mut checkpoint = Checkpoint::open(path)?;
+        if let Some(adapter) = &options.adapter {
+            checkpoint = checkpoint.with_adapter(adapter)?;
+        }
         let weights_sha256 = checkpoint.sha256()?;
         let info = ModelInfo { weights_sha256, ..describe(&checkpoint, options)? };
         Self::new(&checkpoint, info, options)

@@ -463,7 +463,7 @@ fn speed() {
     let mut backend = CpuBackend::load(&path, &options).unwrap();
     eprintln!("load {:.2} s, threads {}", start.elapsed().as_secs_f64(), backend.pool.threads());
     let prefix = random_tokens(1, 1024, 49152);
-    let mut best = |what: &str, tokens: usize, repeats: usize, mut step: Box<dyn FnMut() + '_>| {
+    let best = |what: &str, tokens: usize, repeats: usize, mut step: Box<dyn FnMut() + '_>| {
         let fastest = (0..repeats)
             .map(|_| {
                 let start = std::time::Instant::now();

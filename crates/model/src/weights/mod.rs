@@ -4,64 +4,147 @@
 //! never holds a whole tensor beside its packed copy.
 
 mod gguf;
+mod lora;
+mod safetensors;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::path::Path;
 
 pub use gguf::{Gguf, MetaValue};
+use lora::Adapter;
+use safetensors::SafetensorsFolder;
 
 use crate::config::DecoderConfig;
-use crate::digest::sha256_file;
+use crate::digest::{sha256_file, sha256_files};
 use crate::error::LoadError;
 
-/// A model on disk, open, with its header read.
+/// A model on disk, open, with its headers read.
 #[derive(Debug)]
-pub(crate) enum Checkpoint {
+pub(crate) struct Checkpoint {
+    files: Files,
+    adapter: Option<Adapter>,
+}
+
+/// The files of a model.
+#[derive(Debug)]
+enum Files {
     /// One GGUF file.
     Gguf(Gguf),
+    /// A folder of safetensors.
+    Safetensors(SafetensorsFolder),
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file.
+    /// Opens a GGUF file, or a folder of safetensors.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
-        Gguf::open(path).map(Self::Gguf)
+        let files = if path.is_dir() {
+            Files::Safetensors(SafetensorsFolder::open(path)?)
+        } else {
+            Files::Gguf(Gguf::open(path)?)
+        };
+        Ok(Self { files, adapter: None })
+    }
+
+    /// Merges a LoRA adapter's folder into the weights.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn with_adapter(mut self, folder: &Path) -> Result<Self, LoadError> {
+        self.adapter = Some(Adapter::open(folder, self.base())?);
+        Ok(self)
     }
 
     /// Its weights.
     pub(crate) fn source(&self) -> &dyn Source {
-        match self {
-            Self::Gguf(gguf) => gguf,
+        self
+    }
+
+    /// The GGUF file, if it is one.
+    pub(crate) fn gguf(&self) -> Option<&Gguf> {
+        match &self.files {
+            Files::Gguf(gguf) => Some(gguf),
+            Files::Safetensors(_) => None,
         }
     }
 
-    /// Its own name, or that of its file.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Gguf(gguf) => {
-                let stem = || gguf.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
-                gguf.text("general.name").map(str::to_owned).or_else(stem).unwrap_or_default()
-            }
+    /// The GGUF file or the folder.
+    pub(crate) fn path(&self) -> &Path {
+        match &self.files {
+            Files::Gguf(gguf) => gguf.path(),
+            Files::Safetensors(folder) => folder.folder(),
         }
+    }
+
+    /// Its own name, or that of its file or folder.
+    pub(crate) fn name(&self) -> String {
+        let own = self.gguf().and_then(|gguf| gguf.text("general.name")).map(str::to_owned);
+        let of_file = || self.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        own.or_else(of_file).unwrap_or_default()
     }
 
     /// Bytes of its weight files.
     pub(crate) fn bytes(&self) -> u64 {
-        match self {
-            Self::Gguf(gguf) => gguf.bytes(),
+        match &self.files {
+            Files::Gguf(gguf) => gguf.bytes(),
+            Files::Safetensors(folder) => folder.bytes(),
         }
     }
 
-    /// SHA-256 of its weights.
+    /// SHA-256 of its weights, without the adapter.
     ///
     /// # Errors
     /// [`LoadError::Io`] if a file cannot be read.
     pub(crate) fn sha256(&self) -> Result<String, LoadError> {
-        match self {
-            Self::Gguf(gguf) => sha256_file(gguf.path()),
+        match &self.files {
+            Files::Gguf(gguf) => sha256_file(gguf.path()),
+            Files::Safetensors(folder) => sha256_files(&folder.paths()),
         }
+    }
+
+    /// SHA-256 of the adapter, if there is one.
+    ///
+    /// # Errors
+    /// [`LoadError::Io`] if the file cannot be read.
+    pub(crate) fn adapter_sha256(&self) -> Result<Option<String>, LoadError> {
+        self.adapter.as_ref().map(Adapter::sha256).transpose()
+    }
+
+    fn base(&self) -> &dyn Source {
+        match &self.files {
+            Files::Gguf(gguf) => gguf,
+            Files::Safetensors(folder) => folder,
+        }
+    }
+}
+
+impl Source for Checkpoint {
+    fn config(&self) -> &DecoderConfig {
+        self.base().config()
+    }
+
+    fn shape(&self, role: Role) -> Option<(usize, usize)> {
+        self.base().shape(role)
+    }
+
+    fn rows(&self, role: Role, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), LoadError> {
+        self.base().rows(role, rows.clone(), out)?;
+        if let Some(adapter) = &self.adapter {
+            adapter.add(self.base(), role, rows, out);
+        }
+        Ok(())
+    }
+
+    fn place(&self, role: Role) -> (&Path, String) {
+        self.base().place(role)
+    }
+
+    fn interleaved_rotation(&self) -> bool {
+        self.base().interleaved_rotation()
     }
 }
 

@@ -1,0 +1,181 @@
+//! Low-rank adapters in PEFT's format, merged into the weights as they are read.
+//!
+//! A projection W becomes W + scale · B · A. Rows of the sum are computed when rows of W are read, so merging takes no
+//! memory beside the adapter itself.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::safetensors::{TensorFile, read_json, tensor_name};
+use super::{Part, Role, Source};
+use crate::digest::sha256_file;
+use crate::error::LoadError;
+
+/// An adapter, in memory.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    path: PathBuf,
+    factors: HashMap<Role, Factors>,
+}
+
+/// The two factors of one projection's change.
+#[derive(Debug)]
+struct Factors {
+    rank: usize,
+    scale: f32,
+    /// `rank` rows, one column for each input.
+    a: Vec<f32>,
+    /// One row for each output, `rank` columns.
+    b: Vec<f32>,
+}
+
+/// Projections that an adapter may change.
+const PARTS: [Part; 7] =
+    [Part::Query, Part::Key, Part::Value, Part::AttentionOutput, Part::Gate, Part::Up, Part::Down];
+
+impl Adapter {
+    /// Reads an adapter's folder and checks it against the weights that it is for.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`] if a factor is missing or does not fit the base, [`LoadError::Unsupported`] if the
+    /// adapter changes more than projections.
+    pub(crate) fn open(folder: &Path, base: &dyn Source) -> Result<Self, LoadError> {
+        let config_path = folder.join("adapter_config.json");
+        let json = read_json(&config_path)?;
+        let scale_for = scale(&config_path, &json)?;
+        let file = TensorFile::open(&folder.join("adapter_model.safetensors"))?;
+        let malformed = |reason: String| LoadError::Malformed { path: file.path().to_path_buf(), reason };
+        let mut factors = HashMap::new();
+        let mut known = 0;
+        let layers = base.config().layers;
+        for role in (0..layers).flat_map(|layer| PARTS.map(|part| Role::Layer(layer, part))) {
+            let Some(stem) =
+                tensor_name(role).and_then(|name| Some(name.strip_suffix(".weight")?.to_owned()))
+            else {
+                continue;
+            };
+            let [a_name, b_name] =
+                ["A", "B"].map(|factor| format!("base_model.model.{stem}.lora_{factor}.weight"));
+            let (a_shape, b_shape) = match (file.shape(&a_name), file.shape(&b_name)) {
+                (Some(a), Some(b)) => (a, b),
+                (None, None) => continue,
+                _ => return Err(malformed(format!("only one of {a_name} and {b_name} is there"))),
+            };
+            let (rows, columns) = base.shape(role).unwrap_or_default();
+            let rank = a_shape.0;
+            if a_shape.1 != columns || b_shape != (rows, rank) {
+                return Err(malformed(format!(
+                    "{a_name} and {b_name} have the shapes {a_shape:?} and {b_shape:?}, but the base has {rows} rows of \
+                     {columns} there; the adapter was made for another model"
+                )));
+            }
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            file.rows(&a_name, 0..rank, &mut a)?;
+            file.rows(&b_name, 0..rows, &mut b)?;
+            known += 2;
+            factors.insert(role, Factors { rank, scale: scale_for.of(rank), a, b });
+        }
+        if known == 0 {
+            return Err(malformed("there is no change to any projection of the base".into()));
+        }
+        let belongs = |name: &&str| name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight");
+        if let Some(other) = file.names().find(|name| !belongs(name)) {
+            let reason =
+                format!("tensor {other} is no factor of a projection; only LoRA on projections is supported");
+            return Err(LoadError::Unsupported { path: file.path().to_path_buf(), reason });
+        }
+        if file.names().count() != known {
+            return Err(malformed(format!(
+                "{} tensors belong to no projection of the base; the adapter was made for another model",
+                file.names().count() - known
+            )));
+        }
+        Ok(Self { path: file.path().to_path_buf(), factors })
+    }
+
+    /// Adds the adapter's change to rows of the base.
+    pub(crate) fn add(&self, base: &dyn Source, role: Role, rows: Range<usize>, values: &mut [f32]) {
+        let Some(factors) = self.factors.get(&role) else {
+            return;
+        };
+        let columns = (values.len() / rows.len().max(1)).max(1);
+        for (row, values) in rows.zip(values.chunks_mut(columns)) {
+            let row = adapter_row(base, role, row);
+            let weights = &factors.b[row * factors.rank..][..factors.rank];
+            for (weight, direction) in weights.iter().zip(factors.a.chunks(columns)) {
+                let weight = weight * factors.scale;
+                values.iter_mut().zip(direction).for_each(|(value, a)| *value += weight * a);
+            }
+        }
+    }
+
+    /// SHA-256 of the adapter's weights.
+    ///
+    /// # Errors
+    /// [`LoadError::Io`] if the file cannot be read.
+    pub(crate) fn sha256(&self) -> Result<String, LoadError> {
+        sha256_file(&self.path)
+    }
+}
+
+/// How the factors' product is scaled.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    alpha: f32,
+    by_root: bool,
+}
+
+impl Scale {
+    fn of(self, rank: usize) -> f32 {
+        let rank = rank as f32;
+        self.alpha / if self.by_root { rank.sqrt() } else { rank }
+    }
+}
+
+fn scale(path: &Path, json: &Value) -> Result<Scale, LoadError> {
+    let unsupported = |what: &str| {
+        let reason = format!("{what} is not supported; plain LoRA on projections is");
+        LoadError::Unsupported { path: path.to_path_buf(), reason }
+    };
+    let kind = json.get("peft_type").and_then(Value::as_str).unwrap_or("LORA");
+    if kind != "LORA" {
+        return Err(unsupported(&format!("peft_type {kind:?}")));
+    }
+    for key in ["use_dora", "fan_in_fan_out", "use_qalora"] {
+        if json.get(key).and_then(Value::as_bool).unwrap_or(false) {
+            return Err(unsupported(key));
+        }
+    }
+    if json.get("bias").and_then(Value::as_str).unwrap_or("none") != "none" {
+        return Err(unsupported("a trained bias"));
+    }
+    let is_empty = |key: &str| json.get(key).and_then(Value::as_object).is_none_or(|map| map.is_empty());
+    if !is_empty("alpha_pattern") {
+        return Err(unsupported("alpha_pattern"));
+    }
+    match json.get("lora_alpha").and_then(Value::as_f64).filter(|alpha| alpha.is_finite()) {
+        Some(alpha) => {
+            let by_root = json.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
+            Ok(Scale { alpha: alpha as f32, by_root })
+        }
+        None => Err(LoadError::Malformed {
+            path: path.to_path_buf(),
+            reason: "there is no number lora_alpha".to_owned(),
+        }),
+    }
+}
+
+/// Row of an adapter that belongs to a row of the base: adapters never alternate the halves of rotated pairs.
+fn adapter_row(base: &dyn Source, role: Role, row: usize) -> usize {
+    let head_dim = base.config().head_dim;
+    match role {
+        Role::Layer(_, Part::Query | Part::Key) if base.interleaved_rotation() => {
+            let dim = row % head_dim;
+            row - dim + dim / 2 + dim % 2 * (head_dim / 2)
+        }
+        _ => row,
+    }
+}
