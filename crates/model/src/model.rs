@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::Chat;
+use crate::candle::CandleBackend;
 use crate::cpu::{CpuBackend, describe};
+use crate::device::{Device, DeviceBackend};
 use crate::engine::Text;
 use crate::error::LoadError;
 use crate::tokenizer::Tokenizer;
@@ -25,7 +27,9 @@ pub enum WeightFormat {
 /// How to load a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// How weights are held in memory.
+    /// Where to compute.
+    pub device: Device,
+    /// How weights are held in memory on [`Device::Cpu`].
     pub weights: WeightFormat,
     /// CPUs to compute on, one thread pinned to each; empty means all that the process may use.
     pub threads: Vec<usize>,
@@ -40,6 +44,7 @@ pub struct LoadOptions {
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
+            device: Device::default(),
             weights: WeightFormat::default(),
             threads: Vec::new(),
             kv_budget: 1 << 30,
@@ -81,7 +86,7 @@ pub struct ModelInfo {
 pub struct Model {
     pub(crate) info: ModelInfo,
     pub(crate) text: Text,
-    pub(crate) backend: CpuBackend,
+    pub(crate) backend: DeviceBackend,
 }
 
 impl Model {
@@ -91,7 +96,11 @@ impl Model {
     /// See [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let checkpoint = open(path, options)?;
-        let mut info = describe(&checkpoint, options)?;
+        let mut info = match options.device {
+            Device::Cpu => describe(&checkpoint, options)?,
+            Device::Cuda { weights, .. } => CandleBackend::describe(&checkpoint, options, weights, true)?,
+            Device::CandleCpu { weights } => CandleBackend::describe(&checkpoint, options, weights, false)?,
+        };
         let tokenizer = tokenizer(&checkpoint, info.vocab_size)?;
         let chat = match checkpoint.gguf() {
             Some(file) => Chat::from_gguf(file, &tokenizer)?,
@@ -112,7 +121,7 @@ impl Model {
             path: path.to_path_buf(),
             reason: format!("grammars cannot be made over its vocabulary: {error}"),
         })?;
-        let backend = CpuBackend::new(&checkpoint, info.clone(), options)?;
+        let backend = backend(&checkpoint, &info, options)?;
         Ok(Self { info, text, backend })
     }
 
@@ -131,6 +140,29 @@ pub fn inspect(path: &Path) -> Result<ModelInfo, LoadError> {
     let mut info = describe(&checkpoint, &LoadOptions::default())?;
     info.tokenizer_sha256 = tokenizer(&checkpoint, info.vocab_size)?.digest().to_owned();
     Ok(info)
+}
+
+/// Loads the weights onto the device that the options name.
+fn backend(checkpoint: &Checkpoint, info: &ModelInfo, options: &LoadOptions) -> Result<DeviceBackend, LoadError> {
+    match options.device {
+        Device::Cpu => {
+            CpuBackend::new(checkpoint, info.clone(), options).map(Box::new).map(DeviceBackend::Cpu)
+        }
+        Device::CandleCpu { weights } => CandleBackend::on_cpu(checkpoint, info, options, weights)
+            .map(Box::new)
+            .map(DeviceBackend::Candle),
+        #[cfg(feature = "cuda")]
+        Device::Cuda { ordinal, weights } => {
+            CandleBackend::on_cuda(checkpoint, info, options, ordinal, weights)
+                .map(Box::new)
+                .map(DeviceBackend::Candle)
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda { .. } => Err(LoadError::Unsupported {
+            path: checkpoint.source().place(crate::weights::Role::Embedding).0.to_path_buf(),
+            reason: crate::device::DeviceError::NotBuilt(options.device.to_string()).to_string(),
+        }),
+    }
 }
 
 /// Opens a model with the adapter that the options name.

@@ -19,6 +19,7 @@ mod step;
 mod tests;
 mod weights;
 
+use candle_core::quantized::GgmlDType;
 use candle_core::{D, DType, Device, Result as CandleResult, Tensor};
 
 use attention::Pool;
@@ -26,9 +27,10 @@ use step::Step;
 use weights::{Decoder, Layer, Loader, Precision, matrix_bytes};
 
 use crate::backend::{Backend, Feed, Shape};
+use crate::device::DeviceWeights;
 use crate::error::{EngineError, LoadError};
 use crate::kv::{KvTree, PAGE, Sequence};
-use crate::model::{LoadOptions, ModelInfo, WeightFormat};
+use crate::model::{LoadOptions, ModelInfo};
 use crate::weights::{Checkpoint, Role, Source};
 
 /// A decoder whose weights, keys and values are on a device that candle drives.
@@ -56,14 +58,36 @@ struct Placement {
 }
 
 impl Placement {
-    /// Candle's CPU device: the reference. Candle multiplies no BF16 there, so it is held as single precision.
-    fn cpu(weights: WeightFormat) -> Self {
-        let precision = match weights {
-            WeightFormat::Q8_0 => Precision::Blocks(candle_core::quantized::GgmlDType::Q8_0),
-            WeightFormat::F32 => Precision::Dense(DType::F32),
-        };
-        Self { device: Device::Cpu, precision, kv: DType::F32, tile: 8 }
+    /// Candle's CPU device: the reference.
+    fn cpu(weights: DeviceWeights) -> Self {
+        let (precision, kv) = formats(weights, false);
+        Self { device: Device::Cpu, precision, kv, tile: 8 }
     }
+
+    /// A GPU. Up to about a tile of rows a product takes as long as reading its weights does, so that padding to a
+    /// tile costs next to nothing. Arithmetic on blocks is slower, and their tile smaller.
+    #[cfg(feature = "cuda")]
+    fn cuda(ordinal: usize, weights: DeviceWeights) -> CandleResult<Self> {
+        let (precision, kv) = formats(weights, true);
+        let tile = if matches!(precision, Precision::Dense(_)) { 64 } else { 32 };
+        Ok(Self { device: cuda::open(ordinal)?, precision, kv, tile })
+    }
+}
+
+/// How matrices, and keys and values, are held. Candle multiplies no BF16 on CPUs; they hold it as single precision.
+fn formats(weights: DeviceWeights, on_gpu: bool) -> (Precision, DType) {
+    let half = if on_gpu { DType::BF16 } else { DType::F32 };
+    match weights {
+        DeviceWeights::Bf16 => (Precision::Dense(half), half),
+        DeviceWeights::F32 => (Precision::Dense(DType::F32), DType::F32),
+        DeviceWeights::Q8_0 => (Precision::Blocks(GgmlDType::Q8_0), half),
+        DeviceWeights::Q4K => (Precision::Blocks(GgmlDType::Q4K), half),
+    }
+}
+
+fn unsupported(checkpoint: &Checkpoint, reason: String) -> LoadError {
+    let path = checkpoint.source().place(Role::Embedding).0.to_path_buf();
+    LoadError::Unsupported { path, reason }
 }
 
 /// Numbers of one token in the KV pool.
@@ -73,56 +97,119 @@ fn kv_width(source: &dyn Source) -> usize {
 }
 
 impl CandleBackend {
-    /// Loads the weights of an open checkpoint onto candle's CPU device.
+    /// Describes a model from its header: what it is, and what it will take on a device. Digests are empty.
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub(crate) fn on_cpu(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<(Self, ModelInfo), LoadError> {
-        Self::new(checkpoint, options, Placement::cpu(options.weights))
+    pub(crate) fn describe(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        weights: DeviceWeights,
+        on_gpu: bool,
+    ) -> Result<ModelInfo, LoadError> {
+        let (precision, kv) = formats(weights, on_gpu);
+        let source = checkpoint.source();
+        Ok(ModelInfo {
+            weight_bytes: matrix_bytes(source, precision),
+            kv_bytes_per_token: kv_width(source) * kv.size_in_bytes(),
+            ..crate::cpu::describe(checkpoint, options)?
+        })
+    }
+
+    /// Loads the weights of an open checkpoint that [`Self::describe`] has described onto candle's CPU device.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn on_cpu(
+        checkpoint: &Checkpoint,
+        info: &ModelInfo,
+        options: &LoadOptions,
+        weights: DeviceWeights,
+    ) -> Result<Self, LoadError> {
+        Self::new(checkpoint, info, options, Placement::cpu(weights))
+    }
+
+    /// Loads the weights of an open checkpoint that [`Self::describe`] has described onto a GPU.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_cuda(
+        checkpoint: &Checkpoint,
+        info: &ModelInfo,
+        options: &LoadOptions,
+        ordinal: usize,
+        weights: DeviceWeights,
+    ) -> Result<Self, LoadError> {
+        let unusable = |error: candle_core::Error| {
+            unsupported(checkpoint, format!("GPU {ordinal} cannot be used: {error}"))
+        };
+        let placement = Placement::cuda(ordinal, weights).map_err(unusable)?;
+        let device = placement.device.clone();
+        let (free, total) = cuda::memory(&device).map_err(unusable)?;
+        let needed = info.weight_bytes + options.kv_budget as u64;
+        if needed > free as u64 {
+            return Err(unsupported(
+                checkpoint,
+                format!(
+                    "the weights take {} MiB and keys and values may take {} MiB, but GPU {ordinal} has {} MiB free; \
+                     allow less for keys and values or hold the weights in fewer bits",
+                    info.weight_bytes >> 20,
+                    options.kv_budget >> 20,
+                    free >> 20
+                ),
+            ));
+        }
+        let backend = Self::new(checkpoint, info, options, placement)?;
+        let (left, _) = cuda::memory(&device).map_err(unusable)?;
+        tracing::info!(
+            gpu = ordinal,
+            %weights,
+            kernels = backend.kernels.is_some(),
+            free_mib = left >> 20,
+            used_mib = free.saturating_sub(left) >> 20,
+            total_mib = total >> 20,
+            "model loaded on the GPU"
+        );
+        Ok(backend)
     }
 
     fn new(
         checkpoint: &Checkpoint,
+        info: &ModelInfo,
         options: &LoadOptions,
         placement: Placement,
-    ) -> Result<(Self, ModelInfo), LoadError> {
+    ) -> Result<Self, LoadError> {
         let source = checkpoint.source();
         let Placement { device, precision, kv, tile } = placement;
-        let kv_bytes_per_token = kv_width(source) * kv.size_in_bytes();
-        let info = ModelInfo {
-            weight_bytes: matrix_bytes(source, precision),
-            kv_bytes_per_token,
-            ..crate::cpu::describe(checkpoint, options)?
-        };
         let decoder = Loader { source, device: &device, precision, tile }.decoder()?;
         let config = &decoder.config;
-        let pages = options.kv_budget / (kv_bytes_per_token * PAGE);
-        let pool_rows = pages * config.layers * 2 * PAGE;
-        let pool = Tensor::zeros((pool_rows, config.kv_heads * config.head_dim), kv, &device)
+        let pages = options.kv_budget / (info.kv_bytes_per_token * PAGE);
+        let rows = pages * config.layers * 2 * PAGE;
+        let pool = Tensor::zeros((rows, config.kv_heads * config.head_dim), kv, &device)
             .and_then(|tensor| device.synchronize().map(|()| tensor))
-            .map_err(|error| LoadError::Unsupported {
-                path: source.place(Role::Embedding).0.to_path_buf(),
-                reason: format!(
-                    "the device has no room for {} MiB of keys and values beside the weights; allow less: {error}",
-                    options.kv_budget >> 20
-                ),
+            .map_err(|error| {
+                let room = options.kv_budget >> 20;
+                unsupported(checkpoint, format!("{room} MiB of keys and values do not fit the device: {error}"))
             })?;
-        let backend = Self {
+        #[cfg(feature = "cuda")]
+        let kernels = cuda::Kernels::compile(&device, config, kv)
+            .map_err(|error| unsupported(checkpoint, format!("its kernels cannot be compiled: {error}")))?;
+        Ok(Self {
             shape: Shape {
                 vocab_size: info.vocab_size,
                 context_length: info.context_length,
-                kv_bytes_per_token,
+                kv_bytes_per_token: info.kv_bytes_per_token,
             },
             // The numbers are in the pool on the device: here a page is one idle float.
             tree: KvTree::new(1, pages * size_of::<f32>()),
             pool: Pool { tensor: pool, layers: config.layers },
             #[cfg(feature = "cuda")]
-            kernels: cuda::Kernels::compile(&device, config, kv)?,
+            kernels,
             decoder,
             device,
             tile,
-        };
-        Ok((backend, info))
+        })
     }
 
     fn page_bytes(&self) -> usize {
@@ -154,7 +241,17 @@ impl CandleBackend {
     fn pass(&self, step: &Step) -> CandleResult<Option<Tensor>> {
         let rows = step.tokens.len();
         let padded = rows.next_multiple_of(self.tile);
-        let pass = Pass { backend: self, step, rows, rotation: self.rotation(step)? };
+        let pass = Pass {
+            backend: self,
+            step,
+            rows,
+            rotation: self.rotation(step)?,
+            #[cfg(feature = "cuda")]
+            kernels: match &self.kernels {
+                Some(kernels) => Some((kernels, kernels.tables(step, &self.decoder.config)?)),
+                None => None,
+            },
+        };
         // Rows beyond the last are token 0: their results go nowhere.
         let mut tokens = step.tokens.clone();
         tokens.resize(padded, 0);
@@ -261,6 +358,8 @@ struct Pass<'a> {
     rows: usize,
     /// Cosines and sines.
     rotation: (Tensor, Tensor),
+    #[cfg(feature = "cuda")]
+    kernels: Option<(&'a cuda::Kernels, cuda::Tables)>,
 }
 
 impl Pass<'_> {
@@ -285,6 +384,12 @@ impl Pass<'_> {
     /// Keeps the rows' keys and values and attends to them: rows × (heads × width).
     fn attention(&self, index: usize, layer: &Layer, qkv: &Tensor) -> CandleResult<Tensor> {
         let config = &self.backend.decoder.config;
+        #[cfg(feature = "cuda")]
+        if let Some((kernels, tables)) = &self.kernels {
+            let head_norms = layer.head_norms.as_ref();
+            let layer = cuda::Layer { index, qkv, head_norms, rotation: &self.rotation };
+            return kernels.attention(config, &self.backend.pool, tables, &layer);
+        }
         let (heads, kv_heads, width) = (config.heads, config.kv_heads, config.head_dim);
         let all = qkv.reshape((self.rows, heads + 2 * kv_heads, width))?;
         let mut queries = all.narrow(1, 0, heads)?;
@@ -294,22 +399,21 @@ impl Pass<'_> {
             queries = normalise(&queries, query_norm, config.rms_epsilon)?;
             keys = normalise(&keys, key_norm, config.rms_epsilon)?;
         }
-        let queries = self.rotate(&queries)?;
-        let keys = self.rotate(&keys)?;
+        let queries = rotate(&queries, &self.rotation)?;
+        let keys = rotate(&keys, &self.rotation)?;
         let (pool, step) = (&self.backend.pool, self.step);
         pool.store(index, &step.slots, &keys, &values)?;
         attention::attend(config, step, pool, index, &queries)
     }
+}
 
-    /// Rotates the two halves of each head against one another.
-    fn rotate(&self, heads: &Tensor) -> CandleResult<Tensor> {
-        let half = heads.dim(2)? / 2;
-        let (cosines, sines) = &self.rotation;
-        let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
-        let first = (a.broadcast_mul(cosines)? - b.broadcast_mul(sines)?)?;
-        let second = (b.broadcast_mul(cosines)? + a.broadcast_mul(sines)?)?;
-        Tensor::cat(&[first, second], 2)
-    }
+/// Rotates the two halves of each head against one another.
+fn rotate(heads: &Tensor, (cosines, sines): &(Tensor, Tensor)) -> CandleResult<Tensor> {
+    let half = heads.dim(2)? / 2;
+    let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
+    let first = (a.broadcast_mul(cosines)? - b.broadcast_mul(sines)?)?;
+    let second = (b.broadcast_mul(cosines)? + a.broadcast_mul(sines)?)?;
+    Tensor::cat(&[first, second], 2)
 }
 
 /// Divides each row by the root of its mean square and multiplies it with `weight`.

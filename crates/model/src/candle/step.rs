@@ -120,6 +120,43 @@ impl Step {
     }
 }
 
+/// Queries of one block of the attention kernel.
+#[cfg(any(test, feature = "cuda"))]
+pub(super) const TILE: usize = 32;
+
+/// A step as the attention kernel reads it; the layouts are described there.
+#[cfg(any(test, feature = "cuda"))]
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) items: Vec<u32>,
+    pub(super) segments: Vec<u32>,
+    pub(super) members: Vec<u32>,
+    pub(super) rows: Vec<u32>,
+}
+
+#[cfg(any(test, feature = "cuda"))]
+impl Tables {
+    /// Numbers of one item.
+    pub(super) const ITEM: usize = 3;
+
+    /// Tables of a step whose key-value heads serve `group` query heads each.
+    pub(super) fn new(step: &Step, group: usize) -> Self {
+        let mut tables = Self { items: Vec::new(), segments: Vec::new(), members: Vec::new(), rows: Vec::new() };
+        for (index, segment) in step.segments.iter().enumerate() {
+            let queries = segment.rows.len() * group;
+            for first in (0..queries).step_by(TILE) {
+                tables.items.extend([index as u32, first as u32, TILE.min(queries - first) as u32]);
+            }
+            let first_member = tables.members.len() as u32;
+            tables.segments.extend([segment.start as u32, segment.end as u32, first_member]);
+            tables.segments.extend(segment.pages);
+            tables.members.extend(&segment.rows);
+        }
+        tables.rows = step.positions.iter().zip(&step.first_partial).flat_map(|(p, first)| [p + 1, *first]).collect();
+        tables
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::cpu::CpuBackend;
+use crate::model::WeightFormat;
 use crate::testing::{Random, TinyModel};
 
 /// A model in a file of its own.
@@ -20,13 +21,15 @@ impl OnDisk {
         Self { _folder: folder, path }
     }
 
-    fn load(&self, weights: WeightFormat) -> CandleBackend {
-        load(&self.path, &LoadOptions { weights, kv_budget: 1 << 22, ..LoadOptions::default() })
+    fn load(&self, weights: DeviceWeights) -> CandleBackend {
+        load(&self.path, &LoadOptions { kv_budget: 1 << 22, ..LoadOptions::default() }, weights)
     }
 }
 
-fn load(path: &std::path::Path, options: &LoadOptions) -> CandleBackend {
-    CandleBackend::on_cpu(&Checkpoint::open(path).unwrap(), options).unwrap().0
+fn load(path: &std::path::Path, options: &LoadOptions, weights: DeviceWeights) -> CandleBackend {
+    let checkpoint = Checkpoint::open(path).unwrap();
+    let info = CandleBackend::describe(&checkpoint, options, weights, false).unwrap();
+    CandleBackend::on_cpu(&checkpoint, &info, options, weights).unwrap()
 }
 
 fn tiny(architecture: &'static str) -> TinyModel {
@@ -78,7 +81,7 @@ fn single_precision_agrees_with_the_cpu_backend_for_every_architecture() {
         let disk = OnDisk::new(&model);
         let options = LoadOptions { weights: WeightFormat::F32, ..LoadOptions::default() };
         let mut cpu = CpuBackend::load(&disk.path, &options).unwrap();
-        let mut candle = disk.load(WeightFormat::F32);
+        let mut candle = disk.load(DeviceWeights::F32);
         for length in [1, 16, 17, 128, 129, 300] {
             let tokens = tokens(index as u64, length, model.vocab_size);
             let distance = distance(&alone(&mut candle, &tokens), &alone(&mut cpu, &tokens));
@@ -91,7 +94,7 @@ fn single_precision_agrees_with_the_cpu_backend_for_every_architecture() {
 fn blocks_of_eight_bits_stay_close_to_the_cpu_backend() {
     let disk = OnDisk::new(&TinyModel { hidden: 256, intermediate: 512, head_dim: 64, ..tiny("llama") });
     let mut cpu = CpuBackend::load(&disk.path, &LoadOptions::default()).unwrap();
-    let mut candle = disk.load(WeightFormat::Q8_0);
+    let mut candle = disk.load(DeviceWeights::Q8_0);
     let tokens = tokens(3, 60, 80);
     let distance = distance(&alone(&mut candle, &tokens), &alone(&mut cpu, &tokens));
     assert!(distance < 5e-2, "{distance}");
@@ -108,7 +111,7 @@ fn the_default_model_agrees_with_the_cpu_backend() {
     let options =
         LoadOptions { weights: WeightFormat::F32, kv_budget: 1 << 24, ..LoadOptions::default() };
     let expected = alone(&mut CpuBackend::load(&path, &options).unwrap(), &tokens);
-    let found = alone(&mut load(&path, &options), &tokens);
+    let found = alone(&mut load(&path, &options, DeviceWeights::F32), &tokens);
     let distance = distance(&found, &expected);
     eprintln!("distance {distance:.2e}");
     assert!(distance < 1e-3, "{distance}");
@@ -116,7 +119,7 @@ fn the_default_model_agrees_with_the_cpu_backend() {
 
 #[test]
 fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
-    for weights in [WeightFormat::F32, WeightFormat::Q8_0] {
+    for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
         let mut backend = OnDisk::new(&tiny("llama")).load(weights);
         let tokens = tokens(9, 140, 80);
         let whole = alone(&mut backend, &tokens);
@@ -131,7 +134,7 @@ fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
 
 #[test]
 fn logits_do_not_depend_on_the_batch_or_on_what_was_cached() {
-    for weights in [WeightFormat::F32, WeightFormat::Q8_0] {
+    for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
         let disk = OnDisk::new(&tiny("qwen2"));
         let prefix = tokens(1, 153, 80);
         let prompts: Vec<Vec<u32>> = (0..11)
@@ -188,7 +191,7 @@ fn logits_do_not_depend_on_the_batch_or_on_what_was_cached() {
 #[test]
 fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
     let disk = OnDisk::new(&tiny("llama"));
-    let mut backend = disk.load(WeightFormat::F32);
+    let mut backend = disk.load(DeviceWeights::F32);
     let good: Vec<u32> = tokens(2, 40, 80).iter().map(|token| token % 79).collect();
     let expected = bits(&alone(&mut backend, &good));
     let spoilt = backend.decoder.embedding.spoil(79).unwrap();
@@ -211,13 +214,8 @@ fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
 #[test]
 fn limits_are_reported_and_idle_prefixes_make_room() {
     let disk = OnDisk::new(&tiny("llama"));
-    let options = LoadOptions {
-        weights: WeightFormat::F32,
-        context_length: Some(60),
-        kv_budget: 35_000,
-        ..LoadOptions::default()
-    };
-    let mut backend = load(&disk.path, &options);
+    let options = LoadOptions { context_length: Some(60), kv_budget: 35_000, ..LoadOptions::default() };
+    let mut backend = load(&disk.path, &options, DeviceWeights::F32);
     // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
     assert_eq!(backend.shape().kv_bytes_per_token, 512);
     let (mut a, _) = backend.begin(&[]);
@@ -240,4 +238,208 @@ fn limits_are_reported_and_idle_prefixes_make_room() {
     assert!(matches!(backend.forward(&mut [feed], &mut logits), Err(EngineError::Device(_))));
     drop(b);
     assert_eq!(backend.kv_bytes(), 8 * 1024);
+}
+
+/// The kernels' own source, compiled for the CPU, against the operators.
+mod emulation {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::super::attention;
+    use super::super::step::{CHUNK, TILE, Tables};
+    use super::*;
+    use crate::config::{Architecture, DecoderConfig, RopeScaling};
+
+    const LAYERS: usize = 2;
+    const LAYER: usize = 1;
+
+    fn config(heads: usize, kv_heads: usize, head_dim: usize) -> DecoderConfig {
+        DecoderConfig {
+            architecture: Architecture::Qwen3,
+            layers: LAYERS,
+            hidden: 64,
+            intermediate: 64,
+            heads,
+            kv_heads,
+            head_dim,
+            vocab_size: 64,
+            context_length: 1024,
+            rms_epsilon: 1e-5,
+            rope_base: 10_000.0,
+            rope_scaling: RopeScaling::None,
+        }
+    }
+
+    fn random(seed: u64, shape: &[usize]) -> Tensor {
+        let mut random = Random(seed);
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| 2.0 * random.symmetric()).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// Compiles the kernels for the CPU, or says why not.
+    fn compile(folder: &Path, config: &DecoderConfig, kv: DType) -> Option<PathBuf> {
+        let program = folder.join("emulate");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/candle/emulate.cpp");
+        let define = |name: &str, value: usize| format!("-D{name}={value}");
+        let output = Command::new("c++")
+            .args(["-std=c++20", "-O1", "-pthread"])
+            .args(std::env::var("COUNTERMOVE_EMULATE_FLAGS").iter().flat_map(|flags| flags.split_whitespace()))
+            .args([define("HEAD", config.head_dim), define("KV_BF16", usize::from(kv == DType::BF16))])
+            .args([define("PAGE", PAGE), define("CHUNK", CHUNK), define("TILE", TILE)])
+            .arg("-o")
+            .arg(&program)
+            .arg(source)
+            .output();
+        match output {
+            Err(error) => {
+                eprintln!("skipped: no C++ compiler (c++): {error}");
+                None
+            }
+            Ok(output) => {
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                Some(program)
+            }
+        }
+    }
+
+    fn bytes(tensor: &Tensor) -> Vec<u8> {
+        let tensor = tensor.flatten_all().unwrap();
+        match tensor.dtype() {
+            DType::BF16 => {
+                tensor.to_vec1::<half::bf16>().unwrap().iter().flat_map(|x| x.to_bits().to_le_bytes()).collect()
+            }
+            _ => tensor.to_vec1::<f32>().unwrap().iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+
+    fn words(numbers: &[u32]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn floats(bytes: &[u8]) -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+    }
+
+    /// A tree in which two prompts share 300 tokens, three sequences one of them, and one nothing.
+    fn step(tree: &mut KvTree) -> Step {
+        let begin = |tree: &mut KvTree, tokens: &[u32], held: usize| {
+            let mut sequence = tree.begin(&tokens[..held]);
+            let from = sequence.len();
+            tree.reserve(&mut sequence, tokens.len() - from).unwrap();
+            sequence.extend(&tokens[from..held]);
+            sequence
+        };
+        let prefix = tokens(1, 300, 64);
+        let parent = begin(tree, &prefix, 300);
+        tree.publish(&parent);
+        let forked = |own: u64, kept: usize, more: usize| [&prefix[..kept], &tokens(own, more, 64)].concat();
+        let prompts = [
+            (forked(2, 300, 1), 300),
+            (forked(3, 300, 1), 300),
+            (forked(4, 290, 40), 290),
+            (forked(5, 256, 1), 256),
+            (forked(6, 0, 140), 0),
+            (forked(7, 128, 20), 147),
+        ];
+        let mut sequences: Vec<_> =
+            prompts.iter().map(|(prompt, held)| begin(tree, prompt, *held)).collect();
+        let feeds: Vec<_> = sequences
+            .iter_mut()
+            .zip(&prompts)
+            .map(|(sequence, (prompt, held))| Feed { sequence, tokens: &prompt[*held..], wants_logits: true })
+            .collect();
+        Step::plan(&feeds).unwrap()
+    }
+
+    fn compare(config: &DecoderConfig, kv: DType, normed: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(program) = compile(folder.path(), config, kv) else { return };
+        let mut tree = KvTree::new(1, 4 * 100);
+        let step = step(&mut tree);
+        let (rows, heads, kv_heads, width) =
+            (step.tokens.len(), config.heads, config.kv_heads, config.head_dim);
+        let all_heads = heads + 2 * kv_heads;
+        let qkv = random(1, &[rows, all_heads, width]);
+        let norms = (random(2, &[width]), random(3, &[width]));
+        let angles = random(4, &[rows, 1, width / 2]);
+        let rotation = (angles.cos().unwrap(), angles.sin().unwrap());
+        let held = random(5, &[100 * LAYERS * 2 * PAGE, kv_heads * width]).to_dtype(kv).unwrap();
+        let pool = Pool { tensor: held.copy().unwrap(), layers: LAYERS };
+
+        let tables = Tables::new(&step, heads / kv_heads);
+        let items = tables.items.len() / Tables::ITEM;
+        let scalars =
+            [rows, heads, kv_heads, LAYERS, LAYER, usize::from(normed), step.partials, items].map(|x| x as u32);
+        let scale = 1.0 / (width as f32).sqrt();
+        let arrays = [
+            words(&scalars),
+            [config.rms_epsilon, scale].iter().flat_map(|x| x.to_le_bytes()).collect(),
+            bytes(&qkv),
+            bytes(&norms.0),
+            bytes(&norms.1),
+            bytes(&rotation.0),
+            bytes(&rotation.1),
+            words(&step.slots),
+            bytes(&held),
+            words(&tables.items),
+            words(&tables.segments),
+            words(&tables.members),
+            words(&tables.rows),
+        ];
+        let mut input = Vec::new();
+        for array in &arrays {
+            input.extend((array.len() as u64).to_le_bytes());
+            input.extend(array);
+        }
+        let (from, to) = (folder.path().join("input"), folder.path().join("output"));
+        std::fs::write(&from, input).unwrap();
+        let ran = Command::new(program).args([&from, &to]).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let mut rest = std::fs::read(&to).unwrap();
+        let mut take = || {
+            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+            let array = rest[8..8 + length].to_vec();
+            rest.drain(..8 + length);
+            array
+        };
+        let (found_pool, found_queries, found) = (take(), take(), take());
+
+        let mut queries = qkv.narrow(1, 0, heads).unwrap();
+        let mut keys = qkv.narrow(1, heads, kv_heads).unwrap();
+        let values = qkv.narrow(1, heads + kv_heads, kv_heads).unwrap();
+        if normed {
+            queries = normalise(&queries, &norms.0, config.rms_epsilon).unwrap();
+            keys = normalise(&keys, &norms.1, config.rms_epsilon).unwrap();
+        }
+        let queries = rotate(&queries, &rotation).unwrap();
+        let keys = rotate(&keys, &rotation).unwrap();
+        pool.store(LAYER, &step.slots, &keys, &values).unwrap();
+        let expected = attention::attend(config, &step, &pool, LAYER, &queries).unwrap();
+
+        let near = |what: &str, found: &[f32], expected: &Tensor, tolerance: f32| {
+            let expected = expected.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap();
+            assert!(found.iter().all(|x| x.is_finite()), "{what}");
+            let distance = distance(found, &expected);
+            assert!(distance < tolerance, "{what}: {distance}");
+        };
+        near("queries", &floats(&found_queries), &queries, 1e-5);
+        let found_pool: Vec<f32> = match kv {
+            DType::BF16 => {
+                let halves = found_pool.as_chunks::<2>().0.iter();
+                halves.map(|half| half::bf16::from_le_bytes(*half).to_f32()).collect()
+            }
+            _ => floats(&found_pool),
+        };
+        // A key may fall on the other side of a rounding.
+        let rounding = if kv == DType::BF16 { 4e-3 } else { 1e-5 };
+        near("pool", &found_pool, &pool.tensor, rounding);
+        near("attention", &floats(&found), &expected, rounding.max(1e-4));
+    }
+
+    #[test]
+    fn the_kernels_agree_with_the_operators() {
+        compare(&config(9, 3, 64), DType::F32, true);
+        compare(&config(10, 2, 128), DType::BF16, false);
+        compare(&config(2, 2, 32), DType::BF16, true);
+    }
 }
