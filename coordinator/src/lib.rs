@@ -1,1 +1,7 @@
-//! 
+//! The coordinator: takes incidents in, plans them, and has workers do the model work. It holds no weights.
+
+pub mod discovery;
+pub mod dispatch;
+mod incidents;
+mod service;
+pub mod workers;

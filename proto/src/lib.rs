@@ -5,6 +5,7 @@
 //! connection read a field in the same way.
 
 mod convert;
+pub mod document;
 mod error;
 mod ids;
 

@@ -4,6 +4,7 @@
 //! Domain to message is `From` and cannot fail. Message to domain is `TryFrom` with [`Error`] wherever a field can be
 //! missing or out of range; the error names the field. States and usage convert both ways without loss.
 
+mod evidence;
 mod time;
 mod worker;
 

@@ -1,0 +1,177 @@
+//! Where workers are found.
+//!
+//! Contract: [`Discovery::members`] shows the members that are known now and every later change. Nothing is said about
+//! whether a member answers: that is for its [link](crate::workers) to find out.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use tokio::sync::watch;
+use tonic::transport::Uri;
+
+/// The address of a worker, `http://host:port`, in one spelling.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerUrl(String);
+
+/// The workers that are members now.
+pub type Members = BTreeSet<WorkerUrl>;
+
+/// Something that knows which workers there are.
+pub trait Discovery: Send + Sync + 'static {
+    /// The members now and every change. The last value stays in force after the sender is gone, so losing the
+    /// source of discovery loses no worker.
+    fn members(&self) -> watch::Receiver<Members>;
+}
+
+/// A list that never changes.
+#[derive(Debug)]
+pub struct StaticDiscovery(watch::Sender<Members>);
+
+/// A list that its owner changes, for tests and for a process that starts its own workers.
+#[derive(Debug, Default)]
+pub struct MemoryDiscovery(watch::Sender<Members>);
+
+/// Why an address is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{url}` is not the address of a worker: {problem}")]
+pub struct WorkerUrlError {
+    url: String,
+    problem: &'static str,
+}
+
+impl StaticDiscovery {
+    /// The workers at these addresses. One that is named twice counts once.
+    pub fn new(urls: impl IntoIterator<Item = WorkerUrl>) -> Self {
+        Self(watch::Sender::new(urls.into_iter().collect()))
+    }
+}
+
+impl Discovery for StaticDiscovery {
+    fn members(&self) -> watch::Receiver<Members> {
+        self.0.subscribe()
+    }
+}
+
+impl MemoryDiscovery {
+    /// Adds a member.
+    pub fn add(&self, url: WorkerUrl) {
+        self.0.send_if_modified(|members| members.insert(url));
+    }
+
+    /// Takes a member out.
+    pub fn remove(&self, url: &WorkerUrl) {
+        self.0.send_if_modified(|members| members.remove(url));
+    }
+}
+
+impl Discovery for MemoryDiscovery {
+    fn members(&self) -> watch::Receiver<Members> {
+        self.0.subscribe()
+    }
+}
+
+impl WorkerUrl {
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for WorkerUrl {
+    type Err = WorkerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fail = |problem| Err(WorkerUrlError { url: text.chars().take(200).collect(), problem });
+        let Ok(uri) = text.trim().parse::<Uri>() else {
+            return fail("it is not a URL; write http://host:port");
+        };
+        if uri.scheme_str() != Some("http") {
+            return fail("it has to begin with http://");
+        }
+        let Some(authority) = uri.authority() else { return fail("it names no host") };
+        let Some(port) = authority.port_u16() else {
+            return fail("it names no port; write http://host:port");
+        };
+        if authority.host().is_empty() || port == 0 {
+            return fail("it names no host or the port 0");
+        }
+        if authority.as_str().contains('@') {
+            return fail("it holds a user name");
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return fail("it has a path, and only http://host:port is used");
+        }
+        Ok(Self(format!("http://{}:{port}", authority.host().to_ascii_lowercase())))
+    }
+}
+
+impl fmt::Display for WorkerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for WorkerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> WorkerUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        for text in ["http://Worker-1:7701", "http://worker-1:7701/", " http://worker-1:7701 "] {
+            assert_eq!(url(text).as_str(), "http://worker-1:7701");
+        }
+        assert_eq!(url("http://[::1]:80").as_str(), "http://[::1]:80");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_reason() {
+        for (text, problem) in [
+            ("", "not a URL"),
+            ("worker:1", "http://"),
+            ("ftp://worker:1", "http://"),
+            ("https://worker:1", "http://"),
+            ("http://worker", "no port"),
+            ("http://worker:0", "port 0"),
+            ("http://worker:99999", "no"),
+            ("http://worker:1/path", "path"),
+            ("http://worker:1?x=1", "path"),
+            ("http://me@worker:1", "user name"),
+        ] {
+            let error = text.parse::<WorkerUrl>().unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_static_list_counts_each_worker_once() {
+        let discovery = StaticDiscovery::new([url("http://b:2"), url("http://a:1"), url("http://a:1/")]);
+        assert_eq!(*discovery.members().borrow(), Members::from([url("http://a:1"), url("http://b:2")]));
+    }
+
+    #[tokio::test]
+    async fn a_watcher_sees_changes_and_keeps_the_last_state() {
+        let discovery = MemoryDiscovery::default();
+        let mut members = discovery.members();
+        discovery.add(url("http://a:1"));
+        members.changed().await.unwrap();
+        assert_eq!(members.borrow_and_update().len(), 1);
+        discovery.add(url("http://a:1"));
+        assert!(!members.has_changed().unwrap(), "the same member is no change");
+        discovery.remove(&url("http://a:1"));
+        members.changed().await.unwrap();
+        assert!(members.borrow().is_empty());
+        drop(discovery);
+        assert!(members.borrow().is_empty());
+    }
+}

@@ -1,0 +1,109 @@
+//! Single calls to a worker, each bounded in time, in silence and by the contact over which it runs.
+
+use std::time::Duration;
+
+use countermove_planner::{Answer, RolloutResult, TokenCounter};
+use countermove_proto::Error;
+use countermove_proto::worker::v1 as wire;
+use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
+use tokio::time::timeout;
+use tonic::{Request, Streaming};
+
+use crate::workers::Lease;
+
+/// Asks one question.
+pub(super) async fn generate(
+    lease: &Lease,
+    request: wire::GenerateRequest,
+    time: Duration,
+    silence: Duration,
+    tokens: &TokenCounter,
+) -> Result<Answer, Error> {
+    use wire::generate_response::Event;
+    let mut client = WorkerServiceClient::new(lease.channel());
+    let opening = async { client.generate(bounded(request, time)).await };
+    let mut stream = while_heard(lease, silence, opening).await?.into_inner();
+    loop {
+        match next(lease, silence, &mut stream).await? {
+            Some(wire::GenerateResponse { event: Some(Event::Progress(news)) }) => {
+                count(lease, tokens, news.tokens)
+            }
+            Some(wire::GenerateResponse { event: Some(Event::Answer(answer)) }) => return Ok(answer.into()),
+            // An event of a later version of the protocol.
+            Some(wire::GenerateResponse { event: None }) => {}
+            None => return Err(Error::Internal("the worker ended the call without an answer".to_owned())),
+        }
+    }
+}
+
+/// A call that runs rollouts.
+#[derive(Debug)]
+pub(super) struct Rollouts {
+    stream: Streaming<wire::RunRolloutsResponse>,
+    silence: Duration,
+    tokens: TokenCounter,
+}
+
+impl Rollouts {
+    /// Hands the rollouts over. Nothing is sent before the first poll.
+    pub(super) async fn open(
+        lease: &Lease,
+        request: wire::RunRolloutsRequest,
+        time: Duration,
+        silence: Duration,
+        tokens: TokenCounter,
+    ) -> Result<Self, Error> {
+        let mut client = WorkerServiceClient::new(lease.channel());
+        let opening = async { client.run_rollouts(bounded(request, time)).await };
+        let stream = while_heard(lease, silence, opening).await?.into_inner();
+        Ok(Self { stream, silence, tokens })
+    }
+
+    /// The next result; `None` when the worker has ended the call.
+    pub(super) async fn next(&mut self, lease: &Lease) -> Result<Option<RolloutResult>, Error> {
+        use wire::run_rollouts_response::Event;
+        loop {
+            let Some(message) = next(lease, self.silence, &mut self.stream).await? else { return Ok(None) };
+            match message.event {
+                Some(Event::Progress(news)) => count(lease, &self.tokens, news.tokens),
+                Some(Event::Result(result)) => {
+                    // A worker that sends what cannot be read is at fault, not the question.
+                    let read = RolloutResult::try_from(result);
+                    return read.map(Some).map_err(|error| Error::Internal(error.to_string()));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn bounded<T>(message: T, time: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(time);
+    request
+}
+
+async fn next<T>(lease: &Lease, silence: Duration, stream: &mut Streaming<T>) -> Result<Option<T>, Error> {
+    while_heard(lease, silence, stream.message()).await
+}
+
+/// Waits for the worker, as long as there is contact and it has not been silent for too long.
+async fn while_heard<T>(
+    lease: &Lease,
+    silence: Duration,
+    answer: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        answer = timeout(silence, answer) => match answer {
+            Ok(answer) => answer.map_err(Error::from),
+            Err(_) => Err(Error::Transport(format!("it said nothing for {silence:.0?}"))),
+        },
+        () = lease.lost() => Err(Error::Transport("contact with it was lost".to_owned())),
+    }
+}
+
+fn count(lease: &Lease, tokens: &TokenCounter, news: u32) {
+    tokens.add(news.into());
+    lease.count_tokens(news.into());
+}

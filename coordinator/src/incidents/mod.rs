@@ -1,0 +1,3 @@
+//! x
+mod projection;
+mod store;

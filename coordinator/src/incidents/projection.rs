@@ -1,0 +1,170 @@
+//! An incident as its events make it. A pure fold: the same events give the same incident, on any coordinator.
+
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{
+    Incident, IncidentEvent, IncidentStatus, ModelIdentity, Plan, PlanMode, RecoveryState, StateSource,
+};
+
+/// The incident of this name before its first event.
+pub(crate) fn empty(name: String) -> Incident {
+    Incident {
+        name,
+        plan: Some(Plan::default()),
+        state: Some(RecoveryState::default()),
+        ..Incident::default()
+    }
+}
+
+/// Takes an event into an incident. Events come in the order of their sequence numbers.
+pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
+    incident.last_sequence = event.sequence;
+    incident.update_time = event.time;
+    let interactive =
+        incident.options.as_ref().is_some_and(|options| options.mode() == PlanMode::Interactive);
+    let plan = incident.plan.get_or_insert_default();
+    match event.kind.as_ref() {
+        Some(Kind::Created(created)) => {
+            incident.create_time = event.time;
+            incident.options.clone_from(&created.options);
+            incident.set_status(IncidentStatus::Planning);
+        }
+        Some(Kind::Assessed(assessment)) => {
+            // A later look at the evidence revises the picture of the attack, not what was done since.
+            if incident.assessment.is_none() {
+                incident.state = assessment.state;
+            }
+            incident.model = assessment.model.clone().filter(|model| *model != ModelIdentity::default());
+            incident.assessment = Some(assessment.clone());
+        }
+        Some(Kind::Decided(step)) => {
+            plan.steps.retain(|known| known.index < step.index);
+            plan.steps.push(step.clone());
+            if let Some(state) = step.state_after {
+                incident.state = Some(state);
+            }
+            incident.set_status(match interactive {
+                true => IncidentStatus::AwaitingApproval,
+                false => IncidentStatus::Planning,
+            });
+        }
+        Some(Kind::Approved(_)) => incident.set_status(IncidentStatus::AwaitingOutcome),
+        Some(Kind::Rejected(rejected)) => {
+            plan.steps.retain(|known| known.index < rejected.step);
+            incident.set_status(IncidentStatus::Planning);
+        }
+        Some(Kind::Outcome(outcome)) => {
+            if let Some(step) = plan.steps.iter_mut().find(|step| step.index == outcome.step) {
+                step.state_after = outcome.state;
+                step.set_state_after_source(StateSource::Reported);
+            }
+            incident.state = outcome.state;
+            incident.set_status(IncidentStatus::Planning);
+        }
+        Some(Kind::Ended(ended)) => {
+            plan.end = ended.end;
+            plan.usage = ended.usage;
+            incident.error.clone_from(&ended.error);
+            incident.set_status(IncidentStatus::Ended);
+        }
+        Some(Kind::Proposed(_) | Kind::Rollout(_) | Kind::Alerts(_) | Kind::Notice(_)) | None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_proto::v1::{
+        ActionApproved, ActionRejected, Assessment, IncidentCreated, OutcomeReported, PlanEnd, PlanEnded,
+        PlanOptions, PlanStep,
+    };
+
+    use super::*;
+
+    fn fold(kinds: Vec<Kind>) -> Incident {
+        let mut incident = empty("incidents/x".to_owned());
+        for (sequence, kind) in (1..).zip(kinds) {
+            let time = Some(prost_types::Timestamp { seconds: sequence, nanos: 0 });
+            apply(
+                &mut incident,
+                &IncidentEvent { sequence: sequence.unsigned_abs(), time, kind: Some(kind) },
+            );
+        }
+        incident
+    }
+
+    fn created(mode: PlanMode) -> Kind {
+        let options = Some(PlanOptions { mode: mode.into(), ..PlanOptions::default() });
+        Kind::Created(IncidentCreated { options, digest: None })
+    }
+
+    fn contained() -> RecoveryState {
+        RecoveryState { is_attack_contained: true, ..RecoveryState::default() }
+    }
+
+    fn step(index: u32, state_after: Option<RecoveryState>) -> Kind {
+        let mut step = PlanStep { index, state_after, ..PlanStep::default() };
+        if state_after.is_some() {
+            step.set_state_after_source(StateSource::Predicted);
+        }
+        Kind::Decided(step)
+    }
+
+    #[test]
+    fn an_offline_plan_goes_on_from_what_is_predicted() {
+        let incident = fold(vec![
+            created(PlanMode::Offline),
+            Kind::Assessed(Assessment::default()),
+            step(0, Some(contained())),
+        ]);
+        assert_eq!(incident.status(), IncidentStatus::Planning);
+        assert_eq!(incident.state, Some(contained()));
+        assert_eq!((incident.last_sequence, incident.update_time.unwrap().seconds), (3, 3));
+        assert_eq!(incident.create_time.unwrap().seconds, 1);
+    }
+
+    #[test]
+    fn an_interactive_plan_waits_for_people() {
+        let mut kinds =
+            vec![created(PlanMode::Interactive), Kind::Assessed(Assessment::default()), step(0, None)];
+        assert_eq!(fold(kinds.clone()).status(), IncidentStatus::AwaitingApproval);
+        kinds.push(Kind::Approved(ActionApproved { step: 0, approver: "ann".into() }));
+        assert_eq!(fold(kinds.clone()).status(), IncidentStatus::AwaitingOutcome);
+        kinds.push(Kind::Outcome(OutcomeReported { step: 0, state: Some(contained()) }));
+        let incident = fold(kinds);
+        assert_eq!(incident.status(), IncidentStatus::Planning);
+        let step = &incident.plan.as_ref().unwrap().steps[0];
+        assert_eq!((step.state_after, step.state_after_source()), (Some(contained()), StateSource::Reported));
+        assert_eq!(incident.state, Some(contained()));
+    }
+
+    #[test]
+    fn a_rejected_step_is_not_part_of_the_plan() {
+        let rejected = Kind::Rejected(ActionRejected { step: 0, reason: "no".into() });
+        let kinds = vec![created(PlanMode::Interactive), step(0, None), rejected];
+        let incident = fold(kinds.clone());
+        assert_eq!(incident.status(), IncidentStatus::Planning);
+        assert!(incident.plan.unwrap().steps.is_empty());
+        let again = fold(kinds.into_iter().chain([step(0, None)]).collect());
+        assert_eq!(again.plan.unwrap().steps.len(), 1);
+    }
+
+    #[test]
+    fn a_second_assessment_leaves_the_state_alone() {
+        let look = |state| Kind::Assessed(Assessment { state: Some(state), ..Assessment::default() });
+        let incident = fold(vec![
+            created(PlanMode::Offline),
+            look(RecoveryState::default()),
+            step(0, Some(contained())),
+            look(RecoveryState::default()),
+        ]);
+        assert_eq!(incident.state, Some(contained()));
+    }
+
+    #[test]
+    fn the_end_says_why() {
+        let mut ended = PlanEnded { error: "no worker".into(), ..PlanEnded::default() };
+        ended.set_end(PlanEnd::Failed);
+        let incident = fold(vec![created(PlanMode::Offline), Kind::Ended(ended)]);
+        assert_eq!((incident.status(), incident.error.as_str()), (IncidentStatus::Ended, "no worker"));
+        assert_eq!(incident.plan.unwrap().end(), PlanEnd::Failed);
+    }
+}

@@ -1,0 +1,209 @@
+//! Requests that are repeated with the same id have one effect and one answer.
+//!
+//! Contract: the work of a request runs to its end even if its caller hangs up, so that repeating it finds the answer.
+//! Only success is remembered: after a failure the same id may be used again. The same id with another payload or
+//! another method is refused. The memory is bounded; what is pushed out counts as never seen.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use countermove_proto::{Error, RequestId};
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+/// Answers of the last requests.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    capacity: usize,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    slots: HashMap<RequestId, Arc<Slot>>,
+    order: VecDeque<RequestId>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    fingerprint: [u8; 32],
+    /// The answer, encoded.
+    answer: OnceCell<Vec<u8>>,
+}
+
+impl Replies {
+    pub(crate) fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self { capacity: capacity.max(1), memory: Mutex::default() })
+    }
+
+    /// Answers `request`, which came to `method` under `id`: by doing `work`, or from memory. Without an id the work is
+    /// done each time.
+    ///
+    /// # Errors
+    /// That of the work, or [`Error::InvalidArgument`] if the id was used for something else.
+    pub(crate) async fn once<T, F>(
+        self: &Arc<Self>,
+        id: Option<RequestId>,
+        method: &'static str,
+        request: &impl Message,
+        work: F,
+    ) -> Result<T, Error>
+    where
+        T: Message + Default + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let Some(id) = id else {
+            return tokio::spawn(work).await.map_err(broken)?;
+        };
+        let slot = self.slot(id, fingerprint(method, request))?;
+        let this = Arc::clone(self);
+        let encoded = tokio::spawn(async move {
+            let answer =
+                slot.answer.get_or_try_init(|| async { work.await.map(|answer| answer.encode_to_vec()) });
+            match answer.await {
+                Ok(answer) => Ok(answer.clone()),
+                Err(error) => {
+                    this.forget(id, &slot);
+                    Err(error)
+                }
+            }
+        });
+        let encoded = encoded.await.map_err(broken)??;
+        T::decode(encoded.as_slice()).map_err(broken)
+    }
+
+    fn slot(&self, id: RequestId, fingerprint: [u8; 32]) -> Result<Arc<Slot>, Error> {
+        let mut memory = self.lock();
+        if let Some(slot) = memory.slots.get(&id) {
+            if slot.fingerprint != fingerprint {
+                return Err(Error::invalid(
+                    "request_id",
+                    format!("{id} was used for another request; take a new id for a new request"),
+                ));
+            }
+            return Ok(Arc::clone(slot));
+        }
+        let slot = Arc::new(Slot { fingerprint, answer: OnceCell::new() });
+        memory.slots.insert(id, Arc::clone(&slot));
+        memory.order.push_back(id);
+        while memory.slots.len() > self.capacity {
+            let Some(oldest) = memory.order.pop_front() else { break };
+            memory.slots.remove(&oldest);
+        }
+        Ok(slot)
+    }
+
+    fn forget(&self, id: RequestId, slot: &Arc<Slot>) {
+        let mut memory = self.lock();
+        if memory.slots.get(&id).is_some_and(|known| Arc::ptr_eq(known, slot) && !known.answer.initialized())
+        {
+            memory.slots.remove(&id);
+            memory.order.retain(|known| *known != id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        // Both collections are changed without anything between that could panic.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fingerprint(method: &str, request: &impl Message) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update((method.len() as u64).to_be_bytes());
+    hasher.update(method);
+    hasher.update(request.encode_to_vec());
+    hasher.finalize().into()
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::Internal(format!("the request could not be carried out: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use countermove_proto::v1::{CancelIncidentRequest, GetIncidentRequest, Notice};
+
+    use super::*;
+
+    fn request(name: &str) -> CancelIncidentRequest {
+        CancelIncidentRequest { name: name.to_owned(), ..CancelIncidentRequest::default() }
+    }
+
+    /// Work that counts how often it is done, and answers with the count.
+    fn work(count: &Arc<AtomicUsize>) -> impl Future<Output = Result<Notice, Error>> + Send + 'static {
+        let count = Arc::clone(count);
+        async move {
+            let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(Notice { text: n.to_string() })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repeated_request_has_one_effect_and_one_answer() {
+        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        let request = request("a");
+        let (first, second) = tokio::join!(
+            replies.once(Some(id), "Cancel", &request, work(&count)),
+            replies.once(Some(id), "Cancel", &request, work(&count)),
+        );
+        let third = replies.once(Some(id), "Cancel", &request, work(&count)).await;
+        assert_eq!(first, second);
+        assert_eq!(first, third);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn without_an_id_each_request_is_done() {
+        let (replies, count) = (Replies::new(8), Arc::default());
+        for n in 1..=2 {
+            let answer = replies.once(None, "Cancel", &request("a"), work(&count)).await.unwrap();
+            assert_eq!(answer.text, n.to_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_id_for_something_else_is_refused() {
+        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        replies.once(Some(id), "Cancel", &request("a"), work(&count)).await.unwrap();
+        let other_payload = replies.once(Some(id), "Cancel", &request("b"), work(&count)).await;
+        let same = GetIncidentRequest { name: "a".into() };
+        let other_method = replies.once(Some(id), "Get", &same, work(&count)).await;
+        for refused in [other_payload, other_method] {
+            assert!(matches!(refused, Err(Error::InvalidArgument(v)) if v[0].field == "request_id"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_not_remembered() {
+        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        let failing = async { Err::<Notice, _>(Error::Internal("once".into())) };
+        assert!(replies.once(Some(id), "Cancel", &request("a"), failing).await.is_err());
+        assert!(replies.once(Some(id), "Cancel", &request("b"), work(&count)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_the_caller_hangs_up() {
+        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        let request = request("a");
+        let call = replies.once(Some(id), "Cancel", &request, work(&count));
+        assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
+        let answer = replies.once(Some(id), "Cancel", &request, work(&count)).await.unwrap();
+        assert_eq!((answer.text.as_str(), count.load(Ordering::SeqCst)), ("1", 1));
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded() {
+        let (replies, count) = (Replies::new(4), Arc::default());
+        for _ in 0..40 {
+            replies.once(Some(RequestId::generate()), "Cancel", &request("a"), work(&count)).await.unwrap();
+        }
+        let memory = replies.lock();
+        assert_eq!((memory.slots.len(), memory.order.len()), (4, 4));
+    }
+}

@@ -1,0 +1,3 @@
+//! x
+mod idempotency;
+mod pages;

@@ -1,0 +1,183 @@
+//! Which workers may plan together: those that speak this protocol and hold the same model and the same templates.
+//! Anything else would make a rollout's result depend on where it ran.
+
+use countermove_proto::v1::ModelIdentity;
+use countermove_proto::worker::v1::GetModelResponse;
+use countermove_proto::{PROTOCOL_VERSION, WorkerId};
+
+/// What every worker of this coordinator has to hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Requirements {
+    /// Digest of the coordinator's own templates.
+    pub templates_sha256: String,
+    /// Digest of the weights that the operator asked for, if any.
+    pub weights_sha256: Option<String>,
+    /// Model of the first worker that was taken in.
+    pub model: Option<ModelIdentity>,
+}
+
+/// What a worker says of itself, after it was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Profile {
+    pub id: WorkerId,
+    pub protocol_version: u32,
+    pub model: ModelIdentity,
+    pub capacity: u32,
+}
+
+impl Requirements {
+    /// Reads a worker's answer and checks it.
+    ///
+    /// # Errors
+    /// One sentence that says why work must not go to this worker.
+    pub(super) fn check(&self, answer: &GetModelResponse) -> Result<Profile, String> {
+        if answer.protocol_version != PROTOCOL_VERSION {
+            return Err(format!(
+                "it speaks version {} of the worker protocol and this coordinator speaks version {PROTOCOL_VERSION}; \
+                 run the same release on both",
+                answer.protocol_version
+            ));
+        }
+        let id = WorkerId::new(&answer.worker_id).map_err(|error| error.to_string())?;
+        let Some(model) = &answer.model else {
+            return Err("it does not say which model it holds".to_owned());
+        };
+        if model.weights_sha256.is_empty() || model.tokenizer_sha256.is_empty() {
+            return Err("it does not give the digests of its model".to_owned());
+        }
+        if model.templates_sha256 != self.templates_sha256 {
+            return Err(format!(
+                "its prompt templates have the digest {} and this coordinator's have {}; start both with the same \
+                 --templates folder",
+                short(&model.templates_sha256),
+                short(&self.templates_sha256)
+            ));
+        }
+        if let Some(wanted) = self.weights_sha256.as_ref().filter(|wanted| **wanted != model.weights_sha256) {
+            return Err(format!(
+                "it holds the model {} with weights {} and --model-sha256 asks for {}",
+                model.name,
+                short(&model.weights_sha256),
+                short(wanted)
+            ));
+        }
+        if let Some(difference) = self.model.as_ref().and_then(|cluster| difference(cluster, model)) {
+            return Err(difference);
+        }
+        Ok(Profile {
+            id,
+            protocol_version: answer.protocol_version,
+            model: model.clone(),
+            capacity: answer.capacity.max(1),
+        })
+    }
+}
+
+/// Says in one sentence how a worker's model differs from the cluster's. The name is for people and may differ.
+fn difference(cluster: &ModelIdentity, worker: &ModelIdentity) -> Option<String> {
+    let part = [
+        ("weights", &cluster.weights_sha256, &worker.weights_sha256),
+        ("adapter", &cluster.adapter_sha256, &worker.adapter_sha256),
+        ("tokenizer", &cluster.tokenizer_sha256, &worker.tokenizer_sha256),
+    ]
+    .into_iter()
+    .find(|(_, cluster, worker)| cluster != worker);
+    part.map(|(part, wanted, found)| {
+        format!(
+            "it holds the model {} with {part} {} and this cluster plans with {} with {part} {}; all workers of a \
+             coordinator need the same model",
+            worker.name,
+            short(found),
+            cluster.name,
+            short(wanted)
+        )
+    })
+}
+
+/// The start of a digest: enough to tell two apart.
+fn short(digest: &str) -> String {
+    match digest {
+        "" => "(none)".to_owned(),
+        digest => digest.chars().take(12).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> ModelIdentity {
+        ModelIdentity {
+            name: "SmolLM2".into(),
+            weights_sha256: "aaaa".into(),
+            adapter_sha256: String::new(),
+            tokenizer_sha256: "bbbb".into(),
+            templates_sha256: "cccc".into(),
+        }
+    }
+
+    fn answer() -> GetModelResponse {
+        GetModelResponse {
+            worker_id: "w-1".into(),
+            protocol_version: PROTOCOL_VERSION,
+            model: Some(model()),
+            capacity: 32,
+            context_length: 2048,
+        }
+    }
+
+    fn requirements() -> Requirements {
+        Requirements { templates_sha256: "cccc".into(), weights_sha256: None, model: None }
+    }
+
+    #[test]
+    fn the_first_worker_is_taken_whatever_its_model() {
+        let profile = requirements().check(&answer()).unwrap();
+        assert_eq!((profile.id.as_str(), profile.capacity), ("w-1", 32));
+    }
+
+    #[test]
+    fn a_second_worker_needs_the_same_model_but_not_the_same_name() {
+        let same =
+            Requirements { model: Some(ModelIdentity { name: "other".into(), ..model() }), ..requirements() };
+        assert!(same.check(&answer()).is_ok());
+        for (part, other) in [
+            ("weights", ModelIdentity { weights_sha256: "x".into(), ..model() }),
+            ("adapter", ModelIdentity { adapter_sha256: "x".into(), ..model() }),
+            ("tokenizer", ModelIdentity { tokenizer_sha256: "x".into(), ..model() }),
+        ] {
+            let reason = Requirements { model: Some(other), ..requirements() }.check(&answer()).unwrap_err();
+            assert!(reason.contains(part) && reason.contains("same model"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_names_what_differs() {
+        let mut foreign = answer();
+        foreign.protocol_version = 9;
+        assert!(requirements().check(&foreign).unwrap_err().contains("version 9"));
+
+        let templates = Requirements { templates_sha256: "dddd".into(), ..requirements() };
+        assert!(templates.check(&answer()).unwrap_err().contains("templates"));
+
+        let pinned = Requirements { weights_sha256: Some("ffff".into()), ..requirements() };
+        assert!(pinned.check(&answer()).unwrap_err().contains("--model-sha256"));
+
+        let mut nameless = answer();
+        nameless.worker_id = "No Id".into();
+        assert!(requirements().check(&nameless).is_err());
+
+        let mut empty = answer();
+        empty.model = None;
+        assert!(requirements().check(&empty).is_err());
+        empty.model = Some(ModelIdentity { templates_sha256: "cccc".into(), ..ModelIdentity::default() });
+        assert!(requirements().check(&empty).is_err());
+    }
+
+    #[test]
+    fn a_worker_without_a_stated_capacity_counts_as_one() {
+        let mut small = answer();
+        small.capacity = 0;
+        assert_eq!(requirements().check(&small).unwrap().capacity, 1);
+    }
+}

@@ -1,0 +1,280 @@
+//! What the coordinator knows of one worker, and what follows from it. No I/O.
+
+use std::time::SystemTime;
+
+use countermove_proto::v1::{self, ModelIdentity, WorkerStatus};
+use countermove_proto::{WorkerId, timestamp};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::admission::Profile;
+use crate::discovery::WorkerUrl;
+
+/// One worker as this coordinator sees it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub url: WorkerUrl,
+    pub contact: Contact,
+    /// What it said of itself when it was last taken in; it stays when contact is lost.
+    pub profile: Option<Profile>,
+    /// What it said of itself when it was refused.
+    pub refused: Option<Refused>,
+    /// An operator wants it to get nothing new.
+    pub drained: bool,
+    /// It says itself that it serves.
+    pub serving: bool,
+    /// It is full until then.
+    pub resting_until: Option<Instant>,
+    /// Sequences that this coordinator has there now.
+    pub running: u32,
+    pub rollouts_finished: u64,
+    pub tokens: u64,
+    pub last_seen: Option<SystemTime>,
+}
+
+/// Whether a worker can be reached.
+#[derive(Debug)]
+pub(super) enum Contact {
+    /// Nothing was heard yet.
+    None { reason: String },
+    /// It answered and its connection stands.
+    Up(Session),
+    /// It answered before and does not any more.
+    Lost { reason: String },
+}
+
+/// A stretch of unbroken contact with one process.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub channel: Channel,
+    /// Cancelled when contact is lost: calls of this session are given up at once.
+    pub lost: CancellationToken,
+}
+
+/// A worker that answered and was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Refused {
+    pub reason: String,
+    pub worker_id: Option<WorkerId>,
+    pub protocol_version: u32,
+    pub model: Option<ModelIdentity>,
+}
+
+/// Whether work goes to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Connecting(String),
+    Ready,
+    Draining(String),
+    Lost(String),
+    Refused(String),
+}
+
+impl Entry {
+    pub(super) fn new(url: WorkerUrl) -> Self {
+        Self {
+            url,
+            contact: Contact::None { reason: "it has not answered yet".to_owned() },
+            profile: None,
+            refused: None,
+            drained: false,
+            serving: true,
+            resting_until: None,
+            running: 0,
+            rollouts_finished: 0,
+            tokens: 0,
+            last_seen: None,
+        }
+    }
+
+    /// Takes in a process. Another process at the same address starts from nothing.
+    pub(super) fn accept(&mut self, profile: Profile, session: Session) {
+        if self.profile.as_ref().is_none_or(|known| known.id != profile.id) {
+            self.rollouts_finished = 0;
+            self.tokens = 0;
+            self.drained = false;
+        }
+        self.profile = Some(profile);
+        self.refused = None;
+        self.serving = true;
+        self.resting_until = None;
+        self.contact = Contact::Up(session);
+        self.last_seen = Some(SystemTime::now());
+    }
+
+    /// Notes that contact broke off, and gives up the calls of its session.
+    pub(super) fn lose(&mut self, reason: String) {
+        let heard_before = self.profile.is_some() || self.refused.is_some();
+        if let Contact::Up(session) = &self.contact {
+            session.lost.cancel();
+        }
+        self.contact = if heard_before { Contact::Lost { reason } } else { Contact::None { reason } };
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        match (&self.contact, &self.refused) {
+            (Contact::None { reason }, _) => Standing::Connecting(reason.clone()),
+            (Contact::Lost { reason }, _) => Standing::Lost(reason.clone()),
+            (Contact::Up(_), Some(refused)) => Standing::Refused(refused.reason.clone()),
+            (Contact::Up(_), None) if self.drained => Standing::Draining("an operator drains it".to_owned()),
+            (Contact::Up(_), None) if !self.serving => {
+                Standing::Draining("it is about to stop and takes nothing new".to_owned())
+            }
+            (Contact::Up(_), None) => Standing::Ready,
+        }
+    }
+
+    /// The session over which work can be sent, if work may go there now.
+    pub(super) fn usable(&self, now: Instant) -> Option<(&Profile, &Session)> {
+        let rested = self.resting_until.is_none_or(|until| until <= now);
+        match (&self.contact, &self.profile, self.standing()) {
+            (Contact::Up(session), Some(profile), Standing::Ready) if rested => Some((profile, session)),
+            _ => None,
+        }
+    }
+
+    /// Its id; before it ever answered, one made from its address.
+    pub(super) fn id(&self) -> WorkerId {
+        let known = match &self.refused {
+            Some(refused) => refused.worker_id.clone(),
+            None => self.profile.as_ref().map(|profile| profile.id.clone()),
+        };
+        known.unwrap_or_else(|| id_of_url(&self.url))
+    }
+
+    pub(super) fn message(&self) -> v1::Worker {
+        let (status, reason) = match self.standing() {
+            Standing::Connecting(reason) => (WorkerStatus::Connecting, reason),
+            Standing::Ready => (WorkerStatus::Ready, String::new()),
+            Standing::Draining(reason) => (WorkerStatus::Draining, reason),
+            Standing::Lost(reason) => (WorkerStatus::Lost, reason),
+            Standing::Refused(reason) => (WorkerStatus::Refused, reason),
+        };
+        let (model, protocol_version) = match (&self.refused, &self.profile) {
+            (Some(refused), _) => (refused.model.clone(), refused.protocol_version),
+            (None, Some(profile)) => (Some(profile.model.clone()), profile.protocol_version),
+            (None, None) => (None, 0),
+        };
+        v1::Worker {
+            name: self.id().name(),
+            address: self.url.to_string(),
+            status: status.into(),
+            status_reason: reason,
+            model,
+            capacity: self.profile.as_ref().map_or(0, |profile| profile.capacity),
+            running: self.running,
+            rollouts_finished: self.rollouts_finished,
+            last_seen_time: self.last_seen.map(timestamp),
+            protocol_version,
+            tokens_generated: self.tokens,
+        }
+    }
+}
+
+/// An id for a worker that has not said its own: its host and port, other characters replaced.
+fn id_of_url(url: &WorkerUrl) -> WorkerId {
+    let text = url.as_str().trim_start_matches("http://");
+    let id: String = text
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c) { c } else { '_' })
+        .rev()
+        .take(63)
+        .collect();
+    let id: String = id.chars().rev().collect();
+    WorkerId::new(&id).unwrap_or_else(|_| WorkerId::generate())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url() -> WorkerUrl {
+        "http://127.0.0.1:7701".parse().unwrap()
+    }
+
+    fn session() -> Session {
+        let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:7701").connect_lazy();
+        Session { channel, lost: CancellationToken::new() }
+    }
+
+    fn profile(id: &str) -> Profile {
+        Profile {
+            id: WorkerId::new(id).unwrap(),
+            protocol_version: 1,
+            model: ModelIdentity::default(),
+            capacity: 4,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_goes_through_its_standings() {
+        let now = Instant::now();
+        let mut entry = Entry::new(url());
+        assert!(matches!(entry.standing(), Standing::Connecting(_)));
+        assert_eq!(entry.id().as_str(), "127.0.0.1_7701");
+
+        let session = session();
+        entry.accept(profile("w-1"), session.clone());
+        assert_eq!(entry.standing(), Standing::Ready);
+        assert!(entry.usable(now).is_some());
+
+        entry.drained = true;
+        assert!(matches!(entry.standing(), Standing::Draining(_)));
+        assert!(entry.usable(now).is_none());
+        entry.drained = false;
+        entry.serving = false;
+        assert!(matches!(entry.standing(), Standing::Draining(_)));
+        entry.serving = true;
+
+        entry.resting_until = Some(now + std::time::Duration::from_secs(1));
+        assert_eq!(entry.standing(), Standing::Ready);
+        assert!(entry.usable(now).is_none(), "a full worker gets nothing");
+        assert!(entry.usable(now + std::time::Duration::from_secs(1)).is_some());
+
+        entry.lose("the connection broke".to_owned());
+        assert_eq!(entry.standing(), Standing::Lost("the connection broke".to_owned()));
+        assert!(session.lost.is_cancelled(), "its calls are given up");
+        assert_eq!(entry.id().as_str(), "w-1", "it keeps its name");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_never_answered_is_not_called_lost() {
+        let mut entry = Entry::new(url());
+        entry.lose("connection refused".to_owned());
+        assert_eq!(entry.standing(), Standing::Connecting("connection refused".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_drain_outlives_a_lost_connection_but_not_the_process() {
+        let mut entry = Entry::new(url());
+        entry.accept(profile("w-1"), session());
+        entry.drained = true;
+        entry.rollouts_finished = 7;
+        entry.lose("gone".to_owned());
+        entry.accept(profile("w-1"), session());
+        assert!(entry.drained && entry.rollouts_finished == 7);
+        entry.accept(profile("w-2"), session());
+        assert!(!entry.drained && entry.rollouts_finished == 0);
+    }
+
+    #[tokio::test]
+    async fn a_refused_worker_shows_what_it_said() {
+        let mut entry = Entry::new(url());
+        entry.contact = Contact::Up(session());
+        entry.refused = Some(Refused {
+            reason: "it holds another model".to_owned(),
+            worker_id: Some(WorkerId::new("w-9").unwrap()),
+            protocol_version: 1,
+            model: Some(ModelIdentity { name: "other".into(), ..ModelIdentity::default() }),
+        });
+        let message = entry.message();
+        assert_eq!(message.status(), WorkerStatus::Refused);
+        assert_eq!(
+            (message.name.as_str(), message.status_reason.as_str()),
+            ("workers/w-9", "it holds another model")
+        );
+        assert_eq!(message.model.unwrap().name, "other");
+        assert!(entry.usable(Instant::now()).is_none());
+    }
+}

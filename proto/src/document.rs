@@ -1,0 +1,495 @@
+//! The plan as a document: what `countermove plan --json` prints and what ExportPlan gives. `docs/plan.schema.json`
+//! describes it for other programs.
+//!
+//! Contract: a document of version 1 keeps its fields; new ones may come. Enumerations are lower-case words. What is
+//! not known yet is `null`, never left out.
+
+use countermove_incident::Tactic;
+use serde::{Deserialize, Serialize};
+
+use crate::convert::duration_from_message;
+use crate::v1;
+
+/// Version of the document's form.
+pub const DOCUMENT_VERSION: u32 = 1;
+
+/// A plan and all that led to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanDocument {
+    /// Version of this form, [`DOCUMENT_VERSION`].
+    pub version: u32,
+    /// Name of the incident, `incidents/{incident}`.
+    pub incident: String,
+    /// When it was created, as RFC 3339 writes it.
+    pub create_time: Option<String>,
+    /// When its last event happened.
+    pub update_time: Option<String>,
+    /// What it waits for: `planning`, `awaiting_approval`, `awaiting_outcome` or `ended`.
+    pub status: String,
+    /// Model that plans it; `null` until it has answered.
+    pub model: Option<Model>,
+    /// Options in force.
+    pub options: Options,
+    /// What was made of the evidence; `null` until perception is done.
+    pub assessment: Option<Assessment>,
+    /// State at the end of the plan as it stands.
+    pub state: State,
+    /// Decisions in order.
+    pub steps: Vec<Step>,
+    /// Why planning ended: `recovered`, `step_limit`, `no_incident`, `no_candidate`, `deadline`, `cancelled` or
+    /// `failed`; `null` while it goes on.
+    pub end: Option<String>,
+    /// The fault that ended planning.
+    pub error: Option<String>,
+    /// Work behind the plan.
+    pub usage: Usage,
+    /// What a reader should know, one sentence each: how the log was read, and what happened meanwhile.
+    pub warnings: Vec<String>,
+}
+
+/// Which model answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Name for people.
+    pub name: String,
+    /// SHA-256 of the weights.
+    pub weights_sha256: String,
+    /// SHA-256 of the adapter, if there is one.
+    pub adapter_sha256: Option<String>,
+    /// SHA-256 of the tokenizer.
+    pub tokenizer_sha256: String,
+    /// SHA-256 over the prompt templates.
+    pub templates_sha256: String,
+}
+
+/// Options in force. With the same model, seed and evidence the plan is the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Candidates of a step, N.
+    pub candidates: u32,
+    /// Rollouts of a candidate, M.
+    pub rollouts: u32,
+    /// Actions in a rollout, D.
+    pub max_depth: u32,
+    /// Actions in the plan.
+    pub max_steps: u32,
+    /// Root of every random choice.
+    pub seed: u64,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// Nucleus mass.
+    pub top_p: f32,
+    /// Most tokens of reasoning before an answer.
+    pub thinking_tokens: u32,
+    /// Time within which planning had to end.
+    pub deadline_seconds: Option<f64>,
+    /// `offline` or `interactive`.
+    pub mode: String,
+}
+
+/// Recovery as six facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the six facts are described at the domain type")]
+pub struct State {
+    pub is_attack_contained: bool,
+    pub is_knowledge_sufficient: bool,
+    pub are_forensics_preserved: bool,
+    pub is_eradicated: bool,
+    pub is_hardened: bool,
+    pub is_recovered: bool,
+}
+
+/// What was made of the evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// Whether there is an incident.
+    pub is_incident: bool,
+    /// One sentence about it.
+    pub description: String,
+    /// Who attacks.
+    pub attackers: Vec<String>,
+    /// Who is defended.
+    pub systems: Vec<String>,
+    /// Whom the attack aims at.
+    pub targets: Vec<String>,
+    /// Conjectured tactics, the most likely first.
+    pub tactics: Vec<TacticBelief>,
+    /// How far recovery had come already.
+    pub state: State,
+    /// The model's reasoning.
+    pub reasoning: String,
+    /// What the model named and code removed.
+    pub rejected: Vec<String>,
+    /// How the log was read.
+    pub digest: Option<Digest>,
+}
+
+/// A conjectured tactic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TacticBelief {
+    /// ATT&CK identifier, such as `TA0043`.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Techniques of it.
+    pub techniques: Vec<Technique>,
+    /// Alert groups that speak for it.
+    pub evidence: Vec<EvidenceLine>,
+}
+
+/// A technique of ATT&CK.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Technique {
+    /// Identifier, such as `T1110.001`.
+    pub id: String,
+    /// Name.
+    pub name: String,
+}
+
+/// Alerts folded into one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceLine {
+    /// Number in the digest.
+    pub number: u32,
+    /// The line.
+    pub text: String,
+    /// Records folded into it.
+    pub count: u64,
+}
+
+/// How a log was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Records in the log.
+    pub records: u64,
+    /// Of these, alerts.
+    pub alerts: u64,
+    /// Of these, plain lines.
+    pub plain_lines: u64,
+    /// Groups after folding.
+    pub groups: u64,
+    /// Groups that the model read.
+    pub groups_shown: u64,
+    /// Records in groups that it did not read.
+    pub records_not_shown: u64,
+}
+
+/// A decision between candidates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Position in the plan, from 0.
+    pub index: u32,
+    /// State before.
+    pub state_before: State,
+    /// The chosen action; `null` only if the step names a candidate that it does not have.
+    pub action: Option<Action>,
+    /// Index of the chosen candidate.
+    pub chosen: u32,
+    /// Why this one.
+    pub reason: String,
+    /// State after, if it is known or predicted.
+    pub state_after: Option<State>,
+    /// `predicted` or `reported`.
+    pub state_after_source: Option<String>,
+    /// What was proposed and simulated.
+    pub candidates: Vec<Candidate>,
+    /// What was proposed and thrown away.
+    pub rejected: Vec<Rejected>,
+    /// Work behind the decision.
+    pub usage: Usage,
+}
+
+/// A response action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// What to do.
+    pub text: String,
+    /// Why.
+    pub explanation: String,
+}
+
+/// A proposed action and what it is expected to cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Position in the step, from 0.
+    pub index: u32,
+    /// The action.
+    pub action: Action,
+    /// What recovery costs if it is taken.
+    pub cost: Cost,
+    /// State that is expected after it.
+    pub predicted_state: Option<State>,
+    /// The model's reasoning.
+    pub reasoning: String,
+}
+
+/// An estimated cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Rollouts that reached recovery: those that the mean is over.
+    pub terminal: u32,
+    /// Rollouts that hit the depth limit.
+    pub truncated: u32,
+    /// Rollouts that broke off on an answer which could not be used.
+    pub malformed: u32,
+    /// Rollouts that were cancelled.
+    pub cancelled: u32,
+    /// Mean.
+    pub mean: Option<f64>,
+    /// Sample variance.
+    pub variance: Option<f64>,
+    /// Lower bound of the 95 % interval of the mean.
+    pub low: Option<f64>,
+    /// Upper bound.
+    pub high: Option<f64>,
+}
+
+/// A proposal that was thrown away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// The action.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+}
+
+/// Model work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Of these, tokens that were in the cache.
+    pub cached_tokens: u64,
+    /// Tokens that the model chose.
+    pub sampled_tokens: u64,
+    /// Tokens that the grammar left no choice about.
+    pub forced_tokens: u64,
+    /// Rollouts.
+    pub rollouts: u64,
+    /// Time from the first question to the last answer.
+    pub elapsed_seconds: f64,
+}
+
+impl PlanDocument {
+    /// The document of an incident as it stands. `notices` are the sentences of its notice events.
+    pub fn new(incident: v1::Incident, notices: impl IntoIterator<Item = String>) -> Self {
+        let options = incident.options.unwrap_or_default();
+        let plan = incident.plan.unwrap_or_default();
+        let end = v1::PlanEnd::try_from(plan.end).unwrap_or_default();
+        let status = v1::IncidentStatus::try_from(incident.status).unwrap_or_default();
+        let mut warnings = Vec::new();
+        if let Some(digest) = incident.assessment.as_ref().and_then(|assessment| assessment.digest.as_ref()) {
+            warnings.extend(digest.warnings.iter().cloned());
+        }
+        warnings.extend(notices);
+        Self {
+            version: DOCUMENT_VERSION,
+            incident: incident.name,
+            create_time: incident.create_time.map(|time| time.to_string()),
+            update_time: incident.update_time.map(|time| time.to_string()),
+            status: word(status.as_str_name(), "INCIDENT_STATUS_"),
+            model: incident.model.map(Into::into),
+            options: options.into(),
+            assessment: incident.assessment.map(Into::into),
+            state: incident.state.unwrap_or_default().into(),
+            steps: plan.steps.into_iter().map(Into::into).collect(),
+            end: (end != v1::PlanEnd::Unspecified).then(|| word(end.as_str_name(), "PLAN_END_")),
+            error: Some(incident.error).filter(|error| !error.is_empty()),
+            usage: plan.usage.unwrap_or_default().into(),
+            warnings,
+        }
+    }
+
+    /// The document as indented JSON.
+    ///
+    /// # Errors
+    /// None for a document that was made by [`PlanDocument::new`].
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+impl State {
+    /// The facts and their names, in the order of the domain type.
+    pub fn facts(&self) -> [(&'static str, bool); 6] {
+        [
+            ("is_attack_contained", self.is_attack_contained),
+            ("is_knowledge_sufficient", self.is_knowledge_sufficient),
+            ("are_forensics_preserved", self.are_forensics_preserved),
+            ("is_eradicated", self.is_eradicated),
+            ("is_hardened", self.is_hardened),
+            ("is_recovered", self.is_recovered),
+        ]
+    }
+}
+
+impl From<v1::ModelIdentity> for Model {
+    fn from(model: v1::ModelIdentity) -> Self {
+        Self {
+            name: model.name,
+            weights_sha256: model.weights_sha256,
+            adapter_sha256: Some(model.adapter_sha256).filter(|digest| !digest.is_empty()),
+            tokenizer_sha256: model.tokenizer_sha256,
+            templates_sha256: model.templates_sha256,
+        }
+    }
+}
+
+impl From<v1::PlanOptions> for Options {
+    fn from(options: v1::PlanOptions) -> Self {
+        let mode = match options.mode() {
+            v1::PlanMode::Unspecified | v1::PlanMode::Offline => "offline",
+            v1::PlanMode::Interactive => "interactive",
+        };
+        Self {
+            candidates: options.candidates,
+            rollouts: options.rollouts,
+            max_depth: options.max_depth,
+            max_steps: options.max_steps,
+            seed: options.seed.unwrap_or_default(),
+            temperature: options.temperature.unwrap_or_default(),
+            top_p: options.top_p.unwrap_or_default(),
+            thinking_tokens: options.thinking_tokens.unwrap_or_default(),
+            deadline_seconds: options.deadline.and_then(duration_from_message).map(|time| time.as_secs_f64()),
+            mode: mode.to_owned(),
+        }
+    }
+}
+
+impl From<v1::RecoveryState> for State {
+    fn from(state: v1::RecoveryState) -> Self {
+        Self {
+            is_attack_contained: state.is_attack_contained,
+            is_knowledge_sufficient: state.is_knowledge_sufficient,
+            are_forensics_preserved: state.are_forensics_preserved,
+            is_eradicated: state.is_eradicated,
+            is_hardened: state.is_hardened,
+            is_recovered: state.is_recovered,
+        }
+    }
+}
+
+impl From<v1::Assessment> for Assessment {
+    fn from(assessment: v1::Assessment) -> Self {
+        let entities = assessment.entities.unwrap_or_default();
+        Self {
+            is_incident: assessment.is_incident,
+            description: assessment.description,
+            attackers: entities.attackers,
+            systems: entities.systems,
+            targets: entities.targets,
+            tactics: assessment.tactics.into_iter().map(Into::into).collect(),
+            state: assessment.state.unwrap_or_default().into(),
+            reasoning: assessment.reasoning,
+            rejected: assessment.rejected,
+            digest: assessment.digest.map(Into::into),
+        }
+    }
+}
+
+impl From<v1::TacticBelief> for TacticBelief {
+    fn from(belief: v1::TacticBelief) -> Self {
+        let tactic = Tactic::try_from(belief.tactic());
+        let (id, name) = tactic.map_or(("", "unknown"), |tactic| (tactic.id(), tactic.name()));
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            techniques: belief.techniques.into_iter().map(|t| Technique { id: t.id, name: t.name }).collect(),
+            evidence: belief
+                .evidence
+                .into_iter()
+                .map(|line| EvidenceLine { number: line.number, text: line.text, count: line.count })
+                .collect(),
+        }
+    }
+}
+
+impl From<v1::DigestReport> for Digest {
+    fn from(report: v1::DigestReport) -> Self {
+        Self {
+            records: report.records,
+            alerts: report.alerts,
+            plain_lines: report.plain_lines,
+            groups: report.groups,
+            groups_shown: report.groups_shown,
+            records_not_shown: report.records_not_shown,
+        }
+    }
+}
+
+impl From<v1::PlanStep> for Step {
+    fn from(step: v1::PlanStep) -> Self {
+        let source = step.state_after_source();
+        let candidates: Vec<Candidate> = step.candidates.into_iter().map(Into::into).collect();
+        Self {
+            index: step.index,
+            state_before: step.state_before.unwrap_or_default().into(),
+            action: candidates.iter().find(|c| c.index == step.chosen).map(|c| c.action.clone()),
+            chosen: step.chosen,
+            reason: step.reason,
+            state_after: step.state_after.map(Into::into),
+            state_after_source: (source != v1::StateSource::Unspecified)
+                .then(|| word(source.as_str_name(), "STATE_SOURCE_")),
+            candidates,
+            rejected: step.rejected.into_iter().map(Into::into).collect(),
+            usage: step.usage.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<v1::Action> for Action {
+    fn from(action: v1::Action) -> Self {
+        Self { text: action.text, explanation: action.explanation }
+    }
+}
+
+impl From<v1::Candidate> for Candidate {
+    fn from(candidate: v1::Candidate) -> Self {
+        Self {
+            index: candidate.index,
+            action: candidate.action.unwrap_or_default().into(),
+            cost: candidate.cost.unwrap_or_default().into(),
+            predicted_state: candidate.predicted_state.map(Into::into),
+            reasoning: candidate.reasoning,
+        }
+    }
+}
+
+impl From<v1::RejectedCandidate> for Rejected {
+    fn from(rejected: v1::RejectedCandidate) -> Self {
+        Self { action: rejected.action.unwrap_or_default().into(), reason: rejected.reason }
+    }
+}
+
+impl From<v1::CostEstimate> for Cost {
+    fn from(cost: v1::CostEstimate) -> Self {
+        Self {
+            terminal: cost.terminal,
+            truncated: cost.truncated,
+            malformed: cost.malformed,
+            cancelled: cost.cancelled,
+            mean: cost.mean,
+            variance: cost.variance,
+            low: cost.low,
+            high: cost.high,
+        }
+    }
+}
+
+impl From<v1::Usage> for Usage {
+    fn from(usage: v1::Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            sampled_tokens: usage.sampled_tokens,
+            forced_tokens: usage.forced_tokens,
+            rollouts: usage.rollouts,
+            elapsed_seconds: usage.elapsed.and_then(duration_from_message).unwrap_or_default().as_secs_f64(),
+        }
+    }
+}
+
+/// The word of an enumeration's value.
+fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
