@@ -72,7 +72,7 @@ async fn evidence_that_is_none_is_refused_by_name() {
     files.plan(&cluster.url, &binary, &[]).await.assert_failure(&["capture.pcap", "binary"]);
 
     files.plan(&cluster.url, &files.path("nowhere.log"), &[]).await.assert_failure(&["nowhere.log"]);
-    files.plan(&cluster.url, files.folder.path(), &[]).await.assert_failure(&["directory"]);
+    files.plan(&cluster.url, files.folder.path(), &[]).await.assert_failure(&["folder"]);
 
     let good = files.write("alerts.log", alerts().as_bytes());
     files.write("system.txt", b"");
