@@ -302,7 +302,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let number: u32 = rest[..digits].parse().map_err(|_| wrong())?;
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| digits + end);
+        let unit_end =
+            rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| digits + end);
         let unit = match &rest[digits..unit_end] {
             "h" => Duration::from_secs(3600),
             "m" => Duration::from_secs(60),
@@ -361,7 +362,8 @@ mod tests {
             let all: Vec<_> = ["--incident", "d"].into_iter().chain(arguments).collect();
             assert!(plan(&all).is_err(), "{arguments:?}");
         }
-        let good = plan(&["--incident", "d", "--seed", "18446744073709551615", "--temperature", "0"]).unwrap();
+        let good =
+            plan(&["--incident", "d", "--seed", "18446744073709551615", "--temperature", "0"]).unwrap();
         assert_eq!((good.options.seed, good.options.temperature), (Some(u64::MAX), Some(0.0)));
     }
 
@@ -369,12 +371,17 @@ mod tests {
     fn what_follows_two_hyphens_is_the_command_of_up() {
         let all = ["countermove", "up", "--workers", "3", "--", "plan", "--incident", "d", "--json"];
         let Command::Up(up) = Cli::try_parse_from(all).unwrap().command else { panic!("not `up`") };
-        assert_eq!((up.workers, up.command), (3, ["plan", "--incident", "d", "--json"].map(String::from).to_vec()));
+        assert_eq!(
+            (up.workers, up.command),
+            (3, ["plan", "--incident", "d", "--json"].map(String::from).to_vec())
+        );
     }
 
     #[test]
     fn times_are_read() {
-        for (text, seconds) in [("90s", 90.0), ("2m", 120.0), ("1h30m", 5400.0), ("45", 45.0), ("1500ms", 1.5)] {
+        for (text, seconds) in
+            [("90s", 90.0), ("2m", 120.0), ("1h30m", 5400.0), ("45", 45.0), ("1500ms", 1.5)]
+        {
             assert_eq!(duration(text).map(|time| time.as_secs_f64()), Ok(seconds), "{text}");
         }
         for text in ["", "m", "2d", "-2m", "1.5m", "99999999999s", "0", "2 m"] {

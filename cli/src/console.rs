@@ -21,7 +21,8 @@ pub(crate) struct Console {
 impl Console {
     pub(crate) fn new() -> Self {
         let is_terminal = stderr().is_terminal();
-        let target = if is_terminal { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
+        let target =
+            if is_terminal { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
         Self { bars: MultiProgress::with_draw_target(target), is_terminal }
     }
 
@@ -38,7 +39,8 @@ impl Console {
     pub(crate) fn progress(&self) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new_spinner());
         // The template is a constant and a test draws it, so the fallback is never taken.
-        let style = ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{spinner} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
         bar.set_style(style);
         if self.is_terminal {
             bar.enable_steady_tick(Duration::from_millis(125));
@@ -50,7 +52,8 @@ impl Console {
 /// The page that standard output is.
 pub(crate) fn page() -> Page {
     let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let columns = Term::stdout().size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns).clamp(60, COLUMNS));
+    let columns =
+        Term::stdout().size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns).clamp(60, COLUMNS));
     Page { columns, style: Style { colour } }
 }
 

@@ -40,7 +40,10 @@ pub(crate) fn read(arguments: &PlanArgs) -> Result<Evidence, Failure> {
     let sources = Sources::find(arguments)?;
     let system_description = text_file(&sources.system)?;
     if system_description.trim().is_empty() {
-        return Err(Failure::Input(format!("{} is empty; the plan needs the system's description", show(&sources.system))));
+        return Err(Failure::Input(format!(
+            "{} is empty; the plan needs the system's description",
+            show(&sources.system)
+        )));
     }
     let constraints = match (&sources.constraints, &sources.record) {
         (Some(path), _) => constraint_lines(&text_file(path)?),
@@ -58,7 +61,10 @@ impl Sources {
         if let Some(folder) = folder {
             let known = std::fs::metadata(folder).map_err(|error| Failure::unreadable(folder, &error))?;
             if !known.is_dir() {
-                return Err(Failure::Input(format!("{} is no folder; name one file with --alerts", show(folder))));
+                return Err(Failure::Input(format!(
+                    "{} is no folder; name one file with --alerts",
+                    show(folder)
+                )));
             }
         }
         let inside = |names: &[&str]| {
@@ -67,7 +73,10 @@ impl Sources {
         };
         let missing = |names: &[&str], flag: &str| {
             let folder = folder.map(show).unwrap_or_default();
-            Failure::Input(format!("{folder} holds no {}; add it or name a file with {flag}", names.join(" or ")))
+            Failure::Input(format!(
+                "{folder} holds no {}; add it or name a file with {flag}",
+                names.join(" or ")
+            ))
         };
         let system = arguments.system.clone().or_else(|| inside(&["system.txt"]));
         let alerts = arguments.alerts.clone().or_else(|| inside(&LOG_NAMES));
@@ -118,13 +127,17 @@ fn alert_file(path: &Path, max_raw: u64) -> Result<(String, Vec<String>), Failur
     };
     let log = log.map_err(|error| Failure::Input(format!("{}: {error}", show(path))))?;
     if log.total() == 0 {
-        return Err(Failure::Input(format!("{} is empty; planning needs at least one alert or log line", show(path))));
+        return Err(Failure::Input(format!(
+            "{} is empty; planning needs at least one alert or log line",
+            show(path)
+        )));
     }
     if is_whole {
         match String::from_utf8(head) {
             Ok(text) => return Ok((text, Vec::new())),
             Err(_) => {
-                let note = "The alert log is not UTF-8 throughout; bytes that are not were replaced.".to_owned();
+                let note =
+                    "The alert log is not UTF-8 throughout; bytes that are not were replaced.".to_owned();
                 return Ok((log.condensed(), vec![note]));
             }
         }
@@ -265,6 +278,11 @@ mod tests {
         let failure = read(&plan(&["--incident", folder.path().to_str().unwrap()])).unwrap_err();
         assert!(failure.to_string().contains("alerts.log or alerts.json or eve.json"), "{failure}");
         let file = path("system.txt");
-        assert!(read(&plan(&["--incident", file.to_str().unwrap()])).unwrap_err().to_string().contains("is no folder"));
+        assert!(
+            read(&plan(&["--incident", file.to_str().unwrap()]))
+                .unwrap_err()
+                .to_string()
+                .contains("is no folder")
+        );
     }
 }

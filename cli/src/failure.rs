@@ -79,7 +79,9 @@ impl Failure {
     pub(crate) fn server(url: &str, error: &Error) -> Self {
         let text = printable(&error.to_string()).into_owned();
         match error {
-            Error::InvalidArgument(_) => Self::Input(format!("the coordinator cannot use this request: {text}")),
+            Error::InvalidArgument(_) => {
+                Self::Input(format!("the coordinator cannot use this request: {text}"))
+            }
             Error::Transport(_) => Self::Failed(format!(
                 "the coordinator at {url} cannot be reached ({}); start one with `countermove up --workers 2`, or \
                  name another one with --coordinator",
@@ -106,12 +108,21 @@ mod tests {
         assert_eq!(failure.code(), 2);
         assert!(failure.to_string().contains("evidence.alerts: it is binary\\u{1b}[31m"), "{failure}");
 
-        let full = Error::Exhausted { message: "64 incidents run already".to_owned(), retry_after: Duration::from_secs(7) };
+        let full = Error::Exhausted {
+            message: "64 incidents run already".to_owned(),
+            retry_after: Duration::from_secs(7),
+        };
         let failure = Failure::server("http://h:1", &full);
-        assert_eq!((failure.code(), failure.to_string()), (1, "64 incidents run already; try again in 7 s".to_owned()));
+        assert_eq!(
+            (failure.code(), failure.to_string()),
+            (1, "64 incidents run already; try again in 7 s".to_owned())
+        );
 
         let gone = Failure::server("http://h:1", &Error::Transport("connection refused".to_owned()));
-        assert!(gone.to_string().contains("http://h:1") && gone.to_string().contains("countermove up"), "{gone}");
+        assert!(
+            gone.to_string().contains("http://h:1") && gone.to_string().contains("countermove up"),
+            "{gone}"
+        );
     }
 
     #[test]

@@ -26,8 +26,11 @@ pub(crate) async fn incidents(
         IncidentsCommand::List => {
             let request = ListIncidentsRequest { page_size: LISTED, page_token: String::new() };
             let mut client = coordinator.incidents();
-            let response =
-                client.list_incidents(bounded(request)).await.map_err(|status| coordinator.failure(&status))?.into_inner();
+            let response = client
+                .list_incidents(bounded(request))
+                .await
+                .map_err(|status| coordinator.failure(&status))?
+                .into_inner();
             write_out(render::incidents(&response.incidents, SystemTime::now()).as_bytes())?;
             if !response.next_page_token.is_empty() {
                 console.line(&format!("only the newest {LISTED} are shown"));

@@ -14,7 +14,9 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Takes both signals over; from now on they end nothing by themselves.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let take = |kind| signal(kind).map_err(|error| Failure::Failed(format!("signals cannot be handled: {error}")));
+        let take = |kind| {
+            signal(kind).map_err(|error| Failure::Failed(format!("signals cannot be handled: {error}")))
+        };
         Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
     }
 

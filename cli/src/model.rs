@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use countermove_model::{
-    BenchOptions, Class, DEFAULT_MODEL_BYTES, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Engine, EngineOptions, Event,
-    LoadOptions, Model, ModelInfo, ModelSource, Request, bench, check_allowed_cpus, home, inspect, parse_cpu_list,
-    sha256_file,
+    BenchOptions, Class, DEFAULT_MODEL_BYTES, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Engine,
+    EngineOptions, Event, LoadOptions, Model, ModelInfo, ModelSource, Request, bench, check_allowed_cpus,
+    home, inspect, parse_cpu_list, sha256_file,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -45,7 +45,9 @@ async fn fetch(python: &Path, home: &Path, interrupt: &mut Interrupt) -> Result<
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| {
-            Failure::Failed(format!("{program} cannot be run ({error}); install Python 3 with pip, or name it with --python"))
+            Failure::Failed(format!(
+                "{program} cannot be run ({error}); install Python 3 with pip, or name it with --python"
+            ))
         })?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin
@@ -102,10 +104,7 @@ fn info_text(path: &Path, info: &ModelInfo) -> String {
         ("tokenizer", format!("SHA-256 {}", info.tokenizer_sha256)),
         ("on disk", mebibytes(info.file_bytes)),
         ("in memory", format!("{} of weights", mebibytes(info.weight_bytes))),
-        (
-            "keys and values",
-            format!("{} for each 1,024 tokens; shared prefixes count once", kv(1024)),
-        ),
+        ("keys and values", format!("{} for each 1,024 tokens; shared prefixes count once", kv(1024))),
     ];
     if let Some(adapter) = &info.adapter_sha256 {
         lines.push(("adapter", format!("SHA-256 {adapter}")));
@@ -113,7 +112,11 @@ fn info_text(path: &Path, info: &ModelInfo) -> String {
     lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
 }
 
-async fn generate(arguments: GenerateArgs, home: PathBuf, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
+async fn generate(
+    arguments: GenerateArgs,
+    home: PathBuf,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
     let schema = arguments.schema.as_deref().map(read_schema).transpose()?;
     let engine = start(&arguments.model, arguments.cpus.as_deref(), home, interrupt).await?;
     let Some(engine) = engine else { return Ok(Exit::Interrupted) };

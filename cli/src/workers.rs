@@ -23,7 +23,8 @@ pub(crate) async fn workers(arguments: WorkersArgs) -> Result<Exit, Failure> {
                 request_id: request_id(),
                 validate_only: false,
             };
-            let response = client.drain_worker(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+            let response =
+                client.drain_worker(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
             response.into_inner().worker.into_iter().collect()
         }
         WorkersCommand::Resume { id } => {
@@ -32,7 +33,10 @@ pub(crate) async fn workers(arguments: WorkersArgs) -> Result<Exit, Failure> {
                 request_id: request_id(),
                 validate_only: false,
             };
-            let response = client.resume_worker(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+            let response = client
+                .resume_worker(bounded(request))
+                .await
+                .map_err(|status| coordinator.failure(&status))?;
             response.into_inner().worker.into_iter().collect()
         }
     };
@@ -47,7 +51,8 @@ pub(crate) async fn list(coordinator: &Coordinator) -> Result<Vec<Worker>, Failu
     let mut page_token = String::new();
     loop {
         let request = ListWorkersRequest { page_size: PAGE, page_token };
-        let response = client.list_workers(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+        let response =
+            client.list_workers(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
         let page = response.into_inner();
         workers.extend(page.workers);
         page_token = page.next_page_token;

@@ -43,7 +43,9 @@ fn files_that_cannot_be_used_are_exit_2_and_one_sentence() {
     write("binary", &[0x7f, b'E', b'L', b'F', 0, 1, 2, 0, 0, 255].repeat(200));
     write("good.log", ALERT.as_bytes());
     let (system, good) = (path(&folder, "system.txt"), path(&folder, "good.log"));
-    for (log, word) in [("empty", "is empty"), ("binary", "not text"), ("missing", "does not exist"), (".", "folder")] {
+    for (log, word) in
+        [("empty", "is empty"), ("binary", "not text"), ("missing", "does not exist"), (".", "folder")]
+    {
         let log = path(&folder, log);
         assert_fails(&["plan", "--system", &system, "--alerts", &log], 2, &[word]);
     }
@@ -52,9 +54,11 @@ fn files_that_cannot_be_used_are_exit_2_and_one_sentence() {
         assert_fails(&["plan", "--system", &system, "--alerts", &good], 2, &[word]);
     }
     let constraints = path(&folder, "missing");
-    assert_fails(&["plan", "--system", &system, "--alerts", &good, "--constraints", &constraints], 2, &[
-        "does not exist",
-    ]);
+    assert_fails(
+        &["plan", "--system", &system, "--alerts", &good, "--constraints", &constraints],
+        2,
+        &["does not exist"],
+    );
     assert_fails(&["plan", "--incident", &path(&folder, "missing")], 2, &["does not exist"]);
     let folder = folder.path().to_str().unwrap();
     assert_fails(&["plan", "--incident", folder], 2, &["alerts.log", "--alerts"]);
@@ -77,7 +81,11 @@ fn a_missing_default_model_names_the_command_that_fetches_it() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path().to_str().unwrap();
     assert_fails(&["model", "--home", home, "info"], 1, &["countermove model fetch"]);
-    assert_fails(&["model", "--home", home, "generate", "--prompt", "hello"], 1, &["countermove model fetch"]);
+    assert_fails(
+        &["model", "--home", home, "generate", "--prompt", "hello"],
+        1,
+        &["countermove model fetch"],
+    );
 }
 
 #[test]

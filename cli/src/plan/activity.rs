@@ -41,8 +41,11 @@ impl Activity {
             Kind::Assessed(assessment) => Some(assessed(assessment)),
             Kind::Proposed(proposed) => {
                 self.progress.step = proposed.step;
-                let mut line =
-                    format!("step {}: {}", proposed.step + 1, count(proposed.candidates.len() as u64, "candidate"));
+                let mut line = format!(
+                    "step {}: {}",
+                    proposed.step + 1,
+                    count(proposed.candidates.len() as u64, "candidate")
+                );
                 if !proposed.rejected.is_empty() {
                     line += &format!(", {} thrown away", count(proposed.rejected.len() as u64, "proposal"));
                 }
@@ -77,10 +80,9 @@ impl Activity {
             PlanningStage::Unspecified => "starting".to_owned(),
             PlanningStage::Perception => "reading the evidence".to_owned(),
             PlanningStage::Candidates => format!("step {step}: proposing candidates"),
-            PlanningStage::Rollouts => format!(
-                "step {step}: rollouts {}/{}",
-                progress.rollouts_finished, progress.rollouts_total
-            ),
+            PlanningStage::Rollouts => {
+                format!("step {step}: rollouts {}/{}", progress.rollouts_finished, progress.rollouts_total)
+            }
             PlanningStage::Waiting => format!("step {step}: waiting for an answer"),
         };
         format!(
@@ -93,7 +95,9 @@ impl Activity {
 
     /// Speed over the last seconds.
     fn tokens_per_second(&self, now: Instant) -> f64 {
-        let (Some((then, before)), Some((_, after))) = (self.counts.front(), self.counts.back()) else { return 0.0 };
+        let (Some((then, before)), Some((_, after))) = (self.counts.front(), self.counts.back()) else {
+            return 0.0;
+        };
         let seconds = (now - *then).as_secs_f64();
         if seconds <= 0.0 { 0.0 } else { after.saturating_sub(*before) as f64 / seconds }
     }
@@ -117,7 +121,8 @@ fn assessed(assessment: &Assessment) -> String {
 
 fn decided(step: &PlanStep) -> String {
     let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-    let action = chosen.and_then(|candidate| candidate.action.as_ref()).map_or("", |action| action.text.as_str());
+    let action =
+        chosen.and_then(|candidate| candidate.action.as_ref()).map_or("", |action| action.text.as_str());
     let (mean, _, ends) = cost(&chosen.and_then(|candidate| candidate.cost).unwrap_or_default());
     let rollouts = step.usage.map_or(0, |usage| usage.rollouts);
     format!(
@@ -130,7 +135,9 @@ fn decided(step: &PlanStep) -> String {
 
 #[cfg(test)]
 mod tests {
-    use countermove_proto::v1::{Action, Candidate, CandidatesProposed, CostEstimate, Notice, PlanEnd, Usage};
+    use countermove_proto::v1::{
+        Action, Candidate, CandidatesProposed, CostEstimate, Notice, PlanEnd, Usage,
+    };
 
     use super::*;
 
@@ -189,13 +196,16 @@ mod tests {
             }))),
             activity.happened(&event(Kind::Created(Default::default()))),
         ];
-        assert_eq!(lines, [
-            Some("an incident: Guessing.".to_owned()),
-            Some("step 1: 2 candidates".to_owned()),
-            Some("step 1: Isolate it.\\u{1b} (cost 4.00, 3/3 recovered; 9 rollouts in all)".to_owned()),
-            Some("note: worker w-1 was lost".to_owned()),
-            Some("Recovery is complete after 1 step.".to_owned()),
-            None,
-        ]);
+        assert_eq!(
+            lines,
+            [
+                Some("an incident: Guessing.".to_owned()),
+                Some("step 1: 2 candidates".to_owned()),
+                Some("step 1: Isolate it.\\u{1b} (cost 4.00, 3/3 recovered; 9 rollouts in all)".to_owned()),
+                Some("note: worker w-1 was lost".to_owned()),
+                Some("Recovery is complete after 1 step.".to_owned()),
+                None,
+            ]
+        );
     }
 }

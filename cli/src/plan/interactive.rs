@@ -44,9 +44,15 @@ pub(super) async fn decide(
     }
 }
 
-async fn ask(coordinator: &Coordinator, name: &str, step: &PlanStep, person: &mut Person) -> Result<(), Failure> {
+async fn ask(
+    coordinator: &Coordinator,
+    name: &str,
+    step: &PlanStep,
+    person: &mut Person,
+) -> Result<(), Failure> {
     super::write_out(format!("\n{}", render_step(step, page())).as_bytes())?;
-    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default();
+    let chosen =
+        step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default();
     let verdict = person.verdict().await?;
     let mut client = coordinator.incidents();
     if let Verdict::Reject(reason) = verdict {
@@ -121,7 +127,11 @@ impl Person {
     }
 
     /// Asks for each fact; an empty answer is what the model predicted.
-    async fn outcome(&mut self, before: RecoveryState, predicted: RecoveryState) -> Result<RecoveryState, Failure> {
+    async fn outcome(
+        &mut self,
+        before: RecoveryState,
+        predicted: RecoveryState,
+    ) -> Result<RecoveryState, Failure> {
         let mut facts = before.bits();
         for ((fact, expected), name) in facts.iter_mut().zip(predicted.bits()).zip(FACTS) {
             let expected = *fact || expected;
@@ -175,7 +185,8 @@ mod tests {
     async fn an_empty_answer_is_the_prediction_and_facts_can_fall_back() {
         let before = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
         let predicted = RecoveryState { is_knowledge_sufficient: true, ..before };
-        let state = person(&["n", "", "perhaps", "y", "", "", ""]).await.outcome(before, predicted).await.unwrap();
+        let state =
+            person(&["n", "", "perhaps", "y", "", "", ""]).await.outcome(before, predicted).await.unwrap();
         assert_eq!(state.bits(), [false, true, true, false, false, false]);
     }
 

@@ -8,8 +8,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use countermove_proto::v1::{
-    CancelIncidentRequest, CreateIncidentRequest, Evidence, ExportFormat, ExportPlanRequest, GetIncidentRequest, Incident,
-    PlanEnd, PlanEnded, PlanMode, PlanOptions,
+    CancelIncidentRequest, CreateIncidentRequest, Evidence, ExportFormat, ExportPlanRequest,
+    GetIncidentRequest, Incident, PlanEnd, PlanEnded, PlanMode, PlanOptions,
 };
 
 use crate::args::PlanArgs;
@@ -91,7 +91,8 @@ async fn create(
     console: &Console,
     quiet: bool,
 ) -> Result<String, Failure> {
-    let mut remarks: Vec<_> = evidence.notes.iter().map(|note| format!("note: {}", render::one_line(note))).collect();
+    let mut remarks: Vec<_> =
+        evidence.notes.iter().map(|note| format!("note: {}", render::one_line(note))).collect();
     let request = CreateIncidentRequest {
         evidence: Some(evidence),
         options: Some(options),
@@ -99,7 +100,8 @@ async fn create(
         validate_only: false,
     };
     let mut client = coordinator.incidents();
-    let created = client.create_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    let created =
+        client.create_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
     let created = created.into_inner();
     let warnings = created.digest.map(|digest| digest.warnings).unwrap_or_default();
     remarks.extend(warnings.iter().map(|warning| format!("warning: {}", render::one_line(warning))));
@@ -138,7 +140,8 @@ async fn interrupted(
 
 /// Stops planning.
 pub(crate) async fn cancel(coordinator: &Coordinator, name: &str) -> Result<(), Failure> {
-    let request = CancelIncidentRequest { name: name.to_owned(), request_id: request_id(), validate_only: false };
+    let request =
+        CancelIncidentRequest { name: name.to_owned(), request_id: request_id(), validate_only: false };
     let mut client = coordinator.incidents();
     client.cancel_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
     Ok(())
@@ -148,15 +151,24 @@ pub(crate) async fn cancel(coordinator: &Coordinator, name: &str) -> Result<(), 
 pub(crate) async fn get(coordinator: &Coordinator, name: &str) -> Result<Incident, Failure> {
     let request = GetIncidentRequest { name: name.to_owned() };
     let mut client = coordinator.incidents();
-    let response = client.get_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-    response.into_inner().incident.ok_or_else(|| Failure::Failed(format!("the coordinator gave no incident for {name}")))
+    let response =
+        client.get_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    response
+        .into_inner()
+        .incident
+        .ok_or_else(|| Failure::Failed(format!("the coordinator gave no incident for {name}")))
 }
 
 /// The plan as a document.
-pub(crate) async fn export(coordinator: &Coordinator, name: &str, format: ExportFormat) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn export(
+    coordinator: &Coordinator,
+    name: &str,
+    format: ExportFormat,
+) -> Result<Vec<u8>, Failure> {
     let request = ExportPlanRequest { name: name.to_owned(), format: format.into() };
     let mut client = coordinator.incidents();
-    let response = client.export_plan(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    let response =
+        client.export_plan(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
     Ok(response.into_inner().content)
 }
 

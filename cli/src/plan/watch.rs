@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::watch_incident_response::Update;
 use countermove_proto::v1::{IncidentEvent, PlanEnded, WatchIncidentRequest, WatchIncidentResponse};
-use countermove_proto::Error;
 use indicatif::ProgressBar;
 use tonic::Streaming;
 
@@ -112,7 +112,8 @@ impl Watch {
                 if self.failures > 0 {
                     tokio::time::sleep(backoff(self.failures)).await;
                 }
-                let request = WatchIncidentRequest { name: self.name.clone(), resume_after: self.last_sequence };
+                let request =
+                    WatchIncidentRequest { name: self.name.clone(), resume_after: self.last_sequence };
                 match self.coordinator.incidents().watch_incident(request).await {
                     Ok(response) => self.stream.insert(response.into_inner()),
                     Err(status) => return self.broke(&status),
@@ -122,9 +123,8 @@ impl Watch {
         match stream.message().await {
             Ok(Some(message)) => Ok(message.update),
             // A stream that ends before the last event was cut, for example by a coordinator that stops.
-            Ok(None) => {
-                self.broke(&tonic::Status::unavailable("the coordinator ended the stream before the plan ended"))
-            }
+            Ok(None) => self
+                .broke(&tonic::Status::unavailable("the coordinator ended the stream before the plan ended")),
             Err(status) => self.broke(&status),
         }
     }

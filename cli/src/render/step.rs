@@ -8,10 +8,8 @@ use super::incident::Page;
 use super::text::{hanging, one_line, pad, pad_left, width, wrap};
 
 /// The six facts of recovery in a word each, in the order of [`facts_of`].
-pub(crate) const FACTS: [&str; 6] = ["contained", "understood", "preserved", "eradicated", "hardened", "recovered"];
-
-/// Columns of a candidate's line before its action.
-const LEAD: usize = 44;
+pub(crate) const FACTS: [&str; 6] =
+    ["contained", "understood", "preserved", "eradicated", "hardened", "recovered"];
 
 /// A step, as lines.
 pub(crate) fn step(step: &PlanStep, page: Page) -> String {
@@ -34,13 +32,12 @@ pub(crate) fn step(step: &PlanStep, page: Page) -> String {
         }
     }
     let source = match step.state_after_source() {
-        StateSource::Predicted => "   (predicted)",
-        StateSource::Reported => "   (reported)",
-        StateSource::Unspecified => "",
+        StateSource::Predicted => "(predicted by the model, not observed)",
+        StateSource::Reported => "(reported by the operator)",
+        StateSource::Unspecified => return out,
     };
-    if step.state_after_source() != StateSource::Unspecified {
-        let _ = writeln!(out, "  after    {}{}", marks(step.state_after, page), style.warning(source));
-    }
+    let _ =
+        writeln!(out, "  after    {}\n           {}", marks(step.state_after, page), style.warning(source));
     out
 }
 
@@ -83,8 +80,7 @@ fn candidates(step: &PlanStep, page: Page) -> String {
     if step.candidates.is_empty() {
         return String::new();
     }
-    let head = format!("     {} {}  {}  ", pad(" ", 2), pad_left("cost", 6), pad("95 % interval", 15));
-    let mut out = page.style.faint(&format!("{}action", pad(&head, LEAD - 10)));
+    let mut out = page.style.faint(&format!("{}action", lead(' ', "", "cost", "95 % interval")));
     out.push('\n');
     for candidate in &step.candidates {
         out.push_str(&line_of(candidate, candidate.index == step.chosen, page));
@@ -95,13 +91,7 @@ fn candidates(step: &PlanStep, page: Page) -> String {
 /// A candidate takes as many lines as its action needs; how its rollouts ended stands under it.
 fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
     let (mean, interval, ends) = cost(&candidate.cost.unwrap_or_default());
-    let lead = format!(
-        "  {}  {} {}  {}  ",
-        if chosen { '>' } else { ' ' },
-        pad(&(candidate.index + 1).to_string(), 2),
-        pad_left(&mean, 6),
-        pad(&interval, 15)
-    );
+    let lead = lead(if chosen { '>' } else { ' ' }, &(candidate.index + 1).to_string(), &mean, &interval);
     let action = candidate.action.as_ref().map_or("", |action| action.text.as_str());
     let indent = width(&lead);
     let mut out = String::new();
@@ -111,6 +101,11 @@ fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
     }
     let _ = writeln!(out, "{}{}", " ".repeat(indent), page.style.faint(&format!("({ends})")));
     out
+}
+
+/// What stands before the action in a line of the table.
+fn lead(mark: char, number: &str, mean: &str, interval: &str) -> String {
+    format!("  {mark}  {} {}  {}  ", pad(number, 2), pad_left(mean, 6), pad(interval, 15))
 }
 
 fn facts_of(state: RecoveryState) -> [bool; 6] {
@@ -141,8 +136,13 @@ mod tests {
             high: Some(6.4841),
             ..CostEstimate::default()
         };
-        let unclear =
-            CostEstimate { terminal: 1, truncated: 1, malformed: 1, mean: Some(7.0), ..CostEstimate::default() };
+        let unclear = CostEstimate {
+            terminal: 1,
+            truncated: 1,
+            malformed: 1,
+            mean: Some(7.0),
+            ..CostEstimate::default()
+        };
         PlanStep {
             index: 0,
             candidates: vec![
@@ -168,25 +168,27 @@ mod tests {
         let expected = "\
 STEP 1
   before   [ ] contained  [ ] understood  [ ] preserved  [ ] eradicated  [ ] hardened  [ ] recovered
-             cost  95 % interval    action
-     1      7.00  -                Watch the traffic of 10.0.2.11.
-                                   (1/3 recovered, 1 truncated, 1 malformed)
-  >  2      4.00  1.52 to 6.48     Isolate 10.0.2.11 from the server network at
-                                   the gateway 10.0.2.10.
-                                   (3/3 recovered)
+          cost  95 % interval    action
+     1    7.00  -                Watch the traffic of 10.0.2.11.
+                                 (1/3 recovered, 1 truncated, 1 malformed)
+  >  2    4.00  1.52 to 6.48     Isolate 10.0.2.11 from the server network at
+                                 the gateway 10.0.2.10.
+                                 (3/3 recovered)
   thrown away  \"Block 10.9.9.9.\": 10.9.9.9 occurs neither in the system
                description nor in the evidence
   choice   Isolate 10.0.2.11 from the server network at the gateway 10.0.2.10.
   reason   Its mean cost of 4.00 is the lowest of two.
   because  It stops the attacker.
-  after    [x] contained  [ ] understood  [ ] preserved  [ ] eradicated  [ ] hardened  [ ] recovered   (predicted)
+  after    [x] contained  [ ] understood  [ ] preserved  [ ] eradicated  [ ] hardened  [ ] recovered
+           (predicted by the model, not observed)
 ";
         assert_eq!(text, expected, "\n{text}");
     }
 
     #[test]
     fn without_a_recovered_rollout_there_is_no_cost() {
-        let (mean, interval, ends) = cost(&CostEstimate { truncated: 2, cancelled: 1, ..CostEstimate::default() });
+        let (mean, interval, ends) =
+            cost(&CostEstimate { truncated: 2, cancelled: 1, ..CostEstimate::default() });
         assert_eq!((mean.as_str(), interval.as_str()), ("-", "-"));
         assert_eq!(ends, "0/3 recovered, 2 truncated, 1 cancelled");
     }

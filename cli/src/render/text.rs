@@ -30,7 +30,11 @@ impl Style {
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.colour && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour && !text.is_empty() {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -149,11 +153,10 @@ mod tests {
 
     #[test]
     fn text_is_broken_between_words() {
-        assert_eq!(wrap("Isolate 10.0.2.11 from the server network", 18), [
-            "Isolate 10.0.2.11",
-            "from the server",
-            "network"
-        ]);
+        assert_eq!(
+            wrap("Isolate 10.0.2.11 from the server network", 18),
+            ["Isolate 10.0.2.11", "from the server", "network"]
+        );
         assert_eq!(wrap("", 10), [""]);
         assert_eq!(wrap("a\n\n\tb", 10), ["a b"]);
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
@@ -167,7 +170,10 @@ mod tests {
 
     #[test]
     fn numbers_and_times_read_well() {
-        assert_eq!((thousands(0), thousands(1234), thousands(1_234_567)), ("0".into(), "1,234".into(), "1,234,567".into()));
+        assert_eq!(
+            (thousands(0), thousands(1234), thousands(1_234_567)),
+            ("0".into(), "1,234".into(), "1,234,567".into())
+        );
         assert_eq!((count(1, "record"), count(2000, "record")), ("1 record".into(), "2,000 records".into()));
         let times: Vec<_> = [0.84, 42.3, 187.0, 7500.0].into_iter().map(time).collect();
         assert_eq!(times, ["0.8 s", "42 s", "3 min 7 s", "2 h 5 min"]);

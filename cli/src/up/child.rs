@@ -200,14 +200,15 @@ mod tests {
     fn shell(script: &str) -> (Child, mpsc::Receiver<Death>) {
         let (sender, deaths) = mpsc::channel(1);
         let arguments = ["-c".into(), script.into()];
-        let child =
-            Child::start("worker 1", Path::new("/bin/sh"), &arguments, None, &Console::new(), sender).unwrap();
+        let child = Child::start("worker 1", Path::new("/bin/sh"), &arguments, None, &Console::new(), sender)
+            .unwrap();
         (child, deaths)
     }
 
     #[tokio::test]
     async fn a_child_tells_its_address_and_ends_with_its_standard_input() {
-        let (mut child, mut deaths) = shell("echo hello; echo listening on 127.0.0.1:4321; read line; exit 0");
+        let (mut child, mut deaths) =
+            shell("echo hello; echo listening on 127.0.0.1:4321; read line; exit 0");
         assert_eq!(child.ready(Duration::from_secs(10)).await.unwrap(), "127.0.0.1:4321".parse().unwrap());
         assert!(child.stop(Duration::from_secs(10)).await, "it had not to be killed");
         assert_eq!(deaths.recv().await.unwrap().how, "ended with exit code 0");

@@ -42,7 +42,11 @@ enum Task {
     Other(Box<Command>),
 }
 
-pub(crate) async fn up(arguments: UpArgs, console: &Console, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
+pub(crate) async fn up(
+    arguments: UpArgs,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
     // What can be wrong with the command, its files and the model shows before anything starts.
     let task = Task::parse(&arguments.command).await?;
     let source: ModelSource =
@@ -82,7 +86,9 @@ async fn run(
     let mut work = std::pin::pin!(async {
         match task {
             Task::Plan(prepared) => prepared.run(url, console, interrupt).await,
-            Task::Other(command) => Box::pin(crate::run_client(*command, Some(url), console, interrupt)).await,
+            Task::Other(command) => {
+                Box::pin(crate::run_client(*command, Some(url), console, interrupt)).await
+            }
             Task::Nothing => {
                 interrupt.wait().await;
                 // Ctrl-C is the ordinary way to end a cluster.
