@@ -17,6 +17,8 @@ use crate::kv::{PAGE, Sequence};
 const PAGES: usize = 4;
 /// Rows of the tallest register tile.
 const ROWS: usize = 6;
+/// With no more rows than these, a segment waits for memory: the next tiles are asked for ahead.
+const FEW_ROWS: usize = 12;
 /// Floats of scores that a block may take: they stay in the second-level cache.
 const BLOCK_SCORES: usize = 1 << 16;
 
@@ -385,6 +387,18 @@ unsafe fn walk<S: Simd, const SCORES: bool>(
             // SAFETY: the caller guarantees that every page has the layer's tiles.
             *tile_start = unsafe { pages[page + at].add(offset) };
         }
+        if segment.last_row - segment.first_row <= FEW_ROWS {
+            let next = page + count;
+            for at in 0..(segment.last_page - next).min(PAGES) {
+                let offset = heads.layer_offset + 2 * head * tile + if SCORES { 0 } else { tile };
+                let mut float = 0;
+                while float < tile {
+                    // SAFETY: a prefetch reads nothing.
+                    unsafe { S::prefetch(pages[next + at].wrapping_add(offset + float).cast()) };
+                    float += LANES;
+                }
+            }
+        }
         let mut row = segment.first_row;
         while row < segment.last_row {
             let left = segment.last_row - row;
@@ -626,9 +640,9 @@ unsafe fn sum_tile<S: Simd, const R: usize, const D: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::Region;
     use super::*;
     use crate::kv::KvTree;
+    use crate::memory::Region;
     use crate::testing::Random;
 
     /// Two key-value heads of 16 or more values in one layer.

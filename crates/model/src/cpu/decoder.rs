@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::matmul::{BLOCK, Matrix, TILE, pack_tile, tile_bytes};
-use super::memory::Region;
+use crate::memory::Region;
 use super::simd::LANES;
 use crate::config::{Architecture, DecoderConfig};
 use crate::error::LoadError;

@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::memory::Region;
 use super::pool::Pool;
 use super::simd::{LANES, Level, Simd, kernels};
+use crate::memory::Region;
 use crate::model::WeightFormat;
 
 /// Inputs that share a scale; the number of inputs is padded to a multiple.
@@ -133,7 +133,9 @@ fn quantise_weights(values: &[f32], mut store: impl FnMut(usize, i8)) -> f16 {
     }
     let step = scale.to_f32();
     for (at, value) in values.iter().enumerate() {
-        let byte = if step > 0.0 { (value / step).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 };
+        // Adding and taking away a number whose last bit is one rounds to whole numbers, ties to even.
+        const ROUND: f32 = 12_582_912.0;
+        let byte = if step > 0.0 { ((value / step).clamp(-127.0, 127.0) + ROUND - ROUND) as i8 } else { 0 };
         store(at, byte);
     }
     scale

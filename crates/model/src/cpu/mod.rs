@@ -8,7 +8,6 @@
 mod attention;
 mod decoder;
 mod matmul;
-mod memory;
 mod pool;
 mod rows;
 mod simd;
@@ -22,7 +21,6 @@ pub(crate) use decoder::check_shapes;
 use attention::{Entry, Heads, Plan, attend};
 use decoder::{Decoder, footprint};
 use matmul::{Action, Input, Matrix, Output, Quantised, multiply, quantise};
-use memory::Region;
 use pool::Pool;
 use rows::{Norm, Rotation, normalise, rotate};
 use simd::Level;
@@ -30,6 +28,7 @@ use simd::Level;
 use crate::backend::{Backend, Feed, Shape};
 use crate::error::{EngineError, LoadError};
 use crate::kv::{KvTree, PAGE, Sequence};
+use crate::memory::Region;
 use crate::model::{LoadOptions, ModelInfo, WeightFormat};
 use crate::weights::Checkpoint;
 

@@ -1,12 +1,18 @@
 //! Pages of keys and values: counted, recycled, released on drop.
+//!
+//! Pages are cut from slabs of some 32 MiB, which the system can back with huge pages: a step touches a few thousand
+//! places far apart, and with small pages each would be missing from the processor's address cache.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Alignment of a page: a cache line, and the widest vector.
-const ALIGNMENT: usize = 64;
+use crate::memory::Region;
+
+/// Floats of a cache line; pages start at one.
+const LINE: usize = 16;
+/// Bytes of a slab, if a page is smaller.
+const SLAB_BYTES: usize = 32 << 20;
 
 /// Hands out pages of one size, never more than its capacity at a time, and takes their memory back on drop.
 #[derive(Debug)]
@@ -14,34 +20,38 @@ pub(crate) struct PagePool {
     floats: usize,
     capacity: usize,
     in_use: AtomicUsize,
-    /// Buffers made so far; buffers are recycled, so never more than `capacity`.
-    made: AtomicUsize,
-    free: Mutex<Vec<Buffer>>,
+    store: Mutex<Store>,
+}
+
+/// Memory of the pages.
+#[derive(Debug, Default)]
+struct Store {
+    /// Slabs live as long as the pool, and every page holds the pool.
+    slabs: Vec<Region<f32>>,
+    free: Vec<Buffer>,
+    /// Buffers made so far; buffers are recycled, so never more than the capacity.
+    made: usize,
 }
 
 impl PagePool {
     /// A pool of at most `capacity` pages of `floats` numbers each.
     pub(crate) fn new(floats: usize, capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
-            floats: floats.max(1),
-            capacity,
-            in_use: AtomicUsize::new(0),
-            made: AtomicUsize::new(0),
-            free: Mutex::default(),
-        })
+        let floats = floats.max(1);
+        Arc::new(Self { floats, capacity, in_use: AtomicUsize::new(0), store: Mutex::default() })
     }
 
     /// A page, or `None` if all are in use. A page that was used before keeps its old numbers.
     pub(crate) fn allocate(self: &Arc<Self>) -> Option<Arc<Page>> {
-        self.in_use
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used < self.capacity).then_some(used + 1)
-            })
-            .ok()?;
-        let recycled = self.free_buffers().pop();
-        let buffer =
-            recycled.unwrap_or_else(|| Buffer::zeroed(self.floats, self.made.fetch_add(1, Ordering::AcqRel)));
-        Some(Arc::new(Page { buffer: Some(buffer), pool: Arc::clone(self) }))
+        let mut store = self.store();
+        if self.in_use() >= self.capacity {
+            return None;
+        }
+        if store.free.is_empty() {
+            store.add_slab(self.floats, self.capacity);
+        }
+        let buffer = store.free.pop()?;
+        self.in_use.fetch_add(1, Ordering::AcqRel);
+        Some(Arc::new(Page { buffer, pool: Arc::clone(self) }))
     }
 
     /// Pages in use.
@@ -59,16 +69,28 @@ impl PagePool {
         self.floats * size_of::<f32>()
     }
 
-    fn free_buffers(&self) -> MutexGuard<'_, Vec<Buffer>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    fn add_slab(&mut self, floats: usize, capacity: usize) {
+        let stride = floats.next_multiple_of(LINE);
+        let pages = (SLAB_BYTES / (stride * size_of::<f32>())).clamp(1, capacity - self.made);
+        let mut slab = Region::zeroed(pages * stride);
+        for (index, page) in slab.chunks_exact_mut(stride).enumerate().rev() {
+            self.free.push(Buffer { start: NonNull::from(page).cast(), place: self.made + index });
+        }
+        self.made += pages;
+        self.slabs.push(slab);
     }
 }
 
 /// One page. Its memory goes back to the pool when the last holder drops it.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// `None` only while the page is being dropped.
-    buffer: Option<Buffer>,
+    buffer: Buffer,
     pool: Arc<PagePool>,
 }
 
@@ -76,12 +98,12 @@ impl Page {
     /// Place of the page among the pool's pages: below the capacity, and different for pages in use at one time.
     /// A device that keeps the numbers in its own memory finds them by it.
     pub(crate) fn place(&self) -> usize {
-        self.buffer.as_ref().map_or(usize::MAX, |buffer| buffer.place)
+        self.buffer.place
     }
 
     /// Start of the page's numbers, aligned to 64 bytes. Writing through it follows the rules of [`crate::kv`].
     pub(crate) fn as_ptr(&self) -> *mut f32 {
-        self.buffer.as_ref().map_or(std::ptr::null_mut(), |buffer| buffer.start.as_ptr())
+        self.buffer.start.as_ptr()
     }
 
     /// Copies all of another page of the same pool into this one, which nobody else may hold yet.
@@ -98,46 +120,24 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            self.pool.free_buffers().push(buffer);
-        }
+        let mut store = self.pool.store();
+        store.free.push(self.buffer);
         self.pool.in_use.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// Aligned memory of fixed size.
-#[derive(Debug)]
+/// Memory of one page within a slab.
+#[derive(Clone, Copy, Debug)]
 struct Buffer {
     start: NonNull<f32>,
-    layout: Layout,
     place: usize,
 }
 
-// SAFETY: a buffer is plain memory that it owns alone. Access through `Page::as_ptr` follows the rules of the module:
-// slots that others can read are not written any more.
+// SAFETY: a buffer is a part of a slab that one page or the free list owns alone. Access through `Page::as_ptr`
+// follows the rules of the module: slots that others can read are not written any more.
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
-
-impl Buffer {
-    fn zeroed(floats: usize, place: usize) -> Self {
-        let Ok(layout) = Layout::array::<f32>(floats).and_then(|layout| layout.align_to(ALIGNMENT)) else {
-            handle_alloc_error(Layout::new::<f32>());
-        };
-        // SAFETY: the layout has a size greater than zero, because the pool never makes empty pages.
-        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<f32>()) else {
-            handle_alloc_error(layout);
-        };
-        Self { start, layout, place }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: `start` came from `alloc_zeroed` with this very layout and is freed once.
-        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) };
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -148,7 +148,7 @@ mod tests {
         let pool = PagePool::new(32, 2);
         let first = pool.allocate().unwrap();
         let address = first.as_ptr();
-        assert_eq!(address.align_offset(ALIGNMENT), 0);
+        assert_eq!(address.align_offset(64), 0);
         let second = pool.allocate().unwrap();
         assert!(pool.allocate().is_none());
         assert_eq!((first.place(), second.place()), (0, 1));

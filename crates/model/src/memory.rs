@@ -1,4 +1,4 @@
-//! Aligned memory for packed weights and for scratch.
+//! Aligned memory for packed weights, pages of keys and values, and scratch.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
