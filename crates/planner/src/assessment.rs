@@ -1,0 +1,57 @@
+//! What perception and reasoning made of the evidence.
+
+use countermove_incident::{DigestReport, RecoveryState, Tactic};
+
+use crate::roles::Roles;
+
+/// A technique of MITRE ATT&CK by identifier and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TechniqueName {
+    /// Identifier, such as `T1110.001`.
+    pub id: String,
+    /// Name, such as `Brute Force: Password Guessing`.
+    pub name: String,
+}
+
+/// Lines of the alert log that say the same, folded into one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceLine {
+    /// Number of the group in the digest, from 1.
+    pub number: u32,
+    /// The folded line as the model reads it.
+    pub text: String,
+    /// Records folded into it.
+    pub count: u64,
+}
+
+/// A tactic that the model believes the attacker follows, with the evidence for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TacticBelief {
+    /// The tactic.
+    pub tactic: Tactic,
+    /// Techniques of this tactic that the model named.
+    pub techniques: Vec<TechniqueName>,
+    /// Alert groups of the digest that speak for the tactic, best first.
+    pub evidence: Vec<EvidenceLine>,
+}
+
+/// What perception and reasoning made of the evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    /// Whether there is an incident at all.
+    pub is_incident: bool,
+    /// One sentence about what happened.
+    pub description: String,
+    /// Who is who.
+    pub entities: Roles,
+    /// Conjectured tactics, the most likely first.
+    pub tactics: Vec<TacticBelief>,
+    /// How far recovery has come already.
+    pub state: RecoveryState,
+    /// The model's reasoning, as it wrote it.
+    pub reasoning: String,
+    /// What the model named and code removed or overruled, one entry each.
+    pub rejected: Vec<String>,
+    /// How the log was read.
+    pub digest: DigestReport,
+}

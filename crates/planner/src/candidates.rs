@@ -1,0 +1,170 @@
+//! Candidates: distinct, grounded proposals for the next action.
+//!
+//! Proposals are asked for in rounds, those of one round at once so that the engine batches them. A proposal that
+//! cannot be used is rejected with a sentence and another is asked for, up to three times as many proposals as
+//! candidates are wanted. From the second round on the model is told what is there already.
+
+use countermove_incident::RecoveryState;
+use futures::future::join_all;
+
+use crate::language_model::{
+    Answer, AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
+};
+use crate::options::PlanOptions;
+use crate::plan::{Action, Candidate, CostEstimate, RejectedCandidate};
+use crate::planner::PlanError;
+use crate::prompts::{action_prompt, openings};
+use crate::roles::Roles;
+use crate::scene::Scene;
+use crate::seeds::derive_seed;
+use crate::session::{Refusal, Taken};
+use crate::tasks::{action_schema, normalise, parse_action};
+use crate::templates::Templates;
+
+/// Most tokens of the JSON answer.
+const ANSWER_TOKENS: u32 = 224;
+/// Proposals asked for at most, for each candidate wanted.
+const PROPOSALS_PER_CANDIDATE: u32 = 3;
+
+/// What candidates are proposed for.
+pub(crate) struct Proposal<'a> {
+    pub(crate) templates: &'a Templates,
+    pub(crate) scene: &'a Scene,
+    pub(crate) shared: &'a [String],
+    pub(crate) roles: &'a Roles,
+    pub(crate) options: &'a PlanOptions,
+    pub(crate) state: RecoveryState,
+    /// Actions taken so far, as prompts tell them.
+    pub(crate) history: &'a [String],
+    /// The same actions, to be compared with.
+    pub(crate) taken: &'a [Taken],
+    /// What the operator rejected.
+    pub(crate) refusals: &'a [Refusal],
+    /// Root of the seeds of this decision.
+    pub(crate) seed: u64,
+}
+
+/// What was proposed.
+#[derive(Debug, Default)]
+pub(crate) struct Proposals {
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) rejected: Vec<RejectedCandidate>,
+    pub(crate) usage: Usage,
+}
+
+impl Proposal<'_> {
+    /// Asks the model for candidates. Fewer than asked for, or none, is no error.
+    pub(crate) async fn ask(
+        &self,
+        model: &impl LanguageModel,
+        tokens: &TokenCounter,
+    ) -> Result<Proposals, PlanError> {
+        let wanted = self.options.candidates;
+        let mut proposals = Proposals::default();
+        let mut asked = 0;
+        while (proposals.candidates.len() as u32) < wanted && asked < wanted * PROPOSALS_PER_CANDIDATE {
+            let missing = wanted - proposals.candidates.len() as u32;
+            let round = missing.min(wanted * PROPOSALS_PER_CANDIDATE - asked);
+            let question = self.question(&proposals)?;
+            let questions = (asked..asked + round).map(|number| {
+                let mut question = question.clone();
+                question.sampling.seed = derive_seed(self.seed, "candidate", &[u64::from(number)]);
+                model.ask(question, tokens)
+            });
+            for answer in join_all(questions).await {
+                self.take(answer, &mut proposals)?;
+            }
+            asked += round;
+        }
+        Ok(proposals)
+    }
+
+    fn question(&self, proposals: &Proposals) -> Result<Question, PlanError> {
+        let rejections = self.refusals.iter().map(|refusal| {
+            let reason = if refusal.reason.is_empty() { "the operator rejected it" } else { &refusal.reason };
+            format!("{} ({reason})", refusal.action)
+        });
+        let present = proposals.candidates.iter().map(|candidate| candidate.action.text.clone());
+        let refused: Vec<String> = rejections.chain(present).collect();
+        let system = &self.scene.system;
+        let prompt = action_prompt(self.templates, system, self.shared, self.state, self.history, &refused)?;
+        let openings = openings(self.templates, self.state, self.roles)?;
+        let thinking_tokens = self.options.thinking_tokens;
+        Ok(Question {
+            prompt,
+            format: AnswerFormat {
+                thinking_tokens,
+                json_schema: action_schema(&openings, true),
+                max_tokens: thinking_tokens + ANSWER_TOKENS,
+            },
+            sampling: Sampling { temperature: self.options.temperature, top_p: self.options.top_p, seed: 0 },
+            purpose: Purpose::Decision,
+        })
+    }
+
+    fn take(&self, answer: Result<Answer, ModelError>, proposals: &mut Proposals) -> Result<(), PlanError> {
+        let nameless = || Action { text: String::new(), explanation: String::new() };
+        let answer = match answer {
+            Ok(answer) => answer,
+            // One sequence can fail alone; without a model, or with a prompt that is too long, all will.
+            Err(ModelError::Failed(reason)) => {
+                let reason = format!("The model failed on it: {reason}.");
+                proposals.rejected.push(RejectedCandidate { action: nameless(), reason });
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        proposals.usage += answer.usage;
+        let told = match parse_action(&answer) {
+            Ok(told) => told,
+            Err(error) => {
+                let reason = format!("It cannot be used: {error}.");
+                proposals.rejected.push(RejectedCandidate { action: nameless(), reason });
+                return Ok(());
+            }
+        };
+        let action = Action { text: told.action, explanation: told.explanation };
+        if let Some(reason) = self.fault(&action.text, &proposals.candidates) {
+            proposals.rejected.push(RejectedCandidate { action, reason });
+        } else {
+            proposals.candidates.push(Candidate {
+                index: proposals.candidates.len() as u32,
+                action,
+                cost: CostEstimate::default(),
+                predicted_state: None,
+                reasoning: answer.thinking,
+            });
+        }
+        Ok(())
+    }
+
+    /// Why an action cannot be a candidate.
+    fn fault(&self, action: &str, candidates: &[Candidate]) -> Option<String> {
+        let text = normalise(action);
+        if candidates.iter().any(|candidate| normalise(&candidate.action.text) == text) {
+            return Some("It repeats another candidate of this step.".into());
+        }
+        let unknown = self.scene.grounding.unknown_entities(action);
+        if !unknown.is_empty() {
+            let names: Vec<&str> = unknown.iter().map(|entity| entity.value.as_str()).collect();
+            let names = names.join(", ");
+            return Some(format!(
+                "It names {names}, which neither the system description nor the evidence mentions."
+            ));
+        }
+        if let Some(refusal) = self.refusals.iter().find(|refusal| normalise(&refusal.action) == text) {
+            return Some(match refusal.reason.as_str() {
+                "" => "The operator has rejected it.".into(),
+                reason => format!("The operator has rejected it: {reason}"),
+            });
+        }
+        let taken = self.taken.iter().find(|taken| normalise(&taken.action) == text)?;
+        let lost =
+            taken.gained().into_iter().any(|fact| !self.state.bits().get(fact).is_some_and(|holds| *holds));
+        // What it gained was lost again: that is a reason to take it again.
+        (!lost).then(|| match taken.gained().is_empty() {
+            true => format!("It was taken in step {} and changed nothing.", taken.step + 1),
+            false => format!("It was taken in step {} and what it achieved still holds.", taken.step + 1),
+        })
+    }
+}

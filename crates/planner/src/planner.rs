@@ -1,0 +1,359 @@
+//! The planner: reads the evidence, proposes, simulates, chooses, and goes on until recovery.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+
+use crate::aggregate::{Tally, tally};
+use crate::assessment::Assessment;
+use crate::candidates::{Proposal, Proposals};
+use crate::choice::choose;
+use crate::events::{PlanEvent, PlanSink, PlanningStage, Progress};
+use crate::language_model::{LanguageModel, ModelError, Usage};
+use crate::options::{OptionsError, PlanOptions};
+use crate::perception;
+use crate::plan::{Candidate, Plan, PlanEnd, PlanStep};
+use crate::prompts::shared_segments;
+use crate::rollout::{RolloutBatch, RolloutKey, RolloutPolicy, RolloutResult, RolloutRunner, RolloutSpec};
+use crate::scene::{Evidence, Scene};
+use crate::seeds::derive_seed;
+use crate::session::{Phase, PlanSession};
+use crate::tasks::TaskError;
+use crate::templates::{TemplateError, Templates};
+
+/// Why planning cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// An option is out of its range.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// A prompt cannot be made.
+    #[error("a prompt could not be made: {0}")]
+    Template(#[from] TemplateError),
+    /// The model does not answer.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Perception's answer cannot be used, and without it there is nothing to plan.
+    #[error("the evidence could not be assessed: {0}")]
+    Perception(#[from] TaskError),
+    /// The incident has not been assessed yet.
+    #[error("the incident has to be assessed before a step can be decided")]
+    NotAssessed,
+    /// No rollout of a step can be used.
+    #[error("no rollout of step {step} could be used: {fault}")]
+    Rollouts {
+        /// The step, from 1 as people count.
+        step: u32,
+        /// The first fault.
+        fault: String,
+    },
+}
+
+/// Plans incidents: `M` answers questions, `R` runs rollouts.
+#[derive(Debug)]
+pub struct Planner<M, R> {
+    model: M,
+    runner: R,
+    templates: Arc<Templates>,
+}
+
+/// A decision, or that there was nothing to decide between.
+enum Decision {
+    Made(PlanStep),
+    NoCandidate,
+}
+
+impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
+    /// A planner over a model and a runner. Both must use the same templates.
+    pub fn new(model: M, runner: R, templates: Arc<Templates>) -> Self {
+        Self { model, runner, templates }
+    }
+
+    /// Starts to plan an incident: checks the options and makes the evidence ready. Takes time in proportion to the
+    /// log, and asks the model nothing.
+    ///
+    /// # Errors
+    /// If an option is out of its range, or a prompt cannot be made.
+    pub fn session(
+        &self,
+        incident: impl Into<String>,
+        evidence: &Evidence,
+        options: PlanOptions,
+    ) -> Result<PlanSession, PlanError> {
+        options.validate()?;
+        let scene = self.scene(evidence, &options)?;
+        Ok(PlanSession::new(incident.into(), options, scene))
+    }
+
+    /// Puts other evidence in the place of what the session has, for example with the alerts that came since. The
+    /// next question reads it; the assessment stays what it was.
+    ///
+    /// # Errors
+    /// If a prompt cannot be made; the session is unchanged then.
+    pub fn replace_evidence(&self, session: &mut PlanSession, evidence: &Evidence) -> Result<(), PlanError> {
+        session.scene = self.scene(evidence, &session.options)?;
+        Ok(())
+    }
+
+    /// Plans an incident in one go. In interactive mode it stops where an operator is needed.
+    ///
+    /// # Errors
+    /// If an option is out of its range, or a prompt cannot be made. Faults of the model are no errors: they end the
+    /// plan as [`PlanEnd::Failed`], with what was decided so far.
+    pub async fn plan(
+        &self,
+        incident: impl Into<String>,
+        evidence: &Evidence,
+        options: PlanOptions,
+        sink: &dyn PlanSink,
+    ) -> Result<Plan, PlanError> {
+        let mut session = self.session(incident, evidence, options)?;
+        self.run(&mut session, sink).await;
+        Ok(session.plan())
+    }
+
+    /// Works until an operator is needed or planning has ended.
+    pub async fn run(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
+        loop {
+            self.step(session, sink).await;
+            if !matches!(session.phase(), Phase::Perception | Phase::Decision) {
+                break;
+            }
+        }
+    }
+
+    /// Does the next piece of model work, perception or one decision, and tells it to `sink`. Does nothing where an
+    /// operator is needed. The first call after the end tells the end.
+    ///
+    /// Dropping the future cancels the work and leaves the session as it was. The session's deadline is kept: when it
+    /// passes, planning ends with what was decided so far.
+    pub async fn step(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
+        if matches!(session.phase(), Phase::Perception | Phase::Decision) {
+            self.work_until_deadline(session, sink).await;
+        }
+        match session.phase() {
+            Phase::Ended(ended) if !session.end_announced => {
+                sink.emit(PlanEvent::Ended(ended.clone()));
+                session.end_announced = true;
+            }
+            Phase::Approval | Phase::Outcome => {
+                let step = session.next_step().saturating_sub(1);
+                report(session, sink, PlanningStage::Waiting, step, (0, 0));
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads the evidence. Gives the assessment and the work behind it; the session is not changed.
+    ///
+    /// # Errors
+    /// If the model does not answer, or its answer cannot be used.
+    pub async fn perceive(&self, session: &PlanSession) -> Result<(Assessment, Usage), PlanError> {
+        let started = Instant::now();
+        let scene = &session.scene;
+        let (assessment, usage) =
+            perception::perceive(&self.model, &self.templates, scene, &session.options, &session.tokens)
+                .await?;
+        Ok((assessment, Usage { elapsed: started.elapsed(), ..usage }))
+    }
+
+    fn scene(&self, evidence: &Evidence, options: &PlanOptions) -> Result<Arc<Scene>, PlanError> {
+        Ok(Arc::new(Scene::new(evidence, &self.templates, options.context_tokens as usize)?))
+    }
+
+    async fn work_until_deadline(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
+        let deadline = session.deadline;
+        let work = Box::pin(self.work(session, sink));
+        match deadline {
+            None => work.await,
+            Some(at) => {
+                if tokio::time::timeout_at(at.into(), work).await.is_err() {
+                    session.expire();
+                }
+            }
+        }
+    }
+
+    async fn work(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
+        let done = match session.phase() {
+            Phase::Perception => self.assess(session, sink).await,
+            _ => self.decide_next(session, sink).await,
+        };
+        if let Err(error) = done {
+            session.end(PlanEnd::Failed, error.to_string());
+        }
+    }
+
+    async fn assess(&self, session: &mut PlanSession, sink: &dyn PlanSink) -> Result<(), PlanError> {
+        report(session, sink, PlanningStage::Perception, 0, (0, 0));
+        let (assessment, usage) = self.perceive(session).await?;
+        session.assessed(assessment.clone(), usage);
+        sink.emit(PlanEvent::Assessed(assessment));
+        Ok(())
+    }
+
+    async fn decide_next(&self, session: &mut PlanSession, sink: &dyn PlanSink) -> Result<(), PlanError> {
+        match self.decide(session, sink).await? {
+            Decision::NoCandidate => session.end(PlanEnd::NoCandidate, String::new()),
+            Decision::Made(step) => {
+                session.decided(step);
+                if let Some(step) = session.steps().last() {
+                    sink.emit(PlanEvent::Decided(step.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One decision: propose, roll out, aggregate, choose. The session is not changed.
+    async fn decide(&self, session: &PlanSession, sink: &dyn PlanSink) -> Result<Decision, PlanError> {
+        let started = Instant::now();
+        let assessment = session.assessment.as_ref().ok_or(PlanError::NotAssessed)?;
+        let step = session.next_step();
+        let seed = session.decision_seed();
+        let shared = shared_segments(&self.templates, &session.scene, assessment)?;
+        let history = session.history();
+
+        report(session, sink, PlanningStage::Candidates, step, (0, 0));
+        let proposal = Proposal {
+            templates: &self.templates,
+            scene: &session.scene,
+            shared: &shared,
+            roles: &assessment.entities,
+            options: &session.options,
+            state: session.state,
+            history: &history,
+            taken: &session.taken,
+            refusals: &session.refusals,
+            seed,
+        };
+        let Proposals { mut candidates, rejected, mut usage } =
+            proposal.ask(&self.model, &session.tokens).await?;
+        sink.emit(PlanEvent::Proposed { step, candidates: candidates.clone(), rejected: rejected.clone() });
+        if candidates.is_empty() {
+            return Ok(Decision::NoCandidate);
+        }
+        if (candidates.len() as u32) < session.options.candidates {
+            sink.emit(PlanEvent::Notice(few_candidates(
+                step,
+                candidates.len(),
+                &session.options,
+                rejected.len(),
+            )));
+        }
+
+        let batch = batch(session, assessment, shared, history, &candidates, seed);
+        let results = self.roll_out(session, sink, step, batch).await?;
+        let tallies: Vec<Tally> = candidates
+            .iter()
+            .map(|candidate| tally(results.iter().filter(|result| result.key.candidate == candidate.index)))
+            .collect();
+        for (candidate, tally) in candidates.iter_mut().zip(&tallies) {
+            candidate.cost = tally.cost;
+            candidate.cost.cancelled +=
+                session.options.rollouts.saturating_sub(tally.finished() + tally.cost.cancelled);
+            candidate.predicted_state = tally.predicted_state;
+        }
+        for result in &results {
+            usage += result.usage;
+        }
+        let Some(choice) = choose(&tallies) else {
+            let fault = tallies.iter().find_map(|tally| tally.fault.clone());
+            let fault = fault.unwrap_or_else(|| "all of them were cancelled".into());
+            return Err(PlanError::Rollouts { step: step + 1, fault });
+        };
+        usage.elapsed = started.elapsed();
+        Ok(Decision::Made(PlanStep {
+            index: step,
+            state_before: session.state,
+            candidates,
+            rejected,
+            chosen: choice.index as u32,
+            reason: choice.reason,
+            state_after: None,
+            usage,
+        }))
+    }
+
+    /// Runs a batch and collects each result once.
+    async fn roll_out(
+        &self,
+        session: &PlanSession,
+        sink: &dyn PlanSink,
+        step: u32,
+        batch: RolloutBatch,
+    ) -> Result<Vec<RolloutResult>, PlanError> {
+        let mut missing: BTreeSet<RolloutKey> = batch.rollouts.iter().map(|spec| spec.key).collect();
+        let total = missing.len() as u32;
+        let mut results = Vec::new();
+        let mut reports = self.runner.run(batch, &session.tokens);
+        report(session, sink, PlanningStage::Rollouts, step, (0, total));
+        while let Some(finished) = reports.next().await {
+            let finished = finished?;
+            // A runner that hands a rollout out twice must not have it counted twice.
+            if missing.remove(&finished.result.key) {
+                results.push(finished.result.clone());
+                sink.emit(PlanEvent::Rollout(finished));
+                report(session, sink, PlanningStage::Rollouts, step, (results.len() as u32, total));
+            }
+        }
+        Ok(results)
+    }
+}
+
+fn batch(
+    session: &PlanSession,
+    assessment: &Assessment,
+    context: Vec<String>,
+    history: Vec<String>,
+    candidates: &[Candidate],
+    seed: u64,
+) -> RolloutBatch {
+    let options = &session.options;
+    let step = session.next_step();
+    let rollouts = candidates
+        .iter()
+        .flat_map(|candidate| (0..options.rollouts).map(move |rollout| (candidate, rollout)))
+        .map(|(candidate, rollout)| RolloutSpec {
+            key: RolloutKey { step, candidate: candidate.index, rollout },
+            seed: derive_seed(seed, "rollout", &[u64::from(candidate.index), u64::from(rollout)]),
+            state: session.state,
+            history: history.clone(),
+            action: candidate.action.text.clone(),
+        })
+        .collect();
+    RolloutBatch {
+        incident: session.incident.clone(),
+        system: session.scene.system.clone(),
+        context,
+        entities: assessment.entities.clone(),
+        policy: RolloutPolicy {
+            max_depth: options.max_depth,
+            temperature: options.temperature,
+            top_p: options.top_p,
+            thinking_tokens: options.rollout_thinking_tokens,
+        },
+        rollouts,
+    }
+}
+
+fn report(session: &PlanSession, sink: &dyn PlanSink, stage: PlanningStage, step: u32, rollouts: (u32, u32)) {
+    sink.emit(PlanEvent::Progress(Progress {
+        stage,
+        step,
+        rollouts_finished: rollouts.0,
+        rollouts_total: rollouts.1,
+        tokens: session.tokens.total(),
+    }));
+}
+
+fn few_candidates(step: u32, found: usize, options: &PlanOptions, rejected: usize) -> String {
+    let candidates = if found == 1 { "only 1 candidate".into() } else { format!("only {found} candidates") };
+    format!(
+        "Step {} has {candidates} instead of {}: {rejected} other proposals could not be used.",
+        step + 1,
+        options.candidates
+    )
+}

@@ -1,0 +1,210 @@
+//! The evidence of an incident, made ready for questions: condensed, fenced and searched for who is who.
+//!
+//! Invariants: the same evidence and budget give the same scene, so every prompt of an incident begins with the same
+//! bytes; whatever had to be left out is said in the report's warnings.
+
+use std::collections::BTreeMap;
+
+use countermove_incident::{
+    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, approximate_tokens,
+};
+use serde::Serialize;
+
+use crate::planner::PlanError;
+use crate::tasks::IncidentVocabulary;
+use crate::templates::{TemplateName, Templates, fenced, fenced_line};
+
+/// What is known about an incident.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// The system in prose or lines.
+    pub system_description: String,
+    /// What the intrusion detection system and other logs say.
+    pub log: AlertLog,
+    /// Rules that a plan has to keep, one sentence each.
+    pub constraints: Vec<String>,
+    /// What a reader should know about how the evidence was gathered, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Evidence made ready for questions.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// The first segment of every prompt.
+    pub(crate) context: String,
+    /// Instruction that stands before everything else.
+    pub(crate) system: String,
+    /// The log, condensed.
+    pub(crate) digest: Digest,
+    /// How the log was read, with warnings about the rest of the evidence.
+    pub(crate) report: DigestReport,
+    /// What an action may name.
+    pub(crate) grounding: Grounding,
+    /// Hosts and addresses of the defended system.
+    pub(crate) systems: Vec<String>,
+    /// What perception may choose from.
+    pub(crate) vocabulary: IncidentVocabulary,
+    /// Whether the log holds anything at all.
+    pub(crate) has_records: bool,
+}
+
+/// Most names that perception may choose attackers or targets from.
+const MAX_CHOICES: usize = 24;
+/// Share of the budget that the alerts may take before the system description has had its own, in percent.
+const ALERT_SHARE: usize = 50;
+
+impl Scene {
+    /// Condenses the evidence so that the context has about `budget` tokens.
+    pub(crate) fn new(evidence: &Evidence, templates: &Templates, budget: usize) -> Result<Scene, PlanError> {
+        let constraints: Vec<String> = evidence.constraints.iter().map(|rule| fenced_line(rule)).collect();
+        let rules: usize = constraints.iter().map(|rule| approximate_tokens(rule) + 2).sum();
+        let budget = budget.saturating_sub(rules).max(budget / 4);
+
+        // The description gets what the alerts leave; if it leaves something itself, the alerts get that.
+        let description = fenced(evidence.system_description.trim());
+        let needed = approximate_tokens(&description);
+        let share = budget * ALERT_SHARE / 100;
+        let digest = Digest::new(&evidence.log, share.max(budget.saturating_sub(needed)));
+        let rest = budget.saturating_sub(approximate_tokens(digest.text()));
+        let (description, left_out) = condense(&description, rest, &evidence.log);
+
+        let mut report = digest.report().clone();
+        report.warnings.extend(evidence.notes.iter().cloned());
+        if left_out > 0 {
+            report.warnings.push(format!(
+                "The system description does not fit the prompt: {left_out} of its lines and sentences were left out, \
+                 those that name nothing from the alerts first."
+            ));
+        }
+        #[derive(Serialize)]
+        struct Values<'a> {
+            system: &'a str,
+            constraints: &'a [String],
+            alerts: &'a str,
+        }
+        let alerts = fenced(digest.text());
+        let values = Values { system: &description, constraints: &constraints, alerts: alerts.trim_end() };
+        let context = templates.render(TemplateName::Context, values)?;
+        let system = templates.render(TemplateName::System, ())?;
+
+        let mut grounding = Grounding::new(&evidence.system_description, &evidence.log);
+        for rule in &evidence.constraints {
+            grounding.add_text(rule);
+        }
+        let systems = systems(&evidence.system_description, &grounding);
+        let vocabulary = vocabulary(&digest, &systems, &grounding);
+        let has_records = !evidence.log.records.is_empty();
+        Ok(Scene { context, system, digest, report, grounding, systems, vocabulary, has_records })
+    }
+}
+
+/// Addresses of the defended system; host names if it has no addresses.
+fn systems(description: &str, grounding: &Grounding) -> Vec<String> {
+    let addresses = grounding.internal_addresses();
+    if !addresses.is_empty() {
+        return addresses;
+    }
+    let named = Entities::find(description);
+    named.of(EntityKind::Host).chain(named.of(EntityKind::Domain)).map(str::to_owned).collect()
+}
+
+/// Attackers are sources and addresses from outside, targets are hosts of the system; both in the order in which the
+/// alerts make them likely.
+fn vocabulary(digest: &Digest, systems: &[String], grounding: &Grounding) -> IncidentVocabulary {
+    let mut sources = Ranking::default();
+    let mut destinations = Ranking::default();
+    for group in digest.groups() {
+        // Of the usual four priorities the first weighs most; without one, an alert counts as the third.
+        let priority = group.kind.as_ref().map_or(4, |kind| kind.priority.unwrap_or(3));
+        let weight = 4_u64.pow(u32::from(4 - priority.clamp(1, 4)));
+        for source in &group.sources {
+            sources.add(source, weight * group.destinations.len().max(1) as u64);
+        }
+        for destination in &group.destinations {
+            destinations.add(destination, weight);
+        }
+    }
+    // Outside addresses are named in plain lines as well, where nobody says which is the source.
+    for address in grounding.external_addresses() {
+        sources.add(&address, 1);
+    }
+    for line in digest.groups().iter().filter(|group| group.kind.is_none()) {
+        let found = Entities::find(&line.text);
+        for account in found.of(EntityKind::Account) {
+            sources.add(account, 1);
+        }
+        for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Host)) {
+            destinations.add(name, 1);
+        }
+    }
+    let mut targets: Vec<String> =
+        destinations.ordered().into_iter().filter(|name| systems.contains(name)).take(MAX_CHOICES).collect();
+    if targets.is_empty() {
+        targets = systems.iter().take(MAX_CHOICES).cloned().collect();
+    }
+    IncidentVocabulary {
+        attackers: sources.ordered().into_iter().take(MAX_CHOICES).collect(),
+        targets,
+        alerts: digest.groups().iter().map(|group| group.number).collect(),
+        state: digest.groups().iter().any(|group| group.kind.is_none()),
+    }
+}
+
+/// Names by weight, the heaviest first, equal ones in the order in which they came.
+#[derive(Default)]
+struct Ranking {
+    weights: BTreeMap<String, (u64, usize)>,
+}
+
+impl Ranking {
+    fn add(&mut self, name: &str, weight: u64) {
+        let position = self.weights.len();
+        let entry = self.weights.entry(name.to_owned()).or_insert((0, position));
+        entry.0 = entry.0.saturating_add(weight);
+    }
+
+    fn ordered(self) -> Vec<String> {
+        let mut names: Vec<(String, (u64, usize))> = self.weights.into_iter().collect();
+        names.sort_by(|(_, (a, first)), (_, (b, second))| b.cmp(a).then(first.cmp(second)));
+        names.into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+/// The description within `budget` tokens, and how many of its parts were left out. Parts that name what the log
+/// names stay first, then the others, both from the top; those that stay keep their order.
+fn condense(description: &str, budget: usize, log: &AlertLog) -> (String, usize) {
+    if approximate_tokens(description) <= budget {
+        return (description.to_owned(), 0);
+    }
+    let mut seen = std::collections::HashSet::new();
+    for alert in log.alerts() {
+        for end in [&alert.source, &alert.destination].into_iter().flatten() {
+            seen.insert(end.address.as_str());
+        }
+    }
+    let parts: Vec<&str> =
+        description.lines().flat_map(sentences).filter(|part| !part.trim().is_empty()).collect();
+    let concerned =
+        |part: &str| Entities::find(part).iter().any(|entity| seen.contains(entity.value.as_str()));
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_cached_key(|&i| !parts.get(i).is_some_and(|part| concerned(part)));
+    let mut kept = vec![false; parts.len()];
+    let mut left = budget;
+    for i in order {
+        let cost = parts.get(i).map_or(0, |part| approximate_tokens(part) + 1);
+        if cost <= left
+            && let Some(slot) = kept.get_mut(i)
+        {
+            *slot = true;
+            left -= cost;
+        }
+    }
+    let text: Vec<&str> =
+        parts.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(part, _)| part.trim()).collect();
+    (text.join("\n"), parts.len() - text.len())
+}
+
+/// The sentences of a line, each with the full stop that ends it.
+fn sentences(line: &str) -> impl Iterator<Item = &str> {
+    line.split_inclusive(". ")
+}

@@ -1,0 +1,79 @@
+//! The task *action*: what to do next.
+
+use serde_json::{Value, json};
+
+use super::{Properties, TaskError};
+use crate::language_model::Answer;
+
+const TASK: &str = "action";
+
+/// Longest action in characters.
+const MAX_ACTION_CHARS: usize = 200;
+/// Longest explanation in characters.
+const MAX_EXPLANATION_CHARS: usize = 240;
+/// Most characters that may follow an opening.
+const MAX_TAIL_CHARS: usize = 60;
+
+/// An action as the model names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ActionAnswer {
+    /// What to do.
+    pub(crate) action: String,
+    /// Why; empty in a rollout.
+    pub(crate) explanation: String,
+}
+
+/// One sentence that begins with one of `openings`, or any sentence if there are none; with an explanation if asked.
+pub(crate) fn action_schema(openings: &[String], explained: bool) -> Value {
+    let action = if openings.is_empty() {
+        json!({"type": "string", "minLength": 8, "maxLength": MAX_ACTION_CHARS})
+    } else {
+        let openings: Vec<String> = openings.iter().map(|opening| escape(opening)).collect();
+        // A tail cannot begin with a letter, so that `10.0.0.1` never grows into `10.0.0.12`.
+        let tail = format!(r#"(?:,? [a-zA-Z][^"\\\x00-\x1f.]{{0,{MAX_TAIL_CHARS}}})?"#);
+        json!({"type": "string", "pattern": format!("^(?:{}){tail}$", openings.join("|"))})
+    };
+    let explanation = json!({"type": "string", "minLength": 8, "maxLength": MAX_EXPLANATION_CHARS});
+    let (properties, required) = if explained {
+        (json!({"Action": action, "Explanation": explanation}), json!(["Action", "Explanation"]))
+    } else {
+        (json!({"Action": action}), json!(["Action"]))
+    };
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// Reads the answer. An explanation may be absent.
+pub(crate) fn parse_action(answer: &Answer) -> Result<ActionAnswer, TaskError> {
+    let properties = Properties::of(TASK, answer)?;
+    let action = properties.text("Action")?;
+    let length = action.chars().count();
+    if !(3..=4 * MAX_ACTION_CHARS).contains(&length) || !action.contains(char::is_alphabetic) {
+        return Err(properties.wrong("Action", "a sentence of at most 800 characters"));
+    }
+    let explanation = if properties.map.contains_key("Explanation") {
+        properties.text("Explanation")?
+    } else {
+        String::new()
+    };
+    Ok(ActionAnswer { action, explanation })
+}
+
+/// What two actions are compared by: lower case, without punctuation at the ends of words, single spaces.
+pub(crate) fn normalise(action: &str) -> String {
+    let words = action
+        .split_whitespace()
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The text as a regular expression that matches it alone.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_ascii_punctuation() {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

@@ -1,0 +1,271 @@
+//! The prompt templates: what the model reads, as minijinja files that a user can override by a folder.
+//!
+//! Invariants: a value is never template source, so template syntax in an alert is plain text; a name that a template
+//! uses and that does not exist is an error when the templates are loaded, not an empty string in a prompt; the digest
+//! covers every byte that can change a prompt. Values from outside pass through [`fenced`] before they are rendered,
+//! so they cannot end the `===` block that they stand in.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// A template, by what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TemplateName {
+    /// Instruction that stands before everything else.
+    System,
+    /// System description, constraints and alerts; the first segment of every prompt of an incident.
+    Context,
+    /// What perception concluded; the second segment.
+    Assessment,
+    /// Instruction of the task *incident*.
+    Incident,
+    /// Instruction of the task *action*.
+    Action,
+    /// Moving part of the task *action*.
+    ActionTurn,
+    /// Instruction of the task *state*.
+    State,
+    /// Moving part of the task *state*.
+    StateTurn,
+    /// How an action may begin, one beginning a line; nothing if actions are free text.
+    Openings,
+}
+
+struct Source {
+    name: TemplateName,
+    file: &'static str,
+    default: &'static str,
+    /// What the template may use.
+    values: &'static [&'static str],
+}
+
+const SOURCES: [Source; 9] = [
+    Source {
+        name: TemplateName::System,
+        file: "system.txt.j2",
+        default: include_str!("../templates/system.txt.j2"),
+        values: &[],
+    },
+    Source {
+        name: TemplateName::Context,
+        file: "context.txt.j2",
+        default: include_str!("../templates/context.txt.j2"),
+        values: &["system", "constraints", "alerts"],
+    },
+    Source {
+        name: TemplateName::Assessment,
+        file: "assessment.txt.j2",
+        default: include_str!("../templates/assessment.txt.j2"),
+        values: &["description", "attackers", "systems", "targets", "tactics"],
+    },
+    Source {
+        name: TemplateName::Incident,
+        file: "incident.txt.j2",
+        default: include_str!("../templates/incident.txt.j2"),
+        values: &[],
+    },
+    Source {
+        name: TemplateName::Action,
+        file: "action.txt.j2",
+        default: include_str!("../templates/action.txt.j2"),
+        values: &[],
+    },
+    Source {
+        name: TemplateName::ActionTurn,
+        file: "action_turn.txt.j2",
+        default: include_str!("../templates/action_turn.txt.j2"),
+        values: &["state", "achieved", "missing", "history", "refused"],
+    },
+    Source {
+        name: TemplateName::State,
+        file: "state.txt.j2",
+        default: include_str!("../templates/state.txt.j2"),
+        values: &[],
+    },
+    Source {
+        name: TemplateName::StateTurn,
+        file: "state_turn.txt.j2",
+        default: include_str!("../templates/state_turn.txt.j2"),
+        values: &["state", "achieved", "missing", "action", "roles"],
+    },
+    Source {
+        name: TemplateName::Openings,
+        file: "openings.txt.j2",
+        default: include_str!("../templates/openings.txt.j2"),
+        values: &["state", "attackers", "systems", "targets"],
+    },
+];
+
+/// Names that minijinja itself provides.
+const BUILT_IN: [&str; 5] = ["range", "dict", "debug", "namespace", "loop"];
+
+/// Why templates cannot be loaded or rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The folder or a file in it cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Folder or file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A file in the folder is no template.
+    #[error("{}: no prompt template has this name; the names are {names}", path.display())]
+    UnknownFile {
+        /// The file.
+        path: PathBuf,
+        /// The names that exist.
+        names: String,
+    },
+    /// A template uses a value that it is not given.
+    #[error("{file}: it uses {value:?}, which it is not given; it is given {given}")]
+    UnknownValue {
+        /// The template's file name.
+        file: &'static str,
+        /// The value.
+        value: String,
+        /// Values that it is given.
+        given: String,
+    },
+    /// A template's syntax is wrong, or rendering it failed.
+    #[error("{file}: {reason}")]
+    Invalid {
+        /// The template's file name.
+        file: &'static str,
+        /// What is wrong, with the line.
+        reason: String,
+    },
+}
+
+/// The effective templates: the built-in ones, and those of a folder in their place.
+#[derive(Clone, Debug)]
+pub struct Templates {
+    environment: Environment<'static>,
+    digest: String,
+}
+
+impl Templates {
+    /// The built-in templates, with those in `folder` in their place. Hidden files in the folder are ignored.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, holds a file that is no template, or holds a template that cannot work.
+    pub fn load(folder: Option<&Path>) -> Result<Templates, TemplateError> {
+        let mut sources: Vec<String> = SOURCES.iter().map(|source| source.default.to_owned()).collect();
+        if let Some(folder) = folder {
+            override_from(folder, &mut sources)?;
+        }
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        // Cannot fail: delimiters are the usual ones.
+        if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+            environment.set_syntax(syntax);
+        }
+        let mut hasher = Sha256::new();
+        for (source, text) in SOURCES.iter().zip(sources) {
+            for part in [source.file, &text] {
+                hasher.update((part.len() as u64).to_be_bytes());
+                hasher.update(part.as_bytes());
+            }
+            environment
+                .add_template_owned(source.file, text)
+                .map_err(|error| invalid(source.file, &error))?;
+            check_values(&environment, source)?;
+        }
+        let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Templates { environment, digest })
+    }
+
+    /// SHA-256 over the effective templates, lower-case hex.
+    pub fn digest(&self) -> String {
+        self.digest.clone()
+    }
+
+    /// File names that a folder may hold.
+    pub fn file_names() -> impl Iterator<Item = &'static str> {
+        SOURCES.iter().map(|source| source.file)
+    }
+
+    /// Renders a template. Text from outside must have passed through [`fenced`].
+    pub(crate) fn render(&self, name: TemplateName, values: impl Serialize) -> Result<String, TemplateError> {
+        let file = SOURCES.iter().find(|source| source.name == name).map_or("", |source| source.file);
+        let template = self.environment.get_template(file).map_err(|error| invalid(file, &error))?;
+        template.render(Serde(values)).map_err(|error| invalid(file, &error))
+    }
+}
+
+/// Text from outside, made harmless inside a `===` block: it stays what it says, but no run of more than two `=` is
+/// left, so it holds no line that looks like the end of a block.
+pub(crate) fn fenced(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c == '=' { run + 1 } else { 0 };
+        if run <= 2 {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// As [`fenced`], on one line.
+pub(crate) fn fenced_line(text: &str) -> String {
+    let line: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    fenced(&line.join(" "))
+}
+
+fn override_from(folder: &Path, sources: &mut [String]) -> Result<(), TemplateError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| TemplateError::Io { path, source }
+    };
+    for entry in std::fs::read_dir(folder).map_err(io(folder))? {
+        let path = entry.map_err(io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        let slot = SOURCES.iter().zip(sources.iter_mut()).find(|(source, _)| source.file == name);
+        let Some((_, slot)) = slot else {
+            let names: Vec<&str> = Templates::file_names().collect();
+            return Err(TemplateError::UnknownFile { path, names: names.join(", ") });
+        };
+        *slot = std::fs::read_to_string(&path).map_err(io(&path))?;
+    }
+    Ok(())
+}
+
+fn check_values(environment: &Environment<'static>, source: &Source) -> Result<(), TemplateError> {
+    let template = environment.get_template(source.file).map_err(|error| invalid(source.file, &error))?;
+    // Sorted, so that the same folder always gives the same error.
+    let used: BTreeSet<String> = template.undeclared_variables(false).into_iter().collect();
+    for value in used {
+        if !source.values.contains(&value.as_str()) && !BUILT_IN.contains(&value.as_str()) {
+            let given = match source.values {
+                [] => "no values".to_owned(),
+                values => values.join(", "),
+            };
+            return Err(TemplateError::UnknownValue { file: source.file, value, given });
+        }
+    }
+    Ok(())
+}
+
+fn invalid(file: &'static str, error: &minijinja::Error) -> TemplateError {
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        reason.push_str(": ");
+        reason.push_str(&error.to_string());
+        cause = error.source();
+    }
+    TemplateError::Invalid { file, reason }
+}
