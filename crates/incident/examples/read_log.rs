@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::time::Instant;
 
-use countermove_incident::{AlertLog, Digest};
+use countermove_incident::{AlertLog, Digest, Grounding};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -15,12 +15,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let log = AlertLog::read(BufReader::with_capacity(1 << 16, File::open(path)?))?;
     let read = start.elapsed();
     let digest = Digest::new(&log, budget);
+    let digested = start.elapsed();
+    let grounding = Grounding::new("", &log);
+    let grounded = start.elapsed();
     println!("{}", digest.text());
     eprintln!("{:#?}", digest.report());
     eprintln!(
-        "read in {read:.2?}, digested in {:.2?}, {} records kept",
-        start.elapsed() - read,
-        log.records.len()
+        "{} records kept, {} addresses; read in {read:.2?}, digested in {:.2?}, grounded in {:.2?}",
+        log.records.len(),
+        grounding.external_addresses().len(),
+        digested - read,
+        grounded - digested
     );
     Ok(())
 }

@@ -42,10 +42,12 @@ impl VerbClass {
 }
 
 /// Beginnings of verbs. A longer one goes before a shorter one that it begins with.
-const VERBS: [(&str, VerbClass); 72] = [
+const VERBS: [(&str, VerbClass); 74] = [
     ("isolat", VerbClass::Contain),
     ("quarantin", VerbClass::Contain),
     ("unblock", VerbClass::Restore),
+    ("unlock", VerbClass::Restore),
+    ("enabl", VerbClass::Restore),
     ("block", VerbClass::Contain),
     ("disconnect", VerbClass::Contain),
     ("contain", VerbClass::Contain),

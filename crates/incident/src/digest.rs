@@ -1,9 +1,9 @@
 //! Condenses a log into counted lines that fit a token budget.
 //!
 //! Records with the same message, class, priority and protocol are a family. A family is first shown as one line for
-//! each pair of hosts. If the text is too long, families are folded further, by host and then into one line each, the
-//! least important first; if that does not do, the least important are left out and counted. Importance is priority
-//! first, then rarity: a priority weighs as much as 64-fold repetition.
+//! each pair of hosts. If the text is too long, families are folded further, by host, then into one line each, then
+//! into a line without class and details, the least important first; if that does not do, the least important are left out and counted. Importance is priority
+//! first, then rarity in steps of four: a priority weighs as much as 64-fold repetition.
 //!
 //! Invariants: the counts of all groups, shown or not, add up to the records of the log; [`Digest::text`] never
 //! exceeds its budget; the same log and budget give the same digest.
@@ -110,6 +110,8 @@ struct Selection {
     /// Most important first.
     families: Vec<Chosen>,
     dates: Dates,
+    /// What `A12 ` in front of a line and the line break behind it cost at most.
+    number_tokens: usize,
 }
 
 struct Chosen {
@@ -119,17 +121,20 @@ struct Chosen {
     shown: bool,
 }
 
-/// More than any `A123456 ` in front of a line, with its line break, costs.
-const NUMBER_TOKENS: usize = 8;
-
 impl Selection {
     fn fine(mut families: Vec<Family>, dates: Dates) -> Self {
         families.sort_by_key(|family| (std::cmp::Reverse(family.importance()), family.position()));
-        let chosen = |family: Family| {
-            let lines = family.lines(Folding::Pairs, dates);
-            Chosen { tokens: tokens_of(&lines), lines, family, shown: true }
+        let lines: Vec<Vec<Line>> =
+            families.iter().map(|family| family.lines(Folding::Pairs, dates)).collect();
+        let most = lines.iter().map(Vec::len).sum::<usize>().max(1);
+        let number_tokens = 3 + most.ilog10() as usize;
+        let chosen = |(family, lines): (Family, Vec<Line>)| Chosen {
+            family,
+            tokens: tokens_of(&lines, number_tokens),
+            lines,
+            shown: true,
         };
-        Selection { families: families.into_iter().map(chosen).collect(), dates }
+        Selection { families: families.into_iter().zip(lines).map(chosen).collect(), dates, number_tokens }
     }
 
     fn tokens(&self) -> usize {
@@ -139,16 +144,16 @@ impl Selection {
     /// Folds families further, the least important first, until they fit.
     fn coarsen(&mut self, budget: usize) {
         let mut tokens = self.tokens();
-        for folding in [Folding::Hosts, Folding::One] {
+        for folding in [Folding::Hosts, Folding::One, Folding::Brief] {
             for chosen in self.families.iter_mut().rev() {
                 if tokens <= budget {
                     return;
                 }
-                if chosen.lines.len() < 2 {
+                if chosen.lines.len() < 2 && folding != Folding::Brief {
                     continue;
                 }
                 let lines = chosen.family.lines(folding, self.dates);
-                let fewer = tokens_of(&lines);
+                let fewer = tokens_of(&lines, self.number_tokens);
                 if fewer < chosen.tokens {
                     tokens -= chosen.tokens - fewer;
                     (chosen.lines, chosen.tokens) = (lines, fewer);
@@ -190,7 +195,8 @@ impl Selection {
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| format!("{name}: {count}"))
             .collect();
-        format!("Not shown: {records} more records in {groups} groups ({}).", parts.join(", "))
+        let noun = if groups == 1 { "group" } else { "groups" };
+        format!("Not shown: {records} more records in {groups} {noun} ({}).", parts.join(", "))
     }
 
     fn into_digest(self, log: &AlertLog, header: &str, footer: Option<&str>, budget_tokens: usize) -> Digest {
@@ -216,8 +222,8 @@ impl Selection {
         report.groups_shown = lines.len() as u64;
         if report.records_not_shown > 0 {
             report.warnings.push(format!(
-                "{} of {} records, in {} of {} groups, do not fit the {budget_tokens} tokens that the model reads of \
-                 the log; the rarest of the highest priority were kept.",
+                "{} of {} records, in {} of {} groups, do not fit the {budget_tokens} tokens of the log that the \
+                 model reads; the rarest of the highest priority were kept.",
                 report.records_not_shown,
                 report.records,
                 report.groups - report.groups_shown,
@@ -237,6 +243,6 @@ impl Selection {
     }
 }
 
-fn tokens_of(lines: &[Line]) -> usize {
-    lines.iter().map(|line| approximate_tokens(&line.group.text) + NUMBER_TOKENS).sum()
+fn tokens_of(lines: &[Line], number_tokens: usize) -> usize {
+    lines.iter().map(|line| approximate_tokens(&line.group.text) + number_tokens).sum()
 }

@@ -10,6 +10,7 @@ use std::io::{self, BufRead};
 
 use crate::formats::{Continuation, MAX_TEXT, Parsed, PartialAlert, condensed, parse_line};
 use crate::lines::{LineFaults, Lines, MAX_LINE};
+use crate::text::pattern;
 use crate::{Alert, AlertKind, Endpoint, LogLine, Record, Repeats, Timestamp};
 
 /// A log that was read.
@@ -107,7 +108,7 @@ fn client_end(alert: &mut Alert) -> Option<&mut Endpoint> {
 enum Likeness {
     /// They differ in time and client port alone.
     Fine,
-    /// They differ in time, ports and detail.
+    /// They differ in time, ports and detail; lines in words with digits.
     SameMessage,
     /// They have the same class and priority.
     SameKind,
@@ -124,11 +125,12 @@ const LIMITS: [(Likeness, usize); 4] = [
 ];
 
 /// Marks in evidence that may be meant for a program or a model that reads it.
-const LURES: [&str; 10] = [
+const LURES: [&str; 11] = [
     "{{",
     "{%",
     "<|",
     "</s>",
+    "think>",
     "[inst]",
     "ignore previous",
     "ignore all",
@@ -283,6 +285,7 @@ impl Reading {
     }
 
     fn warn(&mut self, faults: LineFaults) {
+        let only_unknown = self.alerts == 0 && self.unknown > 0;
         let total = self.log.total();
         let mut warn = |count: u64, text: String| {
             if count > 0 {
@@ -290,55 +293,69 @@ impl Reading {
             }
         };
         warn(u64::from(total == 0), "The alert log is empty.".to_owned());
-        let only_unknown = self.alerts == 0 && self.unknown > 0;
-        warn(
-            u64::from(only_unknown),
-            format!(
-                "No line of the alert log is in a known alert form; {} kept as plain evidence.",
-                are(self.unknown)
-            ),
-        );
-        warn(
-            if only_unknown { 0 } else { self.unknown },
-            format!(
-                "{} of the alert log in no known alert form and kept as plain evidence.",
-                lines_are(self.unknown)
-            ),
-        );
+        let kept = match (only_unknown, self.unknown) {
+            (true, 1) => {
+                "No line of the alert log is in a known alert form; 1 is kept as plain evidence.".to_owned()
+            }
+            (true, count) => {
+                format!(
+                    "No line of the alert log is in a known alert form; {count} are kept as plain evidence."
+                )
+            }
+            (false, count) => {
+                format!(
+                    "{} in no known alert form, kept as plain evidence.",
+                    counted(count, "line is", "lines are")
+                )
+            }
+        };
+        warn(self.unknown, kept);
         warn(
             self.broken,
             format!(
-                "{} marked as an alert but cannot be read as one and kept as plain evidence; the first is line {}.",
-                lines_are(self.broken),
+                "{} marked as alerts and cannot be read as such, kept as plain evidence; the first is line {}.",
+                counted(self.broken, "line is", "lines are"),
                 self.first_broken
             ),
         );
         warn(
             self.unfinished,
             format!(
-                "{} in Snort's full form break off before the addresses.",
-                many(self.unfinished, "alert")
+                "{} off before the addresses.",
+                counted(self.unfinished, "full alert breaks", "full alerts break")
             ),
         );
         warn(
             faults.undecodable,
             format!(
                 "{} no valid UTF-8; what cannot be read is shown as \u{fffd}.",
-                lines_are(faults.undecodable)
+                counted(faults.undecodable, "line is", "lines are")
             ),
         );
-        warn(faults.with_nul, format!("{} with NUL bytes, shown as \\0.", lines_are(faults.with_nul)));
-        warn(faults.cut, format!("{} longer than {MAX_LINE} bytes and cut there.", lines_are(faults.cut)));
+        warn(
+            faults.with_nul,
+            format!("{} NUL bytes, shown as \\0.", counted(faults.with_nul, "line holds", "lines hold")),
+        );
+        warn(
+            faults.cut,
+            format!(
+                "{} longer than {MAX_LINE} bytes and cut there.",
+                counted(faults.cut, "line is", "lines are")
+            ),
+        );
         warn(
             self.shortened,
-            format!("{} longer than {MAX_TEXT} bytes and shortened.", texts_are(self.shortened)),
+            format!(
+                "{} longer than {MAX_TEXT} bytes and shortened.",
+                counted(self.shortened, "message is", "messages are")
+            ),
         );
         warn(
             self.coarse,
             format!(
                 "The log has more different records than are kept apart; {} counted with others of the same message \
                  or class.",
-                are(self.coarse)
+                counted(self.coarse, "is", "are")
             ),
         );
         warn(
@@ -346,30 +363,14 @@ impl Reading {
             format!(
                 "{} text that looks like template syntax or like instructions to a model; it is evidence and nobody \
                  follows it.",
-                if self.lures == 1 {
-                    "1 record holds".to_owned()
-                } else {
-                    format!("{} records hold", self.lures)
-                }
+                counted(self.lures, "record holds", "records hold")
             ),
         );
     }
 }
 
-fn many(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-fn are(count: u64) -> String {
-    if count == 1 { "1 is".to_owned() } else { format!("{count} are") }
-}
-
-fn lines_are(count: u64) -> String {
-    if count == 1 { "1 line is".to_owned() } else { format!("{count} lines are") }
-}
-
-fn texts_are(count: u64) -> String {
-    if count == 1 { "1 text is".to_owned() } else { format!("{count} texts are") }
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn is_lure(text: &str) -> bool {
@@ -388,6 +389,7 @@ fn write_key(key: &mut String, record: &Record, likeness: Likeness, weight: usiz
     let _ = match record {
         Record::Line(line) => match likeness {
             Likeness::Fine => write!(key, "{tag}\u{1f}{weight}\u{1f}{}", line.text),
+            Likeness::SameMessage => write!(key, "{tag}\u{1f}{weight}\u{1f}{}", pattern(&line.text)),
             _ => write!(key, "{tag}\u{1f}{weight}"),
         },
         Record::Alert(alert) => {
@@ -432,9 +434,11 @@ fn write_alert_key(key: &mut String, alert: &Alert, fine: bool) -> std::fmt::Res
 /// Takes out of a record what those that will be folded into it need not share.
 fn blur(record: &mut Record, likeness: Likeness) {
     match record {
-        Record::Line(line) if likeness != Likeness::Fine => {
-            line.text = "(further different lines)".to_owned();
-        }
+        Record::Line(line) => match likeness {
+            Likeness::Fine => {}
+            Likeness::SameMessage => line.text = pattern(&line.text),
+            Likeness::SameKind | Likeness::Any => line.text = "(further different lines)".to_owned(),
+        },
         Record::Alert(alert) => match likeness {
             Likeness::Fine => {}
             Likeness::SameMessage => {
@@ -454,7 +458,6 @@ fn blur(record: &mut Record, likeness: Likeness) {
                 *alert = Alert { time, repeats, classification, priority, message, ..Alert::default() };
             }
         },
-        Record::Line(_) => {}
     }
 }
 

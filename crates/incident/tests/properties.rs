@@ -1,7 +1,8 @@
 //! Properties of reading, folding and digesting that hold for any log.
 
 use countermove_incident::{
-    Alert, AlertFormat, AlertLog, Digest, Endpoint, Record, Repeats, Signature, Timestamp, approximate_tokens,
+    Alert, AlertFormat, AlertLog, Digest, Endpoint, Grounding, Record, Repeats, Signature, Timestamp,
+    VerbClass, approximate_tokens,
 };
 use proptest::prelude::*;
 
@@ -255,4 +256,46 @@ fn bad_input_is_told_apart() {
     );
     let error = AlertLog::parse(b"\x7fELF\x02\x01\x01\0\0\0").expect_err("a program is refused").to_string();
     assert!(error.starts_with("the alert log is not text: it has a NUL byte at offset 7"), "{error}");
+}
+
+#[test]
+fn hostile_input_takes_linear_time() {
+    // Each would take minutes if its time were quadratic.
+    let start = std::time::Instant::now();
+    for unit in [
+        "[",
+        "[**]",
+        "[**] [1:1:1] ",
+        "[1:1:1]",
+        "[pri=1 cls=",
+        "{",
+        "{\"a\":",
+        "[{",
+        "->",
+        ":",
+        "1:",
+        "a.",
+        "::1-",
+        "[Classification:",
+        "user=",
+        "server 1, ",
+        "Server 1 and ",
+        "a_1 ",
+        "x@",
+        "1.1.1.1/",
+        "web-1-",
+        "uid=1(",
+        "\u{202e}",
+        "é",
+    ] {
+        let text = unit.repeat(100_000 / unit.len());
+        let mut log = AlertLog::parse(text.as_bytes()).expect("text is read");
+        log.records.extend(
+            parse(&format!("06/03-12:00:00.0 [**] [1:1:1] {text} [**] {{TCP}} 1.1.1.1:1 -> {text}")).records,
+        );
+        let _ = Digest::new(&log, 500);
+        let _ = Grounding::new(&text, &log).unknown_entities(&text);
+        let _ = VerbClass::of(&text);
+    }
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }

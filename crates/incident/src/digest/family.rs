@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::Group;
 use super::line::{AlertText, Dates, Hosts, Line, line_text};
 use crate::log::drop_client_port;
+use crate::text::pattern;
 use crate::{Alert, AlertKind, AlertLog, LogLine, Record, Repeats, Timestamp};
 
 /// How far a family is folded.
@@ -16,6 +17,8 @@ pub(super) enum Folding {
     Hosts,
     /// One line.
     One,
+    /// One line without class and details.
+    Brief,
 }
 
 /// Records that say the same of different hosts, or almost the same.
@@ -96,7 +99,7 @@ impl Family {
             None if matches!(self.what, What::Alert { .. }) => 3,
             None => 2,
         };
-        6 * severity - i64::from(self.count.max(1).ilog2().min(12))
+        3 * severity - i64::from(self.count.max(1).ilog(4).min(6))
     }
 
     pub(super) fn priority(&self) -> Option<u8> {
@@ -124,9 +127,9 @@ impl Family {
                     (self.split(|member| &member.source), self.split(|member| &member.destination));
                 if by_destination.len() < by_source.len() { by_destination } else { by_source }
             }
-            Folding::Hosts | Folding::One => vec![self.members.iter().collect()],
+            Folding::Hosts | Folding::One | Folding::Brief => vec![self.members.iter().collect()],
         };
-        parts.iter().map(|part| self.line(part, dates)).collect()
+        parts.iter().map(|part| self.line(part, dates, folding == Folding::Brief)).collect()
     }
 
     fn split<'a>(&'a self, by: impl Fn(&'a Member) -> &'a String) -> Vec<Vec<&'a Member>> {
@@ -137,7 +140,7 @@ impl Family {
         parts.into_values().collect()
     }
 
-    fn line(&self, members: &[&Member], dates: Dates) -> Line {
+    fn line(&self, members: &[&Member], dates: Dates, brief: bool) -> Line {
         let mut all = Member { count: 0, position: usize::MAX, ..Member::default() };
         for member in members {
             all.count = all.count.saturating_add(member.count);
@@ -159,11 +162,11 @@ impl Family {
                 let line = AlertText {
                     priority: kind.priority,
                     message,
-                    classification,
+                    classification: if brief { "" } else { classification },
                     protocol,
                     sources: &sources,
                     destinations: &destinations,
-                    details: &all.details,
+                    details: if brief { &[] } else { &all.details },
                 };
                 line.write(&mut text);
                 (Some(kind.clone()), message.clone())
@@ -277,17 +280,4 @@ impl Member {
             }
         }
     }
-}
-
-/// The text with every word that holds a digit as `#`: lines that differ in addresses, numbers and identifiers alone
-/// have the same pattern.
-fn pattern(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for word in text.split_whitespace() {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.push_str(if word.bytes().any(|byte| byte.is_ascii_digit()) { "#" } else { word });
-    }
-    out
 }

@@ -1,6 +1,6 @@
 //! How a group reads: compact, since a small model reads it.
 //!
-//! `12:59:31-13:10:51 x11 P1 SSH connection attempt [Attempted User Privilege Gain] TCP 10.0.1.11 -> 10.0.2.11:22`
+//! `12:59-13:10 x11 P1 SSH connection attempt [Attempted User Privilege Gain] TCP 10.0.1.11 -> 10.0.2.11:22`
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
@@ -61,7 +61,8 @@ impl Dates {
         }
     }
 
-    /// First and last time and the count, with a space behind.
+    /// First and last time and the count, with a space behind. A span is told in minutes, since every digit is a
+    /// token; the group keeps its exact times.
     pub(super) fn span(self, first: Option<Timestamp>, last: Option<Timestamp>, count: u64) -> String {
         let mut out = String::new();
         if let Some(first) = first {
@@ -69,23 +70,30 @@ impl Dates {
                 out.push_str(&first.date());
                 out.push(' ');
             }
-            out.push_str(&first.clock());
-            let last = last.filter(|last| !last.same_day(first) || last.clock() != first.clock());
-            if let Some(last) = last {
-                out.push('-');
-                if !last.same_day(first) {
-                    out.push_str(&last.date());
-                    out.push(' ');
+            match last.filter(|last| !last.same_day(first) || minute(*last) != minute(first)) {
+                Some(last) if last.same_day(first) => {
+                    let _ = write!(out, "{}-{} ", minute(first), minute(last));
                 }
-                out.push_str(&last.clock());
+                Some(last) => {
+                    let _ = write!(out, "{} to {} {} ", minute(first), last.date(), minute(last));
+                }
+                None => {
+                    let _ = write!(out, "{} ", first.clock());
+                }
             }
-            out.push(' ');
         }
         if count > 1 {
             let _ = write!(out, "x{count} ");
         }
         out
     }
+}
+
+/// `12:59`.
+fn minute(time: Timestamp) -> String {
+    let mut clock = time.clock();
+    clock.truncate(5);
+    clock
 }
 
 /// The hosts on one side of a line, each once, and their ports.

@@ -66,7 +66,7 @@ pub(super) static ACCOUNTS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 const HOST_NOUNS: &str = "server|srv|host|web|www|db|database|mail|mx|smtp|imap|dc|ad|ldap|client|gateway|gw|firewall|fw|router|switch|\
 node|vm|ws|workstation|pc|desktop|laptop|printer|nas|san|app|api|proxy|vpn|bastion|jump|jumphost|file|files|fs|print|backup|\
 dns|ns|ftp|sftp|sql|mysql|pgsql|postgres|redis|kafka|elk|siem|ids|build|ci|git|gitlab|jenkins|container|pod|worker|master|\
-edge|lb|cache|portal|intranet|hmi|plc|scada|historian|eng";
+edge|lb|cache|portal|intranet|hmi|plc|scada|historian|monitor|sensor|camera|analyser|analyzer|syslog|logger";
 
 /// Words that begin with a host's noun and are settings, files or properties.
 const NO_HOSTS: [&str; 30] = [
@@ -279,8 +279,15 @@ const MAX_RANGE: u32 = 64;
 /// The numbers of hosts between these places, ranges one by one, each with its place.
 pub(super) fn numbers(text: &str, noun: usize, start: usize, end: usize) -> Vec<(usize, u32)> {
     let behind = text.get(end..).unwrap_or_default();
-    let before = text.get(..noun).unwrap_or_default().trim_end().to_lowercase();
-    let product = ["windows", "sql", "exchange"].iter().any(|product| before.ends_with(product));
+    // The word in front alone is looked at, so that the time does not grow with the text.
+    let word = text
+        .get(..noun)
+        .unwrap_or_default()
+        .trim_end()
+        .rsplit(char::is_whitespace)
+        .next()
+        .unwrap_or_default();
+    let product = ["windows", "sql", "exchange"].iter().any(|product| word.eq_ignore_ascii_case(product));
     // `host 10.0.2.11` and `server 2.4` are an address and a version.
     let continues = behind.starts_with([':', '/', '-', '_', '%'])
         || behind.strip_prefix('.').is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_digit()));
@@ -308,7 +315,7 @@ pub(super) fn numbers(text: &str, noun: usize, start: usize, end: usize) -> Vec<
 
 fn digit_runs(text: &str, start: usize, end: usize) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
-    for (offset, byte) in text.bytes().enumerate().take(end).skip(start) {
+    for (offset, byte) in (start..).zip(text.get(start..end).unwrap_or_default().bytes()) {
         match runs.last_mut() {
             _ if !byte.is_ascii_digit() => {}
             Some(run) if run.end == offset => run.end = offset + 1,

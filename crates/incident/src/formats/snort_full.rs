@@ -165,7 +165,7 @@ a plain line
             assert_eq!((alerts[1].protocol.as_str(), alerts[1].priority), ("ICMP", Some(0)));
             assert_eq!(alerts[2].message, "cut off");
             assert!(matches!(&log.records[3], Record::Line(line) if line.text == "a plain line"));
-            assert!(log.warnings.iter().any(|warning| warning.contains("break off")), "{:?}", log.warnings);
+            assert!(log.warnings.iter().any(|warning| warning.contains("breaks off")), "{:?}", log.warnings);
         }
     }
 }
