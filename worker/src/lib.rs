@@ -1,1 +1,24 @@
-//! 
+//! A worker: one replica of the model behind gRPC.
+//!
+//! It answers single questions (`Generate`) and runs whole rollouts with the planner's own code (`RunRollouts`), all of
+//! them at once, so that the engine decodes them in one batch. The model has threads of its own; the runtime that
+//! answers calls and health checks never computes.
+//!
+//! Invariants:
+//! - A call whose client is gone, whose deadline has passed or whose worker stops drops its futures, and with them its
+//!   sequences: the decode stops within one step.
+//! - The number of sequences taken on is bounded; what does not fit is refused at once with `RESOURCE_EXHAUSTED`.
+//! - A draining worker says so in its health first, refuses new work, and finishes what it has within a bound.
+
+mod admission;
+mod call;
+mod config;
+mod deadline;
+mod engine_model;
+mod server;
+mod service;
+
+pub use config::{Arguments, Config, ConfigError, LogFormat};
+pub use engine_model::EngineModel;
+pub use server::{ServeError, serve};
+pub use service::{Limits, Replica, Worker};

@@ -1,1 +1,138 @@
-fn main() {}
+//! The worker process: reads flags, loads the model, serves it until a signal comes.
+//!
+//! Standard output gets one line, `listening on ADDR`, when calls are taken; the log goes to standard error.
+//! Exit codes: 0 after a signal, 1 if something failed, 2 for flags that cannot be used.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::{CommandFactory, Parser};
+use countermove_model::Engine;
+use countermove_planner::Templates;
+use countermove_proto::v1::ModelIdentity;
+use countermove_worker::{Arguments, Config, EngineModel, Limits, LogFormat, Replica, Worker, serve};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log_format);
+    let config = match Config::try_from(arguments) {
+        Ok(config) => config,
+        Err(error) => Arguments::command().error(clap::error::ErrorKind::ValueValidation, error).exit(),
+    };
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    let parent = config.exit_with_parent.then(watch_parent);
+    // The model has its own threads and cores: these two answer calls, and wait most of the time.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(2)
+        .thread_name("worker-rpc")
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    runtime.block_on(serve_model(config, parent))
+}
+
+async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> anyhow::Result<()> {
+    // Signals are taken from the start: one that comes while the model loads is not lost.
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    let shutdown = async move {
+        let parent_gone = async {
+            match parent {
+                Some(gone) => drop(gone.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = parent_gone => tracing::info!("standard input has ended"),
+        }
+    };
+    let mut shutdown = std::pin::pin!(shutdown);
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("{} cannot be listened on", config.listen))?;
+    let (limits, id, drain_timeout) = (
+        Limits { batch: config.engine.max_sequences, places: config.places },
+        config.id.clone(),
+        config.drain_timeout,
+    );
+    let replica = tokio::select! {
+        replica = tokio::task::spawn_blocking(move || load(&config)) => replica.context("loading failed")??,
+        // Nothing has begun that could be lost, and reading a model cannot be stopped midway.
+        () = &mut shutdown => std::process::exit(0),
+    };
+    let address = listener.local_addr().context("the socket has no address")?;
+    let worker = Worker::new(id.clone(), replica, limits);
+    announce(&format!("listening on {address}"))?;
+    tracing::info!(%address, worker = id.as_str(), batch = limits.batch, "serving");
+    let finished = serve(worker, listener, drain_timeout, shutdown).await?;
+    if !finished {
+        tracing::warn!(
+            seconds = drain_timeout.as_secs(),
+            "work was still running after the drain timeout and was stopped"
+        );
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Templates before the model: what is quick to check fails first.
+fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
+    let templates = Templates::load(config.templates.as_deref())?;
+    let model = config.model.load(&countermove_model::home(config.home.clone()), &config.load)?;
+    let engine = Engine::start(model, config.engine.clone())?;
+    let info = engine.info();
+    let identity = ModelIdentity {
+        name: info.name.clone(),
+        weights_sha256: info.weights_sha256.clone(),
+        adapter_sha256: info.adapter_sha256.clone().unwrap_or_default(),
+        tokenizer_sha256: info.tokenizer_sha256.clone(),
+        templates_sha256: templates.digest(),
+    };
+    let context_length = info.context_length;
+    Ok(Replica { model: EngineModel::new(engine), templates, identity, context_length })
+}
+
+/// Ends when standard input does. A thread of its own, since reading a pipe blocks.
+fn watch_parent() -> oneshot::Receiver<()> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut sink = [0; 256];
+        while matches!(io::stdin().lock().read(&mut sink), Ok(1..)) {}
+        // Nobody listens any more if the process is stopping already.
+        let _ = sender.send(());
+    });
+    receiver
+}
+
+fn announce(line: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .map_err(|error| anyhow!("standard output cannot be written: {error}"))
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

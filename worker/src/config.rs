@@ -1,0 +1,251 @@
+//! Flags, and the configuration that they make once they are checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Parser, ValueEnum};
+use countermove_model::{
+    CpuListError, EngineOptions, LoadOptions, ModelSource, SourceError, WeightFormat, allowed_cpus,
+    check_allowed_cpus, parse_cpu_list,
+};
+use countermove_proto::{ParseIdError, WorkerId};
+
+/// Serves the model to a Countermove coordinator.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "countermove-worker", version, group = ArgGroup::new("cores"))]
+pub struct Arguments {
+    /// Address to listen on; port 0 takes a free one, which the line on standard output tells.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "COUNTERMOVE_WORKER_LISTEN")]
+    pub listen: SocketAddr,
+    /// Model to serve: `default`, a file or folder, or `hf:organisation/name[@revision]`.
+    #[arg(long, value_name = "MODEL", default_value = "default", env = "COUNTERMOVE_MODEL")]
+    pub model: String,
+    /// Folder that holds models/ [default: the user's cache folder].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
+    pub home: Option<PathBuf>,
+    /// How weights are held in memory.
+    #[arg(long, value_enum, default_value_t = Weights::Q8_0)]
+    pub weights: Weights,
+    /// CPUs to compute on: the first N that the process may use [default: all].
+    #[arg(long, value_name = "N", group = "cores")]
+    pub threads: Option<usize>,
+    /// CPUs to compute on, such as 0,2-3. Workers on one machine need disjoint ones.
+    #[arg(long, value_name = "LIST", group = "cores")]
+    pub cpus: Option<String>,
+    /// Memory for keys and values.
+    #[arg(long, value_name = "MiB", default_value_t = 1024)]
+    pub kv_memory: usize,
+    /// Longest sequence in tokens [default: the model's own limit].
+    #[arg(long, value_name = "TOKENS")]
+    pub context_length: Option<usize>,
+    /// Sequences decoded in one batch.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub sequences: usize,
+    /// Rollouts that may wait beside the batch; more are refused.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub queue: usize,
+    /// Folder with prompt templates that replace the built-in ones of the same name.
+    #[arg(long, value_name = "DIR")]
+    pub templates: Option<PathBuf>,
+    /// Identifier of this process, lower-case letters, digits, `-`, `.` and `_` [default: a random one].
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Seconds that running work has to finish after SIGTERM or SIGINT.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub drain_timeout: u64,
+    /// One sequence at a time and nothing shared: the slow reference path, with the same answers.
+    #[arg(long)]
+    pub sequential: bool,
+    /// Form of the log on standard error; RUST_LOG chooses what it holds.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Drain and exit when standard input ends, so that the process never outlives the one that holds its other end.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+/// How weights are held in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// Eight bits and a scale for each 32 weights.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 32-bit floating point.
+    #[value(name = "f32")]
+    F32,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What a worker process runs with. Everything that can be checked without loading the model has been.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Model to serve.
+    pub model: ModelSource,
+    /// Folder that holds `models/`; `None` is the user's cache folder.
+    pub home: Option<PathBuf>,
+    /// How to load it.
+    pub load: LoadOptions,
+    /// How to batch.
+    pub engine: EngineOptions,
+    /// Rollouts taken on in all.
+    pub places: usize,
+    /// Folder with templates.
+    pub templates: Option<PathBuf>,
+    /// Identifier of this process.
+    pub id: WorkerId,
+    /// Time that running work has to finish.
+    pub drain_timeout: Duration,
+    /// Whether the end of standard input ends the process.
+    pub exit_with_parent: bool,
+}
+
+/// Flags that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// See [`SourceError`].
+    #[error("--model: {0}")]
+    Model(#[from] SourceError),
+    /// See [`CpuListError`].
+    #[error("--cpus: {0}")]
+    Cpus(#[from] CpuListError),
+    /// See [`ParseIdError`].
+    #[error("--id: {0}")]
+    Id(#[from] ParseIdError),
+    /// More threads than CPUs, or none.
+    #[error("--threads: {asked} threads were asked for, and this process may use 1 to {allowed} CPUs")]
+    Threads {
+        /// Asked for.
+        asked: usize,
+        /// CPUs that may be used.
+        allowed: usize,
+    },
+    /// A number outside its range.
+    #[error("{flag}: {value} is out of range, give {low} to {high}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: usize,
+        /// Least.
+        low: usize,
+        /// Most.
+        high: usize,
+    },
+}
+
+impl TryFrom<Arguments> for Config {
+    type Error = ConfigError;
+
+    fn try_from(arguments: Arguments) -> Result<Self, ConfigError> {
+        let in_range = |flag, value: usize, low, high| match value {
+            value if (low..=high).contains(&value) => Ok(value),
+            value => Err(ConfigError::Range { flag, value, low, high }),
+        };
+        let sequences = in_range("--sequences", arguments.sequences, 1, 1024)?;
+        let queue = in_range("--queue", arguments.queue, 0, 65_536)?;
+        let kv_budget = in_range("--kv-memory", arguments.kv_memory, 1, 1 << 22)? << 20;
+        if let Some(length) = arguments.context_length {
+            in_range("--context-length", length, 16, 1 << 24)?;
+        }
+        let threads = match (arguments.cpus, arguments.threads) {
+            (Some(list), _) => {
+                let cpus = parse_cpu_list(&list)?;
+                check_allowed_cpus(&cpus)?;
+                cpus
+            }
+            (None, Some(asked)) => {
+                let mut cpus = allowed_cpus();
+                if !(1..=cpus.len()).contains(&asked) {
+                    return Err(ConfigError::Threads { asked, allowed: cpus.len() });
+                }
+                cpus.truncate(asked);
+                cpus
+            }
+            (None, None) => Vec::new(),
+        };
+        Ok(Self {
+            listen: arguments.listen,
+            model: arguments.model.parse()?,
+            home: arguments.home,
+            load: LoadOptions {
+                weights: match arguments.weights {
+                    Weights::Q8_0 => WeightFormat::Q8_0,
+                    Weights::F32 => WeightFormat::F32,
+                },
+                threads,
+                kv_budget,
+                context_length: arguments.context_length,
+                ..LoadOptions::default()
+            },
+            engine: EngineOptions {
+                max_sequences: sequences,
+                sequential: arguments.sequential,
+                ..EngineOptions::default()
+            },
+            places: sequences + queue,
+            templates: arguments.templates,
+            id: arguments.id.map_or_else(|| Ok(WorkerId::generate()), |id| WorkerId::new(&id))?,
+            drain_timeout: Duration::from_secs(arguments.drain_timeout),
+            exit_with_parent: arguments.exit_with_parent,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(flags: &[&str]) -> Result<Config, ConfigError> {
+        let flags = std::iter::once("countermove-worker").chain(flags.iter().copied());
+        Arguments::try_parse_from(flags).unwrap().try_into()
+    }
+
+    #[test]
+    fn defaults_make_a_config() {
+        let config = config(&[]).unwrap();
+        assert_eq!((config.engine.max_sequences, config.places), (32, 1056));
+        assert_eq!(config.load.kv_budget, 1 << 30);
+        assert!(config.load.threads.is_empty());
+    }
+
+    #[test]
+    fn each_bad_flag_is_named_in_one_sentence() {
+        for (flags, word) in [
+            (["--cpus", "x"], "--cpus"),
+            (["--cpus", "4000"], "may use"),
+            (["--threads", "0"], "--threads"),
+            (["--threads", "100000"], "--threads"),
+            (["--sequences", "0"], "--sequences"),
+            (["--kv-memory", "0"], "--kv-memory"),
+            (["--id", "Not An Id"], "--id"),
+            (["--model", "hf:nothing"], "hf:organisation/name"),
+            (["--model", ""], "--model"),
+        ] {
+            let error = config(&flags).unwrap_err().to_string();
+            assert!(error.contains(word) && !error.contains('\n'), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn cpus_and_threads_exclude_each_other() {
+        assert!(Arguments::try_parse_from(["w", "--cpus", "0", "--threads", "1"]).is_err());
+    }
+
+    #[test]
+    fn cpus_are_those_that_are_named() {
+        let first = allowed_cpus()[0];
+        assert_eq!(config(&["--cpus", &first.to_string()]).unwrap().load.threads, [first]);
+        assert_eq!(config(&["--threads", "1"]).unwrap().load.threads, [first]);
+    }
+}

@@ -1,0 +1,87 @@
+//! The model engine as the planner's language model.
+
+use std::time::Instant;
+
+use countermove_model::{Class, Completion, Engine, EngineError, Event, Request};
+use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter, Usage};
+
+/// An engine that answers the planner's questions.
+#[derive(Clone, Debug)]
+pub struct EngineModel {
+    engine: Engine,
+}
+
+impl EngineModel {
+    /// Wraps an engine; clones of it stay usable.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+impl LanguageModel for EngineModel {
+    async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
+        let begun = Instant::now();
+        let engine = self.engine.clone();
+        // Encoding a long prompt and compiling a grammar take milliseconds: not on the runtime that answers health
+        // checks. If this future is dropped meanwhile, the generation is dropped as soon as it exists.
+        let mut generation = tokio::task::spawn_blocking(move || engine.submit(request(question)))
+            .await
+            .map_err(|error| ModelError::Failed(format!("the request could not be prepared: {error}")))?;
+        while let Some(event) = generation.next().await {
+            match event {
+                Event::Tokens { count, .. } => tokens.add(u64::from(count)),
+                Event::Done(Ok(completion)) => return Ok(answer(completion, begun)),
+                Event::Done(Err(error)) => return Err(model_error(&error)),
+            }
+        }
+        Err(ModelError::Unavailable(EngineError::Stopped.to_string()))
+    }
+}
+
+fn request(question: Question) -> Request {
+    Request {
+        system: question.prompt.system,
+        segments: question.prompt.segments,
+        thinking_tokens: question.format.thinking_tokens,
+        json_schema: Some(question.format.json_schema),
+        max_tokens: question.format.max_tokens,
+        temperature: question.sampling.temperature,
+        top_p: question.sampling.top_p,
+        seed: question.sampling.seed,
+        class: match question.purpose {
+            Purpose::Decision => Class::Decision,
+            Purpose::Rollout => Class::Rollout,
+        },
+    }
+}
+
+fn answer(completion: Completion, begun: Instant) -> Answer {
+    Answer {
+        thinking: completion.thinking,
+        json: completion.text,
+        complete: completion.complete,
+        usage: Usage {
+            prompt_tokens: completion.prompt_tokens,
+            cached_tokens: completion.cached_tokens,
+            sampled_tokens: completion.sampled_tokens,
+            forced_tokens: completion.forced_tokens,
+            rollouts: 0,
+            elapsed: begun.elapsed(),
+        },
+    }
+}
+
+/// Whoever asks has to know whether asking elsewhere helps: not when the question is at fault, but when this device or
+/// this process is.
+fn model_error(error: &EngineError) -> ModelError {
+    let text = error.to_string();
+    match error {
+        EngineError::ContextLength { .. } | EngineError::KvBudget { .. } | EngineError::Grammar(_) => {
+            ModelError::Refused(text)
+        }
+        EngineError::NotANumber { .. } => ModelError::Failed(text),
+        EngineError::Device(_) | EngineError::Overloaded { .. } | EngineError::Stopped => {
+            ModelError::Unavailable(text)
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The gRPC service: checks requests, finds room for them and starts their work.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countermove_planner::{LanguageModel, Question, RolloutBatch, Templates};
+use countermove_proto::v1::ModelIdentity;
+use countermove_proto::worker::v1 as wire;
+use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+
+use crate::admission::{Admission, Overloaded};
+use crate::call::{self, Call};
+use crate::deadline;
+
+/// Most prompt text in one call, in bytes. Far more than any context holds, far less than memory.
+const MAX_TEXT_BYTES: usize = 4 << 20;
+
+/// What a worker holds: the model and what identifies it.
+#[derive(Debug)]
+pub struct Replica<M> {
+    /// The model.
+    pub model: M,
+    /// Templates that rollouts are prompted with.
+    pub templates: Templates,
+    /// Digests of both.
+    pub identity: ModelIdentity,
+    /// Longest sequence, prompt and answer together, in tokens.
+    pub context_length: usize,
+}
+
+/// How much a worker takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sequences decoded in one batch.
+    pub batch: usize,
+    /// Rollouts taken on in all, decoding and waiting together.
+    pub places: usize,
+}
+
+/// The service behind `countermove.worker.v1.WorkerService`. Clones are the same worker.
+#[derive(Debug)]
+pub struct Worker<M>(Arc<Inner<M>>);
+
+#[derive(Debug)]
+struct Inner<M> {
+    id: WorkerId,
+    replica: Arc<Replica<M>>,
+    limits: Limits,
+    admission: Admission,
+    running: TaskTracker,
+    draining: CancellationToken,
+    stopping: CancellationToken,
+}
+
+impl<M> Clone for Worker<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M: LanguageModel> Worker<M> {
+    /// A worker that takes calls as soon as it is served.
+    pub fn new(id: WorkerId, replica: Replica<M>, limits: Limits) -> Self {
+        Self(Arc::new(Inner {
+            id,
+            replica: Arc::new(replica),
+            limits,
+            admission: Admission::new(limits.batch, limits.places),
+            running: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+        }))
+    }
+
+    /// Calls that run now.
+    pub fn running(&self) -> usize {
+        self.0.running.len()
+    }
+
+    /// Refuses new work from now on.
+    pub(crate) fn start_drain(&self) {
+        self.0.draining.cancel();
+        self.0.running.close();
+    }
+
+    /// Waits until all work has ended; what still runs after `timeout` is stopped. Gives whether nothing had to be.
+    pub(crate) async fn finish(&self, timeout: Duration) -> bool {
+        let finished = tokio::time::timeout(timeout, self.0.running.wait()).await.is_ok();
+        if !finished {
+            self.0.stopping.cancel();
+            self.0.running.wait().await;
+        }
+        finished
+    }
+
+    fn accept(&self) -> Result<(), Error> {
+        if self.0.draining.is_cancelled() {
+            return Err(draining());
+        }
+        Ok(())
+    }
+
+    /// Runs a call as a task of its own, so that it can be waited for when the worker drains. It ends early when the
+    /// client is gone, the deadline has passed or the worker stops.
+    fn start<T, F>(&self, call: Call<T>, work: F) -> Response<ReceiverStream<Result<T, Status>>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let Call { sender, receiver, deadline } = call;
+        let stopping = self.0.stopping.clone();
+        self.0.running.spawn(async move {
+            let end = tokio::select! {
+                end = work => end,
+                () = sender.closed() => return,
+                () = deadline::passed(deadline) => {
+                    Err(Error::DeadlineExceeded("the deadline passed before the work was done".to_owned()))
+                }
+                () = stopping.cancelled() => Err(draining()),
+            };
+            if let Err(error) = end {
+                tracing::debug!(%error, "call ended with an error");
+                // A reader that does not read has until its own deadline; nobody else waits for it.
+                let _ = sender.send(Err(error.into())).await;
+            }
+        });
+        Response::new(ReceiverStream::new(receiver))
+    }
+}
+
+#[tonic::async_trait]
+impl<M: LanguageModel> wire::worker_service_server::WorkerService for Worker<M> {
+    async fn get_model(
+        &self,
+        _request: Request<wire::GetModelRequest>,
+    ) -> Result<Response<wire::GetModelResponse>, Status> {
+        let inner = &self.0;
+        Ok(Response::new(wire::GetModelResponse {
+            worker_id: inner.id.as_str().to_owned(),
+            protocol_version: PROTOCOL_VERSION,
+            model: Some(inner.replica.identity.clone()),
+            capacity: saturate(inner.limits.batch),
+            context_length: saturate(inner.replica.context_length),
+        }))
+    }
+
+    type GenerateStream = ReceiverStream<Result<wire::GenerateResponse, Status>>;
+
+    async fn generate(
+        &self,
+        request: Request<wire::GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        self.accept()?;
+        let deadline = deadline::of_request(request.metadata());
+        let question = Question::try_from(request.into_inner())?;
+        check_text("segments", question.prompt.segments.iter().chain([&question.prompt.system]))?;
+        let place = self.0.admission.decision().map_err(|full| exhausted("decisions", full))?;
+        let call = Call::new(4, deadline);
+        let work = call::generate(Arc::clone(&self.0.replica), question, call.sender.clone());
+        Ok(self.start(call, async move {
+            let _place = place;
+            work.await
+        }))
+    }
+
+    type RunRolloutsStream = ReceiverStream<Result<wire::RunRolloutsResponse, Status>>;
+
+    async fn run_rollouts(
+        &self,
+        request: Request<wire::RunRolloutsRequest>,
+    ) -> Result<Response<Self::RunRolloutsStream>, Status> {
+        self.accept()?;
+        let deadline = deadline::of_request(request.metadata());
+        let request = request.into_inner();
+        let attempts: HashMap<_, _> = request
+            .rollouts
+            .iter()
+            .filter_map(|spec| spec.key)
+            .map(|key| (key.into(), key.attempt))
+            .collect();
+        let batch = RolloutBatch::try_from(request)?;
+        self.check_batch(&batch)?;
+        let count = batch.rollouts.len();
+        let places = self.0.admission.rollouts(count).map_err(|full| exhausted("rollouts", full))?;
+        tracing::debug!(incident = batch.incident, rollouts = count, "rollouts taken on");
+        // Room for every result, so that a slow reader never holds up the batch.
+        let call = Call::new(count + 4, deadline);
+        let work =
+            call::run_rollouts(Arc::clone(&self.0.replica), batch, attempts, places, call.sender.clone());
+        Ok(self.start(call, work))
+    }
+}
+
+impl<M: LanguageModel> Worker<M> {
+    fn check_batch(&self, batch: &RolloutBatch) -> Result<(), Error> {
+        let most = self.0.admission.rollout_places();
+        if batch.rollouts.is_empty() || batch.rollouts.len() > most {
+            return Err(Error::invalid(
+                "rollouts",
+                format!("there are {}, and this worker takes 1 to {most} in one call", batch.rollouts.len()),
+            ));
+        }
+        let parts = batch.rollouts.iter().flat_map(|spec| spec.history.iter().chain([&spec.action]));
+        check_text("rollouts", batch.context.iter().chain([&batch.system]).chain(parts))
+    }
+}
+
+fn check_text<'a>(field: &str, parts: impl Iterator<Item = &'a String>) -> Result<(), Error> {
+    let bytes: usize = parts.map(String::len).sum();
+    if bytes > MAX_TEXT_BYTES {
+        return Err(Error::invalid(
+            field,
+            format!("the text has {bytes} bytes, at most {MAX_TEXT_BYTES} are taken"),
+        ));
+    }
+    Ok(())
+}
+
+fn exhausted(what: &str, full: Overloaded) -> Error {
+    Error::Exhausted {
+        message: format!("this worker holds {} {what} already and has no room for this call", full.taken),
+        retry_after: full.retry_after,
+    }
+}
+
+fn draining() -> Error {
+    Error::Unavailable {
+        cause: Outage::Draining,
+        message: "this worker is about to stop and takes no new work".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+fn saturate(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

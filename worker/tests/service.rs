@@ -1,0 +1,384 @@
+//! A served worker with a model that is a fake: streaming, cancellation, overload, deadlines and drain, over a real
+//! connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use countermove_planner::{Answer, LanguageModel, ModelError, Question, Templates, TokenCounter, Usage};
+use countermove_proto::v1::{ModelIdentity, RecoveryState};
+use countermove_proto::worker::v1 as wire;
+use countermove_proto::worker::v1::generate_response::Event;
+use countermove_proto::worker::v1::run_rollouts_response::Event as Update;
+use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
+use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
+use countermove_worker::{Limits, Replica, ServeError, Worker, serve};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers every question by its schema once it has a pass from the gate.
+#[derive(Clone)]
+struct Fake {
+    gate: Arc<Semaphore>,
+    live: Arc<AtomicUsize>,
+    peak: Arc<AtomicUsize>,
+    fails: bool,
+}
+
+impl Fake {
+    fn new(passes: usize) -> Self {
+        Self {
+            gate: Arc::new(Semaphore::new(passes)),
+            live: Arc::default(),
+            peak: Arc::default(),
+            fails: false,
+        }
+    }
+
+    fn open(&self) {
+        self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    async fn wait_for_live(&self, count: usize) {
+        let reached = async {
+            while self.live.load(Ordering::SeqCst) != count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let live = &self.live;
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .unwrap_or_else(|_| panic!("{live:?} are live, not {count}"));
+    }
+}
+
+/// One question that is being answered.
+struct Live(Arc<AtomicUsize>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl LanguageModel for Fake {
+    async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
+        let live = self.live.fetch_add(1, Ordering::SeqCst) + 1;
+        let _live = Live(Arc::clone(&self.live));
+        self.peak.fetch_max(live, Ordering::SeqCst);
+        tokens.add(7);
+        self.gate.acquire().await.unwrap().forget();
+        if self.fails {
+            return Err(ModelError::Unavailable("the device failed".to_owned()));
+        }
+        let properties = question.format.json_schema.get("properties").cloned().unwrap_or_default();
+        let json = if properties.get("is_recovered").is_some() {
+            let facts = countermove_incident::RecoveryState::NAMES.map(|name| (name.to_owned(), json!(true)));
+            Value::Object(facts.into_iter().collect())
+        } else {
+            json!({"Action": "Isolate 10.0.0.5 from the network."})
+        };
+        Ok(Answer {
+            thinking: "hm".to_owned(),
+            json: json.to_string(),
+            complete: true,
+            usage: Usage { sampled_tokens: 7, ..Usage::default() },
+        })
+    }
+}
+
+/// A served worker.
+struct Served {
+    url: String,
+    client: WorkerServiceClient<Channel>,
+    shutdown: Option<oneshot::Sender<()>>,
+    ended: JoinHandle<Result<bool, ServeError>>,
+}
+
+impl Served {
+    async fn start(model: Fake, places: usize, drain_timeout: Duration) -> Self {
+        let replica = Replica {
+            model,
+            templates: Templates::load(None).unwrap(),
+            identity: ModelIdentity { name: "fake".to_owned(), ..ModelIdentity::default() },
+            context_length: 2048,
+        };
+        let worker = Worker::new(WorkerId::new("w-1").unwrap(), replica, Limits { batch: 2, places });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (shutdown, asked) = oneshot::channel();
+        let ended = tokio::spawn(async move {
+            serve(worker, listener, drain_timeout, async {
+                asked.await.ok();
+            })
+            .await
+        });
+        let client = WorkerServiceClient::connect(url.clone()).await.unwrap();
+        Self { url, client, shutdown: Some(shutdown), ended }
+    }
+
+    fn shut_down(&mut self) {
+        self.shutdown.take().unwrap().send(()).unwrap();
+    }
+
+    async fn ended(self) -> bool {
+        drop(self.client);
+        tokio::time::timeout(PATIENCE, self.ended).await.expect("it does not end").unwrap().unwrap()
+    }
+
+    async fn health(&self) -> ServingStatus {
+        let endpoint = tonic::transport::Endpoint::from_shared(self.url.clone()).unwrap();
+        let mut client = HealthClient::new(endpoint.connect().await.unwrap());
+        let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
+        client.check(request).await.unwrap().into_inner().status()
+    }
+}
+
+fn rollouts(count: u32) -> wire::RunRolloutsRequest {
+    wire::RunRolloutsRequest {
+        incident: "incidents/test".to_owned(),
+        system: "You respond to incidents.".to_owned(),
+        context: vec!["A server at 10.0.0.5.".to_owned()],
+        policy: Some(wire::RolloutPolicy { max_depth: 4, temperature: 0.6, top_p: 0.9, thinking_tokens: 0 }),
+        rollouts: (0..count)
+            .map(|rollout| wire::RolloutSpec {
+                key: Some(wire::RolloutKey {
+                    step: 1,
+                    candidate: rollout % 3,
+                    rollout,
+                    attempt: 2,
+                    seed: u64::from(rollout) + 100,
+                }),
+                state: Some(RecoveryState::default()),
+                history: Vec::new(),
+                action: "Block 10.0.0.9 at the gateway.".to_owned(),
+            })
+            .collect(),
+        ..wire::RunRolloutsRequest::default()
+    }
+}
+
+fn question() -> wire::GenerateRequest {
+    wire::GenerateRequest {
+        system: "You respond to incidents.".to_owned(),
+        segments: vec!["What now?".to_owned()],
+        answer: Some(wire::AnswerFormat {
+            thinking_tokens: 16,
+            json_schema: r#"{"type": "object"}"#.to_owned(),
+            max_tokens: 64,
+        }),
+        sampling: Some(wire::Sampling { temperature: 0.0, top_p: 1.0, seed: 1 }),
+    }
+}
+
+#[tokio::test]
+async fn rollouts_run_at_once_and_each_result_carries_its_key() {
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 64, PATIENCE).await;
+    let mut stream = served.client.run_rollouts(rollouts(9)).await.unwrap().into_inner();
+    fake.wait_for_live(9).await;
+    // A sign of life comes before any result.
+    let first = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+    assert!(
+        matches!(first.event, Some(Update::Progress(wire::GenerateProgress { tokens: 63 }))),
+        "{first:?}"
+    );
+    fake.open();
+    let mut seen = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        if let Some(Update::Result(result)) = message.event {
+            assert_eq!(result.end(), countermove_proto::v1::RolloutEnd::Terminal, "{result:?}");
+            assert_eq!(result.steps[0].action, "Block 10.0.0.9 at the gateway.");
+            let key = result.key.unwrap();
+            assert_eq!((key.step, key.attempt, key.seed), (1, 2, u64::from(key.rollout) + 100));
+            seen.push(key.rollout);
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..9).collect::<Vec<_>>());
+    assert!(fake.peak.load(Ordering::SeqCst) >= 9);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_stops_the_work() {
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 64, PATIENCE).await;
+    let stream = served.client.run_rollouts(rollouts(6)).await.unwrap();
+    let answer = served.client.generate(question()).await.unwrap();
+    fake.wait_for_live(7).await;
+    drop((stream, answer));
+    fake.wait_for_live(0).await;
+    served.shut_down();
+    assert!(served.ended().await);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_with_the_time_to_come_back() {
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 4, PATIENCE).await;
+    let stream = served.client.run_rollouts(rollouts(3)).await.unwrap();
+    fake.wait_for_live(3).await;
+    let error = Error::from(served.client.run_rollouts(rollouts(2)).await.unwrap_err());
+    assert!(matches!(error, Error::Exhausted { .. }), "{error:?}");
+    assert!(error.retry_after().unwrap() > Duration::ZERO);
+    let error = Error::from(served.client.run_rollouts(rollouts(5)).await.unwrap_err());
+    assert!(
+        matches!(error, Error::InvalidArgument(_)),
+        "more than ever fits is no matter of time: {error:?}"
+    );
+
+    // A decision never waits behind rollouts.
+    let answer = served.client.generate(question()).await.unwrap();
+    fake.wait_for_live(4).await;
+    assert!(matches!(
+        Error::from(served.client.generate(question()).await.unwrap_err()),
+        Error::Exhausted { .. }
+    ));
+    drop((stream, answer));
+    fake.wait_for_live(0).await;
+    let again = served.client.run_rollouts(rollouts(4)).await;
+    assert!(again.is_ok(), "places come back: {again:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_work() {
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 8, PATIENCE).await;
+    let mut request = tonic::Request::new(rollouts(2));
+    request.set_timeout(Duration::from_millis(300));
+    // The header alone: tonic's client would end the call by itself.
+    let timeout = request.metadata().get("grpc-timeout").unwrap().clone();
+    let mut request = tonic::Request::new(rollouts(2));
+    request.metadata_mut().insert("grpc-timeout", timeout);
+    let mut stream = served.client.run_rollouts(request).await.unwrap().into_inner();
+    let end = loop {
+        match tokio::time::timeout(PATIENCE, stream.message()).await.unwrap() {
+            Ok(Some(_)) => {}
+            end => break end.unwrap_err(),
+        }
+    };
+    assert!(matches!(Error::from(end), Error::DeadlineExceeded(_)));
+    fake.wait_for_live(0).await;
+}
+
+#[tokio::test]
+async fn a_drain_refuses_new_work_and_finishes_what_runs() {
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 64, PATIENCE).await;
+    assert_eq!(served.health().await, ServingStatus::Serving);
+    let mut stream = served.client.run_rollouts(rollouts(3)).await.unwrap().into_inner();
+    fake.wait_for_live(3).await;
+    served.shut_down();
+    let refused = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match served.client.generate(question()).await {
+                Err(status) => break Error::from(status),
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    });
+    let refused = refused.await.unwrap();
+    assert!(matches!(refused, Error::Unavailable { cause: Outage::Draining, .. }), "{refused:?}");
+    assert_eq!(served.health().await, ServingStatus::NotServing);
+    fake.open();
+    let mut results = 0;
+    while let Some(message) = stream.message().await.unwrap() {
+        results += usize::from(matches!(message.event, Some(Update::Result(_))));
+    }
+    assert_eq!(results, 3, "what ran was finished");
+    assert!(served.ended().await);
+}
+
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 64, Duration::from_millis(100)).await;
+    let mut stream = served.client.run_rollouts(rollouts(3)).await.unwrap().into_inner();
+    fake.wait_for_live(3).await;
+    served.shut_down();
+    let end = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            end => break Error::from(end.unwrap_err()),
+        }
+    };
+    assert!(matches!(end, Error::Unavailable { cause: Outage::Draining, .. }), "{end:?}");
+    assert!(!served.ended().await, "something was stopped");
+    fake.wait_for_live(0).await;
+}
+
+#[tokio::test]
+async fn an_answer_comes_after_progress() {
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 8, PATIENCE).await;
+    let mut stream = served.client.generate(question()).await.unwrap().into_inner();
+    let first = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(first.event, Some(Event::Progress(wire::GenerateProgress { tokens: 7 }))), "{first:?}");
+    fake.open();
+    let Some(Event::Answer(answer)) = stream.message().await.unwrap().unwrap().event else {
+        panic!("no answer")
+    };
+    assert!(answer.complete && answer.json.contains("Isolate") && answer.thinking == "hm");
+    assert!(stream.message().await.unwrap().is_none(), "the answer is the last message");
+}
+
+#[tokio::test]
+async fn a_model_that_is_gone_ends_the_call_so_that_others_take_over() {
+    let fake = Fake { fails: true, ..Fake::new(100) };
+    let mut served = Served::start(fake, 8, PATIENCE).await;
+    let mut stream = served.client.run_rollouts(rollouts(2)).await.unwrap().into_inner();
+    let end = loop {
+        match stream.message().await {
+            Ok(Some(message)) => assert!(!matches!(message.event, Some(Update::Result(_))), "{message:?}"),
+            end => break Error::from(end.unwrap_err()),
+        }
+    };
+    assert!(end.is_retryable(), "{end:?}");
+}
+
+#[tokio::test]
+async fn bad_requests_name_the_field() {
+    let mut served = Served::start(Fake::new(0), 8, PATIENCE).await;
+    let mut twice = rollouts(2);
+    twice.rollouts[1].key = twice.rollouts[0].key;
+    let deep = wire::RunRolloutsRequest { policy: Some(wire::RolloutPolicy::default()), ..rollouts(1) };
+    let long = wire::RunRolloutsRequest { context: vec!["x".repeat(5 << 20)], ..rollouts(1) };
+    for (request, field) in [
+        (rollouts(0), "rollouts"),
+        (twice, "rollouts"),
+        (deep, "policy"),
+        (long, "rollouts"),
+        (Default::default(), "policy"),
+    ] {
+        match Error::from(served.client.run_rollouts(request).await.unwrap_err()) {
+            Error::InvalidArgument(violations) => {
+                assert!(violations[0].field.starts_with(field), "{violations:?}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let broken = wire::GenerateRequest {
+        answer: Some(wire::AnswerFormat { json_schema: "{".to_owned(), max_tokens: 1, thinking_tokens: 0 }),
+        ..question()
+    };
+    assert!(matches!(
+        Error::from(served.client.generate(broken).await.unwrap_err()),
+        Error::InvalidArgument(_)
+    ));
+}
+
+#[tokio::test]
+async fn the_worker_says_what_it_is() {
+    let mut served = Served::start(Fake::new(0), 8, PATIENCE).await;
+    let model = served.client.get_model(wire::GetModelRequest {}).await.unwrap().into_inner();
+    assert_eq!((model.worker_id.as_str(), model.protocol_version), ("w-1", PROTOCOL_VERSION));
+    assert_eq!((model.capacity, model.context_length), (2, 2048));
+    assert_eq!(model.model.unwrap().name, "fake");
+}
