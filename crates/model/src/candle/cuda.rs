@@ -11,11 +11,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, CudaStream, CudaView, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use candle_core::cuda_backend::{CudaDevice, CudaDType, CudaStorage};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor};
 use half::bf16;
@@ -78,7 +79,10 @@ impl Kernels {
     /// Compiles the kernels for a model; `None` where they do not fit: not a CUDA device, or unusual heads.
     pub(super) fn compile(device: &Device, config: &DecoderConfig, kv: DType) -> Result<Option<Self>> {
         let Device::Cuda(device) = device else { return Ok(None) };
-        if !config.head_dim.is_multiple_of(32) || config.head_dim > 128 || !matches!(kv, DType::BF16 | DType::F32) {
+        if !config.head_dim.is_multiple_of(32)
+            || config.head_dim > 128
+            || !matches!(kv, DType::BF16 | DType::F32)
+        {
             return Ok(None);
         }
         let stream = device.cuda_stream();
@@ -136,17 +140,28 @@ impl Kernels {
     ) -> Result<Tensor> {
         // SAFETY: `store` writes all of it before `attend` reads it.
         let queries = unsafe { self.device.alloc(tables.row_count * config.heads * config.head_dim) }?;
-        let rotate = Store { kernels: self, config, tables, layer, layers: pool.layers, queries: queries.into() };
+        let rotate =
+            Store { kernels: self, config, tables, layer, layers: pool.layers, queries: queries.into() };
         pool.tensor.inplace_op1(&rotate)?;
         let queries = rotate.queries.into_inner();
         let (storage, _) = pool.tensor.storage_and_layout();
         let values = match &*storage {
-            Storage::Cuda(storage) if storage.dtype() == DType::BF16 => {
-                self.attend(config, storage.as_cuda_slice::<bf16>()?, pool.layers, tables, layer.index, &queries)?
-            }
-            Storage::Cuda(storage) => {
-                self.attend(config, storage.as_cuda_slice::<f32>()?, pool.layers, tables, layer.index, &queries)?
-            }
+            Storage::Cuda(storage) if storage.dtype() == DType::BF16 => self.attend(
+                config,
+                storage.as_cuda_slice::<bf16>()?,
+                pool.layers,
+                tables,
+                layer.index,
+                &queries,
+            )?,
+            Storage::Cuda(storage) => self.attend(
+                config,
+                storage.as_cuda_slice::<f32>()?,
+                pool.layers,
+                tables,
+                layer.index,
+                &queries,
+            )?,
             _ => candle_core::bail!("the keys and values are not on a CUDA device"),
         };
         let values = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, self.device.clone()));
