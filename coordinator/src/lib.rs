@@ -2,6 +2,6 @@
 
 pub mod discovery;
 pub mod dispatch;
-mod incidents;
+pub mod incidents;
 mod service;
 pub mod workers;

@@ -1,3 +1,366 @@
-//! x
+//! Incidents: taking them in, planning them, telling what happens.
+//!
+//! One task per incident owns its state ([`actor`]); everybody else asks it over a bounded channel, or reads the
+//! store. An incident is its events: [`projection`] folds them, [`store`] keeps them.
+//!
+//! Invariants: events are numbered without gaps, and the last one is `ended`. A watcher sees each event after the
+//! number it names once, in order, whatever happens meanwhile.
+
+mod actor;
+mod command;
+mod log;
 mod projection;
 mod store;
+mod watch;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use countermove_incident::AlertLog;
+use countermove_planner::{Evidence, PlanOptions, Planner, Templates};
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{self, DigestReport, Incident, IncidentCreated, Progress};
+use countermove_proto::{Error, IncidentId, Outage, plan_options};
+use tokio::sync::{mpsc, oneshot, watch as latest};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use command::{Change, Changed};
+pub use store::{Input, MemoryStore, Store, StoreError};
+pub(crate) use watch::Updates;
+
+use crate::dispatch::{DispatchOptions, IncidentWorkers};
+use crate::workers::Fleet;
+use actor::Beginning;
+use command::Command;
+use log::Log;
+
+/// Commands that wait for one incident at most.
+const COMMANDS: usize = 16;
+/// Notices that wait to be written at most.
+const NOTICES: usize = 16;
+/// The calls of an incident outlast its deadline by this, so that it ends by its deadline and not by a failed call.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How incidents are planned.
+#[derive(Clone, Debug)]
+pub struct IncidentOptions {
+    /// Options for what a caller leaves open.
+    pub defaults: PlanOptions,
+    /// How work is sent to workers.
+    pub dispatch: DispatchOptions,
+    /// Incidents that may be planned at the same time.
+    pub most_active: usize,
+}
+
+impl Default for IncidentOptions {
+    fn default() -> Self {
+        Self { defaults: PlanOptions::default(), dispatch: DispatchOptions::default(), most_active: 1000 }
+    }
+}
+
+/// All incidents of this coordinator. Clones are the same.
+#[derive(Clone)]
+pub struct Incidents(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    fleet: Fleet,
+    templates: Arc<Templates>,
+    options: IncidentOptions,
+    active: Mutex<HashMap<IncidentId, Handle>>,
+    draining: AtomicBool,
+    stop: latest::Sender<bool>,
+    tasks: TaskTracker,
+}
+
+/// An incident that goes on.
+#[derive(Clone)]
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    last: latest::Receiver<u64>,
+    progress: latest::Receiver<Progress>,
+    working: Arc<AtomicBool>,
+}
+
+impl Incidents {
+    /// Plans with these workers and keeps what happens in this store.
+    pub fn new(
+        store: Arc<dyn Store>,
+        fleet: Fleet,
+        templates: Arc<Templates>,
+        options: IncidentOptions,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            fleet,
+            templates,
+            options,
+            active: Mutex::default(),
+            draining: AtomicBool::new(false),
+            stop: latest::Sender::new(false),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Takes an incident in and starts to plan it. With `check_only` it is read and checked, and nothing starts.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] with the field, [`Error::Exhausted`] if there are too many, and
+    /// [`Error::Unavailable`] when the coordinator is about to stop.
+    pub(crate) async fn create(
+        &self,
+        evidence: v1::Evidence,
+        options: &v1::PlanOptions,
+        check_only: bool,
+    ) -> Result<(Incident, DigestReport), Error> {
+        self.accept()?;
+        let id = IncidentId::generate();
+        let options = plan_options(options, &self.0.options.defaults, draw_seed)?;
+        let in_force = v1::PlanOptions::from(&options);
+
+        let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
+        let (notify, notices) = mpsc::channel(NOTICES);
+        let workers =
+            IncidentWorkers::new(self.0.fleet.clone(), self.0.options.dispatch, id, deadline, Some(notify));
+        let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
+        let (read, session) = {
+            let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
+            off_runtime(move || {
+                let read = read_evidence(evidence)?;
+                let session = planner
+                    .session(id.name(), &read, options)
+                    .map_err(|error| Error::invalid("evidence", error.to_string()))?;
+                Ok((read, session))
+            })
+            .await?
+        };
+        let digest = DigestReport::from(session.digest().clone());
+        if check_only {
+            let mut incident = projection::empty(String::new());
+            incident.options = Some(in_force);
+            return Ok((incident, digest));
+        }
+
+        let created = IncidentCreated { options: Some(in_force), digest: Some(digest.clone()) };
+        let mut log = Log::new(id, Arc::clone(&self.0.store));
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (progress, progress_now) = latest::channel(Progress::default());
+        let working = Arc::new(AtomicBool::new(true));
+        let handle =
+            Handle { commands, last: log.follow(), progress: progress_now, working: Arc::clone(&working) };
+        self.register(id, handle)?;
+        if let Err(error) = log.append(Kind::Created(created), Some(Input::Evidence(evidence))).await {
+            self.lock().remove(&id);
+            return Err(error.into());
+        }
+        let incident = log.incident().await;
+        let beginning = Beginning {
+            log,
+            planner,
+            fleet: self.0.fleet.clone(),
+            session,
+            evidence: read,
+            commands: inbox,
+            notices,
+            progress,
+            working,
+            stop: self.0.stop.subscribe(),
+        };
+        tracing::info!(incident = %id, "incident created");
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            Box::pin(actor::run(beginning)).await;
+            this.lock().remove(&id);
+            tracing::info!(incident = %id, "incident ended");
+        });
+        Ok((incident?, digest))
+    }
+
+    /// Asks an incident for a change. With `check_only` it says what would come of it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Precondition`] if the incident waits for something else, or that of the change.
+    pub(crate) async fn change(
+        &self,
+        id: IncidentId,
+        change: Change,
+        check_only: bool,
+    ) -> Result<Changed, Error> {
+        let handle = self.lock().get(&id).cloned();
+        let Some(handle) = handle else { return self.change_ended(id, change).await };
+        let (reply, answer) = oneshot::channel();
+        let command = Command { change: change.clone(), check_only, reply };
+        if handle.commands.send(command).await.is_err() {
+            return self.change_ended(id, change).await;
+        }
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => self.change_ended(id, change).await,
+        }
+    }
+
+    /// One incident as it stands.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) async fn get(&self, id: IncidentId) -> Result<Incident, Error> {
+        Ok(self.0.store.get(id).await?)
+    }
+
+    /// Incidents older than `before`, newest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn list(
+        &self,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<Incident>, Error> {
+        Ok(self.0.store.list(before, limit).await?)
+    }
+
+    /// What happened to an incident after event `after`, and what happens from now on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::InvalidArgument`] for a number that no event has yet.
+    pub(crate) async fn watch(&self, id: IncidentId, after: u64) -> Result<Updates, Error> {
+        // The handle first: an incident that ends in between is then followed to its end.
+        let handle = self.lock().get(&id).cloned();
+        let last = self.0.store.get(id).await?.last_sequence;
+        if after > last {
+            return Err(Error::invalid(
+                "resume_after",
+                format!("it is {after}, and the incident's last event is {last}"),
+            ));
+        }
+        let live = handle.map(|handle| (handle.last, handle.progress));
+        Ok(Updates::new(Arc::clone(&self.0.store), id, after, live))
+    }
+
+    /// Sentences of all notices of an incident.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) async fn notices(&self, id: IncidentId) -> Result<Vec<String>, Error> {
+        let (mut notices, mut after) = (Vec::new(), 0);
+        loop {
+            let events = self.0.store.events(id, after, watch::PART).await?;
+            let Some(last) = events.last() else { return Ok(notices) };
+            after = last.sequence;
+            notices.extend(events.into_iter().filter_map(|event| match event.kind {
+                Some(Kind::Notice(notice)) => Some(notice.text),
+                _ => None,
+            }));
+        }
+    }
+
+    /// Incidents that go on.
+    pub fn active(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Takes no new incident from now on.
+    pub fn start_drain(&self) {
+        self.0.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until the model is at work for no incident, at most for `bound`, and ends what is left: incidents in
+    /// memory cannot outlive the process. Gives how many were ended that way while the model was at work.
+    pub async fn finish(&self, bound: Duration) -> usize {
+        self.start_drain();
+        let until = Instant::now() + bound;
+        while self.at_work() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let cut = self.at_work();
+        self.0.stop.send_replace(true);
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        cut
+    }
+
+    fn at_work(&self) -> usize {
+        self.lock().values().filter(|handle| handle.working.load(Ordering::SeqCst)).count()
+    }
+
+    fn accept(&self) -> Result<(), Error> {
+        if self.0.draining.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable {
+                cause: Outage::Draining,
+                message: "this coordinator is about to stop and takes no new incident".to_owned(),
+                retry_after: Duration::from_secs(5),
+            });
+        }
+        Ok(())
+    }
+
+    fn register(&self, id: IncidentId, handle: Handle) -> Result<(), Error> {
+        let mut active = self.lock();
+        if active.len() >= self.0.options.most_active {
+            return Err(Error::Exhausted {
+                message: format!(
+                    "{} incidents are being planned already, and no more are taken",
+                    active.len()
+                ),
+                retry_after: Duration::from_secs(10),
+            });
+        }
+        active.insert(id, handle);
+        Ok(())
+    }
+
+    /// What is said to a change of an incident that nobody plans: only cancelling it again is no fault.
+    async fn change_ended(&self, id: IncidentId, change: Change) -> Result<Changed, Error> {
+        let incident = self.get(id).await?;
+        match change {
+            Change::Cancel => Ok(Changed { incident, digest: DigestReport::default() }),
+            _ => Err(command::over(id)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IncidentId, Handle>> {
+        // Nothing panics while it holds the lock.
+        self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads an alert log away from the runtime; it may have 64 MiB.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `field` if it is not text.
+pub(crate) async fn read_alerts(text: String, field: &'static str) -> Result<(String, AlertLog), Error> {
+    off_runtime(move || {
+        let log =
+            AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid(field, error.to_string()))?;
+        Ok((text, log))
+    })
+    .await
+}
+
+fn read_evidence(evidence: v1::Evidence) -> Result<Evidence, Error> {
+    let log = AlertLog::read(evidence.alerts.as_bytes())
+        .map_err(|error| Error::invalid("evidence.alerts", error.to_string()))?;
+    Ok(Evidence {
+        system_description: evidence.system_description,
+        log,
+        constraints: evidence.constraints,
+        notes: evidence.notes,
+    })
+}
+
+async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Internal(format!("the evidence could not be read: {error}")))?
+}
+
+/// A seed below 2^53, which every JSON reader keeps as it is.
+fn draw_seed() -> u64 {
+    RandomState::new().build_hasher().finish() >> 11
+}

@@ -5,12 +5,14 @@
 //! missing or out of range; the error names the field. States and usage convert both ways without loss.
 
 mod evidence;
+mod plan;
 mod time;
 mod worker;
 
 use countermove_incident::RecoveryState;
 use countermove_planner::{Roles, RolloutEnd, Usage};
 
+pub use plan::plan_options;
 pub use time::{duration_from_message, duration_to_message, system_time, timestamp};
 pub use worker::{rollout_result_message, run_rollouts_request};
 

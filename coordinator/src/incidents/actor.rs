@@ -1,0 +1,403 @@
+//! The task that owns one incident: its session, its evidence and the writing end of its log.
+//!
+//! Contract: what callers ask comes over a bounded channel and is answered after its events are written. Work that a
+//! caller cancels, or that the deadline cuts, is dropped at once, and with it every call to a worker. The last event
+//! is always `ended`, whatever went wrong.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use countermove_incident::AlertLog;
+use countermove_planner::{Evidence, Phase, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter};
+use countermove_proto::Error;
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{
+    self, AlertsReported, CandidatesProposed, Notice, PlanEnd, PlanEnded, PlanningStage, Progress,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::command::{Change, Changed, Command, apply, over};
+use super::log::Log;
+use super::store::{Input, StoreError};
+use crate::dispatch::IncidentWorkers;
+use crate::workers::Fleet;
+
+/// How often the count of tokens is told while nothing else happens.
+const PULSE: Duration = Duration::from_millis(200);
+
+/// Plans with workers.
+pub(super) type IncidentPlanner = Planner<IncidentWorkers, IncidentWorkers>;
+
+/// What an incident is made of when its task starts. The event `created` is in the log already.
+pub(super) struct Beginning {
+    pub(super) log: Log,
+    pub(super) planner: Arc<IncidentPlanner>,
+    pub(super) fleet: Fleet,
+    pub(super) session: PlanSession,
+    pub(super) evidence: Evidence,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) notices: mpsc::Receiver<String>,
+    pub(super) progress: watch::Sender<Progress>,
+    /// True while the model is at work for the incident.
+    pub(super) working: Arc<AtomicBool>,
+    /// Becomes true when the process stops.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// Plans an incident to its end.
+pub(super) async fn run(beginning: Beginning) {
+    let Beginning { log, planner, fleet, session, evidence, commands, notices, progress, working, stop } =
+        beginning;
+    let id = log.id();
+    let tokens = session.tokens().clone();
+    let outbox = Arc::new(Outbox::default());
+    let mut actor = Actor {
+        session,
+        planner,
+        outbox,
+        desk: Desk { log, fleet, evidence, fresh: false, notices, progress, tokens },
+        commands,
+        working,
+        stop,
+    };
+    if let Err(fault) = actor.live().await {
+        tracing::error!(incident = %id, %fault, "incident ended by a fault");
+        let ended = PlanEnded {
+            end: PlanEnd::Failed.into(),
+            error: fault.to_string(),
+            usage: Some(actor.session.plan().ended.usage.into()),
+        };
+        if let Err(error) = actor.desk.log.append(Kind::Ended(ended), None).await {
+            tracing::error!(incident = %id, %error, "the end of an incident could not be written");
+        }
+    }
+    // Whoever asked too late hears so, instead of finding the channel closed.
+    actor.commands.close();
+    while let Some(command) = actor.commands.recv().await {
+        let answer = match command.change {
+            Change::Cancel => actor.desk.changed(&actor.session).await.map_err(Error::from),
+            _ => Err(over(id)),
+        };
+        let _ = command.reply.send(answer);
+    }
+}
+
+struct Actor {
+    session: PlanSession,
+    planner: Arc<IncidentPlanner>,
+    outbox: Arc<Outbox>,
+    desk: Desk,
+    commands: mpsc::Receiver<Command>,
+    working: Arc<AtomicBool>,
+    stop: watch::Receiver<bool>,
+}
+
+/// What can be used while the session is at work.
+struct Desk {
+    log: Log,
+    fleet: Fleet,
+    evidence: Evidence,
+    /// The evidence has grown since the session took it in.
+    fresh: bool,
+    notices: mpsc::Receiver<String>,
+    progress: watch::Sender<Progress>,
+    tokens: TokenCounter,
+}
+
+/// Why an incident cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the log could not be written: {0}")]
+    Store(#[from] StoreError),
+    #[error("the evidence could not be made ready: {0}")]
+    Evidence(String),
+    #[error("the coordinator was stopped before planning ended")]
+    Stopped,
+}
+
+/// Why the session's work was broken off.
+enum Break {
+    Done,
+    Cancelled(Command),
+    Stopped,
+}
+
+impl Actor {
+    async fn live(&mut self) -> Result<(), Fault> {
+        loop {
+            self.take_evidence_in().await?;
+            match self.session.phase() {
+                Phase::Perception | Phase::Decision => self.work().await?,
+                Phase::Approval | Phase::Outcome => self.wait().await?,
+                Phase::Ended(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// One piece of model work, with an open ear for callers.
+    async fn work(&mut self) -> Result<(), Fault> {
+        let before = self.session.clone();
+        self.working.store(true, Ordering::SeqCst);
+        let end = {
+            let mut work = Box::pin(self.planner.step(&mut self.session, &*self.outbox));
+            let mut pulse = interval(PULSE);
+            pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut self.stop) => break Break::Stopped,
+                    command = self.commands.recv() => match command {
+                        None => break Break::Stopped,
+                        Some(Command { change: Change::Cancel, check_only: false, reply }) => {
+                            break Break::Cancelled(Command { change: Change::Cancel, check_only: false, reply });
+                        }
+                        Some(command) => self.desk.answer_at_work(command, &before, &self.planner).await?,
+                    },
+                    () = &mut work => break Break::Done,
+                    () = self.outbox.filled() => self.desk.write(self.outbox.take()).await?,
+                    Some(sentence) = self.desk.notices.recv() => self.desk.notice(sentence).await?,
+                    _ = pulse.tick() => self.desk.pulse(),
+                }
+            }
+        };
+        self.working.store(false, Ordering::SeqCst);
+        self.desk.write(self.outbox.take()).await?;
+        match end {
+            Break::Done => Ok(()),
+            Break::Stopped => Err(Fault::Stopped),
+            Break::Cancelled(command) => self.cancel(command).await,
+        }
+    }
+
+    /// Waits for an operator, within the deadline.
+    async fn wait(&mut self) -> Result<(), Fault> {
+        let deadline = self.session.deadline().map(Instant::from_std);
+        self.desk.progress.send_modify(|progress| progress.set_stage(PlanningStage::Waiting));
+        let command = tokio::select! {
+            biased;
+            () = stopped(&mut self.stop) => return Err(Fault::Stopped),
+            command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
+            Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
+            () = passed(deadline) => {
+                self.session.expire();
+                return self.announce_end().await;
+            }
+        };
+        match command {
+            Command { change: Change::Cancel, check_only: false, .. } => self.cancel(command).await,
+            Command { change: Change::ReportAlerts { .. }, .. } => {
+                self.desk.answer_at_work(command, &self.session, &self.planner).await
+            }
+            Command { change, check_only, reply } => {
+                let answer = self.take_word(&change, check_only).await?;
+                let _ = reply.send(answer);
+                Ok(())
+            }
+        }
+    }
+
+    async fn take_word(
+        &mut self,
+        change: &Change,
+        check_only: bool,
+    ) -> Result<Result<Changed, Error>, Fault> {
+        let mut next = self.session.clone();
+        match apply(self.desk.log.id(), &mut next, change) {
+            Err(refused) => return Ok(Err(refused)),
+            Ok(Some(event)) if !check_only => {
+                self.desk.log.append(event, None).await?;
+                self.session = next;
+                if matches!(self.session.phase(), Phase::Ended(_)) {
+                    self.announce_end().await?;
+                }
+            }
+            Ok(_) => {}
+        }
+        Ok(Ok(self.desk.changed(&self.session).await?))
+    }
+
+    async fn cancel(&mut self, command: Command) -> Result<(), Fault> {
+        self.session.cancel();
+        self.announce_end().await?;
+        let _ = command.reply.send(Ok(self.desk.changed(&self.session).await?));
+        Ok(())
+    }
+
+    /// Writes the event of an end that did not come from work.
+    async fn announce_end(&mut self) -> Result<(), Fault> {
+        self.planner.step(&mut self.session, &*self.outbox).await;
+        self.desk.write(self.outbox.take()).await
+    }
+
+    /// Gives the session the evidence that came since its last piece of work.
+    async fn take_evidence_in(&mut self) -> Result<(), Fault> {
+        let at_work = matches!(self.session.phase(), Phase::Perception | Phase::Decision);
+        if !self.desk.fresh || !at_work {
+            return Ok(());
+        }
+        let (planner, evidence) = (Arc::clone(&self.planner), self.desk.evidence.clone());
+        let mut session = self.session.clone();
+        let replaced = tokio::task::spawn_blocking(move || {
+            planner.replace_evidence(&mut session, &evidence).map(|()| session)
+        });
+        let session = replaced.await.map_err(|error| Fault::Evidence(error.to_string()))?;
+        self.session = session.map_err(|error| Fault::Evidence(error.to_string()))?;
+        self.desk.fresh = false;
+        Ok(())
+    }
+}
+
+impl Desk {
+    /// Answers a caller while `session` is at work, or for a change that leaves it alone.
+    async fn answer_at_work(
+        &mut self,
+        command: Command,
+        session: &PlanSession,
+        planner: &Arc<IncidentPlanner>,
+    ) -> Result<(), Fault> {
+        let Command { change, check_only, reply } = command;
+        let answer = match change {
+            Change::ReportAlerts { text, log } => {
+                self.add_alerts(text, log, check_only, session, planner).await?
+            }
+            Change::Cancel => Ok(self.changed(session).await?),
+            word => match apply(self.log.id(), &mut session.clone(), &word) {
+                Err(refused) => Err(refused),
+                Ok(_) => Err(Error::Internal("an operator's word was taken out of turn".to_owned())),
+            },
+        };
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    async fn add_alerts(
+        &mut self,
+        text: String,
+        alerts: AlertLog,
+        check_only: bool,
+        session: &PlanSession,
+        planner: &Arc<IncidentPlanner>,
+    ) -> Result<Result<Changed, Error>, Fault> {
+        let (planner, options) = (Arc::clone(planner), session.options().clone());
+        let (evidence, id) = (self.evidence.clone(), self.log.id());
+        let merging = tokio::task::spawn_blocking(move || {
+            let evidence = Evidence { log: merge(&evidence.log, &alerts)?, ..evidence };
+            // A session of its own reads the log as the next step will.
+            let trial = planner
+                .session(id.name(), &evidence, options)
+                .map_err(|error| Error::invalid("alerts", error.to_string()))?;
+            Ok::<_, Error>((evidence, v1::DigestReport::from(trial.digest().clone())))
+        });
+        let (evidence, digest) = match merging.await.map_err(|error| Fault::Evidence(error.to_string()))? {
+            Ok(merged) => merged,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if !check_only {
+            let event = Kind::Alerts(AlertsReported { digest: Some(digest.clone()) });
+            self.log.append(event, Some(Input::Alerts(text))).await?;
+            self.evidence = evidence;
+            self.fresh = true;
+        }
+        let incident = self.changed(session).await?.incident;
+        Ok(Ok(Changed { incident, digest }))
+    }
+
+    /// Writes what the planner told.
+    async fn write(&mut self, events: Vec<PlanEvent>) -> Result<(), Fault> {
+        for event in events {
+            if let Some(kind) = self.kind(event) {
+                self.log.append(kind, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn notice(&mut self, text: String) -> Result<(), Fault> {
+        Ok(self.log.append(Kind::Notice(Notice { text }), None).await?)
+    }
+
+    /// The event that something makes; a sign of life makes none and goes to the watchers.
+    fn kind(&self, event: PlanEvent) -> Option<Kind> {
+        Some(match event {
+            PlanEvent::Assessed(assessment) => {
+                Kind::Assessed(v1::Assessment { model: self.fleet.model(), ..assessment.into() })
+            }
+            PlanEvent::Proposed { step, candidates, rejected } => Kind::Proposed(CandidatesProposed {
+                step,
+                candidates: candidates.into_iter().map(Into::into).collect(),
+                rejected: rejected.into_iter().map(Into::into).collect(),
+            }),
+            PlanEvent::Rollout(report) => Kind::Rollout(report.into()),
+            PlanEvent::Decided(step) => Kind::Decided(step.into()),
+            PlanEvent::Notice(text) => Kind::Notice(Notice { text }),
+            PlanEvent::Ended(ended) => Kind::Ended(ended.into()),
+            PlanEvent::Progress(progress) => {
+                self.progress.send_replace(progress.into());
+                return None;
+            }
+        })
+    }
+
+    /// Tells watchers how many tokens there are by now.
+    fn pulse(&self) {
+        let tokens = self.tokens.total();
+        self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.tokens, tokens) != tokens);
+    }
+
+    async fn changed(&self, session: &PlanSession) -> Result<Changed, StoreError> {
+        let incident = self.log.incident().await?;
+        Ok(Changed { incident, digest: session.digest().clone().into() })
+    }
+}
+
+/// Both logs as one, folded anew. Warnings of both are kept.
+fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
+    let text = format!("{}\n{}", known.condensed(), more.condensed());
+    let mut merged =
+        AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid("alerts", error.to_string()))?;
+    for warning in known.warnings.iter().chain(&more.warnings) {
+        if !merged.warnings.contains(warning) {
+            merged.warnings.push(warning.clone());
+        }
+    }
+    Ok(merged)
+}
+
+/// What the planner told and nobody has written yet. It is emptied after each poll of the work, so it stays as small
+/// as what one poll tells.
+#[derive(Debug, Default)]
+struct Outbox {
+    events: Mutex<Vec<PlanEvent>>,
+    filled: Notify,
+}
+
+impl Outbox {
+    async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    fn take(&self) -> Vec<PlanEvent> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl PlanSink for Outbox {
+    fn emit(&self, event: PlanEvent) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.filled.notify_one();
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same as a signal.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,83 @@
+//! What callers ask of an incident that goes on.
+
+use countermove_incident::{AlertLog, RecoveryState};
+use countermove_planner::{PlanSession, SessionError};
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{ActionApproved, ActionRejected, DigestReport, Incident, OutcomeReported};
+use countermove_proto::{Condition, Error, IncidentId};
+use tokio::sync::oneshot;
+
+/// A change that a caller wants.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change {
+    /// Approve the chosen action of a step.
+    Approve { step: u32, action: String, approver: String },
+    /// Reject it.
+    Reject { step: u32, reason: String },
+    /// Report what an approved action achieved.
+    ReportOutcome { step: u32, state: RecoveryState },
+    /// Add alerts: as text, for the store, and as read.
+    ReportAlerts { text: String, log: AlertLog },
+    /// Stop planning.
+    Cancel,
+}
+
+/// A change, and where the answer goes.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) change: Change,
+    /// Say what would come of it and change nothing.
+    pub(super) check_only: bool,
+    pub(super) reply: oneshot::Sender<Result<Changed, Error>>,
+}
+
+/// The incident after a change.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Changed {
+    pub(crate) incident: Incident,
+    /// How the log reads now.
+    pub(crate) digest: DigestReport,
+}
+
+/// Takes an operator's word into a session and gives the event that it makes; `None` for a change that is not an
+/// operator's word.
+pub(super) fn apply(
+    id: IncidentId,
+    session: &mut PlanSession,
+    change: &Change,
+) -> Result<Option<Kind>, Error> {
+    let refused = |error| precondition(id, error);
+    Ok(match change {
+        Change::Approve { step, action, approver } => {
+            session.approve(*step, action).map_err(refused)?;
+            Some(Kind::Approved(ActionApproved { step: *step, approver: approver.clone() }))
+        }
+        Change::Reject { step, reason } => {
+            session.reject(*step, reason).map_err(refused)?;
+            Some(Kind::Rejected(ActionRejected { step: *step, reason: reason.clone() }))
+        }
+        Change::ReportOutcome { step, state } => {
+            session.report_outcome(*step, *state).map_err(refused)?;
+            Some(Kind::Outcome(OutcomeReported { step: *step, state: Some((*state).into()) }))
+        }
+        Change::ReportAlerts { .. } | Change::Cancel => None,
+    })
+}
+
+/// What is said to a change that comes after the end.
+pub(super) fn over(id: IncidentId) -> Error {
+    Error::Precondition {
+        condition: Condition::Status,
+        subject: id.name(),
+        description: "planning has ended; create a new incident to plan again".to_owned(),
+    }
+}
+
+fn precondition(id: IncidentId, error: SessionError) -> Error {
+    let condition = match error {
+        SessionError::NotNow { .. } => Condition::Status,
+        SessionError::WrongStep { .. } => Condition::Step,
+        SessionError::WrongAction { .. } => Condition::Action,
+    };
+    Error::Precondition { condition, subject: id.name(), description: error.to_string() }
+}

@@ -1,0 +1,348 @@
+//! Options, assessments, candidates, steps and events of planning.
+
+use countermove_planner::{
+    Action, Assessment, Candidate, CostEstimate, EvidenceLine, OptionsError, PlanEnd, PlanEnded, PlanMode,
+    PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate, RolloutEnd, RolloutReport,
+    StateSource, TacticBelief, TechniqueName,
+};
+
+use super::{duration_from_message, duration_to_message};
+use crate::error::Error;
+use crate::v1;
+
+/// The options in force: what the message leaves open comes from `defaults`, and a seed that it leaves open from
+/// `draw_seed`.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] with the field that is out of its range, as `options.{field}`.
+pub fn plan_options(
+    message: &v1::PlanOptions,
+    defaults: &PlanOptions,
+    draw_seed: impl FnOnce() -> u64,
+) -> Result<PlanOptions, Error> {
+    let or_default = |value: u32, default: u32| if value == 0 { default } else { value };
+    let deadline = match message.deadline {
+        None => defaults.deadline,
+        Some(deadline) => Some(duration_from_message(deadline).ok_or_else(|| {
+            Error::invalid("options.deadline", "it is negative, and it must be longer than 0 s")
+        })?),
+    };
+    let mode = match v1::PlanMode::try_from(message.mode) {
+        Ok(v1::PlanMode::Unspecified | v1::PlanMode::Offline) => PlanMode::Offline,
+        Ok(v1::PlanMode::Interactive) => PlanMode::Interactive,
+        Err(_) => return Err(Error::invalid("options.mode", format!("there is no mode {}", message.mode))),
+    };
+    let options = PlanOptions {
+        candidates: or_default(message.candidates, defaults.candidates),
+        rollouts: or_default(message.rollouts, defaults.rollouts),
+        max_depth: or_default(message.max_depth, defaults.max_depth),
+        max_steps: or_default(message.max_steps, defaults.max_steps),
+        seed: message.seed.unwrap_or_else(draw_seed),
+        temperature: message.temperature.unwrap_or(defaults.temperature),
+        top_p: message.top_p.unwrap_or(defaults.top_p),
+        thinking_tokens: message.thinking_tokens.unwrap_or(defaults.thinking_tokens),
+        deadline,
+        mode,
+        ..defaults.clone()
+    };
+    options.validate()?;
+    Ok(options)
+}
+
+impl From<OptionsError> for Error {
+    fn from(error: OptionsError) -> Self {
+        Self::invalid(
+            format!("options.{}", error.field),
+            format!("it is {}, but it must be {}", error.found, error.allowed),
+        )
+    }
+}
+
+impl From<&PlanOptions> for v1::PlanOptions {
+    fn from(options: &PlanOptions) -> Self {
+        Self {
+            candidates: options.candidates,
+            rollouts: options.rollouts,
+            max_depth: options.max_depth,
+            max_steps: options.max_steps,
+            seed: Some(options.seed),
+            temperature: Some(options.temperature),
+            top_p: Some(options.top_p),
+            thinking_tokens: Some(options.thinking_tokens),
+            deadline: options.deadline.map(duration_to_message),
+            mode: match options.mode {
+                PlanMode::Offline => v1::PlanMode::Offline,
+                PlanMode::Interactive => v1::PlanMode::Interactive,
+            }
+            .into(),
+        }
+    }
+}
+
+impl From<Assessment> for v1::Assessment {
+    fn from(assessment: Assessment) -> Self {
+        Self {
+            is_incident: assessment.is_incident,
+            description: assessment.description,
+            entities: Some(assessment.entities.into()),
+            tactics: assessment.tactics.into_iter().map(Into::into).collect(),
+            state: Some(assessment.state.into()),
+            reasoning: assessment.reasoning,
+            rejected: assessment.rejected,
+            digest: Some(assessment.digest.into()),
+            model: None,
+        }
+    }
+}
+
+impl From<TacticBelief> for v1::TacticBelief {
+    fn from(belief: TacticBelief) -> Self {
+        Self {
+            tactic: v1::Tactic::from(belief.tactic).into(),
+            techniques: belief.techniques.into_iter().map(Into::into).collect(),
+            evidence: belief.evidence.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<TechniqueName> for v1::Technique {
+    fn from(technique: TechniqueName) -> Self {
+        Self { id: technique.id, name: technique.name }
+    }
+}
+
+impl From<EvidenceLine> for v1::EvidenceLine {
+    fn from(line: EvidenceLine) -> Self {
+        Self { number: line.number, text: line.text, count: line.count }
+    }
+}
+
+impl From<Action> for v1::Action {
+    fn from(action: Action) -> Self {
+        Self { text: action.text, explanation: action.explanation }
+    }
+}
+
+impl From<CostEstimate> for v1::CostEstimate {
+    fn from(cost: CostEstimate) -> Self {
+        Self {
+            terminal: cost.terminal,
+            truncated: cost.truncated,
+            malformed: cost.malformed,
+            cancelled: cost.cancelled,
+            mean: cost.mean,
+            variance: cost.variance,
+            low: cost.low,
+            high: cost.high,
+        }
+    }
+}
+
+impl From<Candidate> for v1::Candidate {
+    fn from(candidate: Candidate) -> Self {
+        Self {
+            index: candidate.index,
+            action: Some(candidate.action.into()),
+            cost: Some(candidate.cost.into()),
+            predicted_state: candidate.predicted_state.map(Into::into),
+            reasoning: candidate.reasoning,
+        }
+    }
+}
+
+impl From<RejectedCandidate> for v1::RejectedCandidate {
+    fn from(rejected: RejectedCandidate) -> Self {
+        Self { action: Some(rejected.action.into()), reason: rejected.reason }
+    }
+}
+
+impl From<StateSource> for v1::StateSource {
+    fn from(source: StateSource) -> Self {
+        match source {
+            StateSource::Predicted => Self::Predicted,
+            StateSource::Reported => Self::Reported,
+        }
+    }
+}
+
+impl From<PlanStep> for v1::PlanStep {
+    fn from(step: PlanStep) -> Self {
+        let source = step.state_after.map_or(v1::StateSource::Unspecified, |after| after.source.into());
+        Self {
+            index: step.index,
+            state_before: Some(step.state_before.into()),
+            candidates: step.candidates.into_iter().map(Into::into).collect(),
+            rejected: step.rejected.into_iter().map(Into::into).collect(),
+            chosen: step.chosen,
+            reason: step.reason,
+            state_after: step.state_after.map(|after| after.state.into()),
+            state_after_source: source.into(),
+            usage: Some(step.usage.into()),
+        }
+    }
+}
+
+impl From<PlanEnd> for v1::PlanEnd {
+    fn from(end: PlanEnd) -> Self {
+        match end {
+            PlanEnd::Recovered => Self::Recovered,
+            PlanEnd::StepLimit => Self::StepLimit,
+            PlanEnd::NoIncident => Self::NoIncident,
+            PlanEnd::NoCandidate => Self::NoCandidate,
+            PlanEnd::Deadline => Self::Deadline,
+            PlanEnd::Cancelled => Self::Cancelled,
+            PlanEnd::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<PlanEnded> for v1::PlanEnded {
+    fn from(ended: PlanEnded) -> Self {
+        Self { end: v1::PlanEnd::from(ended.end).into(), error: ended.error, usage: Some(ended.usage.into()) }
+    }
+}
+
+impl From<RolloutReport> for v1::RolloutFinished {
+    fn from(report: RolloutReport) -> Self {
+        let result = report.result;
+        Self {
+            step: result.key.step,
+            candidate: result.key.candidate,
+            rollout: result.key.rollout,
+            end: v1::RolloutEnd::from(result.end).into(),
+            cost: (result.end == RolloutEnd::Terminal).then_some(result.cost),
+            depth: u32::try_from(result.steps.len()).unwrap_or(u32::MAX),
+            worker: report.worker,
+            usage: Some(result.usage.into()),
+        }
+    }
+}
+
+impl From<PlanningStage> for v1::PlanningStage {
+    fn from(stage: PlanningStage) -> Self {
+        match stage {
+            PlanningStage::Perception => Self::Perception,
+            PlanningStage::Candidates => Self::Candidates,
+            PlanningStage::Rollouts => Self::Rollouts,
+            PlanningStage::Waiting => Self::Waiting,
+        }
+    }
+}
+
+impl From<Progress> for v1::Progress {
+    fn from(progress: Progress) -> Self {
+        Self {
+            stage: v1::PlanningStage::from(progress.stage).into(),
+            step: progress.step,
+            rollouts_finished: progress.rollouts_finished,
+            rollouts_total: progress.rollouts_total,
+            tokens: progress.tokens,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use countermove_planner::{RolloutKey, RolloutResult, Usage};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn options(message: &v1::PlanOptions) -> Result<PlanOptions, Error> {
+        plan_options(message, &PlanOptions::default(), || 42)
+    }
+
+    #[test]
+    fn what_is_left_open_comes_from_the_defaults() {
+        let options = options(&v1::PlanOptions::default()).unwrap();
+        assert_eq!(options, PlanOptions { seed: 42, ..PlanOptions::default() });
+    }
+
+    #[test]
+    fn zero_is_a_value_where_the_field_is_optional() {
+        let message = v1::PlanOptions {
+            seed: Some(0),
+            temperature: Some(0.0),
+            thinking_tokens: Some(0),
+            ..v1::PlanOptions::default()
+        };
+        let defaults = PlanOptions { thinking_tokens: 64, ..PlanOptions::default() };
+        let options = plan_options(&message, &defaults, || 42).unwrap();
+        assert_eq!((options.seed, options.temperature, options.thinking_tokens), (0, 0.0, 0));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_by_field() {
+        let default = v1::PlanOptions::default;
+        for (field, message) in [
+            ("options.candidates", v1::PlanOptions { candidates: 17, ..default() }),
+            ("options.rollouts", v1::PlanOptions { rollouts: 65, ..default() }),
+            ("options.max_depth", v1::PlanOptions { max_depth: 33, ..default() }),
+            ("options.max_steps", v1::PlanOptions { max_steps: 33, ..default() }),
+            ("options.temperature", v1::PlanOptions { temperature: Some(f32::NAN), ..default() }),
+            ("options.top_p", v1::PlanOptions { top_p: Some(0.0), ..default() }),
+            ("options.mode", v1::PlanOptions { mode: 7, ..default() }),
+            (
+                "options.deadline",
+                v1::PlanOptions {
+                    deadline: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+                    ..default()
+                },
+            ),
+            (
+                "options.deadline",
+                v1::PlanOptions {
+                    deadline: Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+                    ..default()
+                },
+            ),
+        ] {
+            let Err(Error::InvalidArgument(violations)) = options(&message) else {
+                panic!("{field} was taken")
+            };
+            assert_eq!(violations[0].field, field);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn options_in_force_say_the_same_when_they_are_sent_again(
+            candidates in 1u32..=16, rollouts in 1u32..=64, seed: u64, temperature in 0.0f32..2.0,
+            seconds in proptest::option::of(1u64..1_000_000), interactive: bool,
+        ) {
+            let options = PlanOptions {
+                candidates, rollouts, seed, temperature,
+                deadline: seconds.map(Duration::from_secs),
+                mode: if interactive { PlanMode::Interactive } else { PlanMode::Offline },
+                ..PlanOptions::default()
+            };
+            let message = v1::PlanOptions::from(&options);
+            let again = plan_options(&message, &PlanOptions::default(), || 0).unwrap();
+            prop_assert_eq!(again, options);
+        }
+    }
+
+    #[test]
+    fn only_a_rollout_that_reached_recovery_has_a_cost() {
+        for (end, cost) in [
+            (RolloutEnd::Terminal, Some(3.0)),
+            (RolloutEnd::Truncated, None),
+            (RolloutEnd::Malformed, None),
+            (RolloutEnd::Cancelled, None),
+        ] {
+            let result = RolloutResult {
+                key: RolloutKey { step: 1, candidate: 2, rollout: 3 },
+                end,
+                steps: Vec::new(),
+                cost: 3.0,
+                fault: String::new(),
+                usage: Usage::default(),
+            };
+            let message = v1::RolloutFinished::from(RolloutReport { result, worker: "workers/a".into() });
+            assert_eq!(message.cost, cost);
+            assert_eq!((message.step, message.candidate, message.rollout), (1, 2, 3));
+        }
+    }
+}
