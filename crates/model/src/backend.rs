@@ -67,4 +67,9 @@ pub trait Backend: Send + 'static {
 
     /// Bytes of keys and values in use, live and idle.
     fn kv_bytes(&self) -> usize;
+
+    /// Whether a pass leaves this machine's CPUs to others, so that work beside it costs it nothing.
+    fn leaves_cpus_free(&self) -> bool {
+        false
+    }
 }

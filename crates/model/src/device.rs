@@ -161,6 +161,10 @@ impl Backend for DeviceBackend {
     fn kv_bytes(&self) -> usize {
         either!(self, backend => backend.kv_bytes())
     }
+
+    fn leaves_cpus_free(&self) -> bool {
+        matches!(self, Self::Candle(_))
+    }
 }
 
 #[cfg(test)]

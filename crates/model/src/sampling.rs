@@ -22,6 +22,9 @@ pub(crate) struct Choice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadRow;
 
+/// Shares of the highest weight, for narrowing a row down to its nucleus.
+const BOUNDS: [f32; 4] = [1.0 / 8.0, 1.0 / 64.0, 1.0 / 512.0, 1.0 / 4096.0];
+
 /// Number in [0, 1) for one position of one answer: two rounds of the SplitMix64 finaliser over seed and position,
 /// the upper 53 bits.
 pub(crate) fn uniform(seed: u64, position: u64) -> f64 {
@@ -104,16 +107,14 @@ impl Sampler {
             }
             return;
         }
-        for (group, &word) in logits.chunks(32).zip(mask.iter().chain(std::iter::repeat(&0))) {
-            if word == u32::MAX {
-                self.row.extend_from_slice(group);
-            } else {
-                self.row.extend(
-                    group
-                        .iter()
-                        .enumerate()
-                        .map(|(bit, &logit)| if word >> bit & 1 == 1 { logit } else { f32::NEG_INFINITY }),
-                );
+        self.row.extend_from_slice(logits);
+        for (group, &word) in self.row.chunks_mut(32).zip(mask.iter().chain(std::iter::repeat(&0))) {
+            let mut refused = !word;
+            while refused != 0 {
+                if let Some(logit) = group.get_mut(refused.trailing_zeros() as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+                refused &= refused - 1;
             }
         }
     }
@@ -122,24 +123,23 @@ impl Sampler {
     fn sample(&mut self, highest: f32, choice: Choice, at: f64) -> usize {
         // The smallest temperature keeps differences finite; the largest makes every token as likely as any.
         let scale = 1.0 / choice.temperature.clamp(1e-4, 1e4);
-        for value in &mut self.row {
-            *value = exp((*value - highest) * scale);
-        }
-        let total = sum(&self.row);
+        let (total, above) = weigh(&mut self.row, highest, scale);
         // Not a number asks for the whole distribution, nothing or less for the likeliest token.
         if choice.top_p >= 1.0 || choice.top_p.is_nan() {
             return walk(self.row.iter().copied(), at * total);
         }
         let mass = f64::from(choice.top_p.max(0.0)) * total;
-        // All weights below this bound together are less than what the nucleus may leave out.
-        let bound = ((total - mass) / self.row.len() as f64) as f32 * 0.999;
+        // The highest bound above which there is mass enough. Below the last of them, what all weights under the
+        // bound can come to together is less than what the nucleus may leave out.
+        let bounds = BOUNDS.into_iter().zip(above);
+        let least = ((total - mass) / self.row.len() as f64) as f32 * 0.999;
+        let bound = bounds
+            .filter(|&(_, above)| above * 0.999 >= mass)
+            .map(|(bound, _)| bound)
+            .next()
+            .unwrap_or(least);
         self.nucleus.clear();
-        self.nucleus.extend(
-            (0..)
-                .zip(&self.row)
-                .filter(|(_, weight)| **weight > 0.0 && **weight >= bound)
-                .map(|(i, w)| (*w, i)),
-        );
+        keep(&self.row, bound, &mut self.nucleus);
         let kept = nucleus(&mut self.nucleus, mass);
         let nucleus = &mut self.nucleus[..kept];
         nucleus.sort_unstable_by_key(|&(_, place)| place);
@@ -148,13 +148,57 @@ impl Sampler {
     }
 }
 
-/// Highest value and whether there is a NaN, in lanes so that it compiles to vector code.
+/// Highest value and whether there is a NaN.
 fn scan(row: &[f32]) -> (f32, bool) {
-    let mut highest = [f32::NEG_INFINITY; 16];
-    let mut nan = [0_u32; 16];
-    let (groups, rest) = row.as_chunks::<16>();
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[target_feature(enable = "avx2")]
+        fn wide(row: &[f32]) -> (f32, bool) {
+            scan_lanes(row)
+        }
+        // SAFETY: the processor has AVX2.
+        return unsafe { wide(row) };
+    }
+    scan_lanes(row)
+}
+
+/// Turns logits into weights relative to the highest and gives their sum, and the sums of those that reach each bound.
+fn weigh(row: &mut [f32], highest: f32, scale: f32) -> (f64, [f64; BOUNDS.len()]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[target_feature(enable = "avx2")]
+        fn wide(row: &mut [f32], highest: f32, scale: f32) -> (f64, [f64; BOUNDS.len()]) {
+            weigh_lanes(row, highest, scale)
+        }
+        // SAFETY: the processor has AVX2.
+        return unsafe { wide(row, highest, scale) };
+    }
+    weigh_lanes(row, highest, scale)
+}
+
+/// Collects the weights that reach the bound, with their places.
+fn keep(row: &[f32], bound: f32, kept: &mut Vec<(f32, u32)>) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[target_feature(enable = "avx2")]
+        fn wide(row: &[f32], bound: f32, kept: &mut Vec<(f32, u32)>) {
+            keep_lanes(row, bound, kept);
+        }
+        // SAFETY: the processor has AVX2.
+        return unsafe { wide(row, bound, kept) };
+    }
+    keep_lanes(row, bound, kept);
+}
+
+// The same operations in the same order, whatever the width of the registers: results do not depend on the processor.
+
+#[inline(always)]
+fn scan_lanes(row: &[f32]) -> (f32, bool) {
+    let mut highest = [f32::NEG_INFINITY; 32];
+    let mut nan = [0_u32; 32];
+    let (groups, rest) = row.as_chunks::<32>();
     for group in groups {
-        for lane in 0..16 {
+        for lane in 0..32 {
             highest[lane] = if group[lane] > highest[lane] { group[lane] } else { highest[lane] };
             nan[lane] |= u32::from(group[lane].is_nan());
         }
@@ -166,20 +210,51 @@ fn scan(row: &[f32]) -> (f32, bool) {
     (highest.into_iter().fold(f32::NEG_INFINITY, f32::max), nan.iter().any(|&lane| lane != 0))
 }
 
-/// Sum in a fixed order: sixteen lanes over blocks of 4,096, blocks in double precision.
-fn sum(row: &[f32]) -> f64 {
-    row.chunks(4096)
-        .map(|block| {
-            let mut lanes = [0_f32; 16];
-            let (groups, rest) = block.as_chunks::<16>();
-            for group in groups {
+/// Sums take sixteen lanes over blocks of 4,096, and blocks in double precision.
+#[inline(always)]
+fn weigh_lanes(row: &mut [f32], highest: f32, scale: f32) -> (f64, [f64; BOUNDS.len()]) {
+    let (mut total, mut above) = (0.0, [0.0; BOUNDS.len()]);
+    let in_double = |lanes: [f32; 16]| lanes.iter().map(|&value| f64::from(value)).sum::<f64>();
+    for block in row.chunks_mut(4096) {
+        let (mut lanes, mut above_lanes) = ([0_f32; 16], [[0_f32; 16]; BOUNDS.len()]);
+        let (groups, rest) = block.as_chunks_mut::<16>();
+        for group in groups {
+            for lane in 0..16 {
+                group[lane] = exp((group[lane] - highest) * scale);
+                lanes[lane] += group[lane];
+            }
+            for (above, bound) in above_lanes.iter_mut().zip(BOUNDS) {
                 for lane in 0..16 {
-                    lanes[lane] += group[lane];
+                    above[lane] += if group[lane] >= bound { group[lane] } else { 0.0 };
                 }
             }
-            lanes.iter().chain(rest).map(|&value| f64::from(value)).sum::<f64>()
-        })
-        .sum()
+        }
+        for (lane, value) in rest.iter_mut().enumerate() {
+            *value = exp((*value - highest) * scale);
+            lanes[lane] += *value;
+            for (above, bound) in above_lanes.iter_mut().zip(BOUNDS) {
+                above[lane] += if *value >= bound { *value } else { 0.0 };
+            }
+        }
+        total += in_double(lanes);
+        for (above, lanes) in above.iter_mut().zip(above_lanes) {
+            *above += in_double(lanes);
+        }
+    }
+    (total, above)
+}
+
+/// Collects the weights that reach the bound, with their places.
+#[inline(always)]
+fn keep_lanes(row: &[f32], bound: f32, kept: &mut Vec<(f32, u32)>) {
+    for (first, group) in (0..).step_by(32).zip(row.chunks(32)) {
+        // Most groups hold nothing; finding that out takes no branch for each weight.
+        if group.iter().map(|&weight| u32::from(weight >= bound)).sum::<u32>() == 0 {
+            continue;
+        }
+        let heavy = (first..).zip(group).filter(|(_, weight)| **weight > 0.0 && **weight >= bound);
+        kept.extend(heavy.map(|(place, weight)| (*weight, place)));
+    }
 }
 
 /// First place at which the running sum passes `target`; the last place with a weight if rounding hides it.
@@ -226,17 +301,20 @@ fn nucleus(weights: &mut [(f32, u32)], mass: f64) -> usize {
 }
 
 /// eˣ for x ≤ 0 in operations that compile to vector code; relative error below 1e-6, 0 below -87.
+#[inline(always)]
 fn exp(x: f32) -> f32 {
+    // Adding 1.5 · 2²³ leaves the rounded number in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = if x < -87.0 { -87.0 } else { x };
-    let whole = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let whole = rounded - ROUND;
     // ln 2 in two parts, so that the product with the first is exact.
     let rest = (clamped - whole * 0.693_359_4) + whole * 2.121_944_4e-4;
     let mut value = 1.0 / 720.0;
     for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         value = value * rest + coefficient;
     }
-    let power = f32::from_bits(((whole as i32 + 127) << 23) as u32);
+    let power = f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { value * power }
 }
 

@@ -1,8 +1,8 @@
 //! Where a model comes from, and which file on this machine that is.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{env, fmt, fs};
 
 use crate::error::LoadError;
 
@@ -21,7 +21,7 @@ pub enum ModelSource {
     Default,
     /// A GGUF file, or a folder with safetensors, `config.json` and `tokenizer.json`.
     Path(PathBuf),
-    /// A model of the Hugging Face hub.
+    /// A model of the Hugging Face hub that its tools (`hf download`) have put into their cache on this machine.
     Hub {
         /// `organisation/name`.
         id: String,
@@ -117,18 +117,57 @@ impl ModelSource {
                     })
                 }
             }
-            Self::Hub { id, revision } => fetch(id, revision.as_deref()),
+            Self::Hub { id, revision } => find_in_hub_cache(&hub_cache(), id, revision.as_deref()),
         }
     }
 }
 
-#[cfg(not(feature = "hub"))]
-fn fetch(id: &str, _revision: Option<&str>) -> Result<PathBuf, LoadError> {
-    Err(LoadError::Unsupported {
-        path: PathBuf::from(format!("hf:{id}")),
-        reason: "this build cannot fetch models; build with the feature 'hub', or give a local path"
-            .to_owned(),
-    })
+/// Where the Hugging Face tools keep what they fetched: `$HF_HUB_CACHE`, else `hub` in `$HF_HOME`, else
+/// `huggingface/hub` in the user's cache folder.
+fn hub_cache() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("HF_HUB_CACHE")
+        .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface").join("hub")))
+        .or_else(|| set("HOME").map(|user| user.join(".cache").join("huggingface").join("hub")))
+        .unwrap_or_default()
+}
+
+/// Finds a model of the hub in the cache of the Hugging Face tools. Nothing is fetched.
+fn find_in_hub_cache(cache: &Path, id: &str, revision: Option<&str>) -> Result<PathBuf, LoadError> {
+    let model = cache.join(format!("models--{}", id.replace('/', "--")));
+    let revision = revision.unwrap_or("main");
+    let missing = |path: PathBuf| {
+        let named = if revision == "main" { String::new() } else { format!(" --revision {revision}") };
+        let advice =
+            format!("fetch it with 'hf download {id}{named}', of the Python package huggingface_hub");
+        LoadError::Missing { path, advice }
+    };
+    // A branch or tag is a file that holds the commit; a commit names its snapshot itself.
+    let commit =
+        fs::read_to_string(model.join("refs").join(revision)).unwrap_or_else(|_| revision.to_owned());
+    let commit = commit.trim();
+    let sound = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
+    let snapshot = model.join("snapshots").join(if sound { commit } else { "unknown" });
+    let entries = match fs::read_dir(&snapshot) {
+        Ok(entries) => entries,
+        Err(_) => return Err(missing(snapshot)),
+    };
+    if snapshot.join("config.json").is_file() {
+        return Ok(snapshot);
+    }
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "gguf"));
+    files.sort();
+    match files.as_slice() {
+        [file] => Ok(file.clone()),
+        [] => Err(missing(snapshot)),
+        [first, ..] => {
+            let advice =
+                format!("it holds several GGUF files; give the path of one, such as {}", first.display());
+            Err(LoadError::Missing { path: snapshot, advice })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -163,5 +202,29 @@ mod tests {
         let error = ModelSource::Default.resolve(&home).expect_err("nothing is there");
         assert!(error.to_string().contains("countermove model fetch"), "{error}");
         assert!(error.to_string().contains(DEFAULT_MODEL_FILE), "{error}");
+    }
+
+    #[test]
+    fn a_hub_model_is_found_in_the_cache() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let find = |id, revision| find_in_hub_cache(cache.path(), id, revision);
+        let write = |path: &str, text: &str| {
+            let path = cache.path().join("models--org--name").join(path);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+            fs::write(path, text).expect("written");
+        };
+        let error = find("org/name", Some("v1")).expect_err("nothing is there").to_string();
+        assert!(error.contains("hf download org/name --revision v1"), "{error}");
+        write("refs/main", "abc123\n");
+        write("snapshots/abc123/model.Q8_0.gguf", "");
+        let found = find("org/name", None).expect("one file");
+        assert!(found.ends_with("snapshots/abc123/model.Q8_0.gguf"), "{}", found.display());
+        assert_eq!(find("org/name", Some("abc123")).expect("the commit"), found);
+        write("snapshots/abc123/model.Q4_1.gguf", "");
+        assert!(find("org/name", None).expect_err("which one").to_string().contains("Q4_1"));
+        write("snapshots/abc123/config.json", "{}");
+        assert!(find("org/name", None).expect("a folder").ends_with("snapshots/abc123"));
+        write("refs/evil", "../../..");
+        assert!(find("org/name", Some("evil")).is_err());
     }
 }

@@ -275,7 +275,6 @@ impl<B: Backend> Core<B> {
     }
 
     fn step(&mut self, counts: &[usize]) {
-        let began = Instant::now();
         let mut prefilled = 0;
         let mut feeds = Vec::new();
         let mut choosing: Vec<(usize, &mut Answer)> = Vec::new();
@@ -324,7 +323,7 @@ impl<B: Backend> Core<B> {
             stats.forced_tokens += forced;
             stats.forward_seconds += times.pass.as_secs_f64();
             stats.mask_seconds += times.masks.as_secs_f64();
-            stats.mask_wait_seconds += (passed - began).saturating_sub(times.pass).as_secs_f64();
+            stats.mask_wait_seconds += times.waited.as_secs_f64();
             stats.choice_seconds += passed.elapsed().as_secs_f64();
         });
     }
@@ -419,6 +418,8 @@ impl<B: Backend> Core<B> {
 struct Times {
     pass: Duration,
     masks: Duration,
+    /// By how much masks made the step longer.
+    waited: Duration,
 }
 
 /// Which row of logits belongs to which sequence, by the sequence's place.
@@ -438,7 +439,9 @@ fn rows_of<S>(feeds: &[Feed<'_, S>], counts: &[usize]) -> Vec<usize> {
 
 type Masks = Vec<(usize, Result<Mask, EngineError>)>;
 
-/// Runs the pass, and beside it computes the masks that take work.
+/// Runs the pass and computes the masks. Masks that take work are computed beside the pass where that leaves CPUs
+/// free. Where the pass itself runs on them they come first: a second thread would take their time from the pass, and
+/// be waited for after it.
 fn run_beside<B: Backend>(
     backend: &mut B,
     feeds: &mut [Feed<'_, B::Sequence>],
@@ -450,15 +453,17 @@ fn run_beside<B: Backend>(
         let masks = choosing.into_iter().map(|(place, answer)| (place, answer.mask())).collect();
         (masks, began.elapsed())
     };
+    let beside = backend.leaves_cpus_free() && choosing.iter().any(|(_, answer)| answer.mask_takes_work());
     let mut pass = || {
         let began = Instant::now();
         (backend.forward(feeds, logits), began.elapsed())
     };
-    if !choosing.iter().any(|(_, answer)| answer.mask_takes_work()) {
+    if !beside {
         let (masks, time) = all(choosing);
         let (result, pass) = pass();
-        return (result, masks, Times { pass, masks: time });
+        return (result, masks, Times { pass, masks: time, waited: time });
     }
+    let began = Instant::now();
     thread::scope(|scope| {
         let places: Vec<usize> = choosing.iter().map(|(place, _)| *place).collect();
         let beside = scope.spawn(|| all(choosing));
@@ -467,6 +472,6 @@ fn run_beside<B: Backend>(
             let broken = || Err(EngineError::Grammar("the computation of a mask broke off".to_owned()));
             (places.into_iter().map(|place| (place, broken())).collect(), Duration::ZERO)
         });
-        (result, masks, Times { pass, masks: time })
+        (result, masks, Times { pass, masks: time, waited: began.elapsed().saturating_sub(pass) })
     })
 }

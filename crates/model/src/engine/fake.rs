@@ -21,6 +21,8 @@ pub(crate) struct Fake {
     pub(crate) poison: Option<u32>,
     /// The pass with this number fails.
     pub(crate) breaks_at: Option<usize>,
+    /// Whether masks are computed beside the passes.
+    pub(crate) leaves_cpus_free: bool,
     /// Time that a pass takes.
     pub(crate) delay: Duration,
     held: Arc<AtomicUsize>,
@@ -48,6 +50,7 @@ impl Fake {
             budget: usize::MAX,
             poison: None,
             breaks_at: None,
+            leaves_cpus_free: false,
             delay: Duration::ZERO,
             held: Arc::default(),
             published: Vec::new(),
@@ -138,5 +141,9 @@ impl Backend for Fake {
 
     fn kv_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed) * TOKEN_BYTES
+    }
+
+    fn leaves_cpus_free(&self) -> bool {
+        self.leaves_cpus_free
     }
 }

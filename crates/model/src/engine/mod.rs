@@ -77,9 +77,9 @@ pub struct EngineStats {
     pub restarted: u64,
     /// Seconds spent in passes through the model.
     pub forward_seconds: f64,
-    /// Seconds spent on masks of JSON grammars, beside the passes.
+    /// Seconds spent on masks of JSON grammars.
     pub mask_seconds: f64,
-    /// Seconds by which masks held up a step: from the end of the pass to that of the last mask.
+    /// Seconds by which masks made steps longer; less than the above where they are computed beside the passes.
     pub mask_wait_seconds: f64,
     /// Seconds spent on choosing tokens and following grammars.
     pub choice_seconds: f64,

@@ -312,6 +312,12 @@ pub(crate) mod tests {
 
     use super::*;
 
+    pub(crate) fn tiny_merges() -> Vec<(String, String)> {
+        [("t", "h"), ("th", "e"), ("Ġ", "the"), ("t", "r"), ("tr", "u"), ("f", "a"), ("\"", ":"), ("{", "\"")]
+            .map(|(l, r)| (l.to_owned(), r.to_owned()))
+            .to_vec()
+    }
+
     /// 256 bytes, merges for ` the`, `tru`, `fal`, and ChatML's control tokens; then `padding` unused places.
     pub(crate) fn tiny_vocabulary(padding: usize) -> Vocabulary {
         let mut tokens: Vec<(String, TokenKind)> = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -324,18 +330,7 @@ pub(crate) mod tests {
             others += u32::from(!itself);
             tokens.push((char::from_u32(code).expect("below the surrogates").to_string(), TokenKind::Text));
         }
-        let merges: Vec<(String, String)> = [
-            ("t", "h"),
-            ("th", "e"),
-            ("Ġ", "the"),
-            ("t", "r"),
-            ("tr", "u"),
-            ("f", "a"),
-            ("\"", ":"),
-            ("{", "\""),
-        ]
-        .map(|(l, r)| (l.to_owned(), r.to_owned()))
-        .to_vec();
+        let merges = tiny_merges();
         tokens.extend(merges.iter().map(|(l, r)| (format!("{l}{r}"), TokenKind::Text)));
         tokens.extend((0..padding).map(|_| (String::new(), TokenKind::Unused)));
         let bpe = Rules::SmolLm.build(&tokens, merges.clone()).expect("the merges are sound");

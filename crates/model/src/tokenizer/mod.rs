@@ -241,10 +241,28 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::weights::MetaValue;
 
     /// A byte-level tokenizer of 256 bytes, a few merges and the control tokens of ChatML.
     pub(crate) fn tiny() -> Tokenizer {
         Tokenizer::new(load::tests::tiny_vocabulary(0)).expect("the tiny vocabulary is sound")
+    }
+
+    /// The same tokenizer as values of a GGUF header.
+    pub(crate) fn tiny_metadata() -> Vec<(String, MetaValue)> {
+        let vocabulary = load::tests::tiny_vocabulary(0);
+        let kinds = vocabulary.tokens.iter().map(|(_, kind)| if *kind == TokenKind::Control { 3 } else { 1 });
+        let merges = load::tests::tiny_merges().into_iter().map(|(left, right)| format!("{left} {right}"));
+        [
+            ("model", MetaValue::Text("gpt2".to_owned())),
+            ("pre", MetaValue::Text("smollm".to_owned())),
+            ("tokens", MetaValue::Texts(vocabulary.tokens.iter().map(|(token, _)| token.clone()).collect())),
+            ("token_type", MetaValue::Integers(kinds.collect())),
+            ("merges", MetaValue::Texts(merges.collect())),
+            ("eos_token_id", MetaValue::Unsigned(2)),
+        ]
+        .map(|(key, value)| (format!("tokenizer.ggml.{key}"), value))
+        .to_vec()
     }
 
     #[test]
