@@ -1,7 +1,10 @@
 //! The coordinator: takes incidents in, plans them, and has workers do the model work. It holds no weights.
 
+pub mod config;
 pub mod discovery;
 pub mod dispatch;
+mod export;
 pub mod incidents;
-mod service;
+pub mod server;
+pub mod service;
 pub mod workers;

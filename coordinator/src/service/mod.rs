@@ -1,3 +1,16 @@
-//! x
+//! The gRPC services that users see.
+//!
+//! Contract: input is checked at the edge, before anything is started. Every mutation takes a `request_id`, under
+//! which it has one effect and one answer, and `validate_only`, under which it has none.
+
+mod checks;
+mod cluster;
 mod idempotency;
+mod incident;
 mod pages;
+
+pub use cluster::ClusterApi;
+pub use incident::IncidentApi;
+
+/// Answers that are remembered for repeated requests, for each service.
+const REMEMBERED: usize = 4096;

@@ -1,0 +1,280 @@
+//! The plan as a report for people, in Markdown.
+//!
+//! Invariant: texts of the model and of the evidence are shown, never interpreted: what would be markup in them is
+//! escaped, and each stays on its line.
+
+use std::fmt::Write;
+
+use countermove_proto::document::{Assessment, Candidate, Cost, PlanDocument, State, Step};
+
+/// Writes the report.
+pub(crate) fn markdown(document: &PlanDocument) -> String {
+    let mut report = Report(String::new());
+    report.head(document);
+    if let Some(assessment) = &document.assessment {
+        report.assessment(assessment);
+    }
+    report.line("## Plan");
+    if document.steps.is_empty() {
+        report.line("There is no step.");
+    }
+    for step in &document.steps {
+        report.step(step);
+    }
+    report.tail(document);
+    report.0
+}
+
+struct Report(String);
+
+impl Report {
+    /// A paragraph.
+    fn line(&mut self, text: impl AsRef<str>) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{}\n", text.as_ref());
+    }
+
+    /// A list.
+    fn list(&mut self, items: impl IntoIterator<Item = String>) {
+        let mut any = false;
+        for item in items {
+            let _ = writeln!(self.0, "- {item}");
+            any = true;
+        }
+        if any {
+            self.0.push('\n');
+        }
+    }
+
+    fn head(&mut self, document: &PlanDocument) {
+        self.line("# Incident response plan");
+        let seed = format!("seed {}", document.options.seed);
+        let options = &document.options;
+        self.list(
+            [
+                Some(format!("Incident: `{}`", escape(&document.incident))),
+                document.create_time.as_ref().map(|time| format!("Created: {}", escape(time))),
+                Some(match (&document.end, &document.error) {
+                    (Some(end), Some(error)) => format!("End: {} ({})", words(end), escape(error)),
+                    (Some(end), None) => format!("End: {}", words(end)),
+                    (None, _) => format!("Status: {}", words(&document.status)),
+                }),
+                document.model.as_ref().map(|model| {
+                    let digest: String = model.weights_sha256.chars().take(12).collect();
+                    format!("Model: {} ({})", escape(&model.name), escape(&digest))
+                }),
+                Some(format!(
+                    "Options: {} candidates, {} rollouts each, {} actions deep, {seed}, {}",
+                    options.candidates, options.rollouts, options.max_depth, options.mode
+                )),
+            ]
+            .into_iter()
+            .flatten(),
+        );
+        if document.steps.iter().any(|step| step.state_after_source.as_deref() == Some("predicted")) {
+            self.line("States after an action are predictions of the model; nobody has looked.");
+        }
+    }
+
+    fn assessment(&mut self, assessment: &Assessment) {
+        self.line("## Assessment");
+        self.line(match assessment.is_incident {
+            true => escape(&assessment.description),
+            false => format!("This is not an incident. {}", escape(&assessment.description)),
+        });
+        let entities = [
+            ("Attackers", &assessment.attackers),
+            ("Targets", &assessment.targets),
+            ("Systems", &assessment.systems),
+        ];
+        self.list(entities.into_iter().filter(|(_, names)| !names.is_empty()).map(|(role, names)| {
+            format!("{role}: {}", names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(", "))
+        }));
+        for tactic in &assessment.tactics {
+            self.line(format!("### {} ({})", escape(&tactic.name), tactic.id));
+            let techniques =
+                tactic.techniques.iter().map(|t| format!("{} ({})", escape(&t.name), escape(&t.id)));
+            let evidence = tactic
+                .evidence
+                .iter()
+                .map(|line| format!("A{}, {} times: {}", line.number, line.count, escape(&line.text)));
+            self.list(techniques.chain(evidence));
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let action = step.action.as_ref();
+        self.line(format!(
+            "### {}. {}",
+            step.index + 1,
+            action.map_or_else(|| "(no action)".to_owned(), |action| escape(&action.text))
+        ));
+        if let Some(action) = action.filter(|action| !action.explanation.is_empty()) {
+            self.line(escape(&action.explanation));
+        }
+        self.line(format!("Chosen because: {}", escape(&step.reason)));
+        let after = match (&step.state_after, step.state_after_source.as_deref()) {
+            (Some(state), Some(source)) => format!("{} ({source})", state_text(*state)),
+            (Some(state), None) => state_text(*state),
+            (None, _) => "not known yet".to_owned(),
+        };
+        self.list([format!("Before: {}", state_text(step.state_before)), format!("After: {after}")]);
+        let _ = writeln!(self.0, "| | candidate | cost | recovered | truncated | malformed |");
+        let _ = writeln!(self.0, "|---|---|---|---|---|---|");
+        for candidate in &step.candidates {
+            self.candidate(candidate, candidate.index == step.chosen);
+        }
+        self.0.push('\n');
+        if !step.rejected.is_empty() {
+            self.line("Thrown away before any rollout:");
+            let rejected = step.rejected.iter();
+            self.list(rejected.map(|r| format!("{}: {}", escape(&r.action.text), escape(&r.reason))));
+        }
+    }
+
+    fn candidate(&mut self, candidate: &Candidate, chosen: bool) {
+        let cost = &candidate.cost;
+        let _ = writeln!(
+            self.0,
+            "| {} | {} | {} | {} | {} | {} |",
+            if chosen { "chosen" } else { "" },
+            escape(&candidate.action.text),
+            cost_text(cost),
+            cost.terminal,
+            cost.truncated,
+            cost.malformed
+        );
+    }
+
+    fn tail(&mut self, document: &PlanDocument) {
+        if !document.warnings.is_empty() {
+            self.line("## Remarks");
+            self.list(document.warnings.iter().map(|warning| escape(warning)));
+        }
+        let usage = &document.usage;
+        self.line(format!(
+            "{} rollouts, {} tokens chosen, {} forced, {:.1} s.",
+            usage.rollouts, usage.sampled_tokens, usage.forced_tokens, usage.elapsed_seconds
+        ));
+        // One newline at the end of the file.
+        self.0.truncate(self.0.trim_end().len());
+        self.0.push('\n');
+    }
+}
+
+fn cost_text(cost: &Cost) -> String {
+    match (cost.mean, cost.low, cost.high) {
+        (Some(mean), Some(low), Some(high)) => format!("{mean:.2} ({low:.2} to {high:.2})"),
+        (Some(mean), _, _) => format!("{mean:.2}"),
+        (None, _, _) => "unknown".to_owned(),
+    }
+}
+
+fn state_text(state: State) -> String {
+    let held: Vec<_> =
+        state.facts().into_iter().filter(|(_, holds)| *holds).map(|(name, _)| words(name)).collect();
+    if held.is_empty() { "nothing yet".to_owned() } else { held.join(", ") }
+}
+
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// Shows a text as it is: one line, no markup, no control characters.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '|' | '!' | '~' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            c if c.is_control() => {}
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_proto::v1;
+
+    use super::*;
+
+    fn document() -> PlanDocument {
+        let action = v1::Action {
+            text: "Isolate `web-1` | now".into(),
+            explanation: "It spreads.\n# Not a heading".into(),
+        };
+        let candidate = v1::Candidate {
+            index: 0,
+            action: Some(action),
+            cost: Some(v1::CostEstimate {
+                terminal: 3,
+                mean: Some(4.5),
+                low: Some(3.0),
+                high: Some(6.0),
+                ..v1::CostEstimate::default()
+            }),
+            ..v1::Candidate::default()
+        };
+        let mut step = v1::PlanStep {
+            candidates: vec![candidate],
+            reason: "it is the cheapest".into(),
+            state_after: Some(v1::RecoveryState {
+                is_attack_contained: true,
+                ..v1::RecoveryState::default()
+            }),
+            ..v1::PlanStep::default()
+        };
+        step.set_state_after_source(v1::StateSource::Predicted);
+        let mut plan = v1::Plan { steps: vec![step], ..v1::Plan::default() };
+        plan.set_end(v1::PlanEnd::StepLimit);
+        let assessment = v1::Assessment {
+            is_incident: true,
+            description: "Somebody <script>guesses</script> passwords".into(),
+            ..v1::Assessment::default()
+        };
+        let incident = v1::Incident {
+            name: "incidents/x".into(),
+            plan: Some(plan),
+            assessment: Some(assessment),
+            ..v1::Incident::default()
+        };
+        PlanDocument::new(incident, ["worker w-1 was lost".to_owned()])
+    }
+
+    #[test]
+    fn the_report_says_what_was_decided_and_why() {
+        let report = markdown(&document());
+        for part in [
+            "End: step limit",
+            "### 1. Isolate \\`web-1\\` \\| now",
+            "Chosen because: it is the cheapest",
+            "After: is attack contained (predicted)",
+            "4.50 (3.00 to 6.00)",
+            "nobody has looked",
+            "- worker w-1 was lost",
+        ] {
+            assert!(report.contains(part), "{part} is missing in\n{report}");
+        }
+        assert!(report.ends_with('\n') && !report.ends_with("\n\n"));
+    }
+
+    #[test]
+    fn texts_cannot_become_markup() {
+        let report = markdown(&document());
+        assert!(!report.contains("<script>"), "{report}");
+        assert!(!report.lines().any(|line| line.starts_with("# Not")), "{report}");
+    }
+
+    #[test]
+    fn a_plan_without_steps_is_a_report_too() {
+        let report = markdown(&PlanDocument::new(v1::Incident::default(), []));
+        assert!(report.contains("There is no step."));
+    }
+}

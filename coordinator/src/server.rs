@@ -1,0 +1,127 @@
+//! Serving, and ending without losing what can be kept.
+//!
+//! Health has three names. The whole server (``) and `countermove.v1.ClusterService` serve until the process is told
+//! to stop. `countermove.v1.IncidentService` serves while some worker takes work besides: an incident that is created
+//! without one waits, and fails when none comes. Use the first for liveness and the last for readiness.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use countermove_proto::v1::cluster_service_server::ClusterServiceServer;
+use countermove_proto::v1::incident_service_server::IncidentServiceServer;
+use countermove_proto::{FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::server::NamedService;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::incidents::Incidents;
+use crate::service::{ClusterApi, IncidentApi};
+use crate::workers::Fleet;
+
+/// Calls of one connection that may be at work at the same time.
+const CALLS_PER_CONNECTION: usize = 128;
+/// Time that an answer, or the beginning of a stream, may take.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Time that watchers have to read the last events and idle connections to close.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Why serving ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The descriptors for reflection are broken: a fault of the build.
+    #[error("reflection cannot be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The server failed.
+    #[error("the server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The socket failed.
+    #[error("the socket failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Serves until `shutdown` ends. Then health says NOT_SERVING, new incidents are refused, those at work have
+/// `drain_timeout` to end, what is left is ended with a word to its watchers, and connections close.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(
+    incidents: Incidents,
+    fleet: Fleet,
+    listener: TcpListener,
+    drain_timeout: Duration,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let incident_service = IncidentServiceServer::new(IncidentApi::new(incidents.clone()))
+        .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
+    let (close, closed) = oneshot::channel::<()>();
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .timeout(ANSWER)
+        .trace_fn(|request| tracing::debug_span!("call", path = request.uri().path()))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(incident_service)
+        .add_service(ClusterServiceServer::new(ClusterApi::new(fleet.clone())))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            // A dropped sender means the same as a sent signal.
+            let _ = closed.await;
+        });
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        end = &mut server => return Ok(end?),
+        () = shutdown => {}
+        () = follow_fleet(&health, &fleet) => {}
+    }
+
+    tracing::info!(incidents = incidents.active(), "draining");
+    for name in ["", INCIDENT_SERVICE, CLUSTER_SERVICE] {
+        health.set_service_status(name, ServingStatus::NotServing).await;
+    }
+    let cut = tokio::select! {
+        end = &mut server => return Ok(end?),
+        cut = incidents.finish(drain_timeout) => cut,
+    };
+    if cut > 0 {
+        tracing::warn!(incidents = cut, "incidents were ended before their plans were done");
+    }
+    drop(close);
+    // Health watchers never hang up by themselves.
+    if let Ok(end) = tokio::time::timeout(CLOSING, server).await {
+        end?;
+    }
+    fleet.stop();
+    Ok(())
+}
+
+const INCIDENT_SERVICE: &str = <IncidentServiceServer<IncidentApi> as NamedService>::NAME;
+const CLUSTER_SERVICE: &str = <ClusterServiceServer<ClusterApi> as NamedService>::NAME;
+
+/// Keeps the health of the incident service as the workers are. Never ends while there is a fleet.
+async fn follow_fleet(health: &HealthReporter, fleet: &Fleet) {
+    let mut changes = fleet.changes();
+    loop {
+        changes.borrow_and_update();
+        let status = if fleet.any_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        health.set_service_status(INCIDENT_SERVICE, status).await;
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What a request may hold. Everything is checked before anything is started, and each refusal names its field.
+
+use std::str::FromStr;
+
+use countermove_proto::v1::Evidence;
+use countermove_proto::{Error, ParseIdError, RequestId, Violation};
+
+const SYSTEM_DESCRIPTION: usize = 1 << 20;
+const ALERTS: usize = 64 << 20;
+const SENTENCES: usize = 64;
+const SENTENCE: usize = 2000;
+const NAME: usize = 256;
+
+/// A resource name.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for the field `name`.
+pub(crate) fn name<T: FromStr<Err = ParseIdError>>(text: &str) -> Result<T, Error> {
+    text.parse().map_err(|error: ParseIdError| Error::invalid("name", error.to_string()))
+}
+
+/// An idempotency key; `None` if the caller gave none.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for the field `request_id`.
+pub(crate) fn request_id(text: &str) -> Result<Option<RequestId>, Error> {
+    match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|error: ParseIdError| Error::invalid("request_id", error.to_string())),
+    }
+}
+
+/// Evidence of a new incident; all that is wrong with it at once.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub(crate) fn evidence(evidence: Option<Evidence>) -> Result<Evidence, Error> {
+    let Some(evidence) = evidence else {
+        return Err(Error::invalid("evidence", "it has to be set"));
+    };
+    let mut violations = Vec::new();
+    let system = "evidence.system_description";
+    check(&mut violations, system, text(&evidence.system_description, SYSTEM_DESCRIPTION, "1 MiB"));
+    if !evidence.alerts.is_empty() {
+        check(&mut violations, "evidence.alerts", alerts(&evidence.alerts));
+    }
+    for (field, sentences) in
+        [("evidence.constraints", &evidence.constraints), ("evidence.notes", &evidence.notes)]
+    {
+        if sentences.len() > SENTENCES {
+            let count = sentences.len();
+            check(
+                &mut violations,
+                field,
+                Err(format!("there are {count}, and at most {SENTENCES} are taken")),
+            );
+        }
+        for (position, sentence) in sentences.iter().enumerate().take(SENTENCES) {
+            let field = format!("{field}[{position}]");
+            check(&mut violations, &field, text(sentence, SENTENCE, "2000 bytes"));
+        }
+    }
+    if violations.is_empty() { Ok(evidence) } else { Err(Error::InvalidArgument(violations)) }
+}
+
+/// Alerts that are added to an incident.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for the field `alerts`.
+pub(crate) fn more_alerts(text: &str) -> Result<(), Error> {
+    if text.trim().is_empty() {
+        return Err(Error::invalid("alerts", "it is empty"));
+    }
+    alerts(text).map_err(|problem| Error::invalid("alerts", problem))
+}
+
+/// An action, a reason or another sentence that a person wrote.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `field`.
+pub(crate) fn sentence(field: &str, sentence: &str) -> Result<(), Error> {
+    text(sentence, SENTENCE, "2000 bytes").map_err(|problem| Error::invalid(field, problem))
+}
+
+/// The name of a person. May be empty.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `field`.
+pub(crate) fn person(field: &str, person: &str) -> Result<(), Error> {
+    match person {
+        "" => Ok(()),
+        person => text(person, NAME, "256 bytes").map_err(|problem| Error::invalid(field, problem)),
+    }
+}
+
+fn alerts(text: &str) -> Result<(), String> {
+    match text.len() {
+        size if size > ALERTS => {
+            Err(format!("it has {size} bytes, and at most 64 MiB are taken; condense it before sending"))
+        }
+        _ if text.contains('\0') => Err("it is binary; send the text that the sensor logs".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn text(text: &str, most: usize, bound: &str) -> Result<(), String> {
+    match text.len() {
+        _ if text.trim().is_empty() => Err("it is empty".to_owned()),
+        size if size > most => Err(format!("it has {size} bytes, and at most {bound} are taken")),
+        _ if text.contains('\0') => Err("it is binary, and text is needed".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn check(violations: &mut Vec<Violation>, field: &str, checked: Result<(), String>) {
+    if let Err(description) = checked {
+        violations.push(Violation { field: field.to_owned(), description });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_proto::{IncidentId, WorkerId};
+
+    use super::*;
+
+    fn good() -> Evidence {
+        Evidence {
+            system_description: "A web server at 10.0.0.5".into(),
+            alerts: "an alert".into(),
+            constraints: vec!["The web server stays up.".into()],
+            notes: Vec::new(),
+        }
+    }
+
+    fn fields(result: Result<Evidence, Error>) -> Vec<String> {
+        match result {
+            Ok(_) => Vec::new(),
+            Err(Error::InvalidArgument(violations)) => violations.into_iter().map(|v| v.field).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn good_evidence_passes_with_or_without_alerts() {
+        assert_eq!(evidence(Some(good())), Ok(good()));
+        assert!(evidence(Some(Evidence { alerts: String::new(), ..good() })).is_ok());
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_at_once() {
+        assert_eq!(fields(evidence(None)), ["evidence"]);
+        let bad = Evidence {
+            system_description: " \n".into(),
+            alerts: "a\0b".into(),
+            constraints: vec!["ok".into(), String::new()],
+            notes: vec!["x".repeat(2001)],
+        };
+        assert_eq!(
+            fields(evidence(Some(bad))),
+            [
+                "evidence.system_description",
+                "evidence.alerts",
+                "evidence.constraints[1]",
+                "evidence.notes[0]"
+            ]
+        );
+        let long = Evidence { system_description: "x".repeat((1 << 20) + 1), ..good() };
+        assert_eq!(fields(evidence(Some(long))), ["evidence.system_description"]);
+        let many = Evidence { constraints: vec!["rule".into(); 65], ..good() };
+        assert_eq!(fields(evidence(Some(many))), ["evidence.constraints"]);
+        let large = Evidence { alerts: "x".repeat((64 << 20) + 1), ..good() };
+        assert_eq!(fields(evidence(Some(large))), ["evidence.alerts"]);
+    }
+
+    #[test]
+    fn ids_are_checked_by_kind() {
+        let incident = IncidentId::generate();
+        assert_eq!(name(&incident.name()), Ok(incident));
+        assert!(name::<WorkerId>(&incident.name()).is_err());
+        assert_eq!(request_id(""), Ok(None));
+        assert!(request_id("1").is_err());
+        let id = RequestId::generate();
+        assert_eq!(request_id(&id.to_string()), Ok(Some(id)));
+    }
+
+    #[test]
+    fn what_people_write_is_bounded() {
+        assert!(sentence("reason", "").is_err() && sentence("reason", "no").is_ok());
+        assert!(person("approver", "").is_ok() && person("approver", &"x".repeat(300)).is_err());
+        assert!(more_alerts(" ").is_err() && more_alerts("x").is_ok());
+    }
+}

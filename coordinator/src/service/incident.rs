@@ -1,0 +1,241 @@
+//! `countermove.v1.IncidentService`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use countermove_proto::document::PlanDocument;
+use countermove_proto::v1::incident_service_server::IncidentService;
+use countermove_proto::v1::{
+    ApproveActionRequest, ApproveActionResponse, CancelIncidentRequest, CancelIncidentResponse,
+    CreateIncidentRequest, CreateIncidentResponse, ExportFormat, ExportPlanRequest, ExportPlanResponse,
+    GetIncidentRequest, GetIncidentResponse, ListIncidentsRequest, ListIncidentsResponse,
+    RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
+    ReportOutcomeRequest, ReportOutcomeResponse, WatchIncidentRequest, WatchIncidentResponse,
+};
+use countermove_proto::{Error, IncidentId};
+use futures::{Stream, StreamExt};
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::idempotency::Replies;
+use super::pages::{List, page_size};
+use super::{REMEMBERED, checks};
+use crate::export::markdown;
+use crate::incidents::{Change, Changed, Incidents, read_alerts};
+
+/// The service over this coordinator's incidents.
+#[derive(Clone)]
+pub struct IncidentApi {
+    incidents: Incidents,
+    replies: Arc<Replies>,
+}
+
+impl IncidentApi {
+    /// A service over these incidents.
+    pub fn new(incidents: Incidents) -> Self {
+        Self { incidents, replies: Replies::new(REMEMBERED) }
+    }
+
+    /// Carries out a change: only checked, once under its id, or each time without one.
+    async fn change<T, F>(
+        &self,
+        request: &impl Message,
+        method: &'static str,
+        key: Key<'_>,
+        change: Change,
+        answer: F,
+    ) -> Result<Response<T>, Status>
+    where
+        T: Message + Default + 'static,
+        F: FnOnce(Changed) -> T + Send + 'static,
+    {
+        let id: IncidentId = checks::name(key.name)?;
+        let request_id = checks::request_id(key.request_id)?;
+        if key.validate_only {
+            let changed = self.incidents.change(id, change, true).await?;
+            return Ok(Response::new(answer(changed)));
+        }
+        let incidents = self.incidents.clone();
+        let work = async move { incidents.change(id, change, false).await.map(answer) };
+        Ok(Response::new(self.replies.once(request_id, method, request, work).await?))
+    }
+}
+
+/// What every change names.
+struct Key<'a> {
+    name: &'a str,
+    request_id: &'a str,
+    validate_only: bool,
+}
+
+#[tonic::async_trait]
+impl IncidentService for IncidentApi {
+    async fn create_incident(
+        &self,
+        request: Request<CreateIncidentRequest>,
+    ) -> Result<Response<CreateIncidentResponse>, Status> {
+        let request = request.into_inner();
+        let request_id = checks::request_id(&request.request_id)?;
+        let evidence = checks::evidence(request.evidence.clone())?;
+        let options = request.options.unwrap_or_default();
+        let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
+        let work = async move {
+            let (incident, digest) = incidents.create(evidence, &options, validate_only).await?;
+            Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
+        };
+        if validate_only {
+            return Ok(Response::new(work.await?));
+        }
+        Ok(Response::new(self.replies.once(request_id, "CreateIncident", &request, work).await?))
+    }
+
+    async fn get_incident(
+        &self,
+        request: Request<GetIncidentRequest>,
+    ) -> Result<Response<GetIncidentResponse>, Status> {
+        let id = checks::name(&request.get_ref().name)?;
+        Ok(Response::new(GetIncidentResponse { incident: Some(self.incidents.get(id).await?) }))
+    }
+
+    async fn list_incidents(
+        &self,
+        request: Request<ListIncidentsRequest>,
+    ) -> Result<Response<ListIncidentsResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let before = match List::Incidents.key(&request.page_token)? {
+            None => None,
+            Some(key) => Some(checks::name::<IncidentId>(&String::from_utf8_lossy(&key))?),
+        };
+        // One more than asked for tells whether there is another page.
+        let mut incidents = self.incidents.list(before, size + 1).await?;
+        let more = incidents.len() > size;
+        incidents.truncate(size);
+        let next_page_token = match incidents.last() {
+            Some(last) if more => List::Incidents.token(last.name.as_bytes()),
+            _ => String::new(),
+        };
+        Ok(Response::new(ListIncidentsResponse { incidents, next_page_token }))
+    }
+
+    type WatchIncidentStream = Pin<Box<dyn Stream<Item = Result<WatchIncidentResponse, Status>> + Send>>;
+
+    async fn watch_incident(
+        &self,
+        request: Request<WatchIncidentRequest>,
+    ) -> Result<Response<Self::WatchIncidentStream>, Status> {
+        let request = request.into_inner();
+        let id = checks::name(&request.name)?;
+        let updates = self.incidents.watch(id, request.resume_after).await?.stream();
+        let messages = updates.map(|update| {
+            update.map(|update| WatchIncidentResponse { update: Some(update) }).map_err(Status::from)
+        });
+        Ok(Response::new(messages.boxed()))
+    }
+
+    async fn report_alerts(
+        &self,
+        request: Request<ReportAlertsRequest>,
+    ) -> Result<Response<ReportAlertsResponse>, Status> {
+        let request = request.into_inner();
+        checks::more_alerts(&request.alerts)?;
+        let key = Key {
+            name: &request.name,
+            request_id: &request.request_id,
+            validate_only: request.validate_only,
+        };
+        let (text, log) = read_alerts(request.alerts.clone(), "alerts").await?;
+        let change = Change::ReportAlerts { text, log };
+        let answer = |changed: Changed| ReportAlertsResponse { digest: Some(changed.digest) };
+        self.change(&request, "ReportAlerts", key, change, answer).await
+    }
+
+    async fn report_outcome(
+        &self,
+        request: Request<ReportOutcomeRequest>,
+    ) -> Result<Response<ReportOutcomeResponse>, Status> {
+        let request = request.into_inner();
+        let state = request.state.ok_or_else(|| Error::invalid("state", "it has to be set"))?;
+        let key = Key {
+            name: &request.name,
+            request_id: &request.request_id,
+            validate_only: request.validate_only,
+        };
+        let change = Change::ReportOutcome { step: request.step, state: state.into() };
+        let answer = |changed: Changed| ReportOutcomeResponse { incident: Some(changed.incident) };
+        self.change(&request, "ReportOutcome", key, change, answer).await
+    }
+
+    async fn approve_action(
+        &self,
+        request: Request<ApproveActionRequest>,
+    ) -> Result<Response<ApproveActionResponse>, Status> {
+        let request = request.into_inner();
+        checks::sentence("action", &request.action)?;
+        checks::person("approver", &request.approver)?;
+        let key = Key {
+            name: &request.name,
+            request_id: &request.request_id,
+            validate_only: request.validate_only,
+        };
+        let change = Change::Approve {
+            step: request.step,
+            action: request.action.clone(),
+            approver: request.approver.clone(),
+        };
+        let answer = |changed: Changed| ApproveActionResponse { incident: Some(changed.incident) };
+        self.change(&request, "ApproveAction", key, change, answer).await
+    }
+
+    async fn reject_action(
+        &self,
+        request: Request<RejectActionRequest>,
+    ) -> Result<Response<RejectActionResponse>, Status> {
+        let request = request.into_inner();
+        checks::sentence("reason", &request.reason)?;
+        let key = Key {
+            name: &request.name,
+            request_id: &request.request_id,
+            validate_only: request.validate_only,
+        };
+        let change = Change::Reject { step: request.step, reason: request.reason.clone() };
+        let answer = |changed: Changed| RejectActionResponse { incident: Some(changed.incident) };
+        self.change(&request, "RejectAction", key, change, answer).await
+    }
+
+    async fn cancel_incident(
+        &self,
+        request: Request<CancelIncidentRequest>,
+    ) -> Result<Response<CancelIncidentResponse>, Status> {
+        let request = request.into_inner();
+        let key = Key {
+            name: &request.name,
+            request_id: &request.request_id,
+            validate_only: request.validate_only,
+        };
+        let answer = |changed: Changed| CancelIncidentResponse { incident: Some(changed.incident) };
+        self.change(&request, "CancelIncident", key, Change::Cancel, answer).await
+    }
+
+    async fn export_plan(
+        &self,
+        request: Request<ExportPlanRequest>,
+    ) -> Result<Response<ExportPlanResponse>, Status> {
+        let request = request.into_inner();
+        let id = checks::name(&request.name)?;
+        let format = ExportFormat::try_from(request.format)
+            .map_err(|_| Error::invalid("format", format!("there is no format {}", request.format)))?;
+        let document = PlanDocument::new(self.incidents.get(id).await?, self.incidents.notices(id).await?);
+        let (content_type, content) = match format {
+            ExportFormat::Unspecified | ExportFormat::Json => {
+                let json = document.to_json().map_err(|error| Error::Internal(error.to_string()))?;
+                ("application/json", json)
+            }
+            ExportFormat::Markdown => ("text/markdown; charset=utf-8", markdown(&document)),
+        };
+        Ok(Response::new(ExportPlanResponse {
+            content_type: content_type.to_owned(),
+            content: content.into_bytes(),
+        }))
+    }
+}
