@@ -1,5 +1,8 @@
 //! The built binary: exit codes and messages for input that cannot be used, without any server.
 
+// A helper of a test may panic, as the test itself may.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

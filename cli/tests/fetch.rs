@@ -1,5 +1,8 @@
 //! The model fetch against an index of the test's own, which can cut a transfer, ignore ranges and lie about hashes.
 
+// A helper of a test may panic, as the test itself may.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,9 @@
 //! A served worker with a model that is a fake: streaming, cancellation, overload, deadlines and drain, over a real
 //! connection.
 
+// A helper of a test may panic, as the test itself may.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
