@@ -5,7 +5,7 @@
 
 /// The decoder families that the engine runs. They differ in three details only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
+pub(crate) enum Architecture {
     /// Llama, and what shares its layout (SmolLM2, Mistral).
     Llama,
     /// Qwen2: biases on the query, key and value projections.
@@ -16,7 +16,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// Name as used in GGUF files.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
             Self::Qwen2 => "qwen2",
@@ -25,14 +25,14 @@ impl Architecture {
     }
 
     /// The architecture of that name, if the engine runs it.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::Llama, Self::Qwen2, Self::Qwen3].into_iter().find(|architecture| architecture.name() == name)
     }
 }
 
 /// How the rotation frequencies are stretched for long contexts.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RopeScaling {
+pub(crate) enum RopeScaling {
     /// As the base says.
     None,
     /// All positions divided by a factor.
@@ -52,31 +52,31 @@ pub enum RopeScaling {
 
 /// Shape and conventions of one decoder.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DecoderConfig {
+pub(crate) struct DecoderConfig {
     /// Decoder family.
-    pub architecture: Architecture,
+    pub(crate) architecture: Architecture,
     /// Number of layers.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// Width of the residual stream.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
     /// Width of the feed-forward network.
-    pub intermediate: usize,
+    pub(crate) intermediate: usize,
     /// Query heads.
-    pub heads: usize,
+    pub(crate) heads: usize,
     /// Key and value heads; divides `heads`.
-    pub kv_heads: usize,
+    pub(crate) kv_heads: usize,
     /// Width of one head; even.
-    pub head_dim: usize,
+    pub(crate) head_dim: usize,
     /// Entries of the vocabulary.
-    pub vocab_size: usize,
+    pub(crate) vocab_size: usize,
     /// Longest sequence in tokens that the model was made for.
-    pub context_length: usize,
+    pub(crate) context_length: usize,
     /// Added to the mean square in every normalisation.
-    pub rms_epsilon: f32,
+    pub(crate) rms_epsilon: f32,
     /// Base of the rotation frequencies.
-    pub rope_base: f32,
+    pub(crate) rope_base: f32,
     /// Stretching of the rotation frequencies.
-    pub rope_scaling: RopeScaling,
+    pub(crate) rope_scaling: RopeScaling,
 }
 
 /// Largest value of any single dimension: far above any model, far below where products overflow.
@@ -87,7 +87,7 @@ impl DecoderConfig {
     ///
     /// # Errors
     /// One sentence that names the number at fault.
-    pub fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         for (name, value) in [
             ("number of layers", self.layers),
             ("hidden size", self.hidden),
@@ -134,7 +134,7 @@ impl DecoderConfig {
     }
 
     /// Number of parameters. A tied embedding counts once.
-    pub fn parameters(&self, tied: bool) -> u64 {
+    pub(crate) fn parameters(&self, tied: bool) -> u64 {
         let (hidden, q) = (self.hidden as u64, (self.heads * self.head_dim) as u64);
         let kv = (self.kv_heads * self.head_dim) as u64;
         let mut layer =
@@ -149,7 +149,7 @@ impl DecoderConfig {
     }
 
     /// Rotation frequency of each pair of dimensions of a head, in radians a position.
-    pub fn rope_frequencies(&self) -> Vec<f32> {
+    pub(crate) fn rope_frequencies(&self) -> Vec<f32> {
         (0..self.head_dim / 2)
             .map(|pair| {
                 let frequency = 1.0 / self.rope_base.powf((2 * pair) as f32 / self.head_dim as f32);

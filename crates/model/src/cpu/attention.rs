@@ -19,6 +19,9 @@ const PAGES: usize = 4;
 const ROWS: usize = 6;
 /// With no more rows than these, a segment waits for memory: the next tiles are asked for ahead.
 const FEW_ROWS: usize = 12;
+/// Up to so many rows, all threads work on one block of each key-value head: on scores by positions, on sums by
+/// dimensions. Keys and values are then read once, where blocks of few rows would each read them again.
+const SPLIT_ROWS: usize = 32;
 /// Floats of scores that a block may take: they stay in the second-level cache.
 const BLOCK_SCORES: usize = 1 << 16;
 
@@ -80,6 +83,8 @@ pub(crate) struct Plan {
     segments: Vec<Segment>,
     blocks: Vec<Block>,
     longest: usize,
+    /// Whether the one block is worked on by all threads at a time.
+    split: bool,
 }
 
 // SAFETY: the page pointers are only followed while the sequences that own the pages are borrowed.
@@ -153,6 +158,13 @@ impl Plan {
         self.segments.clear();
         self.blocks.clear();
         let rows = self.tokens.len() * group;
+        self.split = threads > 1 && rows > 0 && rows <= SPLIT_ROWS;
+        if self.split {
+            self.segment(0..self.members.len(), 0, 0, rows, group);
+            let last_segment = self.segments.len();
+            self.blocks.push(Block { first_row: 0, last_row: rows, first_segment: 0, last_segment });
+            return;
+        }
         let fair = (rows * kv_heads).div_ceil(8 * threads);
         let fitting = BLOCK_SCORES / self.score_stride().max(1);
         let height = match fair.min(fitting) {
@@ -222,6 +234,11 @@ impl Plan {
         let height = self.blocks.iter().map(|block| block.last_row - block.first_row).max().unwrap_or(0);
         (height * (self.score_stride() + 1)).next_multiple_of(LANES)
     }
+
+    /// Tasks that need such scratch of their own.
+    pub(crate) fn scratches(&self, threads: usize, kv_heads: usize) -> usize {
+        if self.split { kv_heads } else { threads }
+    }
 }
 
 /// Where a layer's attention reads and writes.
@@ -243,7 +260,7 @@ pub(crate) struct Heads {
     pub(crate) kv_heads: usize,
     /// Where the layer's tiles start in a page.
     pub(crate) layer_offset: usize,
-    /// Scratch of each thread, [`Plan::scratch`] floats each.
+    /// [`Plan::scratches`] times [`Plan::scratch`] floats.
     pub(crate) scratch: *mut f32,
 }
 
@@ -257,11 +274,50 @@ unsafe impl Sync for Heads {}
 /// pointers of `heads` are valid for the plan's rows; the CPU has the level.
 pub(crate) unsafe fn attend(pool: &Pool, level: Level, plan: &Plan, heads: &Heads) {
     let scratch = plan.scratch();
+    if plan.split {
+        // SAFETY: as the caller guarantees.
+        unsafe { attend_split(pool, level, plan, heads) };
+        return;
+    }
     pool.run(plan.blocks.len() * heads.kv_heads, &|task, thread| {
         let (head, block) = (task / plan.blocks.len(), task % plan.blocks.len());
+        let block = &plan.blocks[block];
         // SAFETY: the caller guarantees all but the scratch, of which each thread has its own.
+        unsafe { attend_block(level, plan, heads, block, head, heads.scratch.add(thread * scratch)) };
+    });
+}
+
+/// The same for a plan with one block that all threads work on, in three phases.
+unsafe fn attend_split(pool: &Pool, level: Level, plan: &Plan, heads: &Heads) {
+    let Some(block) = plan.blocks.first() else {
+        return;
+    };
+    let (scratch, rows) = (plan.scratch(), block.last_row - block.first_row);
+    let groups = plan.longest.div_ceil(PAGES * PAGE);
+    let parts = (4 * pool.threads()).div_ceil(heads.kv_heads).min(groups).max(1);
+    pool.run(parts * heads.kv_heads, &|task, _| {
+        let (head, part) = (task / parts, task % parts);
+        let (first, last) = (groups * part / parts * PAGES, groups * (part + 1) / parts * PAGES);
+        // SAFETY: each head has its scratch, and tasks of a head write the scores of different positions.
         unsafe {
-            attend_block(level, plan, heads, &plan.blocks[block], head, heads.scratch.add(thread * scratch))
+            attend_scores(level, plan, heads, block, head, heads.scratch.add(head * scratch), first, last)
+        };
+    });
+    pool.run(rows * heads.kv_heads, &|task, _| {
+        let (head, row) = (task / rows, task % rows);
+        // SAFETY: tasks work on different rows.
+        unsafe {
+            attend_weights(level, plan, heads, block, head, heads.scratch.add(head * scratch), row, row + 1)
+        };
+    });
+    let vectors = heads.head_stride / LANES;
+    let parts = (2 * pool.threads()).div_ceil(heads.kv_heads).min(vectors).max(1);
+    pool.run(parts * heads.kv_heads, &|task, _| {
+        let (head, part) = (task / parts, task % parts);
+        let (first, last) = (vectors * part / parts * LANES, vectors * (part + 1) / parts * LANES);
+        // SAFETY: tasks of a head write different dimensions.
+        unsafe {
+            attend_sums(level, plan, heads, block, head, heads.scratch.add(head * scratch), first, last)
         };
     });
 }
@@ -269,47 +325,110 @@ pub(crate) unsafe fn attend(pool: &Pool, level: Level, plan: &Plan, heads: &Head
 kernels! {
     /// Computes one block of one key-value head.
     fn attend_block(plan: &Plan, heads: &Heads, block: &Block, head: usize, scores: *mut f32) = block_kernel;
+    /// Computes a block's scores on some pages.
+    fn attend_scores(
+        plan: &Plan, heads: &Heads, block: &Block, head: usize, scores: *mut f32, first: usize, last: usize,
+    ) = scores_kernel;
+    /// Turns the scores of some rows of a block into weights, and clears their sums.
+    fn attend_weights(
+        plan: &Plan, heads: &Heads, block: &Block, head: usize, scores: *mut f32, first: usize, last: usize,
+    ) = weights_kernel;
+    /// Computes a block's sums in some dimensions.
+    fn attend_sums(
+        plan: &Plan, heads: &Heads, block: &Block, head: usize, scores: *mut f32, first: usize, last: usize,
+    ) = sums_kernel;
 }
 
 #[inline(always)]
 unsafe fn block_kernel<S: Simd>(plan: &Plan, heads: &Heads, block: &Block, head: usize, scores: *mut f32) {
-    let stride = plan.score_stride();
-    let segments = &plan.segments[block.first_segment..block.last_segment];
-    let height = block.last_row - block.first_row;
     // SAFETY: the caller guarantees rows, pages and room for the block's scores.
     unsafe {
-        let inverses = scores.add(height * stride);
-        for segment in segments {
-            walk::<S, true>(plan, heads, block, head, segment, scores);
-        }
-        for index in 0..height {
+        scores_kernel::<S>(plan, heads, block, head, scores, 0, usize::MAX);
+        weights_kernel::<S>(plan, heads, block, head, scores, 0, block.last_row - block.first_row);
+        sums_kernel::<S>(plan, heads, block, head, scores, 0, heads.head_stride);
+    }
+}
+
+#[inline(always)]
+unsafe fn scores_kernel<S: Simd>(
+    plan: &Plan,
+    heads: &Heads,
+    block: &Block,
+    head: usize,
+    scores: *mut f32,
+    first: usize,
+    last: usize,
+) {
+    let part = Part { first_page: first, last_page: last, first_dim: 0, last_dim: heads.head_stride };
+    for segment in &plan.segments[block.first_segment..block.last_segment] {
+        // SAFETY: the caller guarantees rows, pages and room for the block's scores.
+        unsafe { walk::<S, true>(plan, heads, block, head, segment, scores, &part) };
+    }
+}
+
+#[inline(always)]
+unsafe fn weights_kernel<S: Simd>(
+    plan: &Plan,
+    heads: &Heads,
+    block: &Block,
+    head: usize,
+    scores: *mut f32,
+    first: usize,
+    last: usize,
+) {
+    let stride = plan.score_stride();
+    // SAFETY: the caller guarantees rows and room for the block's scores, after which come the rows' factors.
+    unsafe {
+        let factors = scores.add((block.last_row - block.first_row) * stride);
+        for index in first..last {
             let visible = plan.tokens[(block.first_row + index) / heads.group].visible;
-            *inverses.add(index) = softmax::<S>(scores.add(index * stride), visible);
-            fill::<S>(out_row(plan, heads, head, block.first_row + index), heads.head_stride, 0.0, true);
-        }
-        for segment in segments {
-            walk::<S, false>(plan, heads, block, head, segment, scores);
-        }
-        for index in 0..height {
+            *factors.add(index) = softmax::<S>(scores.add(index * stride), visible);
             let out = out_row(plan, heads, head, block.first_row + index);
-            fill::<S>(out, heads.head_stride, *inverses.add(index), false);
+            let mut dim = 0;
+            while dim < heads.head_stride {
+                S::store(out.add(dim), S::splat(0.0));
+                dim += LANES;
+            }
         }
     }
 }
 
-/// Sets the floats of a head to a value, or multiplies them by it.
 #[inline(always)]
-unsafe fn fill<S: Simd>(out: *mut f32, floats: usize, value: f32, set: bool) {
-    let value_of_all = value;
-    let mut at = 0;
-    while at < floats {
-        // SAFETY: the caller guarantees `floats` floats, a multiple of 16.
-        unsafe {
-            let value = S::splat(value_of_all);
-            S::store(out.add(at), if set { value } else { S::mul(S::load(out.add(at)), value) });
+unsafe fn sums_kernel<S: Simd>(
+    plan: &Plan,
+    heads: &Heads,
+    block: &Block,
+    head: usize,
+    scores: *mut f32,
+    first: usize,
+    last: usize,
+) {
+    let height = block.last_row - block.first_row;
+    let part = Part { first_page: 0, last_page: usize::MAX, first_dim: first, last_dim: last };
+    // SAFETY: the caller guarantees rows, pages and the block's weights.
+    unsafe {
+        for segment in &plan.segments[block.first_segment..block.last_segment] {
+            walk::<S, false>(plan, heads, block, head, segment, scores, &part);
         }
-        at += LANES;
+        let factors = scores.add(height * plan.score_stride());
+        for index in 0..height {
+            let out = out_row(plan, heads, head, block.first_row + index);
+            let factor = S::splat(*factors.add(index));
+            let mut dim = first;
+            while dim < last {
+                S::store(out.add(dim), S::mul(S::load(out.add(dim)), factor));
+                dim += LANES;
+            }
+        }
     }
+}
+
+/// What of a segment is worked on.
+struct Part {
+    first_page: usize,
+    last_page: usize,
+    first_dim: usize,
+    last_dim: usize,
 }
 
 #[inline(always)]
@@ -373,14 +492,16 @@ unsafe fn walk<S: Simd, const SCORES: bool>(
     head: usize,
     segment: &Segment,
     scores: *mut f32,
+    part: &Part,
 ) {
     let stride = plan.score_stride();
     let tile = PAGE * heads.head_stride;
     let pages = &plan.pages[plan.members[segment.member].pages..];
     let most_rows = if S::WIDE { ROWS } else { 2 };
-    let mut page = segment.first_page;
-    while page < segment.last_page {
-        let count = (segment.last_page - page).min(PAGES);
+    let mut page = segment.first_page.max(part.first_page);
+    let last_page = segment.last_page.min(part.last_page);
+    while page < last_page {
+        let count = (last_page - page).min(PAGES);
         let mut tiles = [std::ptr::null::<f32>(); PAGES];
         for (at, tile_start) in tiles.iter_mut().enumerate().take(count) {
             let offset = heads.layer_offset + 2 * head * tile + if SCORES { 0 } else { tile };
@@ -389,13 +510,21 @@ unsafe fn walk<S: Simd, const SCORES: bool>(
         }
         if segment.last_row - segment.first_row <= FEW_ROWS {
             let next = page + count;
-            for at in 0..(segment.last_page - next).min(PAGES) {
+            for at in 0..(last_page - next).min(PAGES) {
                 let offset = heads.layer_offset + 2 * head * tile + if SCORES { 0 } else { tile };
-                let mut float = 0;
-                while float < tile {
-                    // SAFETY: a prefetch reads nothing.
-                    unsafe { S::prefetch(pages[next + at].wrapping_add(offset + float).cast()) };
-                    float += LANES;
+                let start = pages[next + at].wrapping_add(offset);
+                // Lines of the values' dimensions, or all keys.
+                let (width, first, last) =
+                    if SCORES { (tile, 0, tile) } else { (heads.head_stride, part.first_dim, part.last_dim) };
+                let mut row = 0;
+                while row < tile {
+                    let mut float = first;
+                    while float < last {
+                        // SAFETY: a prefetch reads nothing.
+                        unsafe { S::prefetch(start.wrapping_add(row + float).cast()) };
+                        float += LANES;
+                    }
+                    row += width;
                 }
             }
         }
@@ -424,7 +553,7 @@ unsafe fn walk<S: Simd, const SCORES: bool>(
                 if SCORES {
                     score_rows::<S>(&group, &tiles, count, page, heads.head_stride);
                 } else {
-                    sum_rows::<S>(&group, &tiles, count, page, heads.head_stride);
+                    sum_rows::<S>(&group, &tiles, count, page, heads.head_stride, part);
                 }
             }
             row += rows;
@@ -533,6 +662,7 @@ unsafe fn sum_rows<S: Simd>(
     count: usize,
     page: usize,
     dims: usize,
+    part: &Part,
 ) {
     let (first, end) = (page * PAGE, (page + count) * PAGE);
     let mut common = end;
@@ -543,19 +673,19 @@ unsafe fn sum_rows<S: Simd>(
     unsafe {
         if common > first {
             match rows.count {
-                1 => sum_dims::<S, 1>(rows, 0, tiles, first, first, common, dims),
-                2 => sum_dims::<S, 2>(rows, 0, tiles, first, first, common, dims),
-                3 => sum_dims::<S, 3>(rows, 0, tiles, first, first, common, dims),
-                4 => sum_dims::<S, 4>(rows, 0, tiles, first, first, common, dims),
-                5 => sum_dims::<S, 5>(rows, 0, tiles, first, first, common, dims),
-                _ => sum_dims::<S, 6>(rows, 0, tiles, first, first, common, dims),
+                1 => sum_dims::<S, 1>(rows, 0, tiles, first, first, common, dims, part),
+                2 => sum_dims::<S, 2>(rows, 0, tiles, first, first, common, dims, part),
+                3 => sum_dims::<S, 3>(rows, 0, tiles, first, first, common, dims, part),
+                4 => sum_dims::<S, 4>(rows, 0, tiles, first, first, common, dims, part),
+                5 => sum_dims::<S, 5>(rows, 0, tiles, first, first, common, dims, part),
+                _ => sum_dims::<S, 6>(rows, 0, tiles, first, first, common, dims, part),
             }
         }
         // What only some of the rows see is added row by row: a weight of zero would not shield from a NaN.
         for r in 0..rows.count {
             let (from, to) = (common.max(first), rows.visible[r].min(end));
             if from < to {
-                sum_dims::<S, 1>(rows, r, tiles, first, from, to, dims);
+                sum_dims::<S, 1>(rows, r, tiles, first, from, to, dims, part);
             }
         }
     }
@@ -572,19 +702,21 @@ unsafe fn sum_dims<S: Simd, const R: usize>(
     from: usize,
     to: usize,
     dims: usize,
+    part: &Part,
 ) {
-    let mut dim = 0;
+    let mut dim = part.first_dim;
+    let end = part.last_dim;
     // SAFETY: the caller guarantees rows and tiles.
     unsafe {
-        while S::WIDE && dim + 4 * LANES <= dims {
+        while S::WIDE && dim + 4 * LANES <= end {
             sum_tile::<S, R, 4>(rows, row, tiles, first, from, to, dim, dims);
             dim += 4 * LANES;
         }
-        while dim + 2 * LANES <= dims {
+        while dim + 2 * LANES <= end {
             sum_tile::<S, R, 2>(rows, row, tiles, first, from, to, dim, dims);
             dim += 2 * LANES;
         }
-        if dim < dims {
+        if dim < end {
             sum_tile::<S, R, 1>(rows, row, tiles, first, from, to, dim, dims);
         }
     }
@@ -703,7 +835,7 @@ mod tests {
         plan.prepare(entries, GROUP, KV_HEADS, threads);
         let width = KV_HEADS * GROUP * batch.dims;
         let mut out = vec![f32::NAN; batch.queries.len()];
-        let mut scratch = Region::zeroed(plan.scratch() * pool.threads());
+        let mut scratch = Region::zeroed(plan.scratch() * plan.scratches(pool.threads(), KV_HEADS));
         let heads = Heads {
             queries: batch.queries.as_ptr(),
             query_stride: width,
@@ -791,10 +923,15 @@ mod tests {
 
     #[test]
     fn how_rows_are_cut_into_blocks_changes_nothing() {
-        let batch = batch(64, 100, &CUTS);
-        let expected = run(&batch, Level::detect(), 1);
-        for threads in [2, 3, 8, 100] {
-            assert_eq!(run(&batch, Level::detect(), threads), expected, "{threads} threads");
+        // The second batch is small enough to be split by positions and dimensions.
+        for cuts in [&CUTS[..], &[(100, 0, 1), (96, 30, 2), (0, 0, 5)]] {
+            for dims in [16, 48, 64] {
+                let batch = batch(dims, 100, cuts);
+                let expected = run(&batch, Level::detect(), 1);
+                for threads in [2, 3, 8, 100] {
+                    assert_eq!(run(&batch, Level::detect(), threads), expected, "{threads} threads");
+                }
+            }
         }
     }
 

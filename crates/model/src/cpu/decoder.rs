@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::matmul::{BLOCK, Matrix, TILE, pack_tile, tile_bytes};
-use crate::memory::Region;
 use super::simd::LANES;
 use crate::config::{Architecture, DecoderConfig};
 use crate::error::LoadError;
 use crate::kv::PAGE;
+use crate::memory::Region;
 use crate::model::WeightFormat;
 use crate::weights::{Part, Role, Source};
 

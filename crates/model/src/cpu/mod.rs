@@ -5,16 +5,16 @@
 //!
 //! Invariant: the logits of a sequence depend on its tokens alone, bit for bit; see [`matmul`] and [`attention`].
 
+#[allow(clippy::needless_range_loop, reason = "kernels unroll over register tiles by index")]
 mod attention;
 mod decoder;
+#[allow(clippy::needless_range_loop, reason = "kernels unroll over register tiles by index")]
 mod matmul;
 mod pool;
 mod rows;
 mod simd;
 #[cfg(test)]
 mod tests;
-
-use std::path::Path;
 
 pub(crate) use decoder::check_shapes;
 
@@ -37,7 +37,6 @@ use crate::weights::Checkpoint;
 /// The thread that runs [`Backend::forward`] is the pool's first: the first pass pins it to the first CPU.
 #[derive(Debug)]
 pub(crate) struct CpuBackend {
-    info: ModelInfo,
     shape: Shape,
     decoder: Decoder,
     format: WeightFormat,
@@ -71,17 +70,14 @@ pub(crate) fn describe(checkpoint: &Checkpoint, options: &LoadOptions) -> Result
 }
 
 impl CpuBackend {
-    /// Loads a GGUF file or a folder of safetensors.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+    /// Loads the weights of a GGUF file or a folder of safetensors.
+    #[cfg(test)]
+    pub(crate) fn load(path: &std::path::Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let mut checkpoint = Checkpoint::open(path)?;
         if let Some(adapter) = &options.adapter {
             checkpoint = checkpoint.with_adapter(adapter)?;
         }
-        let weights_sha256 = checkpoint.sha256()?;
-        let info = ModelInfo { weights_sha256, ..describe(&checkpoint, options)? };
+        let info = describe(&checkpoint, options)?;
         Self::new(&checkpoint, info, options)
     }
 
@@ -103,7 +99,6 @@ impl CpuBackend {
         };
         let tree = KvTree::new(decoder.sizes.page_floats(&decoder.config), options.kv_budget);
         Ok(Self {
-            info,
             shape,
             format: options.weights,
             level: Level::detect(),
@@ -114,11 +109,6 @@ impl CpuBackend {
             scratch: Scratch::default(),
             decoder,
         })
-    }
-
-    /// What the model is. The tokenizer's digest is empty.
-    pub(crate) fn info(&self) -> &ModelInfo {
-        &self.info
     }
 
     /// Checks feeds and gets them their pages.
@@ -193,7 +183,8 @@ impl Backend for CpuBackend {
         let entries = feeds.iter().map(|feed| Entry { sequence: feed.sequence, tokens: feed.tokens.len() });
         let group = config.heads / config.kv_heads;
         self.scratch.plan.prepare(entries, group, config.kv_heads, self.pool.threads());
-        self.scratch.scores.grow(self.scratch.plan.scratch() * self.pool.threads());
+        let scratches = self.scratch.plan.scratches(self.pool.threads(), config.kv_heads);
+        self.scratch.scores.grow(self.scratch.plan.scratch() * scratches);
         let mut pass = Pass {
             decoder: &self.decoder,
             level: self.level,

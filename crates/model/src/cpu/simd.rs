@@ -112,7 +112,7 @@ pub(crate) trait Simd: Copy {
             let x = Self::min(Self::splat(88.0), Self::max(Self::splat(-87.0), x));
             let n = Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E)));
             // ln 2 in two parts: the first has few enough bits for n times it to be exact.
-            let r = Self::fma(n, Self::splat(-0.693_359_375), x);
+            let r = Self::fma(n, Self::splat(-355.0 / 512.0), x);
             let r = Self::fma(n, Self::splat(2.121_944_4e-4), r);
             let mut p = Self::splat(1.0 / 5040.0);
             p = Self::fma(p, r, Self::splat(1.0 / 720.0));
@@ -230,9 +230,8 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn first(count: usize, a: Self::F, b: Self::F) -> Self::F {
         let mut out = b;
-        for lane in 0..count.min(LANES) {
-            out[lane] = a[lane];
-        }
+        let count = count.min(LANES);
+        out[..count].copy_from_slice(&a[..count]);
         out
     }
     #[inline(always)]

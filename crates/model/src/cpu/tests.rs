@@ -491,7 +491,11 @@ fn speed() {
     let (mut root, _) = backend.begin(&[]);
     run(&mut backend, &mut root, &prefix, 256);
     backend.publish(&root);
+    let only = std::env::var("SEQUENCES").ok().and_then(|count| count.parse::<usize>().ok());
     for (count, context) in [(1, 0), (1, 1024), (9, 1024), (27, 1024)] {
+        if only.is_some_and(|only| only != count) {
+            continue;
+        }
         let mut sequences: Vec<_> = (0..count)
             .map(|index| {
                 let tokens = [&prefix[..context], &[index as u32, 5]].concat();
