@@ -12,6 +12,8 @@ INCIDENT ?= tests/incidents/web-shell
 WORKERS ?= 2
 # Further arguments: of `countermove plan` in demo, of `cargo test` in test, of the script in bench-engine.
 ARGS ?=
+# Compute capability that `make cuda` builds for: 90 is Hopper (H100, H200), 80 Ampere, 89 Ada.
+CUDA_COMPUTE_CAP ?= 90
 # Folder outside the tree for tools that are large or slow to build.
 BUILD_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/countermove/build
 
@@ -65,6 +67,14 @@ bench-engine: toolchain ## Measure the engine beside llama.cpp on the same cores
 reference-fixtures: toolchain ## Make the reference fixtures again with transformers and torch (several GB in BUILD_CACHE)
 	PYTHON='$(PYTHON)' scripts/pip_tools.sh '$(BUILD_CACHE)/reference-venv' -r tests/reference/requirements.txt
 	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' tests/reference/make_fixtures.py $(ARGS)
+
+.PHONY: cuda
+cuda: toolchain ## Build a worker for CUDA GPUs in target/cuda; needs neither a GPU nor a toolkit (20 minutes the first time)
+	@set -e; home=$$(CARGO='$(CARGO)' PYTHON='$(PYTHON)' scripts/cuda_toolkit.sh '$(BUILD_CACHE)/cuda-13.0'); \
+	$(PYTHON) scripts/check_kernels.py "$$home" crates/model/src/candle/kernels.cu; \
+	CUDA_HOME="$$home" CUDA_PATH="$$home" PATH="$$home/bin:$$PATH" CUDA_COMPUTE_CAP='$(CUDA_COMPUTE_CAP)' \
+	  $(CARGO) build --release -p countermove-worker --features cuda --target-dir target/cuda
+	@echo "target/cuda/release/countermove-worker needs the CUDA 13 libraries and a driver at run time"
 
 .PHONY: clean-state
 clean-state: ## Remove what checks and benchmarks installed or built outside target/; the model and target/ stay

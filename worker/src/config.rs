@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use countermove_model::{
-    CpuListError, EngineOptions, LoadOptions, ModelSource, SourceError, WeightFormat, allowed_cpus,
-    check_allowed_cpus, parse_cpu_list,
+    CpuListError, DeviceError, EngineOptions, LoadOptions, ModelSource, SourceError, WeightFormat,
+    allowed_cpus, check_allowed_cpus, parse_cpu_list,
 };
 use countermove_proto::{ParseIdError, WorkerId};
 
@@ -24,7 +24,11 @@ pub struct Arguments {
     /// Folder that holds models/ [default: the user's cache folder].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
     pub home: Option<PathBuf>,
-    /// How weights are held in memory.
+    /// Where to compute: `cpu`, or `cuda:N` or `cuda:N:FORMAT` in builds for CUDA; FORMAT of the weights on the GPU is
+    /// bf16, f32, q8_0 or q4_k [default format: bf16]. One process serves one GPU.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "COUNTERMOVE_DEVICE")]
+    pub device: String,
+    /// How weights are held in memory on CPUs.
     #[arg(long, value_enum, default_value_t = Weights::Q8_0)]
     pub weights: Weights,
     /// CPUs to compute on: the first N that the process may use [default: all].
@@ -116,6 +120,9 @@ pub enum ConfigError {
     /// See [`SourceError`].
     #[error("--model: {0}")]
     Model(#[from] SourceError),
+    /// See [`DeviceError`].
+    #[error("--device: {0}")]
+    Device(#[from] DeviceError),
     /// See [`CpuListError`].
     #[error("--cpus: {0}")]
     Cpus(#[from] CpuListError),
@@ -179,6 +186,7 @@ impl TryFrom<Arguments> for Config {
             model: arguments.model.parse()?,
             home: arguments.home,
             load: LoadOptions {
+                device: arguments.device.parse()?,
                 weights: match arguments.weights {
                     Weights::Q8_0 => WeightFormat::Q8_0,
                     Weights::F32 => WeightFormat::F32,
@@ -229,6 +237,7 @@ mod tests {
             (["--sequences", "0"], "--sequences"),
             (["--kv-memory", "0"], "--kv-memory"),
             (["--id", "Not An Id"], "--id"),
+            (["--device", "gpu"], "cuda:N"),
             (["--model", "hf:nothing"], "hf:organisation/name"),
             (["--model", ""], "--model"),
         ] {

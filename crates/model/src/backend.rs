@@ -16,6 +16,15 @@ pub struct Shape {
     pub kv_bytes_per_token: usize,
 }
 
+/// Memory of a device, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// What nobody uses.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
 /// Tokens of one sequence that go through the model in one step.
 #[derive(Debug)]
 pub struct Feed<'a, S> {
@@ -67,6 +76,11 @@ pub trait Backend: Send + 'static {
 
     /// Bytes of keys and values in use, live and idle.
     fn kv_bytes(&self) -> usize;
+
+    /// Memory of the device, where it has one of its own.
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        None
+    }
 
     /// Whether a pass leaves this machine's CPUs to others, so that work beside it costs it nothing.
     fn leaves_cpus_free(&self) -> bool {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Feed, Shape};
+use crate::backend::{Backend, DeviceMemory, Feed, Shape};
 use crate::candle::CandleBackend;
 use crate::cpu::CpuBackend;
 use crate::error::EngineError;
@@ -160,6 +160,10 @@ impl Backend for DeviceBackend {
 
     fn kv_bytes(&self) -> usize {
         either!(self, backend => backend.kv_bytes())
+    }
+
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        either!(self, backend => backend.device_memory())
     }
 
     fn leaves_cpus_free(&self) -> bool {

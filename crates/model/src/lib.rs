@@ -32,11 +32,11 @@ pub mod testing;
 mod tokenizer;
 mod weights;
 
-pub use backend::{Backend, Feed, Shape};
+pub use backend::{Backend, DeviceMemory, Feed, Shape};
 pub use bench::{BenchOptions, BenchReport, bench};
-pub use digest::sha256_file;
 pub use cpu_list::{CpuListError, allowed_cpus, check_allowed_cpus, parse_cpu_list};
 pub use device::{Device, DeviceError, DeviceWeights};
+pub use digest::sha256_file;
 pub use engine::{Engine, EngineOptions, EngineStats};
 pub use error::{EngineError, LoadError};
 pub use home::home;

@@ -101,9 +101,8 @@ pub(super) fn attend(
     let scale = 1.0 / (config.head_dim as f64).sqrt();
     let queries = queries.reshape((rows, config.heads, config.head_dim))?.affine(scale, 0.0)?;
     let runs = step.segments.chunk_by(|a, b| a.is_full() && b.is_full() && a.rows == b.rows);
-    let partials = runs
-        .map(|run| attend_run(config, step, pool, layer, &queries, run))
-        .collect::<Result<Vec<_>>>()?;
+    let partials =
+        runs.map(|run| attend_run(config, step, pool, layer, &queries, run)).collect::<Result<Vec<_>>>()?;
     merge(config, step, &partials)
 }
 

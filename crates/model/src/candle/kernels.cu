@@ -17,6 +17,7 @@ typedef unsigned int u32;
 #define LANES 8                  // threads that work on one query
 #define THREADS (TILE / 2 * LANES)
 #define STRIDE (HEAD + 4)        // floats between rows in shared memory: neighbours start in different banks
+#define LOWEST __uint_as_float(0xff800000u)  // minus infinity; NVRTC has no INFINITY
 #define OWN (HEAD / LANES / 4)   // groups of four dimensions of the result that a thread owns
 
 static_assert(PAGE == 2 * LANES, "a thread scores two positions of a page");
@@ -142,7 +143,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   for (int j = 0; j < 2; j++) {
     row_of[j] = mine[j] < count ? rows_of_segment[(first_query + mine[j]) / group] : 0;
     seen[j] = mine[j] < count ? rows[row_of[j] * 2] : 0;
-    top[j] = -INFINITY;
+    top[j] = LOWEST;
     sum[j] = 0.0f;
     for (int k = 0; k < OWN; k++) result[j][k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   }
@@ -155,7 +156,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       u32 p = i / (HEAD / 4), quad = i % (HEAD / 4);
       float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
       if (p % PAGE < held) x = load4(page + ((size_t)p * kv_heads + kv_head) * HEAD + quad * 4);
-      (p < PAGE ? key_rows : value_rows)[p % PAGE * (STRIDE / 4) + quad] = x;
+      float4 *to = p < PAGE ? key_rows : value_rows;
+      to[p % PAGE * (STRIDE / 4) + quad] = x;
     }
     __syncthreads();
 
@@ -234,7 +236,7 @@ extern "C" __global__ void merge(const float *top, const float *sum, const float
   u32 row = blockIdx.x, head = blockIdx.y, dim = threadIdx.x;
   u32 chunks = (rows[row * 2] + CHUNK - 1) / CHUNK;
   size_t first = (size_t)rows[row * 2 + 1] * heads + head;
-  float greatest = -INFINITY, weight = 0.0f, result = 0.0f;
+  float greatest = LOWEST, weight = 0.0f, result = 0.0f;
   for (u32 c = 0; c < chunks; c++) greatest = fmaxf(greatest, top[first + (size_t)c * heads]);
   for (u32 c = 0; c < chunks; c++) {
     size_t partial = first + (size_t)c * heads;

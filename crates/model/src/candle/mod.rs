@@ -190,7 +190,10 @@ impl CandleBackend {
             .and_then(|tensor| device.synchronize().map(|()| tensor))
             .map_err(|error| {
                 let room = options.kv_budget >> 20;
-                unsupported(checkpoint, format!("{room} MiB of keys and values do not fit the device: {error}"))
+                unsupported(
+                    checkpoint,
+                    format!("{room} MiB of keys and values do not fit the device: {error}"),
+                )
             })?;
         #[cfg(feature = "cuda")]
         let kernels = cuda::Kernels::compile(&device, config, kv)
@@ -343,6 +346,12 @@ impl Backend for CandleBackend {
 
     fn kv_bytes(&self) -> usize {
         self.tree.pool().in_use() * self.page_bytes()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn device_memory(&self) -> Option<crate::backend::DeviceMemory> {
+        let (free, total) = cuda::memory(&self.device).ok()?;
+        Some(crate::backend::DeviceMemory { free: free as u64, total: total as u64 })
     }
 }
 

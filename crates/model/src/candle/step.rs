@@ -89,7 +89,10 @@ impl Step {
             .map(|page| u32::try_from(page.place()).unwrap_or(u32::MAX))
             .collect();
         if places.len() * PAGE < total {
-            return Err(format!("{total} tokens were fed to a sequence with {} pages of {PAGE}", places.len()));
+            return Err(format!(
+                "{total} tokens were fed to a sequence with {} pages of {PAGE}",
+                places.len()
+            ));
         }
         let first_row = self.tokens.len();
         for (index, &token) in feed.tokens.iter().enumerate() {
@@ -141,7 +144,8 @@ impl Tables {
 
     /// Tables of a step whose key-value heads serve `group` query heads each.
     pub(super) fn new(step: &Step, group: usize) -> Self {
-        let mut tables = Self { items: Vec::new(), segments: Vec::new(), members: Vec::new(), rows: Vec::new() };
+        let mut tables =
+            Self { items: Vec::new(), segments: Vec::new(), members: Vec::new(), rows: Vec::new() };
         for (index, segment) in step.segments.iter().enumerate() {
             let queries = segment.rows.len() * group;
             for first in (0..queries).step_by(TILE) {
@@ -152,7 +156,8 @@ impl Tables {
             tables.segments.extend(segment.pages);
             tables.members.extend(&segment.rows);
         }
-        tables.rows = step.positions.iter().zip(&step.first_partial).flat_map(|(p, first)| [p + 1, *first]).collect();
+        tables.rows =
+            step.positions.iter().zip(&step.first_partial).flat_map(|(p, first)| [p + 1, *first]).collect();
         tables
     }
 }
@@ -186,10 +191,8 @@ mod tests {
             })
             .collect();
         let tokens = [7];
-        let feeds: Vec<_> = forks
-            .iter_mut()
-            .map(|sequence| Feed { sequence, tokens: &tokens, wants_logits: true })
-            .collect();
+        let feeds: Vec<_> =
+            forks.iter_mut().map(|sequence| Feed { sequence, tokens: &tokens, wants_logits: true }).collect();
         let step = Step::plan(&feeds).unwrap();
         assert_eq!(step.positions, [300; 3]);
         assert_eq!((step.first_partial.as_slice(), step.partials), ([0, 3, 6].as_slice(), 9));

@@ -108,8 +108,7 @@ fn the_default_model_agrees_with_the_cpu_backend() {
         return;
     }
     let tokens = tokens(5, 24, 49152);
-    let options =
-        LoadOptions { weights: WeightFormat::F32, kv_budget: 1 << 24, ..LoadOptions::default() };
+    let options = LoadOptions { weights: WeightFormat::F32, kv_budget: 1 << 24, ..LoadOptions::default() };
     let expected = alone(&mut CpuBackend::load(&path, &options).unwrap(), &tokens);
     let found = alone(&mut load(&path, &options, DeviceWeights::F32), &tokens);
     let distance = distance(&found, &expected);
@@ -283,7 +282,9 @@ mod emulation {
         let define = |name: &str, value: usize| format!("-D{name}={value}");
         let output = Command::new("c++")
             .args(["-std=c++20", "-O1", "-pthread"])
-            .args(std::env::var("COUNTERMOVE_EMULATE_FLAGS").iter().flat_map(|flags| flags.split_whitespace()))
+            .args(
+                std::env::var("COUNTERMOVE_EMULATE_FLAGS").iter().flat_map(|flags| flags.split_whitespace()),
+            )
             .args([define("HEAD", config.head_dim), define("KV_BF16", usize::from(kv == DType::BF16))])
             .args([define("PAGE", PAGE), define("CHUNK", CHUNK), define("TILE", TILE)])
             .arg("-o")
@@ -305,9 +306,12 @@ mod emulation {
     fn bytes(tensor: &Tensor) -> Vec<u8> {
         let tensor = tensor.flatten_all().unwrap();
         match tensor.dtype() {
-            DType::BF16 => {
-                tensor.to_vec1::<half::bf16>().unwrap().iter().flat_map(|x| x.to_bits().to_le_bytes()).collect()
-            }
+            DType::BF16 => tensor
+                .to_vec1::<half::bf16>()
+                .unwrap()
+                .iter()
+                .flat_map(|x| x.to_bits().to_le_bytes())
+                .collect(),
             _ => tensor.to_vec1::<f32>().unwrap().iter().flat_map(|x| x.to_le_bytes()).collect(),
         }
     }
@@ -341,8 +345,7 @@ mod emulation {
             (forked(6, 0, 140), 0),
             (forked(7, 128, 20), 147),
         ];
-        let mut sequences: Vec<_> =
-            prompts.iter().map(|(prompt, held)| begin(tree, prompt, *held)).collect();
+        let mut sequences: Vec<_> = prompts.iter().map(|(prompt, held)| begin(tree, prompt, *held)).collect();
         let feeds: Vec<_> = sequences
             .iter_mut()
             .zip(&prompts)
@@ -368,8 +371,8 @@ mod emulation {
 
         let tables = Tables::new(&step, heads / kv_heads);
         let items = tables.items.len() / Tables::ITEM;
-        let scalars =
-            [rows, heads, kv_heads, LAYERS, LAYER, usize::from(normed), step.partials, items].map(|x| x as u32);
+        let scalars = [rows, heads, kv_heads, LAYERS, LAYER, usize::from(normed), step.partials, items]
+            .map(|x| x as u32);
         let scale = 1.0 / (width as f32).sqrt();
         let arrays = [
             words(&scalars),

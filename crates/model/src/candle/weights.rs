@@ -148,7 +148,8 @@ impl Loader<'_> {
     pub(super) fn decoder(&self) -> std::result::Result<Decoder, LoadError> {
         check_shapes(self.source)?;
         let config = self.source.config().clone();
-        let layers = (0..config.layers).map(|layer| self.layer(layer)).collect::<std::result::Result<_, _>>()?;
+        let layers =
+            (0..config.layers).map(|layer| self.layer(layer)).collect::<std::result::Result<_, _>>()?;
         let embedding = self.matrix(&[Role::Embedding])?;
         let head = match self.source.shape(Role::Head) {
             Some(_) => self.matrix(&[Role::Head])?,

@@ -317,6 +317,13 @@ impl<B: Backend> Core<B> {
         self.recent.push_back((passed, sampled + forced));
         self.board.update(|stats| {
             stats.kv_bytes = kv_bytes;
+            // Asking a GPU takes part of a millisecond, and its memory is taken when the model is loaded.
+            if stats.steps.is_multiple_of(256)
+                && let Some(memory) = self.backend.device_memory()
+            {
+                stats.device_free_bytes = memory.free;
+                stats.device_total_bytes = memory.total;
+            }
             stats.steps += 1;
             stats.prefill_tokens += prefilled as u64;
             stats.sampled_tokens += sampled;

@@ -57,6 +57,10 @@ pub struct EngineStats {
     pub tokens_per_second: f64,
     /// Bytes of keys and values, in use and idle.
     pub kv_bytes: usize,
+    /// Bytes of the GPU's memory that nobody used when it was last asked; 0 without a GPU.
+    pub device_free_bytes: u64,
+    /// Bytes of the GPU's memory; 0 without a GPU.
+    pub device_total_bytes: u64,
     /// Passes through the model.
     pub steps: u64,
     /// Prompt tokens that went through the model.

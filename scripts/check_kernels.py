@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Compiles our CUDA kernels with NVRTC, as a worker does when it loads a model; no GPU is needed.
+
+Usage: check_kernels.py CUDA_HOME KERNELS. NVRTC has no headers, so a kernel that nvcc takes may still fail here.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+
+SIZES = ["-DPAGE=16", "-DCHUNK=128", "-DTILE=32"]
+
+
+def compile_kernels(nvrtc, source, options):
+    """NVRTC's log, if it refuses the source."""
+    program = ctypes.c_void_p()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernels.cu", 0, None, None)
+    words = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    if nvrtc.nvrtcCompileProgram(program, len(options), words) == 0:
+        return None
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    return log.value.decode()
+
+
+def main():
+    home, kernels = Path(sys.argv[1]), Path(sys.argv[2])
+    # NVRTC opens its built-ins by name alone, so they are loaded before it.
+    for builtins in sorted((home / "lib").glob("libnvrtc-builtins.so.*")):
+        ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
+    nvrtc = ctypes.CDLL(str(home / "lib" / "libnvrtc.so"))
+    source = kernels.read_bytes()
+    for head in (32, 64, 96, 128):
+        for bf16 in (0, 1):
+            options = ["--gpu-architecture=compute_90", "--std=c++17", f"-DHEAD={head}", f"-DKV_BF16={bf16}"]
+            log = compile_kernels(nvrtc, source, options + SIZES)
+            if log is not None:
+                sys.exit(f"{kernels} does not compile for heads of {head}:\n{log}")
+    print(f"{kernels} compiles", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
