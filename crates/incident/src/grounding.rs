@@ -1,7 +1,8 @@
 //! Whether what an action names exists.
 //!
 //! Invariant: an entity that occurs in the system description or in the evidence is never unknown, in whatever
-//! spelling.
+//! spelling. Of a log that [`crate::AlertLog::read`] had to fold coarsely it knows what the kept records name; the
+//! log's warnings say when that was so.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;

@@ -213,3 +213,38 @@ fn every_record_of_a_shipped_incident_survives_condensing() {
         }
     }
 }
+
+#[test]
+fn public_response_actions_name_no_entity() {
+    let Some(bytes) = public("actions/react.json") else { return };
+    let actions: Vec<serde_json::Value> = serde_json::from_slice(&bytes).expect("JSON");
+    let nothing = Grounding::new("", &AlertLog::default());
+    for action in &actions {
+        for key in ["title", "description"] {
+            let text = action[key].as_str().unwrap_or_default();
+            assert_eq!(nothing.unknown_entities(text), [], "{text}");
+        }
+    }
+}
+
+#[test]
+fn ordinary_actions_name_no_entity() {
+    let nothing = Grounding::new("", &AlertLog::default());
+    for action in [
+        "Isolate the web server from the internal network by applying a deny-all rule on the firewall.",
+        "Disable password-based SSH login and enforce key-based authentication with multi-factor (MFA) for all users.",
+        "Capture a memory image with LiME 1.9 and copy /var/log/apache2/access.log and /var/log/auth.log to evidence storage.",
+        "Remove shell.php and evil.so from /var/www/html/uploads/ and kill every process started by www-data.",
+        "Update OpenSSL 3.0.7, PHP 7.4.33 and log4j to 2.17.1; set server_tokens off in nginx.conf.",
+        "Rotate the credentials of the service account and all administrator accounts, then reset user passwords.",
+        "Block TCP ports 22, 80, 443 and 8443 on the perimeter firewall, and rate-limit ICMP type 8.",
+        "Restore the database from the backup of 02:00 and verify its SHA256 sum d41d8cd98f00b204e9800998ecf8427e.",
+        "Patch Windows Server 2019 with KB5005565 and restart services between 01:00 and 03:30.",
+        "Monitor HTTP/2 and TLS 1.3 traffic for 24/7 at T1110.001 level; run fail2ban with max-retry 3.",
+        "Deploy a WAF rule (OWASP CRS 3.3.4) rejecting UNION SELECT and use iptables -I INPUT -j DROP.",
+        "Check MAC 00:0c:29:4f:8e:35 in the switch's table.",
+        "Use sudo systemctl restart ssh.service, then run ./clean.sh and python3 tool.py.",
+    ] {
+        assert_eq!(nothing.unknown_entities(action), [], "{action}");
+    }
+}

@@ -105,7 +105,7 @@ fn end(event: &Object, address: &str, port: &str, protocol: &str) -> Option<Endp
 /// What an event tells about the application's side of the traffic.
 fn details(event: &Object) -> Vec<String> {
     /// Parts of an event that are told, each with the fields of it that are.
-    const TOLD: [(&str, &[&str]); 13] = [
+    const TOLD: [(&str, &[&str]); 12] = [
         ("http", &["http_method", "status", "http_user_agent"]),
         ("tls", &["sni", "subject"]),
         ("dns", &["type", "rrname", "rrtype", "rcode"]),
@@ -118,7 +118,6 @@ fn details(event: &Object) -> Vec<String> {
         ("krb5", &["msg_type", "cname", "sname"]),
         ("rdp", &["event_type", "cookie"]),
         ("flow", &["state", "reason"]),
-        ("metadata", &["flowbits"]),
     ];
     let mut parts = Vec::new();
     for (name, fields) in TOLD {
@@ -141,7 +140,7 @@ fn details(event: &Object) -> Vec<String> {
             );
         }
         values.extend(fields.iter().filter_map(|field| plain(part.get(*field)?)));
-        if !values.is_empty() && name != "metadata" {
+        if !values.is_empty() {
             parts.push(format!("{name} {}", values.join(" ")));
         }
     }
