@@ -62,6 +62,10 @@ pub async fn serve(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The descriptors hold the services of both servers; only what this one serves is listed.
+            .with_service_name(countermove_proto::v1::incident_service_server::SERVICE_NAME)
+            .with_service_name(countermove_proto::v1::cluster_service_server::SERVICE_NAME)
+            .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
     let incident_service = IncidentServiceServer::new(IncidentApi::new(incidents.clone()))
         .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)

@@ -263,6 +263,11 @@ impl Incidents {
         self.lock().len()
     }
 
+    /// Whether new incidents are taken.
+    pub fn accepts(&self) -> bool {
+        !self.0.draining.load(Ordering::SeqCst)
+    }
+
     /// Takes no new incident from now on.
     pub fn start_drain(&self) {
         self.0.draining.store(true, Ordering::SeqCst);
@@ -288,7 +293,7 @@ impl Incidents {
     }
 
     fn accept(&self) -> Result<(), Error> {
-        if self.0.draining.load(Ordering::SeqCst) {
+        if !self.accepts() {
             return Err(Error::Unavailable {
                 cause: Outage::Draining,
                 message: "this coordinator is about to stop and takes no new incident".to_owned(),

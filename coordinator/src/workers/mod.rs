@@ -28,7 +28,7 @@ use tonic::transport::Channel;
 pub use backoff::Backoff;
 pub use link::LinkOptions;
 
-use crate::discovery::{Discovery, WorkerUrl};
+use crate::discovery::{Discovery, Members, WorkerUrl};
 use crate::dispatch::placement::Load;
 use admission::Requirements;
 use entry::{Contact, Entry, Refused, Session, Standing};
@@ -91,7 +91,7 @@ pub(crate) struct Lease {
 }
 
 impl Fleet {
-    /// Starts a task that follows `discovery` and one for each worker.
+    /// Starts a task that follows `discovery` and one for each worker. Needs a tokio runtime around it.
     pub fn start(discovery: &dyn Discovery, options: FleetOptions) -> Self {
         let fleet = Self(Arc::new(Inner {
             table: Mutex::new(Table {
@@ -107,18 +107,20 @@ impl Fleet {
         }));
         let mut members = discovery.members();
         let (follower, stop, link) = (fleet.clone(), fleet.0.stop.clone(), options.link);
+        // Members are known from the start; contact takes its time.
+        fleet.set_members(&members.borrow_and_update().clone(), link);
         tokio::spawn(async move {
             loop {
-                let now = members.borrow_and_update().clone();
-                follower.set_members(&now, link);
                 tokio::select! {
                     changed = members.changed() => if changed.is_err() { stop.cancelled().await },
                     () = stop.cancelled() => {}
                 }
                 if stop.is_cancelled() {
-                    follower.set_members(&Default::default(), link);
+                    follower.set_members(&Members::new(), link);
                     return;
                 }
+                let now = members.borrow_and_update().clone();
+                follower.set_members(&now, link);
             }
         });
         fleet
@@ -266,7 +268,7 @@ impl Fleet {
         self.0.changes.send_modify(|count| *count += 1);
     }
 
-    fn set_members(&self, members: &crate::discovery::Members, options: LinkOptions) {
+    fn set_members(&self, members: &Members, options: LinkOptions) {
         let mut table = self.lock();
         table.workers.retain(|url, member| {
             let stays = members.contains(url);

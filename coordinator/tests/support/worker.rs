@@ -1,0 +1,314 @@
+//! A worker that follows a script instead of a model, over real sockets, on a thread and a runtime of its own, so that
+//! it can be killed and frozen like a process.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc as blocking};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use countermove_coordinator::discovery::WorkerUrl;
+use countermove_planner::{LanguageModel, Question, RolloutBatch, RolloutEnd, RolloutKey, TokenCounter};
+use countermove_proto::v1::ModelIdentity;
+use countermove_proto::worker::v1 as wire;
+use countermove_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+use countermove_proto::{Error, PROTOCOL_VERSION, rollout_result_message};
+use futures::StreamExt;
+use futures::stream::{FuturesUnordered, Stream};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+use super::model::ScriptedModel;
+
+/// What a worker says and does. Tests change it while the worker runs.
+#[derive(Debug)]
+pub struct Script {
+    pub id: Mutex<String>,
+    pub identity: Mutex<ModelIdentity>,
+    pub protocol_version: Mutex<u32>,
+    pub capacity: u32,
+    /// Time that each rollout takes before it starts.
+    pub rollout_delay: Mutex<Duration>,
+    /// Time that an answer takes.
+    pub answer_delay: Mutex<Duration>,
+    /// Errors for the next calls of RunRollouts, first come first.
+    pub rollout_errors: Mutex<Vec<Error>>,
+    /// Errors for the next calls of Generate.
+    pub answer_errors: Mutex<Vec<Error>>,
+    /// Ends calls of RunRollouts after this many results, without a word.
+    pub results_per_call: Mutex<Option<usize>>,
+    /// Sends each result twice.
+    pub stutters: AtomicBool,
+    /// Rollouts that came, with their attempts.
+    pub rollouts: Mutex<Vec<(RolloutKey, u32)>>,
+    pub questions: AtomicUsize,
+    /// Calls that are open now.
+    pub open: Arc<AtomicUsize>,
+    pub model: ScriptedModel,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            id: Mutex::new("w-1".to_owned()),
+            identity: Mutex::new(identity()),
+            protocol_version: Mutex::new(PROTOCOL_VERSION),
+            capacity: 8,
+            rollout_delay: Mutex::default(),
+            answer_delay: Mutex::default(),
+            rollout_errors: Mutex::default(),
+            answer_errors: Mutex::default(),
+            results_per_call: Mutex::default(),
+            stutters: AtomicBool::new(false),
+            rollouts: Mutex::default(),
+            questions: AtomicUsize::new(0),
+            open: Arc::default(),
+            model: ScriptedModel,
+        }
+    }
+}
+
+impl Script {
+    pub fn named(id: &str) -> Self {
+        Self { id: Mutex::new(id.to_owned()), ..Self::default() }
+    }
+
+    pub fn with_capacity(id: &str, capacity: u32) -> Self {
+        Self { capacity, ..Self::named(id) }
+    }
+
+    pub fn slow(id: &str, delay: Duration) -> Self {
+        Self { rollout_delay: Mutex::new(delay), ..Self::named(id) }
+    }
+
+    pub fn rollouts(&self) -> Vec<(RolloutKey, u32)> {
+        self.rollouts.lock().unwrap().clone()
+    }
+
+    pub fn open_calls(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+/// The model that workers of a test hold unless they are told otherwise.
+pub fn identity() -> ModelIdentity {
+    ModelIdentity {
+        name: "scripted".to_owned(),
+        weights_sha256: "ab".repeat(32),
+        adapter_sha256: String::new(),
+        tokenizer_sha256: "cd".repeat(32),
+        templates_sha256: super::templates().digest(),
+    }
+}
+
+/// A running worker.
+pub struct FakeWorker {
+    pub url: WorkerUrl,
+    pub script: Arc<Script>,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    freeze: blocking::Sender<blocking::Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FakeWorker {
+    /// Starts a worker at a free port.
+    pub fn start(script: Script) -> Self {
+        Self::start_at(script, "127.0.0.1:0".parse().unwrap())
+    }
+
+    pub fn start_at(script: Script, address: SocketAddr) -> Self {
+        let script = Arc::new(script);
+        let listener = std::net::TcpListener::bind(address).expect("bind");
+        listener.set_nonblocking(true).expect("nonblocking");
+        let address = listener.local_addr().expect("address");
+        let (stop, stopped) = oneshot::channel();
+        let (freeze, frozen) = blocking::channel::<blocking::Receiver<()>>();
+        let served = Arc::clone(&script);
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+            runtime.spawn(serve(listener, served));
+            runtime.spawn(async move {
+                // Blocking here stops everything on this runtime, as SIGSTOP stops a process.
+                loop {
+                    match frozen.try_recv() {
+                        Ok(thaw) => drop(thaw.recv()),
+                        Err(blocking::TryRecvError::Disconnected) => return,
+                        Err(blocking::TryRecvError::Empty) => {
+                            tokio::time::sleep(Duration::from_millis(5)).await
+                        }
+                    }
+                }
+            });
+            // Dropping the runtime drops its tasks and closes their sockets, as SIGKILL does.
+            let _ = runtime.block_on(stopped);
+        });
+        let url = format!("http://{address}").parse().expect("url");
+        Self { url, script, address, stop: Some(stop), freeze, thread: Some(thread) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops the worker in the middle of everything.
+    pub fn kill(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the worker's thread");
+        }
+    }
+
+    /// Stops its clock until what is returned is dropped.
+    pub fn freeze(&self) -> blocking::Sender<()> {
+        let (thaw, thawed) = blocking::channel();
+        self.freeze.send(thawed).expect("the worker runs");
+        thaw
+    }
+}
+
+impl Drop for FakeWorker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
+    let listener = TcpListener::from_std(listener).expect("listener");
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<WorkerServiceServer<Service>>().await;
+    tonic::transport::Server::builder()
+        .add_service(health_service)
+        .add_service(WorkerServiceServer::new(Service(script)))
+        .serve_with_incoming(TcpListenerStream::new(listener))
+        .await
+        .expect("serve");
+}
+
+struct Service(Arc<Script>);
+
+/// Counts a call as open until it is dropped.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(script: &Script) -> Self {
+        script.open.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(&script.open))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl WorkerService for Service {
+    async fn get_model(
+        &self,
+        _: Request<wire::GetModelRequest>,
+    ) -> Result<Response<wire::GetModelResponse>, Status> {
+        Ok(Response::new(wire::GetModelResponse {
+            worker_id: self.0.id.lock().unwrap().clone(),
+            protocol_version: *self.0.protocol_version.lock().unwrap(),
+            model: Some(self.0.identity.lock().unwrap().clone()),
+            capacity: self.0.capacity,
+            context_length: 4096,
+        }))
+    }
+
+    type GenerateStream = Answers<wire::GenerateResponse>;
+
+    async fn generate(
+        &self,
+        request: Request<wire::GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        use wire::generate_response::Event;
+        let script = Arc::clone(&self.0);
+        script.questions.fetch_add(1, Ordering::SeqCst);
+        if let Some(error) = next(&script.answer_errors) {
+            return Err(error.into());
+        }
+        let question = Question::try_from(request.into_inner())?;
+        let open = Open::new(&script);
+        let delay = *script.answer_delay.lock().unwrap();
+        Ok(Response::new(Box::pin(async_stream::try_stream! {
+            let _open = open;
+            yield wire::GenerateResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 3 })) };
+            tokio::time::sleep(delay).await;
+            let answer = script.model.ask(question, &TokenCounter::default()).await.map_err(Error::from)?;
+            yield wire::GenerateResponse { event: Some(Event::Answer(answer.into())) };
+        })))
+    }
+
+    type RunRolloutsStream = Answers<wire::RunRolloutsResponse>;
+
+    async fn run_rollouts(
+        &self,
+        request: Request<wire::RunRolloutsRequest>,
+    ) -> Result<Response<Self::RunRolloutsStream>, Status> {
+        use wire::run_rollouts_response::Event;
+        let script = Arc::clone(&self.0);
+        let request = request.into_inner();
+        let attempts: HashMap<RolloutKey, u32> = request
+            .rollouts
+            .iter()
+            .filter_map(|spec| spec.key)
+            .map(|key| (key.into(), key.attempt))
+            .collect();
+        let batch = RolloutBatch::try_from(request)?;
+        let came = batch.rollouts.iter().map(|spec| (spec.key, attempts[&spec.key]));
+        script.rollouts.lock().unwrap().extend(came);
+        if let Some(error) = next(&script.rollout_errors) {
+            return Err(error.into());
+        }
+        let open = Open::new(&script);
+        let (delay, most) = (*script.rollout_delay.lock().unwrap(), *script.results_per_call.lock().unwrap());
+        Ok(Response::new(Box::pin(async_stream::try_stream! {
+            let _open = open;
+            yield wire::RunRolloutsResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 5 })) };
+            let mut running: FuturesUnordered<_> = batch
+                .rollouts
+                .iter()
+                .enumerate()
+                .map(|(position, spec)| {
+                    let (script, batch) = (&script, &batch);
+                    async move {
+                        // One after the other, so that a worker can be killed between two.
+                        tokio::time::sleep(delay * u32::try_from(position + 1).unwrap()).await;
+                        (spec, script.model.roll_out(batch, spec).await)
+                    }
+                })
+                .collect();
+            let mut sent = 0;
+            while let Some((spec, result)) = running.next().await {
+                if most.is_some_and(|most| sent >= most) {
+                    break;
+                }
+                let message = rollout_result_message(result, attempts[&spec.key], spec.seed);
+                for _ in 0..1 + usize::from(script.stutters.load(Ordering::SeqCst)) {
+                    yield wire::RunRolloutsResponse { event: Some(Event::Result(message.clone())) };
+                }
+                sent += 1;
+            }
+        })))
+    }
+}
+
+fn next(errors: &Mutex<Vec<Error>>) -> Option<Error> {
+    let mut errors = errors.lock().unwrap();
+    if errors.is_empty() { None } else { Some(errors.remove(0)) }
+}
+
+/// What a result is for, so that two runs can be compared.
+pub fn outcome(result: &countermove_planner::RolloutResult) -> (RolloutKey, RolloutEnd, String) {
+    (result.key, result.end, format!("{:?} {}", result.steps, result.cost))
+}
