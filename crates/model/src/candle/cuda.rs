@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaSlice, CudaStream, CudaView, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaSlice, CudaStream, CudaView, LaunchConfig, PushKernelArg, result, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
@@ -32,7 +32,22 @@ const THREADS: u32 = TILE as u32 / 2 * 8;
 
 /// Opens a device. It gets a stream of its own: the default one would differ between the threads that load and run.
 pub(super) fn open(ordinal: usize) -> Result<Device> {
-    Device::new_cuda_with_stream(ordinal)
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let context = stream.context();
+    // SAFETY: this process uses one stream on the device, so the order of its work needs no events.
+    unsafe { context.disable_event_tracking() };
+    // Without this the driver would give memory back and take it again in every step.
+    let keep_all = u64::MAX;
+    // SAFETY: the device is the context's own, its default pool lives as long as the device, and the attribute is a
+    // 64-bit number that is only read during the call.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device()).map_err(candle_core::Error::wrap)?;
+        let value = (&raw const keep_all).cast_mut().cast();
+        let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        result::mem_pool::set_attribute(pool, threshold, value).map_err(candle_core::Error::wrap)?;
+    }
+    Ok(device)
 }
 
 /// Free and total bytes of a device's memory.

@@ -20,7 +20,7 @@ mod tests;
 mod weights;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::{D, DType, Device, Result as CandleResult, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
 use attention::Pool;
 use step::Step;
@@ -427,6 +427,5 @@ fn rotate(heads: &Tensor, (cosines, sines): &(Tensor, Tensor)) -> CandleResult<T
 
 /// Divides each row by the root of its mean square and multiplies it with `weight`.
 fn normalise(rows: &Tensor, weight: &Tensor, epsilon: f32) -> CandleResult<Tensor> {
-    let mean = (rows.sqr()?.sum_keepdim(D::Minus1)? / rows.dim(D::Minus1)? as f64)?;
-    rows.broadcast_div(&(mean + f64::from(epsilon))?.sqrt()?)?.broadcast_mul(weight)
+    candle_nn::ops::rms_norm(&rows.contiguous()?, weight, epsilon)
 }
