@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use countermove_model::Engine;
 use countermove_planner::Templates;
 use countermove_proto::v1::ModelIdentity;
@@ -22,15 +22,17 @@ fn main() -> ExitCode {
     start_log(arguments.log_format);
     let config = match Config::try_from(arguments) {
         Ok(config) => config,
-        Err(error) => Arguments::command().error(clap::error::ErrorKind::ValueValidation, error).exit(),
+        Err(error) => return fail(&error.into(), 2),
     };
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error, 1),
     }
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    code.into()
 }
 
 fn run(config: Config) -> anyhow::Result<()> {
@@ -64,9 +66,11 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
         }
     };
     let mut shutdown = std::pin::pin!(shutdown);
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("{} cannot be listened on", config.listen))?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        let why = error.to_string();
+        let why = why.split(" (os error").next().unwrap_or_default().to_lowercase();
+        anyhow!("{} cannot be listened on: {why}; give another address with --listen", config.listen)
+    })?;
     let (limits, id, drain_timeout) = (
         Limits { batch: config.engine.max_sequences, places: config.places },
         config.id.clone(),

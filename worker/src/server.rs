@@ -52,6 +52,9 @@ pub async fn serve<M: LanguageModel>(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The descriptors hold the services of both servers; only what this one serves is listed.
+            .with_service_name(countermove_proto::worker::v1::worker_service_server::SERVICE_NAME)
+            .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
     let service = WorkerServiceServer::new(worker.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let (close, closed) = oneshot::channel::<()>();
