@@ -11,14 +11,14 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::matmul::{BLOCK, Matrix, TILE, pack_tile, tile_bytes};
+use super::matmul::{BLOCK, Matrix, Packing, TILE, pack_levels, pack_tile};
 use super::simd::LANES;
 use crate::config::{Architecture, DecoderConfig};
 use crate::error::LoadError;
 use crate::kv::PAGE;
 use crate::memory::Region;
 use crate::model::WeightFormat;
-use crate::weights::{Part, Role, Source};
+use crate::weights::{Levels, Part, Role, Source};
 
 /// Sizes in memory, padded for the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     kind: Kind,
+    packing: Packing,
     inputs: usize,
     outputs: usize,
     start: usize,
@@ -146,11 +147,11 @@ impl Decoder {
         let sizes = Sizes::of(&config);
         let (plans, bytes) = plan(source, format);
         let mut region = Region::zeroed(bytes);
-        pack_all(source, format, &plans, &mut region, threads)?;
+        pack_all(source, &plans, &mut region, threads)?;
         let region = Arc::new(region);
-        let mut matrices = plans
-            .iter()
-            .map(|plan| Matrix::new(Arc::clone(&region), plan.start, format, plan.inputs, plan.outputs));
+        let mut matrices = plans.iter().map(|plan| {
+            Matrix::new(Arc::clone(&region), plan.start, plan.packing, plan.inputs, plan.outputs)
+        });
         let missing = || {
             let (path, _) = source.place(Role::Embedding);
             LoadError::Malformed { path: path.to_path_buf(), reason: "the model has no layers".to_owned() }
@@ -245,8 +246,9 @@ fn plan(source: &dyn Source, format: WeightFormat) -> (Vec<Plan>, usize) {
     let mut plans = Vec::new();
     let mut start = 0;
     let mut add = |kind, inputs, outputs| {
-        plans.push(Plan { kind, inputs, outputs, start });
-        start += outputs / TILE * tile_bytes(format, inputs);
+        let packing = packing(source, format, kind);
+        plans.push(Plan { kind, packing, inputs, outputs, start });
+        start += outputs / TILE * packing.tile_bytes(inputs);
     };
     for layer in 0..config.layers {
         add(Kind::Qkv(layer), sizes.hidden, sizes.qkv);
@@ -261,18 +263,31 @@ fn plan(source: &dyn Source, format: WeightFormat) -> (Vec<Plan>, usize) {
     (plans, start)
 }
 
+/// How a matrix is packed: four-bit blocks stay as they are if all of it consists of them.
+fn packing(source: &dyn Source, format: WeightFormat, kind: Kind) -> Packing {
+    if format == WeightFormat::F32 {
+        return Packing::F32;
+    }
+    let part = |layer, part| source.has_levels(Role::Layer(layer, part));
+    let has_levels = match kind {
+        Kind::Qkv(layer) => [Part::Query, Part::Key, Part::Value].into_iter().all(|p| part(layer, p)),
+        // Padded heads would move the borders of blocks.
+        Kind::AttentionOutput(layer) => {
+            part(layer, Part::AttentionOutput) && source.config().head_dim.is_multiple_of(LANES)
+        }
+        Kind::GateUp(layer) => part(layer, Part::Gate) && part(layer, Part::Up),
+        Kind::Down(layer) => part(layer, Part::Down),
+        Kind::Head(role) => source.has_levels(role),
+    };
+    if has_levels { Packing::Four } else { Packing::Eight }
+}
+
 /// Packs all matrices, a few tiles at a time, on several threads.
-fn pack_all(
-    source: &dyn Source,
-    format: WeightFormat,
-    plans: &[Plan],
-    region: &mut [u8],
-    threads: usize,
-) -> Result<(), LoadError> {
+fn pack_all(source: &dyn Source, plans: &[Plan], region: &mut [u8], threads: usize) -> Result<(), LoadError> {
     let mut pieces = Vec::new();
     let mut rest = region;
     for plan in plans {
-        let bytes = tile_bytes(format, plan.inputs);
+        let bytes = plan.packing.tile_bytes(plan.inputs);
         for tile in 0..plan.outputs / TILE {
             let (piece, tail) = std::mem::take(&mut rest).split_at_mut(bytes);
             pieces.push(Mutex::new(Some((plan, tile, piece))));
@@ -282,11 +297,11 @@ fn pack_all(
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     let work = || {
-        let mut packer = Packer { source, rows: Vec::new(), row: Vec::new() };
+        let mut packer = Packer::new(source);
         while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
             let taken = piece.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some((plan, tile, out)) = taken else { continue };
-            if let Err(error) = packer.pack(format, plan, tile, out) {
+            if let Err(error) = packer.pack(plan, tile, out) {
                 next.store(pieces.len(), Ordering::Relaxed);
                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
@@ -308,18 +323,26 @@ struct Packer<'a> {
     rows: Vec<f32>,
     /// Rows as read.
     row: Vec<f32>,
+    /// 32 rows of four-bit blocks, padded.
+    levels: Vec<Levels>,
+    /// Rows of them as read.
+    level_row: Vec<Levels>,
 }
 
-impl Packer<'_> {
-    fn pack(
-        &mut self,
-        format: WeightFormat,
-        plan: &Plan,
-        tile: usize,
-        out: &mut [u8],
-    ) -> Result<(), LoadError> {
-        self.rows.clear();
-        self.rows.resize(TILE * plan.inputs, 0.0);
+impl<'a> Packer<'a> {
+    fn new(source: &'a dyn Source) -> Self {
+        Self { source, rows: Vec::new(), row: Vec::new(), levels: Vec::new(), level_row: Vec::new() }
+    }
+
+    fn pack(&mut self, plan: &Plan, tile: usize, out: &mut [u8]) -> Result<(), LoadError> {
+        let blocks = plan.inputs / BLOCK;
+        if plan.packing == Packing::Four {
+            self.levels.clear();
+            self.levels.resize(TILE * blocks, Levels::ZERO);
+        } else {
+            self.rows.clear();
+            self.rows.resize(TILE * plan.inputs, 0.0);
+        }
         let mut lane = 0;
         while lane < TILE {
             let Some((role, row)) = self.origin(plan.kind, tile * TILE + lane) else {
@@ -332,24 +355,24 @@ impl Packer<'_> {
             {
                 count += 1;
             }
-            self.source.rows(role, row..row + count, &mut self.row)?;
-            let columns = self.row.len() / count;
-            for (index, values) in self.row.chunks(columns).enumerate() {
-                let to = &mut self.rows[(lane + index) * plan.inputs..][..plan.inputs];
-                match plan.kind {
-                    Kind::AttentionOutput(_) => {
-                        let config = self.source.config();
-                        let head = Sizes::of(config).head;
-                        for (values, to) in values.chunks(config.head_dim).zip(to.chunks_mut(head)) {
-                            to[..config.head_dim].copy_from_slice(values);
-                        }
-                    }
-                    _ => to[..columns].copy_from_slice(values),
+            if plan.packing == Packing::Four {
+                self.source.levels(role, row..row + count, &mut self.level_row)?;
+                let width = self.level_row.len() / count;
+                let rows = self.levels[lane * blocks..].chunks_mut(blocks);
+                for (values, to) in self.level_row.chunks(width).zip(rows) {
+                    to[..width].copy_from_slice(values);
                 }
+            } else {
+                self.source.rows(role, row..row + count, &mut self.row)?;
+                let rows = &mut self.rows[lane * plan.inputs..][..count * plan.inputs];
+                place_rows(self.source.config(), plan, &self.row, rows);
             }
             lane += count;
         }
-        pack_tile(format, plan.inputs, &self.rows, out);
+        match plan.packing {
+            Packing::Four => pack_levels(plan.inputs, &self.levels, out),
+            packing => pack_tile(packing, plan.inputs, &self.rows, out),
+        }
         Ok(())
     }
 
@@ -389,6 +412,22 @@ impl Packer<'_> {
     fn rotated(&self, dim: usize) -> usize {
         let half = self.source.config().head_dim / 2;
         if self.source.interleaved_rotation() { dim % half * 2 + dim / half } else { dim }
+    }
+}
+
+/// Copies rows as read to padded rows.
+fn place_rows(config: &DecoderConfig, plan: &Plan, values: &[f32], rows: &mut [f32]) {
+    let columns = values.len() / (rows.len() / plan.inputs);
+    for (values, to) in values.chunks(columns).zip(rows.chunks_mut(plan.inputs)) {
+        match plan.kind {
+            Kind::AttentionOutput(_) => {
+                let head = Sizes::of(config).head;
+                for (values, to) in values.chunks(config.head_dim).zip(to.chunks_mut(head)) {
+                    to[..config.head_dim].copy_from_slice(values);
+                }
+            }
+            _ => to[..columns].copy_from_slice(values),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) use decoder::check_shapes;
 
 use attention::{Entry, Heads, Plan, attend};
 use decoder::{Decoder, footprint};
-use matmul::{Action, Input, Matrix, Output, Quantised, multiply, quantise};
+use matmul::{Action, Input, Matrix, Output, Packing, Quantised, multiply, quantise};
 use pool::Pool;
 use rows::{Norm, Rotation, normalise, rotate};
 use simd::Level;
@@ -426,9 +426,9 @@ impl Pass<'_> {
 
     /// Multiplies rows of as many floats as the matrix has inputs.
     fn multiply(&mut self, matrix: &Matrix, rows: usize, from: *const f32, output: Output) {
-        let input = match matrix.format() {
-            WeightFormat::F32 => Input::Floats(from),
-            WeightFormat::Q8_0 => {
+        let input = match matrix.packing() {
+            Packing::F32 => Input::Floats(from),
+            Packing::Eight | Packing::Four => {
                 let view = self.scratch.quantised.view(matrix.inputs);
                 let (level, from, stride) = (self.level, Rows(from), matrix.inputs);
                 self.by_rows(rows, &|first, last| {

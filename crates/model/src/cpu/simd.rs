@@ -63,8 +63,10 @@ pub(crate) trait Simd: Copy {
     type F: Copy;
     /// 16 integers.
     type I: Copy;
-    /// 64 weights: 4 for each lane.
+    /// 64 signed weights: 4 for each lane.
     type W: Copy;
+    /// 64 unsigned weights: 4 for each lane.
+    type U: Copy;
     /// Whether the level has 32 vector registers of 16 lanes; else tiles are kept small.
     const WIDE: bool;
 
@@ -93,12 +95,22 @@ pub(crate) trait Simd: Copy {
     unsafe fn to_float(a: Self::I) -> Self::F;
     /// 64 weights, each stored as itself plus 128.
     unsafe fn load_weights(from: *const u8) -> Self::W;
-    /// Start of a dot product, given -128 times the sum of the 32 activations that will go into it.
-    unsafe fn dot_start(correction: i32) -> Self::I;
-    /// Adds in each lane the dot product of its 4 weights and 4 activations.
+    /// Adds in each lane the dot product of its 4 weights and 4 activations. Where [`Simd::correct`] does something,
+    /// the weights still have their 128.
     unsafe fn dot(acc: Self::I, weights: Self::W, activations: i32) -> Self::I;
-    /// Rounds `32` floats times `inverse` to bytes and gives their sum.
-    unsafe fn to_bytes(from: *const f32, inverse: f32, to: *mut i8) -> i32;
+    /// Adds what makes up for the 128 of the weights, where they still had it.
+    unsafe fn correct(acc: Self::I, correction: i32) -> Self::I;
+    /// 64 pairs of weights between 0 and 15: those in the low halves of the bytes, and those in the high halves.
+    unsafe fn load_halves(from: *const u8) -> [Self::U; 2];
+    /// Adds in each lane the dot product of its 4 weights and 4 activations.
+    unsafe fn dot_small(acc: Self::I, weights: Self::U, activations: i32) -> Self::I;
+    /// 16 zeros.
+    unsafe fn zero() -> Self::I;
+    /// Each lane times 256.
+    unsafe fn times_256(acc: Self::I) -> Self::I;
+    /// Rounds 32 floats times `inverse` to 16 bits, between -32,512 and 32,512, and splits them into high and low
+    /// bytes between -127 and 127: 256 times the high one plus the low one. Gives the sums of both.
+    unsafe fn to_bytes(from: *const f32, inverse: f32, high: *mut i8, low: *mut i8) -> [i32; 2];
     /// Largest magnitude of 32 floats, as bits: a NaN or an infinity counts as large.
     unsafe fn magnitude(from: *const f32) -> u32;
     /// Asks for a cache line to be fetched.
@@ -175,6 +187,7 @@ impl Simd for Portable {
     type F = [f32; LANES];
     type I = [i32; LANES];
     type W = [i8; 64];
+    type U = [u8; 64];
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -258,10 +271,6 @@ impl Simd for Portable {
         out
     }
     #[inline(always)]
-    unsafe fn dot_start(_: i32) -> Self::I {
-        [0; LANES]
-    }
-    #[inline(always)]
     unsafe fn dot(acc: Self::I, weights: Self::W, activations: i32) -> Self::I {
         let mut out = acc;
         let activations = activations.to_le_bytes();
@@ -273,17 +282,59 @@ impl Simd for Portable {
         out
     }
     #[inline(always)]
-    unsafe fn to_bytes(from: *const f32, inverse: f32, to: *mut i8) -> i32 {
-        let mut sum = 0;
-        for at in 0..32 {
-            // SAFETY: the caller guarantees 32 readable floats and 32 writable bytes.
-            unsafe {
-                let byte = (*from.add(at) * inverse).round_ties_even() as i8;
-                *to.add(at) = byte;
-                sum += i32::from(byte);
+    unsafe fn correct(acc: Self::I, _: i32) -> Self::I {
+        acc
+    }
+    #[inline(always)]
+    unsafe fn load_halves(from: *const u8) -> [Self::U; 2] {
+        // SAFETY: the caller guarantees 64 readable bytes.
+        let bytes = unsafe { from.cast::<[u8; 64]>().read_unaligned() };
+        let (mut low, mut high) = ([0; 64], [0; 64]);
+        for at in 0..64 {
+            low[at] = bytes[at] & 15;
+            high[at] = bytes[at] >> 4;
+        }
+        [low, high]
+    }
+    #[inline(always)]
+    unsafe fn dot_small(acc: Self::I, weights: Self::U, activations: i32) -> Self::I {
+        let mut out = acc;
+        let activations = activations.to_le_bytes();
+        for lane in 0..LANES {
+            for at in 0..4 {
+                out[lane] += i32::from(weights[4 * lane + at]) * i32::from(activations[at] as i8);
             }
         }
-        sum
+        out
+    }
+    #[inline(always)]
+    unsafe fn zero() -> Self::I {
+        [0; LANES]
+    }
+    #[inline(always)]
+    unsafe fn times_256(acc: Self::I) -> Self::I {
+        let mut out = acc;
+        for lane in 0..LANES {
+            out[lane] <<= 8;
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn to_bytes(from: *const f32, inverse: f32, high: *mut i8, low: *mut i8) -> [i32; 2] {
+        let mut sums = [0; 2];
+        for at in 0..32 {
+            // SAFETY: the caller guarantees 32 readable floats and 32 writable bytes twice.
+            unsafe {
+                let word = (*from.add(at) * inverse).round_ties_even() as i32;
+                let top = (word + 128) >> 8;
+                let rest = (word - (top << 8)).max(-127);
+                *high.add(at) = top as i8;
+                *low.add(at) = rest as i8;
+                sums[0] += top;
+                sums[1] += rest;
+            }
+        }
+        sums
     }
     #[inline(always)]
     unsafe fn magnitude(from: *const f32) -> u32 {
@@ -322,6 +373,7 @@ mod x86 {
     macro_rules! intrinsics {
         ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {$(
             #[inline(always)]
+            #[allow(unused_unsafe, reason = "a body of safe intrinsics only needs none")]
             unsafe fn $name($($arg: $type),*) $(-> $out)? {
                 // SAFETY: the caller guarantees the instructions and the pointers.
                 unsafe { $body }
@@ -333,6 +385,7 @@ mod x86 {
         type F = __m512;
         type I = __m512i;
         type W = __m512i;
+        type U = __m512i;
         const WIDE: bool = true;
 
         intrinsics! {
@@ -359,17 +412,40 @@ mod x86 {
             fn load_half(from: *const u16) -> __m512 { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
             fn to_float(a: __m512i) -> __m512 { _mm512_cvtepi32_ps(a) }
             fn load_weights(from: *const u8) -> __m512i { _mm512_loadu_si512(from.cast()) }
-            fn dot_start(correction: i32) -> __m512i { _mm512_set1_epi32(correction) }
             fn dot(acc: __m512i, weights: __m512i, activations: i32) -> __m512i {
                 _mm512_dpbusd_epi32(acc, weights, _mm512_set1_epi32(activations))
             }
-            fn to_bytes(from: *const f32, inverse: f32, to: *mut i8) -> i32 {
+            fn correct(acc: __m512i, correction: i32) -> __m512i {
+                _mm512_add_epi32(acc, _mm512_set1_epi32(correction))
+            }
+            fn load_halves(from: *const u8) -> [__m512i; 2] {
+                let bytes = _mm512_loadu_si512(from.cast());
+                let mask = _mm512_set1_epi8(15);
+                [_mm512_and_si512(bytes, mask), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask)]
+            }
+            fn dot_small(acc: __m512i, weights: __m512i, activations: i32) -> __m512i {
+                _mm512_dpbusd_epi32(acc, weights, _mm512_set1_epi32(activations))
+            }
+            fn zero() -> __m512i { _mm512_setzero_si512() }
+            fn times_256(acc: __m512i) -> __m512i { _mm512_slli_epi32::<8>(acc) }
+            fn to_bytes(from: *const f32, inverse: f32, high: *mut i8, low: *mut i8) -> [i32; 2] {
                 let inverse = _mm512_set1_ps(inverse);
-                let low = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from), inverse));
-                let high = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from.add(16)), inverse));
-                _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(low));
-                _mm_storeu_si128(to.add(16).cast(), _mm512_cvtepi32_epi8(high));
-                _mm512_reduce_add_epi32(_mm512_add_epi32(low, high))
+                let half = _mm512_set1_epi32(128);
+                let lowest = _mm512_set1_epi32(-127);
+                let mut sums = [_mm512_setzero_si512(); 2];
+                let mut at = 0;
+                while at < 32 {
+                    let word = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from.add(at)), inverse));
+                    let top = _mm512_srai_epi32::<8>(_mm512_add_epi32(word, half));
+                    let rest = _mm512_sub_epi32(word, _mm512_slli_epi32::<8>(top));
+                    let rest = _mm512_max_epi32(rest, lowest);
+                    _mm_storeu_si128(high.add(at).cast(), _mm512_cvtepi32_epi8(top));
+                    _mm_storeu_si128(low.add(at).cast(), _mm512_cvtepi32_epi8(rest));
+                    sums[0] = _mm512_add_epi32(sums[0], top);
+                    sums[1] = _mm512_add_epi32(sums[1], rest);
+                    at += 16;
+                }
+                [_mm512_reduce_add_epi32(sums[0]), _mm512_reduce_add_epi32(sums[1])]
             }
             fn magnitude(from: *const f32) -> u32 {
                 let mask = _mm512_set1_epi32(0x7fff_ffff);
@@ -389,6 +465,7 @@ mod x86 {
         type I = IntPair;
         /// The weights, and their magnitudes.
         type W = [IntPair; 2];
+        type U = IntPair;
         const WIDE: bool = false;
 
         intrinsics! {
@@ -442,7 +519,6 @@ mod x86 {
                 let high = _mm256_xor_si256(_mm256_loadu_si256(from.add(32).cast()), offset);
                 [[low, high], [_mm256_abs_epi8(low), _mm256_abs_epi8(high)]]
             }
-            fn dot_start(_correction: i32) -> IntPair { [_mm256_setzero_si256(); 2] }
             fn dot(acc: IntPair, weights: [IntPair; 2], activations: i32) -> IntPair {
                 // Both factors lie in -127..=127, so sums of two products fit 16 bits.
                 let [signed, magnitude] = weights;
@@ -455,24 +531,71 @@ mod x86 {
                     _mm256_add_epi32(acc[1], _mm256_madd_epi16(high, ones)),
                 ]
             }
-            fn to_bytes(from: *const f32, inverse: f32, to: *mut i8) -> i32 {
+            fn correct(acc: IntPair, _correction: i32) -> IntPair { acc }
+            fn load_halves(from: *const u8) -> [IntPair; 2] {
+                let mask = _mm256_set1_epi8(15);
+                let a = _mm256_loadu_si256(from.cast());
+                let b = _mm256_loadu_si256(from.add(32).cast());
+                [
+                    [_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)],
+                    [
+                        _mm256_and_si256(_mm256_srli_epi16::<4>(a), mask),
+                        _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask),
+                    ],
+                ]
+            }
+            fn dot_small(acc: IntPair, weights: IntPair, activations: i32) -> IntPair {
+                let activations = _mm256_set1_epi32(activations);
+                let ones = _mm256_set1_epi16(1);
+                let low = _mm256_maddubs_epi16(weights[0], activations);
+                let high = _mm256_maddubs_epi16(weights[1], activations);
+                [
+                    _mm256_add_epi32(acc[0], _mm256_madd_epi16(low, ones)),
+                    _mm256_add_epi32(acc[1], _mm256_madd_epi16(high, ones)),
+                ]
+            }
+            fn zero() -> IntPair { [_mm256_setzero_si256(); 2] }
+            fn times_256(acc: IntPair) -> IntPair {
+                [_mm256_slli_epi32::<8>(acc[0]), _mm256_slli_epi32::<8>(acc[1])]
+            }
+            fn to_bytes(from: *const f32, inverse: f32, high: *mut i8, low: *mut i8) -> [i32; 2] {
                 let inverse = _mm256_set1_ps(inverse);
-                let a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(from), inverse));
-                let b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(from.add(8)), inverse));
-                let c = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(from.add(16)), inverse));
-                let d = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(from.add(24)), inverse));
-                // Packing works within halves of a register; the permutation puts the groups of four in order.
-                let packed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-                let packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-                _mm256_storeu_si256(to.cast(), packed);
-                let sum = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
-                let mut lanes = [0_i32; 8];
-                _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sum);
-                let mut total = 0;
-                for lane in lanes {
-                    total += lane;
+                let half = _mm256_set1_epi32(128);
+                let lowest = _mm256_set1_epi32(-127);
+                let mut tops = [_mm256_setzero_si256(); 4];
+                let mut rests = tops;
+                let mut sums = [_mm256_setzero_si256(); 2];
+                let mut at = 0;
+                while at < 4 {
+                    let word = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(from.add(8 * at)), inverse));
+                    tops[at] = _mm256_srai_epi32::<8>(_mm256_add_epi32(word, half));
+                    let rest = _mm256_sub_epi32(word, _mm256_slli_epi32::<8>(tops[at]));
+                    rests[at] = _mm256_max_epi32(rest, lowest);
+                    sums[0] = _mm256_add_epi32(sums[0], tops[at]);
+                    sums[1] = _mm256_add_epi32(sums[1], rests[at]);
+                    at += 1;
                 }
-                total
+                // Packing works within halves of a register; the permutation puts the groups of four in order.
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                let packed = _mm256_packs_epi16(
+                    _mm256_packs_epi32(tops[0], tops[1]),
+                    _mm256_packs_epi32(tops[2], tops[3]),
+                );
+                _mm256_storeu_si256(high.cast(), _mm256_permutevar8x32_epi32(packed, order));
+                let packed = _mm256_packs_epi16(
+                    _mm256_packs_epi32(rests[0], rests[1]),
+                    _mm256_packs_epi32(rests[2], rests[3]),
+                );
+                _mm256_storeu_si256(low.cast(), _mm256_permutevar8x32_epi32(packed, order));
+                let mut lanes = [[0_i32; 8]; 2];
+                _mm256_storeu_si256(lanes[0].as_mut_ptr().cast(), sums[0]);
+                _mm256_storeu_si256(lanes[1].as_mut_ptr().cast(), sums[1]);
+                let mut totals = [0; 2];
+                for lane in 0..8 {
+                    totals[0] += lanes[0][lane];
+                    totals[1] += lanes[1][lane];
+                }
+                totals
             }
             fn magnitude(from: *const f32) -> u32 {
                 let mask = _mm256_set1_epi32(0x7fff_ffff);

@@ -396,8 +396,8 @@ fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
     let spoiled = Region::<f32>::zeroed(3 * 32 * 64);
     let mut spoiled_bytes = Region::<u8>::zeroed(spoiled.len() * 4);
     let rows = vec![f32::NAN; 32 * 64];
-    let tile = matmul::tile_bytes(WeightFormat::F32, 64);
-    matmul::pack_tile(WeightFormat::F32, 64, &rows, &mut spoiled_bytes[2 * tile..3 * tile]);
+    let tile = Packing::F32.tile_bytes(64);
+    matmul::pack_tile(Packing::F32, 64, &rows, &mut spoiled_bytes[2 * tile..3 * tile]);
     for index in 0..2 {
         let mut rows = Vec::new();
         for row in 0..32 {
@@ -405,10 +405,10 @@ fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
             backend.decoder.head.unpack(index * 32 + row, &mut out);
             rows.extend(out);
         }
-        matmul::pack_tile(WeightFormat::F32, 64, &rows, &mut spoiled_bytes[index * tile..(index + 1) * tile]);
+        matmul::pack_tile(Packing::F32, 64, &rows, &mut spoiled_bytes[index * tile..(index + 1) * tile]);
     }
     backend.decoder.embedding =
-        Some(Matrix::new(std::sync::Arc::new(spoiled_bytes), 0, WeightFormat::F32, 64, 96));
+        Some(Matrix::new(std::sync::Arc::new(spoiled_bytes), 0, Packing::F32, 64, 96));
     let good: Vec<u32> = good.iter().map(|token| token % 64).collect();
     let expected_good = alone(&mut backend, &good);
     let (mut a, _) = backend.begin(&good);
@@ -527,5 +527,55 @@ fn speed() {
             .lines()
             .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"))
             .collect::<Vec<_>>()
+    );
+}
+
+/// Not a test: prints how far the served weights are from single precision over the texts of the reference fixture.
+#[test]
+#[ignore = "a measurement"]
+fn quality() {
+    let Some(path) = default_model() else { return };
+    let fixture =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/fixtures/default.safetensors");
+    let tensors = candle_core::safetensors::load(fixture, &Device::Cpu).unwrap();
+    let rows = tensors["tokens"].to_dtype(DType::U32).unwrap().to_vec2::<u32>().unwrap();
+    let mut all = [Vec::new(), Vec::new()];
+    for (weights, all) in [WeightFormat::F32, WeightFormat::Q8_0].into_iter().zip(&mut all) {
+        let mut backend =
+            CpuBackend::load(&path, &LoadOptions { weights, ..LoadOptions::default() }).unwrap();
+        let mut sequences: Vec<_> = rows.iter().map(|_| backend.begin(&[]).0).collect();
+        for position in 0..rows[0].len() {
+            let mut logits = Vec::new();
+            let mut feeds: Vec<_> = sequences
+                .iter_mut()
+                .zip(&rows)
+                .map(|(sequence, row)| Feed {
+                    sequence,
+                    tokens: &row[position..=position],
+                    wants_logits: true,
+                })
+                .collect();
+            backend.forward(&mut feeds, &mut logits).unwrap();
+            all.push(logits);
+        }
+    }
+    let (mut same, mut divergence, mut count) = (0, 0.0, 0);
+    let log_softmax = |row: &[f32]| -> Vec<f64> {
+        let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|x| f64::from(x - greatest).exp()).sum();
+        row.iter().map(|x| f64::from(x - greatest) - sum.ln()).collect()
+    };
+    for (full, served) in all[0].iter().zip(&all[1]) {
+        for (full, served) in full.chunks(49152).zip(served.chunks(49152)) {
+            same += usize::from(best(full) == best(served));
+            let (p, q) = (log_softmax(full), log_softmax(served));
+            divergence += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+            count += 1;
+        }
+    }
+    eprintln!(
+        "{count} positions: top-1 {:.4}, mean KL {:.2e}",
+        same as f64 / count as f64,
+        divergence / count as f64
     );
 }

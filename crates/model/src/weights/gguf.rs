@@ -15,8 +15,9 @@ use std::sync::Mutex;
 
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use half::f16;
 
-use super::{Part, Role, Source};
+use super::{Levels, Part, Role, Source};
 use crate::config::{Architecture, DecoderConfig, RopeScaling};
 use crate::error::LoadError;
 
@@ -143,6 +144,30 @@ impl Gguf {
         }
     }
 
+    /// Reads rows of a tensor as they are in the file.
+    fn read<'a>(
+        &self,
+        role: Role,
+        rows: &Range<usize>,
+        memory: &'a mut Vec<u8>,
+    ) -> Result<(&Tensor, &'a [u8]), LoadError> {
+        let name = tensor_name(role);
+        let found = self.tensors.get(&name);
+        let Some(tensor) = found.filter(|tensor| rows.start < rows.end && rows.end <= tensor.rows) else {
+            return Err(self.malformed(format!("tensor {name} has no rows {rows:?}")));
+        };
+        let row_bytes = tensor.columns / tensor.dtype.block_size() * tensor.dtype.type_size();
+        // candle wants blocks at even addresses.
+        memory.resize(row_bytes * rows.len() + 1, 0);
+        let skip = memory.as_ptr().align_offset(2);
+        let raw = &mut memory[skip..skip + row_bytes * rows.len()];
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(tensor.start + (rows.start * row_bytes) as u64))
+            .and_then(|_| file.read_exact(raw))
+            .map_err(|source| LoadError::Io { path: self.path.clone(), source })?;
+        Ok((tensor, raw))
+    }
+
     fn malformed(&self, reason: String) -> LoadError {
         LoadError::Malformed { path: self.path.clone(), reason }
     }
@@ -158,29 +183,14 @@ impl Source for Gguf {
     }
 
     fn rows(&self, role: Role, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), LoadError> {
-        let name = tensor_name(role);
-        let tensor =
-            self.tensors.get(&name).filter(|tensor| rows.start < rows.end && rows.end <= tensor.rows);
-        let Some(tensor) = tensor else {
-            return Err(self.malformed(format!("tensor {name} has no rows {rows:?}")));
-        };
-        let row_bytes = tensor.columns / tensor.dtype.block_size() * tensor.dtype.type_size();
-        // candle wants blocks at even addresses.
-        let mut memory = vec![0; row_bytes * rows.len() + 1];
-        let skip = memory.as_ptr().align_offset(2);
-        let raw = &mut memory[skip..skip + row_bytes * rows.len()];
-        {
-            let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            file.seek(SeekFrom::Start(tensor.start + (rows.start * row_bytes) as u64))
-                .and_then(|_| file.read_exact(raw))
-                .map_err(|source| LoadError::Io { path: self.path.clone(), source })?;
-        }
+        let mut memory = Vec::new();
+        let (tensor, raw) = self.read(role, &rows, &mut memory)?;
         out.clear();
         if tensor.dtype == GgmlDType::F32 {
             out.extend(raw.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)));
             return Ok(());
         }
-        let raw = &*raw;
+        let name = tensor_name(role);
         let dequantise = || {
             let storage = QStorage::from_data(Cow::Borrowed(raw), &Device::Cpu, tensor.dtype)?;
             let tensor = QTensor::new(storage, (rows.len(), tensor.columns))?.dequantize(&Device::Cpu)?;
@@ -188,6 +198,34 @@ impl Source for Gguf {
         };
         *out =
             dequantise().map_err(|error| self.malformed(format!("tensor {name} cannot be read: {error}")))?;
+        Ok(())
+    }
+
+    fn has_levels(&self, role: Role) -> bool {
+        let tensor = self.tensors.get(&tensor_name(role));
+        tensor.is_some_and(|tensor| matches!(tensor.dtype, GgmlDType::Q4_0 | GgmlDType::Q4_1))
+    }
+
+    fn levels(&self, role: Role, rows: Range<usize>, out: &mut Vec<Levels>) -> Result<(), LoadError> {
+        let mut memory = Vec::new();
+        let (tensor, raw) = self.read(role, &rows, &mut memory)?;
+        out.clear();
+        for block in raw.chunks_exact(tensor.dtype.type_size()) {
+            let (numbers, bytes) = block.split_at(block.len() - 16);
+            let numbers = numbers.as_chunks().0;
+            let scale = f16::from_le_bytes(numbers[0]);
+            let minimum = match numbers.get(1) {
+                Some(minimum) => f16::from_le_bytes(*minimum),
+                // Without a minimum, level 8 is zero.
+                None => f16::from_f32(-8.0 * scale.to_f32()),
+            };
+            let mut levels = [0; 32];
+            for (at, byte) in bytes.iter().enumerate() {
+                levels[at] = byte & 15;
+                levels[at + 16] = byte >> 4;
+            }
+            out.push(Levels { scale, minimum, levels });
+        }
         Ok(())
     }
 

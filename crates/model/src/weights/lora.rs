@@ -96,6 +96,11 @@ impl Adapter {
         Ok(Self { path: file.path().to_path_buf(), factors })
     }
 
+    /// Whether the adapter changes a tensor.
+    pub(crate) fn changes(&self, role: Role) -> bool {
+        self.factors.contains_key(&role)
+    }
+
     /// Adds the adapter's change to rows of the base.
     pub(crate) fn add(&self, base: &dyn Source, role: Role, rows: Range<usize>, values: &mut [f32]) {
         let Some(factors) = self.factors.get(&role) else {

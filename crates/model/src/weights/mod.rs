@@ -12,6 +12,8 @@ mod tests;
 use std::ops::Range;
 use std::path::Path;
 
+use half::f16;
+
 pub use gguf::{Gguf, MetaValue};
 use lora::Adapter;
 use safetensors::SafetensorsFolder;
@@ -139,6 +141,15 @@ impl Source for Checkpoint {
         Ok(())
     }
 
+    fn has_levels(&self, role: Role) -> bool {
+        let is_changed = self.adapter.as_ref().is_some_and(|adapter| adapter.changes(role));
+        !is_changed && self.base().has_levels(role)
+    }
+
+    fn levels(&self, role: Role, rows: Range<usize>, out: &mut Vec<Levels>) -> Result<(), LoadError> {
+        self.base().levels(role, rows, out)
+    }
+
     fn place(&self, role: Role) -> (&Path, String) {
         self.base().place(role)
     }
@@ -146,6 +157,22 @@ impl Source for Checkpoint {
     fn interleaved_rotation(&self) -> bool {
         self.base().interleaved_rotation()
     }
+}
+
+/// A block of 32 four-bit weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Levels {
+    /// Distance of two levels.
+    pub(crate) scale: f16,
+    /// The lowest level.
+    pub(crate) minimum: f16,
+    /// Levels, from 0 to 15.
+    pub(crate) levels: [u8; 32],
+}
+
+impl Levels {
+    /// 32 zeros.
+    pub(crate) const ZERO: Self = Self { scale: f16::ZERO, minimum: f16::ZERO, levels: [0; 32] };
 }
 
 /// Role of a tensor in a decoder.
@@ -206,6 +233,18 @@ pub(crate) trait Source: Send + Sync {
 
     /// Replaces `out` by rows of a tensor, one after another.
     fn rows(&self, role: Role, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), LoadError>;
+
+    /// Whether a tensor consists of four-bit blocks that [`Source::levels`] gives.
+    fn has_levels(&self, _role: Role) -> bool {
+        false
+    }
+
+    /// Replaces `out` by the blocks of rows of such a tensor, one after another.
+    fn levels(&self, role: Role, _rows: Range<usize>, _out: &mut Vec<Levels>) -> Result<(), LoadError> {
+        let (path, name) = self.place(role);
+        let reason = format!("tensor {name} has no four-bit blocks");
+        Err(LoadError::Malformed { path: path.to_path_buf(), reason })
+    }
 
     /// File that holds a tensor or, if it is absent, should hold it; and the tensor's name there.
     fn place(&self, role: Role) -> (&Path, String);
