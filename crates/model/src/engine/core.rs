@@ -10,99 +10,16 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
+use super::job::Job;
 use super::{Board, EngineOptions};
 use crate::answer::{Answer, Mask};
 use crate::backend::{Backend, Feed};
 use crate::error::EngineError;
-use crate::request::{Class, Completion, Event, Request};
-use crate::sampling::{Choice, Sampler};
+use crate::sampling::Sampler;
 use crate::scheduler::{self, Limits, Running, Turns, Waiting};
-use crate::tokenizer::TextStream;
 
 /// Time over which the speed is averaged.
 const WINDOW: Duration = Duration::from_secs(5);
-
-/// A request on its way: its tokens so far and its answer so far. It survives the loss of its keys and values.
-pub(super) struct Job {
-    class: Class,
-    choice: Choice,
-    max_tokens: usize,
-    tokens: Vec<u32>,
-    prompt: usize,
-    cached: Option<usize>,
-    sampled: u64,
-    forced: u64,
-    answer: Answer,
-    stream: TextStream,
-    events: mpsc::Sender<Event>,
-}
-
-impl Job {
-    pub(super) fn new(
-        request: &Request,
-        prompt: Vec<u32>,
-        answer: Answer,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        Self {
-            class: request.class,
-            choice: Choice { temperature: request.temperature, top_p: request.top_p, seed: request.seed },
-            max_tokens: usize::try_from(request.max_tokens).unwrap_or(usize::MAX),
-            prompt: prompt.len(),
-            tokens: prompt,
-            cached: None,
-            sampled: 0,
-            forced: 0,
-            answer,
-            stream: TextStream::default(),
-            events,
-        }
-    }
-
-    /// Adds tokens to the answer, the first `sampled` of them chosen by the model, and tells the receiver. Says whether
-    /// the answer is whole.
-    pub(super) fn extend(&mut self, tokens: &[u32], sampled: usize) -> bool {
-        self.tokens.extend(tokens);
-        self.sampled += sampled as u64;
-        self.forced += (tokens.len() - sampled) as u64;
-        if !tokens.is_empty() {
-            let mut text = String::new();
-            for &token in tokens {
-                text.push_str(&self.stream.push(self.answer.bytes(token)));
-            }
-            if self.answer.is_whole() {
-                text.push_str(&self.stream.finish());
-            }
-            let _ = self.events.try_send(Event::Tokens { count: tokens.len() as u32, text });
-        }
-        self.answer.is_whole()
-    }
-
-    /// Whether the answer may take no more tokens.
-    pub(super) fn is_full(&self) -> bool {
-        self.tokens.len() - self.prompt >= self.max_tokens
-    }
-
-    pub(super) fn completion(self) -> Completion {
-        let complete = self.answer.is_whole();
-        let (thinking, text) = self.answer.finish();
-        Completion {
-            thinking,
-            text,
-            complete,
-            prompt_tokens: self.prompt as u64,
-            cached_tokens: self.cached.unwrap_or(0) as u64,
-            sampled_tokens: self.sampled,
-            forced_tokens: self.forced,
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.events.is_closed()
-    }
-}
 
 /// A job with keys and values.
 struct Live<S> {
@@ -173,7 +90,7 @@ impl<B: Backend> Core<B> {
             self.report();
         }
         for job in self.waiting.drain(..).chain(self.live.drain(..).map(|live| live.job)) {
-            let _ = job.events.try_send(Event::Done(Err(EngineError::Stopped)));
+            job.fail(EngineError::Stopped);
         }
     }
 
@@ -312,7 +229,7 @@ impl<B: Backend> Core<B> {
                 self.backend.publish(&live.sequence);
             }
         }
-        let (sampled, forced) = self.choose(masks, &rows);
+        let Chosen { sampled, forced, ended } = self.choose(masks, &rows);
         let kv_bytes = self.backend.kv_bytes();
         self.recent.push_back((passed, sampled + forced));
         self.board.update(|stats| {
@@ -333,36 +250,40 @@ impl<B: Backend> Core<B> {
             stats.mask_wait_seconds += times.waited.as_secs_f64();
             stats.choice_seconds += passed.elapsed().as_secs_f64();
         });
+        self.end(ended);
     }
 
-    /// Chooses a token for each sequence that has a mask, and ends those that are done. Gives the numbers of chosen and
-    /// of forced tokens.
-    fn choose(&mut self, masks: Vec<(usize, Result<Mask, EngineError>)>, rows: &[usize]) -> (u64, u64) {
+    /// Chooses a token for each sequence that has a mask.
+    fn choose(&mut self, masks: Masks, rows: &[usize]) -> Chosen {
         let width = self.backend.shape().vocab_size;
-        let (mut sampled, mut forced) = (0, 0);
-        let mut ended = Vec::new();
+        let mut chosen = Chosen::default();
         for (place, mask) in masks {
             let job = &mut self.live[place].job;
             let row = &self.logits[rows[place] * width..][..width];
             let position = (job.tokens.len() - job.prompt) as u64;
-            let chosen = mask.and_then(|mask| {
+            let token = mask.and_then(|mask| {
                 self.sampler
                     .choose(row, mask.words(), job.choice, position)
                     .map_err(|_| EngineError::NotANumber { position: job.tokens.len() })
             });
-            match chosen.and_then(|token| Ok((token, job.answer.take(token)?))) {
+            match token.and_then(|token| Ok((token, job.answer.take(token)?))) {
                 Ok((token, follow)) => {
-                    sampled += 1;
-                    forced += follow.len() as u64;
+                    chosen.sampled += 1;
+                    chosen.forced += follow.len() as u64;
                     let mut tokens = vec![token];
                     tokens.extend(follow);
                     if job.extend(&tokens, 1) || job.is_full() {
-                        ended.push((place, None));
+                        chosen.ended.push((place, None));
                     }
                 }
-                Err(error) => ended.push((place, Some(error))),
+                Err(error) => chosen.ended.push((place, Some(error))),
             }
         }
+        chosen
+    }
+
+    /// Ends sequences that are done or have failed, the last place first.
+    fn end(&mut self, ended: Vec<(usize, Option<EngineError>)>) {
         for (place, error) in ended.into_iter().rev() {
             let live = self.live.remove(place);
             self.held = false;
@@ -371,7 +292,6 @@ impl<B: Backend> Core<B> {
                 Some(error) => self.fail(live.job, error),
             }
         }
-        (sampled, forced)
     }
 
     fn complete(&self, job: Job) {
@@ -380,8 +300,7 @@ impl<B: Backend> Core<B> {
             stats.completed += 1;
             stats.running = running;
         });
-        let events = job.events.clone();
-        let _ = events.try_send(Event::Done(Ok(job.completion())));
+        job.complete();
     }
 
     fn fail(&self, job: Job, error: EngineError) {
@@ -394,7 +313,7 @@ impl<B: Backend> Core<B> {
             stats.failed += 1;
             stats.running = running;
         });
-        let _ = job.events.try_send(Event::Done(Err(error)));
+        job.fail(error);
     }
 
     fn report(&mut self) {
@@ -419,6 +338,15 @@ impl<B: Backend> Core<B> {
             stats.tokens_per_second = speed;
         });
     }
+}
+
+/// What a step chose.
+#[derive(Default)]
+struct Chosen {
+    sampled: u64,
+    forced: u64,
+    /// Places of the sequences that end, in order, and why those that fail do.
+    ended: Vec<(usize, Option<EngineError>)>,
 }
 
 /// Times of one step.

@@ -6,6 +6,7 @@
 mod core;
 #[cfg(test)]
 pub(crate) mod fake;
+mod job;
 mod prompts;
 
 use std::fmt;
@@ -17,7 +18,8 @@ use std::thread::{Builder, JoinHandle};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use self::core::{Core, Job};
+use self::core::Core;
+use self::job::Job;
 use self::prompts::Prompts;
 use crate::answer::Formats;
 use crate::backend::{Backend, Shape};
