@@ -66,11 +66,12 @@ impl Proposal<'_> {
             let missing = wanted - proposals.candidates.len() as u32;
             let round = missing.min(wanted * PROPOSALS_PER_CANDIDATE - asked);
             let question = self.question(&proposals)?;
-            let questions = (asked..asked + round).map(|number| {
+            let mut questions = Vec::new();
+            for number in asked..asked + round {
                 let mut question = question.clone();
                 question.sampling.seed = derive_seed(self.seed, "candidate", &[u64::from(number)]);
-                model.ask(question, tokens)
-            });
+                questions.push(model.ask(question, tokens));
+            }
             for answer in join_all(questions).await {
                 self.take(answer, &mut proposals)?;
             }

@@ -23,6 +23,8 @@ mod session;
 mod student;
 mod tasks;
 mod templates;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use aggregate::{CONFIDENCE, Tally, tally};
 pub use assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};

@@ -54,7 +54,7 @@ impl Default for PlanOptions {
             top_p: 0.9,
             thinking_tokens: 0,
             rollout_thinking_tokens: 0,
-            context_tokens: 900,
+            context_tokens: 1600,
             deadline: None,
             mode: PlanMode::Offline,
         }

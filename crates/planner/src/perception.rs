@@ -24,7 +24,7 @@ use crate::tasks::{IncidentAnswer, TacticAnswer, TaskError, incident_schema, par
 use crate::templates::Templates;
 
 /// Most tokens of the JSON answer.
-const ANSWER_TOKENS: u32 = 400;
+const ANSWER_TOKENS: u32 = 900;
 
 /// Asks the model what happened. Gives the assessment and the work behind it.
 pub(crate) async fn perceive(

@@ -1,5 +1,8 @@
 //! The planner: reads the evidence, proposes, simulates, chooses, and goes on until recovery.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;

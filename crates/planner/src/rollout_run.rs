@@ -137,7 +137,7 @@ impl<M: LanguageModel> Run<'_, M> {
         let prompt =
             state_prompt(self.templates, &batch.system, &batch.context, state, action, &batch.entities)?;
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
-        let answer = self.ask(prompt, state_schema(state), STATE_TOKENS, sampling).await?;
+        let answer = self.ask(prompt, state_schema(state, action), STATE_TOKENS, sampling).await?;
         Ok(parse_state(&answer)?)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use countermove_incident::{
-    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, approximate_tokens,
+    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, Group, approximate_tokens,
 };
 use serde::Serialize;
 
@@ -50,6 +50,8 @@ pub(crate) struct Scene {
 
 /// Most names that perception may choose attackers or targets from.
 const MAX_CHOICES: usize = 24;
+/// The least severe priority.
+const LOWEST_PRIORITY: u8 = 4;
 /// Share of the budget that the alerts may take before the system description has had its own, in percent.
 const ALERT_SHARE: usize = 50;
 
@@ -108,50 +110,72 @@ fn systems(description: &str, grounding: &Grounding) -> Vec<String> {
     named.of(EntityKind::Host).chain(named.of(EntityKind::Domain)).map(str::to_owned).collect()
 }
 
-/// Attackers are sources and addresses from outside, targets are hosts of the system; both in the order in which the
-/// alerts make them likely.
+/// Who may attack and who may be attacked, the likeliest first.
+///
+/// Attackers come from outside if any address from outside is a source; a host of the system that is a source as well
+/// is then one that may have been taken over, so it may be attacked. If all sources are hosts of the system, those of
+/// the most severe alerts may attack, and the others only answered.
 fn vocabulary(digest: &Digest, systems: &[String], grounding: &Grounding) -> IncidentVocabulary {
     let mut sources = Ranking::default();
+    let mut severe = Ranking::default();
     let mut destinations = Ranking::default();
+    let highest = digest.groups().iter().map(priority).min().unwrap_or(LOWEST_PRIORITY);
     for group in digest.groups() {
-        // Of the usual four priorities the first weighs most; without one, an alert counts as the third.
-        let priority = group.kind.as_ref().map_or(4, |kind| kind.priority.unwrap_or(3));
-        let weight = 4_u64.pow(u32::from(4 - priority.clamp(1, 4)));
+        let weight = 4_u64.pow(u32::from(LOWEST_PRIORITY - priority(group)));
         for source in &group.sources {
             sources.add(source, weight * group.destinations.len().max(1) as u64);
+            if priority(group) == highest {
+                severe.add(source, weight * group.destinations.len().max(1) as u64);
+            }
         }
         for destination in &group.destinations {
             destinations.add(destination, weight);
         }
     }
-    // Outside addresses are named in plain lines as well, where nobody says which is the source.
-    for address in grounding.external_addresses() {
-        sources.add(&address, 1);
-    }
+    // Plain lines do not say which address is the source.
+    let mut outsiders = sources.clone();
     for line in digest.groups().iter().filter(|group| group.kind.is_none()) {
         let found = Entities::find(&line.text);
-        for account in found.of(EntityKind::Account) {
-            sources.add(account, 1);
+        for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Account)) {
+            outsiders.add(name, 1);
         }
         for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Host)) {
             destinations.add(name, 1);
         }
     }
-    let mut targets: Vec<String> =
-        destinations.ordered().into_iter().filter(|name| systems.contains(name)).take(MAX_CHOICES).collect();
-    if targets.is_empty() {
-        targets = systems.iter().take(MAX_CHOICES).cloned().collect();
+    let inside = |name: &String| systems.contains(name);
+    let outside = grounding.external_addresses();
+    let mut attackers: Vec<String> = outsiders.ordered();
+    attackers.retain(|name| !inside(name) && (outside.contains(name) || !Entities::find(name).is_empty()));
+    let mut targets = destinations.ordered();
+    if attackers.is_empty() {
+        attackers = severe.ordered();
+        targets.retain(|name| !attackers.contains(name));
+    } else {
+        targets.extend(sources.ordered().into_iter().filter(|name| !destinations.weights.contains_key(name)));
     }
+    targets.retain(inside);
+    if targets.is_empty() {
+        targets = systems.iter().filter(|name| !attackers.contains(name)).cloned().collect();
+    }
+    attackers.truncate(MAX_CHOICES);
+    targets.truncate(MAX_CHOICES);
     IncidentVocabulary {
-        attackers: sources.ordered().into_iter().take(MAX_CHOICES).collect(),
+        attackers,
         targets,
         alerts: digest.groups().iter().map(|group| group.number).collect(),
         state: digest.groups().iter().any(|group| group.kind.is_none()),
     }
 }
 
+/// Of the usual four priorities, 1 the most severe; without one, an alert counts as the third and a plain line as the
+/// last.
+fn priority(group: &Group) -> u8 {
+    group.kind.as_ref().map_or(LOWEST_PRIORITY, |kind| kind.priority.unwrap_or(3).clamp(1, LOWEST_PRIORITY))
+}
+
 /// Names by weight, the heaviest first, equal ones in the order in which they came.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ranking {
     weights: BTreeMap<String, (u64, usize)>,
 }
@@ -163,8 +187,9 @@ impl Ranking {
         entry.0 = entry.0.saturating_add(weight);
     }
 
-    fn ordered(self) -> Vec<String> {
-        let mut names: Vec<(String, (u64, usize))> = self.weights.into_iter().collect();
+    fn ordered(&self) -> Vec<String> {
+        let mut names: Vec<(String, (u64, usize))> =
+            self.weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect();
         names.sort_by(|(_, (a, first)), (_, (b, second))| b.cmp(a).then(first.cmp(second)));
         names.into_iter().map(|(name, _)| name).collect()
     }

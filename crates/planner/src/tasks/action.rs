@@ -7,12 +7,16 @@ use crate::language_model::Answer;
 
 const TASK: &str = "action";
 
+/// Shortest action in characters.
+const MIN_ACTION_CHARS: usize = 8;
 /// Longest action in characters.
 const MAX_ACTION_CHARS: usize = 200;
 /// Longest explanation in characters.
-const MAX_EXPLANATION_CHARS: usize = 240;
-/// Most characters that may follow an opening.
-const MAX_TAIL_CHARS: usize = 60;
+const MAX_EXPLANATION_CHARS: usize = 160;
+/// Most characters that may continue an opening.
+const MAX_TAIL_CHARS: usize = 100;
+/// Ends an opening that may be continued.
+const CONTINUED: &str = "...";
 
 /// An action as the model names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +27,16 @@ pub(crate) struct ActionAnswer {
     pub(crate) explanation: String,
 }
 
-/// One sentence that begins with one of `openings`, or any sentence if there are none; with an explanation if asked.
+/// One of `openings`, or any sentence if there are none; with an explanation if asked. An opening that ends in `...`
+/// may be continued, any other is a whole action.
 pub(crate) fn action_schema(openings: &[String], explained: bool) -> Value {
     let action = if openings.is_empty() {
-        json!({"type": "string", "minLength": 8, "maxLength": MAX_ACTION_CHARS})
+        json!({"type": "string", "minLength": MIN_ACTION_CHARS, "maxLength": MAX_ACTION_CHARS})
+    } else if openings.iter().any(|opening| opening.ends_with(CONTINUED)) {
+        let openings: Vec<String> = openings.iter().map(|opening| opening_pattern(opening)).collect();
+        json!({"type": "string", "pattern": format!("^(?:{})$", openings.join("|"))})
     } else {
-        let openings: Vec<String> = openings.iter().map(|opening| escape(opening)).collect();
-        // A tail cannot begin with a letter, so that `10.0.0.1` never grows into `10.0.0.12`.
-        let tail = format!(r#"(?:,? [a-zA-Z][^"\\\x00-\x1f.]{{0,{MAX_TAIL_CHARS}}})?"#);
-        json!({"type": "string", "pattern": format!("^(?:{}){tail}$", openings.join("|"))})
+        json!({"enum": openings})
     };
     let explanation = json!({"type": "string", "minLength": 8, "maxLength": MAX_EXPLANATION_CHARS});
     let (properties, required) = if explained {
@@ -40,6 +45,17 @@ pub(crate) fn action_schema(openings: &[String], explained: bool) -> Value {
         (json!({"Action": action}), json!(["Action"]))
     };
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// What an opening allows. A continuation begins with a space and a letter, so that `10.0.0.1` never grows into
+/// `10.0.0.12`.
+fn opening_pattern(opening: &str) -> String {
+    match opening.strip_suffix(CONTINUED) {
+        Some(start) => {
+            format!(r#"{} [a-zA-Z][^"\\\x00-\x1f]{{2,{MAX_TAIL_CHARS}}}"#, escape(start.trim_end()))
+        }
+        None => escape(opening),
+    }
 }
 
 /// Reads the answer. An explanation may be absent.

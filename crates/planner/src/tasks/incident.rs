@@ -8,7 +8,7 @@ use crate::language_model::Answer;
 
 const TASK: &str = "incident";
 
-const MAX_DESCRIPTION_CHARS: usize = 240;
+const MAX_DESCRIPTION_CHARS: usize = 200;
 const MAX_ATTACKERS: usize = 3;
 const MAX_TARGETS: usize = 8;
 const MAX_TACTICS: usize = 3;
@@ -52,13 +52,12 @@ pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
     let description = json!({"type": "string", "minLength": 8, "maxLength": MAX_DESCRIPTION_CHARS});
     let none = json!({
         "type": "object",
-        "properties": {"Incident": {"const": false}, "Description": description},
+        "properties": {"Incident": {"const": false}, "Description": description.clone()},
         "required": ["Incident", "Description"],
         "additionalProperties": false,
     });
     let mut properties = Map::new();
     properties.insert("Incident".into(), json!({"const": true}));
-    properties.insert("Description".into(), description);
     if !vocabulary.attackers.is_empty() {
         properties.insert("Attackers".into(), some_of(&vocabulary.attackers, 1, MAX_ATTACKERS));
     }
@@ -71,8 +70,10 @@ pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
         "Tactics".into(),
         json!({"type": "array", "items": {"anyOf": tactics}, "minItems": 1, "maxItems": MAX_TACTICS}),
     );
+    // Last, so that it tells of the names that were chosen.
+    properties.insert("Description".into(), description);
     if vocabulary.state {
-        properties.insert("State".into(), super::state_schema(RecoveryState::default()));
+        properties.insert("State".into(), super::state::schema(&[None; 6]));
     }
     let required: Vec<&String> = properties.keys().collect();
     let required = json!(required);
