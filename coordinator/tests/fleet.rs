@@ -1,4 +1,5 @@
 //! Which workers are taken in, over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

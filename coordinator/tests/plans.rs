@@ -1,4 +1,5 @@
 //! Whole plans over the API: coordinator, scripted workers and clients over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

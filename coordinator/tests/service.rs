@@ -1,4 +1,5 @@
 //! The edges of the API: what is refused, what is repeated, what is listed, and how the process ends.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

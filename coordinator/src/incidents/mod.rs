@@ -190,16 +190,20 @@ impl Incidents {
         change: Change,
         check_only: bool,
     ) -> Result<Changed, Error> {
+        let cancels = change == Change::Cancel;
         let handle = self.lock().get(&id).cloned();
-        let Some(handle) = handle else { return self.change_ended(id, change).await };
-        let (reply, answer) = oneshot::channel();
-        let command = Command { change: change.clone(), check_only, reply };
-        if handle.commands.send(command).await.is_err() {
-            return self.change_ended(id, change).await;
+        if let Some(handle) = handle {
+            let (reply, answer) = oneshot::channel();
+            let sent = handle.commands.send(Command { change, check_only, reply }).await;
+            if let (Ok(()), Ok(answer)) = (sent, answer.await) {
+                return answer;
+            }
         }
-        match answer.await {
-            Ok(answer) => answer,
-            Err(_) => self.change_ended(id, change).await,
+        // Nobody plans it any more. Only cancelling it again is no fault.
+        let incident = self.get(id).await?;
+        match cancels {
+            true => Ok(Changed { incident, digest: DigestReport::default() }),
+            false => Err(command::over(id)),
         }
     }
 
@@ -316,15 +320,6 @@ impl Incidents {
         }
         active.insert(id, handle);
         Ok(())
-    }
-
-    /// What is said to a change of an incident that nobody plans: only cancelling it again is no fault.
-    async fn change_ended(&self, id: IncidentId, change: Change) -> Result<Changed, Error> {
-        let incident = self.get(id).await?;
-        match change {
-            Change::Cancel => Ok(Changed { incident, digest: DigestReport::default() }),
-            _ => Err(command::over(id)),
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IncidentId, Handle>> {

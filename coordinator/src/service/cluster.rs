@@ -11,7 +11,7 @@ use countermove_proto::{Error, WorkerId};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::idempotency::Replies;
+use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
 use super::{REMEMBERED, checks};
 use crate::workers::Fleet;
@@ -47,7 +47,7 @@ impl ClusterApi {
         }
         let fleet = self.fleet.clone();
         let work = async move { fleet.set_drained(&id, drain.drained, false).map(answer) };
-        Ok(Response::new(self.replies.once(request_id, method, request, work).await?))
+        Ok(Response::new(self.replies.once(request_id, Fingerprint::of(method, request), work).await?))
     }
 }
 

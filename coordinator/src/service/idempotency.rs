@@ -27,9 +27,24 @@ struct Memory {
 
 #[derive(Debug)]
 struct Slot {
-    fingerprint: [u8; 32],
+    fingerprint: Fingerprint,
     /// The answer, encoded.
     answer: OnceCell<Vec<u8>>,
+}
+
+/// Tells one request from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// That of a request to a method.
+    pub(crate) fn of(method: &'static str, request: &impl Message) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update((method.len() as u64).to_be_bytes());
+        hasher.update(method);
+        hasher.update(request.encode_to_vec());
+        Self(hasher.finalize().into())
+    }
 }
 
 impl Replies {
@@ -37,16 +52,15 @@ impl Replies {
         Arc::new(Self { capacity: capacity.max(1), memory: Mutex::default() })
     }
 
-    /// Answers `request`, which came to `method` under `id`: by doing `work`, or from memory. Without an id the work is
-    /// done each time.
+    /// Answers the request behind `print`, which came under `id`: by doing `work`, or from memory. Without an id the
+    /// work is done each time.
     ///
     /// # Errors
     /// That of the work, or [`Error::InvalidArgument`] if the id was used for something else.
     pub(crate) async fn once<T, F>(
         self: &Arc<Self>,
         id: Option<RequestId>,
-        method: &'static str,
-        request: &impl Message,
+        print: Fingerprint,
         work: F,
     ) -> Result<T, Error>
     where
@@ -56,7 +70,7 @@ impl Replies {
         let Some(id) = id else {
             return tokio::spawn(work).await.map_err(broken)?;
         };
-        let slot = self.slot(id, fingerprint(method, request))?;
+        let slot = self.slot(id, print)?;
         let this = Arc::clone(self);
         let encoded = tokio::spawn(async move {
             let answer =
@@ -73,7 +87,7 @@ impl Replies {
         T::decode(encoded.as_slice()).map_err(broken)
     }
 
-    fn slot(&self, id: RequestId, fingerprint: [u8; 32]) -> Result<Arc<Slot>, Error> {
+    fn slot(&self, id: RequestId, fingerprint: Fingerprint) -> Result<Arc<Slot>, Error> {
         let mut memory = self.lock();
         if let Some(slot) = memory.slots.get(&id) {
             if slot.fingerprint != fingerprint {
@@ -109,14 +123,6 @@ impl Replies {
     }
 }
 
-fn fingerprint(method: &str, request: &impl Message) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    hasher.update((method.len() as u64).to_be_bytes());
-    hasher.update(method);
-    hasher.update(request.encode_to_vec());
-    hasher.finalize().into()
-}
-
 fn broken(error: impl std::fmt::Display) -> Error {
     Error::Internal(format!("the request could not be carried out: {error}"))
 }
@@ -149,10 +155,10 @@ mod tests {
         let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
         let request = request("a");
         let (first, second) = tokio::join!(
-            replies.once(Some(id), "Cancel", &request, work(&count)),
-            replies.once(Some(id), "Cancel", &request, work(&count)),
+            replies.once(Some(id), Fingerprint::of("Cancel", &request), work(&count)),
+            replies.once(Some(id), Fingerprint::of("Cancel", &request), work(&count)),
         );
-        let third = replies.once(Some(id), "Cancel", &request, work(&count)).await;
+        let third = replies.once(Some(id), Fingerprint::of("Cancel", &request), work(&count)).await;
         assert_eq!(first, second);
         assert_eq!(first, third);
         assert_eq!(count.load(Ordering::SeqCst), 1);
@@ -162,7 +168,8 @@ mod tests {
     async fn without_an_id_each_request_is_done() {
         let (replies, count) = (Replies::new(8), Arc::default());
         for n in 1..=2 {
-            let answer = replies.once(None, "Cancel", &request("a"), work(&count)).await.unwrap();
+            let answer =
+                replies.once(None, Fingerprint::of("Cancel", &request("a")), work(&count)).await.unwrap();
             assert_eq!(answer.text, n.to_string());
         }
     }
@@ -170,10 +177,11 @@ mod tests {
     #[tokio::test]
     async fn an_id_for_something_else_is_refused() {
         let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
-        replies.once(Some(id), "Cancel", &request("a"), work(&count)).await.unwrap();
-        let other_payload = replies.once(Some(id), "Cancel", &request("b"), work(&count)).await;
+        replies.once(Some(id), Fingerprint::of("Cancel", &request("a")), work(&count)).await.unwrap();
+        let other_payload =
+            replies.once(Some(id), Fingerprint::of("Cancel", &request("b")), work(&count)).await;
         let same = GetIncidentRequest { name: "a".into() };
-        let other_method = replies.once(Some(id), "Get", &same, work(&count)).await;
+        let other_method = replies.once(Some(id), Fingerprint::of("Get", &same), work(&count)).await;
         for refused in [other_payload, other_method] {
             assert!(matches!(refused, Err(Error::InvalidArgument(v)) if v[0].field == "request_id"));
         }
@@ -183,17 +191,17 @@ mod tests {
     async fn a_failure_is_not_remembered() {
         let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
         let failing = async { Err::<Notice, _>(Error::Internal("once".into())) };
-        assert!(replies.once(Some(id), "Cancel", &request("a"), failing).await.is_err());
-        assert!(replies.once(Some(id), "Cancel", &request("b"), work(&count)).await.is_ok());
+        assert!(replies.once(Some(id), Fingerprint::of("Cancel", &request("a")), failing).await.is_err());
+        assert!(replies.once(Some(id), Fingerprint::of("Cancel", &request("b")), work(&count)).await.is_ok());
     }
 
     #[tokio::test]
     async fn work_goes_on_when_the_caller_hangs_up() {
         let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
         let request = request("a");
-        let call = replies.once(Some(id), "Cancel", &request, work(&count));
+        let call = replies.once(Some(id), Fingerprint::of("Cancel", &request), work(&count));
         assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
-        let answer = replies.once(Some(id), "Cancel", &request, work(&count)).await.unwrap();
+        let answer = replies.once(Some(id), Fingerprint::of("Cancel", &request), work(&count)).await.unwrap();
         assert_eq!((answer.text.as_str(), count.load(Ordering::SeqCst)), ("1", 1));
     }
 
@@ -201,7 +209,10 @@ mod tests {
     async fn memory_is_bounded() {
         let (replies, count) = (Replies::new(4), Arc::default());
         for _ in 0..40 {
-            replies.once(Some(RequestId::generate()), "Cancel", &request("a"), work(&count)).await.unwrap();
+            replies
+                .once(Some(RequestId::generate()), Fingerprint::of("Cancel", &request("a")), work(&count))
+                .await
+                .unwrap();
         }
         let memory = replies.lock();
         assert_eq!((memory.slots.len(), memory.order.len()), (4, 4));

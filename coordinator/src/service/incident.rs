@@ -17,7 +17,7 @@ use futures::{Stream, StreamExt};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::idempotency::Replies;
+use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
 use super::{REMEMBERED, checks};
 use crate::export::markdown;
@@ -39,8 +39,7 @@ impl IncidentApi {
     /// Carries out a change: only checked, once under its id, or each time without one.
     async fn change<T, F>(
         &self,
-        request: &impl Message,
-        method: &'static str,
+        print: Fingerprint,
         key: Key<'_>,
         change: Change,
         answer: F,
@@ -57,7 +56,7 @@ impl IncidentApi {
         }
         let incidents = self.incidents.clone();
         let work = async move { incidents.change(id, change, false).await.map(answer) };
-        Ok(Response::new(self.replies.once(request_id, method, request, work).await?))
+        Ok(Response::new(self.replies.once(request_id, print, work).await?))
     }
 }
 
@@ -74,9 +73,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<CreateIncidentRequest>,
     ) -> Result<Response<CreateIncidentResponse>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let request_id = checks::request_id(&request.request_id)?;
-        let evidence = checks::evidence(request.evidence.clone())?;
+        let print = Fingerprint::of("CreateIncident", &request);
+        let evidence = checks::evidence(request.evidence.take())?;
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
         let work = async move {
@@ -86,7 +86,7 @@ impl IncidentService for IncidentApi {
         if validate_only {
             return Ok(Response::new(work.await?));
         }
-        Ok(Response::new(self.replies.once(request_id, "CreateIncident", &request, work).await?))
+        Ok(Response::new(self.replies.once(request_id, print, work).await?))
     }
 
     async fn get_incident(
@@ -137,17 +137,18 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportAlertsRequest>,
     ) -> Result<Response<ReportAlertsResponse>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         checks::more_alerts(&request.alerts)?;
+        let print = Fingerprint::of("ReportAlerts", &request);
+        let (text, log) = read_alerts(std::mem::take(&mut request.alerts), "alerts").await?;
         let key = Key {
             name: &request.name,
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let (text, log) = read_alerts(request.alerts.clone(), "alerts").await?;
         let change = Change::ReportAlerts { text, log };
         let answer = |changed: Changed| ReportAlertsResponse { digest: Some(changed.digest) };
-        self.change(&request, "ReportAlerts", key, change, answer).await
+        self.change(print, key, change, answer).await
     }
 
     async fn report_outcome(
@@ -163,7 +164,7 @@ impl IncidentService for IncidentApi {
         };
         let change = Change::ReportOutcome { step: request.step, state: state.into() };
         let answer = |changed: Changed| ReportOutcomeResponse { incident: Some(changed.incident) };
-        self.change(&request, "ReportOutcome", key, change, answer).await
+        self.change(Fingerprint::of("ReportOutcome", &request), key, change, answer).await
     }
 
     async fn approve_action(
@@ -184,7 +185,7 @@ impl IncidentService for IncidentApi {
             approver: request.approver.clone(),
         };
         let answer = |changed: Changed| ApproveActionResponse { incident: Some(changed.incident) };
-        self.change(&request, "ApproveAction", key, change, answer).await
+        self.change(Fingerprint::of("ApproveAction", &request), key, change, answer).await
     }
 
     async fn reject_action(
@@ -200,7 +201,7 @@ impl IncidentService for IncidentApi {
         };
         let change = Change::Reject { step: request.step, reason: request.reason.clone() };
         let answer = |changed: Changed| RejectActionResponse { incident: Some(changed.incident) };
-        self.change(&request, "RejectAction", key, change, answer).await
+        self.change(Fingerprint::of("RejectAction", &request), key, change, answer).await
     }
 
     async fn cancel_incident(
@@ -214,7 +215,7 @@ impl IncidentService for IncidentApi {
             validate_only: request.validate_only,
         };
         let answer = |changed: Changed| CancelIncidentResponse { incident: Some(changed.incident) };
-        self.change(&request, "CancelIncident", key, Change::Cancel, answer).await
+        self.change(Fingerprint::of("CancelIncident", &request), key, Change::Cancel, answer).await
     }
 
     async fn export_plan(
