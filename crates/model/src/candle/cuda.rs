@@ -42,7 +42,8 @@ pub(super) fn open(ordinal: usize) -> Result<Device> {
     // SAFETY: the device is the context's own, its default pool lives as long as the device, and the attribute is a
     // 64-bit number that is only read during the call.
     unsafe {
-        let pool = result::device::get_default_mem_pool(context.cu_device()).map_err(candle_core::Error::wrap)?;
+        let pool =
+            result::device::get_default_mem_pool(context.cu_device()).map_err(candle_core::Error::wrap)?;
         let value = (&raw const keep_all).cast_mut().cast();
         let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
         result::mem_pool::set_attribute(pool, threshold, value).map_err(candle_core::Error::wrap)?;

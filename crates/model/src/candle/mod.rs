@@ -142,7 +142,7 @@ impl CandleBackend {
         weights: DeviceWeights,
     ) -> Result<Self, LoadError> {
         let unusable = |error: candle_core::Error| {
-            unsupported(checkpoint, format!("GPU {ordinal} cannot be used: {error}"))
+            unsupported(checkpoint, format!("GPU {ordinal} cannot be used: {}", plain(&error)))
         };
         let placement = Placement::cuda(ordinal, weights).map_err(unusable)?;
         let device = placement.device.clone();
@@ -189,15 +189,16 @@ impl CandleBackend {
         let pool = Tensor::zeros((rows, config.kv_heads * config.head_dim), kv, &device)
             .and_then(|tensor| device.synchronize().map(|()| tensor))
             .map_err(|error| {
-                let room = options.kv_budget >> 20;
+                let (room, error) = (options.kv_budget >> 20, plain(&error));
                 unsupported(
                     checkpoint,
                     format!("{room} MiB of keys and values do not fit the device: {error}"),
                 )
             })?;
         #[cfg(feature = "cuda")]
-        let kernels = cuda::Kernels::compile(&device, config, kv)
-            .map_err(|error| unsupported(checkpoint, format!("its kernels cannot be compiled: {error}")))?;
+        let kernels = cuda::Kernels::compile(&device, config, kv).map_err(|error| {
+            unsupported(checkpoint, format!("its kernels cannot be compiled: {}", plain(&error)))
+        })?;
         Ok(Self {
             shape: Shape {
                 vocab_size: info.vocab_size,
@@ -356,7 +357,12 @@ impl Backend for CandleBackend {
 }
 
 fn failed(error: &candle_core::Error) -> EngineError {
-    EngineError::Device(error.to_string())
+    EngineError::Device(plain(error))
+}
+
+/// What candle says, without the backtrace that it appends where one is wanted.
+fn plain(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// One pass under way.

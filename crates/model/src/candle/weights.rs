@@ -235,7 +235,7 @@ impl Loader<'_> {
         let (path, name) = self.source.place(role);
         LoadError::Unsupported {
             path: path.to_path_buf(),
-            reason: format!("tensor {name} cannot be put on the device: {error}"),
+            reason: format!("tensor {name} cannot be put on the device: {}", super::plain(error)),
         }
     }
 }
