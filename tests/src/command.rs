@@ -109,19 +109,28 @@ fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 }
 
 impl CliOutput {
-    /// Checks that the call failed as a failure should look to a person: a non-zero code, one sentence on standard
-    /// error that holds every one of `words`, nothing on standard output, no panic and no debug output.
+    /// Checks that the call failed as a failure should look to a person: a code above 0, and a message on standard
+    /// error that holds every one of `words` and is no panic.
     ///
     /// # Panics
     /// If it is otherwise.
     pub fn assert_failure(&self, words: &[&str]) {
         assert!(self.code > 0, "a failure exits with a code above 0: {self:#?}");
         assert!(!self.stderr.contains("panicked"), "a failure is not a panic: {self:#?}");
-        assert!(self.stdout.trim().is_empty(), "a failure prints no plan: {self:#?}");
         let said = self.stderr.to_lowercase();
         for word in words {
             assert!(said.contains(&word.to_lowercase()), "the message names {word:?}: {self:#?}");
         }
+    }
+
+    /// Checks that the call failed before any planning: as in [`Self::assert_failure`], and with nothing on standard
+    /// output.
+    ///
+    /// # Panics
+    /// If it is otherwise.
+    pub fn assert_refused(&self, words: &[&str]) {
+        self.assert_failure(words);
+        assert!(self.stdout.trim().is_empty(), "what is refused prints nothing: {self:#?}");
     }
 
     /// Checks that the call succeeded.

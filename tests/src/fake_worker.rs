@@ -26,6 +26,27 @@ pub fn identity(name: &str) -> ModelIdentity {
     }
 }
 
+/// A port for a fake worker that does not serve yet: connections to it hang.
+pub struct ReservedPort {
+    /// Where it will listen.
+    pub url: String,
+    listener: TcpListener,
+}
+
+impl ReservedPort {
+    /// Takes a free port.
+    ///
+    /// # Panics
+    /// If no port is free.
+    pub async fn new() -> Self {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap_or_else(|error| panic!("no free port: {error}"));
+        let address = listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}"));
+        Self { url: format!("http://{address}"), listener }
+    }
+}
+
 /// A fake worker that serves until it is dropped.
 pub struct FakeWorker {
     /// Where it listens.
@@ -40,10 +61,12 @@ impl FakeWorker {
     /// # Panics
     /// If no port is free.
     pub async fn start(answer: wire::GetModelResponse) -> Self {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-            .unwrap_or_else(|error| panic!("no free port: {error}"));
-        let address = listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}"));
+        Self::start_on(ReservedPort::new().await, answer).await
+    }
+
+    /// Starts a worker on a port that was reserved before.
+    pub async fn start_on(port: ReservedPort, answer: wire::GetModelResponse) -> Self {
+        let ReservedPort { url, listener } = port;
         let asked = Arc::new(AtomicUsize::new(0));
         let service = Service { answer, asked: Arc::clone(&asked) };
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -58,7 +81,7 @@ impl FakeWorker {
                 eprintln!("the fake worker stopped: {error}");
             }
         });
-        Self { url: format!("http://{address}"), asked, server }
+        Self { url, asked, server }
     }
 
     /// Pieces of work that the coordinator has sent here.

@@ -13,7 +13,7 @@ mod samples;
 
 pub use cluster::{Cluster, ClusterOptions, Worker};
 pub use command::{Cli, CliOutput};
-pub use fake_worker::{FakeWorker, identity};
+pub use fake_worker::{FakeWorker, ReservedPort, identity};
 pub use plan::{PlanRun, Planning, fingerprint, small_options};
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
 pub use samples::{alerts, default_model, evidence, incident_folder, repository, system_description};

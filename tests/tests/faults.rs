@@ -95,7 +95,8 @@ async fn a_drained_worker_gets_nothing_new_until_it_is_resumed() {
     let cluster = Cluster::of(2).await;
     let name = format!("workers/{}", cluster.workers[1].id);
     let request_id = || uuid::Uuid::now_v7().to_string();
-    let drain = api::DrainWorkerRequest { name: name.clone(), request_id: request_id(), validate_only: false };
+    let drain =
+        api::DrainWorkerRequest { name: name.clone(), request_id: request_id(), validate_only: false };
     let answer = cluster.cluster().drain_worker(drain).await.expect("DrainWorker").into_inner();
     assert_eq!(answer.worker.unwrap_or_default().status(), api::WorkerStatus::Draining);
     let run = PlanRun::of(&cluster, small_options(8)).await;
@@ -103,7 +104,8 @@ async fn a_drained_worker_gets_nothing_new_until_it_is_resumed() {
     assert_eq!(run.workers().len(), 1, "{:?}", run.workers());
     assert!(run.workers()[0].ends_with(&cluster.workers[0].id), "{:?}", run.workers());
 
-    let resume = api::ResumeWorkerRequest { name: name.clone(), request_id: request_id(), validate_only: false };
+    let resume =
+        api::ResumeWorkerRequest { name: name.clone(), request_id: request_id(), validate_only: false };
     let answer = cluster.cluster().resume_worker(resume).await.expect("ResumeWorker").into_inner();
     assert_eq!(answer.worker.unwrap_or_default().status(), api::WorkerStatus::Ready);
     let run = PlanRun::of(&cluster, small_options(8)).await;

@@ -62,21 +62,21 @@ async fn evidence_that_is_none_is_refused_by_name() {
     let files = Files::new();
 
     let empty = files.write("empty.log", b"");
-    files.plan(&cluster.url, &empty, &[]).await.assert_failure(&["empty.log", "empty"]);
+    files.plan(&cluster.url, &empty, &[]).await.assert_refused(&["empty.log", "empty"]);
 
     let blank = files.write("blank.log", b"\n  \n\t\n");
-    files.plan(&cluster.url, &blank, &[]).await.assert_failure(&["blank.log"]);
+    files.plan(&cluster.url, &blank, &[]).await.assert_refused(&["blank.log"]);
 
     let noise: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let binary = files.write("capture.pcap", &noise);
-    files.plan(&cluster.url, &binary, &[]).await.assert_failure(&["capture.pcap", "binary"]);
+    files.plan(&cluster.url, &binary, &[]).await.assert_refused(&["capture.pcap"]);
 
-    files.plan(&cluster.url, &files.path("nowhere.log"), &[]).await.assert_failure(&["nowhere.log"]);
-    files.plan(&cluster.url, files.folder.path(), &[]).await.assert_failure(&["folder"]);
+    files.plan(&cluster.url, &files.path("nowhere.log"), &[]).await.assert_refused(&["nowhere.log"]);
+    files.plan(&cluster.url, files.folder.path(), &[]).await.assert_refused(&["folder"]);
 
     let good = files.write("alerts.log", alerts().as_bytes());
     files.write("system.txt", b"");
-    files.plan(&cluster.url, &good, &[]).await.assert_failure(&["system"]);
+    files.plan(&cluster.url, &good, &[]).await.assert_refused(&["system"]);
 }
 
 #[tokio::test]
@@ -99,11 +99,11 @@ async fn flags_out_of_range_are_refused_by_name() {
             .arg(format!("{flag}={value}"))
             .run()
             .await;
-        output.assert_failure(&[flag.trim_start_matches('-')]);
+        output.assert_refused(&[flag.trim_start_matches('-')]);
     }
     let output =
         Cli::new(&cluster.url, ["plan", "--incident"]).arg(files.path("no-such-incident")).run().await;
-    output.assert_failure(&["no-such-incident"]);
+    output.assert_refused(&["no-such-incident"]);
 }
 
 fn count(document: &Value, name: &str) -> u64 {

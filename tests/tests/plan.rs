@@ -33,8 +33,9 @@ async fn a_plan_over_two_workers_is_whole_and_valid() {
     let run = PlanRun::of(&cluster, options).await;
 
     assert_eq!(run.incident.error, "");
+    // The default model is small: after the first step it may have nothing new to propose.
     assert!(
-        matches!(run.end(), api::PlanEnd::Recovered | api::PlanEnd::StepLimit),
+        matches!(run.end(), api::PlanEnd::Recovered | api::PlanEnd::StepLimit | api::PlanEnd::NoCandidate),
         "planning ended for a good reason: {:?}",
         run.incident
     );

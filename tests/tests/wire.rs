@@ -7,7 +7,8 @@ use countermove_proto::PROTOCOL_VERSION;
 use countermove_proto::v1 as api;
 use countermove_proto::worker::v1 as wire;
 use countermove_tests::{
-    Cli, Cluster, ClusterOptions, FakeWorker, PlanRun, Worker, evidence, exclusive, identity, small_options,
+    Cli, Cluster, ClusterOptions, FakeWorker, PlanRun, ReservedPort, Worker, evidence, exclusive, identity,
+    small_options,
 };
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -118,16 +119,25 @@ async fn a_worker_of_another_protocol_or_model_is_refused_by_name_and_gets_no_wo
     let own_model = own.model.expect("a model");
     assert_eq!(own_model.weights_sha256, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
 
-    let newer = FakeWorker::start(fake("worker-from-the-future", PROTOCOL_VERSION + 41, own_model)).await;
-    // The real worker comes first in the list, so it is its model that counts.
-    let stranger =
-        FakeWorker::start(fake("worker-with-a-stranger", PROTOCOL_VERSION, identity("stranger-7b"))).await;
+    let newer =
+        FakeWorker::start(fake("worker-from-the-future", PROTOCOL_VERSION + 41, own_model.clone())).await;
+    // The model of the first worker that is taken counts, so the stranger comes later.
+    let port = ReservedPort::new().await;
+    let other_prompts = api::ModelIdentity { templates_sha256: "d".repeat(64), ..own_model.clone() };
+    let prompted =
+        FakeWorker::start(fake("worker-with-other-prompts", PROTOCOL_VERSION, other_prompts)).await;
     let cluster = Cluster::start(ClusterOptions {
-        other_workers: vec![worker.url.clone(), newer.url.clone(), stranger.url.clone()],
+        other_workers: vec![worker.url.clone(), newer.url.clone(), port.url.clone(), prompted.url.clone()],
         ..ClusterOptions::default()
     })
     .await;
     cluster.wait_for("test-worker-0", "ready", |found| found.status() == api::WorkerStatus::Ready).await;
+    let other_model = api::ModelIdentity {
+        templates_sha256: own_model.templates_sha256.clone(),
+        ..identity("stranger-7b")
+    };
+    let stranger =
+        FakeWorker::start_on(port, fake("worker-with-a-stranger", PROTOCOL_VERSION, other_model)).await;
     let refused = |worker: &api::Worker| worker.status() == api::WorkerStatus::Refused;
     let found = cluster.wait_for("worker-from-the-future", "refused", refused).await;
     assert!(
@@ -138,9 +148,13 @@ async fn a_worker_of_another_protocol_or_model_is_refused_by_name_and_gets_no_wo
     let found = cluster.wait_for("worker-with-a-stranger", "refused", refused).await;
     assert!(found.status_reason.contains("stranger-7b"), "the reason names the model: {found:?}");
 
+    let found = cluster.wait_for("worker-with-other-prompts", "refused", refused).await;
+    assert!(found.status_reason.contains("templates"), "the reason names the templates: {found:?}");
+
     let run = PlanRun::of(&cluster, small_options(3)).await;
     assert_eq!(run.incident.error, "");
-    assert_eq!((newer.work(), stranger.work()), (0, 0), "a refused worker gets no work");
+    let work = [newer.work(), stranger.work(), prompted.work()];
+    assert_eq!(work, [0; 3], "a refused worker gets no work");
     let listed = Cli::new(&cluster.url, ["workers", "list"]).run().await;
     listed.assert_success();
     for word in ["worker-from-the-future", "worker-with-a-stranger", "refused"] {
@@ -159,7 +173,7 @@ async fn without_a_worker_a_plan_fails_with_one_clear_sentence() {
     .await;
     let output =
         Cli::new(&cluster.url, ["plan", "--incident"]).arg(countermove_tests::incident_folder()).run().await;
-    output.assert_failure(&["worker"]);
+    output.assert_failure(&["no worker", "127.0.0.1:9"]);
     assert!(output.elapsed < Duration::from_secs(60), "it took {:?}", output.elapsed);
     let listed = Cli::new(&cluster.url, ["workers", "list"]).run().await;
     listed.assert_success();
@@ -169,7 +183,7 @@ async fn without_a_worker_a_plan_fails_with_one_clear_sentence() {
 #[tokio::test]
 async fn without_a_coordinator_the_command_says_where_it_looked() {
     let output = Cli::new("http://127.0.0.1:9", ["workers", "list"]).run().await;
-    output.assert_failure(&["127.0.0.1:9"]);
+    output.assert_refused(&["127.0.0.1:9"]);
 }
 
 #[tokio::test]
