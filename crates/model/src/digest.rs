@@ -32,7 +32,7 @@ pub fn sha256_file(path: &Path) -> Result<String, LoadError> {
 ///
 /// # Errors
 /// [`LoadError::Io`] if a file cannot be read.
-pub fn sha256_files(paths: &[PathBuf]) -> Result<String, LoadError> {
+pub(crate) fn sha256_files(paths: &[PathBuf]) -> Result<String, LoadError> {
     if let [only] = paths {
         return sha256_file(only);
     }

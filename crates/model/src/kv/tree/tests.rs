@@ -1,0 +1,214 @@
+//! The tree against a naive model, in chosen and in random runs.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Floats of a page in these tests: each slot holds a number that tells the tokens up to it.
+const FLOATS: usize = PAGE;
+
+fn tree(pages: usize) -> KvTree {
+    KvTree::new(FLOATS, pages * FLOATS * size_of::<f32>())
+}
+
+/// Stands for the keys and values of the last token of a prefix: they depend on all of it.
+fn mark(prefix: &[u32]) -> f32 {
+    let hash = prefix.iter().fold(17_u32, |hash, token| hash.wrapping_mul(31).wrapping_add(*token));
+    (hash % (1 << 20)) as f32
+}
+
+/// Writes what a forward pass would, if there is room.
+fn append(tree: &mut KvTree, sequence: &mut Sequence, tokens: &[u32]) -> Result<(), OutOfPages> {
+    tree.reserve(sequence, tokens.len())?;
+    for token in tokens {
+        let at = sequence.len();
+        sequence.extend(std::slice::from_ref(token));
+        // SAFETY: the page is the sequence's own from its length on, and has 16 floats.
+        unsafe { sequence.pages[at / PAGE].as_ptr().add(at % PAGE).write(mark(&sequence.tokens)) };
+    }
+    Ok(())
+}
+
+fn check(sequence: &Sequence) {
+    let held = sequence.pages.len().min(sequence.len().div_ceil(PAGE)) * PAGE;
+    for at in 0..sequence.len() {
+        let page = if at < held { &sequence.pages[at / PAGE] } else { sequence.borrowed.as_ref().unwrap() };
+        // SAFETY: the slot was written before the sequence got it.
+        let found = unsafe { page.as_ptr().add(at % PAGE).read() };
+        assert_eq!(found, mark(&sequence.tokens[..=at]), "position {at}");
+    }
+}
+
+fn range(start: u32, count: u32) -> Vec<u32> {
+    (start..start + count).collect()
+}
+
+#[test]
+fn a_fork_shares_full_pages_and_copies_the_one_it_leaves() {
+    let mut tree = tree(10);
+    let tokens = range(0, 40);
+    let mut first = tree.begin(&tokens);
+    assert_eq!(first.len(), 0);
+    append(&mut tree, &mut first, &tokens).unwrap();
+    assert_eq!(tree.cached_prefix(&tokens), 0);
+    tree.publish(&first);
+    assert_eq!(tree.cached_prefix(&tokens), 40);
+    assert_eq!(tree.cached_prefix(&[&tokens[..35], &[99, 98]].concat()), 35);
+    assert_eq!(tree.pool().in_use(), 3);
+    let mut second = tree.begin(&[&tokens[..35], &[99, 98]].concat());
+    assert_eq!((second.len(), second.pages.len()), (35, 2));
+    assert!(Arc::ptr_eq(&first.pages[1], &second.pages[1]));
+    append(&mut tree, &mut second, &[99, 98]).unwrap();
+    assert_eq!(tree.pool().in_use(), 4);
+    append(&mut tree, &mut first, &range(40, 5)).unwrap();
+    check(&first);
+    check(&second);
+}
+
+#[test]
+fn publishing_again_extends_what_was_published() {
+    let mut tree = tree(10);
+    let mut sequence = tree.begin(&[]);
+    for count in [5, 3, 8, 1, 20] {
+        let start = sequence.len() as u32;
+        append(&mut tree, &mut sequence, &range(start, count)).unwrap();
+        tree.publish(&sequence);
+        assert_eq!(tree.cached_prefix(&range(0, 99)), sequence.len());
+    }
+    assert_eq!(tree.pool().in_use(), 3);
+    drop(sequence);
+    assert_eq!(tree.cached_prefix(&range(0, 99)), 37);
+    assert_eq!(tree.pool().in_use(), 3);
+}
+
+#[test]
+fn the_same_text_computed_twice_is_kept_once() {
+    let mut tree = tree(10);
+    let (mut a, mut b) = (tree.begin(&[]), tree.begin(&[]));
+    append(&mut tree, &mut a, &range(0, 32)).unwrap();
+    append(&mut tree, &mut b, &range(0, 40)).unwrap();
+    tree.publish(&a);
+    tree.publish(&b);
+    drop((a, b));
+    assert_eq!(tree.pool().in_use(), 3);
+    assert_eq!(tree.cached_prefix(&range(0, 40)), 40);
+}
+
+#[test]
+fn the_prefix_not_used_for_longest_is_evicted_and_never_a_live_one() {
+    let mut tree = tree(6);
+    for start in [100, 200, 300] {
+        let mut sequence = tree.begin(&[]);
+        append(&mut tree, &mut sequence, &range(start, 32)).unwrap();
+        tree.publish(&sequence);
+    }
+    // The first is used again, so the second is the oldest; its end goes before its start.
+    let mut live = tree.begin(&range(100, 32));
+    let mut fresh = tree.begin(&[]);
+    append(&mut tree, &mut fresh, &range(0, 16)).unwrap();
+    assert_eq!(tree.cached_prefix(&range(200, 32)), 16);
+    assert_eq!(tree.cached_prefix(&range(300, 32)), 32);
+    append(&mut tree, &mut live, &range(500, 33)).unwrap();
+    assert_eq!(tree.cached_prefix(&range(200, 32)), 0);
+    assert_eq!(tree.cached_prefix(&range(300, 32)), 0);
+    assert_eq!(tree.cached_prefix(&range(100, 32)), 32);
+    let refused = tree.reserve(&mut fresh, 17);
+    assert_eq!(refused, Err(OutOfPages { needed: 3 }));
+    check(&live);
+    check(&fresh);
+}
+
+#[test]
+fn a_refused_reservation_changes_nothing() {
+    let mut tree = tree(4);
+    let mut live = tree.begin(&[]);
+    append(&mut tree, &mut live, &range(0, 32)).unwrap();
+    let mut idle = tree.begin(&[]);
+    append(&mut tree, &mut idle, &range(50, 16)).unwrap();
+    tree.publish(&idle);
+    drop(idle);
+    // One page is free and one can be evicted; three are wanted.
+    assert_eq!(tree.reserve(&mut live, 48), Err(OutOfPages { needed: 5 }));
+    assert_eq!(tree.cached_prefix(&range(50, 16)), 16);
+    assert_eq!(live.pages.len(), 2);
+    tree.reserve(&mut live, 32).unwrap();
+    assert_eq!(tree.cached_prefix(&range(50, 16)), 0);
+}
+
+/// What a random run does next.
+#[derive(Clone, Debug)]
+enum Step {
+    Begin(Vec<u32>),
+    Append(usize, Vec<u32>),
+    Publish(usize),
+    Drop(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Few different tokens, so that prefixes meet.
+    let tokens = |most| prop::collection::vec(0..3_u32, 0..most);
+    let path = (0..2_u32, tokens(6)).prop_map(|(start, tail)| {
+        let mut path = vec![start; 37];
+        path.extend(tail);
+        path
+    });
+    let step = prop_oneof![
+        path.prop_map(Step::Begin),
+        tokens(50).prop_map(Step::Begin),
+        (any::<usize>(), tokens(40)).prop_map(|(at, tokens)| Step::Append(at, tokens)),
+        any::<usize>().prop_map(Step::Publish),
+        any::<usize>().prop_map(Step::Drop),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #[test]
+    fn no_run_loses_contents_passes_the_budget_or_leaks(steps in steps(), pages in 1..12_usize) {
+        let mut tree = tree(pages);
+        let mut live: Vec<Sequence> = Vec::new();
+        let mut published: Vec<Vec<u32>> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Begin(tokens) => {
+                    let sequence = tree.begin(&tokens);
+                    prop_assert!(tokens.starts_with(&sequence.tokens));
+                    // What is found was published, and nothing longer that was published is still all there.
+                    let common_most = published.iter().map(|p| common(p, &tokens)).max().unwrap_or(0);
+                    prop_assert!(sequence.len() <= common_most);
+                    let rest = tokens[sequence.len()..].to_vec();
+                    live.push(sequence);
+                    let sequence = live.last_mut().unwrap();
+                    let _ = append(&mut tree, sequence, &rest);
+                }
+                Step::Append(at, tokens) if !live.is_empty() => {
+                    let at = at % live.len();
+                    let before = live[at].pages.len();
+                    let in_use = tree.pool().in_use();
+                    if append(&mut tree, &mut live[at], &tokens).is_err() {
+                        prop_assert_eq!(live[at].pages.len(), before);
+                        prop_assert_eq!(tree.pool().in_use(), in_use);
+                    }
+                }
+                Step::Publish(at) if !live.is_empty() => {
+                    let sequence = &live[at % live.len()];
+                    tree.publish(sequence);
+                    prop_assert_eq!(tree.cached_prefix(&sequence.tokens), sequence.len());
+                    published.push(sequence.tokens.clone());
+                }
+                Step::Drop(at) if !live.is_empty() => {
+                    live.swap_remove(at % live.len());
+                }
+                _ => {}
+            }
+            prop_assert!(tree.pool().in_use() <= pages);
+            live.iter().for_each(check);
+        }
+        drop(live);
+        // All that is left is idle: it can be evicted down to nothing.
+        let mut all = tree.begin(&[]);
+        prop_assert!(tree.reserve(&mut all, pages * PAGE).is_ok());
+        prop_assert_eq!(tree.pool().in_use(), pages);
+        drop((all, tree));
+    }
+}
