@@ -31,8 +31,25 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", sentence(error));
     code.into()
+}
+
+/// The error and its causes, each told once and without the system's error numbers, which are for programs.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    while let Some(start) = text.find(" (os error ") {
+        let end = text[start..].find(')').map_or(text.len(), |end| start + end + 1);
+        text.replace_range(start..end, "");
+    }
+    text
 }
 
 fn run(config: Config) -> anyhow::Result<()> {
@@ -67,9 +84,7 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
     };
     let mut shutdown = std::pin::pin!(shutdown);
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        let why = error.to_string();
-        let why = why.split(" (os error").next().unwrap_or_default().to_lowercase();
-        anyhow!("{} cannot be listened on: {why}; give another address with --listen", config.listen)
+        anyhow!("{} cannot be listened on: {error}; give another address with --listen", config.listen)
     })?;
     let (limits, id, drain_timeout) = (
         Limits { batch: config.engine.max_sequences, places: config.places },

@@ -91,8 +91,6 @@ async fn create(
     console: &Console,
     quiet: bool,
 ) -> Result<String, Failure> {
-    let mut remarks: Vec<_> =
-        evidence.notes.iter().map(|note| format!("note: {}", render::one_line(note))).collect();
     let request = CreateIncidentRequest {
         evidence: Some(evidence),
         options: Some(options),
@@ -104,9 +102,9 @@ async fn create(
         client.create_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
     let created = created.into_inner();
     let warnings = created.digest.map(|digest| digest.warnings).unwrap_or_default();
-    remarks.extend(warnings.iter().map(|warning| format!("warning: {}", render::one_line(warning))));
-    if !quiet {
-        remarks.iter().for_each(|remark| console.line(remark));
+    // The notes of the evidence are among them.
+    for warning in warnings.iter().filter(|_| !quiet) {
+        console.line(&format!("warning: {}", render::one_line(warning)));
     }
     match created.incident {
         Some(incident) if !incident.name.is_empty() => Ok(incident.name),

@@ -17,9 +17,8 @@ pub(crate) fn step(step: &PlanStep, page: Page) -> String {
     let mut out = format!("{}\n", style.heading(&format!("STEP {}", step.index + 1)));
     let _ = writeln!(out, "  before   {}", marks(step.state_before, page));
     out.push_str(&candidates(step, page));
-    for rejected in &step.rejected {
-        let action = rejected.action.as_ref().map_or("", |action| action.text.as_str());
-        let text = format!("\"{}\": {}", one_line(action), rejected.reason);
+    for (text, times) in thrown_away(step) {
+        let text = if times > 1 { format!("{text} ({times} times)") } else { text };
         out.push_str(&style.faint(hanging("  thrown away  ", &text, page.columns).trim_end_matches('\n')));
         out.push('\n');
     }
@@ -74,6 +73,20 @@ pub(crate) fn cost(estimate: &CostEstimate) -> (String, String, String) {
         }
     }
     (mean, interval, ends)
+}
+
+/// Proposals that were thrown away with their reasons, equal ones once with their number.
+fn thrown_away(step: &PlanStep) -> Vec<(String, usize)> {
+    let mut all: Vec<(String, usize)> = Vec::new();
+    for rejected in &step.rejected {
+        let action = rejected.action.as_ref().map_or("", |action| action.text.as_str());
+        let text = format!("\"{}\": {}", one_line(action), one_line(&rejected.reason));
+        match all.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, times)) => *times += 1,
+            None => all.push((text, 1)),
+        }
+    }
+    all
 }
 
 fn candidates(step: &PlanStep, page: Page) -> String {
@@ -183,6 +196,15 @@ STEP 1
            (predicted by the model, not observed)
 ";
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn equal_proposals_that_were_thrown_away_are_told_once() {
+        let mut step_ = example();
+        step_.rejected = vec![step_.rejected[0].clone(); 3];
+        let text = step(&step_, Page::plain(200));
+        assert_eq!(text.matches("thrown away").count(), 1);
+        assert!(text.contains("nor in the evidence (3 times)"), "{text}");
     }
 
     #[test]
