@@ -2,7 +2,8 @@
 //!
 //! Proposals are asked for in rounds, those of one round at once so that the engine batches them. A proposal that
 //! cannot be used is rejected with a sentence and another is asked for, up to three times as many proposals as
-//! candidates are wanted. From the second round on the model is told what is there already.
+//! candidates are wanted. From the second round on the model is told what is there already, and openings that could
+//! only repeat it are no longer offered.
 
 use countermove_incident::RecoveryState;
 use futures::future::join_all;
@@ -10,15 +11,16 @@ use futures::future::join_all;
 use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
 };
+use crate::menu::Menu;
 use crate::options::PlanOptions;
 use crate::plan::{Action, Candidate, CostEstimate, RejectedCandidate};
 use crate::planner::PlanError;
-use crate::prompts::{action_prompt, openings};
+use crate::prompts::action_prompt;
 use crate::roles::Roles;
 use crate::scene::Scene;
 use crate::seeds::derive_seed;
 use crate::session::{Refusal, Taken};
-use crate::tasks::{action_schema, normalise, parse_action};
+use crate::tasks::{ActionAnswer, action_schema, normalise, parse_action};
 use crate::templates::Templates;
 
 /// Most tokens of the JSON answer.
@@ -60,12 +62,17 @@ impl Proposal<'_> {
         tokens: &TokenCounter,
     ) -> Result<Proposals, PlanError> {
         let wanted = self.options.candidates;
+        let menu = Menu::new(self.templates, self.state, self.roles)?;
         let mut proposals = Proposals::default();
         let mut asked = 0;
         while (proposals.candidates.len() as u32) < wanted && asked < wanted * PROPOSALS_PER_CANDIDATE {
             let missing = wanted - proposals.candidates.len() as u32;
             let round = missing.min(wanted * PROPOSALS_PER_CANDIDATE - asked);
-            let question = self.question(&proposals)?;
+            let left = self.left(&menu, &proposals);
+            if left.is_empty() && !menu.is_empty() {
+                break;
+            }
+            let question = self.question(&left, &proposals)?;
             let mut questions = Vec::new();
             for number in asked..asked + round {
                 let mut question = question.clone();
@@ -73,14 +80,20 @@ impl Proposal<'_> {
                 questions.push(model.ask(question, tokens));
             }
             for answer in join_all(questions).await {
-                self.take(answer, &mut proposals)?;
+                self.take(answer, &left, &mut proposals)?;
             }
             asked += round;
         }
         Ok(proposals)
     }
 
-    fn question(&self, proposals: &Proposals) -> Result<Question, PlanError> {
+    /// The menu without what would be thrown away.
+    fn left(&self, menu: &Menu, proposals: &Proposals) -> Menu {
+        let texts = menu.openings.iter().map(|opening| opening.text.as_str());
+        menu.without(texts.filter(|text| self.fault(text, &proposals.candidates).is_some()))
+    }
+
+    fn question(&self, menu: &Menu, proposals: &Proposals) -> Result<Question, PlanError> {
         let rejections = self.refusals.iter().map(|refusal| {
             let reason = if refusal.reason.is_empty() { "the operator rejected it" } else { &refusal.reason };
             format!("{} ({reason})", refusal.action)
@@ -89,13 +102,12 @@ impl Proposal<'_> {
         let refused: Vec<String> = rejections.chain(present).collect();
         let system = &self.scene.system;
         let prompt = action_prompt(self.templates, system, self.shared, self.state, self.history, &refused)?;
-        let openings = openings(self.templates, self.state, self.roles)?;
         let thinking_tokens = self.options.thinking_tokens;
         Ok(Question {
             prompt,
             format: AnswerFormat {
                 thinking_tokens,
-                json_schema: action_schema(&openings, true),
+                json_schema: action_schema(menu, !menu.explains()),
                 max_tokens: thinking_tokens + ANSWER_TOKENS,
             },
             sampling: Sampling { temperature: self.options.temperature, top_p: self.options.top_p, seed: 0 },
@@ -103,7 +115,12 @@ impl Proposal<'_> {
         })
     }
 
-    fn take(&self, answer: Result<Answer, ModelError>, proposals: &mut Proposals) -> Result<(), PlanError> {
+    fn take(
+        &self,
+        answer: Result<Answer, ModelError>,
+        menu: &Menu,
+        proposals: &mut Proposals,
+    ) -> Result<(), PlanError> {
         let nameless = || Action { text: String::new(), explanation: String::new() };
         let answer = match answer {
             Ok(answer) => answer,
@@ -116,7 +133,7 @@ impl Proposal<'_> {
             Err(error) => return Err(error.into()),
         };
         proposals.usage += answer.usage;
-        let told = match parse_action(&answer) {
+        let ActionAnswer { action: text, explanation } = match parse_action(&answer) {
             Ok(told) => told,
             Err(error) => {
                 let reason = format!("It cannot be used: {error}.");
@@ -124,7 +141,9 @@ impl Proposal<'_> {
                 return Ok(());
             }
         };
-        let action = Action { text: told.action, explanation: told.explanation };
+        let explanation =
+            if explanation.is_empty() { menu.explanation(&text).to_owned() } else { explanation };
+        let action = Action { text, explanation };
         if let Some(reason) = self.fault(&action.text, &proposals.candidates) {
             proposals.rejected.push(RejectedCandidate { action, reason });
         } else {

@@ -9,6 +9,7 @@ mod candidates;
 mod choice;
 mod events;
 mod language_model;
+mod menu;
 mod options;
 mod perception;
 mod plan;
@@ -25,6 +26,7 @@ mod tasks;
 mod templates;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod traffic;
 
 pub use aggregate::{CONFIDENCE, Tally, tally};
 pub use assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};

@@ -26,6 +26,9 @@ use crate::templates::Templates;
 /// Most tokens of the JSON answer.
 const ANSWER_TOKENS: u32 = 900;
 
+/// Most hosts that are listed as attacked, the worst hit first.
+const MAX_TARGETS: usize = 8;
+
 /// Asks the model what happened. Gives the assessment and the work behind it.
 pub(crate) async fn perceive(
     model: &impl LanguageModel,
@@ -75,7 +78,7 @@ fn assess(answer: &Answer, scene: &Scene) -> Result<Assessment, TaskError> {
     let mut rejected = Vec::new();
     let attackers = attackers(&told, scene, &mut rejected);
     let targets = targets(&told, scene, &attackers, &mut rejected);
-    let tactics = tactics(&told.tactics, scene, &mut rejected);
+    let mut tactics = tactics(&told.tactics, scene, &mut rejected);
     let mut state = if scene.vocabulary.state { told.state } else { RecoveryState::default() };
     if state != told.state {
         rejected.push("The state: alerts of traffic cannot show how far recovery has come.".into());
@@ -84,12 +87,16 @@ fn assess(answer: &Answer, scene: &Scene) -> Result<Assessment, TaskError> {
         state = RecoveryState::default();
         rejected.push("The state: an incident that is over in every respect needs no plan.".into());
     }
-    let (attackers, targets, tactics) =
-        if told.is_incident { (attackers, targets, tactics) } else { Default::default() };
+    let mut roles = Roles { attackers, systems: scene.systems.clone(), targets };
+    let description = describe(&told, scene, &roles, &mut rejected);
+    if !told.is_incident {
+        roles = Roles { systems: roles.systems, ..Roles::default() };
+        tactics.clear();
+    }
     Ok(Assessment {
         is_incident: told.is_incident,
-        description: told.description,
-        entities: Roles { attackers, systems: scene.systems.clone(), targets },
+        description,
+        entities: roles,
         tactics,
         state,
         reasoning: answer.thinking.clone(),
@@ -103,16 +110,33 @@ fn attackers(told: &IncidentAnswer, scene: &Scene, rejected: &mut Vec<String>) -
     keep(&told.attackers, known, "attacker", "occurs nowhere in the evidence", rejected)
 }
 
-/// A host that attacks is listed as an attacker alone, so that every entity has one role.
+/// Where alerts tell who is attacked, what the model says does not count. A host that attacks is listed as an attacker
+/// alone, so that every entity has one role.
 fn targets(
     told: &IncidentAnswer,
     scene: &Scene,
     attackers: &[String],
     rejected: &mut Vec<String>,
 ) -> Vec<String> {
-    let others: Vec<String> = told.targets.iter().filter(|name| !attackers.contains(name)).cloned().collect();
-    let known = |name: &String| scene.systems.contains(name) || scene.vocabulary.targets.contains(name);
-    keep(&others, known, "target", "is no host of the system", rejected)
+    let mut attacked = scene.traffic.attacked_by(attackers, &scene.systems);
+    if attacked.is_empty() {
+        let others: Vec<String> =
+            told.targets.iter().filter(|name| !attackers.contains(name)).cloned().collect();
+        let known = |name: &String| scene.systems.contains(name) || scene.vocabulary.targets.contains(name);
+        attacked = keep(&others, known, "target", "is no host of the system", rejected);
+    }
+    attacked.truncate(MAX_TARGETS);
+    attacked
+}
+
+/// One sentence about what happened: the model's, unless it names what does not exist.
+fn describe(told: &IncidentAnswer, scene: &Scene, roles: &Roles, rejected: &mut Vec<String>) -> String {
+    let unknown = scene.grounding.unknown_entities(&told.description);
+    let Some(entity) = unknown.first() else { return told.description.clone() };
+    rejected
+        .push(format!("The description: it names {}, which occurs nowhere in the evidence.", entity.value));
+    let list = |names: &[String]| if names.is_empty() { "unknown hosts".into() } else { names.join(", ") };
+    format!("{} against {}.", list(&roles.attackers), list(&roles.targets))
 }
 
 fn keep(

@@ -82,13 +82,14 @@ pub(crate) fn action_prompt(
     Ok(prompt(system, shared, templates.render(TemplateName::Action, ())?, turn))
 }
 
-/// The prompt for the state after an action.
+/// The prompt for the state after an action. `open` are the facts that the action may bring about.
 pub(crate) fn state_prompt(
     templates: &Templates,
     system: &str,
     shared: &[String],
     state: RecoveryState,
     action: &str,
+    open: RecoveryState,
     roles: &Roles,
 ) -> Result<Prompt, TemplateError> {
     #[derive(Serialize)]
@@ -96,6 +97,7 @@ pub(crate) fn state_prompt(
         state: RecoveryState,
         achieved: Vec<&'static str>,
         missing: Vec<&'static str>,
+        open: Vec<&'static str>,
         action: String,
         roles: Vec<String>,
     }
@@ -103,6 +105,7 @@ pub(crate) fn state_prompt(
         state,
         achieved: state.achieved_labels(),
         missing: state.open_labels(),
+        open: open.achieved_labels(),
         action: fenced_line(action),
         roles: role_notes(action, roles),
     };
@@ -110,41 +113,24 @@ pub(crate) fn state_prompt(
     Ok(prompt(system, shared, templates.render(TemplateName::State, ())?, turn))
 }
 
-/// How an action may begin in this state. None: actions are free text.
-pub(crate) fn openings(
-    templates: &Templates,
-    state: RecoveryState,
-    roles: &Roles,
-) -> Result<Vec<String>, TemplateError> {
-    #[derive(Serialize)]
-    struct Values<'a> {
-        state: RecoveryState,
-        attackers: &'a [String],
-        systems: &'a [String],
-        targets: &'a [String],
-    }
-    let values =
-        Values { state, attackers: &roles.attackers, systems: &roles.systems, targets: &roles.targets };
-    let text = templates.render(TemplateName::Openings, values)?;
-    let mut openings: Vec<String> = Vec::new();
-    for line in text.lines().map(fenced_line).filter(|line| !line.is_empty()) {
-        if !openings.contains(&line) {
-            openings.push(line);
-        }
-    }
-    Ok(openings)
-}
-
 /// An action that was taken, as later prompts tell it: with the facts that it brought about.
 pub(crate) fn history_line(action: &str, before: RecoveryState, after: RecoveryState) -> String {
     let gained: Vec<&str> =
         before.gained(after).into_iter().filter_map(|i| RecoveryState::LABELS.get(i).copied()).collect();
     if gained.is_empty() {
-        format!("{action} (it changed nothing)")
+        format!("{action}{FUTILE}")
     } else {
         format!("{action} (then: {})", gained.join(", "))
     }
 }
+
+/// Actions of a history that changed nothing.
+pub(crate) fn futile(history: &[String]) -> impl Iterator<Item = &str> {
+    history.iter().filter_map(|line| line.strip_suffix(FUTILE))
+}
+
+/// Ends the line of an action that changed nothing.
+const FUTILE: &str = " (it changed nothing)";
 
 fn prompt(system: &str, shared: &[String], instruction: String, turn: String) -> Prompt {
     let mut segments = shared.to_vec();

@@ -12,12 +12,13 @@ use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
 use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
-use crate::prompts::{action_prompt, history_line, openings, state_prompt};
+use crate::menu::Menu;
+use crate::prompts::{action_prompt, futile, history_line, state_prompt};
 use crate::rollout::{
     RolloutBatch, RolloutEnd, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec, RolloutStep,
 };
 use crate::seeds::derive_seed;
-use crate::tasks::{TaskError, action_schema, parse_action, parse_state, state_schema};
+use crate::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
 use crate::templates::{TemplateError, Templates};
 
 /// Most tokens of the JSON answer of the task *state*; the names of the facts make up nearly all of them.
@@ -133,11 +134,11 @@ impl<M: LanguageModel> Run<'_, M> {
 
     /// Greedy and without a seed of its own: equal questions have equal answers, and a cache may give them.
     async fn predict(&mut self, state: RecoveryState, action: &str) -> Result<RecoveryState, Break> {
-        let batch = self.batch;
-        let prompt =
-            state_prompt(self.templates, &batch.system, &batch.context, state, action, &batch.entities)?;
+        let RolloutBatch { system, context, entities, .. } = self.batch;
+        let open = open_facts(state, action);
+        let prompt = state_prompt(self.templates, system, context, state, action, open, entities)?;
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
-        let answer = self.ask(prompt, state_schema(state, action), STATE_TOKENS, sampling).await?;
+        let answer = self.ask(prompt, state_schema(state, open), STATE_TOKENS, sampling).await?;
         Ok(parse_state(&answer)?)
     }
 
@@ -147,13 +148,15 @@ impl<M: LanguageModel> Run<'_, M> {
         history: &[String],
         depth: u32,
     ) -> Result<String, Break> {
-        let batch = self.batch;
-        let prompt = action_prompt(self.templates, &batch.system, &batch.context, state, history, &[])?;
-        let schema = action_schema(&openings(self.templates, state, &batch.entities)?, false);
-        let policy = batch.policy;
+        let RolloutBatch { system, context, entities, policy, .. } = self.batch;
+        let prompt = action_prompt(self.templates, system, context, state, history, &[])?;
+        let menu = Menu::new(self.templates, state, entities)?;
+        // What changed nothing is left out, unless nothing else is left.
+        let fresh = menu.without(futile(history));
+        let menu = if fresh.is_empty() { menu } else { fresh };
         let seed = derive_seed(self.spec.seed, "rollout action", &[u64::from(depth)]);
         let sampling = Sampling { temperature: policy.temperature, top_p: policy.top_p, seed };
-        let answer = self.ask(prompt, schema, ACTION_TOKENS, sampling).await?;
+        let answer = self.ask(prompt, action_schema(&menu, false), ACTION_TOKENS, sampling).await?;
         Ok(parse_action(&answer)?.action)
     }
 

@@ -3,16 +3,17 @@
 //! Invariants: the same evidence and budget give the same scene, so every prompt of an incident begins with the same
 //! bytes; whatever had to be left out is said in the report's warnings.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use countermove_incident::{
-    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, Group, approximate_tokens,
+    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, approximate_tokens,
 };
 use serde::Serialize;
 
 use crate::planner::PlanError;
 use crate::tasks::IncidentVocabulary;
 use crate::templates::{TemplateName, Templates, fenced, fenced_line};
+use crate::traffic::Traffic;
 
 /// What is known about an incident.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +43,8 @@ pub(crate) struct Scene {
     pub(crate) grounding: Grounding,
     /// Hosts and addresses of the defended system.
     pub(crate) systems: Vec<String>,
+    /// Who attacks whom, as far as alerts tell.
+    pub(crate) traffic: Traffic,
     /// What perception may choose from.
     pub(crate) vocabulary: IncidentVocabulary,
     /// Whether the log holds anything at all.
@@ -50,8 +53,6 @@ pub(crate) struct Scene {
 
 /// Most names that perception may choose attackers or targets from.
 const MAX_CHOICES: usize = 24;
-/// The least severe priority.
-const LOWEST_PRIORITY: u8 = 4;
 /// Share of the budget that the alerts may take before the system description has had its own, in percent.
 const ALERT_SHARE: usize = 50;
 
@@ -94,9 +95,10 @@ impl Scene {
             grounding.add_text(rule);
         }
         let systems = systems(&evidence.system_description, &grounding);
-        let vocabulary = vocabulary(&digest, &systems, &grounding);
+        let traffic = Traffic::of(&evidence.log);
+        let vocabulary = vocabulary(&digest, &systems, &traffic);
         let has_records = !evidence.log.records.is_empty();
-        Ok(Scene { context, system, digest, report, grounding, systems, vocabulary, has_records })
+        Ok(Scene { context, system, digest, report, grounding, systems, traffic, vocabulary, has_records })
     }
 }
 
@@ -110,88 +112,24 @@ fn systems(description: &str, grounding: &Grounding) -> Vec<String> {
     named.of(EntityKind::Host).chain(named.of(EntityKind::Domain)).map(str::to_owned).collect()
 }
 
-/// Who may attack and who may be attacked, the likeliest first.
-///
-/// Attackers come from outside if any address from outside is a source; a host of the system that is a source as well
-/// is then one that may have been taken over, so it may be attacked. If all sources are hosts of the system, those of
-/// the most severe alerts may attack, and the others only answered.
-fn vocabulary(digest: &Digest, systems: &[String], grounding: &Grounding) -> IncidentVocabulary {
-    let mut sources = Ranking::default();
-    let mut severe = Ranking::default();
-    let mut destinations = Ranking::default();
-    let highest = digest.groups().iter().map(priority).min().unwrap_or(LOWEST_PRIORITY);
-    for group in digest.groups() {
-        let weight = 4_u64.pow(u32::from(LOWEST_PRIORITY - priority(group)));
-        for source in &group.sources {
-            sources.add(source, weight * group.destinations.len().max(1) as u64);
-            if priority(group) == highest {
-                severe.add(source, weight * group.destinations.len().max(1) as u64);
-            }
-        }
-        for destination in &group.destinations {
-            destinations.add(destination, weight);
-        }
-    }
-    // Plain lines do not say which address is the source.
-    let mut outsiders = sources.clone();
-    for line in digest.groups().iter().filter(|group| group.kind.is_none()) {
-        let found = Entities::find(&line.text);
-        for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Account)) {
-            outsiders.add(name, 1);
-        }
-        for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Host)) {
-            destinations.add(name, 1);
-        }
-    }
-    let inside = |name: &String| systems.contains(name);
-    let outside = grounding.external_addresses();
-    let mut attackers: Vec<String> = outsiders.ordered();
-    attackers.retain(|name| !inside(name) && (outside.contains(name) || !Entities::find(name).is_empty()));
-    let mut targets = destinations.ordered();
-    if attackers.is_empty() {
-        attackers = severe.ordered();
-        targets.retain(|name| !attackers.contains(name));
-    } else {
-        targets.extend(sources.ordered().into_iter().filter(|name| !destinations.weights.contains_key(name)));
-    }
-    targets.retain(inside);
-    if targets.is_empty() {
-        targets = systems.iter().filter(|name| !attackers.contains(name)).cloned().collect();
-    }
+/// What perception may choose from. Targets are offered only where no alert has a destination; else they follow from
+/// the attackers.
+fn vocabulary(digest: &Digest, systems: &[String], traffic: &Traffic) -> IncidentVocabulary {
+    let mut attackers = traffic.suspects(systems);
     attackers.truncate(MAX_CHOICES);
-    targets.truncate(MAX_CHOICES);
+    let mut targets = Vec::new();
+    if traffic.is_empty() {
+        targets = traffic.named_systems(systems);
+        if targets.is_empty() {
+            targets = systems.to_vec();
+        }
+        targets.truncate(MAX_CHOICES);
+    }
     IncidentVocabulary {
         attackers,
         targets,
         alerts: digest.groups().iter().map(|group| group.number).collect(),
         state: digest.groups().iter().any(|group| group.kind.is_none()),
-    }
-}
-
-/// Of the usual four priorities, 1 the most severe; without one, an alert counts as the third and a plain line as the
-/// last.
-fn priority(group: &Group) -> u8 {
-    group.kind.as_ref().map_or(LOWEST_PRIORITY, |kind| kind.priority.unwrap_or(3).clamp(1, LOWEST_PRIORITY))
-}
-
-/// Names by weight, the heaviest first, equal ones in the order in which they came.
-#[derive(Clone, Default)]
-struct Ranking {
-    weights: BTreeMap<String, (u64, usize)>,
-}
-
-impl Ranking {
-    fn add(&mut self, name: &str, weight: u64) {
-        let position = self.weights.len();
-        let entry = self.weights.entry(name.to_owned()).or_insert((0, position));
-        entry.0 = entry.0.saturating_add(weight);
-    }
-
-    fn ordered(&self) -> Vec<String> {
-        let mut names: Vec<(String, (u64, usize))> =
-            self.weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect();
-        names.sort_by(|(_, (a, first)), (_, (b, second))| b.cmp(a).then(first.cmp(second)));
-        names.into_iter().map(|(name, _)| name).collect()
     }
 }
 
@@ -201,7 +139,7 @@ fn condense(description: &str, budget: usize, log: &AlertLog) -> (String, usize)
     if approximate_tokens(description) <= budget {
         return (description.to_owned(), 0);
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for alert in log.alerts() {
         for end in [&alert.source, &alert.destination].into_iter().flatten() {
             seen.insert(end.address.as_str());

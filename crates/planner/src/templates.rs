@@ -92,7 +92,7 @@ const SOURCES: [Source; 9] = [
         name: TemplateName::StateTurn,
         file: "state_turn.txt.j2",
         default: include_str!("../templates/state_turn.txt.j2"),
-        values: &["state", "achieved", "missing", "action", "roles"],
+        values: &["state", "achieved", "missing", "open", "action", "roles"],
     },
     Source {
         name: TemplateName::Openings,

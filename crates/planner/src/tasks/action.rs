@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Properties, TaskError};
 use crate::language_model::Answer;
+use crate::menu::{Menu, Opening};
 
 const TASK: &str = "action";
 
@@ -15,8 +16,6 @@ const MAX_ACTION_CHARS: usize = 200;
 const MAX_EXPLANATION_CHARS: usize = 160;
 /// Most characters that may continue an opening.
 const MAX_TAIL_CHARS: usize = 100;
-/// Ends an opening that may be continued.
-const CONTINUED: &str = "...";
 
 /// An action as the model names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,16 +26,15 @@ pub(crate) struct ActionAnswer {
     pub(crate) explanation: String,
 }
 
-/// One of `openings`, or any sentence if there are none; with an explanation if asked. An opening that ends in `...`
-/// may be continued, any other is a whole action.
-pub(crate) fn action_schema(openings: &[String], explained: bool) -> Value {
-    let action = if openings.is_empty() {
+/// An action of the menu, or any sentence if the menu is empty; with an explanation if asked.
+pub(crate) fn action_schema(menu: &Menu, explained: bool) -> Value {
+    let action = if menu.is_empty() {
         json!({"type": "string", "minLength": MIN_ACTION_CHARS, "maxLength": MAX_ACTION_CHARS})
-    } else if openings.iter().any(|opening| opening.ends_with(CONTINUED)) {
-        let openings: Vec<String> = openings.iter().map(|opening| opening_pattern(opening)).collect();
-        json!({"type": "string", "pattern": format!("^(?:{})$", openings.join("|"))})
+    } else if menu.openings.iter().any(|opening| opening.continued) {
+        let patterns: Vec<String> = menu.openings.iter().map(pattern).collect();
+        json!({"type": "string", "pattern": format!("^(?:{})$", patterns.join("|"))})
     } else {
-        json!({"enum": openings})
+        json!({"enum": menu.openings.iter().map(|opening| &opening.text).collect::<Vec<_>>()})
     };
     let explanation = json!({"type": "string", "minLength": 8, "maxLength": MAX_EXPLANATION_CHARS});
     let (properties, required) = if explained {
@@ -49,13 +47,9 @@ pub(crate) fn action_schema(openings: &[String], explained: bool) -> Value {
 
 /// What an opening allows. A continuation begins with a space and a letter, so that `10.0.0.1` never grows into
 /// `10.0.0.12`.
-fn opening_pattern(opening: &str) -> String {
-    match opening.strip_suffix(CONTINUED) {
-        Some(start) => {
-            format!(r#"{} [a-zA-Z][^"\\\x00-\x1f]{{2,{MAX_TAIL_CHARS}}}"#, escape(start.trim_end()))
-        }
-        None => escape(opening),
-    }
+fn pattern(opening: &Opening) -> String {
+    let text = escape(&opening.text);
+    if opening.continued { format!(r#"{text} [a-zA-Z][^"\\\x00-\x1f]{{2,{MAX_TAIL_CHARS}}}"#) } else { text }
 }
 
 /// Reads the answer. An explanation may be absent.
@@ -83,10 +77,10 @@ pub(crate) fn normalise(action: &str) -> String {
 }
 
 /// The text as a regular expression that matches it alone.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if c.is_ascii_punctuation() {
+        if r"\.+*?()|[]{}^$#&-~".contains(c) {
             out.push('\\');
         }
         out.push(c);

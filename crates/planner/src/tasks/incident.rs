@@ -3,12 +3,13 @@
 use countermove_incident::{RecoveryState, Tactic, techniques_of};
 use serde_json::{Map, Value, json};
 
+use super::action::escape;
 use super::{Properties, TaskError};
 use crate::language_model::Answer;
 
 const TASK: &str = "incident";
 
-const MAX_DESCRIPTION_CHARS: usize = 200;
+const MAX_DESCRIPTION_CHARS: usize = 160;
 const MAX_ATTACKERS: usize = 3;
 const MAX_TARGETS: usize = 8;
 const MAX_TACTICS: usize = 3;
@@ -49,10 +50,12 @@ pub(crate) struct IncidentAnswer {
 
 /// Either no incident and a description, or an incident with all that is known of it.
 pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
-    let description = json!({"type": "string", "minLength": 8, "maxLength": MAX_DESCRIPTION_CHARS});
     let none = json!({
         "type": "object",
-        "properties": {"Incident": {"const": false}, "Description": description.clone()},
+        "properties": {
+            "Incident": {"const": false},
+            "Description": {"type": "string", "minLength": 8, "maxLength": MAX_DESCRIPTION_CHARS},
+        },
         "required": ["Incident", "Description"],
         "additionalProperties": false,
     });
@@ -70,8 +73,8 @@ pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
         "Tactics".into(),
         json!({"type": "array", "items": {"anyOf": tactics}, "minItems": 1, "maxItems": MAX_TACTICS}),
     );
-    // Last, so that it tells of the names that were chosen.
-    properties.insert("Description".into(), description);
+    // Behind the names, so that it tells of those that were chosen.
+    properties.insert("Description".into(), description(&vocabulary.attackers));
     if vocabulary.state {
         properties.insert("State".into(), super::state::schema(&[None; 6]));
     }
@@ -84,6 +87,16 @@ pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
         "additionalProperties": false,
     });
     json!({"anyOf": [some, none]})
+}
+
+/// A sentence with an attacker as its subject; any sentence if there is none to choose.
+fn description(attackers: &[String]) -> Value {
+    if attackers.is_empty() {
+        return json!({"type": "string", "minLength": 8, "maxLength": MAX_DESCRIPTION_CHARS});
+    }
+    let subjects: Vec<String> = attackers.iter().map(|name| escape(name)).collect();
+    let tail = format!(r#"[a-z][^"\\\x00-\x1f]{{8,{MAX_DESCRIPTION_CHARS}}}\."#);
+    json!({"type": "string", "pattern": format!("^(?:{}) {tail}$", subjects.join("|"))})
 }
 
 /// Reads the answer. Names are not compared with the vocabulary; the caller does, and reports what it removes.

@@ -7,11 +7,11 @@ mod action;
 mod incident;
 mod state;
 
-pub(crate) use action::{action_schema, normalise, parse_action};
+pub(crate) use action::{ActionAnswer, action_schema, normalise, parse_action};
 pub(crate) use incident::{
     IncidentAnswer, IncidentVocabulary, TacticAnswer, incident_schema, parse_incident,
 };
-pub(crate) use state::{parse_state, state_schema};
+pub(crate) use state::{open_facts, parse_state, state_schema};
 
 use serde_json::{Map, Value};
 

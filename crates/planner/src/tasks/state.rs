@@ -8,25 +8,11 @@ use crate::language_model::Answer;
 
 const TASK: &str = "state";
 
-// Positions in `RecoveryState::NAMES`.
-const CONTAINED: usize = 0;
-const KNOWN: usize = 1;
-const PRESERVED: usize = 2;
-const ERADICATED: usize = 3;
-const HARDENED: usize = 4;
-const RECOVERED: usize = 5;
-
-/// Six Booleans. The grammar leaves no choice about a fact that holds, since it stays, nor about one that is out of
-/// the action's reach. The open ones come first: after a row of forced `false` a small model says `false` out of habit.
-pub(crate) fn state_schema(before: RecoveryState, action: &str) -> Value {
-    let facts = before.bits().into_iter().zip(reach(action));
-    let forced: Vec<Option<bool>> = facts
-        .map(|(holds, in_reach)| match (holds, in_reach) {
-            (true, _) => Some(true),
-            (false, false) => Some(false),
-            (false, true) => None,
-        })
-        .collect();
+/// Six Booleans. The grammar leaves no choice about a fact that is not `open`: it stays what it was. The open ones
+/// come first: after a row of forced `false` a small model says `false` out of habit.
+pub(crate) fn state_schema(before: RecoveryState, open: RecoveryState) -> Value {
+    let facts = before.bits().into_iter().zip(open.bits());
+    let forced: Vec<Option<bool>> = facts.map(|(holds, open)| (!open).then_some(holds)).collect();
     schema(&forced)
 }
 
@@ -48,28 +34,26 @@ pub(crate) fn schema(forced: &[Option<bool>]) -> Value {
     })
 }
 
-/// Facts that an action may bring about, judged by its verbs: restoring a service never preserves evidence. Whether it
-/// does bring them about is for the model to say. An action without a known verb may bring about any.
-fn reach(action: &str) -> [bool; 6] {
-    let classes = VerbClass::of(action);
-    if classes.is_empty() {
-        return [true; 6];
-    }
-    let mut reach = [false; 6];
-    for class in classes {
-        let facts: &[usize] = match class {
-            VerbClass::Contain => &[CONTAINED],
-            VerbClass::Preserve => &[KNOWN, PRESERVED],
-            VerbClass::Analyse => &[KNOWN],
-            VerbClass::Eradicate => &[ERADICATED],
-            VerbClass::Harden => &[HARDENED],
-            VerbClass::Restore => &[RECOVERED],
-        };
-        for &fact in facts {
-            reach[fact] = true;
+/// Facts that an action may bring about in this state, judged by its verbs: restoring a service never preserves
+/// evidence. Whether it does bring them about is for the model to say. An action without a known verb may bring about
+/// any that is missing.
+pub(crate) fn open_facts(before: RecoveryState, action: &str) -> RecoveryState {
+    let mut reach = RecoveryState::default();
+    for class in VerbClass::of(action) {
+        match class {
+            VerbClass::Contain => reach.is_attack_contained = true,
+            VerbClass::Preserve => reach.are_forensics_preserved = true,
+            VerbClass::Analyse => reach.is_knowledge_sufficient = true,
+            VerbClass::Eradicate => reach.is_eradicated = true,
+            VerbClass::Harden => reach.is_hardened = true,
+            VerbClass::Restore => reach.is_recovered = true,
         }
     }
-    reach
+    let mut open = if reach.achieved() == 0 { [true; 6] } else { reach.bits() };
+    for (open, holds) in open.iter_mut().zip(before.bits()) {
+        *open &= !holds;
+    }
+    RecoveryState::from_bits(open)
 }
 
 /// Reads the answer. Facts are not compared with those before; the caller takes the union.
