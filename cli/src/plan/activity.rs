@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Assessment, IncidentEvent, PlanEnded, PlanStep, PlanningStage, Progress};
 
-use crate::render::{cost, count, end_sentence, one_line, tactic_name, thousands, time};
+use crate::render::{cost, count, end_sentence, one_line, tactic_name, time};
 
 /// Time over which tokens per second are averaged.
 const WINDOW: Duration = Duration::from_secs(3);
@@ -126,10 +126,10 @@ fn decided(step: &PlanStep) -> String {
     let (mean, _, ends) = cost(&chosen.and_then(|candidate| candidate.cost).unwrap_or_default());
     let rollouts = step.usage.map_or(0, |usage| usage.rollouts);
     format!(
-        "step {}: {} (cost {mean}, {ends}; {} rollouts in all)",
+        "step {}: {} (cost {mean}, {ends}; {} in all)",
         step.index + 1,
         one_line(action),
-        thousands(rollouts)
+        count(rollouts, "rollout")
     )
 }
 

@@ -109,7 +109,7 @@ impl Person {
 
     async fn verdict(&mut self) -> Result<Verdict, Failure> {
         loop {
-            let answer = self.ask("approve this action? [y] yes, [n] no, give a reason: ").await?;
+            let answer = self.ask("approve this action? [y, or n and a reason] ").await?;
             match answer.split_once(char::is_whitespace).unwrap_or((&answer, "")) {
                 ("y" | "yes", _) => return Ok(Verdict::Approve),
                 ("n" | "no", reason) if !reason.trim().is_empty() => {
