@@ -167,7 +167,8 @@ class PipSettings:
         handlers = []
         if settings.get("cert"):
             try:
-                handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=settings["cert"])))
+                context = ssl.create_default_context(cafile=settings["cert"])
+                handlers.append(urllib.request.HTTPSHandler(context=context))
             except OSError as error:
                 raise FetchError(f"pip's certificate file {settings['cert']} cannot be read: {error}.") from None
         if settings.get("proxy"):
@@ -297,7 +298,9 @@ def download(wheel, part, pip):
         if sha256_of(part) == wheel.digest:
             return
         os.unlink(part)
-    raise FetchError(f"{wheel.name} does not have the SHA-256 that its index gives; it was deleted, so try again later.")
+    raise FetchError(
+        f"{wheel.name} does not have the SHA-256 that its index gives; it was deleted, so try again later."
+    )
 
 
 def transfer(wheel, part, pip):
@@ -309,7 +312,8 @@ def transfer(wheel, part, pip):
             problem = "the transfer broke off"
         except urllib.error.HTTPError as error:
             if error.code in (400, 401, 403, 404, 410):
-                raise FetchError(f"{without_login(wheel.url)}: the server answers {error.code} {error.reason}.") from None
+                answer = f"{error.code} {error.reason}"
+                raise FetchError(f"{without_login(wheel.url)}: the server answers {answer}.") from None
             problem = f"the server answers {error.code}"
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
