@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Chat;
 use crate::candle::CandleBackend;
+use crate::chat::Chat;
 use crate::cpu::{CpuBackend, describe};
 use crate::device::{Device, DeviceBackend};
 use crate::engine::Text;
@@ -143,14 +143,18 @@ pub fn inspect(path: &Path) -> Result<ModelInfo, LoadError> {
 }
 
 /// Loads the weights onto the device that the options name.
-fn backend(checkpoint: &Checkpoint, info: &ModelInfo, options: &LoadOptions) -> Result<DeviceBackend, LoadError> {
+fn backend(
+    checkpoint: &Checkpoint,
+    info: &ModelInfo,
+    options: &LoadOptions,
+) -> Result<DeviceBackend, LoadError> {
     match options.device {
         Device::Cpu => {
             CpuBackend::new(checkpoint, info.clone(), options).map(Box::new).map(DeviceBackend::Cpu)
         }
-        Device::CandleCpu { weights } => CandleBackend::on_cpu(checkpoint, info, options, weights)
-            .map(Box::new)
-            .map(DeviceBackend::Candle),
+        Device::CandleCpu { weights } => {
+            CandleBackend::on_cpu(checkpoint, info, options, weights).map(Box::new).map(DeviceBackend::Candle)
+        }
         #[cfg(feature = "cuda")]
         Device::Cuda { ordinal, weights } => {
             CandleBackend::on_cuda(checkpoint, info, options, ordinal, weights)
