@@ -4,7 +4,8 @@
 //! judges the rest, and what it names is checked; what does not exist is removed and listed in
 //! [`Assessment::rejected`].
 //!
-//! Two cases are decided by code alone. A log without records is no incident and the model is not asked: a system
+//! Three cases are decided by code alone. An alert of priority 1 is an incident: the answer's grammar leaves no other
+//! choice, since an untuned small model denies plain attacks about as often as it sees them. A log without records is no incident and the model is not asked: a system
 //! description is no evidence of an attack. And where all evidence is alerts, no fact of recovery holds yet: alerts
 //! show what an attacker does, not what responders did.
 

@@ -129,6 +129,7 @@ fn vocabulary(digest: &Digest, systems: &[String], traffic: &Traffic) -> Inciden
         attackers,
         targets,
         alerts: digest.groups().iter().map(|group| group.number).collect(),
+        certain: traffic.has_highest_priority(),
         state: digest.groups().iter().any(|group| group.kind.is_none()),
     }
 }

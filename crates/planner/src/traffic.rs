@@ -47,12 +47,15 @@ impl Traffic {
         traffic
     }
 
-    /// Who may attack, the likeliest first: sources of serious alerts from outside the system. If there are none, the
-    /// sources of the most severe alerts inside, then those outside, then what plain lines name from outside.
+    /// Who may attack, the likeliest first: sources of the most severe alerts from outside the system, if those are
+    /// serious. If there are none, the sources of the most severe alerts inside, then those outside. What plain lines
+    /// name from outside comes last.
     pub(crate) fn suspects(&self, systems: &[String]) -> Vec<String> {
         let inside = |name: &str| systems.iter().any(|system| system == name);
-        let outsiders = self.sources(SERIOUS, |source| !inside(source));
-        let mut suspects = outsiders;
+        let outside = self.flows.keys().filter(|(source, _, _)| !inside(source));
+        let worst = outside.map(|(_, _, priority)| *priority).min().filter(|priority| *priority <= SERIOUS);
+        let mut suspects =
+            worst.map(|worst| self.sources(worst, |source| !inside(source))).unwrap_or_default();
         if suspects.is_empty() {
             suspects = self.sources(self.highest(), inside);
             suspects.extend(self.sources(LOWEST, |source| !inside(source)));
@@ -115,6 +118,11 @@ impl Traffic {
     /// Whether any alert has a source and a destination.
     pub(crate) fn is_empty(&self) -> bool {
         self.flows.is_empty()
+    }
+
+    /// Whether there is an alert of priority 1, the highest there is.
+    pub(crate) fn has_highest_priority(&self) -> bool {
+        self.highest() == 1
     }
 
     /// The most severe priority.

@@ -9,7 +9,7 @@ use crate::language_model::Answer;
 
 const TASK: &str = "incident";
 
-const MAX_DESCRIPTION_CHARS: usize = 160;
+const MAX_DESCRIPTION_CHARS: usize = 120;
 const MAX_ATTACKERS: usize = 3;
 const MAX_TARGETS: usize = 8;
 const MAX_TACTICS: usize = 3;
@@ -25,6 +25,8 @@ pub(crate) struct IncidentVocabulary {
     pub(crate) targets: Vec<String>,
     /// Numbers of the alert groups.
     pub(crate) alerts: Vec<u32>,
+    /// Whether there is an incident for certain, so that the answer may not deny it.
+    pub(crate) certain: bool,
     /// Whether the evidence can show how far recovery has come: plain lines may, alerts of traffic cannot.
     pub(crate) state: bool,
 }
@@ -48,7 +50,7 @@ pub(crate) struct IncidentAnswer {
     pub(crate) state: RecoveryState,
 }
 
-/// Either no incident and a description, or an incident with all that is known of it.
+/// Either no incident and a description, unless there is one for certain, or an incident with all that is known of it.
 pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
     let none = json!({
         "type": "object",
@@ -86,18 +88,32 @@ pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
         "required": required,
         "additionalProperties": false,
     });
-    json!({"anyOf": [some, none]})
+    if vocabulary.certain { some } else { json!({"anyOf": [some, none]}) }
 }
 
-/// A sentence with an attacker as its subject; any sentence if there is none to choose.
+/// A sentence that says what an attacker does; any sentence if there is none to choose.
 fn description(attackers: &[String]) -> Value {
     if attackers.is_empty() {
         return json!({"type": "string", "minLength": 8, "maxLength": MAX_DESCRIPTION_CHARS});
     }
     let subjects: Vec<String> = attackers.iter().map(|name| escape(name)).collect();
-    let tail = format!(r#"[a-z][^"\\\x00-\x1f]{{8,{MAX_DESCRIPTION_CHARS}}}\."#);
-    json!({"type": "string", "pattern": format!("^(?:{}) {tail}$", subjects.join("|"))})
+    let tail = format!(r#"[a-zA-Z0-9][^"\\\x00-\x1f]{{4,{MAX_DESCRIPTION_CHARS}}}\."#);
+    let pattern = format!("^(?:{}) (?:{}) {tail}$", subjects.join("|"), VERBS.join("|"));
+    json!({"type": "string", "pattern": pattern})
 }
+
+/// What an attacker may be said to do.
+const VERBS: [&str; 9] = [
+    "attacks",
+    "scans",
+    "exploits",
+    "guesses passwords of",
+    "logs in to",
+    "runs commands on",
+    "moves from",
+    "takes data from",
+    "sends malware to",
+];
 
 /// Reads the answer. Names are not compared with the vocabulary; the caller does, and reports what it removes.
 pub(crate) fn parse_incident(answer: &Answer) -> Result<IncidentAnswer, TaskError> {
