@@ -25,6 +25,8 @@ pub(crate) struct Fake {
     pub(crate) leaves_cpus_free: bool,
     /// Time that a pass takes.
     pub(crate) delay: Duration,
+    /// No pass begins while a test holds this.
+    pub(crate) gate: Arc<Mutex<()>>,
     held: Arc<AtomicUsize>,
     published: Vec<Vec<u32>>,
     log: Log,
@@ -52,6 +54,7 @@ impl Fake {
             breaks_at: None,
             leaves_cpus_free: false,
             delay: Duration::ZERO,
+            gate: Arc::default(),
             held: Arc::default(),
             published: Vec::new(),
             log: Log::default(),
@@ -103,6 +106,7 @@ impl Backend for Fake {
         feeds: &mut [Feed<'_, FakeSequence>],
         logits: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
+        drop(self.gate.lock().expect("whole"));
         std::thread::sleep(self.delay);
         let mut log = self.log.lock().expect("whole");
         if self.breaks_at == Some(log.len()) {

@@ -1,6 +1,7 @@
 //! The engine over a fake backend: what it feeds, and that answers depend on the request alone.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -155,8 +156,11 @@ async fn cancelling_some_changes_nothing_for_the_others() {
 
 #[tokio::test]
 async fn siblings_submitted_together_are_prefilled_once() {
-    let (engine, log) = plain();
+    let gate = Arc::new(Mutex::new(()));
+    let (engine, log) = engine(&EngineOptions::default(), |fake| fake.gate = Arc::clone(&gate));
+    let closed = gate.lock().expect("whole");
     let running: Vec<Generation> = siblings(9).into_iter().map(|request| engine.submit(request)).collect();
+    drop(closed);
     let mut prompt = 0;
     for generation in running {
         prompt = generation.completion().await.expect("an answer").prompt_tokens;
