@@ -59,7 +59,7 @@ check "protos" protos
 check "licences, bans and sources" licences
 check "advisories" advisories
 check "clippy" "$cargo" clippy --workspace --all-targets --quiet -- -D warnings
-RUSTDOCFLAGS="-D warnings" check "docs" "$cargo" doc --no-deps --workspace --quiet
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" check "docs" "$cargo" doc --no-deps --workspace --document-private-items --quiet
 
 echo
 if [ "${#failed[@]}" -gt 0 ]; then

@@ -59,7 +59,7 @@ pub fn bench(model: Model, options: &BenchOptions) -> Result<BenchReport, Engine
     measure(model.backend, options)
 }
 
-/// [`bench`] over any backend.
+/// [`bench()`] over any backend.
 pub(crate) fn measure<B: Backend>(
     mut backend: B,
     options: &BenchOptions,

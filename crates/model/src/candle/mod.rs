@@ -1,7 +1,7 @@
 //! The decoder over candle's operators: what runs on CUDA devices.
 //!
 //! The same code runs on candle's CPU device, where the tests compare it with [`crate::cpu`]. Only what
-//! [`cuda`] holds needs a GPU: kernels for attention and for writing keys and values, which the operators do as well,
+//! `cuda` holds needs a GPU: kernels for attention and for writing keys and values, which the operators do as well,
 //! but in many more steps.
 //!
 //! Keys and values lie in one tensor of pages on the device. The KV tree counts the pages, shares them and evicts
