@@ -97,7 +97,7 @@ fn assessed(assessment: &Assessment, page: Page) -> String {
     }
     if !assessment.rejected.is_empty() {
         let names = assessment.rejected.join("; ");
-        out.push_str(&item("removed", &format!("named by the model and found nowhere: {names}"), page));
+        out.push_str(&item("removed", &format!("from what the model said: {names}"), page));
     }
     if !assessment.tactics.is_empty() {
         let _ = writeln!(out, "\n{}", page.style.heading("TACTICS"));
@@ -305,7 +305,7 @@ mod tests {
             "1,234 records, 1,230 alerts and 4 plain lines, folded into 30 groups",
             "20 groups, and 900 records did not fit",
             "warning    4 lines are in no known alert format",
-            "found nowhere: 10.9.9.9",
+            "from what the model said: 10.9.9.9",
             "1. Credential Access (TA0006): T1110.001 Brute Force: Password Guessing",
             "A4  ssh login attempt (40 records)",
             "and 2 more groups",

@@ -21,8 +21,6 @@ pub struct Tally {
     pub achieved_at_truncation: Option<f64>,
     /// State after the candidate's own action; absent if no rollout got that far.
     pub predicted_state: Option<RecoveryState>,
-    /// Tokens chosen or forced in all rollouts.
-    pub tokens: u64,
     /// The first fault by rollout number, if a rollout was malformed.
     pub fault: Option<String>,
 }
@@ -58,7 +56,6 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
             }
             RolloutEnd::Cancelled => tally.cost.cancelled += 1,
         }
-        tally.tokens += result.usage.sampled_tokens + result.usage.forced_tokens;
         if tally.predicted_state.is_none() {
             tally.predicted_state = result.steps.first().map(|step| step.state_after);
         }
@@ -129,7 +126,6 @@ mod tests {
         assert!((tally.cost.low.unwrap() - 2.5159).abs() < 1e-3);
         assert!((tally.cost.high.unwrap() - 7.4841).abs() < 1e-3);
         assert_eq!(tally.achieved_at_truncation, Some(3.0));
-        assert_eq!(tally.tokens, 42);
         assert_eq!(tally.fault.as_deref(), Some("fault 3"));
         assert_eq!(tally.finished(), 5);
     }

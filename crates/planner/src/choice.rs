@@ -6,9 +6,13 @@
 //! 3. Then candidates of which none did, the one that had achieved most facts when it was cut off first.
 //! 4. Last, candidates whose rollouts all broke off. If there are no others, nothing is chosen.
 //!
-//! Ties go to more rollouts that reached recovery, then to fewer tokens, then to the earlier proposal.
+//! Ties go to more rollouts that reached recovery, then to the action whose gain comes first in a response, in the order
+//! of [`RecoveryState::NAMES`]: where the order of actions costs nothing, the attacker is kept out before services come
+//! back. Then to the earlier proposal.
 
 use std::cmp::Ordering;
+
+use countermove_incident::RecoveryState;
 
 use crate::aggregate::Tally;
 
@@ -24,18 +28,18 @@ pub struct Choice {
 /// Costs that differ by less are the same cost; sums of costs are exact to far less.
 const SAME_COST: f64 = 1e-9;
 
-/// Chooses by the rules above. `None` if there is no candidate, or none has a rollout that can be used.
-pub fn choose(tallies: &[Tally]) -> Option<Choice> {
+/// Chooses by the rules above what to do in the state `before`. `None` if there is no candidate, or none has a rollout that can be used.
+pub fn choose(before: RecoveryState, tallies: &[Tally]) -> Option<Choice> {
     let mut order: Vec<usize> =
         (0..tallies.len()).filter(|&i| tallies.get(i).is_some_and(is_usable)).collect();
     order.sort_by(|&a, &b| match (tallies.get(a), tallies.get(b)) {
-        (Some(x), Some(y)) => compare(x, y).then(tie(x, y)).then(a.cmp(&b)),
+        (Some(x), Some(y)) => compare(x, y).then_with(|| tie(before, x, y)).then(a.cmp(&b)),
         _ => a.cmp(&b),
     });
     let &index = order.first()?;
     let best = tallies.get(index)?;
     let next = order.get(1).and_then(|&i| tallies.get(i));
-    Some(Choice { index, reason: explain(best, next) })
+    Some(Choice { index, reason: explain(before, best, next) })
 }
 
 fn is_usable(tally: &Tally) -> bool {
@@ -72,11 +76,19 @@ fn by_mean(a: &Tally, b: &Tally) -> Ordering {
     grain(a).total_cmp(&grain(b))
 }
 
-fn tie(a: &Tally, b: &Tally) -> Ordering {
-    b.cost.terminal.cmp(&a.cost.terminal).then(a.tokens.cmp(&b.tokens))
+fn tie(before: RecoveryState, a: &Tally, b: &Tally) -> Ordering {
+    b.cost.terminal.cmp(&a.cost.terminal).then(first_gain(before, a).cmp(&first_gain(before, b)))
 }
 
-fn explain(best: &Tally, next: Option<&Tally>) -> String {
+/// Number of the first fact that the action is predicted to bring about, in the order of a response; the number of
+/// facts if it brings none about.
+fn first_gain(before: RecoveryState, tally: &Tally) -> usize {
+    let after = tally.predicted_state.unwrap_or_default().bits();
+    let gained = before.bits().into_iter().zip(after).position(|(before, after)| after && !before);
+    gained.unwrap_or(RecoveryState::NAMES.len())
+}
+
+fn explain(before: RecoveryState, best: &Tally, next: Option<&Tally>) -> String {
     let finished = best.finished();
     let Some(mean) = best.cost.mean else {
         let achieved = best.achieved_at_truncation.unwrap_or(0.0);
@@ -104,12 +116,12 @@ fn explain(best: &Tally, next: Option<&Tally>) -> String {
     };
     match next {
         None => reason.push_str("; there is no other candidate that could be simulated"),
-        Some(next) => reason.push_str(&against(best, mean, next)),
+        Some(next) => reason.push_str(&against(before, best, mean, next)),
     }
     reason + "."
 }
 
-fn against(best: &Tally, mean: f64, next: &Tally) -> String {
+fn against(before: RecoveryState, best: &Tally, mean: f64, next: &Tally) -> String {
     let Some(other) = next.cost.mean else {
         return ", while no other candidate's rollouts reached recovery".into();
     };
@@ -124,8 +136,8 @@ fn against(best: &Tally, mean: f64, next: &Tally) -> String {
     if (other - mean).abs() < SAME_COST {
         let tie = if best.cost.terminal > next.cost.terminal {
             "more of its rollouts reached recovery"
-        } else if best.tokens < next.tokens {
-            "its rollouts were shorter"
+        } else if first_gain(before, best) < first_gain(before, next) {
+            "what it is predicted to achieve comes first in a response"
         } else {
             "it was proposed first"
         };
@@ -171,7 +183,6 @@ mod tests {
                 high: interval.then_some(mean + half),
                 ..CostEstimate::default()
             },
-            tokens: 100,
             ..Tally::default()
         }
     }
@@ -190,27 +201,30 @@ mod tests {
 
     #[test]
     fn the_lowest_mean_wins_and_overlap_is_said() {
-        let choice = choose(&[reached(3, 0, 5.0, 1.0), reached(3, 0, 4.5, 1.0)]).unwrap();
+        let choice =
+            choose(RecoveryState::default(), &[reached(3, 0, 5.0, 1.0), reached(3, 0, 4.5, 1.0)]).unwrap();
         assert_eq!(choice.index, 1);
         assert_eq!(
             choice.reason,
             "Mean cost 4.50 over the 3 of 3 rollouts that reached recovery (95 % interval 3.50 to 5.50), against 5.00 \
              for the next best; the difference is within the uncertainty of 3 rollouts."
         );
-        let clear = choose(&[reached(3, 0, 9.0, 1.0), reached(3, 0, 4.5, 1.0)]).unwrap();
+        let clear =
+            choose(RecoveryState::default(), &[reached(3, 0, 9.0, 1.0), reached(3, 0, 4.5, 1.0)]).unwrap();
         assert!(clear.reason.ends_with("the intervals do not overlap."), "{}", clear.reason);
     }
 
     #[test]
     fn a_lucky_rollout_does_not_beat_a_sure_thing() {
-        let choice = choose(&[reached(1, 2, 2.0, 0.0), reached(2, 1, 6.0, 1.0)]).unwrap();
+        let choice =
+            choose(RecoveryState::default(), &[reached(1, 2, 2.0, 0.0), reached(2, 1, 6.0, 1.0)]).unwrap();
         assert_eq!(choice.index, 1);
         assert!(choice.reason.contains("only 1 of 3 rollouts"), "{}", choice.reason);
     }
 
     #[test]
     fn without_recovery_the_facts_achieved_decide() {
-        let choice = choose(&[cut_off(2.0), cut_off(3.5), broken()]).unwrap();
+        let choice = choose(RecoveryState::default(), &[cut_off(2.0), cut_off(3.5), broken()]).unwrap();
         assert_eq!(choice.index, 1);
         assert!(
             choice.reason.starts_with("No rollout of any candidate reached recovery"),
@@ -222,28 +236,35 @@ mod tests {
 
     #[test]
     fn ties_are_broken_and_named() {
-        let fewer = Tally { tokens: 50, ..reached(3, 0, 5.0, 1.0) };
-        let choice = choose(&[reached(3, 0, 5.0, 1.0), fewer.clone()]).unwrap();
+        let contained = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
+        let both = RecoveryState { is_recovered: true, ..contained };
+        let after = |state| Tally { predicted_state: Some(state), ..reached(3, 0, 5.0, 1.0) };
+        let restores = after(RecoveryState { is_recovered: true, ..RecoveryState::default() });
+        let contains = after(contained);
+        let choice = choose(RecoveryState::default(), &[restores.clone(), contains.clone()]).unwrap();
         assert_eq!(choice.index, 1);
-        assert!(choice.reason.contains("shorter"), "{}", choice.reason);
-        let more = choose(&[fewer.clone(), reached(4, 0, 5.0, 1.0)]).unwrap();
+        assert!(choice.reason.contains("comes first in a response"), "{}", choice.reason);
+        // What holds already is no gain.
+        assert_eq!(choose(contained, &[contains.clone(), after(both)]).unwrap().index, 1);
+        let more = choose(RecoveryState::default(), &[contains.clone(), reached(4, 0, 5.0, 1.0)]).unwrap();
         assert_eq!(more.index, 1);
         assert!(more.reason.contains("more of its rollouts"), "{}", more.reason);
-        let first = choose(&[fewer.clone(), fewer]).unwrap();
+        let first = choose(RecoveryState::default(), &[contains.clone(), contains]).unwrap();
         assert_eq!(first.index, 0);
         assert!(first.reason.contains("proposed first"), "{}", first.reason);
     }
 
     #[test]
     fn nothing_usable_is_no_choice() {
-        assert_eq!(choose(&[]), None);
-        assert_eq!(choose(&[broken(), Tally::default()]), None);
-        assert_eq!(choose(&[broken(), cut_off(1.0)]).unwrap().index, 1);
+        assert_eq!(choose(RecoveryState::default(), &[]), None);
+        assert_eq!(choose(RecoveryState::default(), &[broken(), Tally::default()]), None);
+        assert_eq!(choose(RecoveryState::default(), &[broken(), cut_off(1.0)]).unwrap().index, 1);
     }
 
     #[test]
     fn a_single_rollout_gives_no_interval() {
-        let choice = choose(&[reached(1, 0, 4.0, 0.0), reached(1, 0, 5.0, 0.0)]).unwrap();
+        let choice =
+            choose(RecoveryState::default(), &[reached(1, 0, 4.0, 0.0), reached(1, 0, 5.0, 0.0)]).unwrap();
         assert_eq!(choice.index, 0);
         assert!(choice.reason.contains("one rollout alone"), "{}", choice.reason);
     }
@@ -260,7 +281,7 @@ mod tests {
                     _ => reached(terminal, truncated, mean, 1.0),
                 })
                 .collect();
-            if let Some(choice) = choose(&tallies) {
+            if let Some(choice) = choose(RecoveryState::default(), &tallies) {
                 let best = &tallies[choice.index];
                 for other in &tallies {
                     if is_usable(other) {

@@ -130,14 +130,27 @@ fn targets(
     attacked
 }
 
-/// One sentence about what happened: the model's, unless it names what does not exist.
+/// One sentence about what happened: the model's, unless it names what does not exist or goes round in circles.
 fn describe(told: &IncidentAnswer, scene: &Scene, roles: &Roles, rejected: &mut Vec<String>) -> String {
-    let unknown = scene.grounding.unknown_entities(&told.description);
-    let Some(entity) = unknown.first() else { return told.description.clone() };
-    rejected
-        .push(format!("The description: it names {}, which occurs nowhere in the evidence.", entity.value));
+    let fault = match scene.grounding.unknown_entities(&told.description).first() {
+        Some(entity) => format!("it names {}, which occurs nowhere in the evidence", entity.value),
+        None if repeats_itself(&told.description) => "it repeats itself".to_owned(),
+        None => return told.description.clone(),
+    };
+    rejected.push(format!("The description: {fault}."));
     let list = |names: &[String]| if names.is_empty() { "unknown hosts".into() } else { names.join(", ") };
     format!("{} against {}.", list(&roles.attackers), list(&roles.targets))
+}
+
+/// Whether two neighbouring words come three times, as they do where a small model loses its thread.
+fn repeats_itself(text: &str) -> bool {
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(|c: char| c.is_ascii_punctuation()))
+        .collect();
+    let mut pairs: Vec<&[&str]> = words.windows(2).collect();
+    pairs.sort_unstable();
+    pairs.windows(3).any(|three| three.iter().all(|pair| three.first() == Some(pair)))
 }
 
 fn keep(
@@ -212,4 +225,20 @@ fn add_new<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
 /// Whether the name is an entity, and occurs in the system description or the evidence.
 fn is_named(name: &str, scene: &Scene) -> bool {
     !Entities::find(name).is_empty() && scene.grounding.unknown_entities(name).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_that_goes_round_in_circles_is_told_apart() {
+        let circles = "10.0.1.11 attacks on 10.0.1.11 servers, 10.0.1.11 servers, 10.0.1.11 servers.";
+        assert!(repeats_itself(circles));
+        for sound in
+            ["", "Attack.", "10.0.1.11 guesses the password of 10.0.2.11, then 10.0.2.11 attacks 10.0.2.12."]
+        {
+            assert!(!repeats_itself(sound), "{sound}");
+        }
+    }
 }

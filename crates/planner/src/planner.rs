@@ -262,7 +262,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         for result in &results {
             usage += result.usage;
         }
-        let Some(choice) = choose(&tallies) else {
+        let Some(choice) = choose(session.state, &tallies) else {
             let fault = tallies.iter().find_map(|tally| tally.fault.clone());
             let fault = fault.unwrap_or_else(|| "all of them were cancelled".into());
             return Err(PlanError::Rollouts { step: step + 1, fault });
