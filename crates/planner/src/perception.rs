@@ -89,11 +89,13 @@ fn assess(answer: &Answer, scene: &Scene) -> Result<Assessment, TaskError> {
         rejected.push("The state: an incident that is over in every respect needs no plan.".into());
     }
     let mut roles = Roles { attackers, systems: scene.systems.clone(), targets };
-    let description = describe(&told, scene, &roles, &mut rejected);
-    if !told.is_incident {
+    let description = if told.is_incident {
+        describe(&told, scene, &roles, &mut rejected)
+    } else {
         roles = Roles { systems: roles.systems, ..Roles::default() };
         tactics.clear();
-    }
+        "The model takes none of the records for an attack.".into()
+    };
     Ok(Assessment {
         is_incident: told.is_incident,
         description,

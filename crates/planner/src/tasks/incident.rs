@@ -50,15 +50,14 @@ pub(crate) struct IncidentAnswer {
     pub(crate) state: RecoveryState,
 }
 
-/// Either no incident and a description, unless there is one for certain, or an incident with all that is known of it.
+/// Either no incident, unless there is one for certain, or an incident with all that is known of it.
 pub(crate) fn incident_schema(vocabulary: &IncidentVocabulary) -> Value {
     let none = json!({
         "type": "object",
         "properties": {
             "Incident": {"const": false},
-            "Description": {"type": "string", "minLength": 8, "maxLength": MAX_DESCRIPTION_CHARS},
         },
-        "required": ["Incident", "Description"],
+        "required": ["Incident"],
         "additionalProperties": false,
     });
     let mut properties = Map::new();
@@ -144,9 +143,10 @@ pub(crate) fn parse_incident(answer: &Answer) -> Result<IncidentAnswer, TaskErro
             RecoveryState::from_bits(bits)
         }
     };
+    let is_incident = properties.boolean("Incident")?;
     Ok(IncidentAnswer {
-        is_incident: properties.boolean("Incident")?,
-        description: properties.text("Description")?,
+        is_incident,
+        description: if is_incident { properties.text("Description")? } else { String::new() },
         attackers: properties.texts("Attackers")?,
         targets: properties.texts("Targets")?,
         tactics,
