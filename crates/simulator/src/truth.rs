@@ -337,6 +337,8 @@ mod alert_lines {
 
     fn refusal(line: &str) -> String {
         let start: String = line.chars().take(80).collect();
-        format!("{start:?} is not one alert; write `TIME [pri=N cls=CLASS] {{PROTO}} a:1 -> b:2 [gid:sid:rev] message`")
+        format!(
+            "{start:?} is not one alert; write `TIME [pri=N cls=CLASS] {{PROTO}} a:1 -> b:2 [gid:sid:rev] message`"
+        )
     }
 }
