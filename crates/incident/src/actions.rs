@@ -3,8 +3,11 @@
 //! It looks at verbs alone and knows nothing of what they act on, so it is a hint for grouping and pricing candidates,
 //! not a judgement of whether an action works.
 
+use serde::{Deserialize, Serialize};
+
 /// A kind of response, in the order in which the six facts of recovery follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum VerbClass {
     /// Cut a host, an address or an account off.
     Contain,
