@@ -7,6 +7,7 @@
 
 mod classes;
 mod data;
+pub mod evaluation;
 mod rng;
 mod truth;
 
