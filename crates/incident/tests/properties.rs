@@ -86,7 +86,7 @@ fn only_alert(log: &AlertLog) -> &Alert {
 proptest! {
     #[test]
     fn every_form_is_read_back(alert in alerts()) {
-        for format in [AlertFormat::SnortFast, AlertFormat::SnortFull, AlertFormat::Bracketed, AlertFormat::Eve] {
+        for format in AlertFormat::ALL {
             for end in ["\n", "\r\n"] {
                 let text = alert.render(format).replace('\n', end) + end;
                 let log = parse(&text);
@@ -98,9 +98,7 @@ proptest! {
 
     #[test]
     fn forms_may_be_mixed(alerts in proptest::collection::vec((alerts(), 0_usize..4), 1..20)) {
-        const FORMATS: [AlertFormat; 4] =
-            [AlertFormat::SnortFast, AlertFormat::SnortFull, AlertFormat::Bracketed, AlertFormat::Eve];
-        let text: String = alerts.iter().map(|(alert, form)| alert.render(FORMATS[*form]) + "\n").collect();
+        let text: String = alerts.iter().map(|(alert, form)| alert.render(AlertFormat::ALL[*form]) + "\n").collect();
         let read: Vec<Alert> = parse(&text).alerts().cloned().collect();
         prop_assert_eq!(read, alerts.into_iter().map(|(alert, _)| alert).collect::<Vec<_>>());
     }

@@ -8,10 +8,12 @@ mod words;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use words::{Word, words};
 
 /// A kind of response, in the order in which the six facts of recovery follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum VerbClass {
     /// Cut a host, an address or an account off.
     Contain,

@@ -113,16 +113,22 @@ const VERBS: [(&str, VerbClass); 106] = [
     ("remediat", VerbClass::Harden),
 ];
 
-/// A verb that means a kind of response only together with a word close behind it, in either order of preference: the
-/// first row that fits counts.
+/// A verb that means a kind of response only together with a word close behind it; the first row that fits counts.
 struct Phrase {
     verb: &'static str,
     behind: &'static [&'static str],
+    /// How many words behind the verb are looked at.
+    reach: usize,
     class: VerbClass,
 }
 
 const fn phrase(verb: &'static str, behind: &'static [&'static str], class: VerbClass) -> Phrase {
-    Phrase { verb, behind, class }
+    Phrase { verb, behind, reach: NEAR, class }
+}
+
+/// Whether a service works may be said at the end of a long list of services.
+const fn working(verb: &'static str) -> Phrase {
+    Phrase { verb, behind: WORKING, reach: SENTENCE, class: VerbClass::Restore }
 }
 
 /// Services and that they work: what is looked after at the end.
@@ -233,11 +239,11 @@ const PHRASES: [Phrase; 41] = [
     phrase("verif", EVIDENCE, VerbClass::Analyse),
     phrase("check", EVIDENCE, VerbClass::Analyse),
     phrase("confirm", EVIDENCE, VerbClass::Analyse),
-    phrase("verif", WORKING, VerbClass::Restore),
-    phrase("check", WORKING, VerbClass::Restore),
-    phrase("confirm", WORKING, VerbClass::Restore),
-    phrase("test", WORKING, VerbClass::Restore),
-    phrase("validat", WORKING, VerbClass::Restore),
+    working("verif"),
+    working("check"),
+    working("confirm"),
+    working("test"),
+    working("validat"),
     phrase("establish", EVIDENCE, VerbClass::Analyse),
     phrase("look", EVIDENCE, VerbClass::Analyse),
     phrase("read", EVIDENCE, VerbClass::Analyse),
@@ -306,6 +312,8 @@ const RULES: &[&str] = &["firewall", "iptables", "acl", "acls", "blocklist", "de
 
 /// How many words behind a verb belong to it.
 const NEAR: usize = 6;
+/// How many words of a sentence are looked at.
+const SENTENCE: usize = 40;
 
 /// The beginning of the verb that a word is a form of, and the word's ending.
 pub(super) fn verb(word: &str) -> Option<(&'static str, &str)> {
@@ -325,17 +333,19 @@ fn ending<'a>(word: &'a str, stem: &str) -> Option<&'a str> {
 
 /// What the verb means between these words; nothing if it is no response there.
 pub(super) fn class_of(stem: &str, before: &[Word], behind: &[Word]) -> Option<VerbClass> {
-    let end = behind.iter().take(NEAR).position(|word| word.begins).unwrap_or(NEAR.min(behind.len()));
-    let near = behind.get(..end).unwrap_or(behind);
+    let sentence =
+        behind.iter().take(SENTENCE).position(|word| word.begins).unwrap_or(SENTENCE.min(behind.len()));
+    let rest = behind.get(..sentence).unwrap_or(behind);
     let within =
-        |most: usize, words: &[&str]| near.iter().take(most).any(|word| words.contains(&word.lower.as_str()));
+        |most: usize, words: &[&str]| rest.iter().take(most).any(|word| words.contains(&word.lower.as_str()));
     let names = |words: &[&str]| within(4, words);
-    if let Some(phrase) = PHRASES.iter().find(|phrase| phrase.verb == stem && within(NEAR, phrase.behind)) {
+    let fits = |phrase: &&Phrase| phrase.verb == stem && within(phrase.reach, phrase.behind);
+    if let Some(phrase) = PHRASES.iter().find(fits) {
         let closes = stem == "turn" && names(FEATURES);
         return Some(if closes { VerbClass::Harden } else { phrase.class });
     }
     let (_, class) = VERBS.iter().find(|(verb, _)| *verb == stem)?;
-    let is_by = before.last().is_some_and(|word| word.lower == "by");
+    let is_means = before.last().is_some_and(|word| word.lower == "by");
     Some(match (class, stem) {
         (VerbClass::Contain, "disabl") if names(FEATURES) && !names(ACCOUNTS) => VerbClass::Harden,
         (VerbClass::Contain, "block" | "reject" | "filter" | "den" | "deny" | "drop") if names(PAYLOADS) => {
@@ -343,7 +353,7 @@ pub(super) fn class_of(stem: &str, before: &[Word], behind: &[Word]) -> Option<V
         }
         (VerbClass::Restore, "enabl") if names(GUARDS) => VerbClass::Harden,
         (VerbClass::Preserve, "imag" | "image") if names(&["golden", "clean"]) => VerbClass::Eradicate,
-        (VerbClass::Harden, "updat" | "chang" | "configur" | "reconfigur") if names(RULES) && !is_by => {
+        (VerbClass::Harden, "updat" | "chang" | "configur" | "reconfigur") if names(RULES) && !is_means => {
             VerbClass::Contain
         }
         (class, _) => *class,

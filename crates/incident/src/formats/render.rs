@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{Alert, Endpoint, LogLine, Record, Timestamp};
 
 /// A form of an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AlertFormat {
     /// Snort's fast form, one line.
     SnortFast,
@@ -17,6 +19,12 @@ pub enum AlertFormat {
     Bracketed,
     /// A line of Suricata's EVE JSON. A time without a year is left out.
     Eve,
+}
+
+impl AlertFormat {
+    /// All forms.
+    pub const ALL: [AlertFormat; 4] =
+        [AlertFormat::SnortFast, AlertFormat::SnortFull, AlertFormat::Bracketed, AlertFormat::Eve];
 }
 
 impl Alert {
