@@ -19,7 +19,7 @@ mod techniques;
 mod text;
 mod time;
 
-pub use actions::{VerbClass, VerbForm, VerbUse};
+pub use actions::{VerbClass, VerbForm, VerbUse, Word};
 pub use alert::{Alert, AlertKind, Endpoint, LogLine, Record, Repeats, Signature};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
 pub use cost::{CostModel, UnitCost};

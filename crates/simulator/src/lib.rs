@@ -5,9 +5,14 @@
 //! Invariant: the same seed and the same data give the same bytes, on any machine.
 //! Invariant: no I/O but reading the folder that the caller names, and writing one that it names.
 
+pub mod action;
+mod play;
+#[cfg(test)]
+mod testing;
 mod truth;
 
+pub use play::{Judge, Outcome, Progress, World};
 pub use truth::{
-    Account, AccountState, Constraint, ConstraintKind, Family, Host, Injection, Lure, Need, Requirement, Role,
-    Scenario, Service, Step, Target, Truth, Way,
+    Account, AccountState, Constraint, ConstraintKind, Family, Host, Injection, Lure, Need, Requirement,
+    Role, Scenario, Service, Step, Target, Truth, Way,
 };

@@ -9,7 +9,7 @@ mod words;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
-use words::{Word, words};
+pub use words::Word;
 
 /// A kind of response, in the order in which the six facts of recovery follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl VerbClass {
 
     /// Every verb of response in the text, in order.
     pub fn uses(text: &str) -> Vec<VerbUse> {
-        let words = words(text);
+        let words = Word::all(text);
         let mut uses = Vec::new();
         for (position, word) in words.iter().enumerate() {
             let behind = words.get(position + 1..).unwrap_or_default();
