@@ -41,7 +41,7 @@ pub struct Entity {
 impl Entity {
     /// A form in which the same entity is equal however it is written: lower case, and no space, hyphen or underscore
     /// between a host's noun and its number.
-    pub(crate) fn normal(&self) -> String {
+    pub fn normal(&self) -> String {
         let lower = self.value.to_lowercase();
         if self.kind != EntityKind::Host {
             return lower;
@@ -62,6 +62,15 @@ pub struct Entities(Vec<Entity>);
 impl Entities {
     /// Finds them.
     pub fn find(text: &str) -> Entities {
+        let mut seen = HashSet::new();
+        let keep =
+            |(_, entity): (usize, Entity)| seen.insert((entity.kind, entity.normal())).then_some(entity);
+        Entities(Entities::places(text).into_iter().filter_map(keep).collect())
+    }
+
+    /// Every place at which the text names an entity, in order, with the byte at which it begins; the same entity as
+    /// often as it is named. All hosts of a range begin where the range does.
+    pub fn places(text: &str) -> Vec<(usize, Entity)> {
         let mut found: Vec<(usize, Entity)> = Vec::new();
         // Parts of the text that are addresses or domains already, and so no hosts or accounts.
         let mut taken: Vec<(usize, usize)> = Vec::new();
@@ -114,10 +123,7 @@ impl Entities {
             }
         }
         found.sort_by_key(|(position, _)| *position);
-        let mut seen = HashSet::new();
-        let keep =
-            |(_, entity): (usize, Entity)| seen.insert((entity.kind, entity.normal())).then_some(entity);
-        Entities(found.into_iter().filter_map(keep).collect())
+        found
     }
 
     /// All of them.
@@ -147,14 +153,14 @@ impl IntoIterator for Entities {
 
 /// An address with the length of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Network {
+pub struct Network {
     address: IpAddr,
     pub(crate) prefix: u8,
 }
 
 impl Network {
     /// `10.0.2.0/24`, with whatever bits behind the prefix.
-    pub(crate) fn parse(text: &str) -> Option<Network> {
+    pub fn parse(text: &str) -> Option<Network> {
         let (address, prefix) = text.split_once('/')?;
         let address: IpAddr = address.parse().ok()?;
         let prefix =
@@ -162,7 +168,8 @@ impl Network {
         Some(Network { address: masked(address, prefix), prefix })
     }
 
-    pub(crate) fn contains(self, address: IpAddr) -> bool {
+    /// Whether the address lies in the network.
+    pub fn contains(self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.address
     }
 }

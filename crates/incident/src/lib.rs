@@ -19,12 +19,12 @@ mod techniques;
 mod text;
 mod time;
 
-pub use actions::VerbClass;
+pub use actions::{VerbClass, VerbForm, VerbUse, Word};
 pub use alert::{Alert, AlertKind, Endpoint, LogLine, Record, Repeats, Signature};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
 pub use cost::{CostModel, UnitCost};
 pub use digest::{Digest, DigestReport, Group};
-pub use entities::{Entities, Entity, EntityKind};
+pub use entities::{Entities, Entity, EntityKind, Network};
 pub use formats::AlertFormat;
 pub use grounding::Grounding;
 pub use log::{AlertLog, LogError};

@@ -5,14 +5,19 @@
 //! Invariant: the same seed and the same data give the same bytes, on any machine.
 //! Invariant: no I/O but reading the folder that the caller names, and writing one that it names.
 
+pub mod action;
 mod classes;
 mod data;
 pub mod evaluation;
+mod play;
 mod rng;
+#[cfg(test)]
+mod testing;
 mod truth;
 
 pub use classes::{classes_of_tactic, tactics_of_class};
 pub use data::{DataError, Flow, FlowStep, Rule, Vocabulary};
+pub use play::{Judge, Outcome, Progress, World};
 pub use truth::{
     Account, AccountState, Constraint, ConstraintKind, Family, Host, Injection, Lure, Need, Requirement,
     Role, Scenario, Service, Step, Target, Truth, Way,

@@ -282,6 +282,26 @@ pub enum Lure {
     Dismiss,
 }
 
+impl Lure {
+    /// What an action that obeys it names.
+    pub fn targets(&self) -> &[Target] {
+        match self {
+            Lure::Act(need) => &need.targets,
+            Lure::Dismiss => &[],
+        }
+    }
+}
+
+impl Target {
+    /// The host that it is or stands on, by its address.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Target::Host(host) | Target::Service { host, .. } => Some(host),
+            Target::Account(_) | Target::Attacker(_) => None,
+        }
+    }
+}
+
 impl Truth {
     /// The host with this name or address, in any of its spellings.
     pub fn host(&self, name: &str) -> Option<&Host> {
