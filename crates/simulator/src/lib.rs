@@ -7,11 +7,15 @@
 
 mod classes;
 mod data;
+mod generate;
 mod rng;
+mod topology;
 mod truth;
 
 pub use classes::{classes_of_tactic, tactics_of_class};
 pub use data::{DataError, Flow, FlowStep, Rule, Vocabulary};
+pub use generate::{Generator, GeneratorError, GeneratorOptions};
+pub use topology::topology_families;
 pub use truth::{
     Account, AccountState, Constraint, ConstraintKind, Family, Host, Injection, Lure, Need, Requirement,
     Role, Scenario, Service, Step, Target, Truth, Way,
