@@ -3,7 +3,7 @@
 use countermove_incident::{Alert, Endpoint, Signature, Tactic};
 
 use super::clock::Clock;
-use crate::data::{Kind, Noise, OutsideUse, Rule, Vocabulary};
+use crate::data::{Kind, OutsideUse, Rule, Vocabulary};
 use crate::rng::Rng;
 use crate::topology::{Offer, Topology, os_of};
 use crate::truth::Role;
@@ -123,25 +123,27 @@ fn way(rule: &Rule, kind: Kind, tactic: Tactic, offer: Option<&Offer>, rng: &mut
             Way::Out(rule.port.unwrap_or_else(|| rng.one_of(&[80, 443, 443, 8080, 8443, 4444])))
         }
         Kind::Browser => Way::Fetched(rng.one_of(&[80, 443])),
+        // A host that serves nothing takes part in connections of its own alone.
+        _ if offer.is_none() && rule.category == "ATTACK_RESPONSE" => {
+            Way::Out(rng.one_of(&[443, 8080, 4444]))
+        }
+        _ if offer.is_none() => Way::Fetched(rng.one_of(&[80, 443])),
         _ if rule.category == "ATTACK_RESPONSE" && tactic != Tactic::InitialAccess => Way::Answer(port),
         _ => Way::In(port),
     }
 }
 
-/// An alert of everyday traffic; nothing if there are no rules for it.
+/// An alert of everyday traffic to this port, or to a common one.
 pub(super) fn everyday(
-    vocabulary: &Vocabulary,
-    noise: Noise,
+    rule: &Rule,
     ends: [&str; 2],
     port: Option<u16>,
     clock: &Clock,
     rng: &mut Rng,
-) -> Option<(Alert, String)> {
-    let rule = vocabulary.noise(noise, rng)?;
-    let port = port.or(rule.port).unwrap_or_else(|| rng.one_of(&[80, 443, 443, 22]));
+) -> Alert {
+    let port = port.unwrap_or_else(|| rng.one_of(&[80, 443, 443, 22]));
     let [source, destination] = ends;
-    let alert = alert(rule, [(source, high_port(rng)), (destination, port)], clock);
-    Some((alert, rule.category.clone()))
+    alert(rule, [(source, high_port(rng)), (destination, port)], clock)
 }
 
 /// An alert of a rule. A rule for any protocol is seen over TCP.

@@ -10,6 +10,7 @@ use countermove_incident::Tactic;
 use super::alerts::{self, Raised, Traffic};
 use super::clock::Clock;
 use super::evidence::Evidence;
+use super::lines::Login;
 use super::techniques::{Fit, choose};
 use super::{lines, outside};
 use crate::data::{FlowStep, Kind, Vocabulary};
@@ -44,6 +45,17 @@ pub(super) struct Attack<'a> {
     pub(super) spreading: bool,
     entry: usize,
     current: usize,
+}
+
+/// What the attacker does in a step.
+#[derive(Clone, Copy, Debug)]
+struct Deed<'a> {
+    tactic: Tactic,
+    technique: &'a str,
+    /// Address.
+    source: &'a str,
+    /// Position.
+    target: usize,
 }
 
 impl<'a> Attack<'a> {
@@ -100,13 +112,14 @@ impl<'a> Attack<'a> {
         rng: &mut Rng,
     ) {
         clock.pass(20, 5400, rng);
-        let before = clock.clone();
+        let mut before = clock.clone();
         let (source, target) = self.ends(step.tactic, rng);
         let host = &self.topology.hosts[target];
         let kinds: Vec<Kind> = self.topology.places[target].offers.iter().map(|offer| offer.kind).collect();
         let fit = Fit { tactic: step.tactic, os: os_of(&host.os), role: host.role, kinds: &kinds };
         let technique = choose(&step.technique, fit, rng);
-        let raised = self.raise(step.tactic, &technique, &source, target, clock, rng);
+        let deed = Deed { tactic: step.tactic, technique: &technique, source: &source, target };
+        let raised = self.raise(&deed, clock, rng);
         let seen = !raised.is_empty();
         let offer = raised.iter().filter(|raised| raised.target == target).find_map(|raised| raised.offer);
         self.settle(step.tactic, target, offer, seen);
@@ -116,7 +129,7 @@ impl<'a> Attack<'a> {
             self.categories.insert(raised.category);
         }
         if let Some(evidence) = evidence.filter(|_| self.with_lines) {
-            self.write_lines(step.tactic, &technique, &source, target, evidence, &mut before.clone(), rng);
+            self.write_lines(&deed, evidence, &mut before, rng);
         }
         let target = self.topology.hosts[target].address.clone();
         self.path.push(Step { tactic: step.tactic, technique, source, target, alerts });
@@ -161,15 +174,8 @@ impl<'a> Attack<'a> {
         (1..self.topology.hosts.len()).filter(|place| !taken(place) && has_way(place)).collect()
     }
 
-    fn raise(
-        &self,
-        tactic: Tactic,
-        technique: &str,
-        source: &str,
-        target: usize,
-        clock: &mut Clock,
-        rng: &mut Rng,
-    ) -> Vec<Raised> {
+    fn raise(&self, deed: &Deed<'_>, clock: &mut Clock, rng: &mut Rng) -> Vec<Raised> {
+        let Deed { tactic, technique, source, target } = *deed;
         let offer = self.offer_of(technique, target);
         let traffic = Traffic { tactic, source, target, control: &self.control, offer };
         let mut found: Vec<Raised> = Vec::new();
@@ -238,16 +244,8 @@ impl<'a> Attack<'a> {
         }
     }
 
-    fn write_lines(
-        &mut self,
-        tactic: Tactic,
-        technique: &str,
-        source: &str,
-        target: usize,
-        evidence: &mut Evidence,
-        clock: &mut Clock,
-        rng: &mut Rng,
-    ) {
+    fn write_lines(&mut self, deed: &Deed<'_>, evidence: &mut Evidence, clock: &mut Clock, rng: &mut Rng) {
+        let Deed { tactic, technique, source, target } = *deed;
         let host = self.topology.hosts[target].clone();
         let logs_in = matches!(tactic, Tactic::CredentialAccess | Tactic::LateralMovement)
             || technique.starts_with("T1078")
@@ -258,7 +256,8 @@ impl<'a> Attack<'a> {
             let own = self.topology.accounts.iter_mut().find(|account| account.hosts.contains(&host.address));
             if let Some(account) = own {
                 account.state = AccountState::Stolen;
-                lines::guessed_password(evidence, &host, &account.name, source, clock, rng);
+                let who = Login { host: &host, account: &account.name, source };
+                lines::guessed_password(evidence, who, clock, rng);
             }
         }
         if tactic == Tactic::Persistence && fell && rng.chance(50) {
@@ -274,7 +273,11 @@ impl<'a> Attack<'a> {
         if matches!(tactic, Tactic::CommandAndControl | Tactic::Exfiltration)
             && let Some(domain) = &self.domain
         {
-            lines::query(evidence, self.topology, domain, &host, clock, rng);
+            let resolves = |host: &&Host| host.services.iter().any(|service| service.name == "BIND");
+            let hosts = &self.topology.hosts;
+            if let Some(resolver) = hosts.iter().find(resolves).or(hosts.first()) {
+                lines::query(evidence, [&host, resolver], domain, clock, rng);
+            }
         }
     }
 }

@@ -7,31 +7,27 @@ use crate::rng::Rng;
 use crate::topology::{Topology, os_of};
 use crate::truth::Host;
 
-/// Failed logins from an address, and then one that works.
-pub(super) fn guessed_password(
-    evidence: &mut Evidence,
-    host: &Host,
-    account: &str,
-    source: &str,
-    clock: &mut Clock,
-    rng: &mut Rng,
-) {
+/// Somebody who logs in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Login<'a> {
+    pub(super) host: &'a Host,
+    pub(super) account: &'a str,
+    /// Address.
+    pub(super) source: &'a str,
+}
+
+/// Failed logins, and then one that works.
+pub(super) fn guessed_password(evidence: &mut Evidence, who: Login<'_>, clock: &mut Clock, rng: &mut Rng) {
     for _ in 0..rng.between(2, 5) {
-        failed_login(evidence, host, account, source, clock, rng);
+        failed_login(evidence, who, clock, rng);
     }
     clock.pass(1, 60, rng);
-    login(evidence, host, account, source, clock, rng);
+    login(evidence, who, clock, rng);
 }
 
 /// One failed login.
-pub(super) fn failed_login(
-    evidence: &mut Evidence,
-    host: &Host,
-    account: &str,
-    source: &str,
-    clock: &mut Clock,
-    rng: &mut Rng,
-) {
+pub(super) fn failed_login(evidence: &mut Evidence, who: Login<'_>, clock: &mut Clock, rng: &mut Rng) {
+    let Login { host, account, source } = who;
     clock.pass(1, 6, rng);
     let (pid, port) = (rng.between(400, 30_000), rng.between(32_768, 60_999));
     let name = word(host);
@@ -43,14 +39,8 @@ pub(super) fn failed_login(
 }
 
 /// A login that works.
-pub(super) fn login(
-    evidence: &mut Evidence,
-    host: &Host,
-    account: &str,
-    source: &str,
-    clock: &Clock,
-    rng: &mut Rng,
-) {
+pub(super) fn login(evidence: &mut Evidence, who: Login<'_>, clock: &Clock, rng: &mut Rng) {
+    let Login { host, account, source } = who;
     let (pid, port) = (rng.between(400, 30_000), rng.between(32_768, 60_999));
     let name = word(host);
     let text = match os_of(&host.os) {
@@ -73,20 +63,14 @@ pub(super) fn new_account(evidence: &mut Evidence, host: &Host, account: &str, c
     evidence.add_line(clock, text);
 }
 
-/// A name that a host asked for.
-pub(super) fn query(
-    evidence: &mut Evidence,
-    topology: &Topology,
-    domain: &str,
-    host: &Host,
-    clock: &Clock,
-    rng: &mut Rng,
-) {
-    let resolver =
-        topology.hosts.iter().find(|host| host.services.iter().any(|service| service.name == "BIND"));
-    let resolver = resolver.or(topology.hosts.first()).map(word).unwrap_or_default();
+/// A name that a host asked a resolver for.
+pub(super) fn query(evidence: &mut Evidence, ends: [&Host; 2], domain: &str, clock: &Clock, rng: &mut Rng) {
+    let [host, resolver] = ends;
     let pid = rng.between(200, 2000);
-    evidence.add_line(clock, format!("{resolver} dnsmasq[{pid}]: query[A] {domain} from {}", host.address));
+    evidence.add_line(
+        clock,
+        format!("{} dnsmasq[{pid}]: query[A] {domain} from {}", word(resolver), host.address),
+    );
 }
 
 /// A line of an uneventful day.

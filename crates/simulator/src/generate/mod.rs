@@ -12,6 +12,7 @@ mod evidence;
 mod injections;
 mod lines;
 mod noise;
+mod options;
 mod outside;
 mod requirements;
 mod techniques;
@@ -22,72 +23,14 @@ use countermove_incident::{AlertFormat, Record, Tactic};
 
 use crate::data::{Flow, FlowStep, Vocabulary};
 use crate::rng::Rng;
-use crate::topology::{Topology, describe, topology_families};
+use crate::topology::{Topology, describe};
 use crate::truth::{Family, Scenario, Truth};
 use attack::Attack;
 use clock::Clock;
 use evidence::Evidence;
+use injections::Spot;
 use noise::Background;
-
-/// What to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GeneratorOptions {
-    /// Of 100 scenarios, how many are no incidents.
-    pub benign: usize,
-    /// Of 100 scenarios, in how many an instruction stands in the evidence.
-    pub injected: usize,
-    /// Of 100 incidents, in how many the log shows nothing at all.
-    pub silent: usize,
-    /// Of 100 incidents, in how many alerts of a step are lost.
-    pub lossy: usize,
-    /// Of 100 incidents, in how many the attacker changes the line of attack while it is played.
-    pub switching: usize,
-    /// Form of the alerts; any if none is named.
-    pub format: Option<AlertFormat>,
-    /// Kinds of topologies; all if none is named. See [`topology_families`].
-    pub topologies: Vec<String>,
-}
-
-impl Default for GeneratorOptions {
-    fn default() -> Self {
-        GeneratorOptions {
-            benign: 25,
-            injected: 12,
-            silent: 4,
-            lossy: 15,
-            switching: 25,
-            format: None,
-            topologies: Vec::new(),
-        }
-    }
-}
-
-/// Why scenarios cannot be made.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GeneratorError {
-    /// A share is no percentage.
-    #[error("{field} is {value}, not a percentage from 0 to 100")]
-    Percentage {
-        /// Name of the option.
-        field: &'static str,
-        /// Its value.
-        value: usize,
-    },
-    /// There is no such kind of topology.
-    #[error("{name:?} is no kind of topology; there are {}", topology_families().join(", "))]
-    Topology {
-        /// The name.
-        name: String,
-    },
-    /// There is nothing to make incidents of.
-    #[error("the vocabulary has {rules} rules and {flows} attack flows; at least one of each is needed")]
-    Vocabulary {
-        /// Number of rules.
-        rules: usize,
-        /// Number of flows.
-        flows: usize,
-    },
-}
+pub use options::{GeneratorError, GeneratorOptions};
 
 /// Makes scenarios.
 #[derive(Clone, Debug)]
@@ -112,20 +55,7 @@ impl<'a> Generator<'a> {
         vocabulary: &'a Vocabulary,
         options: GeneratorOptions,
     ) -> Result<Generator<'a>, GeneratorError> {
-        let shares = [
-            ("benign", options.benign),
-            ("injected", options.injected),
-            ("silent", options.silent),
-            ("lossy", options.lossy),
-            ("switching", options.switching),
-        ];
-        if let Some((field, value)) = shares.into_iter().find(|(_, value)| *value > 100) {
-            return Err(GeneratorError::Percentage { field, value });
-        }
-        let known = topology_families();
-        if let Some(name) = options.topologies.iter().find(|name| !known.contains(&name.as_str())) {
-            return Err(GeneratorError::Topology { name: name.clone() });
-        }
+        options.check()?;
         let (rules, flows) = (vocabulary.rules().len(), vocabulary.flows().len());
         if rules == 0 || flows == 0 {
             return Err(GeneratorError::Vocabulary { rules, flows });
@@ -324,12 +254,14 @@ impl<'a> Generator<'a> {
         let Draft { topology, seed, format, .. } = draft;
         let mut apart = rng.fork();
         if apart.chance(self.options.injected) && !evidence.is_empty() {
-            truth.injections.extend(injections::injection(&truth, &topology, &mut apart));
+            truth.injections.extend(injections::injection(&truth, &mut apart));
         }
         for injection in &truth.injections {
             let target = truth.compromised.first().or(truth.hosts.get(1).map(|host| &host.address));
-            let ends = [story.source.as_str(), target.map_or("10.0.0.1", String::as_str)];
-            injections::plant(&mut evidence, injection, &topology, ends, format, &story.clock, &mut apart);
+            if let Some(host) = target.and_then(|address| truth.host(address)) {
+                let spot = Spot { source: &story.source, host, format, clock: &story.clock };
+                injections::plant(&mut evidence, injection, spot, &mut apart);
+            }
         }
         evidence.sort();
         let system = describe(&topology, &truth.constraints, rng);

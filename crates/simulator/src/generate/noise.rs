@@ -1,12 +1,13 @@
 //! What a network shows on any day: updates, scans from the Internet that find nothing, false positives.
 
-use countermove_incident::Tactic;
+use countermove_incident::{Alert, Tactic};
 
 use super::alerts::{self, everyday};
 use super::clock::Clock;
 use super::evidence::Evidence;
+use super::lines::Login;
 use super::{lines, outside};
-use crate::data::{Kind, Noise, Os, Vocabulary};
+use crate::data::{Kind, Noise, Os, Rule, Vocabulary};
 use crate::rng::Rng;
 use crate::topology::{Topology, os_of};
 
@@ -48,9 +49,10 @@ impl Background<'_> {
             return;
         };
         let mut clock = self.moment(rng);
-        lines::failed_login(evidence, host, &account.name, &from.address, &mut clock, rng);
+        let who = Login { host, account: &account.name, source: &from.address };
+        lines::failed_login(evidence, who, &mut clock, rng);
         clock.pass(2, 9, rng);
-        lines::login(evidence, host, &account.name, &from.address, &clock, rng);
+        lines::login(evidence, who, &clock, rng);
     }
 
     /// The allowed scan for weak spots, if a host does one.
@@ -59,12 +61,16 @@ impl Background<'_> {
             return;
         };
         let mut clock = self.moment(rng);
-        for host in self.topology.hosts.iter().filter(|host| host.address != auditor.address) {
-            let Some(service) = rng.pick(&host.services).filter(|_| rng.chance(70)) else { continue };
+        for (host, place) in self.topology.hosts.iter().zip(&self.topology.places) {
+            let web = place.offers.iter().find(|offer| offer.kind == Kind::Web);
+            let Some(offer) = web.filter(|_| host.address != auditor.address && rng.chance(80)) else {
+                continue;
+            };
             clock.pass(1, 30, rng);
             let ends = [auditor.address.as_str(), host.address.as_str()];
-            let found = everyday(self.vocabulary, Noise::Audit, ends, Some(service.port), &clock, rng);
-            self.take(evidence, found);
+            if let Some(rule) = self.vocabulary.noise(Noise::Audit, rng) {
+                self.take(evidence, rule, everyday(rule, ends, Some(offer.port), &clock, rng));
+            }
         }
     }
 
@@ -72,8 +78,9 @@ impl Background<'_> {
         let Some(host) = rng.pick(self.topology.hosts.get(1..).unwrap_or_default()) else { return };
         let outside = outside::address(rng);
         let ends = [host.address.as_str(), outside.as_str()];
-        let found = everyday(self.vocabulary, Noise::Outgoing, ends, None, &self.moment(rng), rng);
-        self.take(evidence, found);
+        if let Some(rule) = self.vocabulary.noise(Noise::Outgoing, rng) {
+            self.take(evidence, rule, everyday(rule, ends, rule.port, &self.moment(rng), rng));
+        }
     }
 
     fn incoming(&self, evidence: &mut Evidence, rng: &mut Rng) {
@@ -85,8 +92,9 @@ impl Background<'_> {
         let port = rng.pick(&offers.offers).map(|offer| offer.port);
         let outside = outside::address(rng);
         let ends = [outside.as_str(), host.address.as_str()];
-        let found = everyday(self.vocabulary, Noise::Incoming, ends, port, &self.moment(rng), rng);
-        self.take(evidence, found);
+        if let Some(rule) = self.vocabulary.noise(Noise::Incoming, rng) {
+            self.take(evidence, rule, everyday(rule, ends, rule.port.or(port), &self.moment(rng), rng));
+        }
     }
 
     /// An attack from the Internet on what the host does not run: on the other operating system.
@@ -104,8 +112,7 @@ impl Background<'_> {
         let outside = outside::address(rng);
         let client = u16::try_from(rng.between(32_768, 60_000)).unwrap_or(40_000);
         let ends = [(outside.as_str(), client), (host.address.as_str(), offer.port)];
-        let found = (alerts::alert(rule, ends, &self.moment(rng)), rule.category.clone());
-        self.take(evidence, Some(found));
+        self.take(evidence, rule, alerts::alert(rule, ends, &self.moment(rng)));
     }
 
     fn public_host(&self, rng: &mut Rng) -> Option<usize> {
@@ -115,11 +122,11 @@ impl Background<'_> {
         rng.pick(&places).copied()
     }
 
-    fn take(&self, evidence: &mut Evidence, found: Option<(countermove_incident::Alert, String)>) {
-        if let Some((alert, category)) = found {
-            evidence.categories.insert(category);
-            evidence.add(alert);
+    fn take(&self, evidence: &mut Evidence, rule: &Rule, alert: Alert) {
+        if !evidence.categories.contains(&rule.category) {
+            evidence.categories.insert(rule.category.clone());
         }
+        evidence.add(alert);
     }
 
     fn moment(&self, rng: &mut Rng) -> Clock {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::classes::tactics_of_class;
 use crate::data::folder_for_tests;
+use crate::topology::topology_families;
 use crate::truth::{AccountState, ConstraintKind, Lure, Need, Requirement, Target};
 
 static BUILTIN: LazyLock<Vocabulary> = LazyLock::new(Vocabulary::builtin);

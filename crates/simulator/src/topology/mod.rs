@@ -10,6 +10,7 @@ use families::{PLANS, Plan, Stand};
 use kits::Kit;
 pub(crate) use services::{Offer, offer, os_of};
 
+use crate::data::Os;
 use crate::rng::Rng;
 use crate::truth::{Account, AccountState, Host, Role, Service};
 
@@ -144,11 +145,13 @@ impl Topology {
         let kit = stand.kit;
         let address = zone.address(u8::try_from(last).unwrap_or(250));
         let zone = zone.name.to_owned();
+        let os = rng.pick(kit.systems).copied().unwrap_or("Debian 12");
         let offers: Vec<&'static Offer> = rng
             .pick(kit.services)
             .into_iter()
             .flat_map(|names| names.iter())
             .filter_map(|name| offer(name))
+            .filter(|offer| [Os::Any, os_of(os)].contains(&offer.os))
             .collect();
         let criticality = kit.criticality.saturating_add_signed(rng.one_of(&[0, 0, -1, 1])).clamp(1, 5);
         let services = offers
@@ -166,13 +169,12 @@ impl Topology {
             purpose: rng.pick(kit.purpose).copied().unwrap_or_default(),
             offers,
         });
-        let os = rng.pick(kit.systems).copied().unwrap_or("Debian 12").to_owned();
         self.hosts.push(Host {
             name,
             address,
             aliases: Vec::new(),
             zone,
-            os,
+            os: os.to_owned(),
             role: kit.role,
             services,
             criticality,
@@ -184,17 +186,17 @@ impl Topology {
         let noun = if kit.role == Role::Workstation { "Workstation" } else { "Server" };
         let start = rng.below(kit.parts.len());
         let words = kit.parts.iter().cycle().skip(start).take(kit.parts.len());
-        let mut names: Vec<String> = match naming {
-            Naming::Snake => words.map(|part| format!("{}_{part}", kit.noun)).collect(),
-            Naming::Dashed => words.map(|part| format!("{}-{part}", kit.noun)).collect(),
-            Naming::Counted | Naming::Numbered => Vec::new(),
-        };
-        names.extend((1..100).map(|number| match naming {
+        let worded = words.filter_map(|part| match naming {
+            Naming::Snake => Some(format!("{}_{part}", kit.noun)),
+            Naming::Dashed => Some(format!("{}-{part}", kit.noun)),
+            Naming::Counted | Naming::Numbered => None,
+        });
+        let counted = (1..1000).map(|number| match naming {
             Naming::Snake => format!("{}_{number}", kit.noun),
             Naming::Numbered => format!("{noun} {number}"),
             Naming::Dashed | Naming::Counted => format!("{}-{number:02}", kit.noun),
-        }));
-        names.into_iter().find(|name| !taken(name)).unwrap_or_default()
+        });
+        worded.chain(counted).find(|name| !taken(name)).unwrap_or_default()
     }
 
     fn add_account(&mut self, kit: &Kit, address: &str, offers: &[&Offer], rng: &mut Rng) {
@@ -257,13 +259,24 @@ mod tests {
                 assert!(host.address.parse::<std::net::Ipv4Addr>().is_ok(), "{}", host.address);
                 let os = os_of(&host.os);
                 let fits = |service: &Service| {
-                    offer(&service.name)
-                        .is_some_and(|offer| offer.os == crate::data::Os::Any || offer.os == os)
+                    offer(&service.name).is_some_and(|offer| offer.os == Os::Any || offer.os == os)
                 };
                 assert!(host.services.iter().all(fits), "{host:?}");
             }
         }
         assert_eq!(families.len(), PLANS.len());
+    }
+
+    #[test]
+    fn kits_offer_what_runs_on_their_systems() {
+        for kit in PLANS.iter().flat_map(|plan| plan.stands).map(|stand| stand.kit) {
+            for name in kit.services.iter().copied().flatten() {
+                let offer = offer(name).unwrap_or_else(|| panic!("{name} is not in the catalogue"));
+                for system in kit.systems {
+                    assert!([Os::Any, os_of(system)].contains(&offer.os), "{name} on {system}");
+                }
+            }
+        }
     }
 
     #[test]
