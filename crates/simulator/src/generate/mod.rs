@@ -217,7 +217,10 @@ impl<'a> Generator<'a> {
         };
         let seen =
             |name: &String, steps| addresses_seen(attack, steps).contains(name.as_str()) || in_lines(name);
-        attackers.retain(|name| seen(name, attack.path.len()));
+        // What neither acts nor shows is no part of the incident.
+        attackers.retain(|name| {
+            attack.path.iter().any(|step| step.source == *name) || seen(name, attack.path.len())
+        });
         let mut known = attackers.clone();
         known.retain(|name| seen(name, shown));
         let address = |place: &usize| attack.host(*place).address.clone();
