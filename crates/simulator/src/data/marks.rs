@@ -284,3 +284,31 @@ pub(super) const LINUX_WORDS: &[&str] = &[
     "proftpd",
     "uid=",
 ];
+
+/// Makers and kinds of devices that stand in none of the networks here.
+pub(super) const DEVICE_WORDS: &[&str] = &[
+    "cisco",
+    "juniper",
+    "zyxel",
+    "d-link",
+    "dlink",
+    "netgear",
+    "linksys",
+    "tp-link",
+    "router",
+    "ios ",
+    "ipmi",
+    "jetdirect",
+    "printer",
+    "gpon",
+    "dvr",
+    "camera",
+    "android",
+    "iphone",
+    "modem",
+    "huawei",
+    "mikrotik",
+    "asus",
+    "tenda",
+    "nec sl2100",
+];

@@ -10,7 +10,7 @@ use Tactic::*;
 use countermove_incident::Tactic;
 
 use super::Rule;
-use super::marks::{KIND_WORDS, LINUX_WORDS, MARKS, Mark, UNUSED, WINDOWS_WORDS};
+use super::marks::{DEVICE_WORDS, KIND_WORDS, LINUX_WORDS, MARKS, Mark, UNUSED, WINDOWS_WORDS};
 use crate::classes::tactics_of_class;
 use crate::rng::Rng;
 
@@ -67,7 +67,7 @@ pub(crate) enum Noise {
 }
 
 pub(crate) fn tactics(rule: &Rule, lower: &str) -> Vec<Tactic> {
-    if UNUSED.contains(&rule.category.as_str()) {
+    if UNUSED.contains(&rule.category.as_str()) || DEVICE_WORDS.iter().any(|word| names(lower, word)) {
         return Vec::new();
     }
     let named = |Mark(_, categories, words): &&Mark| {
@@ -112,15 +112,16 @@ pub(crate) fn os(rule: &Rule, lower: &str) -> Os {
     }
 }
 
-pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Kind {
+/// What a rule that shows the tactic has to do with; nothing if it watches a port on which no host here answers.
+pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Option<Kind> {
     let outbound =
         || Kind::Outbound(if rule.port == Some(53) { OutsideUse::Names } else { OutsideUse::Other });
     match tactic {
-        CommandAndControl | Exfiltration => return outbound(),
-        Impact if rule.category != "DOS" => return outbound(),
-        Persistence if rule.category == "MALWARE" => return outbound(),
+        CommandAndControl | Exfiltration => return Some(outbound()),
+        Impact if rule.category != "DOS" => return Some(outbound()),
+        Persistence if rule.category == "MALWARE" => return Some(outbound()),
         Discovery | DefenseEvasion if lower.contains("external ip") || lower.contains("ip check") => {
-            return outbound();
+            return Some(outbound());
         }
         _ => {}
     }
@@ -137,22 +138,23 @@ pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Kind {
         Some(5060) => Some(Kind::Voip),
         _ => None,
     };
-    if let Some(kind) = by_port {
-        return kind;
+    if by_port.is_some() {
+        return by_port;
     }
     match rule.category.as_str() {
-        "WEB_CLIENT" | "ACTIVEX" | "CURRENT_EVENTS" => return Kind::Browser,
-        "WEB_SERVER" | "WEB_SPECIFIC_APPS" => return Kind::Web,
-        "SCADA" => return Kind::Control,
-        "NETBIOS" => return Kind::Smb,
-        "SHELLCODE" => return Kind::Any,
+        "WEB_CLIENT" | "ACTIVEX" | "CURRENT_EVENTS" => return Some(Kind::Browser),
+        "WEB_SERVER" | "WEB_SPECIFIC_APPS" => return Some(Kind::Web),
+        "SCADA" => return Some(Kind::Control),
+        "NETBIOS" => return Some(Kind::Smb),
+        "SHELLCODE" => return Some(Kind::Any),
         _ => {}
     }
     let by_word = KIND_WORDS.iter().find(|(_, words)| words.iter().any(|word| names(lower, word)));
     match (by_word, rule.port) {
-        (Some((kind, _)), _) => *kind,
-        (None, Some(80 | 443 | 8080)) => Kind::Web,
-        (None, _) => Kind::Any,
+        (Some((kind, _)), _) => Some(*kind),
+        (None, Some(80 | 443 | 8080)) => Some(Kind::Web),
+        (None, None) => Some(Kind::Any),
+        (None, Some(_)) => None,
     }
 }
 
@@ -187,7 +189,8 @@ impl Index {
         for (place, rule) in (0_u32..).zip(rules) {
             let lower = rule.message.to_lowercase();
             for tactic in tactics(rule, &lower) {
-                let key = (tactic, kind(rule, tactic, &lower), os(rule, &lower));
+                let Some(kind) = kind(rule, tactic, &lower) else { continue };
+                let key = (tactic, kind, os(rule, &lower));
                 attacks.entry(key).or_default().entry(rule.category.clone()).or_default().push(place);
             }
             if let Some(noise) = noise(rule, &lower) {
@@ -241,7 +244,7 @@ mod tests {
         };
         let lower = message.to_lowercase();
         let tactics = tactics(&rule, &lower);
-        let kind = kind(&rule, tactics.first().copied().unwrap_or(Reconnaissance), &lower);
+        let kind = kind(&rule, tactics.first().copied().unwrap_or(Reconnaissance), &lower).unwrap();
         (tactics, os(&rule, &lower), kind)
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Traffic<'a> {
     pub(super) target: usize,
     /// Address to which the host answers home.
     pub(super) control: &'a str,
+    /// Whether packets from the source reach the host's services.
+    pub(super) reachable: bool,
     /// The service that is used, if it is known.
     pub(super) offer: Option<&'static Offer>,
 }
@@ -62,8 +64,8 @@ pub(super) fn raise(
     let offer = traffic.offer.or_else(|| offers.iter().copied().find(|offer| offer.kind == kind));
     let offer = offer
         .or_else(|| rng.pick(offers).copied())
-        .filter(|_| !matches!(kind, Kind::Browser | Kind::Outbound(_)));
-    let way = way(rule, kind, traffic.tactic, offer, rng);
+        .filter(|_| traffic.reachable && !matches!(kind, Kind::Browser | Kind::Outbound(_)));
+    let way = way(rule, kind, traffic, offer, rng);
     let count = match traffic.tactic {
         Tactic::CredentialAccess => rng.between(2, 6),
         Tactic::Reconnaissance | Tactic::Discovery | Tactic::CommandAndControl => rng.between(1, 3),
@@ -115,20 +117,21 @@ fn kinds(topology: &Topology, traffic: Traffic<'_>, rng: &mut Rng) -> Vec<Kind> 
     first
 }
 
-fn way(rule: &Rule, kind: Kind, tactic: Tactic, offer: Option<&Offer>, rng: &mut Rng) -> Way {
+fn way(rule: &Rule, kind: Kind, traffic: Traffic<'_>, offer: Option<&Offer>, rng: &mut Rng) -> Way {
     let port = offer.map(|offer| offer.port).or(rule.port).unwrap_or_else(|| rng.one_of(&[80, 443, 8080]));
+    let own_alone = offer.is_none() || !traffic.reachable;
     match kind {
         Kind::Outbound(OutsideUse::Names) => Way::Out(53),
         Kind::Outbound(OutsideUse::Other) => {
             Way::Out(rule.port.unwrap_or_else(|| rng.one_of(&[80, 443, 443, 8080, 8443, 4444])))
         }
         Kind::Browser => Way::Fetched(rng.one_of(&[80, 443])),
-        // A host that serves nothing takes part in connections of its own alone.
-        _ if offer.is_none() && rule.category == "ATTACK_RESPONSE" => {
-            Way::Out(rng.one_of(&[443, 8080, 4444]))
+        // A host that serves nothing, or not to everybody, takes part in connections of its own alone.
+        _ if own_alone && rule.category == "ATTACK_RESPONSE" => Way::Out(rng.one_of(&[443, 8080, 4444])),
+        _ if own_alone => Way::Fetched(rng.one_of(&[80, 443])),
+        _ if rule.category == "ATTACK_RESPONSE" && traffic.tactic != Tactic::InitialAccess => {
+            Way::Answer(port)
         }
-        _ if offer.is_none() => Way::Fetched(rng.one_of(&[80, 443])),
-        _ if rule.category == "ATTACK_RESPONSE" && tactic != Tactic::InitialAccess => Way::Answer(port),
         _ => Way::In(port),
     }
 }

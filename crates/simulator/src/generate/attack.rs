@@ -154,14 +154,33 @@ impl<'a> Attack<'a> {
                 let others = self.reachable(tactic);
                 match rng.pick(&others).copied() {
                     Some(next) if tactic == Tactic::LateralMovement || rng.chance(60) => (inside(self), next),
-                    _ => (self.origin.clone(), self.current),
+                    _ => (self.way_back(), self.current),
                 }
             }
             Tactic::CommandAndControl | Tactic::Exfiltration | Tactic::Impact => {
                 (self.control.clone(), self.current)
             }
-            _ => (self.origin.clone(), self.current),
+            _ => (self.way_back(), self.current),
         }
+    }
+
+    /// Address from which the attacker works on the current host: the host before it if the Internet does not reach it.
+    fn way_back(&self) -> String {
+        let before =
+            self.taken.iter().position(|(place, _)| *place == self.current).and_then(|at| at.checked_sub(1));
+        match before.and_then(|at| self.taken.get(at)) {
+            Some((place, _)) if !self.reaches(&self.origin, self.current) => {
+                self.host(*place).address.clone()
+            }
+            _ => self.origin.clone(),
+        }
+    }
+
+    /// Whether packets from an address reach the services of a host: from inside always, from the Internet those that
+    /// the gateway forwards.
+    fn reaches(&self, source: &str, target: usize) -> bool {
+        let inside = self.topology.hosts.iter().any(|host| host.address == source);
+        inside || self.topology.places.get(target).is_some_and(|place| place.public)
     }
 
     /// Hosts that can be attacked from inside: any but the gateway and what has fallen already.
@@ -177,7 +196,14 @@ impl<'a> Attack<'a> {
     fn raise(&self, deed: &Deed<'_>, clock: &mut Clock, rng: &mut Rng) -> Vec<Raised> {
         let Deed { tactic, technique, source, target } = *deed;
         let offer = self.offer_of(technique, target);
-        let traffic = Traffic { tactic, source, target, control: &self.control, offer };
+        let traffic = Traffic {
+            tactic,
+            source,
+            target,
+            control: &self.control,
+            reachable: self.reaches(source, target),
+            offer,
+        };
         let mut found: Vec<Raised> = Vec::new();
         for _ in 0..rng.between(1, 2) {
             found.extend(alerts::raise(self.vocabulary, self.topology, traffic, clock, rng));
@@ -185,11 +211,14 @@ impl<'a> Attack<'a> {
         // Whoever looks around asks more than one host.
         if matches!(tactic, Tactic::Reconnaissance | Tactic::Discovery) && source != self.host(target).address
         {
-            for other in self.neighbours(target, rng) {
-                let traffic = Traffic { target: other, offer: None, ..traffic };
+            for other in self.neighbours(source, target, rng) {
+                let traffic = Traffic { target: other, offer: None, reachable: true, ..traffic };
                 found.extend(alerts::raise(self.vocabulary, self.topology, traffic, clock, rng));
             }
         }
+        // What a host answers to a successful attack is seen of the one under attack alone, and not before it falls.
+        let falls = self.has_entered() || !is_only_tried(tactic);
+        found.retain(|raised| raised.category != "ATTACK_RESPONSE" || falls && raised.target == self.current);
         found
     }
 
@@ -205,14 +234,11 @@ impl<'a> Attack<'a> {
         self.topology.places.get(target)?.offers.iter().copied().find(|offer| offer.kind == kind)
     }
 
-    fn neighbours(&self, target: usize, rng: &mut Rng) -> Vec<usize> {
-        let from_outside =
-            !self.has_entered() && !self.topology.hosts.iter().any(|host| host.address == self.origin);
+    /// Some more hosts that the source reaches.
+    fn neighbours(&self, source: &str, target: usize, rng: &mut Rng) -> Vec<usize> {
         let mut others: Vec<usize> = (1..self.topology.hosts.len())
             .filter(|place| {
-                *place != target
-                    && self.host(*place).address != self.origin
-                    && (!from_outside || self.topology.places.get(*place).is_some_and(|own| own.public))
+                *place != target && self.host(*place).address != source && self.reaches(source, *place)
             })
             .collect();
         rng.shuffle(&mut others);
@@ -223,11 +249,7 @@ impl<'a> Attack<'a> {
     /// What a step changes: who fell, and where the attacker stands now.
     fn settle(&mut self, tactic: Tactic, target: usize, offer: Option<&'static Offer>, seen: bool) {
         if !self.has_entered() {
-            let only_tried = matches!(
-                tactic,
-                Tactic::Reconnaissance | Tactic::ResourceDevelopment | Tactic::CredentialAccess
-            );
-            if !only_tried {
+            if !is_only_tried(tactic) {
                 self.taken.push((self.entry, offer));
             }
             return;
@@ -280,6 +302,11 @@ impl<'a> Attack<'a> {
             }
         }
     }
+}
+
+/// Whether a first step of this tactic leaves the host as it was.
+fn is_only_tried(tactic: Tactic) -> bool {
+    matches!(tactic, Tactic::Reconnaissance | Tactic::ResourceDevelopment | Tactic::CredentialAccess)
 }
 
 /// Whether a technique needs somebody to open something.
