@@ -5,6 +5,7 @@
 mod builtin;
 mod classification;
 mod flows;
+mod marks;
 mod rules;
 mod table;
 mod uses;
@@ -135,7 +136,7 @@ mod tests {
         let Some(folder) = folder_for_tests() else { return };
         let vocabulary = Vocabulary::read(&folder).expect("the data folder is read");
         assert_eq!(vocabulary.rules().len(), 20_281);
-        assert_eq!(vocabulary.flows().len(), 26);
+        assert_eq!(vocabulary.flows().len(), 25);
         assert!(vocabulary.flows().iter().all(|flow| flow.steps.len() >= 3));
     }
 

@@ -123,7 +123,7 @@ mod tests {
             description: "Misc Attack".to_owned(),
             priority: 2,
         }];
-        let mut error = |line: &str| {
+        let error = |line: &str| {
             std::fs::write(&path, format!("sid,rev,classtype,severity,proto,dst_port,msg\n{line}\n"))
                 .unwrap();
             read(&path, &classes).map_err(|error| error.to_string().split_once(", ").unwrap().1.to_owned())

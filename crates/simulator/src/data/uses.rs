@@ -1,7 +1,7 @@
 //! What a rule can show: which tactic, against which kind of service, on which system; and which everyday traffic
 //! sets it off.
 //!
-//! A rule shows a tactic if its class can stand for it ([`crate::tactics_of_class`]) and a row of [`MARKS`] says that
+//! A rule shows a tactic if its class can stand for it ([`crate::tactics_of_class`]) and a row of the marks says that
 //! rules of its category and wording do.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,6 +10,7 @@ use Tactic::*;
 use countermove_incident::Tactic;
 
 use super::Rule;
+use super::marks::{DEVICE_WORDS, KIND_WORDS, LINUX_WORDS, MARKS, Mark, UNUSED, WINDOWS_WORDS};
 use crate::classes::tactics_of_class;
 use crate::rng::Rng;
 
@@ -65,295 +66,23 @@ pub(crate) enum Noise {
     Audit,
 }
 
-/// Rules of these categories whose message holds one of these words, all in lower case, show the tactic. No category
-/// means any, no word means all.
-struct Mark(Tactic, &'static [&'static str], &'static [&'static str]);
-
-const MARKS: &[Mark] = &[
-    Mark(Reconnaissance, &["SCAN"], &[]),
-    Mark(Reconnaissance, &["WEB_SERVER"], &["scan", "probe", "easteregg", "fingerprint"]),
-    Mark(
-        InitialAccess,
-        &[
-            "WEB_SERVER",
-            "WEB_SPECIFIC_APPS",
-            "FTP",
-            "SMTP",
-            "SQL",
-            "TELNET",
-            "VOIP",
-            "SNMP",
-            "SCADA",
-            "EXPLOIT",
-        ],
-        &[],
-    ),
-    Mark(InitialAccess, &["CURRENT_EVENTS", "WEB_CLIENT"], &["phish"]),
-    Mark(Execution, &["SHELLCODE", "ACTIVEX"], &[]),
-    Mark(Execution, &["WEB_CLIENT"], &["execution", "overflow", "exploit", "script", "download"]),
-    Mark(Execution, &["ATTACK_RESPONSE"], &["meterpreter", "shell", "command", "execut"]),
-    Mark(
-        Execution,
-        &["NETBIOS", "INFO", "POLICY"],
-        &["powershell", "process execution", "psexec", "wscript"],
-    ),
-    Mark(
-        Execution,
-        &["WEB_SERVER", "WEB_SPECIFIC_APPS"],
-        &["command", "cmd", "exec(", "code execution", "rce"],
-    ),
-    Mark(
-        Persistence,
-        &["WEB_SERVER", "ATTACK_RESPONSE", "EXPLOIT", "WEB_SPECIFIC_APPS", "MALWARE", "POLICY"],
-        &[
-            "webshell",
-            "web shell",
-            "phpshell",
-            "backdoor",
-            "c99",
-            "chopper",
-            "service created",
-            "account creation",
-            "shell upload",
-            "startup",
-            "registry",
-        ],
-    ),
-    Mark(
-        PrivilegeEscalation,
-        &[],
-        &[
-            "privilege",
-            "elevat",
-            "rev2self",
-            "local system",
-            "hijack command",
-            "setuid",
-            "sudo",
-            "getsystem",
-            "7 cmd shell",
-            "root login",
-            "uid=0",
-        ],
-    ),
-    Mark(
-        DefenseEvasion,
-        &["ATTACK_RESPONSE", "INFO", "POLICY", "WEB_CLIENT", "WEB_SERVER"],
-        &[
-            "obfuscat",
-            "base64",
-            "encoded",
-            "hidden",
-            "unusual port",
-            "off-port",
-            "off port",
-            "split string",
-            "non-standard",
-            "spoof",
-        ],
-    ),
-    Mark(
-        CredentialAccess,
-        &["SCAN", "EXPLOIT", "ATTACK_RESPONSE", "POLICY", "TELNET", "FTP", "INFO", "SNMP"],
-        &[
-            "brute",
-            "password",
-            "login attempt",
-            "logins",
-            "pwdump",
-            "gsecdump",
-            "mimikatz",
-            "procdump",
-            "credential",
-            "ntlm",
-            "kerberos",
-            "gethash",
-            "/etc/shadow",
-            "community string",
-        ],
-    ),
-    Mark(
-        Discovery,
-        &[],
-        &[
-            "enumerat",
-            "ipconfig",
-            "/etc/passwd",
-            "directory listing",
-            "systeminfo",
-            "whoami",
-            "id check",
-            "external ip",
-            "ip check",
-            "tree connect",
-            "bind",
-            "command attempt without login",
-            "interaction detected",
-        ],
-    ),
-    Mark(Discovery, &["SCAN"], &["nmap", "behavioral", "sweep", "scan"]),
-    Mark(LateralMovement, &["NETBIOS", "WORM"], &[]),
-    Mark(
-        LateralMovement,
-        &["EXPLOIT", "POLICY", "INFO", "SCAN"],
-        &[
-            "ms17-010",
-            "eternal",
-            "smb",
-            "psexec",
-            "dcerpc",
-            "netapi",
-            "remote desktop",
-            "rdp",
-            "lateral",
-            "winrm",
-            "vnc",
-            "radmin",
-            "ssh",
-            "terminal server",
-            "mssql",
-            "sql server",
-        ],
-    ),
-    Mark(
-        Collection,
-        &[],
-        &[
-            "dump file",
-            "screenshot",
-            "keylog",
-            "archive",
-            "mailbox",
-            "stealer",
-            "clipboard",
-            "cisco config",
-            "interaction",
-            "file download detected",
-            "database error",
-            "/etc/passwd",
-            "error in http response",
-        ],
-    ),
-    Mark(CommandAndControl, &["CNC", "TOR", "USER_AGENTS"], &[]),
-    Mark(
-        CommandAndControl,
-        &["MALWARE"],
-        &["checkin", "check-in", "cnc", "c2", "beacon", " rat ", "backdoor"],
-    ),
-    Mark(
-        CommandAndControl,
-        &["DNS", "POLICY", "INFO"],
-        &[".onion", "dyndns", "dynamic_dns", "tor ", "socks", "suspicious", "remote admin"],
-    ),
-    Mark(
-        Exfiltration,
-        &["MALWARE", "POLICY", "INFO", "TFTP", "ATTACK_RESPONSE", "DNS", "CURRENT_EVENTS"],
-        &[
-            "exfil",
-            "upload",
-            "data transfer",
-            "ftp stor",
-            "dropbox",
-            "pastebin",
-            "mega.",
-            "sending",
-            "data post",
-            "tunnel",
-            "file transfer",
-            "smtp us",
-            "outbound",
-        ],
-    ),
-    Mark(Impact, &["DOS"], &[]),
-    Mark(
-        Impact,
-        &["MALWARE", "POLICY", "CURRENT_EVENTS", "INFO", "USER_AGENTS"],
-        &["ransom", "locker", "cryptow", "crypto", "wiper", "miner", "mining", "stratum"],
-    ),
-];
-
-/// Categories whose rules show nothing of an attack on such a system, or nothing any more.
-const UNUSED: &[&str] = &["DELETED", "INAPPROPRIATE", "MOBILE_MALWARE"];
-
-/// Words by which the kind of a rule that names no telling port is known; the first that fits.
-const KIND_WORDS: &[(Kind, &[&str])] = &[
-    (Kind::Smb, &["smb", "netbios", "dcerpc", "ms17-010", "eternal", "psexec", "pwdump", "gsecdump"]),
-    (Kind::Rdp, &["remote desktop", "rdp", "terminal server"]),
-    (Kind::Ssh, &["ssh"]),
-    (Kind::Ftp, &["ftp"]),
-    (Kind::MySql, &["mysql"]),
-    (Kind::SqlServer, &["mssql", "sql server"]),
-    (Kind::Voip, &["sip ", "voip", "asterisk"]),
-    (Kind::Snmp, &["snmp"]),
-    (Kind::Mail, &["smtp", "imap", "pop3", "exchange", "email"]),
-    (Kind::Dns, &["dns"]),
-    (Kind::Web, &["http", "web", "wordpress", "joomla", "php", "apache", "tomcat", "struts", "jenkins"]),
-];
-
-const WINDOWS_WORDS: &[&str] = &[
-    "windows",
-    "microsoft",
-    "iis",
-    ".asp",
-    "exchange",
-    "sharepoint",
-    "ms0",
-    "ms1",
-    "dcerpc",
-    "netbios",
-    "powershell",
-    "mssql",
-    "terminal server",
-    "remote desktop",
-    "rdp",
-    "psexec",
-    "pwdump",
-    "gsecdump",
-    "procdump",
-    "eternal",
-    "wmi",
-    ".exe",
-    ".dll",
-    "ntlm",
-    "meterpreter",
-    "coldfusion",
-    "activex",
-];
-
-const LINUX_WORDS: &[&str] = &[
-    "linux",
-    "bash",
-    "/etc/",
-    "unix",
-    "samba",
-    "wordpress",
-    "joomla",
-    "phpmyadmin",
-    ".php",
-    "phpshell",
-    "shellshock",
-    "cve-2014-6271",
-    "bsd",
-    "perl",
-    "busybox",
-    "vsftpd",
-    "proftpd",
-    "uid=",
-];
-
 pub(crate) fn tactics(rule: &Rule, lower: &str) -> Vec<Tactic> {
-    if UNUSED.contains(&rule.category.as_str()) {
+    if UNUSED.contains(&rule.category.as_str()) || DEVICE_WORDS.iter().any(|word| names(lower, word)) {
         return Vec::new();
     }
     let named = |Mark(_, categories, words): &&Mark| {
         (categories.is_empty() || categories.contains(&rule.category.as_str()))
-            && (words.is_empty() || words.iter().any(|word| lower.contains(word)))
+            && (words.is_empty() || words.iter().any(|word| names(lower, word)))
     };
     let possible = tactics_of_class(rule.class.short_name);
     let mut found: Vec<Tactic> = MARKS.iter().filter(named).map(|Mark(tactic, ..)| *tactic).collect();
     found.sort_unstable();
     found.dedup();
     found.retain(|tactic| possible.contains(tactic));
+    // A page that asks for a password is a way in, whatever brand or business it imitates.
+    if lower.contains("phish") {
+        found.retain(|tactic| *tactic == InitialAccess);
+    }
     // Whoever guesses passwords is past looking around, and whoever attacks over the web has not got in by it.
     if found.contains(&CredentialAccess) {
         found.retain(|tactic| !matches!(tactic, Reconnaissance | InitialAccess | Discovery));
@@ -364,8 +93,17 @@ pub(crate) fn tactics(rule: &Rule, lower: &str) -> Vec<Tactic> {
     found
 }
 
+/// Whether the text holds the word, or a longer one that begins with it: `rdp` is not in `wordpress`.
+fn names(text: &str, word: &str) -> bool {
+    let begins = |start: usize| {
+        !word.starts_with(|c: char| c.is_alphanumeric())
+            || !text.get(..start).is_some_and(|before| before.ends_with(|c: char| c.is_alphanumeric()))
+    };
+    text.match_indices(word).any(|(start, _)| begins(start))
+}
+
 pub(crate) fn os(rule: &Rule, lower: &str) -> Os {
-    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let has = |words: &[&str]| words.iter().any(|word| names(lower, word));
     match (has(WINDOWS_WORDS), has(LINUX_WORDS)) {
         (true, false) => Os::Windows,
         (false, true) => Os::Linux,
@@ -374,15 +112,16 @@ pub(crate) fn os(rule: &Rule, lower: &str) -> Os {
     }
 }
 
-pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Kind {
+/// What a rule that shows the tactic has to do with; nothing if it watches a port on which no host here answers.
+pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Option<Kind> {
     let outbound =
         || Kind::Outbound(if rule.port == Some(53) { OutsideUse::Names } else { OutsideUse::Other });
     match tactic {
-        CommandAndControl | Exfiltration => return outbound(),
-        Impact if rule.category != "DOS" => return outbound(),
-        Persistence if rule.category == "MALWARE" => return outbound(),
+        CommandAndControl | Exfiltration => return Some(outbound()),
+        Impact if rule.category != "DOS" => return Some(outbound()),
+        Persistence if rule.category == "MALWARE" => return Some(outbound()),
         Discovery | DefenseEvasion if lower.contains("external ip") || lower.contains("ip check") => {
-            return outbound();
+            return Some(outbound());
         }
         _ => {}
     }
@@ -399,22 +138,23 @@ pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Kind {
         Some(5060) => Some(Kind::Voip),
         _ => None,
     };
-    if let Some(kind) = by_port {
-        return kind;
+    if by_port.is_some() {
+        return by_port;
     }
     match rule.category.as_str() {
-        "WEB_CLIENT" | "ACTIVEX" | "CURRENT_EVENTS" => return Kind::Browser,
-        "WEB_SERVER" | "WEB_SPECIFIC_APPS" => return Kind::Web,
-        "SCADA" => return Kind::Control,
-        "NETBIOS" => return Kind::Smb,
-        "SHELLCODE" => return Kind::Any,
+        "WEB_CLIENT" | "ACTIVEX" | "CURRENT_EVENTS" => return Some(Kind::Browser),
+        "WEB_SERVER" | "WEB_SPECIFIC_APPS" => return Some(Kind::Web),
+        "SCADA" => return Some(Kind::Control),
+        "NETBIOS" => return Some(Kind::Smb),
+        "SHELLCODE" => return Some(Kind::Any),
         _ => {}
     }
-    let by_word = KIND_WORDS.iter().find(|(_, words)| words.iter().any(|word| lower.contains(word)));
+    let by_word = KIND_WORDS.iter().find(|(_, words)| words.iter().any(|word| names(lower, word)));
     match (by_word, rule.port) {
-        (Some((kind, _)), _) => *kind,
-        (None, Some(80 | 443 | 8080)) => Kind::Web,
-        (None, _) => Kind::Any,
+        (Some((kind, _)), _) => Some(*kind),
+        (None, Some(80 | 443 | 8080)) => Some(Kind::Web),
+        (None, None) => Some(Kind::Any),
+        (None, Some(_)) => None,
     }
 }
 
@@ -449,7 +189,8 @@ impl Index {
         for (place, rule) in (0_u32..).zip(rules) {
             let lower = rule.message.to_lowercase();
             for tactic in tactics(rule, &lower) {
-                let key = (tactic, kind(rule, tactic, &lower), os(rule, &lower));
+                let Some(kind) = kind(rule, tactic, &lower) else { continue };
+                let key = (tactic, kind, os(rule, &lower));
                 attacks.entry(key).or_default().entry(rule.category.clone()).or_default().push(place);
             }
             if let Some(noise) = noise(rule, &lower) {
@@ -503,7 +244,7 @@ mod tests {
         };
         let lower = message.to_lowercase();
         let tactics = tactics(&rule, &lower);
-        let kind = kind(&rule, tactics.first().copied().unwrap_or(Reconnaissance), &lower);
+        let kind = kind(&rule, tactics.first().copied().unwrap_or(Reconnaissance), &lower).unwrap();
         (tactics, os(&rule, &lower), kind)
     }
 
@@ -523,6 +264,7 @@ mod tests {
             (vec![CommandAndControl], Os::Any, Kind::Outbound(OutsideUse::Other))
         );
         assert_eq!(case("ET DELETED WebShell upload", "web-application-attack", Some(80)).0, []);
+        assert_eq!(case("ET POLICY Cleartext WordPress Login", "policy-violation", Some(80)).0, []);
         assert_eq!(case("ET GAMES Some game", "policy-violation", None).0, []);
     }
 
@@ -536,25 +278,26 @@ mod tests {
                     .map(|os| vocabulary.rule_for(tactic, kind, os, &mut Rng::new(3)).is_some())
             };
             let outbound = Kind::Outbound(OutsideUse::Other);
-            for (tactic, kind, expected) in [
-                (Reconnaissance, Kind::Web, [true, true]),
-                (InitialAccess, Kind::Web, [true, true]),
-                (CredentialAccess, Kind::Ssh, [true, true]),
-                (Persistence, Kind::Web, [true, true]),
-                (LateralMovement, Kind::Smb, [true, true]),
-                (LateralMovement, Kind::Ssh, [true, true]),
-                (LateralMovement, Kind::Rdp, [false, true]),
-                (CommandAndControl, outbound, [true, true]),
-                (Exfiltration, outbound, [true, true]),
-                (Impact, outbound, [true, true]),
+            for (tactic, kind) in [
+                (Reconnaissance, Kind::Web),
+                (InitialAccess, Kind::Web),
+                (CredentialAccess, Kind::Ssh),
+                (Persistence, Kind::Web),
+                (LateralMovement, Kind::Smb),
+                (LateralMovement, Kind::Ssh),
+                (CommandAndControl, outbound),
+                (Exfiltration, outbound),
+                (Impact, outbound),
             ] {
                 assert_eq!(
                     has(tactic, kind),
-                    expected,
+                    [true; 2],
                     "{tactic} {kind:?} {} rules",
                     vocabulary.rules().len()
                 );
             }
+            let rdp = vocabulary.rule_for(LateralMovement, Kind::Rdp, Os::Windows, &mut Rng::new(3));
+            assert!(rdp.is_some(), "{} rules", vocabulary.rules().len());
             for noise in [Noise::Outgoing, Noise::Incoming, Noise::Audit] {
                 assert!(vocabulary.noise(noise, &mut Rng::new(3)).is_some(), "{noise:?}");
             }
