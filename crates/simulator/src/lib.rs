@@ -6,6 +6,8 @@
 //! Invariant: no I/O but reading the folder that the caller names, and writing one that it names.
 
 pub mod action;
+pub mod oracle;
+pub mod phrasing;
 mod play;
 #[cfg(test)]
 mod testing;

@@ -22,14 +22,14 @@ pub struct Progress {
 /// What one action did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effect<'a> {
-    pub(super) progress: Progress,
+    pub(crate) progress: Progress,
     /// The kind of response that it counted as.
     pub(super) kind: Option<VerbClass>,
     /// State right after it, before the attacker moved.
     pub(super) reached: RecoveryState,
     pub(super) collateral: Vec<String>,
     /// Whether it hit something that has nothing to do with the incident, or brought no fact about.
-    pub(super) superfluous: bool,
+    pub(crate) superfluous: bool,
     /// What the attacker did then, unless the attack is contained.
     pub(super) attacker: Option<&'a Step>,
 }
@@ -61,6 +61,19 @@ impl<'a> Judge<'a> {
     /// The names under which an action may speak of the system.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// What an action says.
+    pub fn read(&self, text: &str) -> Action {
+        Action::parse(text, &self.names)
+    }
+
+    /// Which of the targets an action applies this kind of response to.
+    pub fn done_by(&self, text: &str, kind: VerbClass, targets: &[Target]) -> Vec<Target> {
+        let action = self.read(text);
+        let is_done =
+            |target: &&Target| action.of(kind).any(|clause| cover::covers(self.truth, clause, target));
+        targets.iter().filter(is_done).cloned().collect()
     }
 
     /// Where a response begins.
@@ -202,7 +215,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Constraints that an action breaks, by their identifiers.
-    pub(super) fn violations(&self, action: &Action) -> Vec<String> {
+    pub(crate) fn violations(&self, action: &Action) -> Vec<String> {
         let broken =
             |kind: &ConstraintKind| action.told().any(|clause| cover::breaks(self.truth, clause, kind));
         let constraints = self.truth.constraints.iter().filter(|constraint| broken(&constraint.kind));
