@@ -11,7 +11,7 @@ use countermove_incident::VerbClass;
 
 use crate::action::Action;
 use crate::phrasing::{STYLES, sentence};
-use crate::play::{Judge, Progress};
+use crate::play::{Judge, Move, Progress};
 use crate::{Need, Target, Truth};
 
 /// A plan.
@@ -49,7 +49,7 @@ pub struct Oracle<'a> {
 #[derive(Debug)]
 struct Choice {
     planned: Planned,
-    action: Action,
+    made: Move,
     violations: usize,
 }
 
@@ -80,7 +80,11 @@ impl<'a> Oracle<'a> {
         for (kind, targets) in unions(truth) {
             if let Some((text, action)) = worded(&judge, truth, kind, &targets, style) {
                 let violations = judge.violations(&action).len();
-                options.push(Choice { planned: Planned { text, kind, targets }, action, violations });
+                options.push(Choice {
+                    planned: Planned { text, kind, targets },
+                    made: judge.prepare(&action),
+                    violations,
+                });
             }
         }
         Oracle { truth, judge, options, kinds }
@@ -112,7 +116,7 @@ impl<'a> Oracle<'a> {
                 continue;
             }
             for (number, choice) in self.options.iter().enumerate() {
-                let effect = self.judge.apply(&progress, &choice.action);
+                let effect = self.judge.apply(&progress, &choice.made);
                 let cost = if effect.superfluous { 2 } else { 1 };
                 let price = (price.0 + choice.violations, price.1 + cost);
                 if best.get(&effect.progress).is_some_and(|known| *known <= price)

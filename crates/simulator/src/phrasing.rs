@@ -94,7 +94,7 @@ fn part(truth: &Truth, kind: VerbClass, group: Group, targets: &[&Target], style
         ],
         (Preserve, Group::Address | Group::Domain) => [
             "capture the traffic of {}",
-            "save the records of all traffic with {}",
+            "save the records of all traffic of {}",
             "preserve the traffic records of {}",
             "capture all packets of {}",
         ],
