@@ -6,14 +6,26 @@
 //! Invariant: no I/O but reading the folder that the caller names, and writing one that it names.
 
 pub mod action;
+mod classes;
+mod data;
+mod generate;
+mod incident_files;
 pub mod oracle;
 pub mod phrasing;
 mod play;
+mod rng;
 #[cfg(test)]
 mod testing;
+mod topology;
 mod truth;
+mod truth_check;
 
+pub use classes::{classes_of_tactic, tactics_of_class};
+pub use data::{DataError, Flow, FlowStep, Rule, Vocabulary};
+pub use generate::{Generator, GeneratorError, GeneratorOptions};
+pub use incident_files::{FileError, LOG_FILE, SYSTEM_FILE, TRUTH_FILE};
 pub use play::{Judge, Outcome, Progress, World};
+pub use topology::topology_families;
 pub use truth::{
     Account, AccountState, Constraint, ConstraintKind, Family, Host, Injection, Lure, Need, Requirement,
     Role, Scenario, Service, Step, Target, Truth, Way,

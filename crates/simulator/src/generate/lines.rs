@@ -1,0 +1,98 @@
+//! Lines of hosts' own logs, which tell what no network sensor sees: who logged in, and which names were asked for.
+
+use super::clock::Clock;
+use super::evidence::Evidence;
+use crate::data::Os;
+use crate::rng::Rng;
+use crate::topology::{Topology, os_of};
+use crate::truth::Host;
+
+/// Somebody who logs in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Login<'a> {
+    pub(super) host: &'a Host,
+    pub(super) account: &'a str,
+    /// Address.
+    pub(super) source: &'a str,
+}
+
+/// Failed logins, and then one that works.
+pub(super) fn guessed_password(evidence: &mut Evidence, who: Login<'_>, clock: &mut Clock, rng: &mut Rng) {
+    for _ in 0..rng.between(2, 5) {
+        failed_login(evidence, who, clock, rng);
+    }
+    clock.pass(1, 60, rng);
+    login(evidence, who, clock, rng);
+}
+
+/// One failed login.
+pub(super) fn failed_login(evidence: &mut Evidence, who: Login<'_>, clock: &mut Clock, rng: &mut Rng) {
+    let Login { host, account, source } = who;
+    clock.pass(1, 6, rng);
+    let (pid, port) = (rng.between(400, 30_000), rng.between(32_768, 60_999));
+    let name = word(host);
+    let text = match os_of(&host.os) {
+        Os::Windows => format!("{name} security: event=4625 logon failed account={account} source={source}"),
+        _ => format!("{name} sshd[{pid}]: Failed password for {account} from {source} port {port} ssh2"),
+    };
+    evidence.add_line(clock, text);
+}
+
+/// A login that works.
+pub(super) fn login(evidence: &mut Evidence, who: Login<'_>, clock: &Clock, rng: &mut Rng) {
+    let Login { host, account, source } = who;
+    let (pid, port) = (rng.between(400, 30_000), rng.between(32_768, 60_999));
+    let name = word(host);
+    let text = match os_of(&host.os) {
+        Os::Windows => format!("{name} security: event=4624 logon type=3 account={account} source={source}"),
+        _ => format!("{name} sshd[{pid}]: Accepted password for {account} from {source} port {port} ssh2"),
+    };
+    evidence.add_line(clock, text);
+}
+
+/// An account that is made on a host.
+pub(super) fn new_account(evidence: &mut Evidence, host: &Host, account: &str, clock: &Clock, rng: &mut Rng) {
+    let name = word(host);
+    let text = match os_of(&host.os) {
+        Os::Windows => format!("{name} security: event=4720 account created account={account} by=SYSTEM"),
+        _ => format!(
+            "{name} useradd[{}]: new user: user={account}, home=/tmp, shell=/bin/sh",
+            rng.between(400, 30_000)
+        ),
+    };
+    evidence.add_line(clock, text);
+}
+
+/// A name that a host asked a resolver for.
+pub(super) fn query(evidence: &mut Evidence, ends: [&Host; 2], domain: &str, clock: &Clock, rng: &mut Rng) {
+    let [host, resolver] = ends;
+    let pid = rng.between(200, 2000);
+    evidence.add_line(
+        clock,
+        format!("{} dnsmasq[{pid}]: query[A] {domain} from {}", word(resolver), host.address),
+    );
+}
+
+/// A line of an uneventful day.
+pub(super) fn everyday(evidence: &mut Evidence, topology: &Topology, clock: &mut Clock, rng: &mut Rng) {
+    let Some(host) = rng.pick(&topology.hosts) else { return };
+    let pid = rng.between(200, 30_000);
+    let name = word(host);
+    let account = rng.pick(&topology.accounts).map_or("root", |account| account.name.as_str());
+    let other = rng.pick(&topology.hosts).map(|other| other.address.as_str()).unwrap_or_default();
+    let linux = os_of(&host.os) != Os::Windows;
+    let text = match rng.below(4) {
+        0 if linux => format!("{name} cron[{pid}]: (root) CMD (/usr/lib/backup/nightly)"),
+        1 if linux => {
+            format!("{name} sshd[{pid}]: Accepted publickey for {account} from {other} port 40022 ssh2")
+        }
+        2 if linux => format!("{name} systemd[1]: Started daily package lists refresh"),
+        _ => format!("{name} service: event=7036 update service entered the running state, id={pid}"),
+    };
+    evidence.add_line(clock, text);
+}
+
+/// The host's name as one word, as system logs need it.
+fn word(host: &Host) -> String {
+    host.name.replace(' ', "-").to_lowercase()
+}
