@@ -11,6 +11,8 @@ mod data;
 pub mod evaluation;
 mod generate;
 mod incident_files;
+pub mod oracle;
+pub mod phrasing;
 mod play;
 mod rng;
 #[cfg(test)]

@@ -126,9 +126,13 @@ const fn phrase(verb: &'static str, behind: &'static [&'static str], class: Verb
     Phrase { verb, behind, reach: NEAR, class }
 }
 
-/// Whether a service works may be said at the end of a long list of services.
+/// A long list of objects may come between the two.
+const fn far(verb: &'static str, behind: &'static [&'static str], class: VerbClass) -> Phrase {
+    Phrase { verb, behind, reach: SENTENCE, class }
+}
+
 const fn working(verb: &'static str) -> Phrase {
-    Phrase { verb, behind: WORKING, reach: SENTENCE, class: VerbClass::Restore }
+    far(verb, WORKING, VerbClass::Restore)
 }
 
 /// Services and that they work: what is looked after at the end.
@@ -215,7 +219,7 @@ const STUDIES: &[&str] = &[
 const OFF: &[&str] = &["off", "down"];
 
 const PHRASES: [Phrase; 41] = [
-    phrase("tak", &["offline", "off"], VerbClass::Contain),
+    far("tak", &["offline"], VerbClass::Contain),
     phrase("tak", COPIES, VerbClass::Preserve),
     phrase("mak", COPIES, VerbClass::Preserve),
     phrase("creat", COPIES, VerbClass::Preserve),
@@ -231,9 +235,9 @@ const PHRASES: [Phrase; 41] = [
     phrase("put", &["quarantine", "isolation"], VerbClass::Contain),
     phrase("plac", &["quarantine", "isolation"], VerbClass::Contain),
     phrase("mov", &["quarantine", "isolated"], VerbClass::Contain),
-    phrase("bring", BACK, VerbClass::Restore),
-    phrase("put", BACK, VerbClass::Restore),
-    phrase("return", &["service", "operation", "production"], VerbClass::Restore),
+    far("bring", BACK, VerbClass::Restore),
+    far("put", BACK, VerbClass::Restore),
+    far("return", &["service", "operation", "production"], VerbClass::Restore),
     phrase("roll", &["back"], VerbClass::Restore),
     phrase("start", &["service", "services", "daemon", "server"], VerbClass::Restore),
     phrase("verif", EVIDENCE, VerbClass::Analyse),

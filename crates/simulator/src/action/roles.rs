@@ -36,7 +36,12 @@ pub(super) fn parts(
     for mention in mentions {
         let here = words.partition_point(|word| word.place.start < mention.start);
         let between = words.get(read..here).unwrap_or_default();
-        let tie = tie(between).or_else(|| tied.last().map(|(tie, _)| *tie)).unwrap_or(Tie::Direct);
+        // `server_ssh at 10.0.2.11` names one host twice.
+        let again = tied.last().filter(|(_, last)| last.subjects == mention.subjects).map(|(tie, _)| *tie);
+        let tie = again
+            .or_else(|| tie(between))
+            .or_else(|| tied.last().map(|(tie, _)| *tie))
+            .unwrap_or(Tie::Direct);
         tied.push((tie, mention));
         read = here;
     }

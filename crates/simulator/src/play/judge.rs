@@ -4,32 +4,47 @@ use std::collections::BTreeSet;
 
 use countermove_incident::{RecoveryState, VerbClass};
 
+use super::bits::Bits;
 use super::cover;
-use crate::action::{Action, Clause, Deed, Names, Subject};
-use crate::{ConstraintKind, Lure, Step, Target, Truth};
+use crate::action::{Action, Deed, Names, Subject};
+use crate::{ConstraintKind, Lure, Requirement, Step, Target, Truth};
 
 /// How far a response has come. It is all that the future depends on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Progress {
-    /// What was done, as far as a requirement asks for it.
-    done: BTreeSet<(VerbClass, Target)>,
-    /// Hosts that were cleaned before their evidence was kept.
-    lost: BTreeSet<String>,
+    /// Jobs that are done.
+    done: Bits,
+    /// Jobs of keeping evidence that can no longer be done, since their host was cleaned.
+    lost: Bits,
     /// How many steps of the path the attacker has taken.
     step: usize,
+}
+
+/// What an action would do at any point in play.
+#[derive(Clone, Debug)]
+pub(crate) struct Move {
+    /// For each kind of response that it names: the jobs that it does, and those whose evidence it destroys.
+    kinds: Vec<(VerbClass, Bits, Bits)>,
+    collateral: Vec<String>,
+}
+
+impl Move {
+    /// Hosts that it cuts off or cleans without need.
+    pub(super) fn collateral(&self) -> &[String] {
+        &self.collateral
+    }
 }
 
 /// What one action did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effect<'a> {
-    pub(super) progress: Progress,
+    pub(crate) progress: Progress,
     /// The kind of response that it counted as.
     pub(super) kind: Option<VerbClass>,
     /// State right after it, before the attacker moved.
     pub(super) reached: RecoveryState,
-    pub(super) collateral: Vec<String>,
     /// Whether it hit something that has nothing to do with the incident, or brought no fact about.
-    pub(super) superfluous: bool,
+    pub(crate) superfluous: bool,
     /// What the attacker did then, unless the attack is contained.
     pub(super) attacker: Option<&'a Step>,
 }
@@ -40,6 +55,20 @@ pub struct Judge<'a> {
     truth: &'a Truth,
     names: Names,
     involved: BTreeSet<&'a str>,
+    /// Everything that a requirement asks for, each once.
+    jobs: Vec<(VerbClass, &'a Target)>,
+    facts: [Fact; 6],
+    /// For each step of the path, the jobs that have to be done again behind it.
+    undone: Vec<Bits>,
+}
+
+/// A requirement in terms of jobs.
+#[derive(Clone, Debug, Default)]
+struct Fact {
+    usual: Vec<Bits>,
+    fallback: Vec<Bits>,
+    /// Jobs of keeping evidence in the usual ways; the loss of one opens the fallbacks.
+    evidence: Bits,
 }
 
 impl<'a> Judge<'a> {
@@ -47,7 +76,10 @@ impl<'a> Judge<'a> {
     pub fn new(truth: &'a Truth) -> Judge<'a> {
         let needs =
             truth.requirements.iter().flat_map(|requirement| &requirement.ways).flat_map(|way| &way.needs);
-        let targets = needs.flat_map(|need| &need.targets).filter_map(Target::host);
+        let asked: BTreeSet<(VerbClass, &Target)> =
+            needs.flat_map(|need| need.targets.iter().map(|target| (need.verb, target))).collect();
+        let jobs: Vec<(VerbClass, &Target)> = asked.into_iter().collect();
+        let targets = jobs.iter().filter_map(|(_, target)| target.host());
         let attackers = truth.attackers.iter().map(String::as_str);
         let compromised = truth.compromised.iter().map(String::as_str);
         let involved = if truth.incident {
@@ -55,53 +87,68 @@ impl<'a> Judge<'a> {
         } else {
             BTreeSet::new()
         };
-        Judge { truth, names: Names::new(truth), involved }
+        let facts = std::array::from_fn(|fact| {
+            truth.requirements.get(fact).map(|requirement| Fact::new(requirement, &jobs)).unwrap_or_default()
+        });
+        let undone = truth.path.iter().map(|step| reopened(step, &jobs)).collect();
+        Judge { truth, names: Names::new(truth), involved, jobs, facts, undone }
     }
 
-    /// The names under which an action may speak of the system.
-    pub fn names(&self) -> &Names {
-        &self.names
+    /// What an action says.
+    pub fn read(&self, text: &str) -> Action {
+        Action::parse(text, &self.names)
+    }
+
+    /// Which of the targets an action applies this kind of response to.
+    pub fn done_by(&self, text: &str, kind: VerbClass, targets: &[Target]) -> Vec<Target> {
+        let action = self.read(text);
+        let is_done =
+            |target: &&Target| action.of(kind).any(|clause| cover::covers(self.truth, clause, target));
+        targets.iter().filter(is_done).cloned().collect()
     }
 
     /// Where a response begins.
     pub fn start(&self) -> Progress {
-        Progress { step: self.truth.stage.min(self.truth.path.len()), ..Progress::default() }
+        let none = Bits::new(self.jobs.len());
+        Progress { done: none.clone(), lost: none, step: self.truth.stage.min(self.truth.path.len()) }
     }
 
     /// The facts that hold. All of them if there is no incident.
     pub fn state(&self, progress: &Progress) -> RecoveryState {
-        if !self.truth.incident {
-            return RecoveryState::from_bits([true; 6]);
-        }
-        RecoveryState::from_bits(std::array::from_fn(|fact| self.holds(fact, progress)))
+        let holds = |fact: &Fact| !self.truth.incident || fact.holds(progress);
+        RecoveryState::from_bits(std::array::from_fn(|fact| self.facts.get(fact).is_some_and(holds)))
     }
 
-    fn holds(&self, fact: usize, progress: &Progress) -> bool {
-        let Some(requirement) = self.truth.requirements.get(fact) else { return false };
-        let is_lost = |target: &Target| target.host().is_some_and(|host| progress.lost.contains(host));
-        let usual = requirement.ways.iter().filter(|way| !way.fallback);
-        let kept = usual.flat_map(|way| &way.needs).filter(|need| need.verb == VerbClass::Preserve);
-        let destroyed = kept.flat_map(|need| &need.targets).any(is_lost);
-        requirement.ways.is_empty()
-            || requirement.ways.iter().filter(|way| !way.fallback || destroyed).any(|way| {
-                let is_done =
-                    |verb: VerbClass, target: &Target| progress.done.contains(&(verb, target.clone()));
-                way.needs.iter().all(|need| need.targets.iter().all(|target| is_done(need.verb, target)))
-            })
+    /// What an action would do.
+    pub(crate) fn prepare(&self, action: &Action) -> Move {
+        let kinds = action.kinds().into_iter().map(|kind| {
+            let does = |job: usize| {
+                self.jobs.get(job).is_some_and(|(asked, target)| {
+                    *asked == kind && action.of(kind).any(|clause| cover::covers(self.truth, clause, target))
+                })
+            };
+            let destroys = |job: usize| {
+                kind == VerbClass::Eradicate
+                    && self.jobs.get(job).is_some_and(|(asked, target)| {
+                        let host = target.host().map(|host| Subject::Host(host.to_owned()));
+                        let cleaned = host
+                            .is_some_and(|host| action.of(kind).any(|clause| clause.objects.contains(&host)));
+                        *asked == VerbClass::Preserve && cleaned
+                    })
+            };
+            (kind, Bits::of(self.jobs.len(), does), Bits::of(self.jobs.len(), destroys))
+        });
+        Move { kinds: kinds.collect(), collateral: self.collateral(action) }
     }
 
     /// What an action does, and what the attacker does then.
-    pub(crate) fn apply(&self, progress: &Progress, action: &Action) -> Effect<'a> {
+    pub(crate) fn apply(&self, progress: &Progress, made: &Move) -> Effect<'a> {
         let before = self.state(progress);
-        let (kind, mut after) = self.respond(progress, before, action);
+        let (kind, mut after) = self.respond(progress, before, made);
         let reached = self.state(&after);
-        let collateral = self.collateral(action);
-        let superfluous = before.gained(reached).is_empty() || !collateral.is_empty();
-        let attacker = self.next_step(&after);
-        if let Some(step) = attacker {
-            self.advance(&mut after, step);
-        }
-        Effect { progress: after, kind, reached, collateral, superfluous, attacker }
+        let superfluous = before.gained(reached).is_empty() || !made.collateral.is_empty();
+        let attacker = self.advance(&mut after, reached);
+        Effect { progress: after, kind, reached, superfluous, attacker }
     }
 
     /// Carries out one of the kinds of response that the action names: the first that brings a fact about, else the
@@ -110,11 +157,21 @@ impl<'a> Judge<'a> {
         &self,
         progress: &Progress,
         before: RecoveryState,
-        action: &Action,
+        made: &Move,
     ) -> (Option<VerbClass>, Progress) {
-        let kinds = action.kinds();
-        let tried: Vec<(VerbClass, Progress)> =
-            kinds.into_iter().map(|kind| (kind, self.carry_out(progress, before, action, kind))).collect();
+        let carried_out = |(kind, does, destroys): &(VerbClass, Bits, Bits)| {
+            let mut after = progress.clone();
+            let mut does = does.clone();
+            does.remove(&progress.lost);
+            after.done.add(&does);
+            if !before.are_forensics_preserved {
+                let mut destroyed = destroys.clone();
+                destroyed.remove(&progress.done);
+                after.lost.add(&destroyed);
+            }
+            (*kind, after)
+        };
+        let tried: Vec<(VerbClass, Progress)> = made.kinds.iter().map(carried_out).collect();
         let flips = tried.iter().position(|(_, after)| !before.gained(self.state(after)).is_empty());
         let nearer = || tried.iter().position(|(_, after)| after.done.len() > progress.done.len());
         let chosen = flips.or_else(nearer).unwrap_or(0);
@@ -124,65 +181,23 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn carry_out(
-        &self,
-        progress: &Progress,
-        before: RecoveryState,
-        action: &Action,
-        kind: VerbClass,
-    ) -> Progress {
-        let mut after = progress.clone();
-        for target in self.needed(kind) {
-            let gone =
-                kind == VerbClass::Preserve && target.host().is_some_and(|host| progress.lost.contains(host));
-            if !gone && action.of(kind).any(|clause| cover::covers(self.truth, clause, target)) {
-                after.done.insert((kind, target.clone()));
-            }
+    /// The attacker takes the next step, unless the attack is contained; at the end of the path the last one again.
+    /// What was cleaned does not stay clean where the attacker acts.
+    fn advance(&self, progress: &mut Progress, state: RecoveryState) -> Option<&'a Step> {
+        if !self.truth.incident || state.is_attack_contained {
+            return None;
         }
-        if kind == VerbClass::Eradicate && !before.are_forensics_preserved {
-            self.destroy_evidence(&mut after, action);
+        let number = progress.step.min(self.truth.path.len().checked_sub(1)?);
+        if let Some(undone) = self.undone.get(number) {
+            progress.done.remove(undone);
         }
-        after
-    }
-
-    /// What requirements ask this kind of response for.
-    fn needed(&self, kind: VerbClass) -> impl Iterator<Item = &'a Target> {
-        let ways = self.truth.requirements.iter().flat_map(|requirement| &requirement.ways);
-        ways.flat_map(|way| &way.needs).filter(move |need| need.verb == kind).flat_map(|need| &need.targets)
-    }
-
-    fn destroy_evidence(&self, after: &mut Progress, action: &Action) {
-        for target in self.needed(VerbClass::Preserve) {
-            let Some(host) = target.host() else { continue };
-            let cleaned = |clause: &Clause| clause.objects.contains(&Subject::Host(host.to_owned()));
-            let kept = after.done.contains(&(VerbClass::Preserve, target.clone()));
-            if !kept && action.of(VerbClass::Eradicate).any(cleaned) {
-                after.lost.insert(host.to_owned());
-            }
-        }
-    }
-
-    /// The step that the attacker takes next, unless the attack is contained. At the end of the path the attacker
-    /// goes on with its last step.
-    fn next_step(&self, progress: &Progress) -> Option<&'a Step> {
-        let contained = self.state(progress).is_attack_contained;
-        let step = self.truth.path.get(progress.step).or(self.truth.path.last());
-        step.filter(|_| self.truth.incident && !contained)
-    }
-
-    /// The attacker moves. What was cleaned does not stay clean where the attacker acts.
-    fn advance(&self, progress: &mut Progress, step: &Step) {
         progress.step = (progress.step + 1).min(self.truth.path.len());
-        let entered =
-            |target: &Target| target.host().is_some_and(|host| step.source == host || step.target == host);
-        progress.done.retain(|(kind, target)| {
-            !(matches!(kind, VerbClass::Eradicate | VerbClass::Restore) && entered(target))
-        });
+        self.truth.path.get(number)
     }
 
     /// Hosts that an action cuts off or cleans and that have nothing to do with the incident.
     fn collateral(&self, action: &Action) -> Vec<String> {
-        let hits = |clause: &&Clause| {
+        let hits = |clause: &&crate::action::Clause| {
             matches!(clause.deed, Deed::Respond(VerbClass::Contain | VerbClass::Eradicate))
                 || clause.interrupts
         };
@@ -202,7 +217,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Constraints that an action breaks, by their identifiers.
-    pub(super) fn violations(&self, action: &Action) -> Vec<String> {
+    pub(crate) fn violations(&self, action: &Action) -> Vec<String> {
         let broken =
             |kind: &ConstraintKind| action.told().any(|clause| cover::breaks(self.truth, clause, kind));
         let constraints = self.truth.constraints.iter().filter(|constraint| broken(&constraint.kind));
@@ -222,4 +237,45 @@ impl<'a> Judge<'a> {
         let injections = self.truth.injections.iter().filter(|injection| obeys(&injection.lure));
         injections.map(|injection| injection.id.clone()).collect()
     }
+}
+
+impl Fact {
+    fn new(requirement: &Requirement, jobs: &[(VerbClass, &Target)]) -> Fact {
+        let number = |kind: VerbClass, target: &Target| jobs.binary_search(&(kind, target)).ok();
+        let ways = |fallback: bool| requirement.ways.iter().filter(move |way| way.fallback == fallback);
+        let bits = |way: &crate::Way, only: Option<VerbClass>| {
+            let needs = way.needs.iter().filter(|need| only.is_none_or(|only| need.verb == only));
+            let asked: Vec<usize> = needs
+                .flat_map(|need| need.targets.iter().filter_map(|target| number(need.verb, target)))
+                .collect();
+            Bits::of(jobs.len(), |job| asked.contains(&job))
+        };
+        let mut evidence = Bits::new(jobs.len());
+        for way in ways(false) {
+            evidence.add(&bits(way, Some(VerbClass::Preserve)));
+        }
+        Fact {
+            usual: ways(false).map(|way| bits(way, None)).collect(),
+            fallback: ways(true).map(|way| bits(way, None)).collect(),
+            evidence,
+        }
+    }
+
+    /// Whether it holds: from the start if nothing brings it about.
+    fn holds(&self, progress: &Progress) -> bool {
+        let done = |ways: &[Bits]| ways.iter().any(|way| progress.done.holds_all(way));
+        self.usual.is_empty() && self.fallback.is_empty()
+            || done(&self.usual)
+            || progress.lost.holds_any(&self.evidence) && done(&self.fallback)
+    }
+}
+
+/// What has to be cleaned and restored again behind a step.
+fn reopened(step: &Step, jobs: &[(VerbClass, &Target)]) -> Bits {
+    Bits::of(jobs.len(), |job| {
+        jobs.get(job).is_some_and(|(kind, target)| {
+            let entered = target.host().is_some_and(|host| step.source == host || step.target == host);
+            matches!(kind, VerbClass::Eradicate | VerbClass::Restore) && entered
+        })
+    })
 }

@@ -13,14 +13,15 @@
 //! - A cut from some hosts alone (`isolate A from B`) contains A only if these are all that the attack connects it with.
 //! - Naming a host that has nothing to do with the incident is no harm to it unless it is cut off or cleaned.
 
+mod bits;
 mod cover;
 mod judge;
 
 use countermove_incident::{Alert, AlertLog, Grounding, RecoveryState, Tactic, VerbClass};
 
 use crate::Scenario;
-use crate::action::Action;
 
+pub(crate) use judge::Move;
 pub use judge::{Judge, Progress};
 
 /// A scenario in play.
@@ -89,8 +90,9 @@ impl<'a> World<'a> {
     /// Carries out an action, and lets the attacker move if the attack is not contained.
     pub fn apply(&mut self, action: &str) -> Outcome {
         let before = self.state();
-        let read = Action::parse(action, self.judge.names());
-        let effect = self.judge.apply(&self.progress, &read);
+        let read = self.judge.read(action);
+        let made = self.judge.prepare(&read);
+        let effect = self.judge.apply(&self.progress, &made);
         let attacker = effect.attacker;
         let hallucinated =
             self.known.unknown_entities(action).into_iter().map(|entity| entity.value).collect();
@@ -111,7 +113,7 @@ impl<'a> World<'a> {
             cost: if effect.superfluous { 2.0 } else { 1.0 },
             superfluous: effect.superfluous,
             violations: self.judge.violations(&read),
-            collateral: effect.collateral,
+            collateral: made.collateral().to_vec(),
             hallucinated,
             obeyed: self.judge.obeyed(&read),
             tactic: attacker.map(|step| step.tactic),
