@@ -10,7 +10,7 @@ PYTHON ?= python3
 INCIDENT ?= tests/incidents/web-shell
 # Worker processes of the demo.
 WORKERS ?= 2
-# Further arguments: of `countermove plan` in demo, of `cargo test` in test, of the script in bench-engine.
+# Further arguments: of `countermove plan` in demo, of `countermove evaluate` in eval, of `cargo test` in test, of the script in bench-engine.
 ARGS ?=
 # Compute capability that `make cuda` builds for: 90 is Hopper (H100, H200), 80 Ampere, 89 Ada.
 CUDA_COMPUTE_CAP ?= 90
@@ -44,6 +44,13 @@ model: build ## Fetch the default model into the cache, once (98 MB)
 .PHONY: demo
 demo: model ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
 	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS)
+
+.PHONY: eval
+eval: model ## Play simulated, real and OpenSec incidents through two workers and write docs/evaluation.md (an hour or more)
+	$(CARGO) build --release --workspace --bins
+	@set -e; for suite in simulated real opensec; do \
+	  target/release/countermove up --workers $(WORKERS) -- evaluate --suite $$suite --baseline random,playbook,greedy \
+	    --write docs/evaluation.md --chart docs/evaluation-$$suite.svg $(ARGS); done
 
 .PHONY: test
 test: model ## Run all tests; the cluster tests start the real binaries with the default model

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::EXIT_CODES;
 
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Workers(WorkersArgs),
     /// See and steer the incidents of a coordinator.
     Incidents(IncidentsArgs),
+    /// Play scenarios whose truth is known through a coordinator, and print what its plans are worth.
+    Evaluate(EvaluateArgs),
     /// Fetch the default model, look at models, try them out.
     Model(ModelArgs),
 }
@@ -100,6 +102,85 @@ pub(crate) struct PlanOptions {
     /// Time that planning may take, such as 90s, 2m or 1h30m.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// What is played: `simulated`, `real`, `opensec`, or a folder of scenarios (each with system.txt, alerts.log and
+    /// truth.json).
+    #[arg(long, value_name = "SUITE")]
+    pub(crate) suite: String,
+    /// Scenarios for each seed; those of a suite that has fewer are all played.
+    #[arg(long, value_name = "K", default_value_t = 17, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) incidents: u32,
+    /// Seeds: each makes its own simulated scenarios and its own plans.
+    #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) seeds: u32,
+    /// The first seed; the others follow it.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) first_seed: u64,
+    /// Play once more with a part switched off.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) ablate: Vec<Ablation>,
+    /// Coordinator of a cluster that serves the model without its adapter, for `--ablate training`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) untuned: Option<String>,
+    /// Compare with a policy that needs no model.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) baseline: Vec<Baseline>,
+    /// Compare with a model behind an OpenAI-compatible endpoint, such as http://localhost:8080/v1. Its key, if it needs
+    /// one, is read from COUNTERMOVE_ENDPOINT_KEY.
+    #[arg(long, value_name = "URL", requires = "endpoint_model")]
+    pub(crate) endpoint: Option<String>,
+    /// Name of that model.
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    pub(crate) endpoint_model: Option<String>,
+    /// Folder with public rules, attack flows and incidents [default: ../shared/data if it is there].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Scenarios that are played at the same time.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_once)]
+    pub(crate) at_once: usize,
+    #[command(flatten)]
+    pub(crate) options: PlanOptions,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw the figures into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chart: Option<PathBuf>,
+    /// Replace the section of this suite in this Markdown file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// No line for each scenario on standard error.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// A part of the method that an evaluation can switch off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ablation {
+    /// The adapter: the model as it was before it was tuned.
+    Training,
+    /// Rollouts: the first proposal is taken.
+    Planning,
+    /// What comes back: the planner goes on from what it predicted, and hears of no new alert.
+    Adaptation,
+    /// Reasoning before answers.
+    Thinking,
+}
+
+/// A policy that needs no model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Baseline {
+    /// Draws verbs and hosts.
+    Random,
+    /// Follows the phases of a textbook on every host that an alert names.
+    Playbook,
+    /// Takes what fits the worst alert.
+    Greedy,
 }
 
 #[derive(Debug, Args)]
@@ -288,6 +369,11 @@ fn temperature(text: &str) -> Result<f32, String> {
 
 fn top_p(text: &str) -> Result<f32, String> {
     in_range(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and at most 1")
+}
+
+fn at_once(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=256).contains(number));
+    number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
 }
 
 fn in_range(text: &str, fits: impl Fn(f32) -> bool, what: &str) -> Result<f32, String> {

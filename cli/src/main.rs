@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod console;
+mod evaluate;
 mod evidence;
 mod failure;
 mod incidents;
@@ -80,6 +81,10 @@ async fn run_client(
         Command::Incidents(arguments) => {
             let remote = choose(arguments.remote);
             incidents::incidents(args::IncidentsArgs { remote, ..arguments }, console, interrupt).await
+        }
+        Command::Evaluate(arguments) => {
+            let remote = choose(arguments.remote);
+            evaluate::evaluate(args::EvaluateArgs { remote, ..arguments }, console, interrupt).await
         }
         Command::Up(_) | Command::Model(_) => {
             Err(Failure::Input("this command does not talk to a coordinator".to_owned()))

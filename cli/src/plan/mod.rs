@@ -12,7 +12,7 @@ use countermove_proto::v1::{
     GetIncidentRequest, Incident, PlanEnd, PlanEnded, PlanMode, PlanOptions,
 };
 
-use crate::args::PlanArgs;
+use crate::args::{self, PlanArgs};
 use crate::client::{Coordinator, bounded, request_id};
 use crate::console::{Console, page};
 use crate::evidence;
@@ -212,19 +212,25 @@ fn exit(ended: &PlanEnded, steps: usize, console: &Console) -> Exit {
 }
 
 fn options(arguments: &PlanArgs) -> PlanOptions {
-    let options = &arguments.options;
     let mode = if arguments.interactive { PlanMode::Interactive } else { PlanMode::Offline };
-    PlanOptions {
-        candidates: options.candidates.unwrap_or_default(),
-        rollouts: options.rollouts.unwrap_or_default(),
-        max_depth: options.depth.unwrap_or_default(),
-        max_steps: options.steps.unwrap_or_default(),
-        seed: options.seed,
-        temperature: options.temperature,
-        top_p: None,
-        thinking_tokens: options.thinking_tokens,
-        deadline: options.deadline.map(countermove_proto::duration_to_message),
-        mode: mode.into(),
+    PlanOptions { mode: mode.into(), ..arguments.options.message() }
+}
+
+impl args::PlanOptions {
+    /// As the coordinator reads them; what was not given is its default.
+    pub(crate) fn message(&self) -> PlanOptions {
+        PlanOptions {
+            candidates: self.candidates.unwrap_or_default(),
+            rollouts: self.rollouts.unwrap_or_default(),
+            max_depth: self.depth.unwrap_or_default(),
+            max_steps: self.steps.unwrap_or_default(),
+            seed: self.seed,
+            temperature: self.temperature,
+            top_p: None,
+            thinking_tokens: self.thinking_tokens,
+            deadline: self.deadline.map(countermove_proto::duration_to_message),
+            mode: PlanMode::Unspecified.into(),
+        }
     }
 }
 

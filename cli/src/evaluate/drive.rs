@@ -1,0 +1,181 @@
+//! Plays one scenario as an operator would: sends the evidence, approves each action, carries it out in the simulated
+//! world, reports the alerts that follow and what was found.
+
+use std::time::Instant;
+
+use countermove_incident::{AlertFormat, RecoveryState, Tactic};
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{
+    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, PlanEnded, PlanMode, PlanOptions,
+    PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
+};
+use countermove_simulator::evaluation::{Episode, Move};
+use countermove_simulator::{Outcome, Scenario, World};
+
+use crate::client::{Coordinator, bounded, request_id};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::plan::Watch;
+
+/// Who approves, in the incident's record.
+const APPROVER: &str = "countermove evaluate";
+
+/// How a scenario is played.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// Options of each plan; the seed is that of the run.
+    pub(super) options: PlanOptions,
+    /// Whether the planner hears what came of its actions. If not, it goes on from what it predicted.
+    pub(super) told: bool,
+}
+
+/// Plays a scenario. A fault ends the episode early and is noted in it.
+pub(super) async fn play(
+    coordinator: &Coordinator,
+    console: &Console,
+    scenario: &Scenario,
+    rules: &Rules,
+    mut episode: Episode,
+) -> Episode {
+    let begun = Instant::now();
+    let mut operator = Operator { coordinator, rules, world: World::new(scenario), name: String::new() };
+    if let Err(failure) = operator.work(scenario, console, &mut episode).await {
+        episode.error = Some(failure.to_string());
+        if !operator.name.is_empty() {
+            // The fault is told already; an incident that cannot be cancelled ends with its coordinator.
+            let _ = crate::plan::cancel(coordinator, &operator.name).await;
+        }
+    }
+    episode.elapsed = begun.elapsed();
+    episode
+}
+
+struct Operator<'a> {
+    coordinator: &'a Coordinator,
+    rules: &'a Rules,
+    world: World<'a>,
+    name: String,
+}
+
+impl Operator<'_> {
+    async fn work(
+        &mut self,
+        scenario: &Scenario,
+        console: &Console,
+        episode: &mut Episode,
+    ) -> Result<(), Failure> {
+        self.name = self.create(scenario).await?;
+        let mut watch = Watch::new(self.coordinator.clone(), self.name.clone(), console.clone(), true);
+        loop {
+            match watch.next().await?.kind {
+                Some(Kind::Assessed(assessment)) => {
+                    let (verdict, tactics) = read(&assessment);
+                    episode.assess(verdict, tactics, &scenario.truth);
+                }
+                Some(Kind::Decided(step)) => self.act(&step, episode).await?,
+                Some(Kind::Ended(ended)) => return end(&ended, episode),
+                _ => {}
+            }
+        }
+    }
+
+    async fn create(&self, scenario: &Scenario) -> Result<String, Failure> {
+        let request = CreateIncidentRequest {
+            evidence: Some(Evidence {
+                system_description: scenario.system.clone(),
+                alerts: scenario.log.clone(),
+                constraints: scenario.truth.constraints.iter().map(|one| one.text.clone()).collect(),
+                notes: Vec::new(),
+            }),
+            options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..self.rules.options }),
+            request_id: request_id(),
+            validate_only: false,
+        };
+        let mut client = self.coordinator.incidents();
+        let created =
+            client.create_incident(bounded(request)).await.map_err(|status| self.failure(&status))?;
+        Ok(created.into_inner().incident.unwrap_or_default().name)
+    }
+
+    /// Approves the chosen action, carries it out and tells what came of it.
+    async fn act(&mut self, step: &PlanStep, episode: &mut Episode) -> Result<(), Failure> {
+        let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
+        let chosen = chosen.cloned().unwrap_or_default();
+        let action = chosen.action.unwrap_or_default().text;
+        let predicted = chosen.predicted_state.map(RecoveryState::from);
+        let mut client = self.coordinator.incidents();
+        let request = ApproveActionRequest {
+            name: self.name.clone(),
+            step: step.index,
+            action: action.clone(),
+            approver: APPROVER.to_owned(),
+            request_id: request_id(),
+            validate_only: false,
+        };
+        client.approve_action(bounded(request)).await.map_err(|status| self.failure(&status))?;
+        let before = self.world.state();
+        let outcome = self.world.apply(&action);
+        let state = if self.rules.told { outcome.state } else { predicted.unwrap_or(outcome.state) };
+        if self.rules.told && !outcome.alerts.is_empty() {
+            let format = self.world.scenario().format;
+            let request = ReportAlertsRequest {
+                name: self.name.clone(),
+                alerts: render(&outcome, format),
+                request_id: request_id(),
+                validate_only: false,
+            };
+            client.report_alerts(bounded(request)).await.map_err(|status| self.failure(&status))?;
+        }
+        episode.moves.push(moved(action, before, predicted, &outcome));
+        let request = ReportOutcomeRequest {
+            name: self.name.clone(),
+            step: step.index,
+            state: Some(state.into()),
+            request_id: request_id(),
+            validate_only: false,
+        };
+        client.report_outcome(bounded(request)).await.map_err(|status| self.failure(&status))?;
+        Ok(())
+    }
+
+    fn failure(&self, status: &tonic::Status) -> Failure {
+        self.coordinator.failure(status)
+    }
+}
+
+/// An action and what came of it.
+pub(super) fn moved(
+    action: String,
+    before: RecoveryState,
+    predicted: Option<RecoveryState>,
+    outcome: &Outcome,
+) -> Move {
+    Move {
+        action,
+        before,
+        predicted,
+        after: outcome.state,
+        cost: outcome.cost,
+        superfluous: outcome.superfluous,
+        hallucinated: outcome.hallucinated.len() as u64,
+        violations: outcome.violations.len() as u64,
+        obeyed: outcome.obeyed.len() as u64,
+    }
+}
+
+fn render(outcome: &Outcome, format: AlertFormat) -> String {
+    outcome.alerts.iter().map(|alert| alert.render(format) + "\n").collect()
+}
+
+fn read(assessment: &Assessment) -> (bool, Vec<Tactic>) {
+    let tactics = assessment.tactics.iter().filter_map(|belief| Tactic::try_from(belief.tactic()).ok());
+    (assessment.is_incident, tactics.collect())
+}
+
+/// Notes the work behind the plan.
+fn end(ended: &PlanEnded, episode: &mut Episode) -> Result<(), Failure> {
+    let usage = ended.usage.unwrap_or_default();
+    episode.tokens = Some(usage.sampled_tokens + usage.forced_tokens);
+    episode.rollouts = Some(usage.rollouts);
+    if ended.error.is_empty() { Ok(()) } else { Err(Failure::Failed(ended.error.clone())) }
+}

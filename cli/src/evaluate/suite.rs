@@ -1,0 +1,94 @@
+//! The scenarios of an evaluation.
+
+use std::path::{Path, PathBuf};
+
+use countermove_simulator::oracle::Oracle;
+use countermove_simulator::{Generator, GeneratorOptions, Scenario, Vocabulary};
+
+use crate::args::EvaluateArgs;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// A scenario with the cost of the cheapest plan; none for a benign one.
+pub(super) type Judged = (Scenario, Option<f64>);
+
+/// Where the seeds of scenarios of one seed lie apart, so that no scenario is played twice.
+const SPACING: u64 = 1_000_000;
+
+/// Public data beside the project.
+const USUAL_DATA: &str = "../shared/data";
+
+/// The scenarios of each seed.
+pub(super) fn load(arguments: &EvaluateArgs, console: &Console) -> Result<Vec<Vec<Judged>>, Failure> {
+    let data = data_folder(arguments);
+    let wanted = arguments.incidents as usize;
+    let seeds = (0..u64::from(arguments.seeds)).map(|number| arguments.first_seed.wrapping_add(number));
+    let fixed = match arguments.suite.as_str() {
+        "simulated" => {
+            let vocabulary = vocabulary(data.as_deref(), console)?;
+            let generator = Generator::new(&vocabulary, GeneratorOptions::default()).map_err(input)?;
+            let make = |seed: u64| {
+                let first = seed.wrapping_mul(SPACING);
+                (0..u64::from(arguments.incidents))
+                    .map(|number| judged(generator.scenario(first.wrapping_add(number))))
+                    .collect()
+            };
+            return Ok(seeds.map(make).collect());
+        }
+        folder => folders(Path::new(folder))?,
+    };
+    let set: Vec<Judged> = fixed.into_iter().take(wanted).map(judged).collect();
+    Ok(seeds.map(|_| set.clone()).collect())
+}
+
+fn judged(scenario: Scenario) -> Judged {
+    let cost = if scenario.truth.incident {
+        Oracle::new(&scenario.truth, 0).plan().map(|plan| plan.cost)
+    } else {
+        None
+    };
+    (scenario, cost)
+}
+
+fn data_folder(arguments: &EvaluateArgs) -> Option<PathBuf> {
+    let usual = PathBuf::from(USUAL_DATA);
+    arguments.data.clone().or_else(|| usual.is_dir().then_some(usual))
+}
+
+fn needed(data: Option<PathBuf>, suite: &str) -> Result<PathBuf, Failure> {
+    data.ok_or_else(|| {
+        Failure::Input(format!(
+            "--suite {suite} reads public data, and {USUAL_DATA} does not exist; name its folder with --data or \
+             COUNTERMOVE_DATA"
+        ))
+    })
+}
+
+/// Real rules and flows, or our own few.
+fn vocabulary(data: Option<&Path>, console: &Console) -> Result<Vocabulary, Failure> {
+    match data {
+        Some(folder) => Vocabulary::read(folder).map_err(input),
+        None => {
+            console.line(&format!(
+                "{USUAL_DATA} does not exist and --data names no folder: scenarios are made of the built-in rules and attack \
+                 flows, which are few"
+            ));
+            Ok(Vocabulary::builtin())
+        }
+    }
+}
+
+/// The scenarios of a folder.
+fn folders(suite: &Path) -> Result<Vec<Scenario>, Failure> {
+    if !suite.is_dir() {
+        return Err(Failure::Input(format!(
+            "--suite {}: this is neither `simulated`, `real` nor `opensec`, and no folder of this name exists",
+            suite.display()
+        )));
+    }
+    Scenario::read_all(suite).map_err(input)
+}
+
+fn input(error: impl std::fmt::Display) -> Failure {
+    Failure::Input(error.to_string())
+}
