@@ -14,6 +14,7 @@ pub use convert::{
     system_time, timestamp,
 };
 pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
+pub use countermove_planner::limits;
 pub use ids::{IncidentId, ParseIdError, RequestId, WorkerId};
 
 /// Messages and services of the package `countermove.v1`, which users see.

@@ -20,8 +20,12 @@ pub(crate) fn workers(workers: &[Worker], columns: usize) -> String {
             let model = worker.model.as_ref().map_or_else(
                 || "-".to_owned(),
                 |model| {
-                    let digest = model.weights_sha256.get(..8).unwrap_or(&model.weights_sha256);
-                    format!("{} {digest}", model.name)
+                    let short = |digest: &str| digest.get(..8).unwrap_or(digest).to_owned();
+                    let mut text = format!("{} {}", model.name, short(&model.weights_sha256));
+                    if !model.adapter_sha256.is_empty() {
+                        text += &format!(" + adapter {}", short(&model.adapter_sha256));
+                    }
+                    text
                 },
             );
             vec![

@@ -37,6 +37,24 @@ pub enum LoadError {
         /// What is not supported, and what is.
         reason: String,
     },
+    /// The adapter does not fit the model.
+    #[error("{}: the adapter was made for another model than {}: {reason}", path.display(), base.display())]
+    AdapterBase {
+        /// File of the adapter.
+        path: PathBuf,
+        /// File or folder of the model.
+        base: PathBuf,
+        /// Where they differ.
+        reason: String,
+    },
+    /// The hub does not give the model.
+    #[error("hf:{id}: {reason}")]
+    Hub {
+        /// `organisation/name`.
+        id: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// The digest is not the expected one.
     #[error("{}: SHA-256 is {found}, expected {expected}; delete the file and fetch it again", path.display())]
     Digest {

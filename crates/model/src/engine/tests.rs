@@ -389,7 +389,7 @@ async fn a_tiny_model_answers_the_same_however_it_is_served() {
 
 #[tokio::test]
 async fn the_default_model_answers_the_same_however_it_is_served() {
-    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None)) else {
+    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None), &mut |_| {}) else {
         eprintln!("skipped: the default model is not here; run 'countermove model fetch'");
         return;
     };
@@ -412,7 +412,7 @@ async fn the_default_model_answers_the_same_however_it_is_served() {
 
 #[test]
 fn the_default_models_tokenizer_spells_control_tokens_in_data() {
-    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None)) else {
+    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None), &mut |_| {}) else {
         eprintln!("skipped: the default model is not here; run 'countermove model fetch'");
         return;
     };
