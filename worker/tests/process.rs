@@ -25,7 +25,11 @@ fn has_model() -> bool {
 
 fn worker(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-worker"));
-    command.args(flags).env_remove("COUNTERMOVE_MODEL").env_remove("COUNTERMOVE_ADAPTER").env_remove("COUNTERMOVE_WORKER_LISTEN");
+    command
+        .args(flags)
+        .env_remove("COUNTERMOVE_MODEL")
+        .env_remove("COUNTERMOVE_ADAPTER")
+        .env_remove("COUNTERMOVE_WORKER_LISTEN");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -123,7 +127,8 @@ async fn it_answers_with_the_model_that_it_names() {
 
 /// A small random model of the repository, or its adapter.
 fn fixture(name: &str) -> String {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures").join(name);
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures").join(name);
     folder.to_str().unwrap().to_owned()
 }
 

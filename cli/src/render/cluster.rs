@@ -147,6 +147,16 @@ mod tests {
             status_reason: "it speaks protocol version 2, this coordinator speaks 1".to_owned(),
             ..Worker::default()
         };
+        let tuned = Worker {
+            model: Some(ModelIdentity {
+                name: "m".to_owned(),
+                weights_sha256: "b179c9523d0e".to_owned(),
+                adapter_sha256: "0f31aa77bbcc".to_owned(),
+                ..ModelIdentity::default()
+            }),
+            ..Worker::default()
+        };
+        assert!(workers(&[tuned], 100).contains("m b179c952 + adapter 0f31aa77"));
         let text = workers(&[ready, refused], 100);
         let expected = "\
 ID     ADDRESS                 STATUS   MODEL                  CAPACITY  RUNNING  FINISHED  TOKENS

@@ -341,7 +341,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_reaches_the_workers() {
-        let given = arguments(&["--kv-memory", "64", "--templates", "t", "--sequential", "--adapter", "tuned"]);
+        let given =
+            arguments(&["--kv-memory", "64", "--templates", "t", "--sequential", "--adapter", "tuned"]);
         let model = "hf:org/name@abc".parse().unwrap();
         let flags = worker_flags(&given, &model, 1, &[2, 3]);
         for pair in [

@@ -160,7 +160,10 @@ impl Hub {
             [] => Err(absent()),
             [first, ..] => {
                 let name = first.file_name().unwrap_or_default().to_string_lossy();
-                Err(missing(format!("it holds several GGUF files; name one, such as {}", named(wanted, &name))))
+                Err(missing(format!(
+                    "it holds several GGUF files; name one, such as {}",
+                    named(wanted, &name)
+                )))
             }
         }
     }
@@ -168,9 +171,8 @@ impl Hub {
     /// Asks the hub for the commit and fetches what is not here of it.
     fn fetch(&self, wanted: &Wanted<'_>, on_fetch: &mut OnFetch<'_>) -> Result<PathBuf, Trouble> {
         let api = self.api().map_err(|error| trouble(wanted, &error))?;
-        let repo = |revision: &str| {
-            Repo::with_revision(wanted.id.to_owned(), RepoType::Model, revision.to_owned())
-        };
+        let repo =
+            |revision: &str| Repo::with_revision(wanted.id.to_owned(), RepoType::Model, revision.to_owned());
         let info = api.repo(repo(wanted.revision())).info().map_err(|error| trouble(wanted, &error))?;
         if !is_commit(&info.sha) {
             return Err(Trouble::Final(refusal(wanted, "the hub names no commit; is HF_ENDPOINT right?")));

@@ -42,7 +42,9 @@ pub enum SourceError {
     #[error("the model is empty; give 'default', a path, or 'hf:organisation/name'")]
     Empty,
     /// The part after `hf:` is not an id.
-    #[error("'{0}' is not a model id; write hf:organisation/name, hf:organisation/name@revision or hf:organisation/name@revision/file.gguf")]
+    #[error(
+        "'{0}' is not a model id; write hf:organisation/name, hf:organisation/name@revision or hf:organisation/name@revision/file.gguf"
+    )]
     Id(String),
 }
 

@@ -88,7 +88,9 @@ pub(crate) fn batch_and_cache_do_not_matter<B: Backend>(load: impl Fn() -> B, pr
     let kept = [all, all, all - 5, all - 3, 20, 0, 33, 32, all, all - 1, 16];
     let prompts: Vec<Vec<u32>> = (0..)
         .zip(kept)
-        .map(|(index, kept)| [&prefix[..kept], &random_tokens(100 + index, 1 + index as usize * 3, vocab)].concat())
+        .map(|(index, kept)| {
+            [&prefix[..kept], &random_tokens(100 + index, 1 + index as usize * 3, vocab)].concat()
+        })
         .collect();
     let expected: Vec<_> = prompts.iter().map(|prompt| bits(&alone(&mut cold, prompt))).collect();
 
@@ -101,7 +103,8 @@ pub(crate) fn batch_and_cache_do_not_matter<B: Backend>(load: impl Fn() -> B, pr
     let mut begun: Vec<_> = prompts.iter().map(|prompt| warm.begin(prompt)).collect();
     assert_eq!((begun[0].1, begun[5].1), (all, 0));
     assert_eq!(warm.kv_bytes(), pages, "a fork takes no page before it has a token of its own");
-    let own: Vec<&[u32]> = prompts.iter().zip(&begun).map(|(prompt, (_, cached))| &prompt[*cached..]).collect();
+    let own: Vec<&[u32]> =
+        prompts.iter().zip(&begun).map(|(prompt, (_, cached))| &prompt[*cached..]).collect();
     let found = together(&mut warm, &mut begun, &own);
     for (index, (found, expected)) in found.chunks(vocab).zip(&expected).enumerate() {
         assert_eq!(&bits(found), expected, "prompt {index}");
@@ -116,11 +119,7 @@ pub(crate) fn batch_and_cache_do_not_matter<B: Backend>(load: impl Fn() -> B, pr
     }
 }
 
-fn together<B: Backend>(
-    backend: &mut B,
-    begun: &mut [(B::Sequence, usize)],
-    tokens: &[&[u32]],
-) -> Vec<f32> {
+fn together<B: Backend>(backend: &mut B, begun: &mut [(B::Sequence, usize)], tokens: &[&[u32]]) -> Vec<f32> {
     let mut feeds: Vec<_> = begun
         .iter_mut()
         .zip(tokens)

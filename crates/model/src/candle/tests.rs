@@ -220,7 +220,8 @@ mod emulation {
         let prefix = random_tokens(1, 300, 64);
         let parent = begin(tree, &prefix, 300);
         tree.publish(&parent);
-        let forked = |own: u64, kept: usize, more: usize| [&prefix[..kept], &random_tokens(own, more, 64)].concat();
+        let forked =
+            |own: u64, kept: usize, more: usize| [&prefix[..kept], &random_tokens(own, more, 64)].concat();
         let prompts = [
             (forked(2, 300, 1), 300),
             (forked(3, 300, 1), 300),

@@ -110,7 +110,6 @@ impl CpuBackend {
             decoder,
         })
     }
-
 }
 
 impl Backend for CpuBackend {

@@ -9,8 +9,8 @@ use candle_transformers::models::{llama, qwen2, qwen3};
 
 use super::*;
 use crate::backend::checks::{
-    OnDisk, a_nan_stays_in_its_sequence, alone, batch_and_cache_do_not_matter, bits, distance, feeds_may_be_cut,
-    random_tokens, run, tiny,
+    OnDisk, a_nan_stays_in_its_sequence, alone, batch_and_cache_do_not_matter, bits, distance,
+    feeds_may_be_cut, random_tokens, run, tiny,
 };
 use crate::config::Architecture;
 use crate::testing::TinyModel;

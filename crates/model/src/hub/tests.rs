@@ -25,6 +25,8 @@ struct Shelf {
     status: Option<u16>,
     /// Cuts the next answer with content after so many bytes.
     cut: Option<usize>,
+    /// Redirects requests for files to nowhere.
+    sends_away: bool,
     requests: Vec<String>,
 }
 
@@ -91,8 +93,10 @@ fn answer(mut stream: &TcpStream, shelf: &Mutex<Shelf>) {
     let mut shelf = shelf.lock().unwrap();
     shelf.requests.push(format!("{path}{token}"));
     let mut send = |status: u16, headers: &str, body: &[u8], sent: usize| {
-        let head =
-            format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
+            body.len()
+        );
         // A client that has gone is the client's business.
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]));
     };
@@ -109,10 +113,15 @@ fn answer(mut stream: &TcpStream, shelf: &Mutex<Shelf>) {
     }
     let name = path.strip_prefix(&format!("/org/name/resolve/{COMMIT}/")).unwrap_or_default().to_owned();
     let Some(bytes) = shelf.files.get(&name).cloned() else { return send(404, "", b"", 0) };
+    if shelf.sends_away {
+        return send(302, &format!("ETag: \"x\"\r\nX-Repo-Commit: {COMMIT}\r\n"), b"", 0);
+    }
     let to = to.min(bytes.len());
-    let etag = shelf.etags.get(&name).cloned().unwrap_or_else(|| {
-        Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-    });
+    let etag = shelf
+        .etags
+        .get(&name)
+        .cloned()
+        .unwrap_or_else(|| Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());
     let headers = format!(
         "ETag: \"{etag}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Range: bytes {from}-{}/{}\r\n",
         to.saturating_sub(1),
@@ -198,7 +207,8 @@ fn safetensors_come_with_what_belongs_to_them() {
     for other in ["pytorch_model.bin", "onnx/model.onnx", "model.Q8_0.gguf", "../escape", "/etc/x.gguf"] {
         files.push((other.to_owned(), b"no".to_vec()));
     }
-    let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let files: Vec<(&str, Vec<u8>)> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     let server = Server::start(&files);
     let cache = tempfile::tempdir().unwrap();
     let hub = server.hub(cache.path());
@@ -250,17 +260,12 @@ fn what_the_hub_refuses_is_said() {
         server.change(|shelf| shelf.status = Some(status));
         assert!(message(wanted(None, None)).contains(word), "{status}");
     }
-    // An endpoint that is no hub, and one that makes the client break off.
+    // An endpoint that is no hub, and one whose answer makes the client panic.
     server.change(|shelf| shelf.status = Some(200));
     assert!(message(wanted(None, None)).contains("cannot be reached"));
     server.change(|shelf| {
         shelf.status = None;
-        shelf.etags.insert("a.gguf".to_owned(), "x/y".to_owned());
+        shelf.sends_away = true;
     });
-    assert!(!message_of(&hub, "a.gguf").is_empty());
-}
-
-/// Whatever the client does on a hostile answer, an error comes back.
-fn message_of(hub: &Hub, file: &str) -> String {
-    quiet(hub, &wanted(None, Some(file))).map_or_else(|error| error.to_string(), |_| String::new())
+    assert!(message(wanted(None, Some("a.gguf"))).contains("broke off"));
 }
