@@ -7,6 +7,7 @@
 
 mod classes;
 mod data;
+mod distractors;
 mod generate;
 mod incident_files;
 mod rng;
@@ -16,6 +17,7 @@ mod truth_check;
 
 pub use classes::{classes_of_tactic, tactics_of_class};
 pub use data::{DataError, Flow, FlowStep, Rule, Vocabulary};
+pub use distractors::{Distractor, Slip, distractors};
 pub use generate::{Generator, GeneratorError, GeneratorOptions};
 pub use incident_files::{FileError, LOG_FILE, SYSTEM_FILE, TRUTH_FILE};
 pub use topology::topology_families;
