@@ -8,6 +8,7 @@
 pub mod action;
 mod classes;
 mod data;
+mod distractors;
 pub mod evaluation;
 mod generate;
 mod incident_files;
@@ -23,6 +24,7 @@ mod truth_check;
 
 pub use classes::{classes_of_tactic, tactics_of_class};
 pub use data::{DataError, Flow, FlowStep, Rule, Vocabulary};
+pub use distractors::{Distractor, Slip, distractors};
 pub use generate::{Generator, GeneratorError, GeneratorOptions};
 pub use incident_files::{FileError, LOG_FILE, SYSTEM_FILE, TRUTH_FILE};
 pub use play::{Judge, Outcome, Progress, World};

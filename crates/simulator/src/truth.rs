@@ -318,6 +318,18 @@ impl Truth {
         self.path.get(..self.stage).unwrap_or(&self.path)
     }
 
+    /// The tactics that the alerts before the first planning show, in the order of their steps, each once. A step whose
+    /// alerts were lost shows none.
+    pub fn tactics_shown(&self) -> Vec<Tactic> {
+        let mut tactics = Vec::new();
+        for step in self.shown().iter().filter(|step| !step.alerts.is_empty()) {
+            if !tactics.contains(&step.tactic) {
+                tactics.push(step.tactic);
+            }
+        }
+        tactics
+    }
+
     /// The steps that come while the scenario is played.
     pub fn coming(&self) -> &[Step] {
         self.path.get(self.stage..).unwrap_or_default()

@@ -312,3 +312,19 @@ pub(super) const DEVICE_WORDS: &[&str] = &[
     "tenda",
     "nec sl2100",
 ];
+
+/// Words that no rule for everyday traffic has.
+pub(super) const DANGER_WORDS: &[&str] = &[
+    "ransom",
+    "trojan",
+    "malware",
+    "backdoor",
+    "exploit",
+    "phish",
+    "hostile",
+    "malicious",
+    "miner",
+    "c2",
+    "cnc",
+    "lateral",
+];

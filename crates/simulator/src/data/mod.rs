@@ -12,14 +12,16 @@ mod uses;
 
 use std::path::{Path, PathBuf};
 
+use countermove_incident::Tactic;
+
 pub(crate) use classification::{Class, read_classes};
 pub use flows::{Flow, FlowStep};
 pub use rules::Rule;
 pub(crate) use uses::{Kind, Noise, Os, OutsideUse};
 
-use crate::rng::Rng;
-use countermove_incident::Tactic;
 use uses::Index;
+
+use crate::rng::Rng;
 
 /// Where the classes lie in a data folder.
 pub(crate) const CLASSIFICATION_FILE: &str = "rules/classification.config";

@@ -10,7 +10,7 @@ use Tactic::*;
 use countermove_incident::Tactic;
 
 use super::Rule;
-use super::marks::{DEVICE_WORDS, KIND_WORDS, LINUX_WORDS, MARKS, Mark, UNUSED, WINDOWS_WORDS};
+use super::marks::{DANGER_WORDS, DEVICE_WORDS, KIND_WORDS, LINUX_WORDS, MARKS, Mark, UNUSED, WINDOWS_WORDS};
 use crate::classes::tactics_of_class;
 use crate::rng::Rng;
 
@@ -158,15 +158,23 @@ pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Option<Kind> {
     }
 }
 
+/// The everyday traffic that sets a rule off. A rule that shows an attack on its way out of the network is none of it, or
+/// nobody could tell a quiet day from an incident.
 pub(crate) fn noise(rule: &Rule, lower: &str) -> Option<Noise> {
+    let shown = tactics(rule, lower);
+    let shows_only = |harmless: &[Tactic]| shown.iter().all(|tactic| harmless.contains(tactic));
     let mild = rule.priority >= 2 || rule.class.short_name == "policy-violation";
     match rule.category.as_str() {
-        "GAMES" | "CHAT" | "P2P" if mild => Some(Noise::Outgoing),
-        "POLICY" | "INFO" | "USER_AGENTS" | "DNS" if mild && !lower.contains("ransom") => {
-            Some(Noise::Outgoing)
+        "GAMES" | "CHAT" | "P2P" | "POLICY" | "INFO" | "USER_AGENTS" | "DNS"
+            if mild && !DANGER_WORDS.iter().any(|word| names(lower, word)) =>
+        {
+            shows_only(&[DefenseEvasion, Discovery]).then_some(Noise::Outgoing)
         }
         "TOR" | "DROP" => Some(Noise::Incoming),
-        "SCAN" if mild => Some(Noise::Incoming),
+        // Whatever is on the Internet is asked for its passwords all day.
+        "SCAN" if mild => {
+            shows_only(&[Reconnaissance, Discovery, CredentialAccess]).then_some(Noise::Incoming)
+        }
         "WEB_SERVER" | "WEB_SPECIFIC_APPS" | "SNMP" => Some(Noise::Audit),
         _ => None,
     }
@@ -266,6 +274,30 @@ mod tests {
         assert_eq!(case("ET DELETED WebShell upload", "web-application-attack", Some(80)).0, []);
         assert_eq!(case("ET POLICY Cleartext WordPress Login", "policy-violation", Some(80)).0, []);
         assert_eq!(case("ET GAMES Some game", "policy-violation", None).0, []);
+    }
+
+    #[test]
+    fn everyday_traffic_shows_no_attack_on_its_way_out() {
+        let vocabularies = [
+            Some(Vocabulary::builtin()),
+            folder_for_tests().map(|folder| Vocabulary::read(&folder).unwrap()),
+        ];
+        for vocabulary in vocabularies.iter().flatten() {
+            let mut seen = 0;
+            for rule in vocabulary.rules() {
+                let lower = rule.message.to_lowercase();
+                if noise(rule, &lower) == Some(Noise::Outgoing) {
+                    seen += 1;
+                    let shown = tactics(rule, &lower);
+                    assert!(
+                        !shown.contains(&Impact) && !shown.contains(&CommandAndControl),
+                        "{}",
+                        rule.message
+                    );
+                }
+            }
+            assert!(seen >= 4, "{seen} of {} rules", vocabulary.rules().len());
+        }
     }
 
     #[test]

@@ -144,7 +144,8 @@ pub(super) fn everyday(
     clock: &Clock,
     rng: &mut Rng,
 ) -> Alert {
-    let port = port.unwrap_or_else(|| rng.one_of(&[80, 443, 443, 22]));
+    let common = if rule.protocol == "UDP" { 53 } else { rng.one_of(&[80, 443, 443, 22]) };
+    let port = port.unwrap_or(common);
     let [source, destination] = ends;
     alert(rule, [(source, high_port(rng)), (destination, port)], clock)
 }

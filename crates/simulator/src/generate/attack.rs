@@ -273,7 +273,11 @@ impl<'a> Attack<'a> {
             || technique.starts_with("T1078")
             || technique.starts_with("T1110");
         let fell = self.taken.iter().any(|(place, _)| *place == target);
-        if logs_in && (fell || tactic == Tactic::CredentialAccess) && source != host.address && rng.chance(60)
+        if logs_in
+            && (fell || tactic == Tactic::CredentialAccess)
+            && source != host.address
+            && self.reaches(source, target)
+            && rng.chance(60)
         {
             let own = self.topology.accounts.iter_mut().find(|account| account.hosts.contains(&host.address));
             if let Some(account) = own {

@@ -87,6 +87,7 @@ pub(super) fn everyday(evidence: &mut Evidence, topology: &Topology, clock: &mut
             format!("{name} sshd[{pid}]: Accepted publickey for {account} from {other} port 40022 ssh2")
         }
         2 if linux => format!("{name} systemd[1]: Started daily package lists refresh"),
+        _ if linux => format!("{name} dhclient[{pid}]: bound to {}", host.address),
         _ => format!("{name} service: event=7036 update service entered the running state, id={pid}"),
     };
     evidence.add_line(clock, text);

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::classes::tactics_of_class;
 use crate::data::folder_for_tests;
+use crate::rng::Rng;
 use crate::topology::topology_families;
 use crate::truth::{AccountState, ConstraintKind, Lure, Need, Requirement, Target};
 
@@ -73,7 +74,7 @@ fn seeds_give_these_bytes() {
         }
     }
     // It changes with every change of what is made, and every data set and figure with it.
-    assert_eq!(sum, 0, "{sum:#x}");
+    assert_eq!(sum, 0x93b3_9ad7_1fb3_e460, "{sum:#x}");
 }
 
 /// Whom an alert accuses: no host but the compromised ones is seen to answer an attack or to call an attacker.
@@ -185,6 +186,17 @@ fn the_truth_hangs_together() {
                 }
             }
         }
+        for account in truth.accounts.iter().filter(|account| account.state == AccountState::Planted) {
+            assert!(
+                !scenario.system.contains(&account.name),
+                "{} gives {} away",
+                scenario.name,
+                account.name
+            );
+        }
+        let shown = truth.tactics_shown();
+        assert!(shown.iter().all(|tactic| truth.shown().iter().any(|step| step.tactic == *tactic)));
+        assert_eq!(shown.is_empty(), !truth.incident || scenario.log.is_empty(), "{}", scenario.name);
         for host in &truth.compromised {
             assert!(known(host));
             assert!(
@@ -286,6 +298,51 @@ fn every_tactic_but_one_is_met() {
         let missing: BTreeSet<Tactic> =
             Tactic::ALL.into_iter().filter(|tactic| !count.contains_key(tactic)).collect();
         assert_eq!(missing, BTreeSet::from([Tactic::ResourceDevelopment]), "{count:?}");
+    }
+}
+
+#[test]
+fn the_form_changes_nothing_else() {
+    for seed in 0..100 {
+        let of = |format| {
+            let options = GeneratorOptions { format: Some(format), ..GeneratorOptions::default() };
+            generator(&BUILTIN, options).scenario(seed)
+        };
+        let first = of(AlertFormat::SnortFast);
+        for format in AlertFormat::ALL {
+            let other = of(format);
+            assert_eq!(other.format, format);
+            assert_eq!(other.system, first.system);
+            assert_eq!(other.family, first.family);
+            assert_eq!(other.truth.requirements, first.truth.requirements);
+            assert_eq!(other.truth.constraints, first.truth.constraints);
+            let steps = |scenario: &Scenario| -> Vec<(Tactic, String, usize)> {
+                let path = scenario.truth.path.iter();
+                path.map(|step| (step.tactic, step.technique.clone(), step.alerts.len())).collect()
+            };
+            assert_eq!(steps(&other), steps(&first));
+        }
+    }
+}
+
+#[test]
+fn a_flow_outside_the_network_gives_no_incident() {
+    let outside = Flow {
+        name: "preparation".to_owned(),
+        steps: vec![FlowStep { tactic: Tactic::ResourceDevelopment, technique: "T1583.001".to_owned() }],
+    };
+    assert_eq!(shortened(&outside, &mut Rng::new(1)), []);
+    let steps: Vec<FlowStep> = [Tactic::InitialAccess, Tactic::Execution, Tactic::InitialAccess]
+        .map(|tactic| FlowStep { tactic, technique: String::new() })
+        .into_iter()
+        .cycle()
+        .take(60)
+        .collect();
+    for seed in 0..200 {
+        let short = shortened(&Flow { name: "long".to_owned(), steps: steps.clone() }, &mut Rng::new(seed));
+        assert!((1..=7).contains(&short.len()));
+        assert_eq!(short.first().map(|step| step.tactic), Some(Tactic::InitialAccess));
+        assert!(short.windows(2).all(|pair| pair[0].tactic != pair[1].tactic));
     }
 }
 

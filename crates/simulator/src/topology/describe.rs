@@ -45,7 +45,7 @@ fn introduce(topology: &Topology, text: &mut String, rng: &mut Rng) {
 fn gateway(topology: &Topology, text: &mut String, rng: &mut Rng) {
     let Some(host) = topology.hosts.first() else { return };
     let sensor = rng.one_of(&["Snort", "Suricata", "Snort 3"]);
-    let filter = rng.one_of(&["nftables", "iptables", "pf"]);
+    let filter = if host.os.starts_with("OpenBSD") { "pf" } else { rng.one_of(&["nftables", "iptables"]) };
     let addresses: Vec<String> =
         [&host.address].into_iter().chain(&host.aliases).map(|address| address.to_owned()).collect();
     let _ = write!(text, "\nThe gateway ({}) at {} ", host.os, joined(&addresses));
