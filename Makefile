@@ -10,7 +10,8 @@ PYTHON ?= python3
 INCIDENT ?= tests/incidents/web-shell
 # Worker processes of the demo.
 WORKERS ?= 2
-# Further arguments: of `countermove plan` in demo, of `cargo test` in test, of the script in bench-engine.
+# Further arguments: of `countermove plan` in demo, of `cargo test` in test, of the script in bench-engine
+# and bench-plan.
 ARGS ?=
 # Compute capability that `make cuda` builds for: 90 is Hopper (H100, H200), 80 Ampere, 89 Ada.
 CUDA_COMPUTE_CAP ?= 90
@@ -62,6 +63,12 @@ bench-engine: toolchain ## Measure the engine beside llama.cpp on the same cores
 	$(CARGO) build --release -p countermove
 	target/release/countermove model fetch
 	$(PYTHON) scripts/bench_engine.py --cache '$(BUILD_CACHE)' $(ARGS)
+
+.PHONY: bench-plan
+bench-plan: toolchain ## Measure a whole plan beside the same plan with sharing, batching and fast-forward off (half an hour)
+	$(CARGO) build --release -p countermove -p countermove-coordinator -p countermove-worker
+	target/release/countermove model fetch
+	$(PYTHON) scripts/bench_plan.py --incident '$(INCIDENT)' $(ARGS)
 
 .PHONY: reference-fixtures
 reference-fixtures: toolchain ## Make the reference fixtures again with transformers and torch (several GB in BUILD_CACHE)

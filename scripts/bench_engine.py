@@ -13,17 +13,28 @@ import datetime
 import json
 import os
 import pathlib
-import platform
-import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tarfile
 
+from benchmarking import (
+    REPOSITORY,
+    commit,
+    default_model,
+    first_cores,
+    measure,
+    processor,
+    warn_if_busy,
+    write_section,
+)
+
 LLAMA_PACKAGE = "llama-cpp-python==0.3.36"
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SECTION = "engine beside llama.cpp"
+HEADING = """## The engine beside llama.cpp
+
+Repeat with `make bench-engine ARGS=--write` on a quiet machine."""
 
 # (name, prefix, sequences, decoded tokens, which figure counts)
 CASES = [
@@ -60,9 +71,7 @@ def main():
     if not options.binary.exists():
         sys.exit(f"{options.binary} is not built; run `make bench-engine`")
 
-    cores = sorted(os.sched_getaffinity(0))[: options.threads]
-    if len(cores) < options.threads:
-        sys.exit(f"{options.threads} threads were asked for, but this process may use {len(cores)} cores")
+    cores = first_cores(options.threads)
     warn_if_busy()
     results = []
     for name, prefix, sequences, decode, counts in CASES:
@@ -82,7 +91,7 @@ def main():
     print()
     print(report)
     if options.write:
-        write_section(REPOSITORY / "docs/benchmarks.md", report)
+        write_section(SECTION, HEADING, report)
 
 
 def run(command, log, **options):
@@ -137,34 +146,6 @@ def build_llama(cache):
     return build / "bin"
 
 
-def default_model():
-    home = os.environ.get("COUNTERMOVE_HOME")
-    if home is None:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        home = os.path.join(cache, "countermove")
-    path = pathlib.Path(home) / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
-    if not path.exists():
-        sys.exit(f"the default model is not at {path}; run `countermove model fetch`")
-    return path
-
-
-def measure(command, cores):
-    """Runs a program on these cores; gives its output and its peak memory in bytes."""
-    child = subprocess.Popen(
-        [str(part) for part in command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
-    stdout, stderr = child.stdout, child.stderr
-    # Neither program writes enough to standard error to fill the pipe while standard output is read.
-    output, errors = stdout.read(), stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        sys.exit(f"{errors[-2000:]}\nthis failed: {' '.join(str(part) for part in command)}")
-    return output + "\n" + errors, usage.ru_maxrss * 1024
 
 
 def run_llama(folder, model, cores, prefix, sequences, decode):
@@ -196,27 +177,7 @@ def spread(values):
     return (max(values) - min(values)) / 2 / statistics.median(values)
 
 
-def warn_if_busy():
-    with open("/proc/loadavg", encoding="ascii") as file:
-        load = float(file.read().split()[0])
-    if load > 0.5:
-        print(f"warning: the load average is {load}: other work on this machine spoils the figures", file=sys.stderr)
 
-
-def processor():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        text = file.read()
-    name = re.search(r"model name\s*:\s*(.*)", text)
-    flags = re.search(r"flags\s*:\s*(.*)", text)
-    vnni = "AVX-512 VNNI" if flags and "avx512_vnni" in flags.group(1).split() else "no AVX-512 VNNI"
-    return f"{name.group(1) if name else platform.machine()}, {vnni}"
-
-
-def commit():
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "unknown"
 
 
 def table(results, options, cores):
@@ -237,23 +198,6 @@ def table(results, options, cores):
         )
     return "\n".join(lines)
 
-
-def write_section(path, text):
-    """Replaces the part of the document between this script's two marks, or appends it."""
-    begin, end = f"<!-- {SECTION}: begin -->", f"<!-- {SECTION}: end -->"
-    block = f"{begin}\n{text}\n{end}"
-    path.parent.mkdir(exist_ok=True)
-    document = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
-    if begin in document:
-        head, rest = document.split(begin, 1)
-        document = head + block + rest.split(end, 1)[1]
-    else:
-        document += (
-            "\n## The engine beside llama.cpp\n\nRepeat with `make bench-engine ARGS=--write` on a quiet machine.\n\n"
-            f"{block}\n"
-        )
-    path.write_text(document, encoding="utf-8")
-    print(f"written to {path.relative_to(REPOSITORY)}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use countermove_proto::limits;
 
 use crate::failure::EXIT_CODES;
 
@@ -77,16 +79,16 @@ pub(crate) struct PlanArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PlanOptions {
     /// Candidate actions proposed for each step, N [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::CANDIDATES))]
     pub(crate) candidates: Option<u32>,
     /// Rollouts of each candidate, M [default: 3].
-    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "M", value_parser = whole(limits::ROLLOUTS))]
     pub(crate) rollouts: Option<u32>,
     /// Actions simulated in one rollout before it counts as truncated, D [default: 10].
-    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=32))]
+    #[arg(long, value_name = "D", value_parser = whole(limits::DEPTH))]
     pub(crate) depth: Option<u32>,
     /// Actions in the plan at most [default: 10].
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=32))]
+    #[arg(long, value_name = "K", value_parser = whole(limits::STEPS))]
     pub(crate) steps: Option<u32>,
     /// Seed of every random choice: the same seed gives the same plan [default: drawn, and reported].
     #[arg(long, value_name = "S")]
@@ -95,7 +97,7 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "T", value_parser = temperature)]
     pub(crate) temperature: Option<f32>,
     /// Tokens of reasoning before each answer of perception and of a candidate, at most.
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(0..=8192))]
+    #[arg(long, value_name = "TOKENS", value_parser = whole(limits::THINKING_TOKENS))]
     pub(crate) thinking_tokens: Option<u32>,
     /// Time that planning may take, such as 90s, 2m or 1h30m.
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -110,9 +112,12 @@ pub(crate) struct UpArgs {
     /// Address of the coordinator [default: 127.0.0.1:7700; a free port if a command is given].
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Model that the workers serve: `default`, a file or folder, or `hf:organisation/name[@revision]`.
+    /// Model that the workers serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, value_name = "MODEL", env = "COUNTERMOVE_MODEL", default_value = "default")]
     pub(crate) model: String,
+    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors.
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_ADAPTER")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Memory for keys and values, for each worker.
     #[arg(long, value_name = "MiB")]
     pub(crate) kv_memory: Option<usize>,
@@ -213,9 +218,8 @@ pub(crate) enum ModelCommand {
     },
     /// Print what a model is and how much memory it will take, without taking it.
     Info {
-        /// `default`, a file or folder, or `hf:organisation/name[@revision]`.
-        #[arg(long, default_value = "default")]
-        model: String,
+        #[command(flatten)]
+        which: Which,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -226,11 +230,21 @@ pub(crate) enum ModelCommand {
     Bench(BenchArgs),
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct GenerateArgs {
-    /// `default`, a file or folder, or `hf:organisation/name[@revision]`.
+/// Which model.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, default_value = "default")]
     pub(crate) model: String,
+    /// LoRA adapter for it: a folder with adapter_config.json and adapter_model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
     /// What is asked.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: String,
@@ -262,9 +276,8 @@ pub(crate) struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// `default`, a file or folder, or `hf:organisation/name[@revision]`.
-    #[arg(long, default_value = "default")]
-    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) which: Which,
     /// Tokens of the shared prefix.
     #[arg(long, value_name = "P", default_value_t = 1024)]
     pub(crate) prefix: usize,
@@ -280,6 +293,11 @@ pub(crate) struct BenchArgs {
     /// As JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A whole number that the planner takes.
+fn whole(range: RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*range.start())..=i64::from(*range.end()))
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
@@ -354,6 +372,7 @@ mod tests {
             ["--rollouts", "65"],
             ["--depth", "33"],
             ["--steps", "0"],
+            ["--thinking-tokens", "4097"],
             ["--temperature", "nan"],
             ["--temperature", "-1"],
             ["--seed", "-1"],

@@ -51,7 +51,7 @@ async fn run(command: Command) -> Result<Exit, Failure> {
     let mut interrupt = Interrupt::new()?;
     match command {
         Command::Up(arguments) => up::up(arguments, &console, &mut interrupt).await,
-        Command::Model(arguments) => model::model(arguments, &mut interrupt).await,
+        Command::Model(arguments) => model::model(arguments, &console, &mut interrupt).await,
         client => run_client(client, None, &console, &mut interrupt).await,
     }
 }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use countermove_model::{
-    BenchOptions, Class, DEFAULT_MODEL_BYTES, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Engine,
-    EngineOptions, Event, LoadOptions, Model, ModelInfo, ModelSource, Request, bench, check_allowed_cpus,
-    home, inspect, parse_cpu_list, sha256_file,
+    BenchOptions, Class, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Engine, EngineOptions, Event, Fetch,
+    LoadOptions, ModelInfo, ModelSource, OnFetch, Request, bench, check_allowed_cpus, home, parse_cpu_list,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::args::{BenchArgs, GenerateArgs, ModelArgs, ModelCommand};
+use crate::args::{BenchArgs, GenerateArgs, ModelArgs, ModelCommand, Which};
+use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::plan::write_out;
@@ -24,13 +24,17 @@ const FETCH: &str = include_str!("../../scripts/fetch_model.py");
 /// Longest schema, in bytes.
 const MAX_SCHEMA: u64 = 1 << 20;
 
-pub(crate) async fn model(arguments: ModelArgs, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
+pub(crate) async fn model(
+    arguments: ModelArgs,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
     let home = home(arguments.home);
     match arguments.command {
         ModelCommand::Fetch { python } => fetch(&python, &home, interrupt).await,
-        ModelCommand::Info { model, json } => info(&model, &home, json),
-        ModelCommand::Generate(arguments) => generate(arguments, home, interrupt).await,
-        ModelCommand::Bench(arguments) => measure(arguments, home, interrupt).await,
+        ModelCommand::Info { which, json } => info(which, home, json, console, interrupt).await,
+        ModelCommand::Generate(arguments) => generate(arguments, home, console, interrupt).await,
+        ModelCommand::Bench(arguments) => measure(arguments, home, console, interrupt).await,
     }
 }
 
@@ -70,22 +74,17 @@ async fn fetch(python: &Path, home: &Path, interrupt: &mut Interrupt) -> Result<
     }
 }
 
-fn info(model: &str, home: &Path, json: bool) -> Result<Exit, Failure> {
-    let source = parse_source(model)?;
-    let path = source.resolve(home).map_err(failed)?;
-    let mut info = inspect(&path).map_err(failed)?;
-    if info.weights_sha256.is_empty() && path.is_file() {
-        info.weights_sha256 = sha256_file(&path).map_err(failed)?;
-    }
-    if source == ModelSource::Default
-        && (info.weights_sha256 != DEFAULT_MODEL_SHA256 || info.file_bytes != DEFAULT_MODEL_BYTES)
-    {
-        return Err(Failure::Failed(format!(
-            "{}: SHA-256 is {}, expected {DEFAULT_MODEL_SHA256}; run `countermove model fetch` to get it again",
-            path.display(),
-            info.weights_sha256
-        )));
-    }
+async fn info(
+    which: Which,
+    home: PathBuf,
+    json: bool,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    let source = parse_source(&which.model)?;
+    let options = LoadOptions { adapter: which.adapter, ..LoadOptions::default() };
+    let found = in_background(console, interrupt, move |on_fetch| source.inspect(&home, &options, on_fetch));
+    let Some((path, info)) = found.await? else { return Ok(Exit::Interrupted) };
     let text = if json { json_line(&info)? } else { info_text(&path, &info) };
     write_out(text.as_bytes())?;
     Ok(Exit::Success)
@@ -115,11 +114,17 @@ fn info_text(path: &Path, info: &ModelInfo) -> String {
 async fn generate(
     arguments: GenerateArgs,
     home: PathBuf,
+    console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
     let schema = arguments.schema.as_deref().map(read_schema).transpose()?;
-    let engine = start(&arguments.model, arguments.cpus.as_deref(), home, interrupt).await?;
-    let Some(engine) = engine else { return Ok(Exit::Interrupted) };
+    let source = parse_source(&arguments.which.model)?;
+    let load = load_options(&arguments.which, arguments.cpus.as_deref())?;
+    let work = move |on_fetch: &mut OnFetch<'_>| {
+        let model = source.load(&home, &load, on_fetch).map_err(failed)?;
+        Engine::start(model, EngineOptions::default()).map_err(failed)
+    };
+    let Some(engine) = in_background(console, interrupt, work).await? else { return Ok(Exit::Interrupted) };
     let mut generation = engine.submit(Request {
         system: arguments.system,
         segments: vec![arguments.prompt],
@@ -161,23 +166,25 @@ async fn generate(
     }
 }
 
-async fn measure(arguments: BenchArgs, home: PathBuf, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
-    let source = parse_source(&arguments.model)?;
-    let load = LoadOptions { threads: cpus(arguments.cpus.as_deref())?, ..LoadOptions::default() };
+async fn measure(
+    arguments: BenchArgs,
+    home: PathBuf,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    let source = parse_source(&arguments.which.model)?;
+    let load = load_options(&arguments.which, arguments.cpus.as_deref())?;
     let options = BenchOptions {
         prefix: arguments.prefix,
         sequences: arguments.sequences,
         decode: arguments.decode,
         ..BenchOptions::default()
     };
-    let work = tokio::task::spawn_blocking(move || {
-        let model = source.load(&home, &load).map_err(failed)?;
+    let work = move |on_fetch: &mut OnFetch<'_>| {
+        let model = source.load(&home, &load, on_fetch).map_err(failed)?;
         bench(model, &options).map_err(failed)
-    });
-    let report = tokio::select! {
-        report = work => report.map_err(failed)??,
-        () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
+    let Some(report) = in_background(console, interrupt, work).await? else { return Ok(Exit::Interrupted) };
     let text = if arguments.json {
         json_line(&report)?
     } else {
@@ -200,23 +207,48 @@ async fn measure(arguments: BenchArgs, home: PathBuf, interrupt: &mut Interrupt)
     Ok(Exit::Success)
 }
 
-/// Loads a model and starts it; nothing if the user interrupts.
-async fn start(
-    model: &str,
-    list: Option<&str>,
-    home: PathBuf,
+/// Runs work on a thread of its own, with its transfers on the console; nothing if the user interrupts.
+pub(crate) async fn in_background<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    console: &Console,
     interrupt: &mut Interrupt,
-) -> Result<Option<Engine>, Failure> {
-    let source = parse_source(model)?;
-    let load = LoadOptions { threads: cpus(list)?, ..LoadOptions::default() };
-    let work = tokio::task::spawn_blocking(move || {
-        let model: Model = source.load(&home, &load).map_err(failed)?;
-        Engine::start(model, EngineOptions::default()).map_err(failed)
-    });
+    work: impl FnOnce(&mut OnFetch<'_>) -> Result<T, E> + Send + 'static,
+) -> Result<Option<T>, Failure> {
+    let console = console.clone();
+    let work = tokio::task::spawn_blocking(move || fetching(&console, work));
     tokio::select! {
-        engine = work => engine.map_err(failed)?.map(Some),
+        result = work => result.map_err(failed)?.map_err(failed).map(Some),
         () = interrupt.wait() => Ok(None),
     }
+}
+
+/// Runs work that may fetch a model, with the transfer of each file shown on the console.
+fn fetching<T>(console: &Console, work: impl FnOnce(&mut OnFetch<'_>) -> T) -> T {
+    let mut bar = None;
+    let mut came = 0;
+    work(&mut |event| match event {
+        Fetch::Begins { file, bytes } => {
+            if bar.is_none() {
+                console.line(&format!("fetching {} ({})", one_line(file), mebibytes(bytes)));
+            }
+            came = 0;
+            bar.get_or_insert_with(|| (console.progress(), one_line(file), bytes));
+        }
+        Fetch::Came(more) => {
+            came += more;
+            if let Some((bar, file, bytes)) = &bar {
+                bar.set_message(format!("{file}: {} of {}", mebibytes(came), mebibytes(*bytes)));
+            }
+        }
+        Fetch::Ended => {
+            if let Some((bar, ..)) = bar.take() {
+                bar.finish_and_clear();
+            }
+        }
+    })
+}
+
+fn load_options(which: &Which, list: Option<&str>) -> Result<LoadOptions, Failure> {
+    Ok(LoadOptions { threads: cpus(list)?, adapter: which.adapter.clone(), ..LoadOptions::default() })
 }
 
 fn cpus(list: Option<&str>) -> Result<Vec<usize>, Failure> {
@@ -300,7 +332,5 @@ mod tests {
     fn bad_arguments_are_told_apart_from_failures() {
         assert_eq!(parse_source("hf:x").unwrap_err().code(), 2);
         assert_eq!(cpus(Some("x")).unwrap_err().code(), 2);
-        let missing = info("no/such/model.gguf", Path::new("."), false).unwrap_err();
-        assert!(missing.to_string().contains("no/such/model.gguf"), "{missing}");
     }
 }

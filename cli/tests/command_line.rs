@@ -16,6 +16,7 @@ fn countermove(arguments: &[&str]) -> Output {
         .env_remove("COUNTERMOVE_COORDINATOR")
         .env_remove("COUNTERMOVE_HOME")
         .env_remove("COUNTERMOVE_MODEL")
+        .env_remove("COUNTERMOVE_ADAPTER")
         .output()
         .unwrap()
 }
@@ -100,6 +101,45 @@ fn a_default_model_that_is_cut_or_another_is_refused() {
     let home = home.path().to_str().unwrap();
     assert_fails(&["model", "--home", home, "info"], 1, &["SmolLM2-135M-Instruct.Q4_1.gguf"]);
     assert_fails(&["model", "--home", home, "generate", "--prompt", "x"], 1, &["countermove model fetch"]);
+}
+
+/// A small random model of the repository, and its adapter.
+fn fixture(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures").join(name);
+    folder.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_adapter_is_part_of_what_a_model_is() {
+    let (model, adapter) = (fixture("tiny-qwen2"), fixture("tiny-qwen2/adapter"));
+    let info = |more: &[&str]| {
+        let output = countermove(&[&["model", "info", "--json", "--model", &model], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let (plain, tuned) = (info(&[]), info(&["--adapter", &adapter]));
+    assert_eq!(plain["adapter_sha256"], serde_json::Value::Null);
+    assert_eq!(tuned["adapter_sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(plain["weights_sha256"], tuned["weights_sha256"]);
+    assert_eq!(plain["weights_sha256"].as_str().map(str::len), Some(64));
+    let bench = ["model", "bench", "--prefix", "20", "--sequences", "2", "--decode", "2", "--model", &model];
+    let output = countermove(&[&bench[..], &["--adapter", &adapter, "--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let other = fixture("tiny-qwen3/adapter");
+    for command in ["info", "bench"] {
+        assert_fails(
+            &["model", command, "--model", &model, "--adapter", &other],
+            1,
+            &["adapter_model.safetensors", "made for another model than", "tiny-qwen2"],
+        );
+        assert_fails(
+            &["model", command, "--model", &model, "--adapter", "no/such"],
+            1,
+            &["no/such/adapter_config.json"],
+        );
+    }
+    assert_fails(&["model", "info", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
 }
 
 #[test]

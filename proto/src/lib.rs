@@ -13,6 +13,7 @@ pub use convert::{
     duration_from_message, duration_to_message, plan_options, rollout_result_message, run_rollouts_request,
     system_time, timestamp,
 };
+pub use countermove_planner::limits;
 pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
 pub use ids::{IncidentId, ParseIdError, RequestId, WorkerId};
 

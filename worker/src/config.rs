@@ -18,9 +18,12 @@ pub struct Arguments {
     /// Address to listen on; port 0 takes a free one, which the line on standard output tells.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "COUNTERMOVE_WORKER_LISTEN")]
     pub listen: SocketAddr,
-    /// Model to serve: `default`, a file or folder, or `hf:organisation/name[@revision]`.
+    /// Model to serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, value_name = "MODEL", default_value = "default", env = "COUNTERMOVE_MODEL")]
     pub model: String,
+    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors.
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_ADAPTER")]
+    pub adapter: Option<PathBuf>,
     /// Folder that holds models/ [default: the user's cache folder].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
     pub home: Option<PathBuf>,
@@ -72,7 +75,7 @@ pub struct Arguments {
 /// How weights are held in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Weights {
-    /// Eight bits and a scale for each 32 weights.
+    /// Eight bits and a scale for each 32 weights; what a file holds in four bits stays so.
     #[value(name = "q8_0")]
     Q8_0,
     /// 32-bit floating point.
@@ -194,7 +197,7 @@ impl TryFrom<Arguments> for Config {
                 threads,
                 kv_budget,
                 context_length: arguments.context_length,
-                ..LoadOptions::default()
+                adapter: arguments.adapter,
             },
             engine: EngineOptions {
                 max_sequences: sequences,
@@ -244,6 +247,13 @@ mod tests {
             let error = config(&flags).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains('\n'), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn an_adapter_is_a_folder_beside_the_model() {
+        assert_eq!(config(&[]).unwrap().load.adapter, None);
+        let load = config(&["--adapter", "tuned"]).unwrap().load;
+        assert_eq!(load.adapter, Some(PathBuf::from("tuned")));
     }
 
     #[test]

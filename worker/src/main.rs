@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
-use countermove_model::Engine;
+use countermove_model::{Engine, Fetch};
 use countermove_planner::Templates;
 use countermove_proto::v1::ModelIdentity;
 use countermove_worker::{Arguments, Config, EngineModel, Limits, LogFormat, Replica, Worker, serve};
@@ -114,7 +114,12 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
 /// Templates before the model: what is quick to check fails first.
 fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
     let templates = Templates::load(config.templates.as_deref())?;
-    let model = config.model.load(&countermove_model::home(config.home.clone()), &config.load)?;
+    let home = countermove_model::home(config.home.clone());
+    let model = config.model.load(&home, &config.load, &mut |event| {
+        if let Fetch::Begins { file, bytes } = event {
+            tracing::info!(file, bytes, "fetching from the hub");
+        }
+    })?;
     let engine = Engine::start(model, config.engine.clone())?;
     let info = engine.info();
     let identity = ModelIdentity {

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether the default model is there; says so if not.
 fn has_model() -> bool {
-    let found = ModelSource::Default.resolve(&home(None)).is_ok();
+    let found = ModelSource::Default.resolve(&home(None), &mut |_| {}).is_ok();
     if !found {
         eprintln!("skipped: the default model is not there; run `countermove model fetch`");
     }
@@ -25,7 +25,11 @@ fn has_model() -> bool {
 
 fn worker(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-worker"));
-    command.args(flags).env_remove("COUNTERMOVE_MODEL").env_remove("COUNTERMOVE_WORKER_LISTEN");
+    command
+        .args(flags)
+        .env_remove("COUNTERMOVE_MODEL")
+        .env_remove("COUNTERMOVE_ADAPTER")
+        .env_remove("COUNTERMOVE_WORKER_LISTEN");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -119,6 +123,36 @@ async fn it_answers_with_the_model_that_it_names() {
     assert!(value["yes"].is_boolean(), "{value}");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A small random model of the repository, or its adapter.
+fn fixture(name: &str) -> String {
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures").join(name);
+    folder.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn its_identity_tells_the_adapter() {
+    let (model, adapter) = (fixture("tiny-qwen2"), fixture("tiny-qwen2/adapter"));
+    let mut identities = Vec::new();
+    for more in [&[][..], &["--adapter", &adapter]] {
+        let (mut child, address, _stdout) = start(&[&["--threads", "1", "--model", &model], more].concat());
+        let mut client = WorkerServiceClient::connect(format!("http://{address}")).await.unwrap();
+        let model = client.get_model(wire::GetModelRequest {}).await.unwrap().into_inner();
+        identities.push(model.model.unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let [plain, tuned] = identities.try_into().unwrap();
+    assert_eq!((plain.adapter_sha256.len(), tuned.adapter_sha256.len()), (0, 64));
+    assert_eq!(plain.weights_sha256, tuned.weights_sha256);
+
+    let other = fixture("tiny-qwen3/adapter");
+    let output = worker(&["--model", &model, "--adapter", &other]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the adapter was made for another model than"), "{stderr}");
 }
 
 #[test]

@@ -20,8 +20,12 @@ pub(crate) fn workers(workers: &[Worker], columns: usize) -> String {
             let model = worker.model.as_ref().map_or_else(
                 || "-".to_owned(),
                 |model| {
-                    let digest = model.weights_sha256.get(..8).unwrap_or(&model.weights_sha256);
-                    format!("{} {digest}", model.name)
+                    let short = |digest: &str| digest.get(..8).unwrap_or(digest).to_owned();
+                    let mut text = format!("{} {}", model.name, short(&model.weights_sha256));
+                    if !model.adapter_sha256.is_empty() {
+                        text += &format!(" + adapter {}", short(&model.adapter_sha256));
+                    }
+                    text
                 },
             );
             vec![
@@ -143,6 +147,16 @@ mod tests {
             status_reason: "it speaks protocol version 2, this coordinator speaks 1".to_owned(),
             ..Worker::default()
         };
+        let tuned = Worker {
+            model: Some(ModelIdentity {
+                name: "m".to_owned(),
+                weights_sha256: "b179c9523d0e".to_owned(),
+                adapter_sha256: "0f31aa77bbcc".to_owned(),
+                ..ModelIdentity::default()
+            }),
+            ..Worker::default()
+        };
+        assert!(workers(&[tuned], 100).contains("m b179c952 + adapter 0f31aa77"));
         let text = workers(&[ready, refused], 100);
         let expected = "\
 ID     ADDRESS                 STATUS   MODEL                  CAPACITY  RUNNING  FINISHED  TOKENS

@@ -19,6 +19,7 @@ use crate::client::Coordinator;
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::model::in_background;
 use crate::plan::write_out;
 use crate::render::{count, one_line};
 use crate::{plan, workers};
@@ -51,14 +52,16 @@ pub(crate) async fn up(
     let task = Task::parse(&arguments.command).await?;
     let source: ModelSource =
         arguments.model.parse().map_err(|error| Failure::Input(format!("--model: {error}")))?;
-    if !matches!(source, ModelSource::Hub { .. }) {
-        source.resolve(&home(None)).map_err(|error| Failure::Failed(error.to_string()))?;
-    }
+    // A model of the hub is fetched once, not by each worker.
+    let wanted = source.clone();
+    let found = in_background(console, interrupt, move |on_fetch| wanted.resolve(&home(None), on_fetch));
+    let Some(path) = found.await? else { return Ok(Exit::Interrupted) };
+    let model = source.pinned(&path);
     let programs = Programs::find()?;
     let (send_death, mut deaths) = mpsc::channel(64);
     let mut cluster = Cluster { console: console.clone(), children: Vec::new(), send_death };
     let started = tokio::select! {
-        started = cluster.start(&arguments, &programs) => Some(started),
+        started = cluster.start(&arguments, &model, &programs) => Some(started),
         () = interrupt.wait() => None,
     };
     let outcome = match started {
@@ -142,7 +145,12 @@ struct Cluster {
 
 impl Cluster {
     /// Starts workers and coordinator and waits until all workers take work. Gives the coordinator's URL.
-    async fn start(&mut self, arguments: &UpArgs, programs: &Programs) -> Result<String, Failure> {
+    async fn start(
+        &mut self,
+        arguments: &UpArgs,
+        model: &ModelSource,
+        programs: &Programs,
+    ) -> Result<String, Failure> {
         let begun = Instant::now();
         let (parts, shared) = cores::divide(&allowed_cpus(), usize::from(arguments.workers));
         if shared {
@@ -152,7 +160,7 @@ impl Cluster {
             ));
         }
         for (index, cpus) in parts.iter().enumerate() {
-            let flags = worker_flags(arguments, index, cpus);
+            let flags = worker_flags(arguments, model, index, cpus);
             self.spawn(&format!("worker {}", index + 1), &programs.worker, &flags, arguments)?;
         }
         self.console.line(&format!("loading the model in {}", count(self.children.len() as u64, "worker")));
@@ -262,10 +270,13 @@ impl Programs {
     }
 }
 
-fn worker_flags(arguments: &UpArgs, index: usize, cpus: &[usize]) -> Vec<OsString> {
+fn worker_flags(arguments: &UpArgs, model: &ModelSource, index: usize, cpus: &[usize]) -> Vec<OsString> {
     let mut flags = Flags::default();
     flags.add("--listen", "127.0.0.1:0");
-    flags.add("--model", &arguments.model);
+    flags.add("--model", model.to_string());
+    if let Some(adapter) = &arguments.adapter {
+        flags.add("--adapter", adapter);
+    }
     flags.add("--id", format!("local-{}-{}", std::process::id(), index + 1));
     flags.add("--drain-timeout", DRAINING.as_secs().to_string());
     if !cpus.is_empty() {
@@ -330,9 +341,17 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_reaches_the_workers() {
-        let given = arguments(&["--kv-memory", "64", "--templates", "t", "--sequential"]);
-        let flags = worker_flags(&given, 1, &[2, 3]);
-        for pair in [["--cpus", "2,3"], ["--kv-memory", "64"], ["--templates", "t"], ["--model", "default"]] {
+        let given =
+            arguments(&["--kv-memory", "64", "--templates", "t", "--sequential", "--adapter", "tuned"]);
+        let model = "hf:org/name@abc".parse().unwrap();
+        let flags = worker_flags(&given, &model, 1, &[2, 3]);
+        for pair in [
+            ["--cpus", "2,3"],
+            ["--kv-memory", "64"],
+            ["--templates", "t"],
+            ["--model", "hf:org/name@abc"],
+            ["--adapter", "tuned"],
+        ] {
             assert!(flags.windows(2).any(|flags| flags == pair), "{pair:?} in {flags:?}");
         }
         assert!(flags.contains(&"--sequential".into()));

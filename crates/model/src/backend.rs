@@ -3,7 +3,11 @@
 //! The engine decides which tokens of which sequences go through the model next; a backend pushes them through and
 //! owns the keys and values. The CPU implements it in [`crate::cpu`]; a GPU implements the same trait.
 
+#[cfg(test)]
+pub(crate) mod checks;
+
 use crate::error::EngineError;
+use crate::kv::Sequence;
 
 /// Numbers of a decoder that scheduling needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,4 +90,30 @@ pub trait Backend: Send + 'static {
     fn leaves_cpus_free(&self) -> bool {
         false
     }
+}
+
+/// Checks feeds before a pass, and gets pages to those that were not given any.
+///
+/// # Errors
+/// [`EngineError`] for a feed that cannot go through the model; nothing has gone through it then.
+pub(crate) fn admit<B: Backend<Sequence = Sequence>>(
+    backend: &mut B,
+    feeds: &mut [Feed<'_, Sequence>],
+) -> Result<(), EngineError> {
+    let (limit, vocab_size) = (backend.shape().context_length, backend.shape().vocab_size);
+    for feed in feeds.iter_mut() {
+        let (held, fed) = (feed.sequence.len(), feed.tokens.len());
+        if held + fed > limit {
+            return Err(EngineError::ContextLength { prompt: held, answer: fed, limit });
+        }
+        if let Some(token) = feed.tokens.iter().find(|token| **token as usize >= vocab_size) {
+            return Err(EngineError::Device(format!(
+                "token {token} lies beyond the vocabulary of {vocab_size}"
+            )));
+        }
+        if held + fed > feed.sequence.capacity() {
+            backend.reserve(feed.sequence, fed)?;
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file is not what its kind should be: cut short, or not of that format at all.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), shown(reason))]
     Malformed {
         /// File.
         path: PathBuf,
@@ -30,11 +30,29 @@ pub enum LoadError {
         advice: String,
     },
     /// The file is well formed and holds a model that this engine does not run.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), shown(reason))]
     Unsupported {
         /// File.
         path: PathBuf,
         /// What is not supported, and what is.
+        reason: String,
+    },
+    /// The adapter does not fit the model.
+    #[error("{}: the adapter was made for another model than {}: {}", path.display(), base.display(), shown(reason))]
+    AdapterBase {
+        /// File of the adapter.
+        path: PathBuf,
+        /// File or folder of the model.
+        base: PathBuf,
+        /// Where they differ.
+        reason: String,
+    },
+    /// The hub does not give the model.
+    #[error("hf:{id}: {}", shown(reason))]
+    Hub {
+        /// `organisation/name`.
+        id: String,
+        /// What is wrong and what to do.
         reason: String,
     },
     /// The digest is not the expected one.
@@ -47,6 +65,23 @@ pub enum LoadError {
         /// Digest that was asked for.
         expected: String,
     },
+}
+
+/// A reason as it is shown. It may hold names out of a file that somebody made to act on a terminal or to fill a log.
+fn shown(reason: &str) -> String {
+    const ENDS: usize = 240;
+    let printable = |text: &str| -> String {
+        let parts =
+            text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() });
+        parts.collect()
+    };
+    let length = reason.chars().count();
+    if length <= 2 * ENDS {
+        return printable(reason);
+    }
+    let start: String = reason.chars().take(ENDS).collect();
+    let end: String = reason.chars().skip(length - ENDS).collect();
+    format!("{} ... {}", printable(&start), printable(&end))
 }
 
 /// Why the engine does not answer.
@@ -93,4 +128,21 @@ pub enum EngineError {
     /// The engine is shutting down.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_neither_acts_nor_fills_a_message() {
+        let error = |name: &str| {
+            let reason = format!("tensor {name} is missing");
+            LoadError::Malformed { path: "m.gguf".into(), reason }.to_string()
+        };
+        assert_eq!(error("blk.0 \u{e9}"), "m.gguf: tensor blk.0 \u{e9} is missing");
+        assert_eq!(error("a\u{1b}[2J\nb"), "m.gguf: tensor a\\u{1b}[2J\\nb is missing");
+        let long = error(&"\u{e9}".repeat(100_000));
+        assert!(long.len() < 1200 && long.ends_with(" is missing"), "{long}");
+    }
 }

@@ -1,11 +1,12 @@
-//! Countermove's home folder, and loading from it with the default model's digest checked.
+//! Countermove's home folder, and loading a model by its name, with the default model's digest checked.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::error::LoadError;
-use crate::model::{LoadOptions, Model};
-use crate::source::{DEFAULT_MODEL_BYTES, DEFAULT_MODEL_SHA256, ModelSource};
+use crate::hub::OnFetch;
+use crate::model::{LoadOptions, Model, ModelInfo, inspect};
+use crate::source::{DEFAULT_MODEL_BYTES, DEFAULT_MODEL_NAME, DEFAULT_MODEL_SHA256, ModelSource};
 
 /// The folder that holds `models/`: the given one, else `$COUNTERMOVE_HOME`, else `countermove` in the user's cache
 /// folder (`$XDG_CACHE_HOME`, else `~/.cache`).
@@ -23,38 +24,75 @@ impl ModelSource {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn load(&self, home: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
-        let path = self.resolve(home)?;
-        let is_default = *self == Self::Default;
-        if is_default {
-            check_length(&path)?;
-        }
-        let model = Model::load(&path, options)?;
-        if is_default && model.info().weights_sha256 != DEFAULT_MODEL_SHA256 {
-            return Err(LoadError::Digest {
-                path,
-                found: model.info().weights_sha256.clone(),
-                expected: DEFAULT_MODEL_SHA256.to_owned(),
-            });
-        }
+    pub fn load(
+        &self,
+        home: &Path,
+        options: &LoadOptions,
+        on_fetch: &mut OnFetch<'_>,
+    ) -> Result<Model, LoadError> {
+        let path = self.resolve(home, on_fetch)?;
+        self.check_length(&path)?;
+        let mut model = Model::load(&path, options)?;
+        self.check_and_name(&path, &mut model.info)?;
         Ok(model)
     }
-}
 
-/// What a broken transfer leaves is told before anything is read.
-fn check_length(path: &Path) -> Result<(), LoadError> {
-    let found =
-        std::fs::metadata(path).map_err(|source| LoadError::Io { path: path.to_path_buf(), source })?.len();
-    if found == DEFAULT_MODEL_BYTES {
-        return Ok(());
+    /// Finds the model and says where it is, what it is and what it will take, before any of that is taken.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn inspect(
+        &self,
+        home: &Path,
+        options: &LoadOptions,
+        on_fetch: &mut OnFetch<'_>,
+    ) -> Result<(PathBuf, ModelInfo), LoadError> {
+        let path = self.resolve(home, on_fetch)?;
+        self.check_length(&path)?;
+        let mut info = inspect(&path, options)?;
+        self.check_and_name(&path, &mut info)?;
+        Ok((path, info))
     }
-    Err(LoadError::Malformed {
-        path: path.to_path_buf(),
-        reason: format!(
-            "the default model has {DEFAULT_MODEL_BYTES} bytes and this file has {found}; run \
-             'countermove model fetch' to get it again"
-        ),
-    })
+
+    /// What a broken transfer of the default model leaves is told before anything is read.
+    fn check_length(&self, path: &Path) -> Result<(), LoadError> {
+        if *self != Self::Default {
+            return Ok(());
+        }
+        let io = |source| LoadError::Io { path: path.to_path_buf(), source };
+        let found = std::fs::metadata(path).map_err(io)?.len();
+        if found == DEFAULT_MODEL_BYTES {
+            return Ok(());
+        }
+        Err(LoadError::Malformed {
+            path: path.to_path_buf(),
+            reason: format!(
+                "the default model has {DEFAULT_MODEL_BYTES} bytes and this file has {found}; run \
+                 'countermove model fetch' to get it again"
+            ),
+        })
+    }
+
+    /// Refuses a default model with another digest, and gives models their public names: headers of converted files
+    /// often say what a script called an intermediate step.
+    fn check_and_name(&self, path: &Path, info: &mut ModelInfo) -> Result<(), LoadError> {
+        let is_known = info.weights_sha256 == DEFAULT_MODEL_SHA256;
+        if is_known {
+            DEFAULT_MODEL_NAME.clone_into(&mut info.name);
+        }
+        match self {
+            Self::Default if !is_known => Err(LoadError::Digest {
+                path: path.to_path_buf(),
+                found: info.weights_sha256.clone(),
+                expected: DEFAULT_MODEL_SHA256.to_owned(),
+            }),
+            Self::Hub { id, .. } => {
+                info.name.clone_from(id);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -73,10 +111,30 @@ mod tests {
         let models = folder.join("models");
         std::fs::create_dir_all(&models).expect("a temporary folder");
         std::fs::write(models.join(DEFAULT_MODEL_FILE), b"GGUF").expect("a temporary file");
+        let options = LoadOptions::default();
         let error =
-            ModelSource::Default.load(&folder, &LoadOptions::default()).expect_err("it is 4 bytes long");
+            ModelSource::Default.load(&folder, &options, &mut |_| {}).expect_err("it is 4 bytes long");
         std::fs::remove_dir_all(&folder).expect("the folder is ours");
         assert!(error.to_string().contains("this file has 4"), "{error}");
         assert!(error.to_string().contains("countermove model fetch"), "{error}");
+    }
+
+    #[test]
+    fn models_go_by_their_public_names() {
+        let named = |source: &ModelSource, weights: &str| {
+            let mut info = ModelInfo {
+                name: "step 8k".to_owned(),
+                weights_sha256: weights.to_owned(),
+                ..ModelInfo::default()
+            };
+            source.check_and_name(Path::new("m.gguf"), &mut info).map(|()| info.name)
+        };
+        let path = ModelSource::Path("m.gguf".into());
+        assert_eq!(named(&ModelSource::Default, DEFAULT_MODEL_SHA256).expect("known"), DEFAULT_MODEL_NAME);
+        assert_eq!(named(&path, DEFAULT_MODEL_SHA256).expect("the same file"), DEFAULT_MODEL_NAME);
+        assert_eq!(named(&path, "00").expect("another"), "step 8k");
+        let hub = "hf:org/name@main".parse().expect("an id");
+        assert_eq!(named(&hub, "00").expect("another"), "org/name");
+        assert!(matches!(named(&ModelSource::Default, "00"), Err(LoadError::Digest { .. })));
     }
 }

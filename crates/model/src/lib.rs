@@ -5,6 +5,8 @@
 //!
 //! Two halves meet in [`Backend`]. Scheduling, sampling and grammar never touch weights; kernels never see a request.
 
+#[cfg(test)]
+mod allocations;
 mod answer;
 mod backend;
 mod bench;
@@ -13,12 +15,15 @@ mod chat;
 mod config;
 mod cpu;
 mod cpu_list;
+#[cfg(test)]
+mod damage;
 mod device;
 mod digest;
 mod engine;
 mod error;
 mod grammar;
 mod home;
+mod hub;
 mod kv;
 mod memory;
 mod model;
@@ -40,9 +45,10 @@ pub use digest::sha256_file;
 pub use engine::{Engine, EngineOptions, EngineStats};
 pub use error::{EngineError, LoadError};
 pub use home::home;
-pub use model::{LoadOptions, Model, ModelInfo, WeightFormat, inspect};
+pub use hub::{Fetch, OnFetch};
+pub use model::{LoadOptions, Model, ModelInfo, WeightFormat};
 pub use request::{Class, Completion, Event, Generation, Request};
 pub use score::score;
-pub use source::{DEFAULT_MODEL_BYTES, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, ModelSource, SourceError};
+pub use source::{DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, ModelSource, SourceError};
 pub use tokenizer::Tokenizer;
 pub use weights::{Gguf, MetaValue};

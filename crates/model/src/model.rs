@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::candle::CandleBackend;
 use crate::chat::Chat;
-use crate::cpu::{CpuBackend, describe};
+use crate::cpu::{self, CpuBackend};
 use crate::device::{Device, DeviceBackend};
 use crate::engine::Text;
 use crate::error::LoadError;
@@ -16,7 +16,8 @@ use crate::weights::Checkpoint;
 /// How weights are held in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WeightFormat {
-    /// Eight bits and a scale for each 32 weights: fast, and close to full precision.
+    /// Eight bits and a scale for each 32 weights: fast, and close to full precision. Matrices that the file holds in
+    /// four-bit blocks (Q4_0, Q4_1) stay as they are, exactly.
     #[default]
     #[serde(rename = "Q8_0")]
     Q8_0,
@@ -63,11 +64,11 @@ pub struct ModelInfo {
     pub architecture: String,
     /// Weights, counted.
     pub parameters: u64,
-    /// SHA-256 of the weight file; for sharded weights of the shards' digests in order. Empty from [`inspect`].
+    /// SHA-256 of the weight file; for sharded weights of the shards' digests in order.
     pub weights_sha256: String,
     /// SHA-256 over vocabulary and merges.
     pub tokenizer_sha256: String,
-    /// SHA-256 of the adapter, if there is one.
+    /// SHA-256 over configuration and weights of the adapter, if there is one.
     pub adapter_sha256: Option<String>,
     /// Longest sequence in tokens.
     pub context_length: usize,
@@ -96,11 +97,7 @@ impl Model {
     /// See [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let checkpoint = open(path, options)?;
-        let mut info = match options.device {
-            Device::Cpu => describe(&checkpoint, options)?,
-            Device::Cuda { weights, .. } => CandleBackend::describe(&checkpoint, options, weights, true)?,
-            Device::CandleCpu { weights } => CandleBackend::describe(&checkpoint, options, weights, false)?,
-        };
+        let mut info = describe(&checkpoint, options)?;
         let tokenizer = tokenizer(&checkpoint, info.vocab_size)?;
         let chat = match checkpoint.gguf() {
             Some(file) => Chat::from_gguf(file, &tokenizer)?,
@@ -114,9 +111,7 @@ impl Model {
             );
             return Err(LoadError::Malformed { path: path.to_path_buf(), reason });
         }
-        info.tokenizer_sha256 = tokenizer.digest().to_owned();
-        info.weights_sha256 = checkpoint.sha256()?;
-        info.adapter_sha256 = checkpoint.adapter_sha256()?;
+        add_digests(&mut info, &checkpoint, &tokenizer)?;
         let text = Text::new(tokenizer, chat).map_err(|error| LoadError::Unsupported {
             path: path.to_path_buf(),
             reason: format!("grammars cannot be made over its vocabulary: {error}"),
@@ -131,15 +126,36 @@ impl Model {
     }
 }
 
-/// Reads the header alone: what the model is and what it will take, before any of it is taken.
+/// What a model is and what it will take, before any of it is taken. Weights are read for their digest only.
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn inspect(path: &Path) -> Result<ModelInfo, LoadError> {
-    let checkpoint = Checkpoint::open(path)?;
-    let mut info = describe(&checkpoint, &LoadOptions::default())?;
-    info.tokenizer_sha256 = tokenizer(&checkpoint, info.vocab_size)?.digest().to_owned();
+pub(crate) fn inspect(path: &Path, options: &LoadOptions) -> Result<ModelInfo, LoadError> {
+    let checkpoint = open(path, options)?;
+    let mut info = describe(&checkpoint, options)?;
+    let tokenizer = tokenizer(&checkpoint, info.vocab_size)?;
+    add_digests(&mut info, &checkpoint, &tokenizer)?;
     Ok(info)
+}
+
+/// What the header says about the model on the device that the options name.
+fn describe(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<ModelInfo, LoadError> {
+    match options.device {
+        Device::Cpu => cpu::describe(checkpoint, options),
+        Device::Cuda { weights, .. } => CandleBackend::describe(checkpoint, options, weights, true),
+        Device::CandleCpu { weights } => CandleBackend::describe(checkpoint, options, weights, false),
+    }
+}
+
+fn add_digests(
+    info: &mut ModelInfo,
+    checkpoint: &Checkpoint,
+    tokenizer: &Tokenizer,
+) -> Result<(), LoadError> {
+    info.tokenizer_sha256 = tokenizer.digest().to_owned();
+    info.weights_sha256 = checkpoint.sha256()?;
+    info.adapter_sha256 = checkpoint.adapter_sha256()?;
+    Ok(())
 }
 
 /// Loads the weights onto the device that the options name.

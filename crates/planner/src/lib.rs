@@ -35,7 +35,7 @@ pub use events::{PlanEvent, PlanSink, PlanningStage, Progress};
 pub use language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
-pub use options::{OptionsError, PlanMode, PlanOptions};
+pub use options::{OptionsError, PlanMode, PlanOptions, limits};
 pub use plan::{
     Action, Candidate, CostEstimate, Plan, PlanEnd, PlanEnded, PlanStep, RejectedCandidate, StateAfter,
     StateSource,

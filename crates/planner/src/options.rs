@@ -2,6 +2,24 @@
 
 use std::time::Duration;
 
+/// What whole numbers of [`PlanOptions`] may be, for all who take them from a user.
+pub mod limits {
+    use std::ops::RangeInclusive;
+
+    /// Candidate actions proposed for each step, N.
+    pub const CANDIDATES: RangeInclusive<u32> = 1..=16;
+    /// Rollouts of each candidate, M.
+    pub const ROLLOUTS: RangeInclusive<u32> = 1..=64;
+    /// Actions simulated in one rollout, D.
+    pub const DEPTH: RangeInclusive<u32> = 1..=32;
+    /// Actions in one plan.
+    pub const STEPS: RangeInclusive<u32> = 1..=32;
+    /// Tokens of reasoning before one answer.
+    pub const THINKING_TOKENS: RangeInclusive<u32> = 0..=4096;
+    /// Tokens of system description, constraints and alerts in a prompt.
+    pub const CONTEXT_TOKENS: RangeInclusive<u32> = 200..=1_000_000;
+}
+
 /// Who decides what happens after an action is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PlanMode {
@@ -70,7 +88,7 @@ pub struct OptionsError {
     /// Its value.
     pub found: String,
     /// What is allowed.
-    pub allowed: &'static str,
+    pub allowed: String,
 }
 
 impl PlanOptions {
@@ -79,31 +97,32 @@ impl PlanOptions {
     /// # Errors
     /// The first field that is out of its range, by name.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        let whole = |field, value: u32, range: std::ops::RangeInclusive<u32>, allowed| {
+        let whole = |field, value: u32, range: std::ops::RangeInclusive<u32>| {
             if range.contains(&value) {
-                Ok(())
-            } else {
-                Err(OptionsError { field, found: value.to_string(), allowed })
+                return Ok(());
             }
+            let allowed = format!("from {} to {}", range.start(), range.end());
+            Err(OptionsError { field, found: value.to_string(), allowed })
         };
-        whole("candidates", self.candidates, 1..=16, "from 1 to 16")?;
-        whole("rollouts", self.rollouts, 1..=64, "from 1 to 64")?;
-        whole("max_depth", self.max_depth, 1..=32, "from 1 to 32")?;
-        whole("max_steps", self.max_steps, 1..=32, "from 1 to 32")?;
-        whole("thinking_tokens", self.thinking_tokens, 0..=4096, "at most 4096")?;
-        whole("rollout_thinking_tokens", self.rollout_thinking_tokens, 0..=4096, "at most 4096")?;
-        whole("context_tokens", self.context_tokens, 200..=1_000_000, "from 200 to 1000000")?;
+        whole("candidates", self.candidates, limits::CANDIDATES)?;
+        whole("rollouts", self.rollouts, limits::ROLLOUTS)?;
+        whole("max_depth", self.max_depth, limits::DEPTH)?;
+        whole("max_steps", self.max_steps, limits::STEPS)?;
+        whole("thinking_tokens", self.thinking_tokens, limits::THINKING_TOKENS)?;
+        whole("rollout_thinking_tokens", self.rollout_thinking_tokens, limits::THINKING_TOKENS)?;
+        whole("context_tokens", self.context_tokens, limits::CONTEXT_TOKENS)?;
         // Written so that NaN fails.
         if !(self.temperature >= 0.0 && self.temperature <= 2.0) {
             let found = self.temperature.to_string();
-            return Err(OptionsError { field: "temperature", found, allowed: "from 0 to 2" });
+            return Err(OptionsError { field: "temperature", found, allowed: "from 0 to 2".into() });
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             let found = self.top_p.to_string();
-            return Err(OptionsError { field: "top_p", found, allowed: "above 0 and at most 1" });
+            return Err(OptionsError { field: "top_p", found, allowed: "above 0 and at most 1".into() });
         }
         if self.deadline.is_some_and(|deadline| deadline.is_zero()) {
-            return Err(OptionsError { field: "deadline", found: "0 s".into(), allowed: "longer than 0 s" });
+            let (found, allowed) = ("0 s".into(), "longer than 0 s".into());
+            return Err(OptionsError { field: "deadline", found, allowed });
         }
         Ok(())
     }

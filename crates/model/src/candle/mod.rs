@@ -26,7 +26,7 @@ use attention::Pool;
 use step::Step;
 use weights::{Decoder, Layer, Loader, Precision, matrix_bytes};
 
-use crate::backend::{Backend, Feed, Shape};
+use crate::backend::{Backend, Feed, Shape, admit};
 use crate::device::DeviceWeights;
 use crate::error::{EngineError, LoadError};
 use crate::kv::{KvTree, PAGE, Sequence};
@@ -220,27 +220,6 @@ impl CandleBackend {
         self.shape.kv_bytes_per_token * PAGE
     }
 
-    /// Checks feeds and gets them their pages.
-    fn admit(&mut self, feeds: &mut [Feed<'_, Sequence>]) -> Result<(), EngineError> {
-        for feed in feeds.iter_mut() {
-            let (held, fed) = (feed.sequence.len(), feed.tokens.len());
-            if held + fed > self.shape.context_length {
-                let limit = self.shape.context_length;
-                return Err(EngineError::ContextLength { prompt: held, answer: fed, limit });
-            }
-            if let Some(token) = feed.tokens.iter().find(|token| **token as usize >= self.shape.vocab_size) {
-                return Err(EngineError::Device(format!(
-                    "token {token} lies beyond the vocabulary of {}",
-                    self.shape.vocab_size
-                )));
-            }
-            if held + fed > feed.sequence.capacity() {
-                self.reserve(feed.sequence, fed)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The pass itself: logits of the wanted rows.
     fn pass(&self, step: &Step) -> CandleResult<Option<Tensor>> {
         let rows = step.tokens.len();
@@ -302,9 +281,7 @@ impl Backend for CandleBackend {
     }
 
     fn begin(&mut self, tokens: &[u32]) -> (Sequence, usize) {
-        let sequence = self.tree.begin(&tokens[..tokens.len().saturating_sub(1)]);
-        let cached = sequence.len();
-        (sequence, cached)
+        self.tree.begin_prompt(tokens)
     }
 
     fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), EngineError> {
@@ -313,10 +290,7 @@ impl Backend for CandleBackend {
         let reserved = self.tree.reserve_with(sequence, tokens, |target, source| {
             copied = pool.copy(source.place(), target.place());
         });
-        reserved.map_err(|out| EngineError::KvBudget {
-            needed: out.needed * self.page_bytes(),
-            budget: self.tree.pool().capacity() * self.page_bytes(),
-        })?;
+        reserved.map_err(|out| out.in_bytes(self.page_bytes()))?;
         copied.map_err(|error| failed(&error))
     }
 
@@ -326,7 +300,7 @@ impl Backend for CandleBackend {
         logits: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
         logits.clear();
-        self.admit(feeds)?;
+        admit(self, feeds)?;
         let step = Step::plan(feeds).map_err(EngineError::Device)?;
         if step.tokens.is_empty() {
             return Ok(());

@@ -3,68 +3,22 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::backend::checks::{
+    OnDisk, a_nan_stays_in_its_sequence, alone, batch_and_cache_do_not_matter, distance, feeds_may_be_cut,
+    random_tokens, run, tiny,
+};
 use crate::cpu::CpuBackend;
 use crate::model::WeightFormat;
 use crate::testing::{Random, TinyModel};
 
-/// A model in a file of its own.
-struct OnDisk {
-    _folder: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl OnDisk {
-    fn new(model: &TinyModel) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.gguf");
-        std::fs::write(&path, model.gguf()).unwrap();
-        Self { _folder: folder, path }
-    }
-
-    fn load(&self, weights: DeviceWeights) -> CandleBackend {
-        load(&self.path, &LoadOptions { kv_budget: 1 << 22, ..LoadOptions::default() }, weights)
-    }
+fn small(disk: &OnDisk, weights: DeviceWeights) -> CandleBackend {
+    load(disk.path(), &LoadOptions { kv_budget: 1 << 22, ..LoadOptions::default() }, weights)
 }
 
 fn load(path: &std::path::Path, options: &LoadOptions, weights: DeviceWeights) -> CandleBackend {
     let checkpoint = Checkpoint::open(path).unwrap();
     let info = CandleBackend::describe(&checkpoint, options, weights, false).unwrap();
     CandleBackend::on_cpu(&checkpoint, &info, options, weights).unwrap()
-}
-
-fn tiny(architecture: &'static str) -> TinyModel {
-    TinyModel { architecture, ..TinyModel::default() }
-}
-
-fn tokens(seed: u64, count: usize, vocab: usize) -> Vec<u32> {
-    let mut random = Random(seed);
-    (0..count).map(|_| random.below(vocab) as u32).collect()
-}
-
-fn run<B: Backend>(backend: &mut B, sequence: &mut B::Sequence, tokens: &[u32], chunk: usize) -> Vec<f32> {
-    let mut logits = Vec::new();
-    for tokens in tokens.chunks(chunk) {
-        let feed = Feed { sequence, tokens, wants_logits: true };
-        backend.forward(&mut [feed], &mut logits).unwrap();
-    }
-    logits
-}
-
-fn alone<B: Backend>(backend: &mut B, tokens: &[u32]) -> Vec<f32> {
-    let (mut sequence, cached) = backend.begin(tokens);
-    backend.reserve(&mut sequence, tokens.len() - cached).unwrap();
-    run(backend, &mut sequence, &tokens[cached..], usize::MAX)
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
-/// Largest difference, relative to the largest magnitude.
-fn distance(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
-    found.iter().zip(expected).fold(0.0_f32, |a, (x, y)| a.max((x - y).abs())) / scale
 }
 
 #[test]
@@ -80,10 +34,10 @@ fn single_precision_agrees_with_the_cpu_backend_for_every_architecture() {
     {
         let disk = OnDisk::new(&model);
         let options = LoadOptions { weights: WeightFormat::F32, ..LoadOptions::default() };
-        let mut cpu = CpuBackend::load(&disk.path, &options).unwrap();
-        let mut candle = disk.load(DeviceWeights::F32);
+        let mut cpu = CpuBackend::load(disk.path(), &options).unwrap();
+        let mut candle = small(&disk, DeviceWeights::F32);
         for length in [1, 16, 17, 128, 129, 300] {
-            let tokens = tokens(index as u64, length, model.vocab_size);
+            let tokens = random_tokens(index as u64, length, model.vocab_size);
             let distance = distance(&alone(&mut candle, &tokens), &alone(&mut cpu, &tokens));
             assert!(distance < 1e-4, "{} at {length}: {distance}", model.architecture);
         }
@@ -93,9 +47,9 @@ fn single_precision_agrees_with_the_cpu_backend_for_every_architecture() {
 #[test]
 fn blocks_of_eight_bits_stay_close_to_the_cpu_backend() {
     let disk = OnDisk::new(&TinyModel { hidden: 256, intermediate: 512, head_dim: 64, ..tiny("llama") });
-    let mut cpu = CpuBackend::load(&disk.path, &LoadOptions::default()).unwrap();
-    let mut candle = disk.load(DeviceWeights::Q8_0);
-    let tokens = tokens(3, 60, 80);
+    let mut cpu = CpuBackend::load(disk.path(), &LoadOptions::default()).unwrap();
+    let mut candle = small(&disk, DeviceWeights::Q8_0);
+    let tokens = random_tokens(3, 60, 80);
     let distance = distance(&alone(&mut candle, &tokens), &alone(&mut cpu, &tokens));
     assert!(distance < 5e-2, "{distance}");
 }
@@ -107,7 +61,7 @@ fn the_default_model_agrees_with_the_cpu_backend() {
         eprintln!("skipped: the default model is not at {}", path.display());
         return;
     }
-    let tokens = tokens(5, 24, 49152);
+    let tokens = random_tokens(5, 24, 49152);
     let options = LoadOptions { weights: WeightFormat::F32, kv_budget: 1 << 24, ..LoadOptions::default() };
     let expected = alone(&mut CpuBackend::load(&path, &options).unwrap(), &tokens);
     let found = alone(&mut load(&path, &options, DeviceWeights::F32), &tokens);
@@ -119,15 +73,7 @@ fn the_default_model_agrees_with_the_cpu_backend() {
 #[test]
 fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
     for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
-        let mut backend = OnDisk::new(&tiny("llama")).load(weights);
-        let tokens = tokens(9, 140, 80);
-        let whole = alone(&mut backend, &tokens);
-        assert!(whole.iter().all(|x| x.is_finite()));
-        for chunk in [1, 5, 16, 31, 64] {
-            let (mut sequence, _) = backend.begin(&[]);
-            let found = run(&mut backend, &mut sequence, &tokens, chunk);
-            assert_eq!(bits(&found), bits(&whole), "{weights:?} in chunks of {chunk}");
-        }
+        feeds_may_be_cut(&mut small(&OnDisk::new(&tiny("llama")), weights), 140);
     }
 }
 
@@ -135,90 +81,28 @@ fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
 fn logits_do_not_depend_on_the_batch_or_on_what_was_cached() {
     for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
         let disk = OnDisk::new(&tiny("qwen2"));
-        let prefix = tokens(1, 153, 80);
-        let prompts: Vec<Vec<u32>> = (0..11)
-            .map(|index| {
-                // Some leave the prefix early, some late, some inside a page; one has nothing of it.
-                let kept = [153, 153, 128, 130, 20, 0, 127, 32, 153, 152, 144][index];
-                [&prefix[..kept], &tokens(100 + index as u64, 1 + index * 3, 80)].concat()
-            })
-            .collect();
-        let mut cold = disk.load(weights);
-        let expected: Vec<_> = prompts.iter().map(|prompt| bits(&alone(&mut cold, prompt))).collect();
-
-        let mut warm = disk.load(weights);
-        let (mut sequence, _) = warm.begin(&prefix);
-        run(&mut warm, &mut sequence, &prefix, 50);
-        warm.publish(&sequence);
-        let pages = warm.kv_bytes();
-        let mut begun: Vec<_> = prompts.iter().map(|prompt| warm.begin(prompt)).collect();
-        assert_eq!((begun[0].1, begun[5].1), (153, 0));
-        assert_eq!(warm.kv_bytes(), pages, "a fork takes no page before it has a token of its own");
-        let mut logits = Vec::new();
-        let mut feeds: Vec<_> = begun
-            .iter_mut()
-            .zip(&prompts)
-            .map(|((sequence, cached), prompt)| Feed {
-                sequence,
-                tokens: &prompt[*cached..],
-                wants_logits: true,
-            })
-            .collect();
-        warm.forward(&mut feeds, &mut logits).unwrap();
-        for (index, (found, expected)) in logits.chunks(80).zip(&expected).enumerate() {
-            assert_eq!(&bits(found), expected, "prompt {index}");
-        }
-        // Then one token each, all together, against each alone.
-        let next = tokens(77, prompts.len(), 80);
-        let mut feeds: Vec<_> = begun
-            .iter_mut()
-            .zip(&next)
-            .map(|((sequence, _), token)| Feed {
-                sequence,
-                tokens: std::slice::from_ref(token),
-                wants_logits: true,
-            })
-            .collect();
-        warm.forward(&mut feeds, &mut logits).unwrap();
-        for (index, (found, prompt)) in logits.chunks(80).zip(&prompts).enumerate() {
-            let whole = [prompt.as_slice(), &next[index..=index]].concat();
-            assert_eq!(bits(found), bits(&alone(&mut cold, &whole)), "prompt {index}");
-        }
+        batch_and_cache_do_not_matter(|| small(&disk, weights), 153);
     }
 }
 
 #[test]
 fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
-    let disk = OnDisk::new(&tiny("llama"));
-    let mut backend = disk.load(DeviceWeights::F32);
-    let good: Vec<u32> = tokens(2, 40, 80).iter().map(|token| token % 79).collect();
-    let expected = bits(&alone(&mut backend, &good));
-    let spoilt = backend.decoder.embedding.spoil(79).unwrap();
-    backend.decoder.embedding = spoilt;
-    let (mut a, _) = backend.begin(&good);
-    let (mut b, _) = backend.begin(&[79]);
-    let mut logits = Vec::new();
-    let mut feeds = [
-        Feed { sequence: &mut b, tokens: &[1, 79, 2], wants_logits: true },
-        Feed { sequence: &mut a, tokens: &good, wants_logits: true },
-    ];
-    backend.forward(&mut feeds, &mut logits).unwrap();
-    assert!(logits[..80].iter().all(|x| x.is_nan()));
-    assert_eq!(bits(&logits[80..]), expected);
-    // Pages that held the NaN are used again without harm.
-    drop((a, b));
-    assert_eq!(bits(&alone(&mut backend, &good)), expected);
+    let backend = small(&OnDisk::new(&tiny("llama")), DeviceWeights::F32);
+    a_nan_stays_in_its_sequence(backend, |backend| {
+        let spoilt = backend.decoder.embedding.spoil(79).unwrap();
+        backend.decoder.embedding = spoilt;
+    });
 }
 
 #[test]
 fn limits_are_reported_and_idle_prefixes_make_room() {
     let disk = OnDisk::new(&tiny("llama"));
     let options = LoadOptions { context_length: Some(60), kv_budget: 35_000, ..LoadOptions::default() };
-    let mut backend = load(&disk.path, &options, DeviceWeights::F32);
+    let mut backend = load(disk.path(), &options, DeviceWeights::F32);
     // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
     assert_eq!(backend.shape().kv_bytes_per_token, 512);
     let (mut a, _) = backend.begin(&[]);
-    let prompt = tokens(6, 40, 80);
+    let prompt = random_tokens(6, 40, 80);
     run(&mut backend, &mut a, &prompt, 40);
     let (mut b, _) = backend.begin(&[]);
     let refused = backend.reserve(&mut b, 17);
@@ -333,10 +217,11 @@ mod emulation {
             sequence.extend(&tokens[from..held]);
             sequence
         };
-        let prefix = tokens(1, 300, 64);
+        let prefix = random_tokens(1, 300, 64);
         let parent = begin(tree, &prefix, 300);
         tree.publish(&parent);
-        let forked = |own: u64, kept: usize, more: usize| [&prefix[..kept], &tokens(own, more, 64)].concat();
+        let forked =
+            |own: u64, kept: usize, more: usize| [&prefix[..kept], &random_tokens(own, more, 64)].concat();
         let prompts = [
             (forked(2, 300, 1), 300),
             (forked(3, 300, 1), 300),

@@ -25,7 +25,7 @@ use pool::Pool;
 use rows::{Norm, Rotation, normalise, rotate};
 use simd::Level;
 
-use crate::backend::{Backend, Feed, Shape};
+use crate::backend::{Backend, Feed, Shape, admit};
 use crate::error::{EngineError, LoadError};
 use crate::kv::{KvTree, PAGE, Sequence};
 use crate::memory::Region;
@@ -110,29 +110,6 @@ impl CpuBackend {
             decoder,
         })
     }
-
-    /// Checks feeds and gets them their pages.
-    fn admit(&mut self, feeds: &mut [Feed<'_, Sequence>]) -> Result<(), EngineError> {
-        for feed in feeds.iter_mut() {
-            if feed.sequence.len() + feed.tokens.len() > self.shape.context_length {
-                return Err(EngineError::ContextLength {
-                    prompt: feed.sequence.len(),
-                    answer: feed.tokens.len(),
-                    limit: self.shape.context_length,
-                });
-            }
-            if let Some(token) = feed.tokens.iter().find(|token| **token as usize >= self.shape.vocab_size) {
-                return Err(EngineError::Device(format!(
-                    "token {token} lies beyond the vocabulary of {}",
-                    self.shape.vocab_size
-                )));
-            }
-            if feed.sequence.len() + feed.tokens.len() > feed.sequence.capacity() {
-                self.reserve(feed.sequence, feed.tokens.len())?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Backend for CpuBackend {
@@ -147,18 +124,12 @@ impl Backend for CpuBackend {
     }
 
     fn begin(&mut self, tokens: &[u32]) -> (Sequence, usize) {
-        let sequence = self.tree.begin(&tokens[..tokens.len().saturating_sub(1)]);
-        let cached = sequence.len();
-        (sequence, cached)
+        self.tree.begin_prompt(tokens)
     }
 
     fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), EngineError> {
         let page_bytes = self.tree.pool().page_bytes();
-        let capacity = self.tree.pool().capacity();
-        self.tree.reserve(sequence, tokens).map_err(|out| EngineError::KvBudget {
-            needed: out.needed * page_bytes,
-            budget: capacity * page_bytes,
-        })
+        self.tree.reserve(sequence, tokens).map_err(|out| out.in_bytes(page_bytes))
     }
 
     fn forward(
@@ -171,7 +142,7 @@ impl Backend for CpuBackend {
             self.pool.pin_caller();
             self.pinned = Some(thread);
         }
-        self.admit(feeds)?;
+        admit(self, feeds)?;
         let rows = self.scratch.prepare(feeds, &self.decoder, self.format);
         if rows == 0 {
             logits.clear();

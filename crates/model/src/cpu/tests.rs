@@ -8,55 +8,16 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2, qwen3};
 
 use super::*;
+use crate::backend::checks::{
+    OnDisk, a_nan_stays_in_its_sequence, alone, batch_and_cache_do_not_matter, bits, distance,
+    feeds_may_be_cut, random_tokens, run, tiny,
+};
 use crate::config::Architecture;
-use crate::testing::{Random, TinyModel};
+use crate::testing::TinyModel;
 use crate::weights::{Part, Role, Source};
 
-/// A model in a file of its own.
-struct OnDisk {
-    _folder: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl OnDisk {
-    fn new(model: &TinyModel) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.gguf");
-        std::fs::write(&path, model.gguf()).unwrap();
-        Self { _folder: folder, path }
-    }
-
-    fn load(&self, weights: WeightFormat) -> CpuBackend {
-        CpuBackend::load(&self.path, &LoadOptions { weights, ..LoadOptions::default() }).unwrap()
-    }
-}
-
-fn tiny(architecture: &'static str) -> TinyModel {
-    TinyModel { architecture, ..TinyModel::default() }
-}
-
-/// Pushes tokens through in chunks of the given sizes and gives the logits after the last.
-fn run(backend: &mut CpuBackend, sequence: &mut Sequence, tokens: &[u32], chunk: usize) -> Vec<f32> {
-    let mut logits = Vec::new();
-    for tokens in tokens.chunks(chunk) {
-        let feed = Feed { sequence, tokens, wants_logits: true };
-        backend.forward(&mut [feed], &mut logits).unwrap();
-    }
-    logits
-}
-
-fn alone(backend: &mut CpuBackend, tokens: &[u32]) -> Vec<f32> {
-    let (mut sequence, cached) = backend.begin(tokens);
-    run(backend, &mut sequence, &tokens[cached..], usize::MAX)
-}
-
-fn random_tokens(seed: u64, count: usize, vocab: usize) -> Vec<u32> {
-    let mut random = Random(seed);
-    (0..count).map(|_| random.below(vocab) as u32).collect()
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
+fn load(disk: &OnDisk, weights: WeightFormat) -> CpuBackend {
+    CpuBackend::load(disk.path(), &LoadOptions { weights, ..LoadOptions::default() }).unwrap()
 }
 
 /// The weights under the names that candle's models use.
@@ -189,13 +150,6 @@ fn reference(source: &dyn Source, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<
         .collect()
 }
 
-/// Largest difference, relative to the largest magnitude of the reference.
-fn distance(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
-    found.iter().zip(expected).fold(0.0_f32, |a, (x, y)| a.max((x - y).abs())) / scale
-}
-
 fn best(logits: &[f32]) -> usize {
     (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap()
 }
@@ -231,9 +185,9 @@ fn single_precision_agrees_with_candle_for_every_architecture() {
         let disk = OnDisk::new(&model);
         let tokens = random_tokens(index as u64, 45, model.vocab_size);
         let lengths = [1, 2, 16, 17, 45];
-        let checkpoint = Checkpoint::open(&disk.path).unwrap();
+        let checkpoint = Checkpoint::open(disk.path()).unwrap();
         let expected = reference(checkpoint.source(), &tokens, &lengths);
-        let mut backend = disk.load(WeightFormat::F32);
+        let mut backend = load(&disk, WeightFormat::F32);
         for (length, expected) in lengths.into_iter().zip(&expected) {
             let found = alone(&mut backend, &tokens[..length]);
             let distance = distance(&found, expected);
@@ -275,18 +229,7 @@ fn the_default_model_agrees_with_candle() {
 #[test]
 fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
     for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
-        let mut backend = OnDisk::new(&tiny("llama")).load(weights);
-        let tokens = random_tokens(9, 75, 80);
-        let whole = alone(&mut backend, &tokens);
-        assert!(whole.iter().all(|x| x.is_finite()));
-        for chunk in [1, 2, 5, 16, 31, 64] {
-            let (mut sequence, _) = backend.begin(&[]);
-            assert_eq!(
-                bits(&run(&mut backend, &mut sequence, &tokens, chunk)),
-                bits(&whole),
-                "chunks of {chunk}"
-            );
-        }
+        feeds_may_be_cut(&mut load(&OnDisk::new(&tiny("llama")), weights), 75);
     }
 }
 
@@ -298,13 +241,13 @@ fn logits_do_not_depend_on_the_instruction_level_or_the_number_of_threads() {
         {
             let disk = OnDisk::new(&model);
             let tokens = random_tokens(5, 61, 80);
-            let expected = alone(&mut disk.load(weights), &tokens);
+            let expected = alone(&mut load(&disk, weights), &tokens);
             for level in Level::available() {
-                let mut backend = disk.load(weights);
+                let mut backend = load(&disk, weights);
                 backend.level = level;
                 assert_eq!(bits(&alone(&mut backend, &tokens)), bits(&expected), "{level:?}");
             }
-            let mut backend = disk.load(weights);
+            let mut backend = load(&disk, weights);
             backend.pool = Pool::new(&[0]);
             assert_eq!(bits(&alone(&mut backend, &tokens)), bits(&expected), "one thread");
         }
@@ -315,62 +258,13 @@ fn logits_do_not_depend_on_the_instruction_level_or_the_number_of_threads() {
 fn logits_do_not_depend_on_the_batch_or_on_what_was_cached() {
     for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
         let disk = OnDisk::new(&tiny("llama"));
-        let prefix = random_tokens(1, 53, 80);
-        let prompts: Vec<Vec<u32>> = (0..11)
-            .map(|index| {
-                // Some leave the prefix early, some late, some inside a page; one has nothing of it.
-                let kept = [53, 53, 48, 50, 20, 0, 33, 32, 53, 52, 16][index];
-                let own = random_tokens(100 + index as u64, 1 + index * 3, 80);
-                [&prefix[..kept], &own].concat()
-            })
-            .collect();
-        let mut cold = disk.load(weights);
-        let expected: Vec<_> = prompts.iter().map(|prompt| bits(&alone(&mut cold, prompt))).collect();
-
-        let mut warm = disk.load(weights);
-        let (mut sequence, cached) = warm.begin(&prefix);
-        assert_eq!(cached, 0);
-        run(&mut warm, &mut sequence, &prefix, 7);
-        warm.publish(&sequence);
-        let mut begun: Vec<_> = prompts.iter().map(|prompt| warm.begin(prompt)).collect();
-        assert_eq!(begun[0].1, 53);
-        assert_eq!(begun[5].1, 0);
-        let mut logits = Vec::new();
-        let mut feeds: Vec<_> = begun
-            .iter_mut()
-            .zip(&prompts)
-            .map(|((sequence, cached), prompt)| Feed {
-                sequence,
-                tokens: &prompt[*cached..],
-                wants_logits: true,
-            })
-            .collect();
-        warm.forward(&mut feeds, &mut logits).unwrap();
-        for (index, (found, expected)) in logits.chunks(80).zip(&expected).enumerate() {
-            assert_eq!(&bits(found), expected, "prompt {index}");
-        }
-        // Then one token each, all together, against each alone.
-        let next = random_tokens(77, prompts.len(), 80);
-        let mut feeds: Vec<_> = begun
-            .iter_mut()
-            .zip(&next)
-            .map(|((sequence, _), token)| Feed {
-                sequence,
-                tokens: std::slice::from_ref(token),
-                wants_logits: true,
-            })
-            .collect();
-        warm.forward(&mut feeds, &mut logits).unwrap();
-        for (index, (found, prompt)) in logits.chunks(80).zip(&prompts).enumerate() {
-            let whole = [prompt.as_slice(), &next[index..=index]].concat();
-            assert_eq!(bits(found), bits(&alone(&mut cold, &whole)), "prompt {index}");
-        }
+        batch_and_cache_do_not_matter(|| load(&disk, weights), 53);
     }
 }
 
 #[test]
 fn a_sequence_goes_on_after_it_was_published_and_others_do_not_see_it() {
-    let mut backend = OnDisk::new(&tiny("llama")).load(WeightFormat::Q8_0);
+    let mut backend = load(&OnDisk::new(&tiny("llama")), WeightFormat::Q8_0);
     let tokens = random_tokens(4, 90, 80);
     let expected = alone(&mut backend, &tokens);
     let (mut first, _) = backend.begin(&tokens);
@@ -386,52 +280,31 @@ fn a_sequence_goes_on_after_it_was_published_and_others_do_not_see_it() {
 
 #[test]
 fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
-    let mut model = tiny("llama");
-    model.vocab_size = 81;
-    let disk = OnDisk::new(&model);
-    let mut backend = disk.load(WeightFormat::F32);
-    let good = random_tokens(2, 30, 80);
-    let expected = alone(&mut backend, &good);
-    // An embedding of NaN for the last token of the vocabulary.
-    let spoiled = Region::<f32>::zeroed(3 * 32 * 64);
-    let mut spoiled_bytes = Region::<u8>::zeroed(spoiled.len() * 4);
-    let rows = vec![f32::NAN; 32 * 64];
-    let tile = Packing::F32.tile_bytes(64);
-    matmul::pack_tile(Packing::F32, 64, &rows, &mut spoiled_bytes[2 * tile..3 * tile]);
-    for index in 0..2 {
-        let mut rows = Vec::new();
-        for row in 0..32 {
-            let mut out = vec![0.0; 64];
-            backend.decoder.head.unpack(index * 32 + row, &mut out);
-            rows.extend(out);
-        }
-        matmul::pack_tile(Packing::F32, 64, &rows, &mut spoiled_bytes[index * tile..(index + 1) * tile]);
+    for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
+        let backend = load(&OnDisk::new(&tiny("llama")), weights);
+        a_nan_stays_in_its_sequence(backend, |backend| {
+            let Matrix { inputs, outputs, .. } = backend.decoder.head;
+            let mut rows = vec![0.0; outputs * inputs];
+            for (output, row) in rows.chunks_mut(inputs).enumerate() {
+                backend.decoder.head.unpack(output, row);
+            }
+            rows[79 * inputs..80 * inputs].fill(f32::NAN);
+            let mut packed = Region::zeroed(rows.len() * 4);
+            let tile = Packing::F32.tile_bytes(inputs);
+            for (rows, out) in rows.chunks(32 * inputs).zip(packed.chunks_mut(tile)) {
+                matmul::pack_tile(Packing::F32, inputs, rows, out);
+            }
+            let embedding = Matrix::new(std::sync::Arc::new(packed), 0, Packing::F32, inputs, outputs);
+            backend.decoder.embedding = Some(embedding);
+        });
     }
-    backend.decoder.embedding =
-        Some(Matrix::new(std::sync::Arc::new(spoiled_bytes), 0, Packing::F32, 64, 96));
-    let good: Vec<u32> = good.iter().map(|token| token % 64).collect();
-    let expected_good = alone(&mut backend, &good);
-    let (mut a, _) = backend.begin(&good);
-    let (mut b, _) = backend.begin(&[70]);
-    let mut logits = Vec::new();
-    let mut feeds = [
-        Feed { sequence: &mut b, tokens: &[1, 70, 2], wants_logits: true },
-        Feed { sequence: &mut a, tokens: &good, wants_logits: true },
-    ];
-    backend.forward(&mut feeds, &mut logits).unwrap();
-    assert!(logits[..81].iter().any(|x| x.is_nan()));
-    assert_eq!(bits(&logits[81..]), bits(&expected_good));
-    // Pages that held the NaN are used again without harm.
-    drop((a, b));
-    assert_eq!(bits(&alone(&mut backend, &good)), bits(&expected_good));
-    assert_eq!(expected.len(), 81);
 }
 
 #[test]
 fn limits_are_reported_and_change_nothing() {
     let disk = OnDisk::new(&tiny("llama"));
     let options = LoadOptions { context_length: Some(40), kv_budget: 35_000, ..LoadOptions::default() };
-    let mut backend = CpuBackend::load(&disk.path, &options).unwrap();
+    let mut backend = CpuBackend::load(disk.path(), &options).unwrap();
     assert_eq!(backend.shape().context_length, 40);
     // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
     assert_eq!(backend.shape().kv_bytes_per_token, 512);

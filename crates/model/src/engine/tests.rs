@@ -388,8 +388,38 @@ async fn a_tiny_model_answers_the_same_however_it_is_served() {
 }
 
 #[tokio::test]
+async fn a_budget_too_small_for_one_prompt_refuses_it_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tiny.gguf");
+    let metadata = crate::tokenizer::tests::tiny_metadata();
+    let model = TinyModel { vocab_size: tiny().vocab_size(), metadata, ..TinyModel::default() };
+    std::fs::write(&path, model.gguf()).expect("written");
+    // A page of 16 tokens takes 8 KiB.
+    for (budget, small_fits) in [(160 << 10, true), (1, false)] {
+        let load = LoadOptions { kv_budget: budget, ..LoadOptions::default() };
+        let model = Model::load(&path, &load).expect("it loads");
+        let engine = Engine::start(model, EngineOptions::default()).expect("a thread");
+        let of = |words: usize| Request { max_tokens: 8, json_schema: None, ..request(words, "x", 1) };
+        let [small, large, other] = [of(1), of(60), of(2)].map(|request| engine.submit(request));
+        let error = large.completion().await.expect_err("it never fits");
+        assert!(
+            matches!(error, EngineError::KvBudget { needed, budget: all } if needed > all && all <= budget),
+            "{error}"
+        );
+        for generation in [small, other] {
+            match generation.completion().await {
+                Ok(_) => assert!(small_fits),
+                Err(error) => {
+                    assert!(!small_fits && matches!(error, EngineError::KvBudget { .. }), "{error}")
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_default_model_answers_the_same_however_it_is_served() {
-    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None)) else {
+    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None), &mut |_| {}) else {
         eprintln!("skipped: the default model is not here; run 'countermove model fetch'");
         return;
     };
@@ -412,7 +442,7 @@ async fn the_default_model_answers_the_same_however_it_is_served() {
 
 #[test]
 fn the_default_models_tokenizer_spells_control_tokens_in_data() {
-    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None)) else {
+    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None), &mut |_| {}) else {
         eprintln!("skipped: the default model is not here; run 'countermove model fetch'");
         return;
     };

@@ -8,6 +8,7 @@ mod tests;
 use std::sync::Arc;
 
 use super::{PAGE, Page, PagePool};
+use crate::error::EngineError;
 
 /// A path through the tree: the pages of one sequence and the tokens they hold.
 #[derive(Debug)]
@@ -47,6 +48,15 @@ impl Sequence {
 pub(crate) struct OutOfPages {
     /// Pages that the sequence would hold alone.
     pub(crate) needed: usize,
+    /// Pages of the budget.
+    pub(crate) capacity: usize,
+}
+
+impl OutOfPages {
+    /// The same in bytes.
+    pub(crate) fn in_bytes(self, page_bytes: usize) -> EngineError {
+        EngineError::KvBudget { needed: self.needed * page_bytes, budget: self.capacity * page_bytes }
+    }
 }
 
 /// Node 0 is the root, which holds no page.
@@ -117,6 +127,13 @@ impl KvTree {
         self.find(tokens).len()
     }
 
+    /// What [`Backend::begin`](crate::Backend::begin) gives: a sequence that leaves at least the last token to be fed.
+    pub(crate) fn begin_prompt(&mut self, tokens: &[u32]) -> (Sequence, usize) {
+        let sequence = self.begin(&tokens[..tokens.len().saturating_sub(1)]);
+        let cached = sequence.len();
+        (sequence, cached)
+    }
+
     /// A sequence that starts with the longest published prefix of `tokens`.
     pub(crate) fn begin(&mut self, tokens: &[u32]) -> Sequence {
         let found = self.find(tokens);
@@ -157,7 +174,7 @@ impl KvTree {
         }
         let free = self.pool.capacity() - self.pool.in_use();
         if missing > free && missing - free > self.evictable() {
-            return Err(OutOfPages { needed });
+            return Err(OutOfPages { needed, capacity: self.pool.capacity() });
         }
         for _ in 0..missing {
             let page = loop {
@@ -168,7 +185,7 @@ impl KvTree {
                 }
             };
             let Some(mut page) = page else {
-                return Err(OutOfPages { needed });
+                return Err(OutOfPages { needed, capacity: self.pool.capacity() });
             };
             if let Some(source) = sequence.borrowed.take() {
                 copy(&mut page, &source);

@@ -96,6 +96,14 @@ impl Tokenizer {
                 "the tokenizer is not byte-level BPE, which is the kind that is supported".to_owned();
             return Err(LoadError::Unsupported { path, reason });
         }
+        // The first two belong to other kinds of BPE; with the last, a text would have other tokens each time.
+        for key in ["continuing_subword_prefix", "end_of_word_suffix", "dropout"] {
+            let value = &json["model"][key];
+            if !(value.is_null() || value == "" || value == 0.0) {
+                let reason = format!("the tokenizer's model.{key} is {value}, which is not supported");
+                return Err(LoadError::Unsupported { path, reason });
+            }
+        }
         let mut by_id = HashMap::new();
         let vocab = json["model"]["vocab"]
             .as_object()
@@ -401,7 +409,10 @@ pub(crate) mod tests {
     #[test]
     fn broken_tokenizer_files_are_refused() {
         let size = tiny_vocabulary(0).tokens.len();
-        let breaks: [fn(&mut Value); 5] = [
+        let breaks: [fn(&mut Value); 8] = [
+            |json| json["model"]["continuing_subword_prefix"] = "##longer than any token".into(),
+            |json| json["model"]["end_of_word_suffix"] = "</w>".into(),
+            |json| json["model"]["dropout"] = 0.1.into(),
             |json| json["model"]["type"] = "Unigram".into(),
             |json| json["model"]["merges"] = serde_json::json!(["nospace"]),
             |json| json["model"]["vocab"] = Value::Null,

@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use super::safetensors::{TensorFile, read_json, tensor_name};
 use super::{Part, Role, Source};
-use crate::digest::sha256_file;
+use crate::digest::sha256_files;
 use crate::error::LoadError;
 
 /// An adapter, in memory.
 #[derive(Debug)]
 pub(crate) struct Adapter {
-    path: PathBuf,
+    /// `adapter_config.json`, which holds the scale, and the factors.
+    paths: [PathBuf; 2],
     factors: HashMap<Role, Factors>,
 }
 
@@ -40,14 +41,19 @@ impl Adapter {
     /// Reads an adapter's folder and checks it against the weights that it is for.
     ///
     /// # Errors
-    /// [`LoadError::Malformed`] if a factor is missing or does not fit the base, [`LoadError::Unsupported`] if the
-    /// adapter changes more than projections.
+    /// [`LoadError::AdapterBase`] if it was made for another base, [`LoadError::Malformed`] if a factor is missing,
+    /// [`LoadError::Unsupported`] if the adapter changes more than projections.
     pub(crate) fn open(folder: &Path, base: &dyn Source) -> Result<Self, LoadError> {
         let config_path = folder.join("adapter_config.json");
         let json = read_json(&config_path)?;
         let scale_for = scale(&config_path, &json)?;
         let file = TensorFile::open(&folder.join("adapter_model.safetensors"))?;
         let malformed = |reason: String| LoadError::Malformed { path: file.path().to_path_buf(), reason };
+        let foreign = |reason: String| LoadError::AdapterBase {
+            path: file.path().to_path_buf(),
+            base: base.place(Role::Embedding).0.to_path_buf(),
+            reason,
+        };
         let mut factors = HashMap::new();
         let mut known = 0;
         let layers = base.config().layers;
@@ -67,9 +73,9 @@ impl Adapter {
             let (rows, columns) = base.shape(role).unwrap_or_default();
             let rank = a_shape.0;
             if a_shape.1 != columns || b_shape != (rows, rank) {
-                return Err(malformed(format!(
+                return Err(foreign(format!(
                     "{a_name} and {b_name} have the shapes {a_shape:?} and {b_shape:?}, but the base has {rows} rows of \
-                     {columns} there; the adapter was made for another model"
+                     {columns} there"
                 )));
             }
             let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -79,7 +85,7 @@ impl Adapter {
             factors.insert(role, Factors { rank, scale: scale_for.of(rank), a, b });
         }
         if known == 0 {
-            return Err(malformed("there is no change to any projection of the base".into()));
+            return Err(foreign("it changes no projection that the base has".into()));
         }
         let belongs = |name: &&str| name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight");
         if let Some(other) = file.names().find(|name| !belongs(name)) {
@@ -88,12 +94,12 @@ impl Adapter {
             return Err(LoadError::Unsupported { path: file.path().to_path_buf(), reason });
         }
         if file.names().count() != known {
-            return Err(malformed(format!(
-                "{} tensors belong to no projection of the base; the adapter was made for another model",
+            return Err(foreign(format!(
+                "{} of its tensors belong to no projection of the base",
                 file.names().count() - known
             )));
         }
-        Ok(Self { path: file.path().to_path_buf(), factors })
+        Ok(Self { paths: [config_path, file.path().to_path_buf()], factors })
     }
 
     /// Whether the adapter changes a tensor.
@@ -117,12 +123,12 @@ impl Adapter {
         }
     }
 
-    /// SHA-256 of the adapter's weights.
+    /// One SHA-256 for configuration and factors: the same factors with another scale are another adapter.
     ///
     /// # Errors
-    /// [`LoadError::Io`] if the file cannot be read.
+    /// [`LoadError::Io`] if a file cannot be read.
     pub(crate) fn sha256(&self) -> Result<String, LoadError> {
-        sha256_file(&self.path)
+        sha256_files(&self.paths)
     }
 }
 
@@ -161,10 +167,11 @@ fn scale(path: &Path, json: &Value) -> Result<Scale, LoadError> {
     if !is_empty("alpha_pattern") {
         return Err(unsupported("alpha_pattern"));
     }
-    match json.get("lora_alpha").and_then(Value::as_f64).filter(|alpha| alpha.is_finite()) {
+    let alpha = json.get("lora_alpha").and_then(Value::as_f64).map(|alpha| alpha as f32);
+    match alpha.filter(|alpha| alpha.is_finite()) {
         Some(alpha) => {
             let by_root = json.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
-            Ok(Scale { alpha: alpha as f32, by_root })
+            Ok(Scale { alpha, by_root })
         }
         None => Err(LoadError::Malformed {
             path: path.to_path_buf(),

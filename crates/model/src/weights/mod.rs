@@ -17,10 +17,14 @@ use half::f16;
 pub use gguf::{Gguf, MetaValue};
 use lora::Adapter;
 use safetensors::SafetensorsFolder;
+pub(crate) use safetensors::shard_names;
 
 use crate::config::DecoderConfig;
 use crate::digest::{sha256_file, sha256_files};
 use crate::error::LoadError;
+
+/// Largest magnitude of a weight: 127 times the largest half-precision scale, far above any model's.
+const LARGEST_WEIGHT: f32 = 8.3e6;
 
 /// A model on disk, open, with its headers read.
 #[derive(Debug)]
@@ -122,6 +126,24 @@ impl Checkpoint {
             Files::Safetensors(folder) => folder,
         }
     }
+
+    /// One weight that is no number would make every answer noise, so the file is refused instead.
+    fn check_numbers(&self, role: Role, are_sound: bool) -> Result<(), LoadError> {
+        if are_sound {
+            return Ok(());
+        }
+        let (path, name) = self.place(role);
+        let from = if self.adapter.as_ref().is_some_and(|adapter| adapter.changes(role)) {
+            " with the adapter's change"
+        } else {
+            ""
+        };
+        let reason = format!(
+            "tensor {name}{from} holds a NaN, an infinity or a number beyond {LARGEST_WEIGHT:e}; the file is damaged, \
+             fetch it again"
+        );
+        Err(LoadError::Malformed { path: path.to_path_buf(), reason })
+    }
 }
 
 impl Source for Checkpoint {
@@ -138,7 +160,7 @@ impl Source for Checkpoint {
         if let Some(adapter) = &self.adapter {
             adapter.add(self.base(), role, rows, out);
         }
-        Ok(())
+        self.check_numbers(role, out.iter().all(|value| value.abs() <= LARGEST_WEIGHT))
     }
 
     fn has_levels(&self, role: Role) -> bool {
@@ -147,7 +169,9 @@ impl Source for Checkpoint {
     }
 
     fn levels(&self, role: Role, rows: Range<usize>, out: &mut Vec<Levels>) -> Result<(), LoadError> {
-        self.base().levels(role, rows, out)
+        self.base().levels(role, rows, out)?;
+        let is_finite = |block: &Levels| block.scale.is_finite() && block.minimum.is_finite();
+        self.check_numbers(role, out.iter().all(is_finite))
     }
 
     fn place(&self, role: Role) -> (&Path, String) {

@@ -295,7 +295,7 @@ impl Source for SafetensorsFolder {
 }
 
 /// Files that an index names.
-fn shard_names(path: &Path) -> Result<BTreeSet<String>, LoadError> {
+pub(crate) fn shard_names(path: &Path) -> Result<BTreeSet<String>, LoadError> {
     let malformed =
         |reason: &str| LoadError::Malformed { path: path.to_path_buf(), reason: reason.to_owned() };
     let json = read_json(path)?;

@@ -113,7 +113,7 @@ fn the_prefix_not_used_for_longest_is_evicted_and_never_a_live_one() {
     assert_eq!(tree.cached_prefix(&range(300, 32)), 0);
     assert_eq!(tree.cached_prefix(&range(100, 32)), 32);
     let refused = tree.reserve(&mut fresh, 17);
-    assert_eq!(refused, Err(OutOfPages { needed: 3 }));
+    assert_eq!(refused, Err(OutOfPages { needed: 3, capacity: tree.pool().capacity() }));
     check(&live);
     check(&fresh);
 }
@@ -128,7 +128,8 @@ fn a_refused_reservation_changes_nothing() {
     tree.publish(&idle);
     drop(idle);
     // One page is free and one can be evicted; three are wanted.
-    assert_eq!(tree.reserve(&mut live, 48), Err(OutOfPages { needed: 5 }));
+    let capacity = tree.pool().capacity();
+    assert_eq!(tree.reserve(&mut live, 48), Err(OutOfPages { needed: 5, capacity }));
     assert_eq!(tree.cached_prefix(&range(50, 16)), 16);
     assert_eq!(live.pages.len(), 2);
     tree.reserve(&mut live, 32).unwrap();
