@@ -403,52 +403,80 @@ fn speed() {
     );
 }
 
-/// Not a test: prints how far the served weights are from single precision over the texts of the reference fixture.
+/// A checkpoint whose four-bit blocks are read as numbers, so that all of it is held in eight bits.
+struct Requantised<'a>(&'a Checkpoint);
+
+impl Source for Requantised<'_> {
+    fn config(&self) -> &crate::config::DecoderConfig {
+        self.0.config()
+    }
+
+    fn shape(&self, role: Role) -> Option<(usize, usize)> {
+        self.0.shape(role)
+    }
+
+    fn rows(&self, role: Role, rows: std::ops::Range<usize>, out: &mut Vec<f32>) -> Result<(), LoadError> {
+        self.0.rows(role, rows, out)
+    }
+
+    fn place(&self, role: Role) -> (&std::path::Path, String) {
+        self.0.place(role)
+    }
+
+    fn interleaved_rotation(&self) -> bool {
+        self.0.interleaved_rotation()
+    }
+}
+
+/// The default file's four-bit blocks are served as they are. This is for the files that are not: all weights in eight
+/// bits, against single precision and against what transformers finds likeliest, over the texts of the fixture.
 #[test]
-#[ignore = "a measurement"]
-fn quality() {
+fn weights_in_eight_bits_are_close_to_single_precision() {
     let Some(path) = default_model() else { return };
     let fixture =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/fixtures/default.safetensors");
     let tensors = candle_core::safetensors::load(fixture, &Device::Cpu).unwrap();
-    let rows = tensors["tokens"].to_dtype(DType::U32).unwrap().to_vec2::<u32>().unwrap();
-    let mut all = [Vec::new(), Vec::new()];
-    for (weights, all) in [WeightFormat::F32, WeightFormat::Q8_0].into_iter().zip(&mut all) {
-        let mut backend =
-            CpuBackend::load(&path, &LoadOptions { weights, ..LoadOptions::default() }).unwrap();
-        let mut sequences: Vec<_> = rows.iter().map(|_| backend.begin(&[]).0).collect();
-        for position in 0..rows[0].len() {
-            let mut logits = Vec::new();
-            let mut feeds: Vec<_> = sequences
-                .iter_mut()
-                .zip(&rows)
-                .map(|(sequence, row)| Feed {
-                    sequence,
-                    tokens: &row[position..=position],
-                    wants_logits: true,
-                })
-                .collect();
-            backend.forward(&mut feeds, &mut logits).unwrap();
-            all.push(logits);
-        }
-    }
-    let (mut same, mut divergence, mut count) = (0, 0.0, 0);
+    let numbers = |name: &str| tensors[name].to_dtype(DType::U32).unwrap().to_vec2::<u32>().unwrap();
+    let (rows, top1) = (numbers("tokens"), numbers("top1"));
+    let options = |weights| LoadOptions { weights, kv_budget: 1 << 28, ..LoadOptions::default() };
+    let mut full = CpuBackend::load(&path, &options(WeightFormat::F32)).unwrap();
+    let mut served = CpuBackend::load(&path, &options(WeightFormat::Q8_0)).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    served.decoder = Decoder::load(&Requantised(&checkpoint), WeightFormat::Q8_0, 2).unwrap();
+    assert_eq!(served.decoder.layers[0].down.packing(), Packing::Eight);
+
+    let begin = |backend: &mut CpuBackend| rows.iter().map(|_| backend.begin(&[]).0).collect::<Vec<_>>();
+    let mut sequences = (begin(&mut full), begin(&mut served));
+    let step = |backend: &mut CpuBackend, sequences: &mut [Sequence], position: usize| {
+        let feeds = sequences.iter_mut().zip(&rows).map(|(sequence, row)| Feed {
+            sequence,
+            tokens: &row[position..=position],
+            wants_logits: true,
+        });
+        let mut logits = Vec::new();
+        backend.forward(&mut feeds.collect::<Vec<_>>(), &mut logits).unwrap();
+        logits
+    };
     let log_softmax = |row: &[f32]| -> Vec<f64> {
         let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = row.iter().map(|x| f64::from(x - greatest).exp()).sum();
         row.iter().map(|x| f64::from(x - greatest) - sum.ln()).collect()
     };
-    for (full, served) in all[0].iter().zip(&all[1]) {
-        for (full, served) in full.chunks(49152).zip(served.chunks(49152)) {
-            same += usize::from(best(full) == best(served));
-            let (p, q) = (log_softmax(full), log_softmax(served));
+    let (mut same, mut divergence, mut count) = (0, 0.0, 0);
+    for position in 0..rows[0].len() {
+        let expected = step(&mut full, &mut sequences.0, position);
+        let found = step(&mut served, &mut sequences.1, position);
+        for (text, (expected, found)) in expected.chunks(49152).zip(found.chunks(49152)).enumerate() {
+            same += usize::from(best(found) == top1[text][position] as usize);
+            let (p, q) = (log_softmax(expected), log_softmax(found));
             divergence += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
             count += 1;
         }
     }
-    eprintln!(
-        "{count} positions: top-1 {:.4}, mean KL {:.2e}",
-        same as f64 / count as f64,
-        divergence / count as f64
-    );
+    let (agreement, divergence) = (same as f64 / count as f64, divergence / count as f64);
+    eprintln!("{count} positions: top-1 as transformers {agreement:.4}, mean KL {divergence:.2e}");
+    assert!(count >= 2000);
+    // Eight bits for each of 32 weights cost a model of this size 1.8 % of its first choices.
+    assert!(agreement >= 0.98, "top-1 agrees in {agreement:.4} of the positions");
+    assert!(divergence <= 0.005 && divergence > 0.0, "the mean KL divergence is {divergence:.5}");
 }

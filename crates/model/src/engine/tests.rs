@@ -155,7 +155,8 @@ async fn cancelling_some_changes_nothing_for_the_others() {
 
 #[tokio::test]
 async fn siblings_submitted_together_are_prefilled_once() {
-    let (engine, log) = plain();
+    // A pass takes longer than submitting does, also where other work slows this thread down.
+    let (engine, log) = engine(&EngineOptions::default(), |fake| fake.delay = Duration::from_millis(2));
     let running: Vec<Generation> = siblings(9).into_iter().map(|request| engine.submit(request)).collect();
     let mut prompt = 0;
     for generation in running {
@@ -399,7 +400,10 @@ async fn a_budget_too_small_for_one_prompt_refuses_it_alone() {
         let load = LoadOptions { kv_budget: budget, ..LoadOptions::default() };
         let model = Model::load(&path, &load).expect("it loads");
         let engine = Engine::start(model, EngineOptions::default()).expect("a thread");
-        let of = |words: usize| Request { max_tokens: 8, json_schema: None, ..request(words, "x", 1) };
+        let of = |words: usize| {
+            let plain = request(words, "x", 1);
+            Request { thinking_tokens: 0, max_tokens: 8, json_schema: None, ..plain }
+        };
         let [small, large, other] = [of(1), of(60), of(2)].map(|request| engine.submit(request));
         let error = large.completion().await.expect_err("it never fits");
         assert!(
