@@ -217,7 +217,8 @@ fn fetch_file(
     let path = snapshot.join(file);
     let mut resumes = 0;
     while !path.is_file() {
-        match commit.download_with_progress(file, Told(on_fetch)) {
+        let told = Told { on_fetch: &mut *on_fetch, has_begun: false };
+        match commit.download_with_progress(file, told) {
             Ok(path) => return check_digest(&path).map_err(Trouble::Final),
             // Another process fetches it, and holds the lock no longer than it lives.
             Err(ApiError::LockAcquisition(_)) => {}
@@ -253,19 +254,25 @@ fn check_digest(path: &Path) -> Result<(), LoadError> {
 }
 
 /// Passes the client's progress on.
-struct Told<'a, 'b>(&'a mut OnFetch<'b>);
+struct Told<'a, 'b> {
+    on_fetch: &'a mut OnFetch<'b>,
+    /// The client tells the beginning of one transfer twice.
+    has_begun: bool,
+}
 
 impl Progress for Told<'_, '_> {
     fn init(&mut self, size: usize, filename: &str) {
-        (self.0)(Fetch::Begins { file: filename, bytes: size as u64 });
+        if !std::mem::replace(&mut self.has_begun, true) {
+            (self.on_fetch)(Fetch::Begins { file: filename, bytes: size as u64 });
+        }
     }
 
     fn update(&mut self, size: usize) {
-        (self.0)(Fetch::Came(size as u64));
+        (self.on_fetch)(Fetch::Came(size as u64));
     }
 
     fn finish(&mut self) {
-        (self.0)(Fetch::Ended);
+        (self.on_fetch)(Fetch::Ended);
     }
 }
 

@@ -162,7 +162,7 @@ fn a_model_is_fetched_once_and_found_without_a_network_later() {
         Fetch::Ended => ended += 1,
     };
     let path = hub.find(&wanted(None, None), &mut listen).unwrap();
-    assert_eq!(begun.last(), Some(&("m.gguf".to_owned(), bytes.len() as u64)));
+    assert_eq!(begun, [("m.gguf".to_owned(), bytes.len() as u64)]);
     assert_eq!((came, ended), (bytes.len() as u64, 1));
     assert!(path.ends_with(format!("snapshots/{COMMIT}/m.gguf")), "{}", path.display());
     assert_eq!(fs::read(&path).unwrap(), bytes);
