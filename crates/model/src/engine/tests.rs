@@ -154,6 +154,24 @@ async fn cancelling_some_changes_nothing_for_the_others() {
 }
 
 #[tokio::test]
+async fn a_cancelled_sequence_takes_part_in_no_further_step() {
+    let (engine, log) = engine(&EngineOptions::default(), |fake| fake.delay = Duration::from_millis(20));
+    let mut request = request(3, "one", 1);
+    request.json_schema = None;
+    request.max_tokens = 3000;
+    let mut generation = engine.submit(request);
+    generation.next().await;
+    let passes = || log.lock().expect("whole").len();
+    let before = passes();
+    drop(generation);
+    while engine.stats().cancelled == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The step that ran when it was dropped, and one more if that ended between counting and dropping.
+    assert!(passes() <= before + 2, "{} passes after {before}", passes());
+}
+
+#[tokio::test]
 async fn siblings_submitted_together_are_prefilled_once() {
     // A pass takes longer than submitting does, also where other work slows this thread down.
     let (engine, log) = engine(&EngineOptions::default(), |fake| fake.delay = Duration::from_millis(2));

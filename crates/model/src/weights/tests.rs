@@ -151,6 +151,8 @@ fn every_block_format_is_read_to_its_precision() {
         (6, GgmlDType::Q5_0, 0.07),
         (7, GgmlDType::Q5_1, 0.07),
         (8, GgmlDType::Q8_0, 0.01),
+        (10, GgmlDType::Q2K, 0.5),
+        (11, GgmlDType::Q3K, 0.27),
         (12, GgmlDType::Q4K, 0.13),
         (13, GgmlDType::Q5K, 0.07),
         (14, GgmlDType::Q6K, 0.03),
