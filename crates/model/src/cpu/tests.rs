@@ -466,8 +466,8 @@ fn weights_in_eight_bits_are_close_to_single_precision() {
     for position in 0..rows[0].len() {
         let expected = step(&mut full, &mut sequences.0, position);
         let found = step(&mut served, &mut sequences.1, position);
-        for (text, (expected, found)) in expected.chunks(49152).zip(found.chunks(49152)).enumerate() {
-            same += usize::from(best(found) == top1[text][position] as usize);
+        for ((expected, found), top1) in expected.chunks(49152).zip(found.chunks(49152)).zip(&top1) {
+            same += usize::from(best(found) == top1[position] as usize);
             let (p, q) = (log_softmax(expected), log_softmax(found));
             divergence += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
             count += 1;
