@@ -70,6 +70,7 @@ async fn ask(
         name: name.to_owned(),
         step: step.index,
         action: chosen.action.unwrap_or_default().text,
+        plan_hash: step.plan_hash.clone(),
         approver: std::env::var("USER").unwrap_or_else(|_| "operator".to_owned()),
         request_id: request_id(),
         validate_only: false,
