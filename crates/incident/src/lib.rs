@@ -37,5 +37,5 @@ pub use repeats::KnownLines;
 pub use state::RecoveryState;
 pub use tactics::Tactic;
 pub use techniques::{Technique, technique, techniques, techniques_of};
-pub use text::{approximate_tokens, printable};
+pub use text::{approximate_tokens, pattern, printable};
 pub use time::Timestamp;

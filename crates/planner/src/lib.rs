@@ -10,7 +10,12 @@ mod assurance;
 mod candidates;
 mod checks;
 mod choice;
+mod conclusion;
+mod coverage;
 mod events;
+mod expectation;
+mod groups;
+mod hosts;
 mod language_model;
 mod menu;
 mod options;
@@ -19,6 +24,7 @@ mod plan;
 mod planner;
 mod prompts;
 mod race;
+mod rendering;
 mod roles;
 mod rolling;
 mod rollout;
@@ -31,7 +37,6 @@ mod tasks;
 mod templates;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod traffic;
 
 pub use adaptation::{Comparison, ExpectedAlerts};
 pub use aggregate::{CONFIDENCE, Tally, tally};
@@ -39,6 +44,7 @@ pub use assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
 pub use assurance::Assurance;
 pub use choice::{Choice, choose};
 pub use events::{PlanEvent, PlanSink, PlanningStage, Progress};
+pub use expectation::{Expectation, ExpectationError, predict_alerts, seen_of};
 pub use language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
@@ -49,6 +55,7 @@ pub use plan::{
 };
 pub use planner::{PlanError, Planner};
 pub use race::Race;
+pub use rendering::{Case, Rendered, Rendering};
 pub use roles::Roles;
 pub use rollout::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,

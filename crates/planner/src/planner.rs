@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use countermove_incident::{AlertLog, Constraints, Reversibility};
 
+use crate::adaptation::ExpectedAlerts;
 use crate::assessment::Assessment;
 use crate::assurance::Decided;
 use crate::candidates::{Proposal, Proposals};
 use crate::choice::{Choice, choose};
 use crate::events::{PlanEvent, PlanSink, PlanningStage, Progress};
+use crate::expectation::{Expectation, ExpectationError, predict_alerts, seen_of};
 use crate::language_model::{LanguageModel, ModelError, Usage};
-use crate::options::{OptionsError, PlanOptions};
+use crate::options::{OptionsError, PlanMode, PlanOptions};
 use crate::perception;
 use crate::plan::{Candidate, Plan, PlanEnd, PlanStep};
 use crate::prompts::shared_segments;
@@ -289,7 +291,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             session,
             sink,
             candidates: &candidates,
-            batch: batch(session, assessment, shared),
+            batch: batch(session, assessment, shared.clone()),
             history,
             seed,
         };
@@ -319,6 +321,8 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             confidence: session.options.confidence,
         };
         let (choice, assurance) = decided.assure(choice);
+        let (expected, predicting) = self.expect(session, assessment, &shared, sink).await?;
+        usage += predicting;
         usage.elapsed = started.elapsed();
         Ok(Decision::Made(PlanStep {
             index: step,
@@ -328,11 +332,42 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             chosen: choice.index as u32,
             reason: choice.reason,
             assurance,
-            expected: None,
+            expected,
             hash: String::new(),
             state_after: None,
             usage,
         }))
+    }
+
+    /// The alerts that the first conjectured tactic is expected to raise, if somebody will see which come.
+    async fn expect(
+        &self,
+        session: &PlanSession,
+        assessment: &Assessment,
+        shared: &[String],
+        sink: &dyn PlanSink,
+    ) -> Result<(Option<ExpectedAlerts>, Usage), PlanError> {
+        let belief = assessment.tactics.first().filter(|_| session.options.mode == PlanMode::Interactive);
+        let Some(belief) = belief else { return Ok((None, Usage::default())) };
+        let expectation = Expectation {
+            templates: &self.templates,
+            system: &session.scene.system,
+            shared,
+            tactic: belief.tactic,
+            seen: &seen_of(&session.scene.digest, belief),
+            thinking_tokens: session.options.thinking_tokens,
+        };
+        match predict_alerts(&self.model, &expectation, &session.tokens).await {
+            Ok((kinds, usage)) => Ok((Some(ExpectedAlerts { tactic: belief.tactic, kinds }), usage)),
+            Err(ExpectationError::Task(error)) => {
+                sink.emit(PlanEvent::Notice(format!(
+                    "No alerts could be predicted, so none are compared: {error}."
+                )));
+                Ok((None, Usage::default()))
+            }
+            Err(ExpectationError::Template(error)) => Err(error.into()),
+            Err(ExpectationError::Model(error)) => Err(error.into()),
+        }
     }
 }
 

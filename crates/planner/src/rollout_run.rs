@@ -15,8 +15,7 @@ use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
 use crate::menu::Menu;
-use crate::prompts::{action_prompt, futile, history_line, state_prompt};
-use crate::roles::Roles;
+use crate::prompts::{Situation, action_prompt, futile, history_line, state_prompt};
 use crate::rollout::{
     RolloutBatch, RolloutEnd, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec, RolloutStep,
 };
@@ -24,10 +23,10 @@ use crate::seeds::derive_seed;
 use crate::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
 use crate::templates::{TemplateError, Templates};
 
-/// Most tokens of the JSON answer of the task *state*; the names of the facts make up nearly all of them.
+/// Most tokens of the JSON answer of the task *state*; the names of the open facts make up nearly all of them.
 const STATE_TOKENS: u32 = 128;
 /// Most tokens of the JSON answer of the task *action* in a rollout.
-const ACTION_TOKENS: u32 = 96;
+const ACTION_TOKENS: u32 = 256;
 /// How often a rollout asks for an action at most, if what it gets breaks a rule.
 const TRIES: u64 = 3;
 
@@ -47,9 +46,8 @@ pub async fn run_rollout(
 ) -> Result<RolloutResult, ModelError> {
     let started = Instant::now();
     let mut grounding = Grounding::default();
-    let Roles { attackers, systems, targets } = &batch.entities;
-    let roles = attackers.iter().chain(systems).chain(targets);
-    for part in batch.context.iter().chain(roles).chain([&spec.action]).chain(&spec.history) {
+    let parts = batch.context.iter().map(String::as_str).chain(batch.entities.all());
+    for part in parts.chain([spec.action.as_str()]).chain(spec.history.iter().map(String::as_str)) {
         grounding.add_text(part);
     }
     let costs = batch.pricing.model(&batch.entities.systems);
@@ -134,7 +132,7 @@ impl<M: LanguageModel> Run<'_, M> {
         let mut action = self.spec.action.clone();
         let mut history = self.spec.history.clone();
         for depth in 1.. {
-            let after = state.union(self.predict(state, &action).await?);
+            let after = state.union(self.predict(state, &action, &history).await?);
             let cost = costs.cost(state, &action, after);
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });
             if after.is_terminal() {
@@ -151,13 +149,20 @@ impl<M: LanguageModel> Run<'_, M> {
     }
 
     /// Greedy and without a seed of its own: equal questions have equal answers, and a cache may give them.
-    async fn predict(&mut self, state: RecoveryState, action: &str) -> Result<RecoveryState, Break> {
-        let RolloutBatch { system, context, entities, .. } = self.batch;
+    async fn predict(
+        &mut self,
+        state: RecoveryState,
+        action: &str,
+        history: &[String],
+    ) -> Result<RecoveryState, Break> {
         let open = open_facts(state, action);
-        let prompt = state_prompt(self.templates, system, context, state, action, open, entities)?;
+        if open.achieved() == 0 {
+            return Ok(state);
+        }
+        let prompt = state_prompt(self.templates, self.situation(state, history), action, open)?;
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
-        let answer = self.ask(prompt, state_schema(state, open), STATE_TOKENS, sampling).await?;
-        Ok(parse_state(&answer)?)
+        let answer = self.ask(prompt, state_schema(open), STATE_TOKENS, sampling).await?;
+        Ok(parse_state(&answer, open)?)
     }
 
     async fn next_action(
@@ -166,9 +171,9 @@ impl<M: LanguageModel> Run<'_, M> {
         history: &[String],
         depth: u32,
     ) -> Result<String, Break> {
-        let RolloutBatch { system, context, entities, policy, constraints, .. } = self.batch;
-        let menu = self.menu(Menu::new(self.templates, state, entities)?, state, history)?;
-        let prompt = action_prompt(self.templates, system, context, state, history, &[])?;
+        let RolloutBatch { entities, policy, constraints, .. } = self.batch;
+        let menu = self.menu(Menu::new(self.templates, state, entities, history)?, state, history)?;
+        let prompt = action_prompt(self.templates, self.situation(state, history), &[])?;
         let mut fault = String::new();
         for attempt in 0..TRIES {
             let mut positions = vec![u64::from(depth)];
@@ -206,6 +211,11 @@ impl<M: LanguageModel> Run<'_, M> {
         }
         let fresh = allowed.without(futile(history));
         Ok(if fresh.is_empty() { allowed } else { fresh })
+    }
+
+    fn situation<'b>(&'b self, state: RecoveryState, history: &'b [String]) -> Situation<'b> {
+        let RolloutBatch { system, context, entities, .. } = self.batch;
+        Situation { system, shared: context, roles: entities, state, history }
     }
 
     async fn ask(
