@@ -64,7 +64,7 @@ impl Prepared {
         let ended = {
             let work = async {
                 if arguments.interactive {
-                    interactive::decide(&coordinator, &name, &mut watch).await
+                    interactive::decide(&coordinator, &mut watch).await
                 } else {
                     watch.end().await
                 }

@@ -99,21 +99,48 @@ async fn a_budget_of_time_always_has_an_answer() {
 
 #[tokio::test]
 async fn a_constraint_rules_actions_out_everywhere_and_is_named() {
+    const FORBIDDEN: &str = "Isolate 10.0.2.13 from the network";
     let rule = format!("Apache on {WEB} must not be taken offline.");
     let evidence = Evidence { constraints: vec![rule.clone(), "All links stay.".into()], ..evidence() };
     let record = Record::default();
-    let options = PlanOptions { candidates: 8, max_steps: 4, ..options() };
-    let plan = planner(&model(optimist)).plan("incidents/1", &evidence, options, &record).await.unwrap();
-    let forbidden = format!("Isolate {WEB} from the network");
-    let rejected = plan.steps[0].rejected.iter().find(|rejected| rejected.action.text == forbidden);
+    let model =
+        acting(&[FORBIDDEN, "Block all traffic from 203.0.113.7", "Save the logs of 10.0.2.13"], by_seed);
+    let options = PlanOptions { max_steps: 1, ..options() };
+    let plan = planner(&model).plan("incidents/1", &evidence, options, &record).await.unwrap();
+    let rejected = plan.steps[0].rejected.iter().find(|rejected| rejected.action.text == FORBIDDEN);
     let reason = &rejected.expect("it is listed").reason;
     assert!(reason.contains("cut off 10.0.2.13") && reason.contains(&rule), "{reason}");
-    for result in rollouts(&record.0.into_inner().unwrap()).values() {
-        assert!(result.steps.iter().all(|step| step.action != forbidden), "{:?}", result.steps);
+    let rollouts = rollouts(&record.0.into_inner().unwrap());
+    assert!(rollouts.values().any(|result| result.steps.len() > 1));
+    for result in rollouts.values() {
+        assert!(result.steps.iter().all(|step| step.action != FORBIDDEN), "{:?}", result.steps);
     }
-    assert!(plan.steps.iter().all(|step| step.action() != forbidden));
+    assert_ne!(plan.steps[0].action(), FORBIDDEN);
     let warnings = plan.assessment.unwrap().digest.warnings;
     assert!(warnings.iter().any(|warning| warning.contains("\"All links stay.\"")), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn what_a_menu_lists_against_a_rule_is_told_and_not_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let openings =
+        "Isolate 10.0.2.13 from the network | It cuts.\nBlock all traffic from 203.0.113.7 | It cuts.\n";
+    std::fs::write(folder.path().join("openings.txt.j2"), openings).unwrap();
+    let templates = Arc::new(Templates::load(Some(folder.path())).unwrap());
+    let model = model(optimist);
+    let runner = LocalRunner::new(Arc::new(model.clone()), templates.clone());
+    let planner = Planner::new(model.clone(), runner, templates);
+    let evidence = Evidence { constraints: vec!["web01 must stay up.".into()], ..evidence() };
+    let options = PlanOptions { max_steps: 1, max_depth: 3, ..options() };
+    let plan = planner.plan("incidents/1", &evidence, options, &|_| {}).await.unwrap();
+    let step = &plan.steps[0];
+    assert_eq!(step.candidates.len(), 1, "{:?}", step.rejected);
+    let cuts = step.rejected.iter().filter(|rejected| rejected.action.text.starts_with("Isolate"));
+    assert_eq!(cuts.count(), 1, "it is told once");
+    assert!(step.rejected[0].reason.contains("web01 must stay up."), "{}", step.rejected[0].reason);
+    for question in model.asked().iter().filter(|question| task(question) == Task::Action) {
+        assert!(!question.format.json_schema.to_string().contains("Isolate"), "it is not offered");
+    }
 }
 
 #[tokio::test]
@@ -239,4 +266,65 @@ async fn a_hash_names_one_decision_in_one_incident() {
     ];
     let all: std::collections::BTreeSet<&String> = changed.iter().chain([&hash]).collect();
     assert_eq!(all.len(), changed.len() + 1);
+}
+
+#[tokio::test]
+async fn alerts_that_were_not_expected_have_the_conjecture_revised() {
+    let more = |class: &str, priority: u8| {
+        format!(
+            "06/10-14:00:00.0 [**] [1:9:1] Something [**] [Classification: {class}] [Priority: {priority}] {{TCP}} \
+             198.51.100.9:1 -> 10.0.2.14:80\n"
+        )
+    };
+    let all = [("Misc activity", 3), ("A Network Trojan was Detected", 1)];
+    for revises in [false, true] {
+        let model = model(optimist);
+        let planner = planner(&model);
+        let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
+        let mut session = planner.session("incidents/1", &evidence(), options).unwrap();
+        planner.run(&mut session, &|_| {}).await;
+        let step = session.steps()[0].clone();
+        let expected = step.expected.clone().expect("somebody will compare");
+        assert!(!expected.kinds.is_empty());
+        assert_eq!(expected.tactic, session.assessment().unwrap().tactics[0].tactic);
+        // Either everything that was expected, or only what was not.
+        let text: String = match revises {
+            true => all
+                .iter()
+                .filter(|(class, priority)| {
+                    !expected.kinds.contains(&countermove_incident::AlertKind::new(class, Some(*priority)))
+                })
+                .map(|(class, priority)| more(class, *priority))
+                .collect(),
+            false => expected
+                .kinds
+                .iter()
+                .map(|kind| more(&kind.classification, kind.priority.unwrap_or(3)))
+                .collect(),
+        };
+        let alerts = AlertLog::parse(text.as_bytes()).unwrap();
+        let log = AlertLog::parse(format!("{ALERTS}{text}").as_bytes()).unwrap();
+        planner.replace_evidence(&mut session, &Evidence { log, ..evidence() }, &alerts).unwrap();
+        session.approve(0, &step.hash, None).unwrap();
+        let comparison =
+            session.report_outcome(0, session.state()).unwrap().expect("there is something to compare");
+        assert_eq!(comparison.holds, !revises, "{comparison}");
+        assert_eq!(session.phase() == &Phase::Revision, revises);
+        let record = Record::default();
+        planner.run(&mut session, &record).await;
+        let revised = record.0.into_inner().unwrap().into_iter().find_map(|event| match event {
+            PlanEvent::Revised { step, reason, before, .. } => Some((step, reason, before)),
+            _ => None,
+        });
+        assert_eq!(revised.is_some(), revises);
+        if let Some((step, reason, before)) = revised {
+            assert_eq!((step, before[0].tactic), (1, expected.tactic));
+            assert!(reason.contains("precision 0.00, below 0.70"), "{reason}");
+        }
+        assert_eq!(
+            (session.phase(), session.steps().len()),
+            (&Phase::Approval, 2),
+            "candidates are ranked again"
+        );
+    }
 }
