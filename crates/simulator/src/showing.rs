@@ -17,7 +17,8 @@ pub struct Showing<'a> {
 }
 
 /// Words of a line about a login by password, which the attacker guessed, in the forms of Linux and Windows.
-const PASSWORD_WORDS: [&str; 4] = ["Failed password for", "Accepted password for", "event=4625", "event=4624"];
+const PASSWORD_WORDS: [&str; 4] =
+    ["Failed password for", "Accepted password for", "event=4625", "event=4624"];
 
 impl<'a> Showing<'a> {
     /// Of the steps that lie before the first planning, and of those that come.
@@ -74,7 +75,8 @@ fn has_word(text: &str, word: &str) -> bool {
     let inner = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).any(|(start, _)| {
         let (before, after) = (text.get(..start), text.get(start + word.len()..));
-        !before.is_some_and(|text| text.ends_with(inner)) && !after.is_some_and(|text| text.starts_with(inner))
+        !before.is_some_and(|text| text.ends_with(inner))
+            && !after.is_some_and(|text| text.starts_with(inner))
     })
 }
 
@@ -104,9 +106,9 @@ mod tests {
             for tactic in scenario.truth.tactics_shown() {
                 // Two steps may raise the very same alert; it then shows the first of them.
                 let raised = scenario.truth.shown().iter().filter(|step| step.tactic == tactic);
-                let told = raised.flat_map(|step| &step.alerts).any(|alert| {
-                    of(&Record::Alert(alert.clone())).is_some_and(|other| other != tactic)
-                });
+                let told = raised
+                    .flat_map(|step| &step.alerts)
+                    .any(|alert| of(&Record::Alert(alert.clone())).is_some_and(|other| other != tactic));
                 assert!(shown.contains(&tactic) || told, "seed {seed}: {tactic} of {shown:?}");
             }
             let accounts = scenario.truth.accounts.iter();
