@@ -31,5 +31,5 @@ pub use log::{AlertLog, LogError};
 pub use state::RecoveryState;
 pub use tactics::Tactic;
 pub use techniques::{Technique, technique, techniques, techniques_of};
-pub use text::{approximate_tokens, printable};
+pub use text::{approximate_tokens, pattern, printable};
 pub use time::Timestamp;

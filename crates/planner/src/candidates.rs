@@ -15,7 +15,7 @@ use crate::menu::Menu;
 use crate::options::PlanOptions;
 use crate::plan::{Action, Candidate, CostEstimate, RejectedCandidate};
 use crate::planner::PlanError;
-use crate::prompts::action_prompt;
+use crate::prompts::{Situation, action_prompt};
 use crate::roles::Roles;
 use crate::scene::Scene;
 use crate::seeds::derive_seed;
@@ -24,7 +24,7 @@ use crate::tasks::{ActionAnswer, action_schema, normalise, parse_action};
 use crate::templates::Templates;
 
 /// Most tokens of the JSON answer.
-const ANSWER_TOKENS: u32 = 224;
+const ANSWER_TOKENS: u32 = 320;
 /// Proposals asked for at most, for each candidate wanted.
 const PROPOSALS_PER_CANDIDATE: u32 = 3;
 
@@ -62,7 +62,7 @@ impl Proposal<'_> {
         tokens: &TokenCounter,
     ) -> Result<Proposals, PlanError> {
         let wanted = self.options.candidates;
-        let menu = Menu::new(self.templates, self.state, self.roles)?;
+        let menu = Menu::new(self.templates, self.state, self.roles, self.history)?;
         let mut proposals = Proposals::default();
         let mut asked = 0;
         while (proposals.candidates.len() as u32) < wanted && asked < wanted * PROPOSALS_PER_CANDIDATE {
@@ -100,8 +100,14 @@ impl Proposal<'_> {
         });
         let present = proposals.candidates.iter().map(|candidate| candidate.action.text.clone());
         let refused: Vec<String> = rejections.chain(present).collect();
-        let system = &self.scene.system;
-        let prompt = action_prompt(self.templates, system, self.shared, self.state, self.history, &refused)?;
+        let situation = Situation {
+            system: &self.scene.system,
+            shared: self.shared,
+            roles: self.roles,
+            state: self.state,
+            history: self.history,
+        };
+        let prompt = action_prompt(self.templates, situation, &refused)?;
         let thinking_tokens = self.options.thinking_tokens;
         Ok(Question {
             prompt,

@@ -7,7 +7,12 @@ mod aggregate;
 mod assessment;
 mod candidates;
 mod choice;
+mod conclusion;
+mod coverage;
 mod events;
+mod expectation;
+mod groups;
+mod hosts;
 mod language_model;
 mod menu;
 mod options;
@@ -15,6 +20,7 @@ mod perception;
 mod plan;
 mod planner;
 mod prompts;
+mod rendering;
 mod roles;
 mod rollout;
 mod rollout_run;
@@ -26,12 +32,12 @@ mod tasks;
 mod templates;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod traffic;
 
 pub use aggregate::{CONFIDENCE, Tally, tally};
 pub use assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
 pub use choice::{Choice, choose};
 pub use events::{PlanEvent, PlanSink, PlanningStage, Progress};
+pub use expectation::{Expectation, ExpectationError, predict_alerts, seen_of};
 pub use language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
@@ -41,6 +47,7 @@ pub use plan::{
     StateSource,
 };
 pub use planner::{PlanError, Planner};
+pub use rendering::{Case, Rendered, Rendering};
 pub use roles::Roles;
 pub use rollout::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,

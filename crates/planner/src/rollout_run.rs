@@ -13,7 +13,7 @@ use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
 use crate::menu::Menu;
-use crate::prompts::{action_prompt, futile, history_line, state_prompt};
+use crate::prompts::{Situation, action_prompt, futile, history_line, state_prompt};
 use crate::rollout::{
     RolloutBatch, RolloutEnd, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec, RolloutStep,
 };
@@ -21,10 +21,10 @@ use crate::seeds::derive_seed;
 use crate::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
 use crate::templates::{TemplateError, Templates};
 
-/// Most tokens of the JSON answer of the task *state*; the names of the facts make up nearly all of them.
+/// Most tokens of the JSON answer of the task *state*; the names of the open facts make up nearly all of them.
 const STATE_TOKENS: u32 = 128;
 /// Most tokens of the JSON answer of the task *action* in a rollout.
-const ACTION_TOKENS: u32 = 96;
+const ACTION_TOKENS: u32 = 256;
 
 /// Runs one rollout: predicts the state after the candidate's action, then asks for the next action, and so on to
 /// recovery or to the depth limit, which counts the candidate's own action. Actions cost as [`UnitCost`] says.
@@ -116,7 +116,7 @@ impl<M: LanguageModel> Run<'_, M> {
         let mut action = self.spec.action.clone();
         let mut history = self.spec.history.clone();
         for depth in 1.. {
-            let after = state.union(self.predict(state, &action).await?);
+            let after = state.union(self.predict(state, &action, &history).await?);
             let cost = costs.cost(state, &action, after);
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });
             if after.is_terminal() {
@@ -133,13 +133,20 @@ impl<M: LanguageModel> Run<'_, M> {
     }
 
     /// Greedy and without a seed of its own: equal questions have equal answers, and a cache may give them.
-    async fn predict(&mut self, state: RecoveryState, action: &str) -> Result<RecoveryState, Break> {
-        let RolloutBatch { system, context, entities, .. } = self.batch;
+    async fn predict(
+        &mut self,
+        state: RecoveryState,
+        action: &str,
+        history: &[String],
+    ) -> Result<RecoveryState, Break> {
         let open = open_facts(state, action);
-        let prompt = state_prompt(self.templates, system, context, state, action, open, entities)?;
+        if open.achieved() == 0 {
+            return Ok(state);
+        }
+        let prompt = state_prompt(self.templates, self.situation(state, history), action, open)?;
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
-        let answer = self.ask(prompt, state_schema(state, open), STATE_TOKENS, sampling).await?;
-        Ok(parse_state(&answer)?)
+        let answer = self.ask(prompt, state_schema(open), STATE_TOKENS, sampling).await?;
+        Ok(parse_state(&answer, open)?)
     }
 
     async fn next_action(
@@ -148,9 +155,9 @@ impl<M: LanguageModel> Run<'_, M> {
         history: &[String],
         depth: u32,
     ) -> Result<String, Break> {
-        let RolloutBatch { system, context, entities, policy, .. } = self.batch;
-        let prompt = action_prompt(self.templates, system, context, state, history, &[])?;
-        let menu = Menu::new(self.templates, state, entities)?;
+        let RolloutBatch { entities, policy, .. } = self.batch;
+        let prompt = action_prompt(self.templates, self.situation(state, history), &[])?;
+        let menu = Menu::new(self.templates, state, entities, history)?;
         // What changed nothing is left out, unless nothing else is left.
         let fresh = menu.without(futile(history));
         let menu = if fresh.is_empty() { menu } else { fresh };
@@ -158,6 +165,11 @@ impl<M: LanguageModel> Run<'_, M> {
         let sampling = Sampling { temperature: policy.temperature, top_p: policy.top_p, seed };
         let answer = self.ask(prompt, action_schema(&menu, false), ACTION_TOKENS, sampling).await?;
         Ok(parse_action(&answer)?.action)
+    }
+
+    fn situation<'b>(&'b self, state: RecoveryState, history: &'b [String]) -> Situation<'b> {
+        let RolloutBatch { system, context, entities, .. } = self.batch;
+        Situation { system, shared: context, roles: entities, state, history }
     }
 
     async fn ask(

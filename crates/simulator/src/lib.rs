@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod phrasing;
 mod play;
 mod rng;
+mod showing;
 #[cfg(test)]
 mod testing;
 mod topology;
@@ -28,6 +29,7 @@ pub use distractors::{Distractor, Slip, distractors};
 pub use generate::{Generator, GeneratorError, GeneratorOptions};
 pub use incident_files::{FileError, LOG_FILE, SYSTEM_FILE, TRUTH_FILE};
 pub use play::{Judge, Outcome, Progress, World};
+pub use showing::Showing;
 pub use topology::topology_families;
 pub use truth::{
     Account, AccountState, Constraint, ConstraintKind, Family, Host, Injection, Lure, Need, Requirement,

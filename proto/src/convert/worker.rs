@@ -284,6 +284,11 @@ mod tests {
             attackers: vec!["203.0.113.7".into()],
             systems: vec!["web-1".into(), "db-1".into()],
             targets: vec!["web-1".into()],
+            footholds: vec!["web-1".into()],
+            stolen_accounts: vec!["admin".into()],
+            planted_accounts: vec!["svc_helper".into()],
+            kept: vec!["db-1".into()],
+            names: [("shop".into(), "web-1".into())].into(),
         }
     }
 
