@@ -14,6 +14,8 @@ mod interrupt;
 mod model;
 mod plan;
 mod render;
+mod report;
+mod tail;
 mod up;
 mod workers;
 

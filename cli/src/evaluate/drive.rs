@@ -89,7 +89,7 @@ impl Operator<'_> {
             }),
             options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..self.rules.options }),
             request_id: request_id(),
-            validate_only: false,
+            ..CreateIncidentRequest::default()
         };
         let mut client = self.coordinator.incidents();
         let created =
@@ -108,6 +108,7 @@ impl Operator<'_> {
             name: self.name.clone(),
             step: step.index,
             action: action.clone(),
+            plan_hash: step.plan_hash.clone(),
             approver: APPROVER.to_owned(),
             request_id: request_id(),
             validate_only: false,
