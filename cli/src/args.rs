@@ -150,10 +150,10 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "SUITE")]
     pub(crate) suite: String,
     /// Scenarios for each seed; those of a suite that has fewer are all played.
-    #[arg(long, value_name = "K", default_value_t = 17, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) incidents: u32,
     /// Seeds: each makes its own simulated scenarios and its own plans.
-    #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "R", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) seeds: u32,
     /// The first seed; the others follow it.
     #[arg(long, value_name = "S", default_value_t = 1)]
