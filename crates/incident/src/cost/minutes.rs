@@ -177,11 +177,10 @@ impl MinuteCost {
             assets.push(asset.criticality);
         }
         for system in systems {
-            let name = normal(system);
-            if !by_name.contains_key(&name) {
-                by_name.insert(name, assets.len());
+            by_name.entry(normal(system)).or_insert_with(|| {
                 assets.push(table.default_criticality);
-            }
+                assets.len() - 1
+            });
         }
         let address = |(name, &asset): (&String, &usize)| Some((name.parse().ok()?, asset));
         let by_address = by_name.iter().filter_map(address).collect();
