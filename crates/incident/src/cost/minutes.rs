@@ -21,6 +21,8 @@ use crate::{Entities, Entity, EntityKind, Network, RecoveryState, VerbClass};
 const MOST: f64 = 1e6;
 /// Most assets in a table.
 const MOST_ASSETS: usize = 10_000;
+/// Most names of all assets.
+const MOST_NAMES: usize = 50_000;
 /// Most bytes of one name.
 const LONGEST_NAME: usize = 256;
 
@@ -128,6 +130,12 @@ impl MinuteTable {
             let count = self.assets.len();
             return Err(TableError::Assets(format!(
                 "there are {count} assets, and at most {MOST_ASSETS} are taken"
+            )));
+        }
+        let names: usize = self.assets.iter().map(|asset| asset.names.len()).sum();
+        if names > MOST_NAMES {
+            return Err(TableError::Assets(format!(
+                "the assets have {names} names, and at most {MOST_NAMES} are taken"
             )));
         }
         let mut seen = BTreeSet::new();
