@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use countermove_model::{
     BenchOptions, Class, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Engine, EngineOptions, Event, Fetch,
-    LoadOptions, MergedType, ModelInfo, ModelSource, OnFetch, Request, bench, check_allowed_cpus, home, merge,
-    parse_cpu_list,
+    LoadOptions, MergedType, ModelInfo, ModelSource, OnFetch, Request, bench, check_allowed_cpus, home,
+    merge, parse_cpu_list,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -258,7 +258,9 @@ async fn merge_adapter(
     let source = parse_source(&arguments.model)?;
     if arguments.out.exists() {
         let name = one_line(&arguments.out.display().to_string());
-        return Err(Failure::Input(format!("{name} is there already; name another file or folder with --out")));
+        return Err(Failure::Input(format!(
+            "{name} is there already; name another file or folder with --out"
+        )));
     }
     let merged = match arguments.merged {
         MergedTypeArg::Q8_0 => MergedType::Q8_0,

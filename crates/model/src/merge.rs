@@ -70,7 +70,9 @@ fn write_gguf(
     let role_of = |name: &str| roles.iter().find(|(known, _)| known == name).map(|&(_, role)| role);
     let type_of = |role: Option<Role>, own: GgmlDType, columns: usize| match (role, merged) {
         (None, _) => own,
-        (Some(_), MergedType::Q8_0) if columns.is_multiple_of(GgmlDType::Q8_0.block_size()) => GgmlDType::Q8_0,
+        (Some(_), MergedType::Q8_0) if columns.is_multiple_of(GgmlDType::Q8_0.block_size()) => {
+            GgmlDType::Q8_0
+        }
         (Some(_), _) => GgmlDType::F16,
     };
     let tensors = gguf.tensors();

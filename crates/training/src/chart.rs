@@ -76,7 +76,9 @@ fn draw(training: &[(f64, f64)], validation: &[(f64, f64)]) -> String {
     for tick in 0..=4 {
         let loss = top * f64::from(tick) / 4.0;
         let (at, right) = (y(loss), WIDTH - RIGHT);
-        put(format!("<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#d8dee4\"/>\n"));
+        put(format!(
+            "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#d8dee4\"/>\n"
+        ));
         let (left, label) = (LEFT - 8.0, at + 4.0);
         put(format!(
             "<text x=\"{left}\" y=\"{label:.1}\" text-anchor=\"end\" fill=\"#57606a\">{loss:.2}</text>\n"
@@ -101,7 +103,9 @@ fn draw(training: &[(f64, f64)], validation: &[(f64, f64)]) -> String {
             continue;
         }
         let line = line.trim_end();
-        put(format!("<polyline points=\"{line}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>\n"));
+        put(format!(
+            "<polyline points=\"{line}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>\n"
+        ));
         let at = WIDTH - RIGHT - 170.0 + 90.0 * place as f64;
         put(format!("<text x=\"{at}\" y=\"22\" fill=\"{colour}\">{name}</text>\n"));
     }
@@ -134,7 +138,10 @@ mod tests {
         chart(&log, &target).unwrap();
         let svg = std::fs::read_to_string(&target).unwrap();
         assert_eq!(svg.matches("<polyline").count(), 2);
-        assert!(svg.contains(">5.00<") && !svg.contains(">10.00<"), "the step done twice is drawn as done last");
+        assert!(
+            svg.contains(">5.00<") && !svg.contains(">10.00<"),
+            "the step done twice is drawn as done last"
+        );
         std::fs::write(&log, "").unwrap();
         assert!(chart(&log, &target).unwrap_err().to_string().contains("no step"));
     }
@@ -148,6 +155,9 @@ mod tests {
 
     #[test]
     fn scales_end_at_round_numbers() {
-        assert_eq!([0.3, 1.0, 1.1, 4.9, 7.0].map(|value| (ceiling(value) * 10.0).round()), [5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(
+            [0.3, 1.0, 1.1, 4.9, 7.0].map(|value| (ceiling(value) * 10.0).round()),
+            [5.0, 10.0, 20.0, 50.0, 100.0]
+        );
     }
 }

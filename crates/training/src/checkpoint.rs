@@ -64,11 +64,7 @@ pub(crate) fn write(
 ///
 /// # Errors
 /// [`TrainError::Checkpoint`] if it is of another run or damaged.
-pub(crate) fn read(
-    path: &Path,
-    learner: &mut Learner,
-    fingerprint: &str,
-) -> Result<Progress, TrainError> {
+pub(crate) fn read(path: &Path, learner: &mut Learner, fingerprint: &str) -> Result<Progress, TrainError> {
     let fault = |reason: String| TrainError::Checkpoint { path: path.to_path_buf(), reason };
     let bytes = std::fs::read(path).map_err(TrainError::io(path))?;
     let damaged = |error: &dyn std::fmt::Display| {
@@ -85,8 +81,8 @@ pub(crate) fn read(
                 .to_owned(),
         ));
     }
-    let mut tensors =
-        candle_core::safetensors::load_buffer(&bytes, learner.decoder.kernels().device()).map_err(|error| damaged(&error))?;
+    let mut tensors = candle_core::safetensors::load_buffer(&bytes, learner.decoder.kernels().device())
+        .map_err(|error| damaged(&error))?;
     let mut take = |name: String, like: &Tensor| {
         tensors
             .remove(&name)

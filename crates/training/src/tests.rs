@@ -114,7 +114,8 @@ fn gradients_are_those_of_finite_differences() {
             let mut random = Random(11);
             for index in 0..adapter.modules.len() {
                 for factor in 0..2 {
-                    let parameter = if factor == 0 { &adapter.modules[index].a } else { &adapter.modules[index].b };
+                    let parameter =
+                        if factor == 0 { &adapter.modules[index].a } else { &adapter.modules[index].b };
                     let direction: Vec<f32> =
                         (0..parameter.elem_count()).map(|_| random.symmetric()).collect();
                     let moved = |by: f64| {
@@ -149,7 +150,10 @@ fn all_kernels_give_the_same_gradients() {
         let (losses, expected) = gradients(&base, candle(), false, dropout);
         let check = |kernels: Box<dyn Kernels>, recompute: bool, tolerance: f64| {
             let (found_losses, found) = gradients(&base, kernels, recompute, dropout);
-            assert!(distance(&found_losses, &losses) < tolerance, "{architecture}: {found_losses:?} {losses:?}");
+            assert!(
+                distance(&found_losses, &losses) < tolerance,
+                "{architecture}: {found_losses:?} {losses:?}"
+            );
             for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let distance = distance(found, expected);
                 assert!(distance < tolerance, "{architecture}, parameter {index}: {distance}");
@@ -185,7 +189,8 @@ fn steps_are_those_of_pytorch() {
     for architecture in ["qwen2", "qwen3"] {
         let folder = fixture(&format!("tiny-{architecture}"));
         let base = BaseModel::open(&folder).unwrap();
-        let expected = candle_core::safetensors::load(folder.join("trained.safetensors"), &Device::Cpu).unwrap();
+        let expected =
+            candle_core::safetensors::load(folder.join("trained.safetensors"), &Device::Cpu).unwrap();
         let numbers = |name: &str| expected[name].to_vec1::<f32>().unwrap();
         for kernels in [candle(), cpu(false)] {
             let decoder = Decoder::load(&base, kernels, false).unwrap();
@@ -294,12 +299,7 @@ fn a_run_that_was_stopped_goes_on_to_the_same_adapter() {
     assert_eq!(log.lines().filter(|line| line.contains("\"event\":\"step\"")).count(), 12);
 
     let other = TrainSettings { rate: 0.02, ..settings };
-    let files = TrainFiles {
-        train: vec![data],
-        validation: Vec::new(),
-        out: cut,
-        base_name: String::new(),
-    };
+    let files = TrainFiles { train: vec![data], validation: Vec::new(), out: cut, base_name: String::new() };
     let refused = Trainer::new(&base, countermove_model::Device::Cpu, other, files).unwrap_err();
     assert!(refused.to_string().contains("other settings"), "{refused}");
 }
@@ -321,9 +321,7 @@ fn a_written_adapter_is_read_back_and_served() {
                 for (found, expected) in [(&found.a, &expected.a), (&found.b, &expected.b)] {
                     let expected = match stored {
                         Stored::F32 => expected.clone(),
-                        Stored::Bf16 => {
-                            expected.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap()
-                        }
+                        Stored::Bf16 => expected.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap(),
                     };
                     assert_eq!(found.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
                 }

@@ -192,16 +192,7 @@ impl Trainer {
             Progress::default()
         };
         let reports = [train_report, validation_report];
-        Ok(Self {
-            settings,
-            files,
-            learner,
-            progress,
-            train,
-            validation,
-            reports,
-            fingerprint,
-        })
+        Ok(Self { settings, files, learner, progress, train, validation, reports, fingerprint })
     }
 
     /// Counts of the training and the validation data.

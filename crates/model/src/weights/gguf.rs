@@ -59,7 +59,15 @@ impl Gguf {
         let bytes = file.metadata().map_err(io)?.len();
         let (metadata, tensors, values_end) = Header::read(path, &file, bytes)?;
         let config = read_config(path, &metadata, &tensors)?;
-        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), bytes, values_end, metadata, tensors, config })
+        Ok(Self {
+            path: path.to_path_buf(),
+            file: Mutex::new(file),
+            bytes,
+            values_end,
+            metadata,
+            tensors,
+            config,
+        })
     }
 
     /// The file.

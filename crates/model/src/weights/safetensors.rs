@@ -255,7 +255,12 @@ impl SafetensorsFolder {
     pub(crate) fn tensor_place(&self, name: &str) -> Option<TensorPlace<'_>> {
         let file = self.files.get(*self.place.get(name)?)?;
         let tensor = file.tensors.get(name)?;
-        Some(TensorPlace { path: &file.path, start: tensor.start, rows: tensor.rows, element: tensor.element })
+        Some(TensorPlace {
+            path: &file.path,
+            start: tensor.start,
+            rows: tensor.rows,
+            element: tensor.element,
+        })
     }
 
     /// Bytes of all weight files.

@@ -67,7 +67,10 @@ fn a_merged_model_gives_the_logits_of_model_and_adapter() {
         let target = folder.path().join(format!("{merged:?}.gguf"));
         merge(&gguf, &adapter, &target, merged).unwrap();
         let difference = largest(&logits(&target, None), &expected);
-        assert!(difference < tolerance && difference < largest(&plain, &expected), "{merged:?}: {difference}");
+        assert!(
+            difference < tolerance && difference < largest(&plain, &expected),
+            "{merged:?}: {difference}"
+        );
     }
     let source = folder.path().join("source");
     std::fs::create_dir(&source).unwrap();
