@@ -416,6 +416,8 @@ pub(crate) enum ModelCommand {
     Generate(GenerateArgs),
     /// Measure prefill and decode on this machine.
     Bench(BenchArgs),
+    /// Write a model with an adapter merged in: a GGUF file for a GGUF file, a folder for a folder of safetensors.
+    Merge(MergeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -564,6 +566,32 @@ pub(crate) struct Which {
     /// LoRA adapter for it: a folder with adapter_config.json and adapter_model.safetensors.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
+    #[arg(long, default_value = "default")]
+    pub(crate) model: String,
+    /// Folder with adapter_config.json and adapter_model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// File or folder to write; it must not be there yet.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+    /// How the tensors that the adapter changes are written to a GGUF file; a folder keeps their types.
+    #[arg(long = "type", value_enum, default_value_t = MergedTypeArg::Q8_0)]
+    pub(crate) merged: MergedTypeArg,
+}
+
+/// How changed tensors are written to a GGUF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MergedTypeArg {
+    /// Eight bits and a scale for each 32 weights.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 16-bit floating point.
+    F16,
 }
 
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use countermove_model::{BaseModel, Device, Fetch, ModelSource, OnFetch, Part, home};
 use countermove_training::{
-    DataReport, EndReason, Go, Precision, Stored, TrainError, TrainEvent, TrainFiles, TrainSettings, Trainer,
-    split_files,
+    DataReport, EndReason, Go, LOG, Precision, Stored, TrainError, TrainEvent, TrainFiles, TrainSettings,
+    Trainer, chart, split_files,
 };
 use indicatif::ProgressBar;
 
@@ -69,6 +69,9 @@ fn run(arguments: TrainArgs, console: &Console, stop: &AtomicBool) -> Result<End
             })
             .map_err(refused)?;
         view.bar.finish_and_clear();
+        if let Some(target) = &arguments.chart {
+            chart(&arguments.out.join(LOG), target).map_err(refused)?;
+        }
         Ok(reason)
     })
 }

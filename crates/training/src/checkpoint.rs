@@ -8,8 +8,8 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::Adapter;
 use crate::error::TrainError;
+use crate::learner::Learner;
 use crate::optimiser::Moments;
 use crate::peft;
 
@@ -40,13 +40,12 @@ const KEY: &str = "countermove";
 /// Writes a checkpoint.
 pub(crate) fn write(
     path: &Path,
-    adapter: &Adapter,
-    moments: &[[Moments; 2]],
+    learner: &Learner,
     progress: &Progress,
     fingerprint: &str,
 ) -> Result<(), TrainError> {
     let mut tensors = Vec::new();
-    for (index, (module, moments)) in adapter.modules.iter().zip(moments).enumerate() {
+    for (index, (module, moments)) in learner.adapter.modules.iter().zip(&learner.moments).enumerate() {
         for (letter, parameter, moments) in [("a", &module.a, &moments[0]), ("b", &module.b, &moments[1])] {
             tensors.push((format!("{index}.{letter}"), parameter.clone()));
             tensors.push((format!("{index}.{letter}.first"), moments.first.clone()));
@@ -61,16 +60,11 @@ pub(crate) fn write(
     peft::save(path, tensors, Some(HashMap::from([(KEY.to_owned(), text)])))
 }
 
-/// Reads a checkpoint into an adapter of the same shape.
+/// Reads a checkpoint into a learner of the same shape.
 ///
 /// # Errors
 /// [`TrainError::Checkpoint`] if it is of another run or damaged.
-pub(crate) fn read(
-    path: &Path,
-    adapter: &mut Adapter,
-    fingerprint: &str,
-    device: &Device,
-) -> Result<(Vec<[Moments; 2]>, Progress), TrainError> {
+pub(crate) fn read(path: &Path, learner: &mut Learner, fingerprint: &str) -> Result<Progress, TrainError> {
     let fault = |reason: String| TrainError::Checkpoint { path: path.to_path_buf(), reason };
     let bytes = std::fs::read(path).map_err(TrainError::io(path))?;
     let damaged = |error: &dyn std::fmt::Display| {
@@ -87,8 +81,8 @@ pub(crate) fn read(
                 .to_owned(),
         ));
     }
-    let mut tensors =
-        candle_core::safetensors::load_buffer(&bytes, device).map_err(|error| damaged(&error))?;
+    let mut tensors = candle_core::safetensors::load_buffer(&bytes, learner.decoder.kernels().device())
+        .map_err(|error| damaged(&error))?;
     let mut take = |name: String, like: &Tensor| {
         tensors
             .remove(&name)
@@ -96,7 +90,7 @@ pub(crate) fn read(
             .ok_or_else(|| damaged(&format!("{name} is missing or misshapen")))
     };
     let mut all = Vec::new();
-    for (index, module) in adapter.modules.iter_mut().enumerate() {
+    for (index, module) in learner.adapter.modules.iter_mut().enumerate() {
         let mut pair = Vec::new();
         for (letter, parameter) in [("a", &mut module.a), ("b", &mut module.b)] {
             let first = take(format!("{index}.{letter}.first"), parameter)?;
@@ -106,5 +100,6 @@ pub(crate) fn read(
         }
         all.extend(<[Moments; 2]>::try_from(pair));
     }
-    Ok((all, header.progress))
+    learner.moments = all;
+    Ok(header.progress)
 }

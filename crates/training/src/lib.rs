@@ -13,11 +13,13 @@
 
 mod adapter;
 mod batches;
+mod chart;
 mod checkpoint;
 mod data;
 mod decoder;
 mod error;
 mod kernels;
+mod learner;
 mod optimiser;
 mod pack;
 mod peft;
@@ -25,7 +27,13 @@ mod random;
 mod settings;
 mod trainer;
 
+pub use chart::chart;
 pub use data::{DataReport, split_files};
 pub use error::TrainError;
 pub use settings::{Precision, Stored, TrainSettings};
-pub use trainer::{EndReason, Go, TrainEvent, TrainFiles, Trainer};
+pub use trainer::{EndReason, Go, LOG, TrainEvent, TrainFiles, Trainer};
+
+#[cfg(test)]
+mod speed;
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ pub(crate) fn rate(peak: f64, step: usize, warm_up: usize, steps: usize) -> f64 
         return peak * step as f64 / warm_up.max(1) as f64;
     }
     let left = (steps + 1).saturating_sub(step) as f64;
-    peak * (left / (steps + 1).saturating_sub(warm_up).max(1) as f64).min(1.0)
+    peak * (left / (steps + 1).saturating_sub(warm_up.max(1)).max(1) as f64).min(1.0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::Tensor;
 use candle_core::quantized::GgmlDType;
 use countermove_model::{BaseModel, Device, DeviceWeights};
 use serde::Serialize;
@@ -15,11 +14,12 @@ use crate::adapter::Adapter;
 use crate::batches::epoch;
 use crate::checkpoint::{self, Progress};
 use crate::data::{self, DataReport, Example, Reading};
-use crate::decoder::{Decoder, StepDropout};
+use crate::decoder::Decoder;
 use crate::error::TrainError;
 use crate::kernels::cpu::CpuKernels;
 use crate::kernels::{CandleKernels, Kernels};
-use crate::optimiser::{AdamW, Moments, norm, rate};
+use crate::learner::{Learner, StepSettings};
+use crate::optimiser::rate;
 use crate::pack::{Pack, pack};
 use crate::peft;
 use crate::random::Random;
@@ -28,7 +28,7 @@ use crate::settings::{Precision, TrainSettings};
 /// File of the checkpoint in the output folder.
 const CHECKPOINT: &str = "checkpoint.safetensors";
 /// File of the log in the output folder.
-const LOG: &str = "log.jsonl";
+pub const LOG: &str = "log.jsonl";
 /// Tokens of which the speed is the mean.
 const SPEED_STEPS: usize = 20;
 
@@ -137,9 +137,7 @@ pub enum Go {
 pub struct Trainer {
     settings: TrainSettings,
     files: TrainFiles,
-    decoder: Decoder,
-    adapter: Adapter,
-    moments: Vec<[Moments; 2]>,
+    learner: Learner,
     progress: Progress,
     train: Vec<Example>,
     validation: Vec<Pack>,
@@ -181,32 +179,20 @@ impl Trainer {
         let decoder = Decoder::load(base, kernels, settings.recompute)?;
         let device = decoder.kernels().device();
         let scale = settings.alpha / settings.rank as f32;
-        let mut adapter = match &settings.start {
+        let adapter = match &settings.start {
             Some(folder) => Adapter::read(base, folder, device)?,
             None => Adapter::new(base, settings.rank, scale, &settings.targets, settings.seed, device)?,
         };
         let fingerprint = fingerprint(base, &settings, &train)?;
         let checkpoint = files.out.join(CHECKPOINT);
-        let (moments, progress) = if checkpoint.is_file() {
-            checkpoint::read(&checkpoint, &mut adapter, &fingerprint, device)?
+        let mut learner = Learner::new(decoder, adapter)?;
+        let progress = if checkpoint.is_file() {
+            checkpoint::read(&checkpoint, &mut learner, &fingerprint)?
         } else {
-            let zero = |tensor: &Tensor| Moments::zero(tensor);
-            let moments = adapter.modules.iter().map(|module| Ok([zero(&module.a)?, zero(&module.b)?]));
-            (moments.collect::<Result<_, TrainError>>()?, Progress::default())
+            Progress::default()
         };
         let reports = [train_report, validation_report];
-        Ok(Self {
-            settings,
-            files,
-            decoder,
-            adapter,
-            moments,
-            progress,
-            train,
-            validation,
-            reports,
-            fingerprint,
-        })
+        Ok(Self { settings, files, learner, progress, train, validation, reports, fingerprint })
     }
 
     /// Counts of the training and the validation data.
@@ -227,10 +213,10 @@ impl Trainer {
         let begins = TrainEvent::Begins {
             train: self.reports[0].clone(),
             validation: self.reports[1].clone(),
-            parameters: self.adapter.parameters(),
+            parameters: self.learner.adapter.parameters(),
             steps,
             done: self.progress.step,
-            precision: match self.decoder.kernels().dtype() {
+            precision: match self.learner.decoder.kernels().dtype() {
                 candle_core::DType::BF16 => "bf16",
                 _ => "f32",
             },
@@ -249,7 +235,11 @@ impl Trainer {
             }
             let begun = Instant::now();
             let indices = order.batch(&self.train, &self.settings, self.progress.step);
-            let done = self.step(&indices, steps)?;
+            let examples: Vec<&Example> = indices.iter().map(|&index| &self.train[index]).collect();
+            let settings = self.step_settings(self.progress.step + 1, steps);
+            let done = self.learner.step(&examples, settings)?;
+            self.progress.step = settings.number;
+            self.progress.tokens += done.rows as u64;
             let seconds = begun.elapsed().as_secs_f64();
             self.progress.seconds += seconds;
             speed.add(seconds, done.rows, done.tokens);
@@ -257,7 +247,7 @@ impl Trainer {
             let event = TrainEvent::Step {
                 step,
                 loss: done.loss,
-                rate: done.rate,
+                rate: settings.rate,
                 norm: done.norm,
                 tokens: self.progress.tokens,
                 example_tokens_per_second: speed.example_tokens(),
@@ -270,7 +260,7 @@ impl Trainer {
             let is_due = step.is_multiple_of(self.settings.validate_every) || is_last;
             let mut is_better = false;
             if is_due && !self.validation.is_empty() {
-                let loss = self.validation_loss()?;
+                let loss = self.learner.loss(&self.validation)?;
                 is_better = self.progress.best.is_none_or(|best| loss < best);
                 if is_better {
                     self.progress.best = Some(loss);
@@ -289,7 +279,7 @@ impl Trainer {
             if step.is_multiple_of(self.settings.checkpoint_every) || is_last || go == Go::Stop || is_stopped
             {
                 let path = out.join(CHECKPOINT);
-                checkpoint::write(&path, &self.adapter, &self.moments, &self.progress, &self.fingerprint)?;
+                checkpoint::write(&path, &self.learner, &self.progress, &self.fingerprint)?;
             }
             if is_stopped {
                 break EndReason::EarlyStop;
@@ -310,52 +300,9 @@ impl Trainer {
         Ok(reason)
     }
 
-    /// One optimisation step.
-    fn step(&mut self, indices: &[usize], steps: usize) -> Result<Done, TrainError> {
-        let number = self.progress.step + 1;
-        let examples: Vec<&Example> = indices.iter().map(|&index| &self.train[index]).collect();
-        let packs = pack(&examples, self.settings.pack_tokens);
-        let targets: usize = packs.iter().map(|pack| pack.targets.len()).sum();
-        let scale = 1.0 / targets.max(1) as f32;
-        let ready = self.adapter.ready(self.decoder.kernels())?;
-        let mut total = 0.0;
-        let mut sums: Vec<[Tensor; 2]> = Vec::new();
-        for (index, pack) in packs.iter().enumerate() {
-            let seed = Random::of(&[self.settings.seed, 3, number as u64, index as u64]).next();
-            let dropout = StepDropout { rate: self.settings.dropout, seed };
-            let outcome = self.decoder.step(&self.adapter, &ready, pack, scale, Some(dropout))?;
-            total += outcome.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            if sums.is_empty() {
-                sums = outcome.gradients;
-            } else {
-                for (sum, more) in sums.iter_mut().zip(outcome.gradients) {
-                    *sum = [(&sum[0] + &more[0])?, (&sum[1] + &more[1])?];
-                }
-            }
-        }
-        let loss = total / targets.max(1) as f64;
-        let norm = norm(sums.iter().flatten())?;
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(TrainError::Diverged { step: number, loss });
-        }
-        let rate = self.rate(number, steps);
-        let shrink = (self.settings.clip / (norm + 1e-6)).min(1.0);
-        let adam = AdamW { decay: self.settings.decay, ..AdamW::default() };
-        for ((module, moments), gradients) in
-            self.adapter.modules.iter_mut().zip(&mut self.moments).zip(&sums)
-        {
-            let parameters = [&mut module.a, &mut module.b];
-            for ((parameter, moments), gradient) in parameters.into_iter().zip(moments).zip(gradients) {
-                let gradient = (gradient * shrink)?;
-                let (stepped, next) = adam.step(parameter, &gradient, moments, rate, number)?;
-                (*parameter, *moments) = (stepped, next);
-            }
-        }
-        let rows: usize = packs.iter().map(|pack| pack.tokens.len()).sum();
-        let tokens = examples.iter().map(|example| example.tokens.len()).sum();
-        self.progress.step = number;
-        self.progress.tokens += rows as u64;
-        Ok(Done { loss, norm, rate, rows, tokens })
+    fn step_settings(&self, number: usize, steps: usize) -> StepSettings {
+        let TrainSettings { clip, decay, dropout, seed, pack_tokens, .. } = self.settings;
+        StepSettings { number, rate: self.rate(number, steps), clip, decay, dropout, seed, pack_tokens }
     }
 
     /// Learning rate of a step. With a time limit it falls with the time, if that comes first.
@@ -377,34 +324,11 @@ impl Trainer {
         by_time.map_or(by_steps, |by_time| by_steps.min(by_time)).max(0.0)
     }
 
-    /// Mean loss of the validation data's answer tokens.
-    fn validation_loss(&self) -> Result<f64, TrainError> {
-        let ready = self.adapter.ready(self.decoder.kernels())?;
-        let (mut total, mut count) = (0.0, 0);
-        for pack in &self.validation {
-            let losses = self.decoder.losses(&self.adapter, &ready, pack)?;
-            total += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            count += losses.len();
-        }
-        Ok(total / count.max(1) as f64)
-    }
-
     fn write_adapter(&self) -> Result<(), TrainError> {
-        let factors = self.adapter.factors()?;
+        let factors = self.learner.adapter.factors()?;
         let TrainSettings { dropout, stored, .. } = self.settings;
         peft::write(&self.files.out, &factors, &self.files.base_name, dropout, stored)
     }
-}
-
-/// What a step gave.
-struct Done {
-    loss: f64,
-    norm: f64,
-    rate: f64,
-    /// Tokens computed.
-    rows: usize,
-    /// Tokens of its examples.
-    tokens: usize,
 }
 
 /// The batches, epoch after epoch.
