@@ -118,6 +118,7 @@ impl Operator<'_> {
             name: self.name.clone(),
             step: step.index,
             action: action.clone(),
+            plan_hash: step.plan_hash.clone(),
             approver: APPROVER.to_owned(),
             request_id: request_id(),
             validate_only: false,
