@@ -151,7 +151,7 @@ pub(crate) struct Costs(pub(crate) Pricing);
 pub(crate) struct EvaluateArgs {
     /// What is played: `simulated`, `real`, `opensec`, or a folder of scenarios (each with system.txt, alerts.log and
     /// truth.json).
-    #[arg(long, value_name = "SUITE")]
+    #[arg(long, value_name = "SUITE", default_value = "simulated")]
     pub(crate) suite: String,
     /// Scenarios for each seed; those of a suite that has fewer are all played.
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]

@@ -3,11 +3,12 @@
 
 use std::time::Instant;
 
-use countermove_incident::{RecoveryState, Tactic};
+use countermove_incident::{AlertKind, RecoveryState, Tactic};
+use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, Incident, PlanEnded, PlanMode,
-    PlanOptions, PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
+    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnded,
+    PlanMode, PlanOptions, PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
 };
 use countermove_simulator::evaluation::{Episode, Move};
 use countermove_simulator::{Scenario, World};
@@ -137,7 +138,11 @@ impl Operator<'_> {
             };
             client.report_alerts(bounded(request)).await.map_err(|status| self.failure(&status))?;
         }
-        episode.moves.push(Move::new(action, before, predicted, &outcome));
+        let mut made = Move::new(action, before, predicted, &outcome);
+        if let Some(expected) = &step.expected_alerts {
+            made.expected(&kinds(expected), &outcome);
+        }
+        episode.moves.push(made);
         let request = ReportOutcomeRequest {
             name: self.name.clone(),
             step: step.index,
@@ -152,6 +157,13 @@ impl Operator<'_> {
     fn failure(&self, status: &tonic::Status) -> Failure {
         self.coordinator.failure(status)
     }
+}
+
+fn kinds(expected: &ExpectedAlerts) -> Vec<AlertKind> {
+    let kind = |kind: &v1::AlertKind| {
+        AlertKind::new(&kind.classification, kind.priority.and_then(|priority| priority.try_into().ok()))
+    };
+    expected.kinds.iter().map(kind).collect()
 }
 
 fn read(assessment: &Assessment) -> (bool, Vec<Tactic>) {

@@ -209,7 +209,7 @@ impl Run<'_> {
             (None, _) if !episode.is_incident => "false alarm".to_owned(),
             (None, _) if episode.recovered() => format!("recovered at cost {:.0}", episode.cost()),
             (None, _) => {
-                let achieved = episode.moves.last().map_or(0, |last| last.after.achieved());
+                let achieved = episode.state().achieved();
                 format!("{achieved} of 6 facts after {} actions", episode.moves.len())
             }
         };

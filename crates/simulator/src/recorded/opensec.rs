@@ -484,9 +484,9 @@ impl Files<'_> {
                 let field = format!("prompt_injection_payloads[{place}].target_params");
                 let needs =
                     self.lure(truth, action, name).map_err(|reason| malformed(self.path, field, reason))?;
-                lures.extend(needs.into_iter().filter(|need| !is_demanded(truth, need)));
+                let new = |need: &Need| !is_demanded(truth, need) && !lures.contains(need);
+                lures.extend(needs.filter(new));
             }
-            lures.dedup();
             for (number, need) in lures.into_iter().enumerate() {
                 let id = format!("{}.{}", own.injection_id, number + 1);
                 truth.injections.push(Injection { id, text: flat.clone(), lure: Lure::Act(need) });
