@@ -306,8 +306,11 @@ mod tests {
         }
     }
 
+    /// Head and body of a request.
+    type Request = (String, Vec<u8>);
+
     /// Serves one request for each of these statuses, and gives the heads and bodies.
-    fn serve(statuses: &'static [u16]) -> (String, std::thread::JoinHandle<Vec<(String, Vec<u8>)>>) {
+    fn serve(statuses: &'static [u16]) -> (String, std::thread::JoinHandle<Vec<Request>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let served = std::thread::spawn(move || {

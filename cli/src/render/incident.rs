@@ -264,6 +264,7 @@ mod tests {
                     attackers: vec!["10.0.1.11".to_owned()],
                     targets: vec!["10.0.2.11".to_owned()],
                     systems: Vec::new(),
+                    ..Entities::default()
                 }),
                 tactics: vec![TacticBelief {
                     tactic: Tactic::CredentialAccess.into(),

@@ -134,7 +134,7 @@ mod tests {
             observed(came).compare(Some(&expected(predicted)), 0.7).map(|c| (c.precision, c.holds))
         };
         assert_eq!(compare(&[a.clone(), b.clone()], &[b.clone(), a.clone(), c.clone()]), Some((1.0, true)));
-        assert_eq!(compare(&[a.clone(), b.clone()], &[b.clone()]), Some((0.5, false)));
+        assert_eq!(compare(&[a.clone(), b.clone()], std::slice::from_ref(&b)), Some((0.5, false)));
         // The same pair in another spelling, and twice.
         let spelled = AlertKind::new("A Network Trojan was detected", Some(1));
         assert_eq!(compare(&[b.clone(), spelled], std::slice::from_ref(&b)), Some((1.0, true)));

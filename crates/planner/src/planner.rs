@@ -65,7 +65,7 @@ pub struct Planner<M, R> {
 
 /// A decision, or that there was nothing to decide between.
 enum Decision {
-    Made(PlanStep),
+    Made(Box<PlanStep>),
     NoCandidate,
 }
 
@@ -236,7 +236,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         match self.decide(session, sink).await? {
             Decision::NoCandidate => session.end(PlanEnd::NoCandidate, String::new()),
             Decision::Made(step) => {
-                session.decided(step);
+                session.decided(*step);
                 if let Some(step) = session.steps().last() {
                     sink.emit(PlanEvent::Decided(step.clone()));
                     if *session.phase() == Phase::Outcome {
@@ -324,7 +324,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let (expected, predicting) = self.expect(session, assessment, &shared, sink).await?;
         usage += predicting;
         usage.elapsed = started.elapsed();
-        Ok(Decision::Made(PlanStep {
+        Ok(Decision::Made(Box::new(PlanStep {
             index: step,
             state_before: session.state,
             candidates,
@@ -336,7 +336,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             hash: String::new(),
             state_after: None,
             usage,
-        }))
+        })))
     }
 
     /// The alerts that the first conjectured tactic is expected to raise, if somebody will see which come.
