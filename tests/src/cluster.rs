@@ -98,6 +98,9 @@ impl Cluster {
             .collect();
         let mut command = Command::new(program("countermove-coordinator"));
         command.args(["--listen", "127.0.0.1:0", "--discovery", "static", "--workers", &urls.join(",")]);
+        if !options.coordinator_flags.iter().any(|flag| flag == "--store") {
+            command.args(["--store", "memory:"]);
+        }
         command.args(&options.coordinator_flags);
         let mut coordinator = Process::start("coordinator", &mut command);
         let url = format!("http://{}", coordinator.address(PATIENCE));

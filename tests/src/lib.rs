@@ -8,6 +8,7 @@ mod cluster;
 mod command;
 mod fake_worker;
 mod plan;
+mod postgres;
 mod process;
 mod samples;
 
@@ -15,6 +16,7 @@ pub use cluster::{Cluster, ClusterOptions, Worker};
 pub use command::{Cli, CliOutput};
 pub use fake_worker::{FakeWorker, ReservedPort, identity};
 pub use plan::{PlanRun, Planning, fingerprint, small_options};
+pub use postgres::Postgres;
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
 pub use samples::{alerts, default_model, evidence, incident_folder, repository, system_description};
 

@@ -185,8 +185,8 @@ async fn ctrl_c_on_up_takes_its_coordinator_and_workers_with_it() {
     let _turn = exclusive();
     countermove_tests::default_model();
     let mark = format!("cluster-test-{}", std::process::id());
-    let mut cli =
-        Cli::new("", ["up", "--workers", "2", "--listen", "127.0.0.1:0"]).env("COUNTERMOVE_TEST_MARK", &mark);
+    let mut cli = Cli::new("", ["up", "--workers", "2", "--store", "memory:", "--listen", "127.0.0.1:0"])
+        .env("COUNTERMOVE_TEST_MARK", &mark);
     let mut up = Process::start("countermove up", cli.command());
     let variable = format!("COUNTERMOVE_TEST_MARK={mark}");
     wait_until("up has started a coordinator and two workers", Duration::from_secs(60), || async {
@@ -204,8 +204,8 @@ async fn up_that_is_killed_leaves_nothing_either() {
     let _turn = exclusive();
     countermove_tests::default_model();
     let mark = format!("cluster-test-kill-{}", std::process::id());
-    let mut cli =
-        Cli::new("", ["up", "--workers", "2", "--listen", "127.0.0.1:0"]).env("COUNTERMOVE_TEST_MARK", &mark);
+    let mut cli = Cli::new("", ["up", "--workers", "2", "--store", "memory:", "--listen", "127.0.0.1:0"])
+        .env("COUNTERMOVE_TEST_MARK", &mark);
     let mut up = Process::start("countermove up", cli.command());
     let variable = format!("COUNTERMOVE_TEST_MARK={mark}");
     wait_until("up has started a coordinator and two workers", Duration::from_secs(60), || async {

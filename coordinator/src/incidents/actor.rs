@@ -2,7 +2,8 @@
 //!
 //! Contract: what callers ask comes over a bounded channel and is answered after its events are written. Work that a
 //! caller cancels, or that the deadline cuts, is dropped at once, and with it every call to a worker. The last event
-//! is always `ended`, whatever went wrong.
+//! is always `ended`, whatever went wrong, unless another owner can go on: then the task leaves the incident as its last
+//! saved session has it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::command::{Change, Changed, Command, apply, over};
 use super::log::Log;
 use super::store::{Input, StoreError};
+use super::{Stop, takeover};
 use crate::dispatch::IncidentWorkers;
 use crate::workers::Fleet;
 
@@ -36,20 +38,24 @@ pub(super) struct Beginning {
     pub(super) planner: Arc<IncidentPlanner>,
     pub(super) fleet: Fleet,
     pub(super) session: PlanSession,
+    /// All evidence there is.
     pub(super) evidence: Evidence,
+    /// Reports of alerts in it, and of these the ones that the session has taken in.
+    pub(super) reports: u32,
+    pub(super) taken: u32,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) notices: mpsc::Receiver<String>,
     pub(super) progress: watch::Sender<Progress>,
     /// True while the model is at work for the incident.
     pub(super) working: Arc<AtomicBool>,
-    /// Becomes true when the process stops.
-    pub(super) stop: watch::Receiver<bool>,
+    /// Says when the process stops.
+    pub(super) stop: watch::Receiver<Stop>,
 }
 
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
-    let Beginning { log, planner, fleet, session, evidence, commands, notices, progress, working, stop } =
-        beginning;
+    let Beginning { log, planner, fleet, session, evidence, reports, taken, .. } = beginning;
+    let Beginning { commands, notices, progress, working, stop, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let outbox = Arc::new(Outbox::default());
@@ -57,27 +63,25 @@ pub(super) async fn run(beginning: Beginning) {
         session,
         planner,
         outbox,
-        desk: Desk { log, fleet, evidence, fresh: false, notices, progress, tokens },
+        desk: Desk { log, fleet, evidence, reports, taken, notices, progress, tokens },
         commands,
         working,
         stop,
     };
+    let mut left = false;
     if let Err(fault) = actor.live().await {
-        tracing::error!(incident = %id, %fault, "incident ended by a fault");
-        let ended = PlanEnded {
-            end: PlanEnd::Failed.into(),
-            error: fault.to_string(),
-            usage: Some(actor.session.plan().ended.usage.into()),
-        };
-        if let Err(error) = actor.desk.log.append(Kind::Ended(ended), None).await {
-            tracing::error!(incident = %id, %error, "the end of an incident could not be written");
+        left = fault.leaves_the_rest() && actor.desk.log.is_durable();
+        match left {
+            true => tracing::info!(incident = %id, reason = %fault, "incident is left to its next owner"),
+            false => actor.fail(&fault).await,
         }
     }
     // Whoever asked too late hears so, instead of finding the channel closed.
     actor.commands.close();
     while let Some(command) = actor.commands.recv().await {
         let answer = match command.change {
-            Change::Cancel => actor.desk.changed(&actor.session).await.map_err(Error::from),
+            _ if left => Err(takeover::changes_hands(id)),
+            Change::Cancel => Ok(actor.desk.changed(&actor.session)),
             _ => Err(over(id)),
         };
         let _ = command.reply.send(answer);
@@ -91,7 +95,7 @@ struct Actor {
     desk: Desk,
     commands: mpsc::Receiver<Command>,
     working: Arc<AtomicBool>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 /// What can be used while the session is at work.
@@ -99,8 +103,9 @@ struct Desk {
     log: Log,
     fleet: Fleet,
     evidence: Evidence,
-    /// The evidence has grown since the session took it in.
-    fresh: bool,
+    /// Reports of alerts in the evidence, and of these the ones that the session has taken in.
+    reports: u32,
+    taken: u32,
     notices: mpsc::Receiver<String>,
     progress: watch::Sender<Progress>,
     tokens: TokenCounter,
@@ -117,6 +122,13 @@ enum Fault {
     Stopped,
 }
 
+impl Fault {
+    /// Whether another owner, or this one later, may do better.
+    fn leaves_the_rest(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Stopped)
+    }
+}
+
 /// Why the session's work was broken off.
 enum Break {
     Done,
@@ -127,6 +139,9 @@ enum Break {
 impl Actor {
     async fn live(&mut self) -> Result<(), Fault> {
         loop {
+            if *self.stop.borrow() >= Stop::Between {
+                return Err(Fault::Stopped);
+            }
             self.take_evidence_in().await?;
             match self.session.phase() {
                 Phase::Perception | Phase::Decision => self.work().await?,
@@ -147,23 +162,25 @@ impl Actor {
             loop {
                 tokio::select! {
                     biased;
-                    () = stopped(&mut self.stop) => break Break::Stopped,
+                    () = stopped(&mut self.stop, Stop::Now) => break Break::Stopped,
                     command = self.commands.recv() => match command {
                         None => break Break::Stopped,
-                        Some(Command { change: Change::Cancel, check_only: false, reply }) => {
-                            break Break::Cancelled(Command { change: Change::Cancel, check_only: false, reply });
+                        Some(command @ Command { change: Change::Cancel, check_only: false, .. }) => {
+                            break Break::Cancelled(command);
                         }
                         Some(command) => self.desk.answer_at_work(command, &before, &self.planner).await?,
                     },
                     () = &mut work => break Break::Done,
-                    () = self.outbox.filled() => self.desk.write(self.outbox.take()).await?,
+                    () = self.outbox.filled() => self.desk.write(self.outbox.take(), None).await?,
                     Some(sentence) = self.desk.notices.recv() => self.desk.notice(sentence).await?,
                     _ = pulse.tick() => self.desk.pulse(),
                 }
             }
         };
         self.working.store(false, Ordering::SeqCst);
-        self.desk.write(self.outbox.take()).await?;
+        // Work that is done is told and saved in one, so it is never done again.
+        let saved = matches!(end, Break::Done).then(|| takeover::save(&self.session, self.desk.taken));
+        self.desk.write(self.outbox.take(), saved).await?;
         match end {
             Break::Done => Ok(()),
             Break::Stopped => Err(Fault::Stopped),
@@ -177,7 +194,7 @@ impl Actor {
         self.desk.progress.send_modify(|progress| progress.set_stage(PlanningStage::Waiting));
         let command = tokio::select! {
             biased;
-            () = stopped(&mut self.stop) => return Err(Fault::Stopped),
+            () = stopped(&mut self.stop, Stop::Between) => return Err(Fault::Stopped),
             command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
             Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
             () = passed(deadline) => {
@@ -190,8 +207,10 @@ impl Actor {
             Command { change: Change::ReportAlerts { .. }, .. } => {
                 self.desk.answer_at_work(command, &self.session, &self.planner).await
             }
-            Command { change, check_only, reply } => {
+            Command { change, check_only, reply, request } => {
+                self.desk.log.answers(request);
                 let answer = self.take_word(&change, check_only).await?;
+                self.desk.log.answers(None);
                 let _ = reply.send(answer);
                 Ok(())
             }
@@ -207,7 +226,8 @@ impl Actor {
         match apply(self.desk.log.id(), &mut next, change) {
             Err(refused) => return Ok(Err(refused)),
             Ok(Some(event)) if !check_only => {
-                self.desk.log.append(event, None).await?;
+                let saved = takeover::save(&next, self.desk.taken);
+                self.desk.log.write(vec![event], None, Some(saved)).await?;
                 self.session = next;
                 if matches!(self.session.phase(), Phase::Ended(_)) {
                     self.announce_end().await?;
@@ -215,26 +235,28 @@ impl Actor {
             }
             Ok(_) => {}
         }
-        Ok(Ok(self.desk.changed(&self.session).await?))
+        Ok(Ok(self.desk.changed(&self.session)))
     }
 
     async fn cancel(&mut self, command: Command) -> Result<(), Fault> {
         self.session.cancel();
+        self.desk.log.answers(command.request);
         self.announce_end().await?;
-        let _ = command.reply.send(Ok(self.desk.changed(&self.session).await?));
+        let _ = command.reply.send(Ok(self.desk.changed(&self.session)));
         Ok(())
     }
 
     /// Writes the event of an end that did not come from work.
     async fn announce_end(&mut self) -> Result<(), Fault> {
         self.planner.step(&mut self.session, &*self.outbox).await;
-        self.desk.write(self.outbox.take()).await
+        self.desk.write(self.outbox.take(), None).await
     }
 
     /// Gives the session the evidence that came since its last piece of work.
     async fn take_evidence_in(&mut self) -> Result<(), Fault> {
         let at_work = matches!(self.session.phase(), Phase::Perception | Phase::Decision);
-        if !self.desk.fresh || !at_work {
+        // Work that is done again reads what it read the first time.
+        if self.desk.taken == self.desk.reports || !at_work || self.desk.log.repeats_work() {
             return Ok(());
         }
         let (planner, evidence) = (Arc::clone(&self.planner), self.desk.evidence.clone());
@@ -244,8 +266,22 @@ impl Actor {
         });
         let session = replaced.await.map_err(|error| Fault::Evidence(error.to_string()))?;
         self.session = session.map_err(|error| Fault::Evidence(error.to_string()))?;
-        self.desk.fresh = false;
+        self.desk.taken = self.desk.reports;
         Ok(())
+    }
+
+    /// Ends the incident with what went wrong.
+    async fn fail(&mut self, fault: &Fault) {
+        let incident = self.desk.log.id();
+        tracing::error!(%incident, %fault, "incident ended by a fault");
+        let ended = PlanEnded {
+            end: PlanEnd::Failed.into(),
+            error: fault.to_string(),
+            usage: Some(self.session.plan().ended.usage.into()),
+        };
+        if let Err(error) = self.desk.log.append(Kind::Ended(ended), None).await {
+            tracing::error!(%incident, %error, "the end of an incident could not be written");
+        }
     }
 }
 
@@ -257,17 +293,19 @@ impl Desk {
         session: &PlanSession,
         planner: &Arc<IncidentPlanner>,
     ) -> Result<(), Fault> {
-        let Command { change, check_only, reply } = command;
+        let Command { change, check_only, reply, request } = command;
+        self.log.answers(request);
         let answer = match change {
             Change::ReportAlerts { text, log } => {
                 self.add_alerts(text, log, check_only, session, planner).await?
             }
-            Change::Cancel => Ok(self.changed(session).await?),
+            Change::Cancel => Ok(self.changed(session)),
             word => match apply(self.log.id(), &mut session.clone(), &word) {
                 Err(refused) => Err(refused),
                 Ok(_) => Err(Error::Internal("an operator's word was taken out of turn".to_owned())),
             },
         };
+        self.log.answers(None);
         let _ = reply.send(answer);
         Ok(())
     }
@@ -298,20 +336,15 @@ impl Desk {
             let event = Kind::Alerts(AlertsReported { digest: Some(digest.clone()) });
             self.log.append(event, Some(Input::Alerts(text))).await?;
             self.evidence = evidence;
-            self.fresh = true;
+            self.reports += 1;
         }
-        let incident = self.changed(session).await?.incident;
-        Ok(Ok(Changed { incident, digest }))
+        Ok(Ok(Changed { incident: self.log.incident(), digest }))
     }
 
-    /// Writes what the planner told.
-    async fn write(&mut self, events: Vec<PlanEvent>) -> Result<(), Fault> {
-        for event in events {
-            if let Some(kind) = self.kind(event) {
-                self.log.append(kind, None).await?;
-            }
-        }
-        Ok(())
+    /// Writes what the planner told, and the session after it.
+    async fn write(&mut self, events: Vec<PlanEvent>, session: Option<Vec<u8>>) -> Result<(), Fault> {
+        let kinds = events.into_iter().filter_map(|event| self.kind(event)).collect();
+        Ok(self.log.write(kinds, None, session).await?)
     }
 
     async fn notice(&mut self, text: String) -> Result<(), Fault> {
@@ -346,14 +379,13 @@ impl Desk {
         self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.tokens, tokens) != tokens);
     }
 
-    async fn changed(&self, session: &PlanSession) -> Result<Changed, StoreError> {
-        let incident = self.log.incident().await?;
-        Ok(Changed { incident, digest: session.digest().clone().into() })
+    fn changed(&self, session: &PlanSession) -> Changed {
+        Changed { incident: self.log.incident(), digest: session.digest().clone().into() }
     }
 }
 
 /// Both logs as one, folded anew. Warnings of both are kept.
-fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
+pub(super) fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
     let text = format!("{}\n{}", known.condensed(), more.condensed());
     let mut merged =
         AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid("alerts", error.to_string()))?;
@@ -390,9 +422,9 @@ impl PlanSink for Outbox {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+async fn stopped(stop: &mut watch::Receiver<Stop>, how: Stop) {
     // A sender that is gone means the same as a signal.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stop.wait_for(|stop| *stop >= how).await;
 }
 
 async fn passed(deadline: Option<Instant>) {

@@ -49,6 +49,6 @@ pub use rollout::{
 pub use rollout_run::{LocalRunner, run_rollout};
 pub use scene::Evidence;
 pub use seeds::derive_seed;
-pub use session::{Phase, PlanSession, SessionError};
+pub use session::{Phase, PlanSession, RestoreError, SessionError};
 pub use tasks::TaskError;
 pub use templates::{TemplateError, Templates};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What whole numbers of [`PlanOptions`] may be, for all who take them from a user.
 pub mod limits {
     use std::ops::RangeInclusive;
@@ -21,7 +23,7 @@ pub mod limits {
 }
 
 /// Who decides what happens after an action is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PlanMode {
     /// Nobody is asked: the predicted state becomes the next one, until recovery or the step limit.
     #[default]
@@ -31,7 +33,7 @@ pub enum PlanMode {
 }
 
 /// How an incident is planned.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanOptions {
     /// Candidate actions proposed for each step, N; 1 to 16.
     pub candidates: u32,

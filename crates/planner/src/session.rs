@@ -7,10 +7,13 @@
 //! Invariants: model work changes a session only when it is complete, so dropping it leaves the session as it was;
 //! a session that has ended never changes again; the state moves on only by a reported or a predicted outcome.
 
+mod saved;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use countermove_incident::RecoveryState;
+use serde::{Deserialize, Serialize};
 
 use crate::assessment::Assessment;
 use crate::language_model::{TokenCounter, Usage};
@@ -19,9 +22,10 @@ use crate::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSource};
 use crate::prompts::history_line;
 use crate::scene::Scene;
 use crate::seeds::derive_seed;
+pub use saved::RestoreError;
 
 /// Whose turn it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// The evidence has to be read.
     Perception,
@@ -67,7 +71,7 @@ pub enum SessionError {
 }
 
 /// An action that was taken, and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Taken {
     pub(crate) step: u32,
     pub(crate) action: String,
@@ -83,7 +87,7 @@ impl Taken {
 }
 
 /// An action that the operator rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refusal {
     pub(crate) step: u32,
     pub(crate) action: String,
