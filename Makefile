@@ -53,8 +53,12 @@ eval: model ## Play simulated, real and OpenSec incidents through two workers an
 	  target/release/countermove up --workers $(WORKERS) -- evaluate --suite $$suite --baseline random,playbook,greedy \
 	    --write docs/evaluation.md --chart docs/evaluation-$$suite.svg $(ARGS); done
 
+.PHONY: test-services
+test-services:
+	@scripts/test_services.sh
+
 .PHONY: test
-test: model ## Run all tests; the cluster tests start the real binaries with the default model
+test: model test-services ## Run all tests; the cluster tests start the real binaries with the default model
 	@CARGO='$(CARGO)' scripts/run_tests.sh $(ARGS)
 
 .PHONY: lint

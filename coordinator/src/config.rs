@@ -10,13 +10,17 @@ use clap::{Parser, ValueEnum};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use tokio::net::TcpListener;
 
-use crate::discovery::{StaticDiscovery, WorkerUrl};
+use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::DispatchOptions;
 use crate::incidents::{
     IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl,
 };
 use crate::server::{ServeError, serve};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
+
+/// How long a worker that is missing after an outage of etcd has to register again: some of its attempts, and a lease.
+#[cfg(feature = "etcd")]
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Plans the response to network incidents with the workers it is given.
 #[derive(Clone, Debug, Parser)]
@@ -28,9 +32,13 @@ pub struct Args {
     /// Where workers are found
     #[arg(long, value_enum, default_value_t = DiscoveryKind::Static)]
     pub discovery: DiscoveryKind,
-    /// Addresses of the workers, http://host:port, separated by commas
-    #[arg(long, value_delimiter = ',', env = "COUNTERMOVE_WORKERS", required = true)]
+    /// Addresses of the workers, http://host:port, separated by commas, for static discovery
+    #[arg(long, value_delimiter = ',', env = "COUNTERMOVE_WORKERS")]
     pub workers: Vec<WorkerUrl>,
+    /// Addresses of the etcd members, http://host:port, separated by commas
+    #[cfg(feature = "etcd")]
+    #[arg(long, env = "COUNTERMOVE_ETCD", required_if_eq("discovery", "etcd"))]
+    pub etcd: Option<countermove_membership::etcd::Endpoints>,
     /// Where incidents are kept: memory:, sqlite:PATH or postgres://user:password@host:port/database; several
     /// coordinators share a PostgreSQL database [default: an SQLite file in the user's state folder]
     #[arg(long, env = "COUNTERMOVE_STORE", hide_env_values = true)]
@@ -90,6 +98,9 @@ pub struct Args {
 pub enum DiscoveryKind {
     /// At the addresses of --workers.
     Static,
+    /// Where they register themselves, in --etcd.
+    #[cfg(feature = "etcd")]
+    Etcd,
 }
 
 /// Form of the log.
@@ -110,6 +121,9 @@ pub enum ConfigError {
     /// A default for plans is out of its range.
     #[error("the planning defaults cannot be used: {0}")]
     Options(#[from] OptionsError),
+    /// Nobody would ever work.
+    #[error("no worker is named; give their addresses with --workers")]
+    NoWorkers,
     /// There is no place for the default store.
     #[error("this user has no home folder to keep incidents in; name a place with --store")]
     NoHome,
@@ -123,7 +137,7 @@ pub enum ConfigError {
 
 /// A coordinator that is ready to serve.
 pub struct Coordinator {
-    discovery: StaticDiscovery,
+    discovery: Source,
     fleet: FleetOptions,
     templates: Arc<Templates>,
     incidents: IncidentOptions,
@@ -133,6 +147,24 @@ pub struct Coordinator {
     keep: Option<Duration>,
     keep_incidents: usize,
     drain_timeout: Duration,
+}
+
+/// Where workers are found.
+enum Source {
+    Static(StaticDiscovery),
+    #[cfg(feature = "etcd")]
+    Etcd(countermove_membership::etcd::Endpoints),
+}
+
+impl Source {
+    /// Begins to look.
+    fn start(self) -> Box<dyn Discovery> {
+        match self {
+            Self::Static(discovery) => Box::new(discovery),
+            #[cfg(feature = "etcd")]
+            Self::Etcd(endpoints) => Box::new(crate::discovery::EtcdDiscovery::start(endpoints, GRACE)),
+        }
+    }
 }
 
 impl TryFrom<&Args> for Coordinator {
@@ -153,9 +185,14 @@ impl TryFrom<&Args> for Coordinator {
         {
             return Err(ConfigError::Advertise(args.listen));
         }
-        let DiscoveryKind::Static = args.discovery;
+        let discovery = match args.discovery {
+            DiscoveryKind::Static if args.workers.is_empty() => return Err(ConfigError::NoWorkers),
+            #[cfg(feature = "etcd")]
+            DiscoveryKind::Etcd => Source::Etcd(args.etcd.clone().ok_or(ConfigError::NoWorkers)?),
+            DiscoveryKind::Static => Source::Static(StaticDiscovery::new(args.workers.iter().cloned())),
+        };
         Ok(Self {
-            discovery: StaticDiscovery::new(args.workers.iter().cloned()),
+            discovery,
             fleet: FleetOptions {
                 templates_sha256: templates.digest(),
                 model_sha256: args.model_sha256.clone(),
@@ -213,7 +250,7 @@ impl Coordinator {
             Some(url) => url.to_string(),
             None => format!("http://{}", listener.local_addr()?),
         };
-        let fleet = Fleet::start(&self.discovery, self.fleet);
+        let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
         let incidents = Incidents::new(store, fleet.clone(), self.templates, self.incidents);
         incidents.share(Sharing { address, lease: self.lease, keep: self.keep });
         serve(incidents, fleet, listener, self.drain_timeout, shutdown).await
@@ -272,6 +309,8 @@ mod tests {
     fn what_cannot_be_used_is_refused() {
         for bad in [
             ["--workers", "http://a"],
+            #[cfg(feature = "etcd")]
+            ["--discovery", "etcd"],
             ["--model-sha256", "abc"],
             ["--worker-wait", "-1"],
             ["--drain-timeout", "nan"],

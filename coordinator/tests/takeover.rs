@@ -262,3 +262,41 @@ async fn a_change_reaches_the_owner_through_any_coordinator() {
     let again = b.api().cancel_incident(cancel).await.unwrap().into_inner().incident.unwrap();
     assert_eq!(again.status(), IncidentStatus::Ended);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_taken_under_way_is_gone_on_with() {
+    let expected = decisions(&undisturbed().await);
+    let (_workers, urls) = workers(20);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, copy) = (folder.path().join("incidents.db"), folder.path().join("copy.db"));
+    let coordinator = Coordinator::start(&urls, &format!("sqlite:{}", file.display()), &[]);
+    let name = coordinator.create(options()).await;
+    let before = coordinator.events(&name, 0, |kind| matches!(kind, Kind::Decided(_))).await;
+    // As docs/operations.md says, beside the running process.
+    sqlx::any::install_default_drivers();
+    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    sqlx::query(&format!("VACUUM INTO '{}'", copy.display())).execute(&pool).await.unwrap();
+    pool.close().await;
+    coordinator.kill().await;
+
+    let restored = Coordinator::start(&urls, &format!("sqlite:{}", copy.display()), &[]);
+    let events = restored.events(&name, 0, |_| false).await;
+    assert_eq!(events[..before.len()], before);
+    assert_told_once(&events);
+    assert_eq!(decisions(&restored.get(&name).await), expected);
+    restored.verify(&name).await;
+
+    let (Some(source), Some(target)) = (Postgres::start(), Postgres::start()) else { return };
+    let coordinator = Coordinator::start(&urls, &source.url(), &[]);
+    let name = coordinator.create(options()).await;
+    coordinator.events(&name, 0, |kind| matches!(kind, Kind::Decided(_))).await;
+    let copy = folder.path().join("copy.sql");
+    std::fs::write(&copy, source.client("pg_dump", ["--no-owner"])).unwrap();
+    coordinator.kill().await;
+    // The server's user may not read this test's folder.
+    target.restore(&copy);
+    let restored = Coordinator::start(&urls, &target.url(), &[]);
+    assert_told_once(&restored.events(&name, 0, |_| false).await);
+    assert_eq!(decisions(&restored.get(&name).await), expected);
+    restored.verify(&name).await;
+}

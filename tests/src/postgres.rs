@@ -1,6 +1,7 @@
 //! A PostgreSQL server of the test's own: in a folder that goes away, on a free port of the loopback.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::chown;
@@ -123,6 +124,21 @@ impl Postgres {
             .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Reads a dump into the database.
+    ///
+    /// # Panics
+    /// If it cannot be read or does not fit.
+    pub fn restore(&self, dump: &Path) {
+        let file = File::open(dump).unwrap_or_else(|error| panic!("{}: {error}", dump.display()));
+        let output = self
+            .program("psql")
+            .args(["-v", "ON_ERROR_STOP=1", "-q", "-d", &self.url()])
+            .stdin(file)
+            .output()
+            .unwrap_or_else(|error| panic!("psql cannot be started: {error}"));
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn is_ready(&self) -> bool {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use countermove_proto::v1 as api;
 use countermove_tests::{
-    Cli, Cluster, PlanRun, Planning, Process, Signal, exclusive, fingerprint, marked_processes,
-    small_options, wait_until,
+    Cli, Cluster, ClusterOptions, PlanRun, Planning, Process, Signal, exclusive, fingerprint,
+    marked_processes, small_options, wait_until,
 };
 
 /// Enough rollouts to be caught in the middle of them.
@@ -53,6 +53,31 @@ async fn a_worker_killed_or_frozen_in_the_middle_changes_nothing_but_the_time() 
         );
         cluster.wait_for(&victim.id, "lost", |worker| worker.status() == api::WorkerStatus::Lost).await;
     }
+}
+
+#[tokio::test]
+async fn a_coordinator_killed_in_the_middle_changes_nothing_but_the_time() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("sqlite:{}", folder.path().join("incidents.db").display());
+    let mut cluster = Cluster::start(ClusterOptions {
+        workers: 2,
+        coordinator_flags: vec!["--store".to_owned(), store],
+        ..ClusterOptions::default()
+    })
+    .await;
+    let expected = PlanRun::of(&cluster, options()).await;
+    let mut planning = Planning::start(&cluster, options()).await;
+    planning.until("rollouts begin", Planning::in_rollouts).await;
+    let unwatched = planning.pause();
+    let hurt = Instant::now();
+    cluster.replace_coordinator().await;
+    let run = Planning::resume(&cluster, unwatched).await.finish().await;
+    eprintln!("the plan ended {:.1?} after the coordinator's death", hurt.elapsed());
+    assert_eq!(fingerprint(&expected), fingerprint(&run));
+    let verified = Cli::new(&cluster.url, ["incidents", "verify", &run.incident.name]).run().await;
+    verified.assert_success();
+    assert!(verified.stdout.contains("all as written"), "{verified:?}");
 }
 
 #[tokio::test]
