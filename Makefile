@@ -81,6 +81,11 @@ bench-plan: toolchain ## Measure a whole plan beside the same plan with sharing,
 	target/release/countermove model fetch
 	$(PYTHON) scripts/bench_plan.py --incident '$(INCIDENT)' $(ARGS)
 
+.PHONY: bench-cluster
+bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up to 64 simulated workers (10 minutes)
+	$(CARGO) build --release -p countermove-coordinator -p countermove-worker
+	$(CARGO) run --release -p countermove-tests --example bench-cluster
+
 .PHONY: reference-fixtures
 reference-fixtures: toolchain ## Make the reference fixtures again with transformers and torch (several GB in BUILD_CACHE)
 	PYTHON='$(PYTHON)' scripts/pip_tools.sh '$(BUILD_CACHE)/reference-venv' -r tests/reference/requirements.txt

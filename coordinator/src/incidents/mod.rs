@@ -12,6 +12,8 @@ mod actor;
 mod command;
 mod log;
 mod projection;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod takeover;
 mod watch;

@@ -30,7 +30,10 @@ impl Coordinator {
     pub fn start(workers: &str, store: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-coordinator"));
         command.args(["--listen", "127.0.0.1:0", "--workers", workers, "--store", store]);
-        command.args(["--lease", "1"]).args(flags);
+        if !flags.contains(&"--lease") {
+            command.args(["--lease", "1"]);
+        }
+        command.args(flags);
         let mut process = Process::start("coordinator", &mut command);
         let url = format!("http://{}", process.address(PATIENCE));
         Self { process, url }

@@ -265,12 +265,12 @@ impl Record {
 
 impl Append {
     /// Number of the first event.
-    fn first(&self) -> u64 {
+    pub(super) fn first(&self) -> u64 {
         self.records.first().map_or(0, |record| record.sequence)
     }
 
     /// The log's end after it.
-    fn head(&self) -> Option<Head> {
+    pub(super) fn head(&self) -> Option<Head> {
         let last = self.records.last()?;
         let ended = self.incident.status() == v1::IncidentStatus::Ended;
         Some(Head { sequence: last.sequence, hash: last.hash, ended })
@@ -316,7 +316,7 @@ impl OwnerId {
         Self(Uuid::now_v7())
     }
 
-    fn as_bytes(&self) -> &[u8; 16] {
+    pub(super) fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 }

@@ -49,6 +49,7 @@ pub(crate) async fn verify(store: &dyn Store, id: IncidentId) -> Result<Finding,
         found.broken = Some((found.events + 1, problem));
     }
     if found.broken.is_none() && found.events == end.sequence && found.head != end.hash {
+        found.events -= 1;
         found.broken = Some((end.sequence, "its hash is not the one that the incident ends with".to_owned()));
     }
     Ok(found)
