@@ -18,7 +18,7 @@ pub use command::{Cli, CliOutput};
 pub use etcd::Etcd;
 pub use fake_worker::{FakeWorker, ReservedPort, identity};
 pub use plan::{PlanRun, Planning, Unwatched, fingerprint, small_options};
-pub use postgres::Postgres;
+pub use postgres::{Postgres, free_port};
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
 pub use samples::{alerts, default_model, evidence, incident_folder, repository, system_description};
 

@@ -191,7 +191,10 @@ fn is_root() -> bool {
 }
 
 /// A port that nobody listens on at this moment.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap_or_else(|error| panic!("no free port: {error}"));
     listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}")).port()

@@ -26,10 +26,16 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Starts one over these workers and this store. Whoever it replaces counts as gone after a second.
+    /// Starts one over these workers and this store.
     pub fn start(workers: &str, store: &str, flags: &[&str]) -> Self {
+        let flags: Vec<&str> = ["--workers", workers].iter().chain(flags).copied().collect();
+        Self::start_with(store, &flags)
+    }
+
+    /// Starts one with these flags. Whoever it replaces counts as gone after a second, unless the flags say otherwise.
+    pub fn start_with(store: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-coordinator"));
-        command.args(["--listen", "127.0.0.1:0", "--workers", workers, "--store", store]);
+        command.args(["--listen", "127.0.0.1:0", "--store", store]);
         if !flags.contains(&"--lease") {
             command.args(["--lease", "1"]);
         }
