@@ -11,8 +11,21 @@ cargo=${CARGO:-cargo}
 subcommand=$1
 shift
 
+# Whether a protoc works and brings the well-known types; Debian splits them off.
+is_whole() {
+  local folder
+  folder=$(mktemp -d)
+  printf 'syntax = "proto3";\nimport "google/protobuf/struct.proto";\n' >"$folder/x.proto"
+  local status=0
+  "$1" -I"$folder" -o/dev/null "$folder/x.proto" >/dev/null 2>&1 || status=1
+  rm -rf "$folder"
+  return "$status"
+}
+
 find_protoc() {
-  if command -v "${PROTOC:-protoc}"; then
+  local installed
+  if installed=$(command -v "${PROTOC:-protoc}") && is_whole "$installed"; then
+    echo "$installed"
     return
   fi
   local folder=${BUILD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/countermove/build}/protoc
@@ -24,7 +37,7 @@ exec '$PWD/scripts/in_tools.sh' '$folder' -m grpc_tools.protoc "\$@"
 SHIM
   chmod +x "$folder/protoc.new"
   mv "$folder/protoc.new" "$folder/protoc"
-  "$folder/protoc" --version >/dev/null 2>&1 || return 1
+  is_whole "$folder/protoc" || return 1
   echo "$folder/protoc"
 }
 
