@@ -68,7 +68,7 @@ impl Log {
 
     /// Whether work is done that a former owner began and told of.
     pub(super) fn repeats_work(&self) -> bool {
-        !self.told.is_empty()
+        self.told.iter().any(|kind| matches!(kind, Kind::Revised(_) | Kind::Proposed(_) | Kind::Rollout(_)))
     }
 
     /// Follows the number of the last event; closed when this owner writes no more.
@@ -149,6 +149,7 @@ impl Log {
 /// Whether two events tell of the same piece of work, whoever did it.
 fn same_work(told: &Kind, kind: &Kind) -> bool {
     match (told, kind) {
+        (Kind::Revised(a), Kind::Revised(b)) => a.step == b.step,
         (Kind::Proposed(a), Kind::Proposed(b)) => a.step == b.step,
         (Kind::Rollout(a), Kind::Rollout(b)) => {
             (a.step, a.candidate, a.rollout) == (b.step, b.candidate, b.rollout)

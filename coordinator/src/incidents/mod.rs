@@ -24,11 +24,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use countermove_incident::AlertLog;
+use countermove_incident::{AlertLog, KnownLines};
 use countermove_planner::{Evidence, PlanOptions, Planner, Templates};
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{self, DigestReport, Incident, IncidentCreated, IncidentStatus, Progress};
-use countermove_proto::{Error, IncidentId, Outage, plan_options};
+use countermove_proto::v1::{
+    self, DigestReport, Incident, IncidentCreated, IncidentEvent, IncidentStatus, Progress,
+};
+use countermove_proto::{Error, IncidentId, Outage, plan_options, pricing};
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -43,6 +45,7 @@ pub use takeover::Sharing;
 pub(crate) use watch::Updates;
 
 use crate::dispatch::{DispatchOptions, IncidentWorkers};
+use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
 use command::Command;
@@ -64,11 +67,18 @@ pub struct IncidentOptions {
     pub dispatch: DispatchOptions,
     /// Incidents that may be planned at the same time.
     pub most_active: usize,
+    /// Who is told of approved actions.
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for IncidentOptions {
     fn default() -> Self {
-        Self { defaults: PlanOptions::default(), dispatch: DispatchOptions::default(), most_active: 1000 }
+        Self {
+            defaults: PlanOptions::default(),
+            dispatch: DispatchOptions::default(),
+            most_active: 1000,
+            webhook: None,
+        }
     }
 }
 
@@ -138,27 +148,38 @@ impl Incidents {
         &self,
         evidence: v1::Evidence,
         options: &v1::PlanOptions,
+        cost_model: Option<v1::CostModel>,
         check_only: bool,
         request: Option<RequestKey>,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
         let id = IncidentId::generate();
-        let options = plan_options(options, &self.0.options.defaults, draw_seed)?;
+        let mut options = plan_options(options, &self.0.options.defaults, draw_seed)?;
+        options.pricing = pricing(cost_model, &options.pricing)?;
         let in_force = v1::PlanOptions::from(&options);
+        let cost_model = Some(v1::CostModel::from(&options.pricing));
 
         let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
         let (notify, notices) = mpsc::channel(NOTICES);
-        let workers =
-            IncidentWorkers::new(self.0.fleet.clone(), self.0.options.dispatch, id, deadline, Some(notify));
+        let workers = IncidentWorkers::new(
+            self.0.fleet.clone(),
+            self.0.options.dispatch,
+            id,
+            deadline,
+            Some(notify.clone()),
+        );
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
-        let (read, session) = {
+        let (read, known, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
             off_runtime(move || {
+                let mut known = KnownLines::default();
+                // What is there twice in the first log is the sensor's business; later it would be a repetition.
+                known.take(&evidence.alerts);
                 let read = read_evidence(evidence)?;
                 let session = planner
                     .session(id.name(), &read, options)
                     .map_err(|error| Error::invalid("evidence", error.to_string()))?;
-                Ok((read, session))
+                Ok((read, known, session))
             })
             .await?
         };
@@ -166,10 +187,11 @@ impl Incidents {
         if check_only {
             let mut incident = projection::empty(String::new());
             incident.options = Some(in_force);
+            incident.cost_model = cost_model;
             return Ok((incident, digest));
         }
 
-        let created = IncidentCreated { options: Some(in_force), digest: Some(digest.clone()) };
+        let created = IncidentCreated { options: Some(in_force), digest: Some(digest.clone()), cost_model };
         let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.store));
         let (commands, progress, handle, working) = Handle::open(&log);
         self.register(id, handle)?;
@@ -188,9 +210,13 @@ impl Incidents {
             fleet: self.0.fleet.clone(),
             session,
             evidence: read,
+            fresh: Vec::new(),
+            known,
             reports: 0,
             taken: 0,
             commands,
+            webhook: self.0.options.webhook.clone(),
+            notify,
             notices,
             progress,
             working,
@@ -234,7 +260,7 @@ impl Incidents {
         match (incident.status() == IncidentStatus::Ended, cancels) {
             (false, _) => Err(takeover::changes_hands(id)),
             // Only cancelling it again is no fault.
-            (true, true) => Ok(Changed { incident, digest: DigestReport::default() }),
+            (true, true) => Ok(Changed { incident, digest: DigestReport::default(), repeated: 0 }),
             (true, false) => Err(command::over(id)),
         }
     }
@@ -258,12 +284,12 @@ impl Incidents {
     pub(crate) async fn recall(&self, id: IncidentId, sequence: u64) -> Result<Changed, Error> {
         let incident = self.get(id).await?;
         let events = store::events(&*self.0.store, id, sequence.saturating_sub(1), 1).await?;
-        let digest = events.into_iter().find_map(|event| match event.kind {
-            Some(Kind::Created(created)) => created.digest,
-            Some(Kind::Alerts(alerts)) => alerts.digest,
-            _ => None,
-        });
-        Ok(Changed { incident, digest: digest.unwrap_or_default() })
+        let (digest, repeated) = match events.into_iter().find_map(|event| event.kind) {
+            Some(Kind::Created(created)) => (created.digest, 0),
+            Some(Kind::Alerts(alerts)) => (alerts.digest, alerts.repeated_records),
+            _ => (None, 0),
+        };
+        Ok(Changed { incident, digest: digest.unwrap_or_default(), repeated })
     }
 
     /// Checks the log of an incident against its hashes.
@@ -331,6 +357,22 @@ impl Incidents {
                 Some(Kind::Notice(notice)) => Some(notice.text),
                 _ => None,
             }));
+        }
+    }
+
+    /// All events of an incident, in order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) async fn events(&self, id: IncidentId) -> Result<Vec<IncidentEvent>, Error> {
+        let mut all: Vec<IncidentEvent> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |event| event.sequence);
+            let more = store::events(&*self.0.store, id, after, watch::PART).await?;
+            if more.is_empty() {
+                return Ok(all);
+            }
+            all.extend(more);
         }
     }
 
@@ -421,19 +463,6 @@ impl Handle {
             Self { commands, last: log.follow(), progress: progress_now, working: Arc::clone(&working) };
         (inbox, progress, handle, working)
     }
-}
-
-/// Reads an alert log away from the runtime; it may have 64 MiB.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] for `field` if it is not text.
-pub(crate) async fn read_alerts(text: String, field: &'static str) -> Result<(String, AlertLog), Error> {
-    off_runtime(move || {
-        let log =
-            AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid(field, error.to_string()))?;
-        Ok((text, log))
-    })
-    .await
 }
 
 fn read_evidence(evidence: v1::Evidence) -> Result<Evidence, Error> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use countermove_incident::AlertLog;
+use countermove_incident::{AlertLog, KnownLines};
 use countermove_planner::{Evidence, PlanSession, Planner};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Incident, PlanEnd, PlanEnded};
@@ -67,6 +67,9 @@ fn split(saved: &[u8]) -> Result<(u32, &[u8]), StoreError> {
 struct Gathered {
     taken: Evidence,
     all: Evidence,
+    /// What came that the session has not taken in.
+    fresh: Vec<AlertLog>,
+    known: KnownLines,
     reports: u32,
 }
 
@@ -174,7 +177,8 @@ impl Incidents {
             .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
         let (notify, notices) = mpsc::channel(NOTICES);
         let dispatch = self.0.options.dispatch;
-        let workers = IncidentWorkers::new(self.0.fleet.clone(), dispatch, claim.id, deadline, Some(notify));
+        let workers =
+            IncidentWorkers::new(self.0.fleet.clone(), dispatch, claim.id, deadline, Some(notify.clone()));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
         let (session, gathered) = {
             let planner = Arc::clone(&planner);
@@ -197,9 +201,13 @@ impl Incidents {
             fleet: self.0.fleet.clone(),
             session,
             evidence: gathered.all,
+            fresh: gathered.fresh,
+            known: gathered.known,
             reports: gathered.reports,
             taken,
             commands,
+            webhook: self.0.options.webhook.clone(),
+            notify,
             notices,
             progress,
             working,
@@ -245,15 +253,22 @@ fn gather(inputs: Vec<Input>, taken: u32) -> Result<Gathered, Error> {
     let Some(Input::Evidence(evidence)) = inputs.next() else {
         return Err(Error::Internal("the evidence of the incident is not kept".to_owned()));
     };
+    let mut known = KnownLines::default();
+    known.take(&evidence.alerts);
     let mut all = read_evidence(evidence)?;
-    let mut gathered = Gathered { taken: all.clone(), all: all.clone(), reports: 0 };
+    let mut gathered =
+        Gathered { taken: all.clone(), all: all.clone(), fresh: Vec::new(), known, reports: 0 };
     for input in inputs {
         let Input::Alerts(text) = input else { continue };
+        // What is kept are the lines that were new.
+        gathered.known.take(&text);
         let more = AlertLog::read(text.as_bytes()).map_err(|error| Error::Internal(error.to_string()))?;
         all.log = merge(&all.log, &more)?;
         gathered.reports += 1;
-        if gathered.reports <= taken {
-            gathered.taken = all.clone();
+        match gathered.reports <= taken {
+            true => gathered.taken = all.clone(),
+            false if more.total() > 0 => gathered.fresh.push(more),
+            false => {}
         }
     }
     gathered.all = all;

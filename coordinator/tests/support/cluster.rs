@@ -196,13 +196,13 @@ pub fn create_request(options: PlanOptions) -> CreateIncidentRequest {
         evidence: Some(evidence()),
         options: Some(options),
         request_id: RequestId::generate().to_string(),
-        validate_only: false,
+        ..CreateIncidentRequest::default()
     }
 }
 
-/// Options of a short plan that can be repeated.
+/// Options of a short plan that can be repeated, with a number of rollouts that is known.
 pub fn options() -> PlanOptions {
-    PlanOptions { seed: Some(7), max_steps: 4, ..PlanOptions::default() }
+    PlanOptions { seed: Some(7), max_steps: 4, exhaustive: true, ..PlanOptions::default() }
 }
 
 /// The error behind a refused call.

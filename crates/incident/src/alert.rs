@@ -69,7 +69,7 @@ impl Alert {
 }
 
 /// A class and a priority: what predicted and observed alerts are compared by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AlertKind {
     /// Class in its normal form; see [`normalise_classification`].
     pub classification: String,

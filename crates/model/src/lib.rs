@@ -9,6 +9,7 @@
 mod allocations;
 mod answer;
 mod backend;
+mod base;
 mod bench;
 mod candle;
 mod chat;
@@ -38,7 +39,9 @@ mod tokenizer;
 mod weights;
 
 pub use backend::{Backend, DeviceMemory, Feed, Shape};
+pub use base::{BaseModel, Factors};
 pub use bench::{BenchOptions, BenchReport, bench};
+pub use config::{Architecture, DecoderConfig, RopeScaling};
 pub use cpu_list::{CpuListError, allowed_cpus, check_allowed_cpus, parse_cpu_list};
 pub use device::{Device, DeviceError, DeviceWeights};
 pub use digest::sha256_file;
@@ -51,4 +54,4 @@ pub use request::{Class, Completion, Event, Generation, Request};
 pub use score::score;
 pub use source::{DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, ModelSource, SourceError};
 pub use tokenizer::Tokenizer;
-pub use weights::{Gguf, MetaValue};
+pub use weights::{Gguf, MetaValue, Part, Role};

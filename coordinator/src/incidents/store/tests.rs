@@ -44,7 +44,7 @@ fn claim() -> Claim {
 }
 
 fn created() -> Kind {
-    Kind::Created(IncidentCreated { options: Some(PlanOptions::default()), digest: None })
+    Kind::Created(IncidentCreated { options: Some(PlanOptions::default()), ..IncidentCreated::default() })
 }
 
 fn note(text: &str) -> Kind {

@@ -16,8 +16,9 @@ use half::f16;
 
 pub use gguf::{Gguf, MetaValue};
 use lora::Adapter;
+pub(crate) use lora::{PARTS, factor_names, read_adapter};
 use safetensors::SafetensorsFolder;
-pub(crate) use safetensors::shard_names;
+pub(crate) use safetensors::{shard_names, tensor_name};
 
 use crate::config::DecoderConfig;
 use crate::digest::{sha256_file, sha256_files};
@@ -201,7 +202,7 @@ impl Levels {
 
 /// Role of a tensor in a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
+pub enum Role {
     /// One row for each entry of the vocabulary.
     Embedding,
     /// Last normalisation.
@@ -216,7 +217,7 @@ pub(crate) enum Role {
 
 /// Part of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Part {
+pub enum Part {
     /// Normalisation before attention.
     AttentionNorm,
     /// Query projection.

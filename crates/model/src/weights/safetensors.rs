@@ -316,7 +316,7 @@ pub(crate) fn shard_names(path: &Path) -> Result<BTreeSet<String>, LoadError> {
 }
 
 /// A tensor's name in such files; `None` if they never hold it.
-pub(super) fn tensor_name(role: Role) -> Option<String> {
+pub(crate) fn tensor_name(role: Role) -> Option<String> {
     let (layer, part) = match role {
         Role::Embedding => return Some("model.embed_tokens.weight".into()),
         Role::FinalNorm => return Some("model.norm.weight".into()),

@@ -9,6 +9,7 @@ use countermove_incident::RecoveryState;
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, PlanSession, Refusal, Taken};
+use crate::adaptation::Observed;
 use crate::assessment::Assessment;
 use crate::language_model::{LanguageModel, TokenCounter, Usage};
 use crate::options::PlanOptions;
@@ -41,6 +42,9 @@ struct Saved {
     steps: Vec<PlanStep>,
     taken: Vec<Taken>,
     refusals: Vec<Refusal>,
+    withdrawn: Vec<u32>,
+    observed: Observed,
+    revision: Option<String>,
     usage: Usage,
     end_announced: bool,
     phase: Phase,
@@ -56,11 +60,15 @@ impl PlanSession {
             incident,
             options,
             scene: _,
+            constraints: _,
             assessment,
             state,
             steps,
             taken,
             refusals,
+            withdrawn,
+            observed,
+            revision,
             usage,
             tokens,
             deadline: _,
@@ -78,6 +86,9 @@ impl PlanSession {
             steps,
             taken,
             refusals,
+            withdrawn,
+            observed,
+            revision,
             usage,
             end_announced,
             phase,
@@ -115,6 +126,9 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             steps: saved.steps,
             taken: saved.taken,
             refusals: saved.refusals,
+            withdrawn: saved.withdrawn,
+            observed: saved.observed,
+            revision: saved.revision,
             usage: saved.usage,
             tokens,
             deadline: fresh.options.deadline.and_then(|deadline| started.checked_add(deadline)),
