@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Timestamp;
 use crate::classification::{AlertClass, normalise_classification};
 
