@@ -4,10 +4,13 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
+
+use countermove_coordinator::webhook::{Receiver, sign};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, IncidentStatus, PlanMode, PlanOptions, PlanStep, RecoveryState,
-    ReportAlertsRequest, ReportAlertsResponse, ReportOutcomeRequest,
+    ApproveActionRequest, ExportFormat, ExportPlanRequest, IncidentStatus, PlanMode, PlanOptions, PlanStep,
+    RecoveryState, ReportAlertsRequest, ReportAlertsResponse, ReportOutcomeRequest,
 };
 use countermove_proto::{Condition, Error, RequestId};
 use support::cluster::{ALERTS, Cluster, Setup, Watch, options, refusal};
@@ -35,7 +38,11 @@ struct Live {
 
 impl Live {
     async fn start() -> Self {
-        let cluster = Cluster::start(Setup::default()).await;
+        Self::with(Setup::default()).await
+    }
+
+    async fn with(setup: Setup) -> Self {
+        let cluster = Cluster::start(setup).await;
         let options = PlanOptions { mode: PlanMode::Interactive.into(), max_steps: 8, ..options() };
         let name = cluster.create(options).await;
         let mut watch = cluster.watch(&name, 0).await;
@@ -221,4 +228,72 @@ async fn an_outcome_that_nobody_waits_for_is_refused() {
     // Approving it once more is as late.
     let late = condition(api.approve_action(live.approval(&live.step)).await);
     assert!(matches!(late, Condition::Status | Condition::Step), "{late:?}");
+}
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
+/// Takes one delivery: its head and its body.
+fn receive(listener: &std::net::TcpListener) -> (String, Vec<u8>) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        reader.read_line(&mut head).unwrap();
+    }
+    let mut body = vec![0; header(&head, "content-length").parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    reader.get_mut().write_all(b"HTTP/1.1 204 Taken\r\nConnection: close\r\n\r\n").unwrap();
+    (head, body)
+}
+
+fn header<'a>(head: &'a str, name: &str) -> &'a str {
+    let named = |line: &'a str| line.split_once(':').filter(|(own, _)| own.eq_ignore_ascii_case(name));
+    head.lines().find_map(named).unwrap().1.trim()
+}
+
+#[tokio::test]
+async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/actions", listener.local_addr().unwrap());
+    let webhook = Some(Receiver::new(&url, SECRET).unwrap().start());
+    let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
+    let received = tokio::task::spawn_blocking(move || receive(&listener));
+    live.cluster.api().approve_action(live.approval(&live.step)).await.unwrap();
+    let (head, body) = received.await.unwrap();
+    let timestamp = header(&head, "countermove-timestamp").parse().unwrap();
+    assert_eq!(header(&head, "countermove-signature"), sign(SECRET.as_bytes(), timestamp, &body));
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let chosen = &live.step.candidates[live.step.chosen as usize];
+    assert_eq!(told["incident"], live.name.as_str());
+    assert_eq!(told["plan_hash"], live.step.plan_hash.as_str());
+    assert_eq!(told["action"], chosen.action.as_ref().unwrap().text.as_str());
+    let notice =
+        live.watch.until(|kind| if let Kind::Notice(notice) = kind { Some(notice.text) } else { None }).await;
+    assert_eq!(notice, "The webhook took the action of step 1 (attempt 1).");
+}
+
+#[tokio::test]
+async fn the_record_and_the_playbook_of_a_live_incident_can_be_exported() {
+    let mut live = Live::start().await;
+    live.go_on(CONTAINED).await;
+    live.report(&alert("03/14-05:00:00.0", "203.0.113.9", 1)).await;
+    live.watch.until(|kind| matches!(kind, Kind::FellBack(_)).then_some(())).await;
+    let export = async |format: ExportFormat| {
+        let request = ExportPlanRequest { name: live.name.clone(), format: format.into() };
+        let document = live.cluster.api().export_plan(request).await.unwrap().into_inner();
+        let json: serde_json::Value = serde_json::from_slice(&document.content).unwrap();
+        (document.content_type, json)
+    };
+    let (_, record) = export(ExportFormat::Record).await;
+    let kinds: Vec<&str> =
+        record["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
+    for kind in ["created", "assessed", "decided", "approved", "outcome", "alerts", "fell_back"] {
+        assert!(kinds.contains(&kind), "{kind} is not in {kinds:?}");
+    }
+    let (content_type, playbook) = export(ExportFormat::Cacao).await;
+    assert_eq!(
+        (content_type.as_str(), &playbook["spec_version"]),
+        ("application/cacao+json; version=2.0", &"cacao-2.0".into())
+    );
+    assert!(playbook["workflow"].as_object().unwrap().len() >= 3);
 }

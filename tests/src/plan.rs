@@ -224,6 +224,7 @@ pub fn fingerprint(run: &PlanRun) -> String {
         plan.usage = None;
         for step in &mut plan.steps {
             step.usage = None;
+            step.plan_hash.clear();
         }
     }
     let mut rollouts: Vec<_> = run

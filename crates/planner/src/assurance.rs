@@ -2,9 +2,9 @@
 //!
 //! The best candidate is clearly the best if the chance that no other is better reaches the asked confidence. Chances
 //! are those of Student's law for the difference of two means ([`crate::Race`]); that of the best is what all others
-//! together leave (Bonferroni), so it errs towards doubt. Where the best is not clear, or rollouts disagree, the choice
-//! falls on the candidate among those not clearly worse whose action can best be taken back, and the evidence that would
-//! decide is named.
+//! together leave (Bonferroni), so it errs towards doubt. Where the best is not clear, or rollouts disagree, the evidence that
+//! would decide is named, and the choice falls on the candidate whose action can best be taken back among those that are
+//! about as good a bet as the best.
 
 use countermove_incident::{Entities, EntityKind, RecoveryState, Reversibility};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct Assurance {
 
 /// Rollouts disagree if the interval of the mean reaches further from it than this share of it.
 const WIDE: f64 = 0.5;
+/// A rival is about as good a bet as the best if it is cheaper with this chance; a half would be a toss-up.
+const EVEN: f64 = 0.25;
 /// Most sentences of wanted evidence.
 const MOST_WANTED: usize = 3;
 
@@ -76,7 +78,8 @@ impl Decided<'_> {
             .collect();
         assurance.wanted_evidence = self.wanted(best, &rivals);
         // The order of the estimates decides between equals, and the best stands first in it.
-        let contenders = [best].into_iter().chain(rivals);
+        let even = |i: &usize| chances.get(*i).is_some_and(|&chance| chance >= EVEN);
+        let contenders = [best].into_iter().chain(rivals.into_iter().filter(even));
         let Some(safest) = contenders.min_by_key(|&i| can_be_taken_back(self.reversibility(i))) else {
             return (choice, assurance);
         };
@@ -112,9 +115,12 @@ impl Decided<'_> {
         }
         if group(tally) > 0 {
             let (terminal, finished) = (tally.cost.terminal, tally.finished());
-            doubts.push(format!(
-                "Only {terminal} of {finished} rollouts reached recovery, so the estimate rests on the minority."
-            ));
+            doubts.push(match terminal {
+                0 => "None of its rollouts reached recovery, so nothing is known of the cost.".to_owned(),
+                _ => format!(
+                    "Only {terminal} of {finished} rollouts reached recovery, so the estimate rests on the minority."
+                ),
+            });
         } else if let (Some(mean), Some(high)) = (tally.cost.mean, tally.cost.high)
             && high - mean > WIDE * mean
         {
@@ -136,11 +142,15 @@ impl Decided<'_> {
                 .filter(|host| !its.contains(host))
                 .chain(its.iter().filter(|host| !mine.contains(host)));
             let apart: Vec<&str> = apart.map(String::as_str).collect();
-            if !apart.is_empty() {
-                wanted.push(format!(
+            match apart.as_slice() {
+                [] => {}
+                [host] => wanted.push(format!(
+                    "Whether the attacker has reached {host}: its logs and connections since the first alert."
+                )),
+                hosts => wanted.push(format!(
                     "Which of {} the attacker has reached: their logs and connections since the first alert.",
-                    apart.join(", ")
-                ));
+                    hosts.join(", ")
+                )),
             }
         }
         let gained = |index: usize| {
@@ -268,7 +278,10 @@ mod tests {
             "{:?}",
             assurance.wanted_evidence
         );
-        // What is clearly worse is not recommended, however harmless it is.
+        // What is probably worse is not recommended, however harmless it is.
+        let worse = [tallies[0].clone(), tallied(&[7.0, 8.0, 7.0], 0)];
+        assert_eq!(decide(&[WIPE, ISOLATE], &worse).0.index, 0);
+        // Nor is what is clearly worse.
         let tallies = [tallies[0].clone(), tallied(&[19.0, 18.0, 20.0], 0)];
         assert_eq!(decide(&[WIPE, ISOLATE], &tallies).0.index, 0);
     }

@@ -376,7 +376,7 @@ fn unsimulated(rolled: &Rolled, candidates: &[Candidate]) -> Option<Choice> {
     let bound = rolled.cut_by?;
     let best = candidates.iter().min_by_key(|candidate| Reversibility::of(&candidate.action.text))?;
     let reason = format!(
-        "No rollout ended within the budget of {bound}, so nothing is known of the costs; of the proposals this one can best \
+        "No rollout that can be used ended within the budget of {bound}, so nothing is known of the costs; of the proposals this one can best \
          be taken back."
     );
     Some(Choice { index: best.index as usize, reason })

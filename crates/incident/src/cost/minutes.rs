@@ -21,6 +21,8 @@ use crate::{Entities, Entity, EntityKind, Network, RecoveryState, VerbClass};
 const MOST: f64 = 1e6;
 /// Most assets in a table.
 const MOST_ASSETS: usize = 10_000;
+/// Most names of all assets.
+const MOST_NAMES: usize = 50_000;
 /// Most bytes of one name.
 const LONGEST_NAME: usize = 256;
 
@@ -130,6 +132,12 @@ impl MinuteTable {
                 "there are {count} assets, and at most {MOST_ASSETS} are taken"
             )));
         }
+        let names: usize = self.assets.iter().map(|asset| asset.names.len()).sum();
+        if names > MOST_NAMES {
+            return Err(TableError::Assets(format!(
+                "the assets have {names} names, and at most {MOST_NAMES} are taken"
+            )));
+        }
         let mut seen = BTreeSet::new();
         for (position, asset) in self.assets.iter().enumerate() {
             let number_of = position + 1;
@@ -177,11 +185,10 @@ impl MinuteCost {
             assets.push(asset.criticality);
         }
         for system in systems {
-            let name = normal(system);
-            if !by_name.contains_key(&name) {
-                by_name.insert(name, assets.len());
+            by_name.entry(normal(system)).or_insert_with(|| {
                 assets.push(table.default_criticality);
-            }
+                assets.len() - 1
+            });
         }
         let address = |(name, &asset): (&String, &usize)| Some((name.parse().ok()?, asset));
         let by_address = by_name.iter().filter_map(address).collect();

@@ -92,7 +92,11 @@ async fn a_budget_of_time_always_has_an_answer() {
     let plan = planner.plan("incidents/1", &evidence(), options, &|_| {}).await.unwrap();
     assert_eq!(plan.ended.end, PlanEnd::StepLimit);
     let step = &plan.steps[0];
-    assert!(step.reason.contains("No rollout ended within the budget of time"), "{}", step.reason);
+    assert!(
+        step.reason.contains("No rollout that can be used ended within the budget of time"),
+        "{}",
+        step.reason
+    );
     assert!(!step.assurance.is_clear);
     assert!(step.candidates.iter().all(|candidate| candidate.cost.cancelled == 3));
 }
