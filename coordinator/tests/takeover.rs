@@ -112,6 +112,7 @@ async fn an_operator_finds_the_incident_waiting_where_it_waited() {
         step: 0,
         action: action.clone().unwrap().text,
         approver: "the night shift".to_owned(),
+        plan_hash: step.plan_hash.clone(),
         request_id: id(),
         validate_only: false,
     };
@@ -245,9 +246,11 @@ async fn a_change_reaches_the_owner_through_any_coordinator() {
     let interactive = PlanOptions { mode: PlanMode::Interactive.into(), ..options() };
     let name = a.create(interactive).await;
     b.events(&name, 0, |kind| matches!(kind, Kind::Decided(_))).await;
+    let plan = b.get(&name).await.plan.unwrap();
     let wrong = ApproveActionRequest {
         name: name.clone(),
         action: "dance".into(),
+        plan_hash: plan.steps[0].plan_hash.clone(),
         ..ApproveActionRequest::default()
     };
     let refused = b.api().approve_action(wrong).await.unwrap_err();

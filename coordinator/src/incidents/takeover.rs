@@ -172,6 +172,7 @@ impl Incidents {
         // The deadline is in the session, and the session needs the planner, which needs the deadline.
         let deadline = incident
             .options
+            .as_ref()
             .and_then(|options| options.deadline)
             .and_then(|deadline| Duration::try_from(deadline).ok())
             .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
