@@ -292,6 +292,10 @@ pub(crate) struct UpArgs {
     /// Folder with prompt templates that replace the built-in ones of the same name.
     #[arg(long, value_name = "DIR")]
     pub(crate) templates: Option<PathBuf>,
+    /// Where incidents are kept: memory:, sqlite:PATH or postgres://… [default: the coordinator's; memory: if a command
+    /// is given].
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
     /// The slow reference path: one sequence at a time, nothing shared, same answers.
     #[arg(long)]
     pub(crate) sequential: bool,
@@ -384,6 +388,11 @@ pub(crate) enum IncidentsCommand {
         /// The plan with every event that led to it instead, as JSON.
         #[arg(long, conflicts_with_all = ["markdown", "cacao"])]
         record: bool,
+    },
+    /// Check that what is kept of an incident is what was written.
+    Verify {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
     },
 }
 
