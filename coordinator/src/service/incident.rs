@@ -112,7 +112,7 @@ impl IncidentService for IncidentApi {
         }
         let incidents = self.incidents.clone();
         let recall = move |id, event| async move {
-            let Changed { incident, digest } = incidents.recall(id, event).await?;
+            let Changed { incident, digest, .. } = incidents.recall(id, event).await?;
             Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
         };
         let store = self.incidents.durable_store();
