@@ -196,11 +196,11 @@ pub(crate) struct DatasetArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
     /// Play simulated incidents, and write what the planner would ask with what the truth answers.
-    Generate(GenerateArgs),
+    Generate(DatasetGenerateArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct GenerateArgs {
+pub(crate) struct DatasetGenerateArgs {
     /// Incidents; each gives some twenty examples. The standard set has 50000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
