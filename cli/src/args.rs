@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use countermove_incident::{MinuteTable, Pricing};
 use countermove_proto::limits;
 
 use crate::failure::EXIT_CODES;
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Dataset(DatasetArgs),
     /// Fetch the default model, look at models, try them out.
     Model(ModelArgs),
+    /// Tune a model on incidents with their answers; writes a LoRA adapter.
+    Train(TrainArgs),
 }
 
 /// Which coordinator to talk to.
@@ -66,9 +70,16 @@ pub(crate) struct PlanArgs {
     pub(crate) constraints: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) options: PlanOptions,
+    /// What actions cost: `unit` (the paper), `superfluous` (two for an action that gains nothing), or a TOML file with
+    /// costs in minutes, as deploy/costs.toml shows [default: the coordinator's].
+    #[arg(long, value_name = "MODEL", value_parser = costs)]
+    pub(crate) costs: Option<Costs>,
     /// Decide about each action at the terminal, and say what it achieved.
     #[arg(long, conflicts_with = "json")]
     pub(crate) interactive: bool,
+    /// Let actions be approved without asking if they can be taken back and are the best with this chance.
+    #[arg(long, value_name = "P", value_parser = certainty, requires = "interactive")]
+    pub(crate) approve_reversible: Option<f64>,
     /// Print the plan as JSON; docs/plan.schema.json describes it.
     #[arg(long)]
     pub(crate) json: bool,
@@ -106,19 +117,47 @@ pub(crate) struct PlanOptions {
     /// Time that planning may take, such as 90s, 2m or 1h30m.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
+    /// Run all rollouts of every candidate; else candidates race, and one that can no longer win gets no more.
+    #[arg(long)]
+    pub(crate) exhaustive: bool,
+    /// Confidence with which candidates are dropped from the race, and from which on a choice is clear [default: 0.95].
+    #[arg(long, value_name = "P", value_parser = confidence)]
+    pub(crate) confidence: Option<f64>,
+    /// What the rollouts of one decision may take, such as `24 rollouts`, `20000 tokens` or `30s`; the best answer so far
+    /// counts. May be given once of each kind.
+    #[arg(long, value_name = "BUDGET", value_parser = budget)]
+    pub(crate) budget: Vec<Budget>,
+    /// Share of the expected alerts that has to come for the conjectured tactic to stand [default: 0.7].
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) alert_precision: Option<f64>,
 }
+
+/// A bound on the rollouts of one decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// Their number.
+    Rollouts(u32),
+    /// Their tokens.
+    Tokens(u64),
+    /// Their time.
+    Time(Duration),
+}
+
+/// What actions cost.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Costs(pub(crate) Pricing);
 
 #[derive(Debug, Args)]
 pub(crate) struct EvaluateArgs {
     /// What is played: `simulated`, `real`, `opensec`, or a folder of scenarios (each with system.txt, alerts.log and
     /// truth.json).
-    #[arg(long, value_name = "SUITE")]
+    #[arg(long, value_name = "SUITE", default_value = "simulated")]
     pub(crate) suite: String,
     /// Scenarios for each seed; those of a suite that has fewer are all played.
-    #[arg(long, value_name = "K", default_value_t = 17, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) incidents: u32,
     /// Seeds: each makes its own simulated scenarios and its own plans.
-    #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "R", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) seeds: u32,
     /// The first seed; the others follow it.
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -253,6 +292,10 @@ pub(crate) struct UpArgs {
     /// Folder with prompt templates that replace the built-in ones of the same name.
     #[arg(long, value_name = "DIR")]
     pub(crate) templates: Option<PathBuf>,
+    /// Where incidents are kept: memory:, sqlite:PATH or postgres://… [default: the coordinator's; memory: if a command
+    /// is given].
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
     /// The slow reference path: one sequence at a time, nothing shared, same answers.
     #[arg(long)]
     pub(crate) sequential: bool,
@@ -315,6 +358,23 @@ pub(crate) enum IncidentsCommand {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
     },
+    /// Add alerts to an incident that goes on.
+    ReportAlerts {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// Alert log that is sent once, in any form that `plan` reads.
+        #[arg(required_unless_present = "follow", conflicts_with = "follow")]
+        file: Option<PathBuf>,
+        /// Alert log that is followed: what is appended is sent, until planning has ended or Ctrl-C.
+        #[arg(long, value_name = "FILE")]
+        follow: Option<PathBuf>,
+        /// Send also what the followed log holds already.
+        #[arg(long, requires = "follow")]
+        from_start: bool,
+        /// How often the followed log is looked at.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+        every: Duration,
+    },
     /// Print the plan as a document.
     Export {
         /// Its name, `incidents/ID`, or the ID alone.
@@ -322,6 +382,17 @@ pub(crate) enum IncidentsCommand {
         /// A report for people instead of JSON.
         #[arg(long)]
         markdown: bool,
+        /// A CACAO 2.0 playbook instead.
+        #[arg(long, conflicts_with = "markdown")]
+        cacao: bool,
+        /// The plan with every event that led to it instead, as JSON.
+        #[arg(long, conflicts_with_all = ["markdown", "cacao"])]
+        record: bool,
+    },
+    /// Check that what is kept of an incident is what was written.
+    Verify {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
     },
 }
 
@@ -354,6 +425,145 @@ pub(crate) enum ModelCommand {
     Generate(GenerateArgs),
     /// Measure prefill and decode on this machine.
     Bench(BenchArgs),
+    /// Write a model with an adapter merged in: a GGUF file for a GGUF file, a folder for a folder of safetensors.
+    Merge(MergeArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct TrainArgs {
+    /// Folder that `countermove dataset generate` wrote, or files of rows: JSON lines with system, prompt, think and
+    /// answer, or the published document with instructions and answers (.json).
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Files of validation rows [default: the validation split of the data folder].
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) validation: Vec<PathBuf>,
+    /// Folder for the adapter, its log and its checkpoint. A run whose checkpoint is there goes on from it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Model to tune: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
+    #[arg(long, default_value = "default")]
+    pub(crate) model: String,
+    /// Where to compute: cpu, cuda:N, or cuda:N:FORMAT with FORMAT one of bf16, f32, q8_0, q4_k for the frozen weights.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+    /// CPU threads [default: as many as the process may use].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// How products are computed on CPUs.
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
+    pub(crate) precision: PrecisionArg,
+    /// Rank of the adapter; even [default: 16, large models 64].
+    #[arg(long)]
+    pub(crate) rank: Option<usize>,
+    /// The change of a projection is multiplied with alpha / rank [default: twice the rank].
+    #[arg(long)]
+    pub(crate) alpha: Option<f32>,
+    /// Share of the adapter's inputs that is dropped in training [default: 0, large models 0.05].
+    #[arg(long)]
+    pub(crate) dropout: Option<f32>,
+    /// Projections to change [default: all of q, k, v, o, gate, up, down].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) targets: Vec<Projection>,
+    /// Highest learning rate [default: 1e-3, large models 9.5e-4].
+    #[arg(long)]
+    pub(crate) learning_rate: Option<f64>,
+    /// Examples of one optimisation step [default: 32].
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
+    /// Times that the data is gone through [default: 1].
+    #[arg(long)]
+    pub(crate) epochs: Option<usize>,
+    /// Optimisation steps at most.
+    #[arg(long)]
+    pub(crate) steps: Option<usize>,
+    /// Time that training may take, such as 45m; the learning rate falls to zero by then.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) time_limit: Option<Duration>,
+    /// Tokens of the longest example; longer answers are cut [default: 2048, large models 4096].
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) length: Option<usize>,
+    /// Tokens that are computed together [default: 2048, large models 4096].
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) pack_tokens: Option<usize>,
+    /// Examples with a common prefix that stay together in a batch [default: 8].
+    #[arg(long, value_name = "N")]
+    pub(crate) together: Option<usize>,
+    /// Share of the steps, 50 at most, over which the learning rate rises [default: 0.03].
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) warm_up: Option<f64>,
+    /// Decay of the adapter's numbers, as a share of the learning rate [default: 0].
+    #[arg(long)]
+    pub(crate) weight_decay: Option<f64>,
+    /// Largest norm of a step's gradient [default: 1].
+    #[arg(long, value_name = "NORM")]
+    pub(crate) clip: Option<f64>,
+    /// Steps between two looks at the validation loss [default: 50].
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) validate_every: Option<usize>,
+    /// Validation rows that are looked at [default: 256].
+    #[arg(long, value_name = "N")]
+    pub(crate) validation_examples: Option<usize>,
+    /// Ends the run after so many looks without a better validation loss.
+    #[arg(long, value_name = "LOOKS")]
+    pub(crate) patience: Option<usize>,
+    /// Steps between two checkpoints [default: 50].
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) checkpoint_every: Option<usize>,
+    /// Compute each layer twice and hold less in memory [default: for large models].
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) recompute: Option<bool>,
+    /// Train the reasoning before answers as well [default: for large models].
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) thinking: Option<bool>,
+    /// Tasks to train on, as the rows name them [default: all].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) tasks: Vec<String>,
+    /// Training rows at most, the first ones.
+    #[arg(long, value_name = "N")]
+    pub(crate) examples: Option<usize>,
+    /// Seed of every random choice [default: 1].
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Adapter to go on from instead of one that changes nothing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) start_from: Option<PathBuf>,
+    /// Write the adapter in single precision instead of bfloat16.
+    #[arg(long)]
+    pub(crate) f32: bool,
+    /// Draw the losses into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chart: Option<PathBuf>,
+    /// No progress on standard error.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Folder that holds models/ [default: the user's cache folder].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
+    pub(crate) home: Option<PathBuf>,
+}
+
+/// How products are computed on CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionArg {
+    /// In bfloat16 if the CPU has instructions for it.
+    Auto,
+    /// With factors in bfloat16 and sums in single precision.
+    Bf16,
+    /// In single precision.
+    F32,
+}
+
+/// A projection that an adapter can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Projection {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
 }
 
 /// Which model.
@@ -365,6 +575,32 @@ pub(crate) struct Which {
     /// LoRA adapter for it: a folder with adapter_config.json and adapter_model.safetensors.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
+    #[arg(long, default_value = "default")]
+    pub(crate) model: String,
+    /// Folder with adapter_config.json and adapter_model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// File or folder to write; it must not be there yet.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+    /// How the tensors that the adapter changes are written to a GGUF file; a folder keeps their types.
+    #[arg(long = "type", value_enum, default_value_t = MergedTypeArg::Q8_0)]
+    pub(crate) merged: MergedTypeArg,
+}
+
+/// How changed tensors are written to a GGUF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MergedTypeArg {
+    /// Eight bits and a scale for each 32 weights.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 16-bit floating point.
+    F16,
 }
 
 #[derive(Debug, Args)]
@@ -432,6 +668,55 @@ fn temperature(text: &str) -> Result<f32, String> {
 
 fn top_p(text: &str) -> Result<f32, String> {
     in_range(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and at most 1")
+}
+
+fn confidence(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.5..1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0.5 to below 1".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0 to 1".to_owned())
+}
+
+fn certainty(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.5..=1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0.5 to 1".to_owned())
+}
+
+/// `24 rollouts`, `24rollouts`, `20000 tokens` or a time.
+fn budget(text: &str) -> Result<Budget, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || {
+        format!(
+            "give `N rollouts` (1 to {}), `N tokens` or a time such as 30s",
+            limits::BUDGET_ROLLOUTS.end()
+        )
+    };
+    match unit.trim() {
+        "rollouts" | "rollout" => {
+            let number = number.parse().ok().filter(|number| limits::BUDGET_ROLLOUTS.contains(number));
+            number.map(Budget::Rollouts).ok_or_else(wrong)
+        }
+        "tokens" | "token" => {
+            number.parse().ok().filter(|&number| number > 0).map(Budget::Tokens).ok_or_else(wrong)
+        }
+        "" => Err(wrong()),
+        _ => duration(text).map(Budget::Time).map_err(|_| wrong()),
+    }
+}
+
+fn costs(text: &str) -> Result<Costs, String> {
+    if let Some(pricing) = Pricing::named(text) {
+        return Ok(Costs(pricing));
+    }
+    let table = std::fs::read_to_string(text).map_err(|error| {
+        format!("it is neither `unit` nor `superfluous` nor a file that can be read ({error})")
+    })?;
+    let table = MinuteTable::parse(&table).map_err(|error| error.to_string())?;
+    Ok(Costs(Pricing::Minutes(Arc::new(table))))
 }
 
 fn at_once(text: &str) -> Result<usize, String> {
@@ -525,6 +810,29 @@ mod tests {
             (up.workers, up.command),
             (3, ["plan", "--incident", "d", "--json"].map(String::from).to_vec())
         );
+    }
+
+    #[test]
+    fn budgets_and_costs_are_read() {
+        for (text, expected) in [
+            ("24 rollouts", Budget::Rollouts(24)),
+            ("1rollout", Budget::Rollouts(1)),
+            ("20000 tokens", Budget::Tokens(20_000)),
+            ("30s", Budget::Time(Duration::from_secs(30))),
+            ("1m30s", Budget::Time(Duration::from_secs(90))),
+        ] {
+            assert_eq!(budget(text), Ok(expected), "{text}");
+        }
+        for text in ["", "24", "0 rollouts", "1025 rollouts", "0 tokens", "0s", "-1 tokens", "5 apples"] {
+            assert!(budget(text).is_err(), "{text}");
+        }
+        assert_eq!(costs("unit"), Ok(Costs(Pricing::Unit)));
+        assert!(costs("no/such/file").unwrap_err().contains("neither"));
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/costs.toml");
+        assert_eq!(costs(sample).unwrap().0.name(), "minutes");
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(costs(manifest).unwrap_err().contains("cost table"));
+        assert!(plan(&["--incident", "d", "--approve-reversible", "0.9"]).is_err(), "it needs --interactive");
     }
 
     #[test]

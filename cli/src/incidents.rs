@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use countermove_proto::v1::{ExportFormat, ListIncidentsRequest};
+use countermove_proto::v1::{ExportFormat, ListIncidentsRequest, VerifyIncidentRequest};
 
 use crate::args::{IncidentsArgs, IncidentsCommand};
 use crate::client::{Coordinator, bounded, resource};
@@ -10,7 +10,7 @@ use crate::console::{Console, page};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::plan::{Watch, cancel, export, get, write_out};
-use crate::render;
+use crate::{render, report};
 
 /// Incidents listed.
 const LISTED: i32 = 100;
@@ -57,13 +57,55 @@ pub(crate) async fn incidents(
             cancel(&coordinator, &full(&name)).await?;
             console.line(&format!("cancelled {}", render::one_line(&full(&name))));
         }
-        IncidentsCommand::Export { name, markdown } => {
-            let format = if markdown { ExportFormat::Markdown } else { ExportFormat::Json };
+        IncidentsCommand::ReportAlerts { name, file, follow, from_start, every } => {
+            let name = full(&name);
+            return match (file, follow) {
+                (_, Some(path)) => {
+                    let follow = report::Follow { path: &path, from_start, every };
+                    report::follow(&coordinator, &name, follow, console, interrupt).await
+                }
+                (Some(path), None) => report::file(&coordinator, &name, &path, console).await,
+                // The command line asks for one of them.
+                (None, None) => Err(Failure::Input("name a file, or one to --follow".to_owned())),
+            };
+        }
+        IncidentsCommand::Export { name, markdown, cacao, record } => {
+            let format = match (markdown, cacao, record) {
+                (true, ..) => ExportFormat::Markdown,
+                (_, true, _) => ExportFormat::Cacao,
+                (.., true) => ExportFormat::Record,
+                _ => ExportFormat::Json,
+            };
             let mut document = export(&coordinator, &full(&name), format).await?;
             if document.last() != Some(&b'\n') {
                 document.push(b'\n');
             }
             write_out(&document)?;
+        }
+        IncidentsCommand::Verify { name } => {
+            let name = full(&name);
+            let request = VerifyIncidentRequest { name: name.clone() };
+            let found = coordinator
+                .incidents()
+                .verify_incident(bounded(request))
+                .await
+                .map_err(|status| coordinator.failure(&status))?
+                .into_inner();
+            if found.broken_event > 0 {
+                return Err(Failure::Failed(format!(
+                    "event {} of {} is not what was written: {}; the {} before it are",
+                    found.broken_event,
+                    render::one_line(&name),
+                    render::one_line(&found.problem),
+                    found.events
+                )));
+            }
+            let mut line = format!("{} events, all as written, up to {}", found.events, found.head_sha256);
+            if found.inputs_gone > 0 {
+                line.push_str(&format!(" ({} inputs are no longer kept)", found.inputs_gone));
+            }
+            line.push('\n');
+            write_out(line.as_bytes())?;
         }
     }
     Ok(Exit::Success)

@@ -6,12 +6,13 @@ use std::process::Stdio;
 
 use countermove_model::{
     BenchOptions, Class, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Engine, EngineOptions, Event, Fetch,
-    LoadOptions, ModelInfo, ModelSource, OnFetch, Request, bench, check_allowed_cpus, home, parse_cpu_list,
+    LoadOptions, MergedType, ModelInfo, ModelSource, OnFetch, Request, bench, check_allowed_cpus, home,
+    merge, parse_cpu_list,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::args::{BenchArgs, GenerateArgs, ModelArgs, ModelCommand, Which};
+use crate::args::{BenchArgs, GenerateArgs, MergeArgs, MergedTypeArg, ModelArgs, ModelCommand, Which};
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -35,6 +36,7 @@ pub(crate) async fn model(
         ModelCommand::Info { which, json } => info(which, home, json, console, interrupt).await,
         ModelCommand::Generate(arguments) => generate(arguments, home, console, interrupt).await,
         ModelCommand::Bench(arguments) => measure(arguments, home, console, interrupt).await,
+        ModelCommand::Merge(arguments) => merge_adapter(arguments, home, console, interrupt).await,
     }
 }
 
@@ -245,6 +247,31 @@ fn fetching<T>(console: &Console, work: impl FnOnce(&mut OnFetch<'_>) -> T) -> T
             }
         }
     })
+}
+
+async fn merge_adapter(
+    arguments: MergeArgs,
+    home: PathBuf,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    let source = parse_source(&arguments.model)?;
+    if arguments.out.exists() {
+        let name = one_line(&arguments.out.display().to_string());
+        return Err(Failure::Input(format!(
+            "{name} is there already; name another file or folder with --out"
+        )));
+    }
+    let merged = match arguments.merged {
+        MergedTypeArg::Q8_0 => MergedType::Q8_0,
+        MergedTypeArg::F16 => MergedType::F16,
+    };
+    let work = move |on_fetch: &mut OnFetch<'_>| {
+        let path = source.resolve(&home, on_fetch).map_err(failed)?;
+        merge(&path, &arguments.adapter, &arguments.out, merged).map_err(failed)
+    };
+    let done = in_background(console, interrupt, work).await?;
+    Ok(if done.is_some() { Exit::Success } else { Exit::Interrupted })
 }
 
 fn load_options(which: &Which, list: Option<&str>) -> Result<LoadOptions, Failure> {

@@ -119,6 +119,8 @@ pub enum Condition {
     Action,
     /// There is a plan.
     Plan,
+    /// The decision is still the one that the caller has seen.
+    Stale,
 }
 
 /// Why a service cannot work now.
@@ -130,6 +132,10 @@ pub enum Outage {
     Draining,
     /// The model is not there.
     Model,
+    /// The incident is being taken over by another coordinator.
+    Owner,
+    /// The store does not answer.
+    Store,
 }
 
 impl Error {
@@ -299,7 +305,7 @@ impl fmt::Display for Resource {
 }
 
 impl Condition {
-    const ALL: [Self; 4] = [Self::Status, Self::Step, Self::Action, Self::Plan];
+    const ALL: [Self; 5] = [Self::Status, Self::Step, Self::Action, Self::Plan, Self::Stale];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -307,18 +313,21 @@ impl Condition {
             Self::Step => "STEP",
             Self::Action => "ACTION",
             Self::Plan => "PLAN",
+            Self::Stale => "STALE",
         }
     }
 }
 
 impl Outage {
-    const ALL: [Self; 3] = [Self::NoWorker, Self::Draining, Self::Model];
+    const ALL: [Self; 5] = [Self::NoWorker, Self::Draining, Self::Model, Self::Owner, Self::Store];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::NoWorker => "NO_WORKER",
             Self::Draining => "DRAINING",
             Self::Model => "MODEL_UNAVAILABLE",
+            Self::Owner => "OWNER_CHANGES",
+            Self::Store => "STORE_UNAVAILABLE",
         }
     }
 }

@@ -46,6 +46,8 @@ def main():
         default_fixture(options.model, tokenizer)
         for family in ("qwen2", "qwen3"):
             tiny_fixture(family)
+    for family in ("qwen2", "qwen3"):
+        trained_fixture(family)
     total = sum(path.stat().st_size for path in FIXTURES.rglob("*") if path.is_file())
     print(f"{FIXTURES}: {total / 1024:.0f} KiB")
 
@@ -199,6 +201,37 @@ def tiny_fixture(family):
             "logits_adapter": tuned.numpy(),
         },
     )
+
+
+def trained_fixture(family):
+    """Two steps from the fixture's adapter. The examples share nine tokens; the test trains on the same ones."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = FIXTURES / f"tiny-{family}"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, folder / "adapter", is_trainable=True)
+    factors = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    optimiser = torch.optim.AdamW(factors.values(), lr=0.01, weight_decay=0.1)
+    shared = list(range(10, 19))
+    examples = [(shared + [40, 41], [50, 51, 2]), (shared + [60], [61, 62, 63, 64, 2])]
+    losses, norms = [], []
+    for _ in range(2):
+        total, count = 0.0, 0
+        for prompt, answer in examples:
+            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+            total = total + torch.nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="sum")
+            count += len(answer)
+        optimiser.zero_grad()
+        (total / count).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(factors.values(), 1.0)))
+        losses.append(float(total.detach()) / count)
+        optimiser.step()
+    if max(norms) <= 1:
+        sys.exit("no gradient is clipped, so clipping would not be tested")
+    trained = {name.replace(".default", ""): weight.detach().numpy() for name, weight in factors.items()}
+    numbers = {"loss": numpy.array(losses, numpy.float32), "norm": numpy.array(norms, numpy.float32)}
+    save(folder / "trained.safetensors", trained | numbers)
 
 
 def rope(theta):

@@ -127,7 +127,7 @@ impl Task {
         match cli.command {
             Command::Plan(arguments) => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
             command @ (Command::Workers(_) | Command::Incidents(_) | Command::Evaluate(_)) => Ok(Self::Other(Box::new(command))),
-            Command::Up(_) | Command::Model(_) => Err(Failure::Input(
+            Command::Up(_) | Command::Model(_) | Command::Train(_) => Err(Failure::Input(
                 "the command after `--` has to be one that talks to a coordinator: plan, evaluate, workers or \
                  incidents".to_owned(),
             )),
@@ -305,6 +305,11 @@ fn coordinator_flags(arguments: &UpArgs, workers: &[String]) -> Vec<OsString> {
     flags.add("--listen", arguments.listen.unwrap_or(usual).to_string());
     flags.add("--discovery", "static");
     flags.add("--workers", workers.join(","));
+    // What was started for one command is forgotten after it.
+    let for_one = (!arguments.command.is_empty()).then_some("memory:");
+    if let Some(store) = arguments.store.as_deref().or(for_one) {
+        flags.add("--store", store);
+    }
     if let Some(templates) = &arguments.templates {
         flags.add("--templates", templates);
     }

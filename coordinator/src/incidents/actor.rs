@@ -2,18 +2,22 @@
 //!
 //! Contract: what callers ask comes over a bounded channel and is answered after its events are written. Work that a
 //! caller cancels, or that the deadline cuts, is dropped at once, and with it every call to a worker. The last event
-//! is always `ended`, whatever went wrong.
+//! is always `ended`, whatever went wrong, unless another owner can go on: then the task leaves the incident as its last
+//! saved session has it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use countermove_incident::AlertLog;
-use countermove_planner::{Evidence, Phase, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter};
+use countermove_incident::{AlertLog, KnownLines, Reversibility, VerbClass};
+use countermove_planner::{
+    Evidence, FellBack, Phase, PlanError, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter,
+};
 use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    self, AlertsReported, CandidatesProposed, Notice, PlanEnd, PlanEnded, PlanningStage, Progress,
+    self, ActionApproved, AlertsReported, CandidatesProposed, ConjectureRevised, Notice, PlanEnd, PlanEnded,
+    PlanStep, PlanningStage, Progress, StateFellBack,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -21,7 +25,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::command::{Change, Changed, Command, apply, over};
 use super::log::Log;
 use super::store::{Input, StoreError};
+use super::{Stop, takeover};
 use crate::dispatch::IncidentWorkers;
+use crate::webhook::{Approval, Response, Webhook};
 use crate::workers::Fleet;
 
 /// How often the count of tokens is told while nothing else happens.
@@ -36,20 +42,32 @@ pub(super) struct Beginning {
     pub(super) planner: Arc<IncidentPlanner>,
     pub(super) fleet: Fleet,
     pub(super) session: PlanSession,
+    /// All evidence there is.
     pub(super) evidence: Evidence,
+    /// Alerts in it that the session has not taken in yet.
+    pub(super) fresh: Vec<AlertLog>,
+    /// Lines of the evidence's log.
+    pub(super) known: KnownLines,
+    /// Reports of alerts in it, and of these the ones that the session has taken in.
+    pub(super) reports: u32,
+    pub(super) taken: u32,
     pub(super) commands: mpsc::Receiver<Command>,
+    /// Who is told of approved actions.
+    pub(super) webhook: Option<Webhook>,
+    /// The other end of `notices`.
+    pub(super) notify: mpsc::Sender<String>,
     pub(super) notices: mpsc::Receiver<String>,
     pub(super) progress: watch::Sender<Progress>,
     /// True while the model is at work for the incident.
     pub(super) working: Arc<AtomicBool>,
-    /// Becomes true when the process stops.
-    pub(super) stop: watch::Receiver<bool>,
+    /// Says when the process stops.
+    pub(super) stop: watch::Receiver<Stop>,
 }
 
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
-    let Beginning { log, planner, fleet, session, evidence, commands, notices, progress, working, stop } =
-        beginning;
+    let Beginning { log, planner, fleet, session, evidence, fresh, known, reports, taken, .. } = beginning;
+    let Beginning { commands, webhook, notify, notices, progress, working, stop, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let outbox = Arc::new(Outbox::default());
@@ -57,27 +75,38 @@ pub(super) async fn run(beginning: Beginning) {
         session,
         planner,
         outbox,
-        desk: Desk { log, fleet, evidence, fresh: false, notices, progress, tokens },
+        desk: Desk {
+            log,
+            fleet,
+            evidence,
+            known,
+            fresh,
+            reports,
+            taken,
+            webhook,
+            notify,
+            notices,
+            progress,
+            tokens,
+        },
         commands,
         working,
         stop,
     };
+    let mut left = false;
     if let Err(fault) = actor.live().await {
-        tracing::error!(incident = %id, %fault, "incident ended by a fault");
-        let ended = PlanEnded {
-            end: PlanEnd::Failed.into(),
-            error: fault.to_string(),
-            usage: Some(actor.session.plan().ended.usage.into()),
-        };
-        if let Err(error) = actor.desk.log.append(Kind::Ended(ended), None).await {
-            tracing::error!(incident = %id, %error, "the end of an incident could not be written");
+        left = fault.leaves_the_rest() && actor.desk.log.is_durable();
+        match left {
+            true => tracing::info!(incident = %id, reason = %fault, "incident is left to its next owner"),
+            false => actor.fail(&fault).await,
         }
     }
     // Whoever asked too late hears so, instead of finding the channel closed.
     actor.commands.close();
     while let Some(command) = actor.commands.recv().await {
         let answer = match command.change {
-            Change::Cancel => actor.desk.changed(&actor.session).await.map_err(Error::from),
+            _ if left => Err(takeover::changes_hands(id)),
+            Change::Cancel => Ok(actor.desk.changed(&actor.session)),
             _ => Err(over(id)),
         };
         let _ = command.reply.send(answer);
@@ -91,7 +120,7 @@ struct Actor {
     desk: Desk,
     commands: mpsc::Receiver<Command>,
     working: Arc<AtomicBool>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 /// What can be used while the session is at work.
@@ -99,8 +128,15 @@ struct Desk {
     log: Log,
     fleet: Fleet,
     evidence: Evidence,
-    /// The evidence has grown since the session took it in.
-    fresh: bool,
+    /// Lines that have come so far.
+    known: KnownLines,
+    /// Alerts that the session has not taken in yet; the evidence holds them already.
+    fresh: Vec<AlertLog>,
+    /// Reports of alerts in the evidence, and of these the ones that the session has taken in.
+    reports: u32,
+    taken: u32,
+    webhook: Option<Webhook>,
+    notify: mpsc::Sender<String>,
     notices: mpsc::Receiver<String>,
     progress: watch::Sender<Progress>,
     tokens: TokenCounter,
@@ -117,6 +153,13 @@ enum Fault {
     Stopped,
 }
 
+impl Fault {
+    /// Whether another owner, or this one later, may do better.
+    fn leaves_the_rest(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Stopped)
+    }
+}
+
 /// Why the session's work was broken off.
 enum Break {
     Done,
@@ -127,9 +170,12 @@ enum Break {
 impl Actor {
     async fn live(&mut self) -> Result<(), Fault> {
         loop {
+            if *self.stop.borrow() >= Stop::Between {
+                return Err(Fault::Stopped);
+            }
             self.take_evidence_in().await?;
             match self.session.phase() {
-                Phase::Perception | Phase::Decision => self.work().await?,
+                Phase::Perception | Phase::Revision | Phase::Decision => self.work().await?,
                 Phase::Approval | Phase::Outcome => self.wait().await?,
                 Phase::Ended(_) => return Ok(()),
             }
@@ -147,23 +193,25 @@ impl Actor {
             loop {
                 tokio::select! {
                     biased;
-                    () = stopped(&mut self.stop) => break Break::Stopped,
+                    () = stopped(&mut self.stop, Stop::Now) => break Break::Stopped,
                     command = self.commands.recv() => match command {
                         None => break Break::Stopped,
-                        Some(Command { change: Change::Cancel, check_only: false, reply }) => {
-                            break Break::Cancelled(Command { change: Change::Cancel, check_only: false, reply });
+                        Some(command @ Command { change: Change::Cancel, check_only: false, .. }) => {
+                            break Break::Cancelled(command);
                         }
                         Some(command) => self.desk.answer_at_work(command, &before, &self.planner).await?,
                     },
                     () = &mut work => break Break::Done,
-                    () = self.outbox.filled() => self.desk.write(self.outbox.take()).await?,
+                    () = self.outbox.filled() => self.desk.write(self.outbox.take(), None).await?,
                     Some(sentence) = self.desk.notices.recv() => self.desk.notice(sentence).await?,
                     _ = pulse.tick() => self.desk.pulse(),
                 }
             }
         };
         self.working.store(false, Ordering::SeqCst);
-        self.desk.write(self.outbox.take()).await?;
+        // Work that is done is told and saved in one, so it is never done again.
+        let saved = matches!(end, Break::Done).then(|| takeover::save(&self.session, self.desk.taken));
+        self.desk.write(self.outbox.take(), saved).await?;
         match end {
             Break::Done => Ok(()),
             Break::Stopped => Err(Fault::Stopped),
@@ -177,7 +225,7 @@ impl Actor {
         self.desk.progress.send_modify(|progress| progress.set_stage(PlanningStage::Waiting));
         let command = tokio::select! {
             biased;
-            () = stopped(&mut self.stop) => return Err(Fault::Stopped),
+            () = stopped(&mut self.stop, Stop::Between) => return Err(Fault::Stopped),
             command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
             Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
             () = passed(deadline) => {
@@ -190,8 +238,10 @@ impl Actor {
             Command { change: Change::ReportAlerts { .. }, .. } => {
                 self.desk.answer_at_work(command, &self.session, &self.planner).await
             }
-            Command { change, check_only, reply } => {
+            Command { change, check_only, reply, request } => {
+                self.desk.log.answers(request);
                 let answer = self.take_word(&change, check_only).await?;
+                self.desk.log.answers(None);
                 let _ = reply.send(answer);
                 Ok(())
             }
@@ -207,7 +257,8 @@ impl Actor {
         match apply(self.desk.log.id(), &mut next, change) {
             Err(refused) => return Ok(Err(refused)),
             Ok(Some(event)) if !check_only => {
-                self.desk.log.append(event, None).await?;
+                let saved = takeover::save(&next, self.desk.taken);
+                self.desk.append(vec![event], Some(saved)).await?;
                 self.session = next;
                 if matches!(self.session.phase(), Phase::Ended(_)) {
                     self.announce_end().await?;
@@ -215,37 +266,63 @@ impl Actor {
             }
             Ok(_) => {}
         }
-        Ok(Ok(self.desk.changed(&self.session).await?))
+        Ok(Ok(self.desk.changed(&self.session)))
     }
 
     async fn cancel(&mut self, command: Command) -> Result<(), Fault> {
         self.session.cancel();
+        self.desk.log.answers(command.request);
         self.announce_end().await?;
-        let _ = command.reply.send(Ok(self.desk.changed(&self.session).await?));
+        let _ = command.reply.send(Ok(self.desk.changed(&self.session)));
         Ok(())
     }
 
     /// Writes the event of an end that did not come from work.
     async fn announce_end(&mut self) -> Result<(), Fault> {
         self.planner.step(&mut self.session, &*self.outbox).await;
-        self.desk.write(self.outbox.take()).await
+        self.desk.write(self.outbox.take(), None).await
     }
 
-    /// Gives the session the evidence that came since its last piece of work.
+    /// Gives the session the evidence that came since its last piece of work. The state may fall back with it.
     async fn take_evidence_in(&mut self) -> Result<(), Fault> {
-        let at_work = matches!(self.session.phase(), Phase::Perception | Phase::Decision);
-        if !self.desk.fresh || !at_work {
+        // Work that is done again reads what it read the first time.
+        let at_rest = self.desk.fresh.is_empty() || self.desk.log.repeats_work();
+        if at_rest || matches!(self.session.phase(), Phase::Ended(_)) {
             return Ok(());
         }
         let (planner, evidence) = (Arc::clone(&self.planner), self.desk.evidence.clone());
-        let mut session = self.session.clone();
+        let (mut session, fresh) = (self.session.clone(), std::mem::take(&mut self.desk.fresh));
         let replaced = tokio::task::spawn_blocking(move || {
-            planner.replace_evidence(&mut session, &evidence).map(|()| session)
+            let mut fell_back = None;
+            for alerts in &fresh {
+                fell_back = planner.replace_evidence(&mut session, &evidence, alerts)?.or(fell_back);
+            }
+            Ok::<_, PlanError>((session, fell_back))
         });
-        let session = replaced.await.map_err(|error| Fault::Evidence(error.to_string()))?;
-        self.session = session.map_err(|error| Fault::Evidence(error.to_string()))?;
-        self.desk.fresh = false;
+        let replaced = replaced.await.map_err(|error| Fault::Evidence(error.to_string()))?;
+        let (session, fell_back) = replaced.map_err(|error| Fault::Evidence(error.to_string()))?;
+        self.session = session;
+        self.desk.taken = self.desk.reports;
+        if let Some(FellBack { state, reason, withdrawn }) = fell_back {
+            let event = StateFellBack { state: Some(state.into()), reason, withdrawn_step: withdrawn };
+            let saved = takeover::save(&self.session, self.desk.taken);
+            self.desk.append(vec![Kind::FellBack(event)], Some(saved)).await?;
+        }
         Ok(())
+    }
+
+    /// Ends the incident with what went wrong.
+    async fn fail(&mut self, fault: &Fault) {
+        let incident = self.desk.log.id();
+        tracing::error!(%incident, %fault, "incident ended by a fault");
+        let ended = PlanEnded {
+            end: PlanEnd::Failed.into(),
+            error: fault.to_string(),
+            usage: Some(self.session.plan().ended.usage.into()),
+        };
+        if let Err(error) = self.desk.log.append(Kind::Ended(ended), None).await {
+            tracing::error!(%incident, %error, "the end of an incident could not be written");
+        }
     }
 }
 
@@ -257,17 +334,17 @@ impl Desk {
         session: &PlanSession,
         planner: &Arc<IncidentPlanner>,
     ) -> Result<(), Fault> {
-        let Command { change, check_only, reply } = command;
+        let Command { change, check_only, reply, request } = command;
+        self.log.answers(request);
         let answer = match change {
-            Change::ReportAlerts { text, log } => {
-                self.add_alerts(text, log, check_only, session, planner).await?
-            }
-            Change::Cancel => Ok(self.changed(session).await?),
+            Change::ReportAlerts { text } => self.add_alerts(text, check_only, session, planner).await?,
+            Change::Cancel => Ok(self.changed(session)),
             word => match apply(self.log.id(), &mut session.clone(), &word) {
                 Err(refused) => Err(refused),
                 Ok(_) => Err(Error::Internal("an operator's word was taken out of turn".to_owned())),
             },
         };
+        self.log.answers(None);
         let _ = reply.send(answer);
         Ok(())
     }
@@ -275,40 +352,62 @@ impl Desk {
     async fn add_alerts(
         &mut self,
         text: String,
-        alerts: AlertLog,
         check_only: bool,
         session: &PlanSession,
         planner: &Arc<IncidentPlanner>,
     ) -> Result<Result<Changed, Error>, Fault> {
         let (planner, options) = (Arc::clone(planner), session.options().clone());
-        let (evidence, id) = (self.evidence.clone(), self.log.id());
+        let (evidence, id, mut known) = (self.evidence.clone(), self.log.id(), self.known.clone());
         let merging = tokio::task::spawn_blocking(move || {
+            let (text, repeated) = known.take(&text);
+            let alerts = AlertLog::read(text.as_bytes())
+                .map_err(|error| Error::invalid("alerts", error.to_string()))?;
             let evidence = Evidence { log: merge(&evidence.log, &alerts)?, ..evidence };
             // A session of its own reads the log as the next step will.
             let trial = planner
                 .session(id.name(), &evidence, options)
                 .map_err(|error| Error::invalid("alerts", error.to_string()))?;
-            Ok::<_, Error>((evidence, v1::DigestReport::from(trial.digest().clone())))
+            let digest = v1::DigestReport::from(trial.digest().clone());
+            Ok::<_, Error>(Merged { text, alerts, evidence, known, repeated, digest })
         });
-        let (evidence, digest) = match merging.await.map_err(|error| Fault::Evidence(error.to_string()))? {
-            Ok(merged) => merged,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let Merged { text, alerts, evidence, known, repeated, digest } =
+            match merging.await.map_err(|error| Fault::Evidence(error.to_string()))? {
+                Ok(merged) => merged,
+                Err(refused) => return Ok(Err(refused)),
+            };
         if !check_only {
-            let event = Kind::Alerts(AlertsReported { digest: Some(digest.clone()) });
-            self.log.append(event, Some(Input::Alerts(text))).await?;
+            let event = AlertsReported { digest: Some(digest.clone()), repeated_records: repeated };
+            self.log.append(Kind::Alerts(event), Some(Input::Alerts(text))).await?;
             self.evidence = evidence;
-            self.fresh = true;
+            self.known = known;
+            self.reports += 1;
+            if alerts.total() > 0 {
+                self.fresh.push(alerts);
+            }
         }
-        let incident = self.changed(session).await?.incident;
-        Ok(Ok(Changed { incident, digest }))
+        Ok(Ok(Changed { incident: self.log.incident(), digest, repeated }))
     }
 
-    /// Writes what the planner told.
-    async fn write(&mut self, events: Vec<PlanEvent>) -> Result<(), Fault> {
-        for event in events {
-            if let Some(kind) = self.kind(event) {
-                self.log.append(kind, None).await?;
+    /// Writes what the planner told, and the session after it.
+    async fn write(&mut self, events: Vec<PlanEvent>, session: Option<Vec<u8>>) -> Result<(), Fault> {
+        let kinds = events.into_iter().filter_map(|event| self.kind(event)).collect();
+        self.append(kinds, session).await
+    }
+
+    /// Writes events, and tells the webhook of approvals among them: what is not in the log is never sent.
+    async fn append(&mut self, kinds: Vec<Kind>, session: Option<Vec<u8>>) -> Result<(), Fault> {
+        let approvals = kinds.iter().filter_map(|kind| match kind {
+            Kind::Approved(approved) => Some(approved.clone()),
+            _ => None,
+        });
+        let approvals: Vec<_> = approvals.collect();
+        self.log.write(kinds, None, session).await?;
+        for approved in approvals {
+            let Some(webhook) = &self.webhook else { break };
+            let plan = self.log.incident().plan.unwrap_or_default();
+            if let Some(step) = plan.steps.into_iter().find(|step| step.index == approved.step) {
+                let approval = approval(self.log.id().name(), &step, approved);
+                webhook.send(approval, self.notify.clone()).await;
             }
         }
         Ok(())
@@ -330,7 +429,19 @@ impl Desk {
                 rejected: rejected.into_iter().map(Into::into).collect(),
             }),
             PlanEvent::Rollout(report) => Kind::Rollout(report.into()),
+            PlanEvent::Revised { step, reason, before, assessment } => Kind::Revised(ConjectureRevised {
+                step,
+                reason,
+                before: before.into_iter().map(Into::into).collect(),
+                assessment: Some(v1::Assessment { model: self.fleet.model(), ..assessment.into() }),
+            }),
             PlanEvent::Decided(step) => Kind::Decided(step.into()),
+            PlanEvent::Approved { step, plan_hash } => Kind::Approved(ActionApproved {
+                step,
+                approver: String::new(),
+                is_automatic: true,
+                plan_hash,
+            }),
             PlanEvent::Notice(text) => Kind::Notice(Notice { text }),
             PlanEvent::Ended(ended) => Kind::Ended(ended.into()),
             PlanEvent::Progress(progress) => {
@@ -346,14 +457,51 @@ impl Desk {
         self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.tokens, tokens) != tokens);
     }
 
-    async fn changed(&self, session: &PlanSession) -> Result<Changed, StoreError> {
-        let incident = self.log.incident().await?;
-        Ok(Changed { incident, digest: session.digest().clone().into() })
+    fn changed(&self, session: &PlanSession) -> Changed {
+        Changed { incident: self.log.incident(), digest: session.digest().clone().into(), repeated: 0 }
+    }
+}
+
+/// The evidence with alerts that came.
+struct Merged {
+    /// The lines that are new.
+    text: String,
+    /// The same, as read.
+    alerts: AlertLog,
+    evidence: Evidence,
+    known: KnownLines,
+    repeated: u64,
+    digest: v1::DigestReport,
+}
+
+/// What the webhook is told of an approved step.
+fn approval(incident: String, step: &PlanStep, approved: ActionApproved) -> Approval {
+    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
+    let action = chosen.and_then(|candidate| candidate.action.clone()).unwrap_or_default();
+    let reversibility = match Reversibility::of(&action.text) {
+        Reversibility::Harmless => "harmless",
+        Reversibility::Reversible => "reversible",
+        Reversibility::Laborious => "laborious",
+        Reversibility::Irreversible => "irreversible",
+    };
+    let response = |class: VerbClass| Response { kind: class.name(), d3fend: class.d3fend().id };
+    Approval {
+        version: 1,
+        event: "action_approved",
+        incident,
+        step: step.index,
+        plan_hash: step.plan_hash.clone(),
+        responses: VerbClass::of(&action.text).into_iter().map(response).collect(),
+        action: action.text,
+        explanation: action.explanation,
+        approver: approved.approver,
+        is_automatic: approved.is_automatic,
+        reversibility: reversibility.to_owned(),
     }
 }
 
 /// Both logs as one, folded anew. Warnings of both are kept.
-fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
+pub(super) fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
     let text = format!("{}\n{}", known.condensed(), more.condensed());
     let mut merged =
         AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid("alerts", error.to_string()))?;
@@ -390,9 +538,9 @@ impl PlanSink for Outbox {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+async fn stopped(stop: &mut watch::Receiver<Stop>, how: Stop) {
     // A sender that is gone means the same as a signal.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stop.wait_for(|stop| *stop >= how).await;
 }
 
 async fn passed(deadline: Option<Instant>) {

@@ -4,13 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use countermove_proto::document::PlanDocument;
+use countermove_proto::record::RecordDocument;
 use countermove_proto::v1::incident_service_server::IncidentService;
 use countermove_proto::v1::{
     ApproveActionRequest, ApproveActionResponse, CancelIncidentRequest, CancelIncidentResponse,
     CreateIncidentRequest, CreateIncidentResponse, ExportFormat, ExportPlanRequest, ExportPlanResponse,
     GetIncidentRequest, GetIncidentResponse, ListIncidentsRequest, ListIncidentsResponse,
     RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
-    ReportOutcomeRequest, ReportOutcomeResponse, WatchIncidentRequest, WatchIncidentResponse,
+    ReportOutcomeRequest, ReportOutcomeResponse, VerifyIncidentRequest, VerifyIncidentResponse,
+    WatchIncidentRequest, WatchIncidentResponse,
 };
 use countermove_proto::{Error, IncidentId};
 use futures::{Stream, StreamExt};
@@ -19,21 +21,23 @@ use tonic::{Request, Response, Status};
 
 use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
+use super::peers::{Peer, Peers, answered, pass_on, was_passed_on};
 use super::{REMEMBERED, checks};
-use crate::export::markdown;
-use crate::incidents::{Change, Changed, Incidents, read_alerts};
+use crate::export::{cacao, markdown};
+use crate::incidents::{Change, Changed, Incidents};
 
 /// The service over this coordinator's incidents.
 #[derive(Clone)]
 pub struct IncidentApi {
     incidents: Incidents,
     replies: Arc<Replies>,
+    peers: Arc<Peers>,
 }
 
 impl IncidentApi {
     /// A service over these incidents.
     pub fn new(incidents: Incidents) -> Self {
-        Self { incidents, replies: Replies::new(REMEMBERED) }
+        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::default() }
     }
 
     /// Carries out a change: only checked, once under its id, or each time without one.
@@ -46,17 +50,35 @@ impl IncidentApi {
     ) -> Result<Response<T>, Status>
     where
         T: Message + Default + 'static,
-        F: FnOnce(Changed) -> T + Send + 'static,
+        F: FnOnce(Changed) -> T + Copy + Send + 'static,
     {
         let id: IncidentId = checks::name(key.name)?;
         let request_id = checks::request_id(key.request_id)?;
         if key.validate_only {
-            let changed = self.incidents.change(id, change, true).await?;
+            let changed = self.incidents.change(id, change, true, None).await?;
             return Ok(Response::new(answer(changed)));
         }
         let incidents = self.incidents.clone();
-        let work = async move { incidents.change(id, change, false).await.map(answer) };
-        Ok(Response::new(self.replies.once(request_id, print, work).await?))
+        let work = move |key| async move { incidents.change(id, change, false, key).await.map(answer) };
+        let incidents = self.incidents.clone();
+        let recall = move |id, event| async move { incidents.recall(id, event).await.map(answer) };
+        let store = self.incidents.durable_store();
+        Ok(Response::new(self.replies.once_kept(store, request_id, print, work, recall).await?))
+    }
+
+    /// Where the call has to go, if another coordinator owns the incident and the call was not passed on already.
+    async fn owner(
+        &self,
+        name: &str,
+        metadata: &tonic::metadata::MetadataMap,
+    ) -> Result<Option<(String, Peer)>, Status> {
+        if was_passed_on(metadata) {
+            return Ok(None);
+        }
+        let id: IncidentId = checks::name(name)?;
+        let Some(address) = self.incidents.elsewhere(id).await? else { return Ok(None) };
+        let peer = self.peers.at(&address)?;
+        Ok(Some((address, peer)))
     }
 }
 
@@ -79,14 +101,22 @@ impl IncidentService for IncidentApi {
         let evidence = checks::evidence(request.evidence.take())?;
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
-        let work = async move {
-            let (incident, digest) = incidents.create(evidence, &options, validate_only).await?;
+        let cost_model = request.cost_model.take();
+        let work = move |key| async move {
+            let (incident, digest) =
+                incidents.create(evidence, &options, cost_model, validate_only, key).await?;
             Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
         };
         if validate_only {
-            return Ok(Response::new(work.await?));
+            return Ok(Response::new(work(None).await?));
         }
-        Ok(Response::new(self.replies.once(request_id, print, work).await?))
+        let incidents = self.incidents.clone();
+        let recall = move |id, event| async move {
+            let Changed { incident, digest } = incidents.recall(id, event).await?;
+            Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
+        };
+        let store = self.incidents.durable_store();
+        Ok(Response::new(self.replies.once_kept(store, request_id, print, work, recall).await?))
     }
 
     async fn get_incident(
@@ -137,17 +167,23 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportAlertsRequest>,
     ) -> Result<Response<ReportAlertsResponse>, Status> {
-        let mut request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.report_alerts(pass_on(request, &metadata)).await);
+        }
         checks::more_alerts(&request.alerts)?;
         let print = Fingerprint::of("ReportAlerts", &request);
-        let (text, log) = read_alerts(std::mem::take(&mut request.alerts), "alerts").await?;
+        let text = std::mem::take(&mut request.alerts);
         let key = Key {
             name: &request.name,
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::ReportAlerts { text, log };
-        let answer = |changed: Changed| ReportAlertsResponse { digest: Some(changed.digest) };
+        let change = Change::ReportAlerts { text };
+        let answer = |changed: Changed| ReportAlertsResponse {
+            digest: Some(changed.digest),
+            repeated_records: changed.repeated,
+        };
         self.change(print, key, change, answer).await
     }
 
@@ -155,7 +191,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportOutcomeRequest>,
     ) -> Result<Response<ReportOutcomeResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.report_outcome(pass_on(request, &metadata)).await);
+        }
         let state = request.state.ok_or_else(|| Error::invalid("state", "it has to be set"))?;
         let key = Key {
             name: &request.name,
@@ -171,8 +210,14 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ApproveActionRequest>,
     ) -> Result<Response<ApproveActionResponse>, Status> {
-        let request = request.into_inner();
-        checks::sentence("action", &request.action)?;
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.approve_action(pass_on(request, &metadata)).await);
+        }
+        checks::plan_hash(&request.plan_hash)?;
+        if !request.action.is_empty() {
+            checks::sentence("action", &request.action)?;
+        }
         checks::person("approver", &request.approver)?;
         let key = Key {
             name: &request.name,
@@ -181,7 +226,8 @@ impl IncidentService for IncidentApi {
         };
         let change = Change::Approve {
             step: request.step,
-            action: request.action.clone(),
+            plan_hash: request.plan_hash.clone(),
+            action: Some(request.action.clone()).filter(|action| !action.is_empty()),
             approver: request.approver.clone(),
         };
         let answer = |changed: Changed| ApproveActionResponse { incident: Some(changed.incident) };
@@ -192,7 +238,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<RejectActionRequest>,
     ) -> Result<Response<RejectActionResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.reject_action(pass_on(request, &metadata)).await);
+        }
         checks::sentence("reason", &request.reason)?;
         let key = Key {
             name: &request.name,
@@ -208,7 +257,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<CancelIncidentRequest>,
     ) -> Result<Response<CancelIncidentResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.cancel_incident(pass_on(request, &metadata)).await);
+        }
         let key = Key {
             name: &request.name,
             request_id: &request.request_id,
@@ -216,6 +268,22 @@ impl IncidentService for IncidentApi {
         };
         let answer = |changed: Changed| CancelIncidentResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::of("CancelIncident", &request), key, Change::Cancel, answer).await
+    }
+
+    async fn verify_incident(
+        &self,
+        request: Request<VerifyIncidentRequest>,
+    ) -> Result<Response<VerifyIncidentResponse>, Status> {
+        let id = checks::name(&request.get_ref().name)?;
+        let found = self.incidents.verify(id).await?;
+        let (broken_event, problem) = found.broken.unwrap_or_default();
+        Ok(Response::new(VerifyIncidentResponse {
+            events: found.events,
+            head_sha256: found.head.iter().map(|byte| format!("{byte:02x}")).collect(),
+            inputs_gone: found.inputs_gone,
+            broken_event,
+            problem,
+        }))
     }
 
     async fn export_plan(
@@ -226,11 +294,25 @@ impl IncidentService for IncidentApi {
         let id = checks::name(&request.name)?;
         let format = ExportFormat::try_from(request.format)
             .map_err(|_| Error::invalid("format", format!("there is no format {}", request.format)))?;
-        let document = PlanDocument::new(self.incidents.get(id).await?, self.incidents.notices(id).await?);
+        let incident = self.incidents.get(id).await?;
+        if format == ExportFormat::Record {
+            let record = RecordDocument::new(incident, self.incidents.events(id).await?);
+            let json = record.to_json().map_err(|error| Error::Internal(error.to_string()))?;
+            let content_type = "application/json".to_owned();
+            return Ok(Response::new(ExportPlanResponse { content_type, content: json.into_bytes() }));
+        }
+        let document = PlanDocument::new(incident, self.incidents.notices(id).await?);
         let (content_type, content) = match format {
-            ExportFormat::Unspecified | ExportFormat::Json => {
+            ExportFormat::Unspecified | ExportFormat::Json | ExportFormat::Record => {
                 let json = document.to_json().map_err(|error| Error::Internal(error.to_string()))?;
                 ("application/json", json)
+            }
+            ExportFormat::Cacao => {
+                let json = serde_json::to_string_pretty(&cacao(&document));
+                (
+                    "application/cacao+json; version=2.0",
+                    json.map_err(|error| Error::Internal(error.to_string()))?,
+                )
             }
             ExportFormat::Markdown => ("text/markdown; charset=utf-8", markdown(&document)),
         };

@@ -5,7 +5,7 @@
 
 /// The decoder families that the engine runs. They differ in three details only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Architecture {
+pub enum Architecture {
     /// Llama, and what shares its layout (SmolLM2, Mistral).
     Llama,
     /// Qwen2: biases on the query, key and value projections.
@@ -16,7 +16,7 @@ pub(crate) enum Architecture {
 
 impl Architecture {
     /// Name as used in GGUF files.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
             Self::Qwen2 => "qwen2",
@@ -32,7 +32,7 @@ impl Architecture {
 
 /// How the rotation frequencies are stretched for long contexts.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum RopeScaling {
+pub enum RopeScaling {
     /// As the base says.
     None,
     /// All positions divided by a factor.
@@ -52,31 +52,31 @@ pub(crate) enum RopeScaling {
 
 /// Shape and conventions of one decoder.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct DecoderConfig {
+pub struct DecoderConfig {
     /// Decoder family.
-    pub(crate) architecture: Architecture,
+    pub architecture: Architecture,
     /// Number of layers.
-    pub(crate) layers: usize,
+    pub layers: usize,
     /// Width of the residual stream.
-    pub(crate) hidden: usize,
+    pub hidden: usize,
     /// Width of the feed-forward network.
-    pub(crate) intermediate: usize,
+    pub intermediate: usize,
     /// Query heads.
-    pub(crate) heads: usize,
+    pub heads: usize,
     /// Key and value heads; divides `heads`.
-    pub(crate) kv_heads: usize,
+    pub kv_heads: usize,
     /// Width of one head; even.
-    pub(crate) head_dim: usize,
+    pub head_dim: usize,
     /// Entries of the vocabulary.
-    pub(crate) vocab_size: usize,
+    pub vocab_size: usize,
     /// Longest sequence in tokens that the model was made for.
-    pub(crate) context_length: usize,
+    pub context_length: usize,
     /// Added to the mean square in every normalisation.
-    pub(crate) rms_epsilon: f32,
+    pub rms_epsilon: f32,
     /// Base of the rotation frequencies.
-    pub(crate) rope_base: f32,
+    pub rope_base: f32,
     /// Stretching of the rotation frequencies.
-    pub(crate) rope_scaling: RopeScaling,
+    pub rope_scaling: RopeScaling,
 }
 
 /// Largest value of any single dimension: far above any model, far below where products overflow.
@@ -149,7 +149,7 @@ impl DecoderConfig {
     }
 
     /// Rotation frequency of each pair of dimensions of a head, in radians a position.
-    pub(crate) fn rope_frequencies(&self) -> Vec<f32> {
+    pub fn rope_frequencies(&self) -> Vec<f32> {
         (0..self.head_dim / 2)
             .map(|pair| {
                 let frequency = 1.0 / self.rope_base.powf((2 * pair) as f32 / self.head_dim as f32);

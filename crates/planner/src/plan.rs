@@ -1,12 +1,16 @@
 //! What a plan is: actions, candidates with their costs, steps and the end.
 
 use countermove_incident::RecoveryState;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::adaptation::ExpectedAlerts;
 use crate::assessment::Assessment;
+use crate::assurance::Assurance;
 use crate::language_model::Usage;
 
 /// A response action.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     /// What to do, in one imperative sentence.
     pub text: String,
@@ -16,7 +20,7 @@ pub struct Action {
 
 /// An estimate of what recovery costs if a candidate is taken first. Only rollouts that reached full recovery enter
 /// the mean, the variance and the interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CostEstimate {
     /// Rollouts that reached full recovery, n.
     pub terminal: u32,
@@ -37,7 +41,7 @@ pub struct CostEstimate {
 }
 
 /// An action that was proposed for a step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Position in the step, from 0.
     pub index: u32,
@@ -52,7 +56,7 @@ pub struct Candidate {
 }
 
 /// A proposal that was thrown away before any rollout.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedCandidate {
     /// The action.
     pub action: Action,
@@ -61,7 +65,7 @@ pub struct RejectedCandidate {
 }
 
 /// Where a state comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StateSource {
     /// The model predicted it; nobody has looked.
     Predicted,
@@ -70,7 +74,7 @@ pub enum StateSource {
 }
 
 /// A state after an action, and how it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateAfter {
     /// The state.
     pub state: RecoveryState,
@@ -79,7 +83,7 @@ pub struct StateAfter {
 }
 
 /// One step of a plan: a decision between candidates.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanStep {
     /// Position in the plan, from 0.
     pub index: u32,
@@ -93,6 +97,13 @@ pub struct PlanStep {
     pub chosen: u32,
     /// Why this one, in one sentence that names the figures.
     pub reason: String,
+    /// How far the choice can be trusted.
+    pub assurance: Assurance,
+    /// Alerts that the conjectured tactic is expected to raise next; absent if nobody will compare them.
+    pub expected: Option<ExpectedAlerts>,
+    /// SHA-256 over the incident, everything done before, and this decision; lower-case hex. Empty until the session has
+    /// taken the step in.
+    pub hash: String,
     /// State after the action: predicted in offline mode, reported in interactive mode. Absent until it is known.
     pub state_after: Option<StateAfter>,
     /// Work behind the decision.
@@ -100,6 +111,31 @@ pub struct PlanStep {
 }
 
 impl PlanStep {
+    /// The hash of this step in an incident in which `before` was done: who approves it has seen just this.
+    pub(crate) fn seal(&self, incident: &str, before: &[String]) -> String {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            // Lengths first, so that no two lists of parts run together to the same bytes.
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(b"countermove plan step 1");
+        part(incident.as_bytes());
+        part(&(before.len() as u64).to_le_bytes());
+        before.iter().for_each(|line| part(line.as_bytes()));
+        part(&self.index.to_le_bytes());
+        part(&self.state_before.bits().map(u8::from));
+        part(&self.chosen.to_le_bytes());
+        for candidate in &self.candidates {
+            part(candidate.action.text.as_bytes());
+            part(candidate.action.explanation.as_bytes());
+            part(&candidate.cost.mean.unwrap_or(f64::NAN).to_bits().to_le_bytes());
+            part(&candidate.predicted_state.unwrap_or_default().bits().map(u8::from));
+        }
+        part(self.reason.as_bytes());
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The chosen candidate. `None` only in a step that was not made by [`crate::Planner`].
     pub fn chosen_candidate(&self) -> Option<&Candidate> {
         self.candidates.iter().find(|candidate| candidate.index == self.chosen)
@@ -112,7 +148,7 @@ impl PlanStep {
 }
 
 /// Why planning ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PlanEnd {
     /// Every recovery bit is true.
     Recovered,
@@ -131,7 +167,7 @@ pub enum PlanEnd {
 }
 
 /// The end of planning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanEnded {
     /// Why.
     pub end: PlanEnd,

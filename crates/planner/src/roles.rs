@@ -24,3 +24,14 @@ pub struct Roles {
     /// Addresses of the hosts by their names in lower case.
     pub names: BTreeMap<String, String>,
 }
+
+impl Roles {
+    /// Everything that they name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        let Roles { attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept, names } =
+            self;
+        let lists = [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept];
+        let pairs = names.iter().flat_map(|(name, address)| [name, address]);
+        lists.into_iter().flatten().chain(pairs).map(String::as_str)
+    }
+}

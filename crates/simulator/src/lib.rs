@@ -15,6 +15,8 @@ mod incident_files;
 pub mod oracle;
 pub mod phrasing;
 mod play;
+pub mod policies;
+mod recorded;
 mod rng;
 mod showing;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod evidence;
 mod plan;
+mod rules;
 mod time;
 mod worker;
 
@@ -13,6 +14,7 @@ use countermove_incident::RecoveryState;
 use countermove_planner::{Roles, RolloutEnd, Usage};
 
 pub use plan::plan_options;
+pub use rules::pricing;
 pub use time::{duration_from_message, duration_to_message, system_time, timestamp};
 pub use worker::{rollout_result_message, run_rollouts_request};
 

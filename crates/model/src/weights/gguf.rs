@@ -32,9 +32,19 @@ pub struct Gguf {
     path: PathBuf,
     file: Mutex<File>,
     bytes: u64,
+    values_end: u64,
     metadata: HashMap<String, MetaValue>,
     tensors: HashMap<String, Tensor>,
     config: DecoderConfig,
+}
+
+/// What the header says about a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TensorInfo<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) dtype: GgmlDType,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
 }
 
 impl Gguf {
@@ -47,9 +57,17 @@ impl Gguf {
         let io = |source| LoadError::Io { path: path.to_path_buf(), source };
         let file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        let (metadata, tensors) = Header::read(path, &file, bytes)?;
+        let (metadata, tensors, values_end) = Header::read(path, &file, bytes)?;
         let config = read_config(path, &metadata, &tensors)?;
-        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), bytes, metadata, tensors, config })
+        Ok(Self {
+            path: path.to_path_buf(),
+            file: Mutex::new(file),
+            bytes,
+            values_end,
+            metadata,
+            tensors,
+            config,
+        })
     }
 
     /// The file.
@@ -115,6 +133,41 @@ impl Gguf {
             MetaValue::Bool(value) => Some(*value),
             _ => None,
         }
+    }
+
+    /// All tensors, in the order of their data.
+    pub(crate) fn tensors(&self) -> Vec<TensorInfo<'_>> {
+        let mut tensors: Vec<_> = self.tensors.iter().collect();
+        tensors.sort_by_key(|(_, tensor)| tensor.start);
+        let mut infos = Vec::new();
+        for (name, tensor) in tensors {
+            infos.push(TensorInfo { name, dtype: tensor.dtype, rows: tensor.rows, columns: tensor.columns });
+        }
+        infos
+    }
+
+    /// The number of header values and the values, byte by byte.
+    pub(crate) fn raw_values(&self) -> Result<Vec<u8>, LoadError> {
+        // They follow the magic number, the version and the number of tensors.
+        self.raw(16, self.values_end.saturating_sub(16) as usize)
+    }
+
+    /// Rows of a tensor, byte by byte.
+    pub(crate) fn raw_rows(&self, name: &str, rows: &Range<usize>) -> Result<Vec<u8>, LoadError> {
+        let Some(tensor) = self.tensors.get(name).filter(|tensor| rows.end <= tensor.rows) else {
+            return Err(self.malformed(format!("tensor {name} has no rows {rows:?}")));
+        };
+        let row_bytes = tensor.columns / tensor.dtype.block_size() * tensor.dtype.type_size();
+        self.raw(tensor.start + (rows.start * row_bytes) as u64, rows.len() * row_bytes)
+    }
+
+    fn raw(&self, start: u64, length: usize) -> Result<Vec<u8>, LoadError> {
+        let mut bytes = vec![0; length];
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(start))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|source| LoadError::Io { path: self.path.clone(), source })?;
+        Ok(bytes)
     }
 
     /// Reads rows of a tensor as they are in the file.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::safetensors::{TensorFile, read_json, tensor_name};
 use super::{Part, Role, Source};
+use crate::base::Factors;
 use crate::digest::sha256_files;
 use crate::error::LoadError;
 
@@ -22,19 +23,8 @@ pub(crate) struct Adapter {
     factors: HashMap<Role, Factors>,
 }
 
-/// The two factors of one projection's change.
-#[derive(Debug)]
-struct Factors {
-    rank: usize,
-    scale: f32,
-    /// `rank` rows, one column for each input.
-    a: Vec<f32>,
-    /// One row for each output, `rank` columns.
-    b: Vec<f32>,
-}
-
 /// Projections that an adapter may change.
-const PARTS: [Part; 7] =
+pub(crate) const PARTS: [Part; 7] =
     [Part::Query, Part::Key, Part::Value, Part::AttentionOutput, Part::Gate, Part::Up, Part::Down];
 
 impl Adapter {
@@ -58,13 +48,9 @@ impl Adapter {
         let mut known = 0;
         let layers = base.config().layers;
         for role in (0..layers).flat_map(|layer| PARTS.map(|part| Role::Layer(layer, part))) {
-            let Some(stem) =
-                tensor_name(role).and_then(|name| Some(name.strip_suffix(".weight")?.to_owned()))
-            else {
+            let Some([a_name, b_name]) = factor_names(role) else {
                 continue;
             };
-            let [a_name, b_name] =
-                ["A", "B"].map(|factor| format!("base_model.model.{stem}.lora_{factor}.weight"));
             let (a_shape, b_shape) = match (file.shape(&a_name), file.shape(&b_name)) {
                 (Some(a), Some(b)) => (a, b),
                 (None, None) => continue,
@@ -130,6 +116,23 @@ impl Adapter {
     pub(crate) fn sha256(&self) -> Result<String, LoadError> {
         sha256_files(&self.paths)
     }
+}
+
+/// The factors of an adapter, in the order of the layers.
+///
+/// # Errors
+/// As [`Adapter::open`].
+pub(crate) fn read_adapter(folder: &Path, base: &dyn Source) -> Result<Vec<(Role, Factors)>, LoadError> {
+    let mut adapter = Adapter::open(folder, base)?;
+    let roles = (0..base.config().layers).flat_map(|layer| PARTS.map(|part| Role::Layer(layer, part)));
+    Ok(roles.filter_map(|role| Some((role, adapter.factors.remove(&role)?))).collect())
+}
+
+/// Names of the two factors of a projection in PEFT's files.
+pub(crate) fn factor_names(role: Role) -> Option<[String; 2]> {
+    let name = tensor_name(role)?;
+    let stem = name.strip_suffix(".weight")?;
+    Some(["A", "B"].map(|factor| format!("base_model.model.{stem}.lora_{factor}.weight")))
 }
 
 /// How the factors' product is scaled.

@@ -16,8 +16,8 @@ use half::f16;
 
 pub use gguf::{Gguf, MetaValue};
 use lora::Adapter;
-use safetensors::SafetensorsFolder;
-pub(crate) use safetensors::shard_names;
+pub(crate) use lora::{PARTS, factor_names, read_adapter};
+pub(crate) use safetensors::{SafetensorsFolder, shard_names, tensor_name};
 
 use crate::config::DecoderConfig;
 use crate::digest::{sha256_file, sha256_files};
@@ -35,7 +35,7 @@ pub(crate) struct Checkpoint {
 
 /// The files of a model.
 #[derive(Debug)]
-enum Files {
+pub(crate) enum Files {
     /// One GGUF file.
     Gguf(Gguf),
     /// A folder of safetensors.
@@ -68,6 +68,16 @@ impl Checkpoint {
     /// Its weights.
     pub(crate) fn source(&self) -> &dyn Source {
         self
+    }
+
+    /// Its files.
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Whether the adapter, if there is one, changes a tensor.
+    pub(crate) fn changes(&self, role: Role) -> bool {
+        self.adapter.as_ref().is_some_and(|adapter| adapter.changes(role))
     }
 
     /// The GGUF file, if it is one.
@@ -133,11 +143,7 @@ impl Checkpoint {
             return Ok(());
         }
         let (path, name) = self.place(role);
-        let from = if self.adapter.as_ref().is_some_and(|adapter| adapter.changes(role)) {
-            " with the adapter's change"
-        } else {
-            ""
-        };
+        let from = if self.changes(role) { " with the adapter's change" } else { "" };
         let reason = format!(
             "tensor {name}{from} holds a NaN, an infinity or a number beyond {LARGEST_WEIGHT:e}; the file is damaged, \
              fetch it again"
@@ -164,8 +170,7 @@ impl Source for Checkpoint {
     }
 
     fn has_levels(&self, role: Role) -> bool {
-        let is_changed = self.adapter.as_ref().is_some_and(|adapter| adapter.changes(role));
-        !is_changed && self.base().has_levels(role)
+        !self.changes(role) && self.base().has_levels(role)
     }
 
     fn levels(&self, role: Role, rows: Range<usize>, out: &mut Vec<Levels>) -> Result<(), LoadError> {
@@ -201,7 +206,7 @@ impl Levels {
 
 /// Role of a tensor in a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
+pub enum Role {
     /// One row for each entry of the vocabulary.
     Embedding,
     /// Last normalisation.
@@ -216,7 +221,7 @@ pub(crate) enum Role {
 
 /// Part of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Part {
+pub enum Part {
     /// Normalisation before attention.
     AttentionNorm,
     /// Query projection.

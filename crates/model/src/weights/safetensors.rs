@@ -251,9 +251,41 @@ impl SafetensorsFolder {
         self.files.iter().map(|file| file.path.clone()).collect()
     }
 
+    /// Where a tensor's data is, if it is there.
+    pub(crate) fn tensor_place(&self, name: &str) -> Option<TensorPlace<'_>> {
+        let file = self.files.get(*self.place.get(name)?)?;
+        let tensor = file.tensors.get(name)?;
+        Some(TensorPlace {
+            path: &file.path,
+            start: tensor.start,
+            rows: tensor.rows,
+            element: tensor.element,
+        })
+    }
+
     /// Bytes of all weight files.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// Where a tensor's data is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TensorPlace<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) start: u64,
+    pub(crate) rows: usize,
+    element: Element,
+}
+
+impl TensorPlace<'_> {
+    /// Values as the file holds them.
+    pub(crate) fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self.element {
+            Element::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Element::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+            Element::Bf16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+        }
     }
 }
 
@@ -316,7 +348,7 @@ pub(crate) fn shard_names(path: &Path) -> Result<BTreeSet<String>, LoadError> {
 }
 
 /// A tensor's name in such files; `None` if they never hold it.
-pub(super) fn tensor_name(role: Role) -> Option<String> {
+pub(crate) fn tensor_name(role: Role) -> Option<String> {
     let (layer, part) = match role {
         Role::Embedding => return Some("model.embed_tokens.weight".into()),
         Role::FinalNorm => return Some("model.norm.weight".into()),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cpu::CpuBackend;
+use crate::merge::{MergedType, merge};
 use crate::model::{LoadOptions, WeightFormat};
 use crate::testing::{Random, TinyModel, safetensors};
 use crate::{Backend, Feed};
@@ -49,6 +50,36 @@ fn a_model_gives_the_same_logits_as_gguf_and_as_safetensors() {
             assert_eq!(logits(folder.path(), None), expected, "{} in {shards}", model.architecture);
         }
     }
+}
+
+#[test]
+fn a_merged_model_gives_the_logits_of_model_and_adapter() {
+    let model = tiny("llama");
+    let folder = tempfile::tempdir().unwrap();
+    let gguf = write(folder.path(), "tiny.gguf", &model.gguf());
+    let adapter = folder.path().join("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    write_adapter(&adapter, &model, &json!({ "peft_type": "LORA", "r": 3, "lora_alpha": 6 }));
+    let expected = logits(&gguf, Some(&adapter));
+    let plain = logits(&gguf, None);
+    let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    for (merged, tolerance) in [(MergedType::F16, 0.02), (MergedType::Q8_0, 0.2)] {
+        let target = folder.path().join(format!("{merged:?}.gguf"));
+        merge(&gguf, &adapter, &target, merged).unwrap();
+        let difference = largest(&logits(&target, None), &expected);
+        assert!(
+            difference < tolerance && difference < largest(&plain, &expected),
+            "{merged:?}: {difference}"
+        );
+    }
+    let source = folder.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    model.write_safetensors(&source, 2).unwrap();
+    let target = folder.path().join("target");
+    merge(&source, &adapter, &target, MergedType::default()).unwrap();
+    assert_eq!(logits(&target, None), logits(&source, Some(&adapter)));
+    let refused = merge(&source, &adapter, &target, MergedType::default()).unwrap_err();
+    assert!(refused.to_string().contains("already"), "{refused}");
 }
 
 /// An adapter of rank 3 for two kinds of projections.

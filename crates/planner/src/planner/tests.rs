@@ -1,7 +1,10 @@
+mod choices;
+
 use std::sync::Mutex;
 use std::time::Duration;
 
 use countermove_incident::{AlertLog, RecoveryState};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::*;
@@ -31,8 +34,9 @@ fn evidence() -> Evidence {
     }
 }
 
+/// All rollouts of all candidates, so that their number is known.
 fn options() -> PlanOptions {
-    PlanOptions { seed: 7, ..PlanOptions::default() }
+    PlanOptions { seed: 7, exhaustive: true, ..PlanOptions::default() }
 }
 
 type Script = Box<dyn Fn(&Question) -> Result<String, ModelError> + Send + Sync>;
@@ -475,13 +479,21 @@ async fn an_operator_approves_rejects_and_reports() {
     let planner = planner(&model);
     let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
     let mut session = planner.session("incidents/1", &evidence(), options).unwrap();
-    assert!(matches!(session.approve(0, "x"), Err(SessionError::NotNow { .. })));
+    assert!(matches!(session.approve(0, "x", None), Err(SessionError::NotNow { .. })));
     planner.run(&mut session, &|_| {}).await;
     assert_eq!(session.phase(), &Phase::Approval);
     let first = session.steps()[0].action().to_owned();
+    let hash = |session: &PlanSession| session.steps().last().unwrap().hash.clone();
+    let first_hash = hash(&session);
 
-    assert_eq!(session.approve(1, &first), Err(SessionError::WrongStep { step: 1, current: 0 }));
-    assert!(matches!(session.approve(0, "Do something else"), Err(SessionError::WrongAction { .. })));
+    assert_eq!(
+        session.approve(1, &first_hash, Some(&first)),
+        Err(SessionError::WrongStep { step: 1, current: 0 })
+    );
+    assert!(matches!(
+        session.approve(0, &first_hash, Some("Do something else")),
+        Err(SessionError::WrongAction { .. })
+    ));
     assert!(matches!(session.report_outcome(0, RecoveryState::default()), Err(SessionError::NotNow { .. })));
     session.reject(0, "The host must stay on the network.").unwrap();
     assert_eq!(session.steps().len(), 0);
@@ -494,7 +506,11 @@ async fn an_operator_approves_rejects_and_reports() {
     let turn = model.asked()[asked].prompt.segments[1].clone();
     assert!(turn.contains(&format!("Not wanted: {first} (The host must stay on the network.)")), "{turn}");
 
-    session.approve(0, again.action()).unwrap();
+    assert!(
+        matches!(session.approve(0, &first_hash, None), Err(SessionError::Stale { .. })),
+        "it was decided anew"
+    );
+    session.approve(0, &again.hash, Some(again.action())).unwrap();
     assert_eq!(session.phase(), &Phase::Outcome);
     let found = RecoveryState { is_hardened: true, ..RecoveryState::default() };
     session.report_outcome(0, found).unwrap();
@@ -504,13 +520,13 @@ async fn an_operator_approves_rejects_and_reports() {
     planner.run(&mut session, &|_| {}).await;
     let step = session.steps()[1].clone();
     assert_eq!(step.state_before, found);
-    session.approve(1, step.action()).unwrap();
+    session.approve(1, &step.hash, None).unwrap();
     session.report_outcome(1, RecoveryState::default()).unwrap();
     assert_eq!(session.state(), RecoveryState::default(), "a real state may fall back");
 
     planner.run(&mut session, &|_| {}).await;
     let step = session.steps()[2].clone();
-    session.approve(2, step.action()).unwrap();
+    session.approve(2, &step.hash, None).unwrap();
     session.report_outcome(2, RecoveryState::from_bits([true; 6])).unwrap();
     assert_eq!(session.plan().ended.end, PlanEnd::Recovered);
     assert!(matches!(session.reject(2, ""), Err(SessionError::NotNow { .. })));
@@ -528,9 +544,9 @@ async fn new_evidence_is_read_by_the_next_step() {
     planner.run(&mut session, &|_| {}).await;
     let more = ALERTS.replace("Shellshock attack attempt", "SQL injection");
     let evidence = Evidence { log: AlertLog::parse(more.as_bytes()).unwrap(), ..evidence() };
-    planner.replace_evidence(&mut session, &evidence).unwrap();
-    let action = session.steps()[0].action().to_owned();
-    session.approve(0, &action).unwrap();
+    planner.replace_evidence(&mut session, &evidence, &evidence.log).unwrap();
+    let hash = session.steps()[0].hash.clone();
+    session.approve(0, &hash, None).unwrap();
     session.report_outcome(0, session.state()).unwrap();
     planner.run(&mut session, &|_| {}).await;
     assert!(model.asked().last().unwrap().prompt.segments[0].contains("SQL injection"));
@@ -581,4 +597,34 @@ async fn planning_can_be_spawned() {
         session.plan().ended.end
     });
     assert_eq!(task.await.unwrap(), PlanEnd::StepLimit);
+}
+
+#[tokio::test]
+async fn a_session_restored_before_every_step_gives_the_same_plan() {
+    let model = model(optimist);
+    let (expected, _) = plan(&model, options()).await;
+    let planner = planner(&model);
+    let mut session = planner.session("incidents/1", &evidence(), options()).unwrap();
+    while !matches!(session.phase(), Phase::Ended(_)) {
+        session = planner.restore(&session.save(), &evidence(), Duration::ZERO).unwrap();
+        planner.step(&mut session, &Record::default()).await;
+    }
+    assert_eq!(essence(session.plan()), essence(expected));
+}
+
+#[tokio::test]
+async fn a_saved_session_keeps_its_age_and_damage_is_refused() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let options = PlanOptions { deadline: Some(Duration::from_secs(60)), ..options() };
+    let saved = planner.session("incidents/1", &evidence(), options).unwrap().save();
+    let late = planner.restore(&saved, &evidence(), Duration::from_secs(3600)).unwrap();
+    assert!(late.deadline().unwrap() < Instant::now());
+    let mut other = saved.clone();
+    let at = other.windows(11).position(|part| part == b"\"version\":1").unwrap() + 10;
+    other[at] = b'9';
+    for damaged in [&saved[..saved.len() / 2], &other, b""] {
+        let refused = planner.restore(damaged, &evidence(), Duration::ZERO).map(|_| ());
+        assert!(matches!(refused, Err(crate::session::RestoreError::Unreadable(_))), "{refused:?}");
+    }
 }

@@ -63,7 +63,8 @@ const DEEPEST: usize = 4;
 /// Most dimensions of a tensor in the format.
 const MOST_DIMENSIONS: u32 = 4;
 
-pub(super) type Parsed = (HashMap<String, MetaValue>, HashMap<String, Tensor>);
+/// Values, tensors, and the end of the values in the file.
+pub(super) type Parsed = (HashMap<String, MetaValue>, HashMap<String, Tensor>, u64);
 
 impl<'a> Header<'a> {
     /// Reads and checks a header: its values and the places of its tensors.
@@ -92,6 +93,7 @@ impl<'a> Header<'a> {
                 return Err(header.malformed(format!("the header has {key:?} twice")));
             }
         }
+        let values_end = header.position;
         let mut infos = Vec::new();
         for _ in 0..tensor_count {
             infos.push(header.tensor()?);
@@ -118,7 +120,7 @@ impl<'a> Header<'a> {
             }
             tensors.insert(name, tensor);
         }
-        Ok((metadata, tensors))
+        Ok((metadata, tensors, values_end))
     }
 
     /// Name, place relative to the data and size of the next tensor.
