@@ -113,29 +113,40 @@ struct Contain {
     accounts: Vec<String>,
     /// Whether no attacked host has to stay up, so that it may do to isolate them.
     may_isolate: bool,
+    /// Whether everything was done already.
+    tried: bool,
 }
 
 #[derive(Debug, Serialize)]
 struct Reach {
     hosts: Vec<String>,
     accounts: Vec<String>,
+    /// Whether everything was done already.
+    tried: bool,
 }
 
 impl Left {
     fn new(coverage: &Coverage<'_>, roles: &Roles) -> Left {
         let nothing = Coverage::after(roles, &[], RecoveryState::default());
+        let may_be_cut = |host: &String| !roles.kept.contains(host);
         let left = |kind: VerbClass| {
-            let left = coverage.left(kind);
-            let is_none = left.attackers.is_empty() && left.hosts.is_empty() && left.accounts.is_empty();
-            if is_none { nothing.left(kind) } else { left }
+            let of = |coverage: &Coverage<'_>| {
+                let mut left = coverage.left(kind);
+                if kind == VerbClass::Contain {
+                    left.hosts.retain(may_be_cut);
+                }
+                left
+            };
+            let own = of(coverage);
+            let tried = own.attackers.is_empty() && own.hosts.is_empty() && own.accounts.is_empty();
+            (if tried { of(&nothing) } else { own }, tried)
         };
         let reach = |kind: VerbClass| {
-            let left = left(kind);
-            Reach { hosts: left.hosts, accounts: left.accounts }
+            let (left, tried) = left(kind);
+            Reach { hosts: left.hosts, accounts: left.accounts, tried }
         };
-        let may_isolate = !roles.targets.iter().any(|host| roles.kept.contains(host));
-        let mut contain = left(VerbClass::Contain);
-        contain.hosts.retain(|host| !roles.kept.contains(host));
+        let may_isolate = roles.targets.iter().all(may_be_cut);
+        let (mut contain, tried) = left(VerbClass::Contain);
         // A host that attacks and has to be cleaned is isolated; to block it as well says nothing more.
         contain.attackers.retain(|name| !contain.hosts.contains(name));
         Left {
@@ -144,6 +155,7 @@ impl Left {
                 isolable: contain.hosts,
                 accounts: contain.accounts,
                 may_isolate,
+                tried,
             },
             preserve: reach(VerbClass::Preserve),
             analyse: reach(VerbClass::Analyse),
@@ -217,6 +229,18 @@ mod tests {
         let all = ["Save the logs of 10.0.2.13 and 10.0.2.14 (it changed nothing)"];
         let again = "Save the logs and a memory image of 10.0.2.13 and 10.0.2.14".to_owned();
         assert!(menu(known, &roles(), &all).contains(&again));
+    }
+
+    #[test]
+    fn what_was_tried_in_vain_blocks_nothing_that_follows() {
+        let all = [
+            "Isolate 10.0.2.13 and 10.0.2.14, disable the account shop_rw and block all traffic from 203.0.113.7 \
+                    and 198.51.100.3 (it changed nothing)",
+        ];
+        let patch = "Patch and harden 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw"
+            .to_owned();
+        assert!(menu([false; 6], &roles(), &all).contains(&patch));
+        assert!(!menu([false; 6], &roles(), &[]).contains(&patch));
     }
 
     #[test]
