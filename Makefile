@@ -10,6 +10,10 @@ PYTHON ?= python3
 INCIDENT ?= tests/incidents/web-shell
 # Worker processes of the demo.
 WORKERS ?= 2
+# Suites that `make eval` plays: simulated, real, opensec.
+SUITE ?= simulated real opensec
+# How hard it plans.
+EVAL_EFFORT ?= --candidates 3 --rollouts 2 --depth 4 --steps 8
 # Further arguments: of `countermove plan` in demo, of `countermove evaluate` in eval, of `cargo test` in test, of the
 # script in bench-engine, bench-plan and bench-training.
 ARGS ?=
@@ -23,7 +27,7 @@ COUNTERMOVE := target/debug/countermove
 
 .PHONY: help
 help: ## List the targets
-	@echo "usage: make TARGET [INCIDENT=folder] [WORKERS=n] [ARGS='...']"
+	@echo "usage: make TARGET [INCIDENT=folder] [WORKERS=n] [SUITE=name] [ARGS='...']"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -46,12 +50,17 @@ model: build ## Fetch the default model into the cache, once (98 MB)
 demo: model ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
 	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS)
 
+# Each suite is played by itself, so that one can be repeated alone and what the others wrote stays. The effort of each is
+# chosen so that all three take about 40 minutes on 2 CPUs; the figures name it.
+EVAL_simulated := --incidents 26 --seeds 2
+EVAL_real := --incidents 3 --seeds 2
+EVAL_opensec := --incidents 8 --seeds 1
+
 .PHONY: eval
-eval: model ## Play simulated, real and OpenSec incidents through two workers and write docs/evaluation.md (an hour or more)
-	$(CARGO) build --release --workspace --bins
-	@set -e; for suite in simulated real opensec; do \
-	  target/release/countermove up --workers $(WORKERS) -- evaluate --suite $$suite --baseline random,playbook,greedy \
-	    --write docs/evaluation.md --chart docs/evaluation-$$suite.svg $(ARGS); done
+eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/evaluation.md and charts (all: 40 minutes)
+	@set -e; $(foreach suite,$(SUITE),echo "suite $(suite)" >&2; \
+	$(COUNTERMOVE) up --workers $(WORKERS) -- evaluate --suite $(suite) $(EVAL_$(suite)) $(EVAL_EFFORT) \
+	  --baseline random,playbook,greedy --write docs/evaluation.md --chart docs/evaluation-$(suite).svg $(ARGS);)
 
 .PHONY: test
 test: model ## Run all tests; the cluster tests start the real binaries with the default model

@@ -23,8 +23,8 @@ HEADING = """## A whole plan beside the reference path
 
 Repeat with `make bench-plan ARGS=--write` on a quiet machine; the reference path takes long."""
 
-# What differs between two runs of one plan: names, times, and what the cache and the grammar saved.
-CHANGING = {"incident", "create_time", "update_time", "usage"}
+# What differs between two runs of one plan: names and the hashes over them, times, and what the cache and the grammar saved.
+CHANGING = {"incident", "create_time", "update_time", "usage", "plan_hash"}
 
 
 def main():

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use countermove_incident::{MinuteTable, Pricing};
 use countermove_proto::limits;
 
 use crate::failure::EXIT_CODES;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Incidents(IncidentsArgs),
     /// Play scenarios whose truth is known through a coordinator, and print what its plans are worth.
     Evaluate(EvaluateArgs),
+    /// Make training sets from simulated incidents.
+    Dataset(DatasetArgs),
     /// Fetch the default model, look at models, try them out.
     Model(ModelArgs),
     /// Tune a model on incidents with their answers; writes a LoRA adapter.
@@ -66,9 +70,16 @@ pub(crate) struct PlanArgs {
     pub(crate) constraints: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) options: PlanOptions,
+    /// What actions cost: `unit` (the paper), `superfluous` (two for an action that gains nothing), or a TOML file with
+    /// costs in minutes, as deploy/costs.toml shows [default: the coordinator's].
+    #[arg(long, value_name = "MODEL", value_parser = costs)]
+    pub(crate) costs: Option<Costs>,
     /// Decide about each action at the terminal, and say what it achieved.
     #[arg(long, conflicts_with = "json")]
     pub(crate) interactive: bool,
+    /// Let actions be approved without asking if they can be taken back and are the best with this chance.
+    #[arg(long, value_name = "P", value_parser = certainty, requires = "interactive")]
+    pub(crate) approve_reversible: Option<f64>,
     /// Print the plan as JSON; docs/plan.schema.json describes it.
     #[arg(long)]
     pub(crate) json: bool,
@@ -106,19 +117,47 @@ pub(crate) struct PlanOptions {
     /// Time that planning may take, such as 90s, 2m or 1h30m.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
+    /// Run all rollouts of every candidate; else candidates race, and one that can no longer win gets no more.
+    #[arg(long)]
+    pub(crate) exhaustive: bool,
+    /// Confidence with which candidates are dropped from the race, and from which on a choice is clear [default: 0.95].
+    #[arg(long, value_name = "P", value_parser = confidence)]
+    pub(crate) confidence: Option<f64>,
+    /// What the rollouts of one decision may take, such as `24 rollouts`, `20000 tokens` or `30s`; the best answer so far
+    /// counts. May be given once of each kind.
+    #[arg(long, value_name = "BUDGET", value_parser = budget)]
+    pub(crate) budget: Vec<Budget>,
+    /// Share of the expected alerts that has to come for the conjectured tactic to stand [default: 0.7].
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) alert_precision: Option<f64>,
 }
+
+/// A bound on the rollouts of one decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// Their number.
+    Rollouts(u32),
+    /// Their tokens.
+    Tokens(u64),
+    /// Their time.
+    Time(Duration),
+}
+
+/// What actions cost.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Costs(pub(crate) Pricing);
 
 #[derive(Debug, Args)]
 pub(crate) struct EvaluateArgs {
     /// What is played: `simulated`, `real`, `opensec`, or a folder of scenarios (each with system.txt, alerts.log and
     /// truth.json).
-    #[arg(long, value_name = "SUITE")]
+    #[arg(long, value_name = "SUITE", default_value = "simulated")]
     pub(crate) suite: String,
     /// Scenarios for each seed; those of a suite that has fewer are all played.
-    #[arg(long, value_name = "K", default_value_t = 17, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) incidents: u32,
     /// Seeds: each makes its own simulated scenarios and its own plans.
-    #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "R", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) seeds: u32,
     /// The first seed; the others follow it.
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -185,6 +224,49 @@ pub(crate) enum Baseline {
     Playbook,
     /// Takes what fits the worst alert.
     Greedy,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetArgs {
+    #[command(subcommand)]
+    pub(crate) command: DatasetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Play simulated incidents, and write what the planner would ask with what the truth answers.
+    Generate(GenerateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Incidents; each gives some twenty examples. The standard set has 50000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Seed: the same seed, count, data and templates make the same set.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder to write to; new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Folder with public rules and attack flows [default: ../shared/data if it is there, else a small built-in set].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Shards of JSON lines, or the form of the published CSLE-IncidentResponse-V1 set.
+    #[arg(long, value_enum, default_value_t = DatasetForm::Jsonl)]
+    pub(crate) form: DatasetForm,
+    /// Folder with prompt templates that replace the built-in ones of the same name.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates: Option<PathBuf>,
+}
+
+/// How a training set is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatasetForm {
+    /// An example a line.
+    Jsonl,
+    /// All instructions, then all answers.
+    Csle,
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +354,23 @@ pub(crate) enum IncidentsCommand {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
     },
+    /// Add alerts to an incident that goes on.
+    ReportAlerts {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// Alert log that is sent once, in any form that `plan` reads.
+        #[arg(required_unless_present = "follow", conflicts_with = "follow")]
+        file: Option<PathBuf>,
+        /// Alert log that is followed: what is appended is sent, until planning has ended or Ctrl-C.
+        #[arg(long, value_name = "FILE")]
+        follow: Option<PathBuf>,
+        /// Send also what the followed log holds already.
+        #[arg(long, requires = "follow")]
+        from_start: bool,
+        /// How often the followed log is looked at.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+        every: Duration,
+    },
     /// Print the plan as a document.
     Export {
         /// Its name, `incidents/ID`, or the ID alone.
@@ -279,6 +378,12 @@ pub(crate) enum IncidentsCommand {
         /// A report for people instead of JSON.
         #[arg(long)]
         markdown: bool,
+        /// A CACAO 2.0 playbook instead.
+        #[arg(long, conflicts_with = "markdown")]
+        cacao: bool,
+        /// The plan with every event that led to it instead, as JSON.
+        #[arg(long, conflicts_with_all = ["markdown", "cacao"])]
+        record: bool,
     },
 }
 
@@ -556,6 +661,55 @@ fn top_p(text: &str) -> Result<f32, String> {
     in_range(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and at most 1")
 }
 
+fn confidence(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.5..1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0.5 to below 1".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0 to 1".to_owned())
+}
+
+fn certainty(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.5..=1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0.5 to 1".to_owned())
+}
+
+/// `24 rollouts`, `24rollouts`, `20000 tokens` or a time.
+fn budget(text: &str) -> Result<Budget, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || {
+        format!(
+            "give `N rollouts` (1 to {}), `N tokens` or a time such as 30s",
+            limits::BUDGET_ROLLOUTS.end()
+        )
+    };
+    match unit.trim() {
+        "rollouts" | "rollout" => {
+            let number = number.parse().ok().filter(|number| limits::BUDGET_ROLLOUTS.contains(number));
+            number.map(Budget::Rollouts).ok_or_else(wrong)
+        }
+        "tokens" | "token" => {
+            number.parse().ok().filter(|&number| number > 0).map(Budget::Tokens).ok_or_else(wrong)
+        }
+        "" => Err(wrong()),
+        _ => duration(text).map(Budget::Time).map_err(|_| wrong()),
+    }
+}
+
+fn costs(text: &str) -> Result<Costs, String> {
+    if let Some(pricing) = Pricing::named(text) {
+        return Ok(Costs(pricing));
+    }
+    let table = std::fs::read_to_string(text).map_err(|error| {
+        format!("it is neither `unit` nor `superfluous` nor a file that can be read ({error})")
+    })?;
+    let table = MinuteTable::parse(&table).map_err(|error| error.to_string())?;
+    Ok(Costs(Pricing::Minutes(Arc::new(table))))
+}
+
 fn at_once(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=256).contains(number));
     number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
@@ -647,6 +801,29 @@ mod tests {
             (up.workers, up.command),
             (3, ["plan", "--incident", "d", "--json"].map(String::from).to_vec())
         );
+    }
+
+    #[test]
+    fn budgets_and_costs_are_read() {
+        for (text, expected) in [
+            ("24 rollouts", Budget::Rollouts(24)),
+            ("1rollout", Budget::Rollouts(1)),
+            ("20000 tokens", Budget::Tokens(20_000)),
+            ("30s", Budget::Time(Duration::from_secs(30))),
+            ("1m30s", Budget::Time(Duration::from_secs(90))),
+        ] {
+            assert_eq!(budget(text), Ok(expected), "{text}");
+        }
+        for text in ["", "24", "0 rollouts", "1025 rollouts", "0 tokens", "0s", "-1 tokens", "5 apples"] {
+            assert!(budget(text).is_err(), "{text}");
+        }
+        assert_eq!(costs("unit"), Ok(Costs(Pricing::Unit)));
+        assert!(costs("no/such/file").unwrap_err().contains("neither"));
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/costs.toml");
+        assert_eq!(costs(sample).unwrap().0.name(), "minutes");
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(costs(manifest).unwrap_err().contains("cost table"));
+        assert!(plan(&["--incident", "d", "--approve-reversible", "0.9"]).is_err(), "it needs --interactive");
     }
 
     #[test]

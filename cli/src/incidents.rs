@@ -10,7 +10,7 @@ use crate::console::{Console, page};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::plan::{Watch, cancel, export, get, write_out};
-use crate::render;
+use crate::{render, report};
 
 /// Incidents listed.
 const LISTED: i32 = 100;
@@ -57,8 +57,25 @@ pub(crate) async fn incidents(
             cancel(&coordinator, &full(&name)).await?;
             console.line(&format!("cancelled {}", render::one_line(&full(&name))));
         }
-        IncidentsCommand::Export { name, markdown } => {
-            let format = if markdown { ExportFormat::Markdown } else { ExportFormat::Json };
+        IncidentsCommand::ReportAlerts { name, file, follow, from_start, every } => {
+            let name = full(&name);
+            return match (file, follow) {
+                (_, Some(path)) => {
+                    let follow = report::Follow { path: &path, from_start, every };
+                    report::follow(&coordinator, &name, follow, console, interrupt).await
+                }
+                (Some(path), None) => report::file(&coordinator, &name, &path, console).await,
+                // The command line asks for one of them.
+                (None, None) => Err(Failure::Input("name a file, or one to --follow".to_owned())),
+            };
+        }
+        IncidentsCommand::Export { name, markdown, cacao, record } => {
+            let format = match (markdown, cacao, record) {
+                (true, ..) => ExportFormat::Markdown,
+                (_, true, _) => ExportFormat::Cacao,
+                (.., true) => ExportFormat::Record,
+                _ => ExportFormat::Json,
+            };
             let mut document = export(&coordinator, &full(&name), format).await?;
             if document.last() != Some(&b'\n') {
                 document.push(b'\n');

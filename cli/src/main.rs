@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod console;
+mod dataset;
 mod evaluate;
 mod evidence;
 mod failure;
@@ -14,6 +15,8 @@ mod interrupt;
 mod model;
 mod plan;
 mod render;
+mod report;
+mod tail;
 mod train;
 mod up;
 mod workers;
@@ -54,6 +57,7 @@ async fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Up(arguments) => up::up(arguments, &console, &mut interrupt).await,
         Command::Model(arguments) => model::model(arguments, &console, &mut interrupt).await,
+        Command::Dataset(arguments) => dataset::dataset(arguments, &console, &mut interrupt).await,
         Command::Train(arguments) => train::train(arguments, &console, &mut interrupt).await,
         client => run_client(client, None, &console, &mut interrupt).await,
     }
@@ -88,7 +92,7 @@ async fn run_client(
             let remote = choose(arguments.remote);
             evaluate::evaluate(args::EvaluateArgs { remote, ..arguments }, console, interrupt).await
         }
-        Command::Up(_) | Command::Model(_) | Command::Train(_) => {
+        Command::Up(_) | Command::Model(_) | Command::Dataset(_) | Command::Train(_) => {
             Err(Failure::Input("this command does not talk to a coordinator".to_owned()))
         }
     }

@@ -76,7 +76,7 @@ fn a_file_name_cannot_act_on_the_terminal() {
 #[test]
 fn bad_input_shows_before_a_cluster_is_started() {
     assert_fails(&["up", "--", "plan", "--incident", "no/such/folder"], 2, &["no/such/folder"]);
-    assert_fails(&["up", "--", "model", "info"], 2, &["plan, workers or incidents"]);
+    assert_fails(&["up", "--", "model", "info"], 2, &["plan, evaluate, workers or incidents"]);
     assert_fails(&["up", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
 }
 

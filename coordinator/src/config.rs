@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use countermove_incident::{MinuteTable, Pricing};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use tokio::net::TcpListener;
 
@@ -13,6 +14,7 @@ use crate::discovery::{StaticDiscovery, WorkerUrl};
 use crate::dispatch::DispatchOptions;
 use crate::incidents::{IncidentOptions, Incidents, MemoryStore};
 use crate::server::{ServeError, serve};
+use crate::webhook::{Receiver, WebhookError};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
 
 /// Plans the response to network incidents with the workers it is given.
@@ -58,6 +60,15 @@ pub struct Args {
     /// Tokens that the evidence may take in a prompt
     #[arg(long, default_value_t = PlanOptions::default().context_tokens)]
     pub context_tokens: u32,
+    /// What actions cost where an incident does not say: `unit`, `superfluous`, or a TOML file with costs in minutes
+    #[arg(long, default_value = "superfluous")]
+    pub costs: String,
+    /// Address that approved actions are posted to, signed with the secret of --webhook-secret
+    #[arg(long, value_name = "URL", requires = "webhook_secret")]
+    pub webhook: Option<String>,
+    /// File with the secret that the webhook shares, at least 32 bytes
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    pub webhook_secret: Option<PathBuf>,
     /// Threads that serve; few, since workers on the same machine need the cores
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub runtime_threads: u16,
@@ -91,6 +102,25 @@ pub enum ConfigError {
     /// The templates cannot be used.
     #[error("the prompt templates cannot be used: {0}")]
     Templates(#[from] TemplateError),
+    /// The cost model cannot be used.
+    #[error("--costs {name}: {fault}")]
+    Costs {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The webhook cannot be used.
+    #[error("--webhook: {0}")]
+    Webhook(#[from] WebhookError),
+    /// The webhook's secret cannot be read.
+    #[error("--webhook-secret {path}: {fault}")]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: std::io::Error,
+    },
     /// A default for plans is out of its range.
     #[error("the planning defaults cannot be used: {0}")]
     Options(#[from] OptionsError),
@@ -102,6 +132,7 @@ pub struct Coordinator {
     fleet: FleetOptions,
     templates: Arc<Templates>,
     incidents: IncidentOptions,
+    receiver: Option<Receiver>,
     keep_incidents: usize,
     drain_timeout: Duration,
 }
@@ -115,6 +146,7 @@ impl TryFrom<&Args> for Coordinator {
             thinking_tokens: args.thinking_tokens,
             rollout_thinking_tokens: args.rollout_thinking_tokens,
             context_tokens: args.context_tokens,
+            pricing: pricing(&args.costs)?,
             ..PlanOptions::default()
         };
         defaults.validate()?;
@@ -137,7 +169,9 @@ impl TryFrom<&Args> for Coordinator {
                     ..DispatchOptions::default()
                 },
                 most_active: args.max_incidents,
+                webhook: None,
             },
+            receiver: receiver(args)?,
             keep_incidents: args.keep_incidents,
             drain_timeout: Duration::from_secs_f64(args.drain_timeout),
         })
@@ -156,9 +190,31 @@ impl Coordinator {
     ) -> Result<(), ServeError> {
         let fleet = Fleet::start(&self.discovery, self.fleet);
         let store = Arc::new(MemoryStore::new(self.keep_incidents));
-        let incidents = Incidents::new(store, fleet.clone(), self.templates, self.incidents);
+        let webhook = self.receiver.map(Receiver::start);
+        let options = IncidentOptions { webhook, ..self.incidents };
+        let incidents = Incidents::new(store, fleet.clone(), self.templates, options);
         serve(incidents, fleet, listener, self.drain_timeout, shutdown).await
     }
+}
+
+/// Who is told of approved actions.
+fn receiver(args: &Args) -> Result<Option<Receiver>, ConfigError> {
+    let (Some(url), Some(path)) = (&args.webhook, &args.webhook_secret) else { return Ok(None) };
+    let secret =
+        std::fs::read_to_string(path).map_err(|fault| ConfigError::Secret { path: path.clone(), fault })?;
+    Ok(Some(Receiver::new(url, &secret)?))
+}
+
+/// A model by its name, or the table in the file of that name.
+fn pricing(name: &str) -> Result<Pricing, ConfigError> {
+    if let Some(pricing) = Pricing::named(name) {
+        return Ok(pricing);
+    }
+    let refused = |fault: String| ConfigError::Costs { name: name.to_owned(), fault };
+    let text = std::fs::read_to_string(name).map_err(|error| refused(error.to_string()))?;
+    MinuteTable::parse(&text)
+        .map(|table| Pricing::Minutes(Arc::new(table)))
+        .map_err(|error| refused(error.to_string()))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -210,6 +266,11 @@ mod tests {
         assert!(matches!(Coordinator::try_from(&vast), Err(ConfigError::Options(_))));
         let nowhere = args(&["--templates", "no/such/folder"]).unwrap();
         assert!(matches!(Coordinator::try_from(&nowhere), Err(ConfigError::Templates(_))));
+        let costly = args(&["--costs", "no/such/file.toml"]).unwrap();
+        assert!(matches!(Coordinator::try_from(&costly), Err(ConfigError::Costs { .. })));
+        let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/costs.toml");
+        let minutes = Coordinator::try_from(&args(&["--costs", table]).unwrap()).unwrap();
+        assert_eq!(minutes.incidents.defaults.pricing.name(), "minutes");
     }
 
     #[test]

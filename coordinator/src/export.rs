@@ -1,10 +1,14 @@
-//! The plan as a report for people, in Markdown.
+//! The plan as a report for people, in Markdown; [`cacao`] writes it as a playbook.
 //!
 //! Invariant: texts of the model and of the evidence are shown, never interpreted: what would be markup in them is
 //! escaped, and each stays on its line.
 
+mod cacao;
+
 use std::fmt::Write;
 
+pub(crate) use cacao::cacao;
+use countermove_incident::VerbClass;
 use countermove_proto::document::{Assessment, Candidate, Cost, PlanDocument, State, Step};
 
 /// Writes the report.
@@ -64,9 +68,18 @@ impl Report {
                     format!("Model: {} ({})", escape(&model.name), escape(&digest))
                 }),
                 Some(format!(
-                    "Options: {} candidates, {} rollouts each, {} actions deep, {seed}, {}",
-                    options.candidates, options.rollouts, options.max_depth, options.mode
+                    "Options: {} candidates, {} rollouts each{}, {} actions deep, {seed}, {}",
+                    options.candidates,
+                    options.rollouts,
+                    if options.exhaustive { "" } else { " at most (raced)" },
+                    options.max_depth,
+                    options.mode
                 )),
+                Some(match document.cost_model.kind.as_str() {
+                    "minutes" => "Costs: in minutes of work and weighted outage".to_owned(),
+                    "unit" => "Costs: every action costs one".to_owned(),
+                    _ => "Costs: one for an action, two for a superfluous one".to_owned(),
+                }),
             ]
             .into_iter()
             .flatten(),
@@ -113,6 +126,24 @@ impl Report {
             self.line(escape(&action.explanation));
         }
         self.line(format!("Chosen because: {}", escape(&step.reason)));
+        if let Some(assurance) = &step.assurance {
+            let chance = 100.0 * assurance.chance;
+            let clear = if assurance.is_clear { "clear" } else { "not clear" };
+            let taken_back = words(&assurance.reversibility);
+            let trust =
+                format!("Trust: {clear} ({chance:.0} % that nothing is cheaper); the action is {taken_back}");
+            let doubts = assurance.doubts.iter().map(|doubt| format!("Doubt: {}", escape(doubt)));
+            let wanted =
+                assurance.wanted_evidence.iter().map(|wanted| format!("Would decide: {}", escape(wanted)));
+            self.list([trust].into_iter().chain(doubts).chain(wanted));
+        }
+        if let Some(action) = action {
+            let kind = |class: VerbClass| {
+                let d3fend = class.d3fend();
+                format!("Response: {}, D3FEND {} ({})", class.name(), d3fend.name, d3fend.id)
+            };
+            self.list(VerbClass::of(&action.text).into_iter().map(kind));
+        }
         let after = match (&step.state_after, step.state_after_source.as_deref()) {
             (Some(state), Some(source)) => format!("{} ({source})", state_text(*state)),
             (Some(state), None) => state_text(*state),

@@ -7,4 +7,5 @@ mod export;
 pub mod incidents;
 pub mod server;
 pub mod service;
+pub mod webhook;
 pub mod workers;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use countermove_coordinator::dispatch::{DispatchOptions, IncidentWorkers};
 use countermove_coordinator::workers::Fleet;
-use countermove_incident::RecoveryState;
+use countermove_incident::{Constraints, Pricing, RecoveryState};
 use countermove_planner::{
     AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Roles, RolloutBatch, RolloutKey,
     RolloutPolicy, RolloutReport, RolloutRunner, RolloutSpec, Sampling, TokenCounter,
@@ -43,6 +43,8 @@ fn batch(candidates: u32, rollouts: u32) -> RolloutBatch {
         context: vec!["Evidence.".into()],
         entities: Roles { systems: vec!["10.0.0.5".into()], ..Roles::default() },
         policy: RolloutPolicy { max_depth: 8, temperature: 0.6, top_p: 0.9, thinking_tokens: 0 },
+        pricing: Pricing::default(),
+        constraints: Constraints::default(),
         rollouts: specs.collect(),
     }
 }

@@ -18,11 +18,12 @@ use support::cluster::{ALERTS, Cluster, Setup, create_request, fields, options, 
 use support::until;
 use support::worker::{Script, identity};
 
-/// The steps without what depends on time.
+/// The steps without what depends on time, and without the hashes, which are those of one incident.
 fn decisions(incident: &Incident) -> Vec<PlanStep> {
     let mut steps = incident.plan.clone().unwrap().steps;
     for step in &mut steps {
         step.usage = None;
+        step.plan_hash.clear();
     }
     steps
 }
@@ -212,10 +213,11 @@ async fn an_operator_leads_an_interactive_plan() {
     assert_eq!(cluster.get(&name).await.status(), IncidentStatus::AwaitingApproval);
     assert_eq!(first.state_after, None, "nobody has looked yet");
 
-    let approve = |step, action: &str| ApproveActionRequest {
+    let approve = |step, action: &str, plan_hash: &str| ApproveActionRequest {
         name: name.clone(),
         step,
         action: action.to_owned(),
+        plan_hash: plan_hash.to_owned(),
         approver: "ann".to_owned(),
         request_id: id(),
         validate_only: false,
@@ -225,7 +227,7 @@ async fn an_operator_leads_an_interactive_plan() {
         (0, format!("{} ", action(&first)), Condition::Action),
         (1, action(&first), Condition::Step),
     ] {
-        let refused = refusal(api.approve_action(approve(step, &action)).await);
+        let refused = refusal(api.approve_action(approve(step, &action, &first.plan_hash)).await);
         assert!(matches!(refused, Error::Precondition { condition: c, .. } if c == condition), "{refused:?}");
     }
     let early = ReportOutcomeRequest {
@@ -251,10 +253,18 @@ async fn an_operator_leads_an_interactive_plan() {
     assert_eq!(second.index, 0, "the same step is decided again");
     assert_ne!(action(&second), action(&first));
 
-    let checked = ApproveActionRequest { validate_only: true, ..approve(0, &action(&second)) };
+    let checked =
+        ApproveActionRequest { validate_only: true, ..approve(0, &action(&second), &second.plan_hash) };
     let checked = api.approve_action(checked).await.unwrap().into_inner().incident.unwrap();
     assert_eq!(checked.status(), IncidentStatus::AwaitingApproval, "it was only checked");
-    let approved = approve(0, &action(&second));
+    let seen_before = refusal(api.approve_action(approve(0, "", &first.plan_hash)).await);
+    assert!(
+        matches!(seen_before, Error::Precondition { condition: Condition::Stale, .. }),
+        "{seen_before:?}"
+    );
+    let nameless = refusal(api.approve_action(approve(0, &action(&second), "")).await);
+    assert!(matches!(nameless, Error::InvalidArgument(_)), "{nameless:?}");
+    let approved = approve(0, &action(&second), &second.plan_hash);
     let answer = api.approve_action(approved.clone()).await.unwrap().into_inner();
     assert_eq!(answer.incident.as_ref().unwrap().status(), IncidentStatus::AwaitingOutcome);
     assert_eq!(
@@ -262,20 +272,24 @@ async fn an_operator_leads_an_interactive_plan() {
         answer,
         "repeating it changes nothing"
     );
-    let stale = refusal(api.approve_action(approve(0, &action(&second))).await);
+    let stale = refusal(api.approve_action(approve(0, &action(&second), &second.plan_hash)).await);
     assert!(matches!(stale, Error::Precondition { condition: Condition::Status, .. }), "{stale:?}");
 
     let found = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
     let outcome = ReportOutcomeRequest { state: Some(found), request_id: id(), ..early };
     api.report_outcome(outcome.clone()).await.unwrap();
     let third = watch.until(decided).await;
+    // Somebody else reports the same outcome once more: it was taken once.
+    let double =
+        refusal(api.report_outcome(ReportOutcomeRequest { request_id: id(), ..outcome.clone() }).await);
+    assert!(matches!(double, Error::Precondition { condition: Condition::Status, .. }), "{double:?}");
     assert_eq!((third.index, third.state_before), (1, Some(found)));
     let incident = cluster.get(&name).await;
     let step = &incident.plan.unwrap().steps[0];
     assert_eq!((step.state_after, step.state_after_source()), (Some(found), StateSource::Reported));
 
     let text = action(&third);
-    api.approve_action(approve(1, &text)).await.unwrap();
+    api.approve_action(approve(1, &text, &third.plan_hash)).await.unwrap();
     let all = RecoveryState {
         is_attack_contained: true,
         is_knowledge_sufficient: true,
@@ -287,7 +301,7 @@ async fn an_operator_leads_an_interactive_plan() {
     let last = ReportOutcomeRequest { step: 1, state: Some(all), request_id: id(), ..outcome };
     let ended = api.report_outcome(last).await.unwrap().into_inner().incident.unwrap();
     assert_eq!((ended.status(), ended.plan.unwrap().end()), (IncidentStatus::Ended, PlanEnd::Recovered));
-    let late = refusal(api.approve_action(approve(1, &text)).await);
+    let late = refusal(api.approve_action(approve(1, &text, &third.plan_hash)).await);
     assert!(matches!(late, Error::Precondition { condition: Condition::Status, .. }), "{late:?}");
 }
 

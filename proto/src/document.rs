@@ -30,6 +30,8 @@ pub struct PlanDocument {
     pub model: Option<Model>,
     /// Options in force.
     pub options: Options,
+    /// What actions cost.
+    pub cost_model: CostModel,
     /// What was made of the evidence; `null` until perception is done.
     pub assessment: Option<Assessment>,
     /// State at the end of the plan as it stands.
@@ -85,6 +87,64 @@ pub struct Options {
     pub deadline_seconds: Option<f64>,
     /// `offline` or `interactive`.
     pub mode: String,
+    /// Whether all rollouts of every candidate are run, instead of racing.
+    pub exhaustive: bool,
+    /// Confidence of the race and of the choice.
+    pub confidence: f64,
+    /// Rollouts of one decision at most.
+    pub budget_rollouts: Option<u32>,
+    /// Tokens of one decision's rollouts at most.
+    pub budget_tokens: Option<u64>,
+    /// Time of one decision's rollouts at most.
+    pub budget_seconds: Option<f64>,
+    /// `advise` or `approve_reversible`.
+    pub autonomy: String,
+    /// Chance of being the best from which on actions are approved without a person.
+    pub autonomy_confidence: Option<f64>,
+    /// Share of the expected alerts that has to come for the conjecture to stand.
+    pub alert_precision: f64,
+}
+
+/// What response actions cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostModel {
+    /// `unit`, `superfluous` or `minutes`.
+    pub kind: String,
+    /// The figures of costs in minutes.
+    pub minutes: Option<Minutes>,
+}
+
+/// Costs in minutes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Minutes {
+    /// Minutes of work that one minute of outage of a host of criticality 1 is worth.
+    pub disruption_weight: f64,
+    /// Criticality of hosts of the system that no asset names.
+    pub default_criticality: f64,
+    /// What each kind of response takes.
+    pub actions: Vec<ActionMinutes>,
+    /// Hosts that are worth more or less than the default.
+    pub assets: Vec<Asset>,
+}
+
+/// What a kind of response takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionMinutes {
+    /// The kind: `contain`, `preserve`, `analyse`, `eradicate`, `harden`, `restore`, or `unspecified` for all others.
+    pub kind: String,
+    /// Minutes of work.
+    pub work: f64,
+    /// Minutes for which each host that it is done to does not serve.
+    pub outage: f64,
+}
+
+/// A host and what depends on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asset {
+    /// Its names and addresses.
+    pub names: Vec<String>,
+    /// How much an outage of it weighs.
+    pub criticality: f64,
 }
 
 /// Recovery as six facts.
@@ -187,6 +247,12 @@ pub struct Step {
     pub chosen: u32,
     /// Why this one.
     pub reason: String,
+    /// How far the choice can be trusted.
+    pub assurance: Option<Assurance>,
+    /// SHA-256 over the incident, what was done before and this decision; approving names it.
+    pub plan_hash: String,
+    /// Alerts that the conjectured tactic is expected to raise next; `null` if nobody will compare them.
+    pub expected_alerts: Option<ExpectedAlerts>,
     /// State after, if it is known or predicted.
     pub state_after: Option<State>,
     /// `predicted` or `reported`.
@@ -197,6 +263,41 @@ pub struct Step {
     pub rejected: Vec<Rejected>,
     /// Work behind the decision.
     pub usage: Usage,
+}
+
+/// Alerts that a tactic is expected to raise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedAlerts {
+    /// Name of the tactic.
+    pub tactic: String,
+    /// Distinct pairs of class and priority.
+    pub kinds: Vec<AlertKind>,
+}
+
+/// A class and a priority of alerts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertKind {
+    /// Class in its normal form.
+    pub classification: String,
+    /// Priority, from 1 (high).
+    pub priority: Option<u32>,
+}
+
+/// How far a choice can be trusted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assurance {
+    /// Chance that no other candidate is cheaper than the one with the best estimate.
+    pub chance: f64,
+    /// Whether that chance reaches the asked confidence and nothing else speaks against the estimates.
+    pub is_clear: bool,
+    /// Index of the candidate with the best estimate.
+    pub best: u32,
+    /// How well the chosen action can be taken back: `harmless`, `reversible`, `laborious` or `irreversible`.
+    pub reversibility: String,
+    /// Why the choice is in doubt.
+    pub doubts: Vec<String>,
+    /// Evidence that would decide.
+    pub wanted_evidence: Vec<String>,
 }
 
 /// A response action.
@@ -290,6 +391,7 @@ impl PlanDocument {
             status: word(status.as_str_name(), "INCIDENT_STATUS_"),
             model: incident.model.map(Into::into),
             options: options.into(),
+            cost_model: incident.cost_model.unwrap_or_default().into(),
             assessment: incident.assessment.map(Into::into),
             state: incident.state.unwrap_or_default().into(),
             steps: plan.steps.into_iter().map(Into::into).collect(),
@@ -352,6 +454,70 @@ impl From<v1::PlanOptions> for Options {
             thinking_tokens: options.thinking_tokens.unwrap_or_default(),
             deadline_seconds: options.deadline.and_then(duration_from_message).map(|time| time.as_secs_f64()),
             mode: mode.to_owned(),
+            exhaustive: options.exhaustive,
+            confidence: options.confidence.unwrap_or_default(),
+            budget_rollouts: Some(options.budget_rollouts).filter(|&most| most > 0),
+            budget_tokens: Some(options.budget_tokens).filter(|&most| most > 0),
+            budget_seconds: options
+                .budget_time
+                .and_then(duration_from_message)
+                .map(|time| time.as_secs_f64()),
+            autonomy: match options.autonomy() {
+                v1::Autonomy::Unspecified | v1::Autonomy::Advise => "advise",
+                v1::Autonomy::ApproveReversible => "approve_reversible",
+            }
+            .to_owned(),
+            autonomy_confidence: options.autonomy_confidence,
+            alert_precision: options.alert_precision.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<v1::CostModel> for CostModel {
+    fn from(model: v1::CostModel) -> Self {
+        let kind = word(model.kind().as_str_name(), "COST_KIND_");
+        Self { kind, minutes: model.minutes.map(Into::into) }
+    }
+}
+
+impl From<v1::MinuteTable> for Minutes {
+    fn from(table: v1::MinuteTable) -> Self {
+        let row = |row: v1::ActionMinutes| ActionMinutes {
+            kind: word(row.verb_class().as_str_name(), "VERB_CLASS_"),
+            work: row.work,
+            outage: row.outage,
+        };
+        Self {
+            disruption_weight: table.disruption_weight,
+            default_criticality: table.default_criticality,
+            actions: table.actions.into_iter().map(row).collect(),
+            assets: table
+                .assets
+                .into_iter()
+                .map(|asset| Asset { names: asset.names, criticality: asset.criticality })
+                .collect(),
+        }
+    }
+}
+
+impl From<v1::ExpectedAlerts> for ExpectedAlerts {
+    fn from(expected: v1::ExpectedAlerts) -> Self {
+        let tactic = Tactic::try_from(expected.tactic()).map_or("unknown", |tactic| tactic.name());
+        let kind =
+            |kind: v1::AlertKind| AlertKind { classification: kind.classification, priority: kind.priority };
+        Self { tactic: tactic.to_owned(), kinds: expected.kinds.into_iter().map(kind).collect() }
+    }
+}
+
+impl From<v1::Assurance> for Assurance {
+    fn from(assurance: v1::Assurance) -> Self {
+        Self {
+            chance: assurance.chance,
+            is_clear: assurance.is_clear,
+            best: assurance.best,
+            reversibility: word(assurance.reversibility().as_str_name(), "REVERSIBILITY_"),
+            doubts: assurance.doubts,
+            wanted_evidence: assurance.wanted_evidence,
         }
     }
 }
@@ -427,6 +593,9 @@ impl From<v1::PlanStep> for Step {
             action: candidates.iter().find(|c| c.index == step.chosen).map(|c| c.action.clone()),
             chosen: step.chosen,
             reason: step.reason,
+            assurance: step.assurance.map(Into::into),
+            plan_hash: step.plan_hash,
+            expected_alerts: step.expected_alerts.map(Into::into),
             state_after: step.state_after.map(Into::into),
             state_after_source: (source != v1::StateSource::Unspecified)
                 .then(|| word(source.as_str_name(), "STATE_SOURCE_")),
@@ -490,6 +659,6 @@ impl From<v1::Usage> for Usage {
 }
 
 /// The word of an enumeration's value.
-fn word(name: &str, prefix: &str) -> String {
+pub(crate) fn word(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }

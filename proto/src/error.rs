@@ -119,6 +119,8 @@ pub enum Condition {
     Action,
     /// There is a plan.
     Plan,
+    /// The decision is still the one that the caller has seen.
+    Stale,
 }
 
 /// Why a service cannot work now.
@@ -299,7 +301,7 @@ impl fmt::Display for Resource {
 }
 
 impl Condition {
-    const ALL: [Self; 4] = [Self::Status, Self::Step, Self::Action, Self::Plan];
+    const ALL: [Self; 5] = [Self::Status, Self::Step, Self::Action, Self::Plan, Self::Stale];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -307,6 +309,7 @@ impl Condition {
             Self::Step => "STEP",
             Self::Action => "ACTION",
             Self::Plan => "PLAN",
+            Self::Stale => "STALE",
         }
     }
 }

@@ -8,10 +8,11 @@ mod convert;
 pub mod document;
 mod error;
 mod ids;
+pub mod record;
 
 pub use convert::{
-    duration_from_message, duration_to_message, plan_options, rollout_result_message, run_rollouts_request,
-    system_time, timestamp,
+    duration_from_message, duration_to_message, plan_options, pricing, rollout_result_message,
+    run_rollouts_request, system_time, timestamp,
 };
 pub use countermove_planner::limits;
 pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
@@ -33,7 +34,7 @@ pub mod worker {
 }
 
 /// Version of the protocol between coordinator and worker. Both refuse a peer that speaks another one.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Largest message that carries evidence, in bytes: 64 MiB of alerts and room for the rest.
 pub const MAX_EVIDENCE_MESSAGE_BYTES: usize = 80 << 20;

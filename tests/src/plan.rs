@@ -18,6 +18,7 @@ pub fn small_options(seed: u64) -> api::PlanOptions {
         rollouts: 3,
         max_depth: 2,
         max_steps: 1,
+        exhaustive: true,
         seed: Some(seed),
         thinking_tokens: Some(0),
         ..api::PlanOptions::default()
@@ -58,7 +59,7 @@ impl<'a> Planning<'a> {
             evidence: Some(evidence()),
             options: Some(options),
             request_id: uuid::Uuid::now_v7().to_string(),
-            validate_only: false,
+            ..api::CreateIncidentRequest::default()
         };
         let answer = cluster.incidents().create_incident(request).await;
         let created = answer.unwrap_or_else(|status| panic!("CreateIncident: {status}")).into_inner();
@@ -204,6 +205,7 @@ pub fn fingerprint(run: &PlanRun) -> String {
         plan.usage = None;
         for step in &mut plan.steps {
             step.usage = None;
+            step.plan_hash.clear();
         }
     }
     let mut rollouts: Vec<_> = run

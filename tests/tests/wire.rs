@@ -200,6 +200,7 @@ async fn requests_that_cannot_be_served_are_refused_with_the_right_code() {
         options: Some(options),
         request_id: request_id.to_owned(),
         validate_only: true,
+        cost_model: None,
     };
     let id = uuid::Uuid::now_v7().to_string();
 
@@ -246,7 +247,7 @@ async fn a_repeated_request_id_creates_one_incident() {
         evidence: Some(evidence()),
         options: Some(small_options(5)),
         request_id: uuid::Uuid::now_v7().to_string(),
-        validate_only: false,
+        ..api::CreateIncidentRequest::default()
     };
     let first = client.create_incident(request.clone()).await.expect("first").into_inner();
     let again = client.create_incident(request).await.expect("again").into_inner();

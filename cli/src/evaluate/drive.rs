@@ -3,14 +3,15 @@
 
 use std::time::Instant;
 
-use countermove_incident::{AlertFormat, RecoveryState, Tactic};
+use countermove_incident::{AlertKind, RecoveryState, Tactic};
+use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, PlanEnded, PlanMode, PlanOptions,
-    PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
+    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnded,
+    PlanMode, PlanOptions, PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
 };
 use countermove_simulator::evaluation::{Episode, Move};
-use countermove_simulator::{Outcome, Scenario, World};
+use countermove_simulator::{Scenario, World};
 
 use crate::client::{Coordinator, bounded, request_id};
 use crate::console::Console;
@@ -50,6 +51,30 @@ pub(super) async fn play(
     episode
 }
 
+/// Sends a scenario's evidence; with `dry` nothing is planned, and the options in force are told.
+pub(super) async fn create(
+    coordinator: &Coordinator,
+    scenario: &Scenario,
+    options: PlanOptions,
+    dry: bool,
+) -> Result<Incident, Failure> {
+    let request = CreateIncidentRequest {
+        evidence: Some(Evidence {
+            system_description: scenario.system.clone(),
+            alerts: scenario.log.clone(),
+            constraints: scenario.constraints(),
+            notes: Vec::new(),
+        }),
+        options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..options }),
+        request_id: request_id(),
+        validate_only: dry,
+        ..CreateIncidentRequest::default()
+    };
+    let created = coordinator.incidents().create_incident(bounded(request)).await;
+    let created = created.map_err(|status| coordinator.failure(&status))?;
+    Ok(created.into_inner().incident.unwrap_or_default())
+}
+
 struct Operator<'a> {
     coordinator: &'a Coordinator,
     rules: &'a Rules,
@@ -80,21 +105,7 @@ impl Operator<'_> {
     }
 
     async fn create(&self, scenario: &Scenario) -> Result<String, Failure> {
-        let request = CreateIncidentRequest {
-            evidence: Some(Evidence {
-                system_description: scenario.system.clone(),
-                alerts: scenario.log.clone(),
-                constraints: scenario.truth.constraints.iter().map(|one| one.text.clone()).collect(),
-                notes: Vec::new(),
-            }),
-            options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..self.rules.options }),
-            request_id: request_id(),
-            validate_only: false,
-        };
-        let mut client = self.coordinator.incidents();
-        let created =
-            client.create_incident(bounded(request)).await.map_err(|status| self.failure(&status))?;
-        Ok(created.into_inner().incident.unwrap_or_default().name)
+        Ok(create(self.coordinator, scenario, self.rules.options, false).await?.name)
     }
 
     /// Approves the chosen action, carries it out and tells what came of it.
@@ -108,6 +119,7 @@ impl Operator<'_> {
             name: self.name.clone(),
             step: step.index,
             action: action.clone(),
+            plan_hash: step.plan_hash.clone(),
             approver: APPROVER.to_owned(),
             request_id: request_id(),
             validate_only: false,
@@ -115,18 +127,22 @@ impl Operator<'_> {
         client.approve_action(bounded(request)).await.map_err(|status| self.failure(&status))?;
         let before = self.world.state();
         let outcome = self.world.apply(&action);
+        let alerts = outcome.rendered(self.world.scenario().format);
         let state = if self.rules.told { outcome.state } else { predicted.unwrap_or(outcome.state) };
-        if self.rules.told && !outcome.alerts.is_empty() {
-            let format = self.world.scenario().format;
+        if self.rules.told && !alerts.is_empty() {
             let request = ReportAlertsRequest {
                 name: self.name.clone(),
-                alerts: render(&outcome, format),
+                alerts,
                 request_id: request_id(),
                 validate_only: false,
             };
             client.report_alerts(bounded(request)).await.map_err(|status| self.failure(&status))?;
         }
-        episode.moves.push(moved(action, before, predicted, &outcome));
+        let mut made = Move::new(action, before, predicted, &outcome);
+        if let Some(expected) = &step.expected_alerts {
+            made.expected(&kinds(expected), &outcome);
+        }
+        episode.moves.push(made);
         let request = ReportOutcomeRequest {
             name: self.name.clone(),
             step: step.index,
@@ -143,28 +159,11 @@ impl Operator<'_> {
     }
 }
 
-/// An action and what came of it.
-pub(super) fn moved(
-    action: String,
-    before: RecoveryState,
-    predicted: Option<RecoveryState>,
-    outcome: &Outcome,
-) -> Move {
-    Move {
-        action,
-        before,
-        predicted,
-        after: outcome.state,
-        cost: outcome.cost,
-        superfluous: outcome.superfluous,
-        hallucinated: outcome.hallucinated.len() as u64,
-        violations: outcome.violations.len() as u64,
-        obeyed: outcome.obeyed.len() as u64,
-    }
-}
-
-fn render(outcome: &Outcome, format: AlertFormat) -> String {
-    outcome.alerts.iter().map(|alert| alert.render(format) + "\n").collect()
+fn kinds(expected: &ExpectedAlerts) -> Vec<AlertKind> {
+    let kind = |kind: &v1::AlertKind| {
+        AlertKind::new(&kind.classification, kind.priority.and_then(|priority| priority.try_into().ok()))
+    };
+    expected.kinds.iter().map(kind).collect()
 }
 
 fn read(assessment: &Assessment) -> (bool, Vec<Tactic>) {

@@ -1,17 +1,22 @@
 //! `countermove evaluate`: plays scenarios with known truth through a running cluster, and prints what it is worth.
 
 mod drive;
+mod endpoint;
 mod suite;
 mod write;
 
-use countermove_proto::v1::PlanOptions;
+use std::time::{Duration, Instant};
+
+use countermove_proto::v1::{ModelIdentity, PlanOptions};
 use countermove_simulator::Scenario;
 use countermove_simulator::evaluation::{Episode, Report, Variant};
+use countermove_simulator::policies::{self, PolicyKind};
 use futures::StreamExt;
 use indicatif::ProgressBar;
 
 use self::drive::Rules;
-use crate::args::{Ablation, EvaluateArgs};
+use self::endpoint::Endpoint;
+use crate::args::{Ablation, Baseline, EvaluateArgs};
 use crate::client::Coordinator;
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
@@ -22,42 +27,100 @@ use crate::workers;
 /// Name of the system under test in reports.
 const SYSTEM: &str = "countermove";
 
+/// Actions in a plan at most, as the coordinator's default is.
+const DEFAULT_STEPS: u32 = 10;
+
+/// Environment variable with the key of the endpoint.
+const KEY: &str = "COUNTERMOVE_ENDPOINT_KEY";
+
 /// Runs the evaluation. Ctrl-C ends it, and what it has begun with it.
 pub(crate) async fn evaluate(
     arguments: EvaluateArgs,
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
+    check(&arguments)?;
+    write::check(arguments.write.as_deref(), &arguments.suite, arguments.chart.as_deref())?;
+    let begun = Instant::now();
     let sets = suite::load(&arguments, console)?;
     let coordinator = Coordinator::connect(&arguments.remote.url).await?;
-    let untuned = match (arguments.ablate.contains(&Ablation::Training), &arguments.untuned) {
-        (true, Some(url)) => Some(Coordinator::connect(url).await?),
-        (true, None) => {
-            return Err(Failure::Input(
-                "--ablate training needs --untuned URL, the coordinator of a cluster that serves the model without its adapter"
-                    .to_owned(),
-            ));
-        }
-        (false, _) => None,
-    };
     let run = Run { arguments: &arguments, sets: &sets, console };
     let work = async {
+        let model = served(&coordinator).await?;
+        let untuned = match &arguments.untuned {
+            Some(url) => Some(untuned(url, &model).await?),
+            None => None,
+        };
         let system = run.system(&coordinator, SYSTEM, &run.rules(None)).await;
         let mut ablations = Vec::new();
         for ablation in &arguments.ablate {
             let served = untuned.as_ref().filter(|_| *ablation == Ablation::Training).unwrap_or(&coordinator);
             ablations.push(run.system(served, ablation.title(), &run.rules(Some(*ablation))).await);
         }
-        let settings = run.settings(&coordinator).await?;
-        Ok::<_, Failure>((system, ablations, settings))
+        let mut baselines: Vec<Variant> = Vec::new();
+        for baseline in &arguments.baseline {
+            baselines.push(run.baseline(*baseline).await?);
+        }
+        if let (Some(url), Some(model)) = (&arguments.endpoint, &arguments.endpoint_model) {
+            let key = std::env::var(KEY).ok();
+            baselines.push(run.endpoint(Endpoint::new(url, model, key)).await?);
+        }
+        let settings = run.settings(&coordinator, &model, begun.elapsed()).await?;
+        Ok::<_, Failure>((system, ablations, baselines, settings))
     };
-    let (system, ablations, settings) = tokio::select! {
+    let (system, ablations, baselines, settings) = tokio::select! {
         done = work => done?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
-    let baselines = Vec::new();
     let report = Report { suite: arguments.suite.clone(), settings, system, ablations, baselines };
     finish(&arguments, &report, console)
+}
+
+/// Refuses an ablation that would play the same twice and call it a comparison.
+fn check(arguments: &EvaluateArgs) -> Result<(), Failure> {
+    let ablates = |ablation| arguments.ablate.contains(&ablation);
+    let input = |text: &str| Err(Failure::Input(text.to_owned()));
+    match arguments.options.thinking_tokens {
+        None | Some(0) if ablates(Ablation::Thinking) => {
+            return input(
+                "--ablate thinking compares with a system that thinks; say how much with --thinking-tokens",
+            );
+        }
+        _ => {}
+    }
+    match (ablates(Ablation::Training), &arguments.untuned) {
+        (true, None) => input(
+            "--ablate training needs --untuned URL, the coordinator of a cluster that serves the model without its adapter",
+        ),
+        (false, Some(_)) => input("--untuned is of use with --ablate training alone"),
+        _ => Ok(()),
+    }
+}
+
+/// What a cluster serves.
+async fn served(coordinator: &Coordinator) -> Result<ModelIdentity, Failure> {
+    let workers = workers::list(coordinator).await?;
+    Ok(workers.into_iter().find_map(|worker| worker.model).unwrap_or_default())
+}
+
+/// The cluster with the untuned model; refused if it does not differ in the adapter, or if the weights differ as well.
+async fn untuned(url: &str, tuned: &ModelIdentity) -> Result<Coordinator, Failure> {
+    let coordinator = Coordinator::connect(url).await?;
+    let model = served(&coordinator).await?;
+    let input = |text: String| Err(Failure::Input(text));
+    if tuned.adapter_sha256 == model.adapter_sha256 {
+        let adapter = if tuned.adapter_sha256.is_empty() { "no adapter" } else { "the same adapter" };
+        return input(format!(
+            "--untuned {url}: both clusters serve {adapter}, so there is no training to switch off"
+        ));
+    }
+    if tuned.weights_sha256 != model.weights_sha256 {
+        return input(format!(
+            "--untuned {url}: it serves {} and not {}, so that more than the training differs",
+            model.name, tuned.name
+        ));
+    }
+    Ok(coordinator)
 }
 
 /// Prints the report and writes the files that were asked for. An evaluation in which nothing could be played failed.
@@ -146,7 +209,7 @@ impl Run<'_> {
             (None, _) if !episode.is_incident => "false alarm".to_owned(),
             (None, _) if episode.recovered() => format!("recovered at cost {:.0}", episode.cost()),
             (None, _) => {
-                let achieved = episode.moves.last().map_or(0, |last| last.after.achieved());
+                let achieved = episode.state().achieved();
                 format!("{achieved} of 6 facts after {} actions", episode.moves.len())
             }
         };
@@ -154,36 +217,117 @@ impl Run<'_> {
         self.console.line(&format!("{name} {done}/{total} {}: {end} ({seconds:.0} s)", episode.scenario));
     }
 
+    /// Plays all sets with a policy that needs no model.
+    async fn baseline(&self, baseline: Baseline) -> Result<Variant, Failure> {
+        let (steps, kind) = (self.steps(), baseline.policy());
+        let mut seeds = Vec::new();
+        for (seed, set) in (self.arguments.first_seed..).zip(self.sets) {
+            let set = set.clone();
+            let played = tokio::task::spawn_blocking(move || {
+                let play = |(place, (scenario, oracle)): (u64, (Scenario, Option<f64>))| {
+                    let begun = Instant::now();
+                    let episode = Episode::new(&scenario.name, &scenario.truth, oracle);
+                    let drawn = seed.wrapping_mul(suite::SPACING).wrapping_add(place);
+                    let mut episode = policies::play(kind, &scenario, drawn, steps, episode);
+                    episode.elapsed = begun.elapsed();
+                    episode
+                };
+                (0..).zip(set).map(play).collect::<Vec<Episode>>()
+            });
+            seeds.push(played.await.map_err(|error| broken(&error))?);
+        }
+        Ok(Variant::new(baseline.title(), &seeds))
+    }
+
+    /// Plays all sets with a model behind an endpoint, as many at once as with the system.
+    async fn endpoint(&self, endpoint: Endpoint) -> Result<Variant, Failure> {
+        let steps = self.steps();
+        let bar = self.console.progress();
+        let total: usize = self.sets.iter().map(Vec::len).sum();
+        let (mut seeds, mut done) = (Vec::new(), 0);
+        for set in self.sets {
+            let mut playing = futures::stream::iter(set.iter().cloned().map(|(scenario, oracle)| {
+                let endpoint = endpoint.clone();
+                tokio::task::spawn_blocking(move || {
+                    let episode = Episode::new(&scenario.name, &scenario.truth, oracle);
+                    endpoint.play(&scenario, steps, episode)
+                })
+            }))
+            .buffered(self.arguments.at_once);
+            let mut episodes = Vec::new();
+            while let Some(episode) = playing.next().await {
+                let episode = episode.map_err(|error| broken(&error))?;
+                done += 1;
+                self.tell(&bar, endpoint.name(), done, total, &episode);
+                episodes.push(episode);
+            }
+            seeds.push(episodes);
+        }
+        bar.finish_and_clear();
+        Ok(Variant::new(endpoint.name(), &seeds))
+    }
+
+    /// Actions in a plan at most.
+    fn steps(&self) -> usize {
+        self.arguments.options.steps.unwrap_or(DEFAULT_STEPS) as usize
+    }
+
     /// What a reader needs to repeat this.
-    async fn settings(&self, coordinator: &Coordinator) -> Result<Vec<(String, String)>, Failure> {
-        let workers = workers::list(coordinator).await?;
-        let model = workers.iter().find_map(|worker| worker.model.clone()).unwrap_or_default();
+    async fn settings(
+        &self,
+        coordinator: &Coordinator,
+        model: &ModelIdentity,
+        elapsed: Duration,
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let workers = workers::list(coordinator).await?.len();
+        let effort = match self.sets.iter().flatten().next() {
+            Some((scenario, _)) => effort(coordinator, scenario, self.rules(None).options).await?,
+            None => "nothing was played".to_owned(),
+        };
         let adapter = if model.adapter_sha256.is_empty() { "none" } else { &model.adapter_sha256 };
         let scenarios: Vec<String> = self.sets.iter().map(|set| set.len().to_string()).collect();
-        let chosen = |value: Option<u32>, name: &str| {
-            format!("{} {name}", value.map_or("the default number of".into(), |value| value.to_string()))
-        };
-        let options = &self.arguments.options;
+        let threads = std::thread::available_parallelism().map_or(0, usize::from);
+        let (machine, minutes) =
+            (format!("{} {}", std::env::consts::OS, std::env::consts::ARCH), elapsed.as_secs() / 60);
         Ok([
             ("scenarios of each seed", scenarios.join(", ")),
             ("first seed", self.arguments.first_seed.to_string()),
-            ("workers", workers.len().to_string()),
-            ("scenarios at once", self.arguments.at_once.to_string()),
+            ("workers", format!("{workers}, {} scenarios at once", self.arguments.at_once)),
             (
-                "effort",
-                [
-                    chosen(options.candidates, "candidates"),
-                    chosen(options.rollouts, "rollouts"),
-                    chosen(options.steps, "steps at most"),
-                ]
-                .join(", "),
+                "machine",
+                format!(
+                    "{machine}, {threads} CPUs; all of it took {minutes} min {} s",
+                    elapsed.as_secs() % 60
+                ),
             ),
+            ("effort", effort),
             ("model", format!("{}, SHA-256 {:.12}", model.name, model.weights_sha256)),
             ("adapter", format!("{adapter:.12}")),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec())
     }
+}
+
+/// What planning is allowed, as the coordinator fills it in.
+async fn effort(
+    coordinator: &Coordinator,
+    scenario: &Scenario,
+    options: PlanOptions,
+) -> Result<String, Failure> {
+    let options = drive::create(coordinator, scenario, options, true).await?.options.unwrap_or_default();
+    Ok(format!(
+        "{} candidates, {} rollouts of each, {} actions deep, {} actions in a plan, {} tokens of thinking",
+        options.candidates,
+        options.rollouts,
+        options.max_depth,
+        options.max_steps,
+        options.thinking_tokens.unwrap_or(0)
+    ))
+}
+
+fn broken(error: &tokio::task::JoinError) -> Failure {
+    Failure::Failed(format!("a comparison broke off: {error}"))
 }
 
 impl Ablation {
@@ -194,5 +338,71 @@ impl Ablation {
             Self::Adaptation => "without adaptation",
             Self::Thinking => "without thinking",
         }
+    }
+}
+
+impl Baseline {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Playbook => "playbook",
+            Self::Greedy => "greedy",
+        }
+    }
+
+    fn policy(self) -> PolicyKind {
+        match self {
+            Self::Random => PolicyKind::Random,
+            Self::Playbook => PolicyKind::Playbook,
+            Self::Greedy => PolicyKind::Greedy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn arguments(flags: &[&str]) -> EvaluateArgs {
+        let all =
+            ["countermove", "evaluate", "--suite", "simulated"].into_iter().chain(flags.iter().copied());
+        match Cli::try_parse_from(all).unwrap().command {
+            Command::Evaluate(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_ablation_that_compares_nothing_is_refused() {
+        let refused = |flags: &[&str]| check(&arguments(flags)).unwrap_err().to_string();
+        assert!(refused(&["--ablate", "thinking"]).contains("--thinking-tokens"));
+        assert!(refused(&["--ablate", "thinking", "--thinking-tokens", "0"]).contains("--thinking-tokens"));
+        assert!(refused(&["--ablate", "planning,training"]).contains("--untuned URL"));
+        assert!(refused(&["--untuned", "http://h:1"]).contains("--ablate training"));
+        for flags in [
+            &[][..],
+            &["--ablate", "thinking", "--thinking-tokens", "64"],
+            &["--ablate", "training,planning,adaptation", "--untuned", "http://h:1"],
+        ] {
+            assert!(check(&arguments(flags)).is_ok(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn an_ablation_switches_off_what_it_says() {
+        let arguments = arguments(&["--candidates", "5", "--rollouts", "4", "--thinking-tokens", "9"]);
+        let run = Run { arguments: &arguments, sets: &[], console: &Console::new() };
+        let effort = |ablation| {
+            let Rules { options, told } = run.rules(ablation);
+            (options.candidates, options.rollouts, options.thinking_tokens, told)
+        };
+        assert_eq!(effort(None), (5, 4, Some(9), true));
+        assert_eq!(effort(Some(Ablation::Planning)), (1, 1, Some(9), true));
+        assert_eq!(effort(Some(Ablation::Adaptation)), (5, 4, Some(9), false));
+        assert_eq!(effort(Some(Ablation::Thinking)), (5, 4, Some(0), true));
+        assert_eq!(effort(Some(Ablation::Training)), (5, 4, Some(9), true));
     }
 }

@@ -13,10 +13,14 @@ use crate::failure::Failure;
 pub(super) type Judged = (Scenario, Option<f64>);
 
 /// Where the seeds of scenarios of one seed lie apart, so that no scenario is played twice.
-const SPACING: u64 = 1_000_000;
+pub(super) const SPACING: u64 = 1_000_000;
 
 /// Public data beside the project.
 const USUAL_DATA: &str = "../shared/data";
+
+/// Recorded incidents, and OpenSec's, within it.
+const REAL: &str = "incidents";
+const OPENSEC: &str = "opensec";
 
 /// The scenarios of each seed.
 pub(super) fn load(arguments: &EvaluateArgs, console: &Console) -> Result<Vec<Vec<Judged>>, Failure> {
@@ -34,6 +38,14 @@ pub(super) fn load(arguments: &EvaluateArgs, console: &Console) -> Result<Vec<Ve
                     .collect()
             };
             return Ok(seeds.map(make).collect());
+        }
+        "real" => {
+            let folder = needed(data, "real")?.join(REAL);
+            Scenario::read_recorded(&folder).map_err(input)?
+        }
+        "opensec" => {
+            let folder = needed(data, "opensec")?.join(OPENSEC);
+            Scenario::read_opensec(&folder).map_err(input)?
         }
         folder => folders(Path::new(folder))?,
     };

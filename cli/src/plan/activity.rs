@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{Assessment, IncidentEvent, PlanEnded, PlanStep, PlanningStage, Progress};
+use countermove_proto::v1::{
+    AlertsReported, Assessment, ConjectureRevised, IncidentEvent, OutcomeReported, PlanEnded, PlanStep,
+    PlanningStage, Progress, TacticBelief,
+};
 
 use crate::render::{cost, count, end_sentence, one_line, tactic_name, time};
 
@@ -37,7 +40,12 @@ impl Activity {
     /// An event; gives the milestone that it is, if it is one.
     pub(crate) fn happened(&mut self, event: &IncidentEvent) -> Option<String> {
         match event.kind.as_ref()? {
-            Kind::Created(_) | Kind::Rollout(_) | Kind::Alerts(_) => None,
+            Kind::Created(_) | Kind::Rollout(_) => None,
+            Kind::Alerts(alerts) => Some(reported(alerts)),
+            Kind::Revised(revised) => Some(self::revised(revised)),
+            Kind::FellBack(fell_back) => {
+                Some(format!("the state fell back: {}", one_line(&fell_back.reason)))
+            }
             Kind::Assessed(assessment) => Some(assessed(assessment)),
             Kind::Proposed(proposed) => {
                 self.progress.step = proposed.step;
@@ -55,13 +63,16 @@ impl Activity {
                 self.steps = self.steps.max(step.index as usize + 1);
                 Some(decided(step))
             }
+            Kind::Approved(approved) if approved.is_automatic => {
+                Some(format!("step {}: approved by the incident's autonomy", approved.step + 1))
+            }
             Kind::Approved(approved) => {
                 Some(format!("step {}: approved by {}", approved.step + 1, one_line(&approved.approver)))
             }
             Kind::Rejected(rejected) => {
                 Some(format!("step {}: rejected: {}", rejected.step + 1, one_line(&rejected.reason)))
             }
-            Kind::Outcome(outcome) => Some(format!("step {}: outcome reported", outcome.step + 1)),
+            Kind::Outcome(outcome) => Some(self::outcome(outcome)),
             Kind::Ended(ended) => Some(self.ended(ended)),
             Kind::Notice(notice) => Some(format!("note: {}", one_line(&notice.text))),
         }
@@ -130,6 +141,37 @@ fn decided(step: &PlanStep) -> String {
         step.index + 1,
         one_line(action),
         count(rollouts, "rollout")
+    )
+}
+
+fn reported(alerts: &AlertsReported) -> String {
+    let digest = alerts.digest.clone().unwrap_or_default();
+    let mut line = format!("alerts came: the log now holds {}", count(digest.records, "record"));
+    if alerts.repeated_records > 0 {
+        line += &format!("; {} had come before", count(alerts.repeated_records, "record"));
+    }
+    line
+}
+
+fn outcome(outcome: &OutcomeReported) -> String {
+    let mut line = format!("step {}: outcome reported", outcome.step + 1);
+    if let Some(comparison) = &outcome.comparison {
+        let word = if comparison.holds { "as expected" } else { "not as expected" };
+        line += &format!("; the alerts since are {word} (precision {:.2})", comparison.precision);
+    }
+    line
+}
+
+fn revised(revised: &ConjectureRevised) -> String {
+    let first = |beliefs: &[TacticBelief]| {
+        beliefs.first().map_or("none".into(), |belief| tactic_name(belief.tactic()))
+    };
+    let now = revised.assessment.as_ref().map_or(&[][..], |assessment| &assessment.tactics);
+    format!(
+        "the conjecture was revised from {} to {}: {}",
+        first(&revised.before),
+        first(now),
+        one_line(&revised.reason)
     )
 }
 

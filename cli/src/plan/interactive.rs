@@ -25,68 +25,109 @@ enum Verdict {
 }
 
 /// Follows the incident, asks about each decided step, and gives its end.
-pub(super) async fn decide(
-    coordinator: &Coordinator,
-    name: &str,
-    watch: &mut Watch,
-) -> Result<PlanEnded, Failure> {
+pub(super) async fn decide(coordinator: &Coordinator, watch: &mut Watch) -> Result<PlanEnded, Failure> {
     let mut person = Person::new();
     loop {
         match watch.next().await?.kind {
             Some(Kind::Ended(ended)) => return Ok(ended),
             Some(Kind::Decided(step)) => {
                 watch.pause();
-                ask(coordinator, name, &step, &mut person).await?;
+                let ended = ask(coordinator, watch, &step, &mut person).await?;
                 watch.resume();
+                if let Some(ended) = ended {
+                    return Ok(ended);
+                }
             }
             _ => {}
         }
     }
 }
 
+/// Asks about a step, and about its outcome if it is approved. Gives the end of the incident if it came meanwhile.
 async fn ask(
     coordinator: &Coordinator,
-    name: &str,
+    watch: &mut Watch,
     step: &PlanStep,
     person: &mut Person,
-) -> Result<(), Failure> {
+) -> Result<Option<PlanEnded>, Failure> {
     super::write_out(format!("\n{}", render_step(step, page())).as_bytes())?;
     let chosen =
         step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default();
-    let verdict = person.verdict().await?;
+    let verdict = match decide_or_hear(watch, step.index, person).await? {
+        Heard::Verdict(verdict) => Some(verdict),
+        Heard::Approved => None,
+        Heard::Withdrawn => return Ok(None),
+        Heard::Ended(ended) => return Ok(Some(ended)),
+    };
+    let name = watch.name().to_owned();
     let mut client = coordinator.incidents();
-    if let Verdict::Reject(reason) = verdict {
+    if let Some(Verdict::Reject(reason)) = verdict {
         let request = RejectActionRequest {
-            name: name.to_owned(),
+            name,
             step: step.index,
             reason,
             request_id: request_id(),
             validate_only: false,
         };
         client.reject_action(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-        return Ok(());
+        return Ok(None);
     }
     let request = ApproveActionRequest {
-        name: name.to_owned(),
+        name: name.clone(),
         step: step.index,
         action: chosen.action.unwrap_or_default().text,
+        plan_hash: step.plan_hash.clone(),
         approver: std::env::var("USER").unwrap_or_else(|_| "operator".to_owned()),
         request_id: request_id(),
         validate_only: false,
     };
-    client.approve_action(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    if verdict.is_some() {
+        client.approve_action(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    }
     let before = step.state_before.unwrap_or_default().into();
     let predicted = chosen.predicted_state.unwrap_or_default().into();
     let state = person.outcome(before, predicted).await?;
     let request = ReportOutcomeRequest {
-        name: name.to_owned(),
+        name,
         step: step.index,
         state: Some(state.into()),
         request_id: request_id(),
         validate_only: false,
     };
     client.report_outcome(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-    Ok(())
+    Ok(None)
+}
+
+/// What settles a step that waits.
+enum Heard {
+    /// The person decided.
+    Verdict(Verdict),
+    /// The incident's autonomy approved it.
+    Approved,
+    /// It was withdrawn, since the attack was seen to go on; the step is decided anew.
+    Withdrawn,
+    /// Planning ended, for example by its deadline.
+    Ended(PlanEnded),
+}
+
+/// Waits for the person's word, with an open ear for what makes it needless.
+async fn decide_or_hear(watch: &mut Watch, step: u32, person: &mut Person) -> Result<Heard, Failure> {
+    let mut verdict = std::pin::pin!(person.verdict());
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = watch.next() => event?,
+            verdict = &mut verdict => return Ok(Heard::Verdict(verdict?)),
+        };
+        match event.kind {
+            Some(Kind::Approved(approved)) if approved.step == step => return Ok(Heard::Approved),
+            Some(Kind::FellBack(fell_back)) if fell_back.withdrawn_step == Some(step) => {
+                return Ok(Heard::Withdrawn);
+            }
+            Some(Kind::Ended(ended)) => return Ok(Heard::Ended(ended)),
+            _ => {}
+        }
+    }
 }
 
 /// The person at standard input. A thread of its own reads lines, so that waiting for one can be given up.

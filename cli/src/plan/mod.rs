@@ -8,11 +8,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use countermove_proto::v1::{
-    CancelIncidentRequest, CreateIncidentRequest, Evidence, ExportFormat, ExportPlanRequest,
+    Autonomy, CancelIncidentRequest, CreateIncidentRequest, Evidence, ExportFormat, ExportPlanRequest,
     GetIncidentRequest, Incident, PlanEnd, PlanEnded, PlanMode, PlanOptions,
 };
 
-use crate::args::{self, PlanArgs};
+use crate::args::{self, Budget, PlanArgs};
 use crate::client::{Coordinator, bounded, request_id};
 use crate::console::{Console, page};
 use crate::evidence;
@@ -52,12 +52,19 @@ impl Prepared {
         let Self { arguments, evidence } = self;
         let (json, quiet) = (arguments.json, arguments.quiet);
         let coordinator = Coordinator::connect(url).await?;
-        let name = create(&coordinator, evidence, options(&arguments), console, quiet).await?;
+        let request = CreateIncidentRequest {
+            evidence: Some(evidence),
+            options: Some(options(&arguments)),
+            cost_model: arguments.costs.as_ref().map(|costs| (&costs.0).into()),
+            request_id: request_id(),
+            validate_only: false,
+        };
+        let name = create(&coordinator, request, console, quiet).await?;
         let mut watch = Watch::new(coordinator.clone(), name.clone(), console.clone(), quiet);
         let ended = {
             let work = async {
                 if arguments.interactive {
-                    interactive::decide(&coordinator, &name, &mut watch).await
+                    interactive::decide(&coordinator, &mut watch).await
                 } else {
                     watch.end().await
                 }
@@ -86,17 +93,10 @@ impl Prepared {
 /// Starts planning, and tells what is to be known about the evidence. Gives the incident's name.
 async fn create(
     coordinator: &Coordinator,
-    evidence: Evidence,
-    options: PlanOptions,
+    request: CreateIncidentRequest,
     console: &Console,
     quiet: bool,
 ) -> Result<String, Failure> {
-    let request = CreateIncidentRequest {
-        evidence: Some(evidence),
-        options: Some(options),
-        request_id: request_id(),
-        validate_only: false,
-    };
     let mut client = coordinator.incidents();
     let created =
         client.create_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
@@ -213,12 +213,29 @@ fn exit(ended: &PlanEnded, steps: usize, console: &Console) -> Exit {
 
 fn options(arguments: &PlanArgs) -> PlanOptions {
     let mode = if arguments.interactive { PlanMode::Interactive } else { PlanMode::Offline };
-    PlanOptions { mode: mode.into(), ..arguments.options.message() }
+    let autonomy = match arguments.approve_reversible {
+        Some(_) => Autonomy::ApproveReversible,
+        None => Autonomy::Advise,
+    };
+    PlanOptions {
+        mode: mode.into(),
+        autonomy: autonomy.into(),
+        autonomy_confidence: arguments.approve_reversible,
+        ..arguments.options.message()
+    }
 }
 
 impl args::PlanOptions {
     /// As the coordinator reads them; what was not given is its default.
     pub(crate) fn message(&self) -> PlanOptions {
+        let (mut budget_rollouts, mut budget_tokens, mut budget_time) = (0, 0, None);
+        for budget in &self.budget {
+            match *budget {
+                Budget::Rollouts(most) => budget_rollouts = most,
+                Budget::Tokens(most) => budget_tokens = most,
+                Budget::Time(most) => budget_time = Some(countermove_proto::duration_to_message(most)),
+            }
+        }
         PlanOptions {
             candidates: self.candidates.unwrap_or_default(),
             rollouts: self.rollouts.unwrap_or_default(),
@@ -230,6 +247,14 @@ impl args::PlanOptions {
             thinking_tokens: self.thinking_tokens,
             deadline: self.deadline.map(countermove_proto::duration_to_message),
             mode: PlanMode::Unspecified.into(),
+            exhaustive: self.exhaustive,
+            confidence: self.confidence,
+            budget_rollouts,
+            budget_tokens,
+            budget_time,
+            autonomy: Autonomy::Unspecified.into(),
+            autonomy_confidence: None,
+            alert_precision: self.alert_precision,
         }
     }
 }

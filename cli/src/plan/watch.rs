@@ -81,6 +81,11 @@ impl Watch {
         }
     }
 
+    /// Name of the incident.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Steps decided so far.
     pub(crate) fn steps(&self) -> usize {
         self.activity.steps()

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use countermove_proto::v1::{
-    Assessment, DigestReport, Incident, ModelIdentity, PlanEnd, PlanMode, PlanOptions, Tactic, Usage,
+    Assessment, Autonomy, CostKind, CostModel, DigestReport, Incident, ModelIdentity, PlanEnd, PlanMode,
+    PlanOptions, Tactic, Usage,
 };
 
 use super::step::{marks, step};
@@ -49,7 +50,7 @@ pub(crate) fn incident(incident: &Incident, page: Page) -> String {
         let _ = writeln!(out, "{}{}", lead("STATE", page), marks(incident.state, page));
     }
     out.push_str(&titled("USED", &used(&plan.usage.unwrap_or_default()), page));
-    out.push_str(&titled("OPTIONS", &chosen_options(&options), page));
+    out.push_str(&titled("OPTIONS", &chosen_options(&options, incident.cost_model.as_ref()), page));
     if let Some(model) = &incident.model {
         out.push_str(&titled("MODEL", &model_line(model), page));
     }
@@ -176,7 +177,7 @@ fn used(usage: &Usage) -> String {
     line
 }
 
-fn chosen_options(options: &PlanOptions) -> String {
+fn chosen_options(options: &PlanOptions, cost_model: Option<&CostModel>) -> String {
     let mut line = format!(
         "N={} candidates, M={} rollouts, depth {}, at most {}",
         options.candidates,
@@ -189,6 +190,24 @@ fn chosen_options(options: &PlanOptions) -> String {
     }
     if let Some(seed) = options.seed {
         let _ = write!(line, ", seed {seed}");
+    }
+    line.push_str(if options.exhaustive { ", all rollouts" } else { ", raced" });
+    match cost_model.map(CostModel::kind) {
+        Some(CostKind::Minutes) => line.push_str(", costs in minutes"),
+        Some(CostKind::Unit) => line.push_str(", every action costs one"),
+        Some(CostKind::Superfluous | CostKind::Unspecified) | None => {}
+    }
+    if options.budget_rollouts > 0 {
+        let _ = write!(line, ", at most {} a decision", count(options.budget_rollouts.into(), "rollout"));
+    }
+    if options.budget_tokens > 0 {
+        let _ = write!(line, ", at most {} a decision", count(options.budget_tokens, "token"));
+    }
+    if let Some(bound) = options.budget_time.and_then(countermove_proto::duration_from_message) {
+        let _ = write!(line, ", at most {} a decision", time(bound.as_secs_f64()));
+    }
+    if options.autonomy() == Autonomy::ApproveReversible {
+        line.push_str(", reversible actions approved by themselves");
     }
     line
 }
@@ -245,6 +264,7 @@ mod tests {
                     attackers: vec!["10.0.1.11".to_owned()],
                     targets: vec!["10.0.2.11".to_owned()],
                     systems: Vec::new(),
+                    ..Entities::default()
                 }),
                 tactics: vec![TacticBelief {
                     tactic: Tactic::CredentialAccess.into(),

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use countermove_proto::v1::{Candidate, CostEstimate, PlanStep, RecoveryState, StateSource};
+use countermove_proto::v1::{
+    Assurance, Candidate, CostEstimate, PlanStep, RecoveryState, Reversibility, StateSource,
+};
 
 use super::incident::Page;
 use super::text::{hanging, one_line, pad, pad_left, width, wrap};
@@ -30,6 +32,9 @@ pub(crate) fn step(step: &PlanStep, page: Page) -> String {
             out.push_str(&hanging("  because  ", &action.explanation, page.columns));
         }
     }
+    if let Some(assurance) = &step.assurance {
+        out.push_str(&trust(assurance, page));
+    }
     let source = match step.state_after_source() {
         StateSource::Predicted => "(predicted by the model, not observed)",
         StateSource::Reported => "(reported by the operator)",
@@ -37,6 +42,40 @@ pub(crate) fn step(step: &PlanStep, page: Page) -> String {
     };
     let _ =
         writeln!(out, "  after    {}\n           {}", marks(step.state_after, page), style.warning(source));
+    out
+}
+
+/// How far the choice can be trusted, and what would decide where it cannot.
+fn trust(assurance: &Assurance, page: Page) -> String {
+    let taken_back = match assurance.reversibility() {
+        Reversibility::Harmless => "it changes nothing",
+        Reversibility::Reversible => "it can be taken back",
+        Reversibility::Laborious => "it is hard to take back",
+        Reversibility::Irreversible => "it cannot be taken back",
+        Reversibility::Unspecified => "nobody knows whether it can be taken back",
+    };
+    if assurance.is_clear {
+        let chance = 100.0 * assurance.chance;
+        return hanging(
+            "  trust    ",
+            &format!("clear ({chance:.0} % that it is the best); {taken_back}"),
+            page.columns,
+        );
+    }
+    let mut out = String::new();
+    for (position, doubt) in assurance.doubts.iter().enumerate() {
+        let lead = if position == 0 { "  doubt    " } else { "           " };
+        let text = hanging(lead, doubt, page.columns);
+        let _ = writeln!(out, "{}", page.style.warning(text.trim_end_matches('\n')));
+    }
+    for (position, wanted) in assurance.wanted_evidence.iter().enumerate() {
+        out.push_str(&hanging(
+            if position == 0 { "  wanted   " } else { "           " },
+            wanted,
+            page.columns,
+        ));
+    }
+    out.push_str(&hanging("  trust    ", &format!("not clear; {taken_back}"), page.columns));
     out
 }
 
@@ -196,6 +235,28 @@ STEP 1
            (predicted by the model, not observed)
 ";
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn a_choice_says_how_far_it_can_be_trusted() {
+        let mut assurance = Assurance { chance: 0.97, is_clear: true, ..Assurance::default() };
+        assurance.set_reversibility(Reversibility::Reversible);
+        let clear = PlanStep { assurance: Some(assurance.clone()), ..example() };
+        let text = step(&clear, Page::plain(80));
+        assert!(
+            text.contains("  trust    clear (97 % that it is the best); it can be taken back\n"),
+            "{text}"
+        );
+        let doubtful = Assurance {
+            is_clear: false,
+            doubts: vec!["It rests on a minority.".into()],
+            wanted_evidence: vec!["The logs of 10.0.2.11.".into(), "The counters.".into()],
+            ..assurance
+        };
+        let text = step(&PlanStep { assurance: Some(doubtful), ..example() }, Page::plain(80));
+        let expected = "  doubt    It rests on a minority.\n  wanted   The logs of 10.0.2.11.\n           The counters.\n  trust    \
+                        not clear; it can be taken back\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

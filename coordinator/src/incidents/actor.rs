@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use countermove_incident::AlertLog;
-use countermove_planner::{Evidence, Phase, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter};
+use countermove_incident::{AlertLog, KnownLines, Reversibility, VerbClass};
+use countermove_planner::{
+    Evidence, FellBack, Phase, PlanError, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter,
+};
 use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    self, AlertsReported, CandidatesProposed, Notice, PlanEnd, PlanEnded, PlanningStage, Progress,
+    self, ActionApproved, AlertsReported, CandidatesProposed, ConjectureRevised, Notice, PlanEnd, PlanEnded,
+    PlanStep, PlanningStage, Progress, StateFellBack,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -22,6 +25,7 @@ use super::command::{Change, Changed, Command, apply, over};
 use super::log::Log;
 use super::store::{Input, StoreError};
 use crate::dispatch::IncidentWorkers;
+use crate::webhook::{Approval, Response, Webhook};
 use crate::workers::Fleet;
 
 /// How often the count of tokens is told while nothing else happens.
@@ -37,7 +41,13 @@ pub(super) struct Beginning {
     pub(super) fleet: Fleet,
     pub(super) session: PlanSession,
     pub(super) evidence: Evidence,
+    /// Lines of the evidence's log.
+    pub(super) known: KnownLines,
     pub(super) commands: mpsc::Receiver<Command>,
+    /// Who is told of approved actions.
+    pub(super) webhook: Option<Webhook>,
+    /// The other end of `notices`.
+    pub(super) notify: mpsc::Sender<String>,
     pub(super) notices: mpsc::Receiver<String>,
     pub(super) progress: watch::Sender<Progress>,
     /// True while the model is at work for the incident.
@@ -48,8 +58,21 @@ pub(super) struct Beginning {
 
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
-    let Beginning { log, planner, fleet, session, evidence, commands, notices, progress, working, stop } =
-        beginning;
+    let Beginning {
+        log,
+        planner,
+        fleet,
+        session,
+        evidence,
+        known,
+        commands,
+        webhook,
+        notify,
+        notices,
+        progress,
+        working,
+        stop,
+    } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let outbox = Arc::new(Outbox::default());
@@ -57,7 +80,18 @@ pub(super) async fn run(beginning: Beginning) {
         session,
         planner,
         outbox,
-        desk: Desk { log, fleet, evidence, fresh: false, notices, progress, tokens },
+        desk: Desk {
+            log,
+            fleet,
+            evidence,
+            known,
+            fresh: Vec::new(),
+            webhook,
+            notify,
+            notices,
+            progress,
+            tokens,
+        },
         commands,
         working,
         stop,
@@ -99,8 +133,12 @@ struct Desk {
     log: Log,
     fleet: Fleet,
     evidence: Evidence,
-    /// The evidence has grown since the session took it in.
-    fresh: bool,
+    /// Lines that have come so far.
+    known: KnownLines,
+    /// Alerts that the session has not taken in yet; the evidence holds them already.
+    fresh: Vec<AlertLog>,
+    webhook: Option<Webhook>,
+    notify: mpsc::Sender<String>,
     notices: mpsc::Receiver<String>,
     progress: watch::Sender<Progress>,
     tokens: TokenCounter,
@@ -129,7 +167,7 @@ impl Actor {
         loop {
             self.take_evidence_in().await?;
             match self.session.phase() {
-                Phase::Perception | Phase::Decision => self.work().await?,
+                Phase::Perception | Phase::Revision | Phase::Decision => self.work().await?,
                 Phase::Approval | Phase::Outcome => self.wait().await?,
                 Phase::Ended(_) => return Ok(()),
             }
@@ -207,7 +245,7 @@ impl Actor {
         match apply(self.desk.log.id(), &mut next, change) {
             Err(refused) => return Ok(Err(refused)),
             Ok(Some(event)) if !check_only => {
-                self.desk.log.append(event, None).await?;
+                self.desk.append(event).await?;
                 self.session = next;
                 if matches!(self.session.phase(), Phase::Ended(_)) {
                     self.announce_end().await?;
@@ -231,20 +269,27 @@ impl Actor {
         self.desk.write(self.outbox.take()).await
     }
 
-    /// Gives the session the evidence that came since its last piece of work.
+    /// Gives the session the evidence that came since its last piece of work. The state may fall back with it.
     async fn take_evidence_in(&mut self) -> Result<(), Fault> {
-        let at_work = matches!(self.session.phase(), Phase::Perception | Phase::Decision);
-        if !self.desk.fresh || !at_work {
+        if self.desk.fresh.is_empty() || matches!(self.session.phase(), Phase::Ended(_)) {
             return Ok(());
         }
         let (planner, evidence) = (Arc::clone(&self.planner), self.desk.evidence.clone());
-        let mut session = self.session.clone();
+        let (mut session, fresh) = (self.session.clone(), std::mem::take(&mut self.desk.fresh));
         let replaced = tokio::task::spawn_blocking(move || {
-            planner.replace_evidence(&mut session, &evidence).map(|()| session)
+            let mut fell_back = None;
+            for alerts in &fresh {
+                fell_back = planner.replace_evidence(&mut session, &evidence, alerts)?.or(fell_back);
+            }
+            Ok::<_, PlanError>((session, fell_back))
         });
-        let session = replaced.await.map_err(|error| Fault::Evidence(error.to_string()))?;
-        self.session = session.map_err(|error| Fault::Evidence(error.to_string()))?;
-        self.desk.fresh = false;
+        let replaced = replaced.await.map_err(|error| Fault::Evidence(error.to_string()))?;
+        let (session, fell_back) = replaced.map_err(|error| Fault::Evidence(error.to_string()))?;
+        self.session = session;
+        if let Some(FellBack { state, reason, withdrawn }) = fell_back {
+            let event = StateFellBack { state: Some(state.into()), reason, withdrawn_step: withdrawn };
+            self.desk.append(Kind::FellBack(event)).await?;
+        }
         Ok(())
     }
 }
@@ -259,9 +304,7 @@ impl Desk {
     ) -> Result<(), Fault> {
         let Command { change, check_only, reply } = command;
         let answer = match change {
-            Change::ReportAlerts { text, log } => {
-                self.add_alerts(text, log, check_only, session, planner).await?
-            }
+            Change::ReportAlerts { text } => self.add_alerts(text, check_only, session, planner).await?,
             Change::Cancel => Ok(self.changed(session).await?),
             word => match apply(self.log.id(), &mut session.clone(), &word) {
                 Err(refused) => Err(refused),
@@ -275,40 +318,61 @@ impl Desk {
     async fn add_alerts(
         &mut self,
         text: String,
-        alerts: AlertLog,
         check_only: bool,
         session: &PlanSession,
         planner: &Arc<IncidentPlanner>,
     ) -> Result<Result<Changed, Error>, Fault> {
         let (planner, options) = (Arc::clone(planner), session.options().clone());
-        let (evidence, id) = (self.evidence.clone(), self.log.id());
+        let (evidence, id, mut known) = (self.evidence.clone(), self.log.id(), self.known.clone());
         let merging = tokio::task::spawn_blocking(move || {
+            let (text, repeated) = known.take(&text);
+            let alerts = AlertLog::read(text.as_bytes())
+                .map_err(|error| Error::invalid("alerts", error.to_string()))?;
             let evidence = Evidence { log: merge(&evidence.log, &alerts)?, ..evidence };
             // A session of its own reads the log as the next step will.
             let trial = planner
                 .session(id.name(), &evidence, options)
                 .map_err(|error| Error::invalid("alerts", error.to_string()))?;
-            Ok::<_, Error>((evidence, v1::DigestReport::from(trial.digest().clone())))
+            let digest = v1::DigestReport::from(trial.digest().clone());
+            Ok::<_, Error>(Merged { text, alerts, evidence, known, repeated, digest })
         });
-        let (evidence, digest) = match merging.await.map_err(|error| Fault::Evidence(error.to_string()))? {
-            Ok(merged) => merged,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let Merged { text, alerts, evidence, known, repeated, digest } =
+            match merging.await.map_err(|error| Fault::Evidence(error.to_string()))? {
+                Ok(merged) => merged,
+                Err(refused) => return Ok(Err(refused)),
+            };
         if !check_only {
-            let event = Kind::Alerts(AlertsReported { digest: Some(digest.clone()) });
-            self.log.append(event, Some(Input::Alerts(text))).await?;
+            let event = AlertsReported { digest: Some(digest.clone()), repeated_records: repeated };
+            self.log.append(Kind::Alerts(event), Some(Input::Alerts(text))).await?;
             self.evidence = evidence;
-            self.fresh = true;
+            self.known = known;
+            if alerts.total() > 0 {
+                self.fresh.push(alerts);
+            }
         }
         let incident = self.changed(session).await?.incident;
-        Ok(Ok(Changed { incident, digest }))
+        Ok(Ok(Changed { incident, digest, repeated }))
     }
 
     /// Writes what the planner told.
     async fn write(&mut self, events: Vec<PlanEvent>) -> Result<(), Fault> {
         for event in events {
             if let Some(kind) = self.kind(event) {
-                self.log.append(kind, None).await?;
+                self.append(kind).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one event, and tells the webhook of it if it is an approval: what is not in the log is never sent.
+    async fn append(&mut self, kind: Kind) -> Result<(), Fault> {
+        let approved = if let Kind::Approved(approved) = &kind { Some(approved.clone()) } else { None };
+        self.log.append(kind, None).await?;
+        if let (Some(approved), Some(webhook)) = (approved, &self.webhook) {
+            let plan = self.log.incident().await?.plan.unwrap_or_default();
+            if let Some(step) = plan.steps.into_iter().find(|step| step.index == approved.step) {
+                let approval = approval(self.log.id().name(), &step, approved);
+                webhook.send(approval, self.notify.clone()).await;
             }
         }
         Ok(())
@@ -330,7 +394,19 @@ impl Desk {
                 rejected: rejected.into_iter().map(Into::into).collect(),
             }),
             PlanEvent::Rollout(report) => Kind::Rollout(report.into()),
+            PlanEvent::Revised { step, reason, before, assessment } => Kind::Revised(ConjectureRevised {
+                step,
+                reason,
+                before: before.into_iter().map(Into::into).collect(),
+                assessment: Some(v1::Assessment { model: self.fleet.model(), ..assessment.into() }),
+            }),
             PlanEvent::Decided(step) => Kind::Decided(step.into()),
+            PlanEvent::Approved { step, plan_hash } => Kind::Approved(ActionApproved {
+                step,
+                approver: String::new(),
+                is_automatic: true,
+                plan_hash,
+            }),
             PlanEvent::Notice(text) => Kind::Notice(Notice { text }),
             PlanEvent::Ended(ended) => Kind::Ended(ended.into()),
             PlanEvent::Progress(progress) => {
@@ -348,7 +424,45 @@ impl Desk {
 
     async fn changed(&self, session: &PlanSession) -> Result<Changed, StoreError> {
         let incident = self.log.incident().await?;
-        Ok(Changed { incident, digest: session.digest().clone().into() })
+        Ok(Changed { incident, digest: session.digest().clone().into(), repeated: 0 })
+    }
+}
+
+/// The evidence with alerts that came.
+struct Merged {
+    /// The lines that are new.
+    text: String,
+    /// The same, as read.
+    alerts: AlertLog,
+    evidence: Evidence,
+    known: KnownLines,
+    repeated: u64,
+    digest: v1::DigestReport,
+}
+
+/// What the webhook is told of an approved step.
+fn approval(incident: String, step: &PlanStep, approved: ActionApproved) -> Approval {
+    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
+    let action = chosen.and_then(|candidate| candidate.action.clone()).unwrap_or_default();
+    let reversibility = match Reversibility::of(&action.text) {
+        Reversibility::Harmless => "harmless",
+        Reversibility::Reversible => "reversible",
+        Reversibility::Laborious => "laborious",
+        Reversibility::Irreversible => "irreversible",
+    };
+    let response = |class: VerbClass| Response { kind: class.name(), d3fend: class.d3fend().id };
+    Approval {
+        version: 1,
+        event: "action_approved",
+        incident,
+        step: step.index,
+        plan_hash: step.plan_hash.clone(),
+        responses: VerbClass::of(&action.text).into_iter().map(response).collect(),
+        action: action.text,
+        explanation: action.explanation,
+        approver: approved.approver,
+        is_automatic: approved.is_automatic,
+        reversibility: reversibility.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What callers ask of an incident that goes on.
 
-use countermove_incident::{AlertLog, RecoveryState};
+use countermove_incident::RecoveryState;
 use countermove_planner::{PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{ActionApproved, ActionRejected, DigestReport, Incident, OutcomeReported};
@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
     /// Approve the chosen action of a step.
-    Approve { step: u32, action: String, approver: String },
+    Approve { step: u32, plan_hash: String, action: Option<String>, approver: String },
     /// Reject it.
     Reject { step: u32, reason: String },
     /// Report what an approved action achieved.
     ReportOutcome { step: u32, state: RecoveryState },
-    /// Add alerts: as text, for the store, and as read.
-    ReportAlerts { text: String, log: AlertLog },
+    /// Add alerts.
+    ReportAlerts { text: String },
     /// Stop planning.
     Cancel,
 }
@@ -37,6 +37,8 @@ pub(crate) struct Changed {
     pub(crate) incident: Incident,
     /// How the log reads now.
     pub(crate) digest: DigestReport,
+    /// Records that were there already and were not taken again.
+    pub(crate) repeated: u64,
 }
 
 /// Takes an operator's word into a session and gives the event that it makes; `None` for a change that is not an
@@ -48,17 +50,26 @@ pub(super) fn apply(
 ) -> Result<Option<Kind>, Error> {
     let refused = |error| precondition(id, error);
     Ok(match change {
-        Change::Approve { step, action, approver } => {
-            session.approve(*step, action).map_err(refused)?;
-            Some(Kind::Approved(ActionApproved { step: *step, approver: approver.clone() }))
+        Change::Approve { step, plan_hash, action, approver } => {
+            session.approve(*step, plan_hash, action.as_deref()).map_err(refused)?;
+            Some(Kind::Approved(ActionApproved {
+                step: *step,
+                approver: approver.clone(),
+                is_automatic: false,
+                plan_hash: plan_hash.clone(),
+            }))
         }
         Change::Reject { step, reason } => {
             session.reject(*step, reason).map_err(refused)?;
             Some(Kind::Rejected(ActionRejected { step: *step, reason: reason.clone() }))
         }
         Change::ReportOutcome { step, state } => {
-            session.report_outcome(*step, *state).map_err(refused)?;
-            Some(Kind::Outcome(OutcomeReported { step: *step, state: Some((*state).into()) }))
+            let comparison = session.report_outcome(*step, *state).map_err(refused)?;
+            Some(Kind::Outcome(OutcomeReported {
+                step: *step,
+                state: Some((*state).into()),
+                comparison: comparison.map(Into::into),
+            }))
         }
         Change::ReportAlerts { .. } | Change::Cancel => None,
     })
@@ -78,6 +89,7 @@ fn precondition(id: IncidentId, error: SessionError) -> Error {
         SessionError::NotNow { .. } => Condition::Status,
         SessionError::WrongStep { .. } => Condition::Step,
         SessionError::WrongAction { .. } => Condition::Action,
+        SessionError::Stale { .. } => Condition::Stale,
     };
     Error::Precondition { condition, subject: id.name(), description: error.to_string() }
 }

@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use countermove_incident::AlertLog;
+use countermove_incident::{AlertLog, KnownLines};
 use countermove_planner::{Evidence, PlanOptions, Planner, Templates};
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{self, DigestReport, Incident, IncidentCreated, Progress};
-use countermove_proto::{Error, IncidentId, Outage, plan_options};
+use countermove_proto::v1::{self, DigestReport, Incident, IncidentCreated, IncidentEvent, Progress};
+use countermove_proto::{Error, IncidentId, Outage, plan_options, pricing};
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,7 @@ pub use store::{Input, MemoryStore, Store, StoreError};
 pub(crate) use watch::Updates;
 
 use crate::dispatch::{DispatchOptions, IncidentWorkers};
+use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
 use command::Command;
@@ -54,11 +55,18 @@ pub struct IncidentOptions {
     pub dispatch: DispatchOptions,
     /// Incidents that may be planned at the same time.
     pub most_active: usize,
+    /// Who is told of approved actions.
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for IncidentOptions {
     fn default() -> Self {
-        Self { defaults: PlanOptions::default(), dispatch: DispatchOptions::default(), most_active: 1000 }
+        Self {
+            defaults: PlanOptions::default(),
+            dispatch: DispatchOptions::default(),
+            most_active: 1000,
+            webhook: None,
+        }
     }
 }
 
@@ -115,26 +123,37 @@ impl Incidents {
         &self,
         evidence: v1::Evidence,
         options: &v1::PlanOptions,
+        cost_model: Option<v1::CostModel>,
         check_only: bool,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
         let id = IncidentId::generate();
-        let options = plan_options(options, &self.0.options.defaults, draw_seed)?;
+        let mut options = plan_options(options, &self.0.options.defaults, draw_seed)?;
+        options.pricing = pricing(cost_model, &options.pricing)?;
         let in_force = v1::PlanOptions::from(&options);
+        let cost_model = Some(v1::CostModel::from(&options.pricing));
 
         let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
         let (notify, notices) = mpsc::channel(NOTICES);
-        let workers =
-            IncidentWorkers::new(self.0.fleet.clone(), self.0.options.dispatch, id, deadline, Some(notify));
+        let workers = IncidentWorkers::new(
+            self.0.fleet.clone(),
+            self.0.options.dispatch,
+            id,
+            deadline,
+            Some(notify.clone()),
+        );
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
-        let (read, session) = {
+        let (read, known, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
             off_runtime(move || {
+                let mut known = KnownLines::default();
+                // What is there twice in the first log is the sensor's business; later it would be a repetition.
+                known.take(&evidence.alerts);
                 let read = read_evidence(evidence)?;
                 let session = planner
                     .session(id.name(), &read, options)
                     .map_err(|error| Error::invalid("evidence", error.to_string()))?;
-                Ok((read, session))
+                Ok((read, known, session))
             })
             .await?
         };
@@ -142,10 +161,11 @@ impl Incidents {
         if check_only {
             let mut incident = projection::empty(String::new());
             incident.options = Some(in_force);
+            incident.cost_model = cost_model;
             return Ok((incident, digest));
         }
 
-        let created = IncidentCreated { options: Some(in_force), digest: Some(digest.clone()) };
+        let created = IncidentCreated { options: Some(in_force), digest: Some(digest.clone()), cost_model };
         let mut log = Log::new(id, Arc::clone(&self.0.store));
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (progress, progress_now) = latest::channel(Progress::default());
@@ -164,7 +184,10 @@ impl Incidents {
             fleet: self.0.fleet.clone(),
             session,
             evidence: read,
+            known,
             commands: inbox,
+            webhook: self.0.options.webhook.clone(),
+            notify,
             notices,
             progress,
             working,
@@ -202,7 +225,7 @@ impl Incidents {
         // Nobody plans it any more. Only cancelling it again is no fault.
         let incident = self.get(id).await?;
         match cancels {
-            true => Ok(Changed { incident, digest: DigestReport::default() }),
+            true => Ok(Changed { incident, digest: DigestReport::default(), repeated: 0 }),
             false => Err(command::over(id)),
         }
     }
@@ -259,6 +282,22 @@ impl Incidents {
                 Some(Kind::Notice(notice)) => Some(notice.text),
                 _ => None,
             }));
+        }
+    }
+
+    /// All events of an incident, in order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) async fn events(&self, id: IncidentId) -> Result<Vec<IncidentEvent>, Error> {
+        let mut all: Vec<IncidentEvent> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |event| event.sequence);
+            let more = self.0.store.events(id, after, watch::PART).await?;
+            if more.is_empty() {
+                return Ok(all);
+            }
+            all.extend(more);
         }
     }
 
@@ -326,19 +365,6 @@ impl Incidents {
         // Nothing panics while it holds the lock.
         self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Reads an alert log away from the runtime; it may have 64 MiB.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] for `field` if it is not text.
-pub(crate) async fn read_alerts(text: String, field: &'static str) -> Result<(String, AlertLog), Error> {
-    off_runtime(move || {
-        let log =
-            AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid(field, error.to_string()))?;
-        Ok((text, log))
-    })
-    .await
 }
 
 fn read_evidence(evidence: v1::Evidence) -> Result<Evidence, Error> {

@@ -26,6 +26,7 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
         Some(Kind::Created(created)) => {
             incident.create_time = event.time;
             incident.options.clone_from(&created.options);
+            incident.cost_model.clone_from(&created.cost_model);
             incident.set_status(IncidentStatus::Planning);
         }
         Some(Kind::Assessed(assessment)) => {
@@ -35,6 +36,18 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
             }
             incident.model = assessment.model.clone().filter(|model| *model != ModelIdentity::default());
             incident.assessment = Some(assessment.clone());
+        }
+        Some(Kind::Revised(revised)) => {
+            incident.assessment.clone_from(&revised.assessment);
+            incident.revisions.push(revised.clone());
+            incident.set_status(IncidentStatus::Planning);
+        }
+        Some(Kind::FellBack(fell_back)) => {
+            incident.state = fell_back.state;
+            if let Some(withdrawn) = fell_back.withdrawn_step {
+                plan.steps.retain(|known| known.index < withdrawn);
+            }
+            incident.set_status(IncidentStatus::Planning);
         }
         Some(Kind::Decided(step)) => {
             plan.steps.retain(|known| known.index < step.index);
@@ -73,8 +86,8 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
 #[cfg(test)]
 mod tests {
     use countermove_proto::v1::{
-        ActionApproved, ActionRejected, Assessment, IncidentCreated, OutcomeReported, PlanEnd, PlanEnded,
-        PlanOptions, PlanStep,
+        ActionApproved, ActionRejected, Assessment, ConjectureRevised, IncidentCreated, OutcomeReported,
+        PlanEnd, PlanEnded, PlanOptions, PlanStep, StateFellBack,
     };
 
     use super::*;
@@ -93,7 +106,7 @@ mod tests {
 
     fn created(mode: PlanMode) -> Kind {
         let options = Some(PlanOptions { mode: mode.into(), ..PlanOptions::default() });
-        Kind::Created(IncidentCreated { options, digest: None })
+        Kind::Created(IncidentCreated { options, ..IncidentCreated::default() })
     }
 
     fn contained() -> RecoveryState {
@@ -126,9 +139,13 @@ mod tests {
         let mut kinds =
             vec![created(PlanMode::Interactive), Kind::Assessed(Assessment::default()), step(0, None)];
         assert_eq!(fold(kinds.clone()).status(), IncidentStatus::AwaitingApproval);
-        kinds.push(Kind::Approved(ActionApproved { step: 0, approver: "ann".into() }));
+        kinds.push(Kind::Approved(ActionApproved {
+            step: 0,
+            approver: "ann".into(),
+            ..ActionApproved::default()
+        }));
         assert_eq!(fold(kinds.clone()).status(), IncidentStatus::AwaitingOutcome);
-        kinds.push(Kind::Outcome(OutcomeReported { step: 0, state: Some(contained()) }));
+        kinds.push(Kind::Outcome(OutcomeReported { step: 0, state: Some(contained()), comparison: None }));
         let incident = fold(kinds);
         assert_eq!(incident.status(), IncidentStatus::Planning);
         let step = &incident.plan.as_ref().unwrap().steps[0];
@@ -145,6 +162,30 @@ mod tests {
         assert!(incident.plan.unwrap().steps.is_empty());
         let again = fold(kinds.into_iter().chain([step(0, None)]).collect());
         assert_eq!(again.plan.unwrap().steps.len(), 1);
+    }
+
+    #[test]
+    fn a_state_that_falls_back_withdraws_the_step_that_waits() {
+        let fell_back = StateFellBack {
+            state: Some(RecoveryState::default()),
+            withdrawn_step: Some(1),
+            ..Default::default()
+        };
+        let revised =
+            ConjectureRevised { assessment: Some(Assessment::default()), ..ConjectureRevised::default() };
+        let incident = fold(vec![
+            created(PlanMode::Interactive),
+            step(0, Some(contained())),
+            step(1, None),
+            Kind::FellBack(fell_back),
+            Kind::Revised(revised.clone()),
+        ]);
+        assert_eq!(
+            (incident.status(), incident.state),
+            (IncidentStatus::Planning, Some(RecoveryState::default()))
+        );
+        assert_eq!(incident.plan.unwrap().steps.len(), 1);
+        assert_eq!(incident.revisions, [revised]);
     }
 
     #[test]

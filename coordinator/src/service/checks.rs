@@ -85,6 +85,21 @@ pub(crate) fn sentence(field: &str, sentence: &str) -> Result<(), Error> {
     text(sentence, SENTENCE, "2000 bytes").map_err(|problem| Error::invalid(field, problem))
 }
 
+/// The hash of a step that is approved.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `plan_hash`.
+pub(crate) fn plan_hash(hash: &str) -> Result<(), Error> {
+    let problem = match hash.len() {
+        64 if hash.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()) => {
+            return Ok(());
+        }
+        0 => "it has to be set: approving an action names the hash of its step",
+        _ => "it has to be the plan_hash of the step, 64 hexadecimal digits",
+    };
+    Err(Error::invalid("plan_hash", problem))
+}
+
 /// The name of a person. May be empty.
 ///
 /// # Errors
@@ -192,5 +207,6 @@ mod tests {
         assert!(sentence("reason", "").is_err() && sentence("reason", "no").is_ok());
         assert!(person("approver", "").is_ok() && person("approver", &"x".repeat(300)).is_err());
         assert!(more_alerts(" ").is_err() && more_alerts("x").is_ok());
+        assert!(plan_hash("").is_err() && plan_hash("abc").is_err() && plan_hash(&"0f".repeat(32)).is_ok());
     }
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use countermove_proto::document::PlanDocument;
+use countermove_proto::record::RecordDocument;
 use countermove_proto::v1::incident_service_server::IncidentService;
 use countermove_proto::v1::{
     ApproveActionRequest, ApproveActionResponse, CancelIncidentRequest, CancelIncidentResponse,
@@ -20,8 +21,8 @@ use tonic::{Request, Response, Status};
 use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
 use super::{REMEMBERED, checks};
-use crate::export::markdown;
-use crate::incidents::{Change, Changed, Incidents, read_alerts};
+use crate::export::{cacao, markdown};
+use crate::incidents::{Change, Changed, Incidents};
 
 /// The service over this coordinator's incidents.
 #[derive(Clone)]
@@ -79,8 +80,9 @@ impl IncidentService for IncidentApi {
         let evidence = checks::evidence(request.evidence.take())?;
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
+        let cost_model = request.cost_model.take();
         let work = async move {
-            let (incident, digest) = incidents.create(evidence, &options, validate_only).await?;
+            let (incident, digest) = incidents.create(evidence, &options, cost_model, validate_only).await?;
             Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
         };
         if validate_only {
@@ -140,14 +142,17 @@ impl IncidentService for IncidentApi {
         let mut request = request.into_inner();
         checks::more_alerts(&request.alerts)?;
         let print = Fingerprint::of("ReportAlerts", &request);
-        let (text, log) = read_alerts(std::mem::take(&mut request.alerts), "alerts").await?;
+        let text = std::mem::take(&mut request.alerts);
         let key = Key {
             name: &request.name,
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::ReportAlerts { text, log };
-        let answer = |changed: Changed| ReportAlertsResponse { digest: Some(changed.digest) };
+        let change = Change::ReportAlerts { text };
+        let answer = |changed: Changed| ReportAlertsResponse {
+            digest: Some(changed.digest),
+            repeated_records: changed.repeated,
+        };
         self.change(print, key, change, answer).await
     }
 
@@ -172,7 +177,10 @@ impl IncidentService for IncidentApi {
         request: Request<ApproveActionRequest>,
     ) -> Result<Response<ApproveActionResponse>, Status> {
         let request = request.into_inner();
-        checks::sentence("action", &request.action)?;
+        checks::plan_hash(&request.plan_hash)?;
+        if !request.action.is_empty() {
+            checks::sentence("action", &request.action)?;
+        }
         checks::person("approver", &request.approver)?;
         let key = Key {
             name: &request.name,
@@ -181,7 +189,8 @@ impl IncidentService for IncidentApi {
         };
         let change = Change::Approve {
             step: request.step,
-            action: request.action.clone(),
+            plan_hash: request.plan_hash.clone(),
+            action: Some(request.action.clone()).filter(|action| !action.is_empty()),
             approver: request.approver.clone(),
         };
         let answer = |changed: Changed| ApproveActionResponse { incident: Some(changed.incident) };
@@ -226,11 +235,25 @@ impl IncidentService for IncidentApi {
         let id = checks::name(&request.name)?;
         let format = ExportFormat::try_from(request.format)
             .map_err(|_| Error::invalid("format", format!("there is no format {}", request.format)))?;
-        let document = PlanDocument::new(self.incidents.get(id).await?, self.incidents.notices(id).await?);
+        let incident = self.incidents.get(id).await?;
+        if format == ExportFormat::Record {
+            let record = RecordDocument::new(incident, self.incidents.events(id).await?);
+            let json = record.to_json().map_err(|error| Error::Internal(error.to_string()))?;
+            let content_type = "application/json".to_owned();
+            return Ok(Response::new(ExportPlanResponse { content_type, content: json.into_bytes() }));
+        }
+        let document = PlanDocument::new(incident, self.incidents.notices(id).await?);
         let (content_type, content) = match format {
-            ExportFormat::Unspecified | ExportFormat::Json => {
+            ExportFormat::Unspecified | ExportFormat::Json | ExportFormat::Record => {
                 let json = document.to_json().map_err(|error| Error::Internal(error.to_string()))?;
                 ("application/json", json)
+            }
+            ExportFormat::Cacao => {
+                let json = serde_json::to_string_pretty(&cacao(&document));
+                (
+                    "application/cacao+json; version=2.0",
+                    json.map_err(|error| Error::Internal(error.to_string()))?,
+                )
             }
             ExportFormat::Markdown => ("text/markdown; charset=utf-8", markdown(&document)),
         };

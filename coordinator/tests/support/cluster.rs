@@ -6,6 +6,7 @@ use countermove_coordinator::discovery::WorkerUrl;
 use countermove_coordinator::dispatch::DispatchOptions;
 use countermove_coordinator::incidents::{IncidentOptions, Incidents, MemoryStore};
 use countermove_coordinator::server::serve;
+use countermove_coordinator::webhook::Webhook;
 use countermove_coordinator::workers::Fleet;
 use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_event::Kind;
@@ -48,6 +49,7 @@ pub struct Setup {
     pub scripts: Vec<Script>,
     pub others: Vec<WorkerUrl>,
     pub most_active: usize,
+    pub webhook: Option<Webhook>,
     pub drain: Duration,
 }
 
@@ -57,6 +59,7 @@ impl Default for Setup {
             scripts: vec![Script::named("w-1"), Script::named("w-2")],
             others: Vec::new(),
             most_active: 100,
+            webhook: None,
             drain: Duration::from_millis(300),
         }
     }
@@ -73,6 +76,7 @@ impl Cluster {
                 ..DispatchOptions::default()
             },
             most_active: setup.most_active,
+            webhook: setup.webhook,
             ..IncidentOptions::default()
         };
         let incidents =
@@ -196,13 +200,13 @@ pub fn create_request(options: PlanOptions) -> CreateIncidentRequest {
         evidence: Some(evidence()),
         options: Some(options),
         request_id: RequestId::generate().to_string(),
-        validate_only: false,
+        ..CreateIncidentRequest::default()
     }
 }
 
-/// Options of a short plan that can be repeated.
+/// Options of a short plan that can be repeated, with a number of rollouts that is known.
 pub fn options() -> PlanOptions {
-    PlanOptions { seed: Some(7), max_steps: 4, ..PlanOptions::default() }
+    PlanOptions { seed: Some(7), max_steps: 4, exhaustive: true, ..PlanOptions::default() }
 }
 
 /// The error behind a refused call.

@@ -1,4 +1,13 @@
 //! What an action costs.
+//!
+//! Three models: the paper's (each action costs one), one that charges a superfluous action twice, and one in minutes,
+//! from a table that an organisation edits ([`MinuteTable`]).
+
+mod minutes;
+
+use std::sync::Arc;
+
+pub use minutes::{ActionMinutes, Asset, MinuteCost, MinuteTable, TableError};
 
 use crate::RecoveryState;
 
@@ -8,13 +17,64 @@ pub trait CostModel: Send + Sync {
     fn cost(&self, before: RecoveryState, action: &str, after: RecoveryState) -> f64;
 }
 
-/// One for each action, two for a superfluous one, that is one after which no fact holds that did not hold before.
+/// One for each action, as in the paper (arXiv 2602.13156).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnitCost;
 
 impl CostModel for UnitCost {
+    fn cost(&self, _before: RecoveryState, _action: &str, _after: RecoveryState) -> f64 {
+        1.0
+    }
+}
+
+/// One for each action, two for a superfluous one, that is one after which no fact holds that did not hold before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SuperfluousCost;
+
+impl CostModel for SuperfluousCost {
     fn cost(&self, before: RecoveryState, _action: &str, after: RecoveryState) -> f64 {
         if before.union(after) == before { 2.0 } else { 1.0 }
+    }
+}
+
+/// Which cost model an incident is planned with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Pricing {
+    /// [`UnitCost`].
+    Unit,
+    /// [`SuperfluousCost`].
+    #[default]
+    Superfluous,
+    /// [`MinuteCost`] with this table.
+    Minutes(Arc<MinuteTable>),
+}
+
+impl Pricing {
+    /// The models that need no table, by name.
+    pub fn named(name: &str) -> Option<Pricing> {
+        match name {
+            "unit" => Some(Pricing::Unit),
+            "superfluous" => Some(Pricing::Superfluous),
+            _ => None,
+        }
+    }
+
+    /// Its name: `unit`, `superfluous` or `minutes`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Pricing::Unit => "unit",
+            Pricing::Superfluous => "superfluous",
+            Pricing::Minutes(_) => "minutes",
+        }
+    }
+
+    /// The model for a system with these hosts and addresses.
+    pub fn model(&self, systems: &[String]) -> Box<dyn CostModel> {
+        match self {
+            Pricing::Unit => Box::new(UnitCost),
+            Pricing::Superfluous => Box::new(SuperfluousCost),
+            Pricing::Minutes(table) => Box::new(MinuteCost::new(Arc::clone(table), systems)),
+        }
     }
 }
 
@@ -23,13 +83,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_superfluous_action_costs_double() {
+    fn a_superfluous_action_costs_double_where_it_is_asked_for() {
         let none = RecoveryState::default();
         let contained = RecoveryState { is_attack_contained: true, ..none };
         let hardened = RecoveryState { is_hardened: true, ..none };
-        assert_eq!(UnitCost.cost(none, "Block 203.0.113.9.", contained), 1.0);
-        assert_eq!(UnitCost.cost(contained, "Block 203.0.113.9.", contained), 2.0);
-        assert_eq!(UnitCost.cost(contained, "Wait.", none), 2.0, "losing a fact gains nothing");
-        assert_eq!(UnitCost.cost(contained, "Patch bash.", hardened), 1.0);
+        for (before, action, after, cost) in [
+            (none, "Block 203.0.113.9.", contained, 1.0),
+            (contained, "Block 203.0.113.9.", contained, 2.0),
+            // Losing a fact gains nothing.
+            (contained, "Wait.", none, 2.0),
+            (contained, "Patch bash.", hardened, 1.0),
+        ] {
+            assert_eq!(SuperfluousCost.cost(before, action, after), cost, "{action}");
+            assert_eq!(UnitCost.cost(before, action, after), 1.0, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_name_gives_the_model_of_that_name() {
+        for name in ["unit", "superfluous"] {
+            assert_eq!(Pricing::named(name).unwrap().name(), name);
+        }
+        assert_eq!(Pricing::named("minutes"), None, "it needs a table");
     }
 }

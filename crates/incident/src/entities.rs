@@ -114,12 +114,17 @@ impl Entities {
             }
         }
         for pattern in ACCOUNTS.iter() {
-            for part in pattern.captures_iter(text) {
-                let Some(name) = part.name("account") else { continue };
+            let mut from = 0;
+            while let Some(part) = pattern.captures_at(text, from) {
+                let (Some(all), Some(name)) = (part.get(0), part.name("account")) else { break };
                 let value = name.as_str().trim_end_matches(['.', '-', ',']);
-                if patterns::is_account(value) && is_free(name.start()) {
+                let is_account = patterns::is_account(value);
+                if is_account && is_free(name.start()) {
                     found.push((name.start(), Entity { kind: EntityKind::Account, value: value.to_owned() }));
                 }
+                // A word that is no name may begin what names one: `new user: user=backup`.
+                let overlaps = !is_account && name.start() > all.start();
+                from = if overlaps { name.start() } else { all.end() };
             }
         }
         found.sort_by_key(|(position, _)| *position);

@@ -6,6 +6,7 @@
 mod actions;
 mod alert;
 mod classification;
+mod constraints;
 mod cost;
 mod digest;
 mod entities;
@@ -13,23 +14,28 @@ mod formats;
 mod grounding;
 mod lines;
 mod log;
+mod repeats;
 mod state;
 mod tactics;
 mod techniques;
 mod text;
 mod time;
 
-pub use actions::{VerbClass, VerbForm, VerbUse, Word};
+pub use actions::{D3fend, Reversibility, VerbClass, VerbForm, VerbUse, Word, destroys_evidence};
 pub use alert::{Alert, AlertKind, Endpoint, LogLine, Record, Repeats, Signature};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
-pub use cost::{CostModel, UnitCost};
+pub use constraints::{Broken, Constraint, Constraints, HostNames, Rule};
+pub use cost::{
+    ActionMinutes, Asset, CostModel, MinuteCost, MinuteTable, Pricing, SuperfluousCost, TableError, UnitCost,
+};
 pub use digest::{Digest, DigestReport, Group};
 pub use entities::{Entities, Entity, EntityKind, Network};
 pub use formats::AlertFormat;
 pub use grounding::Grounding;
 pub use log::{AlertLog, LogError};
+pub use repeats::KnownLines;
 pub use state::RecoveryState;
 pub use tactics::Tactic;
 pub use techniques::{Technique, technique, techniques, techniques_of};
-pub use text::{approximate_tokens, printable};
+pub use text::{approximate_tokens, pattern, printable};
 pub use time::Timestamp;

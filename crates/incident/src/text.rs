@@ -50,7 +50,7 @@ pub fn approximate_tokens(text: &str) -> usize {
 
 /// The text with every word that holds a digit as `#`: texts that differ in addresses, numbers and identifiers alone
 /// have the same pattern.
-pub(crate) fn pattern(text: &str) -> String {
+pub fn pattern(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         if !out.is_empty() {

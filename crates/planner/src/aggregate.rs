@@ -17,6 +17,8 @@ pub const CONFIDENCE: f64 = 0.95;
 pub struct Tally {
     /// Counts, mean, variance and interval.
     pub cost: CostEstimate,
+    /// Mean cost of one simulated action, over all rollouts; 0 if there is none.
+    pub action_cost: f64,
     /// Mean number of facts that hold where truncated rollouts were cut off; absent if none was.
     pub achieved_at_truncation: Option<f64>,
     /// State after the candidate's own action; absent if no rollout got that far.
@@ -40,7 +42,10 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     let mut tally = Tally::default();
     let mut costs = Vec::new();
     let mut achieved = Vec::new();
+    let (mut actions, mut spent) = (0, 0.0);
     for result in results {
+        actions += result.steps.len();
+        spent += result.cost;
         match result.end {
             RolloutEnd::Terminal => {
                 tally.cost.terminal += 1;
@@ -62,6 +67,9 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     }
     if !achieved.is_empty() {
         tally.achieved_at_truncation = Some(achieved.iter().sum::<usize>() as f64 / achieved.len() as f64);
+    }
+    if actions > 0 {
+        tally.action_cost = spent / actions as f64;
     }
     estimate(&costs, &mut tally.cost);
     tally

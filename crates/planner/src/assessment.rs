@@ -25,18 +25,20 @@ pub struct EvidenceLine {
 }
 
 /// A tactic that the model believes the attacker follows, with the evidence for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TacticBelief {
     /// The tactic.
     pub tactic: Tactic,
-    /// Techniques of this tactic that the model named.
+    /// Its share of all evidence of the attack, from 0 to 1; those of all beliefs add up to 1.
+    pub weight: f32,
+    /// Techniques of this tactic that the alerts name.
     pub techniques: Vec<TechniqueName>,
     /// Alert groups of the digest that speak for the tactic, best first.
     pub evidence: Vec<EvidenceLine>,
 }
 
 /// What perception and reasoning made of the evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Assessment {
     /// Whether there is an incident at all.
     pub is_incident: bool,
@@ -50,7 +52,7 @@ pub struct Assessment {
     pub state: RecoveryState,
     /// The model's reasoning, as it wrote it.
     pub reasoning: String,
-    /// What the model named and code removed or overruled, one entry each.
+    /// Answers of the model that could not be used, one entry each.
     pub rejected: Vec<String>,
     /// How the log was read.
     pub digest: DigestReport,

@@ -5,17 +5,18 @@
 //! candidates are wanted. From the second round on the model is told what is there already, and openings that could
 //! only repeat it are no longer offered.
 
-use countermove_incident::RecoveryState;
+use countermove_incident::{Constraints, RecoveryState};
 use futures::future::join_all;
 
+use crate::checks::Checks;
 use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
 };
-use crate::menu::Menu;
+use crate::menu::{Menu, Opening};
 use crate::options::PlanOptions;
 use crate::plan::{Action, Candidate, CostEstimate, RejectedCandidate};
 use crate::planner::PlanError;
-use crate::prompts::action_prompt;
+use crate::prompts::{Situation, action_prompt};
 use crate::roles::Roles;
 use crate::scene::Scene;
 use crate::seeds::derive_seed;
@@ -24,7 +25,7 @@ use crate::tasks::{ActionAnswer, action_schema, normalise, parse_action};
 use crate::templates::Templates;
 
 /// Most tokens of the JSON answer.
-const ANSWER_TOKENS: u32 = 224;
+const ANSWER_TOKENS: u32 = 320;
 /// Proposals asked for at most, for each candidate wanted.
 const PROPOSALS_PER_CANDIDATE: u32 = 3;
 
@@ -32,6 +33,8 @@ const PROPOSALS_PER_CANDIDATE: u32 = 3;
 pub(crate) struct Proposal<'a> {
     pub(crate) templates: &'a Templates,
     pub(crate) scene: &'a Scene,
+    /// What the plan has to keep to.
+    pub(crate) constraints: &'a Constraints,
     pub(crate) shared: &'a [String],
     pub(crate) roles: &'a Roles,
     pub(crate) options: &'a PlanOptions,
@@ -62,8 +65,8 @@ impl Proposal<'_> {
         tokens: &TokenCounter,
     ) -> Result<Proposals, PlanError> {
         let wanted = self.options.candidates;
-        let menu = Menu::new(self.templates, self.state, self.roles)?;
-        let mut proposals = Proposals::default();
+        let menu = Menu::new(self.templates, self.state, self.roles, self.history)?;
+        let mut proposals = Proposals { rejected: self.ruled_out(&menu), ..Proposals::default() };
         let mut asked = 0;
         while (proposals.candidates.len() as u32) < wanted && asked < wanted * PROPOSALS_PER_CANDIDATE {
             let missing = wanted - proposals.candidates.len() as u32;
@@ -87,6 +90,22 @@ impl Proposal<'_> {
         Ok(proposals)
     }
 
+    fn checks(&self) -> Checks<'_> {
+        Checks { grounding: &self.scene.grounding, constraints: self.constraints }
+    }
+
+    /// Openings that a rule forbids. The model is never offered them, but whoever reads the plan should know why the
+    /// obvious is not among the candidates.
+    fn ruled_out(&self, menu: &Menu) -> Vec<RejectedCandidate> {
+        let whole = menu.openings.iter().filter(|opening| !opening.continued);
+        let fault = |opening: &Opening| {
+            let reason = self.checks().rule_fault(self.state, &opening.text)?;
+            let (text, explanation) = (opening.text.clone(), opening.explanation.clone());
+            Some(RejectedCandidate { action: Action { text, explanation }, reason })
+        };
+        whole.filter_map(fault).collect()
+    }
+
     /// The menu without what would be thrown away.
     fn left(&self, menu: &Menu, proposals: &Proposals) -> Menu {
         let texts = menu.openings.iter().map(|opening| opening.text.as_str());
@@ -100,8 +119,14 @@ impl Proposal<'_> {
         });
         let present = proposals.candidates.iter().map(|candidate| candidate.action.text.clone());
         let refused: Vec<String> = rejections.chain(present).collect();
-        let system = &self.scene.system;
-        let prompt = action_prompt(self.templates, system, self.shared, self.state, self.history, &refused)?;
+        let situation = Situation {
+            system: &self.scene.system,
+            shared: self.shared,
+            roles: self.roles,
+            state: self.state,
+            history: self.history,
+        };
+        let prompt = action_prompt(self.templates, situation, &refused)?;
         let thinking_tokens = self.options.thinking_tokens;
         Ok(Question {
             prompt,
@@ -164,13 +189,8 @@ impl Proposal<'_> {
         if candidates.iter().any(|candidate| normalise(&candidate.action.text) == text) {
             return Some("It repeats another candidate of this step.".into());
         }
-        let unknown = self.scene.grounding.unknown_entities(action);
-        if !unknown.is_empty() {
-            let names: Vec<&str> = unknown.iter().map(|entity| entity.value.as_str()).collect();
-            let names = names.join(", ");
-            return Some(format!(
-                "It names {names}, which neither the system description nor the evidence mentions."
-            ));
+        if let Some(fault) = self.checks().fault(self.state, action) {
+            return Some(fault);
         }
         if let Some(refusal) = self.refusals.iter().find(|refusal| normalise(&refusal.action) == text) {
             return Some(match refusal.reason.as_str() {

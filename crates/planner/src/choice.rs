@@ -30,16 +30,22 @@ const SAME_COST: f64 = 1e-9;
 
 /// Chooses by the rules above what to do in the state `before`. `None` if there is no candidate, or none has a rollout that can be used.
 pub fn choose(before: RecoveryState, tallies: &[Tally]) -> Option<Choice> {
+    let order = order(before, tallies);
+    let &index = order.first()?;
+    let best = tallies.get(index)?;
+    let next = order.get(1).and_then(|&i| tallies.get(i));
+    Some(Choice { index, reason: explain(before, best, next) })
+}
+
+/// Positions of the candidates that can be chosen, the best first.
+pub(crate) fn order(before: RecoveryState, tallies: &[Tally]) -> Vec<usize> {
     let mut order: Vec<usize> =
         (0..tallies.len()).filter(|&i| tallies.get(i).is_some_and(is_usable)).collect();
     order.sort_by(|&a, &b| match (tallies.get(a), tallies.get(b)) {
         (Some(x), Some(y)) => compare(x, y).then_with(|| tie(before, x, y)).then(a.cmp(&b)),
         _ => a.cmp(&b),
     });
-    let &index = order.first()?;
-    let best = tallies.get(index)?;
-    let next = order.get(1).and_then(|&i| tallies.get(i));
-    Some(Choice { index, reason: explain(before, best, next) })
+    order
 }
 
 fn is_usable(tally: &Tally) -> bool {
@@ -47,7 +53,7 @@ fn is_usable(tally: &Tally) -> bool {
 }
 
 /// The group of the rules above, the best first.
-fn group(tally: &Tally) -> u8 {
+pub(crate) fn group(tally: &Tally) -> u8 {
     match tally.cost.terminal {
         0 => 2,
         terminal if 2 * terminal >= tally.finished() => 0,
@@ -55,7 +61,8 @@ fn group(tally: &Tally) -> u8 {
     }
 }
 
-fn compare(a: &Tally, b: &Tally) -> Ordering {
+/// The order of the rules above, ties left open.
+pub(crate) fn compare(a: &Tally, b: &Tally) -> Ordering {
     group(a).cmp(&group(b)).then_with(|| match group(a) {
         0 => by_mean(a, b),
         1 => {

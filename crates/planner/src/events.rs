@@ -1,6 +1,6 @@
 //! What planning tells while it works.
 
-use crate::assessment::Assessment;
+use crate::assessment::{Assessment, TacticBelief};
 use crate::plan::{Candidate, PlanEnded, PlanStep, RejectedCandidate};
 use crate::rollout::RolloutReport;
 
@@ -22,6 +22,24 @@ pub enum PlanEvent {
     Rollout(RolloutReport),
     /// A step was decided.
     Decided(PlanStep),
+    /// The conjecture was revised: why, what it was, and what it is now.
+    Revised {
+        /// The step that is decided next.
+        step: u32,
+        /// Why, in one sentence that names the evidence.
+        reason: String,
+        /// The tactics conjectured before.
+        before: Vec<TacticBelief>,
+        /// What is made of the evidence now.
+        assessment: Assessment,
+    },
+    /// The incident's autonomy approved the step's action; no person did.
+    Approved {
+        /// The step.
+        step: u32,
+        /// Its hash.
+        plan_hash: String,
+    },
     /// Something that a reader should know and that changes no decision, in one sentence.
     Notice(String),
     /// Planning ended. The last event.

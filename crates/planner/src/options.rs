@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use countermove_incident::Pricing;
+
 /// What whole numbers of [`PlanOptions`] may be, for all who take them from a user.
 pub mod limits {
     use std::ops::RangeInclusive;
@@ -18,6 +20,8 @@ pub mod limits {
     pub const THINKING_TOKENS: RangeInclusive<u32> = 0..=4096;
     /// Tokens of system description, constraints and alerts in a prompt.
     pub const CONTEXT_TOKENS: RangeInclusive<u32> = 200..=1_000_000;
+    /// Rollouts of one decision, if they are bounded.
+    pub const BUDGET_ROLLOUTS: RangeInclusive<u32> = 1..=1024;
 }
 
 /// Who decides what happens after an action is chosen.
@@ -28,6 +32,31 @@ pub enum PlanMode {
     Offline,
     /// Each action waits for an approval, and the next step for the outcome.
     Interactive,
+}
+
+/// What may be approved without a person, in interactive mode. There is no setting that approves more.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Autonomy {
+    /// Nothing.
+    #[default]
+    Advise,
+    /// Actions that change nothing or that can be taken back, if the choice is clear and nothing speaks against it.
+    ApproveReversible {
+        /// Chance of being the best that is needed, at least 0.5 and at most 1.
+        confidence: f64,
+    },
+}
+
+/// What the rollouts of one decision may take at most. When the first bound is reached, the best answer so far counts;
+/// rollouts that still run are cancelled. Bounds on tokens and time make a plan depend on the speed of the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Rollouts; 1 to 1024.
+    pub rollouts: Option<u32>,
+    /// Tokens chosen or forced; at least 1.
+    pub tokens: Option<u64>,
+    /// Time.
+    pub time: Option<Duration>,
 }
 
 /// How an incident is planned.
@@ -57,6 +86,19 @@ pub struct PlanOptions {
     pub deadline: Option<Duration>,
     /// Who decides what happens after an action is chosen.
     pub mode: PlanMode,
+    /// What may be approved without a person.
+    pub autonomy: Autonomy,
+    /// What actions cost.
+    pub pricing: Pricing,
+    /// Run all rollouts of every candidate, instead of racing: then a candidate that can no longer win gets no more.
+    pub exhaustive: bool,
+    /// Confidence with which a candidate is dropped from the race, and from which on the best counts as clearly the
+    /// best; at least 0.5 and below 1.
+    pub confidence: f64,
+    /// What the rollouts of one decision may take at most.
+    pub budget: Budget,
+    /// Share of the expected alerts that has to come for the conjecture to stand, from 0 to 1.
+    pub alert_precision: f64,
 }
 
 impl Default for PlanOptions {
@@ -75,6 +117,12 @@ impl Default for PlanOptions {
             context_tokens: 1600,
             deadline: None,
             mode: PlanMode::Offline,
+            autonomy: Autonomy::default(),
+            pricing: Pricing::default(),
+            exhaustive: false,
+            confidence: 0.95,
+            budget: Budget::default(),
+            alert_precision: 0.7,
         }
     }
 }
@@ -120,6 +168,31 @@ impl PlanOptions {
             let found = self.top_p.to_string();
             return Err(OptionsError { field: "top_p", found, allowed: "above 0 and at most 1".into() });
         }
+        if !(self.confidence >= 0.5 && self.confidence < 1.0) {
+            let (found, allowed) = (self.confidence.to_string(), "at least 0.5 and below 1".into());
+            return Err(OptionsError { field: "confidence", found, allowed });
+        }
+        if !(0.0..=1.0).contains(&self.alert_precision) {
+            let (found, allowed) = (self.alert_precision.to_string(), "from 0 to 1".into());
+            return Err(OptionsError { field: "alert_precision", found, allowed });
+        }
+        if let Autonomy::ApproveReversible { confidence } = self.autonomy
+            && !(0.5..=1.0).contains(&confidence)
+        {
+            let (found, allowed) = (confidence.to_string(), "from 0.5 to 1".into());
+            return Err(OptionsError { field: "autonomy_confidence", found, allowed });
+        }
+        if let Some(rollouts) = self.budget.rollouts {
+            whole("budget_rollouts", rollouts, limits::BUDGET_ROLLOUTS)?;
+        }
+        if self.budget.tokens == Some(0) {
+            let (found, allowed) = ("0".into(), "at least 1".into());
+            return Err(OptionsError { field: "budget_tokens", found, allowed });
+        }
+        if self.budget.time.is_some_and(|time| time.is_zero()) {
+            let (found, allowed) = ("0 s".into(), "longer than 0 s".into());
+            return Err(OptionsError { field: "budget_time", found, allowed });
+        }
         if self.deadline.is_some_and(|deadline| deadline.is_zero()) {
             let (found, allowed) = ("0 s".into(), "longer than 0 s".into());
             return Err(OptionsError { field: "deadline", found, allowed });
@@ -139,7 +212,8 @@ mod tests {
 
     #[test]
     fn each_field_is_named_when_it_is_out_of_range() {
-        let default = PlanOptions::default;
+        let (default, budget) = (PlanOptions::default, Budget::default());
+        let careless = Autonomy::ApproveReversible { confidence: 0.2 };
         let cases = [
             ("candidates", PlanOptions { candidates: 0, ..default() }),
             ("candidates", PlanOptions { candidates: 17, ..default() }),
@@ -154,6 +228,16 @@ mod tests {
             ("top_p", PlanOptions { top_p: 0.0, ..default() }),
             ("top_p", PlanOptions { top_p: f32::INFINITY, ..default() }),
             ("deadline", PlanOptions { deadline: Some(Duration::ZERO), ..default() }),
+            ("confidence", PlanOptions { confidence: 1.0, ..default() }),
+            ("confidence", PlanOptions { confidence: f64::NAN, ..default() }),
+            ("alert_precision", PlanOptions { alert_precision: f64::NAN, ..default() }),
+            ("autonomy_confidence", PlanOptions { autonomy: careless, ..default() }),
+            ("budget_rollouts", PlanOptions { budget: Budget { rollouts: Some(0), ..budget }, ..default() }),
+            ("budget_tokens", PlanOptions { budget: Budget { tokens: Some(0), ..budget }, ..default() }),
+            (
+                "budget_time",
+                PlanOptions { budget: Budget { time: Some(Duration::ZERO), ..budget }, ..default() },
+            ),
         ];
         for (field, options) in cases {
             let error = options.validate().unwrap_err();

@@ -1,8 +1,11 @@
 //! What a plan is: actions, candidates with their costs, steps and the end.
 
 use countermove_incident::RecoveryState;
+use sha2::{Digest, Sha256};
 
+use crate::adaptation::ExpectedAlerts;
 use crate::assessment::Assessment;
+use crate::assurance::Assurance;
 use crate::language_model::Usage;
 
 /// A response action.
@@ -93,6 +96,13 @@ pub struct PlanStep {
     pub chosen: u32,
     /// Why this one, in one sentence that names the figures.
     pub reason: String,
+    /// How far the choice can be trusted.
+    pub assurance: Assurance,
+    /// Alerts that the conjectured tactic is expected to raise next; absent if nobody will compare them.
+    pub expected: Option<ExpectedAlerts>,
+    /// SHA-256 over the incident, everything done before, and this decision; lower-case hex. Empty until the session has
+    /// taken the step in.
+    pub hash: String,
     /// State after the action: predicted in offline mode, reported in interactive mode. Absent until it is known.
     pub state_after: Option<StateAfter>,
     /// Work behind the decision.
@@ -100,6 +110,31 @@ pub struct PlanStep {
 }
 
 impl PlanStep {
+    /// The hash of this step in an incident in which `before` was done: who approves it has seen just this.
+    pub(crate) fn seal(&self, incident: &str, before: &[String]) -> String {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            // Lengths first, so that no two lists of parts run together to the same bytes.
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(b"countermove plan step 1");
+        part(incident.as_bytes());
+        part(&(before.len() as u64).to_le_bytes());
+        before.iter().for_each(|line| part(line.as_bytes()));
+        part(&self.index.to_le_bytes());
+        part(&self.state_before.bits().map(u8::from));
+        part(&self.chosen.to_le_bytes());
+        for candidate in &self.candidates {
+            part(candidate.action.text.as_bytes());
+            part(candidate.action.explanation.as_bytes());
+            part(&candidate.cost.mean.unwrap_or(f64::NAN).to_bits().to_le_bytes());
+            part(&candidate.predicted_state.unwrap_or_default().bits().map(u8::from));
+        }
+        part(self.reason.as_bytes());
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The chosen candidate. `None` only in a step that was not made by [`crate::Planner`].
     pub fn chosen_candidate(&self) -> Option<&Candidate> {
         self.candidates.iter().find(|candidate| candidate.index == self.chosen)

@@ -3,26 +3,27 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt;
+use countermove_incident::{AlertLog, Constraints, Reversibility};
 
-use crate::aggregate::{Tally, tally};
+use crate::adaptation::ExpectedAlerts;
 use crate::assessment::Assessment;
+use crate::assurance::Decided;
 use crate::candidates::{Proposal, Proposals};
-use crate::choice::choose;
+use crate::choice::{Choice, choose};
 use crate::events::{PlanEvent, PlanSink, PlanningStage, Progress};
+use crate::expectation::{Expectation, ExpectationError, predict_alerts, seen_of};
 use crate::language_model::{LanguageModel, ModelError, Usage};
-use crate::options::{OptionsError, PlanOptions};
+use crate::options::{OptionsError, PlanMode, PlanOptions};
 use crate::perception;
 use crate::plan::{Candidate, Plan, PlanEnd, PlanStep};
 use crate::prompts::shared_segments;
-use crate::rollout::{RolloutBatch, RolloutKey, RolloutPolicy, RolloutResult, RolloutRunner, RolloutSpec};
+use crate::rolling::{Rolled, Rolling};
+use crate::rollout::{RolloutBatch, RolloutPolicy, RolloutRunner};
 use crate::scene::{Evidence, Scene};
-use crate::seeds::derive_seed;
-use crate::session::{Phase, PlanSession};
+use crate::session::{FellBack, Phase, PlanSession};
 use crate::tasks::TaskError;
 use crate::templates::{TemplateError, Templates};
 
@@ -64,7 +65,7 @@ pub struct Planner<M, R> {
 
 /// A decision, or that there was nothing to decide between.
 enum Decision {
-    Made(PlanStep),
+    Made(Box<PlanStep>),
     NoCandidate,
 }
 
@@ -86,18 +87,23 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         options: PlanOptions,
     ) -> Result<PlanSession, PlanError> {
         options.validate()?;
-        let scene = self.scene(evidence, &options)?;
-        Ok(PlanSession::new(incident.into(), options, scene))
+        let (scene, constraints) = self.scene(evidence, &options)?;
+        Ok(PlanSession::new(incident.into(), options, scene, constraints))
     }
 
-    /// Puts other evidence in the place of what the session has, for example with the alerts that came since. The
-    /// next question reads it; the assessment stays what it was.
+    /// Puts other evidence in the place of what the session has: the same with `alerts`, which came since. The next question
+    /// reads it. If the alerts show an attack going on that was held to be contained, the state falls back.
     ///
     /// # Errors
     /// If a prompt cannot be made; the session is unchanged then.
-    pub fn replace_evidence(&self, session: &mut PlanSession, evidence: &Evidence) -> Result<(), PlanError> {
-        session.scene = self.scene(evidence, &session.options)?;
-        Ok(())
+    pub fn replace_evidence(
+        &self,
+        session: &mut PlanSession,
+        evidence: &Evidence,
+        alerts: &AlertLog,
+    ) -> Result<Option<FellBack>, PlanError> {
+        (session.scene, session.constraints) = self.scene(evidence, &session.options)?;
+        Ok(session.observe(alerts))
     }
 
     /// Plans an incident in one go. In interactive mode it stops where an operator is needed.
@@ -121,7 +127,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     pub async fn run(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
         loop {
             self.step(session, sink).await;
-            if !matches!(session.phase(), Phase::Perception | Phase::Decision) {
+            if !at_work(session) {
                 break;
             }
         }
@@ -133,7 +139,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     /// Dropping the future cancels the work and leaves the session as it was. The session's deadline is kept: when it
     /// passes, planning ends with what was decided so far.
     pub async fn step(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
-        if matches!(session.phase(), Phase::Perception | Phase::Decision) {
+        if at_work(session) {
             self.work_until_deadline(session, sink).await;
         }
         match session.phase() {
@@ -162,8 +168,20 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         Ok((assessment, Usage { elapsed: started.elapsed(), ..usage }))
     }
 
-    fn scene(&self, evidence: &Evidence, options: &PlanOptions) -> Result<Arc<Scene>, PlanError> {
-        Ok(Arc::new(Scene::new(evidence, &self.templates, options.context_tokens as usize)?))
+    fn scene(
+        &self,
+        evidence: &Evidence,
+        options: &PlanOptions,
+    ) -> Result<(Arc<Scene>, Arc<Constraints>), PlanError> {
+        let constraints = Constraints::read(&evidence.constraints, &evidence.system_description);
+        let mut scene = Scene::new(evidence, &self.templates, options.context_tokens as usize)?;
+        // The model reads all of them; what only it reads, nobody can promise.
+        scene.report.warnings.extend(constraints.not_understood.iter().map(|sentence| {
+            format!(
+                "Nothing checks the constraint {sentence:?}: it names no host in a form that is understood."
+            )
+        }));
+        Ok((Arc::new(scene), Arc::new(constraints)))
     }
 
     async fn work_until_deadline(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
@@ -182,6 +200,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     async fn work(&self, session: &mut PlanSession, sink: &dyn PlanSink) {
         let done = match session.phase() {
             Phase::Perception => self.assess(session, sink).await,
+            Phase::Revision => self.revise(session, sink).await,
             _ => self.decide_next(session, sink).await,
         };
         if let Err(error) = done {
@@ -197,13 +216,32 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         Ok(())
     }
 
+    async fn revise(&self, session: &mut PlanSession, sink: &dyn PlanSink) -> Result<(), PlanError> {
+        let step = session.next_step();
+        report(session, sink, PlanningStage::Perception, step, (0, 0));
+        let (assessment, usage) = self.perceive(session).await?;
+        let (reason, before) = session.revised(&assessment, usage);
+        if assessment.is_incident {
+            sink.emit(PlanEvent::Revised { step, reason, before, assessment });
+        } else {
+            let text = format!(
+                "{reason} A second look at the evidence found no other attack; the conjecture stays."
+            );
+            sink.emit(PlanEvent::Notice(text));
+        }
+        Ok(())
+    }
+
     async fn decide_next(&self, session: &mut PlanSession, sink: &dyn PlanSink) -> Result<(), PlanError> {
         match self.decide(session, sink).await? {
             Decision::NoCandidate => session.end(PlanEnd::NoCandidate, String::new()),
             Decision::Made(step) => {
-                session.decided(step);
+                session.decided(*step);
                 if let Some(step) = session.steps().last() {
                     sink.emit(PlanEvent::Decided(step.clone()));
+                    if *session.phase() == Phase::Outcome {
+                        sink.emit(PlanEvent::Approved { step: step.index, plan_hash: step.hash.clone() });
+                    }
                 }
             }
         }
@@ -223,6 +261,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let proposal = Proposal {
             templates: &self.templates,
             scene: &session.scene,
+            constraints: &session.constraints,
             shared: &shared,
             roles: &assessment.entities,
             options: &session.options,
@@ -247,86 +286,112 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             )));
         }
 
-        let batch = batch(session, assessment, shared, history, &candidates, seed);
-        let results = self.roll_out(session, sink, step, batch).await?;
-        let tallies: Vec<Tally> = candidates
-            .iter()
-            .map(|candidate| tally(results.iter().filter(|result| result.key.candidate == candidate.index)))
-            .collect();
-        for (candidate, tally) in candidates.iter_mut().zip(&tallies) {
+        let rolling = Rolling {
+            runner: &self.runner,
+            session,
+            sink,
+            candidates: &candidates,
+            batch: batch(session, assessment, shared.clone()),
+            history,
+            seed,
+        };
+        let rolled = rolling.run().await?;
+        for (candidate, tally) in candidates.iter_mut().zip(&rolled.tallies) {
             candidate.cost = tally.cost;
-            candidate.cost.cancelled +=
-                session.options.rollouts.saturating_sub(tally.finished() + tally.cost.cancelled);
             candidate.predicted_state = tally.predicted_state;
         }
-        for result in &results {
+        for result in &rolled.results {
             usage += result.usage;
         }
-        let Some(choice) = choose(session.state, &tallies) else {
-            let fault = tallies.iter().find_map(|tally| tally.fault.clone());
+        if let Some(bound) = rolled.cut_by {
+            sink.emit(PlanEvent::Notice(cut(step, bound, rolled.results.len())));
+        }
+        let Some(choice) =
+            choose(session.state, &rolled.tallies).or_else(|| unsimulated(&rolled, &candidates))
+        else {
+            let fault = rolled.tallies.iter().find_map(|tally| tally.fault.clone());
             let fault = fault.unwrap_or_else(|| "all of them were cancelled".into());
             return Err(PlanError::Rollouts { step: step + 1, fault });
         };
+        let decided = Decided {
+            before: session.state,
+            candidates: &candidates,
+            tallies: &rolled.tallies,
+            roles: &assessment.entities,
+            confidence: session.options.confidence,
+        };
+        let (choice, assurance) = decided.assure(choice);
+        let (expected, predicting) = self.expect(session, assessment, &shared, sink).await?;
+        usage += predicting;
         usage.elapsed = started.elapsed();
-        Ok(Decision::Made(PlanStep {
+        Ok(Decision::Made(Box::new(PlanStep {
             index: step,
             state_before: session.state,
             candidates,
             rejected,
             chosen: choice.index as u32,
             reason: choice.reason,
+            assurance,
+            expected,
+            hash: String::new(),
             state_after: None,
             usage,
-        }))
+        })))
     }
 
-    /// Runs a batch and collects each result once.
-    async fn roll_out(
+    /// The alerts that the first conjectured tactic is expected to raise, if somebody will see which come.
+    async fn expect(
         &self,
         session: &PlanSession,
+        assessment: &Assessment,
+        shared: &[String],
         sink: &dyn PlanSink,
-        step: u32,
-        batch: RolloutBatch,
-    ) -> Result<Vec<RolloutResult>, PlanError> {
-        let mut missing: BTreeSet<RolloutKey> = batch.rollouts.iter().map(|spec| spec.key).collect();
-        let total = missing.len() as u32;
-        let mut results = Vec::new();
-        let mut reports = self.runner.run(batch, &session.tokens);
-        report(session, sink, PlanningStage::Rollouts, step, (0, total));
-        while let Some(finished) = reports.next().await {
-            let finished = finished?;
-            // A runner that hands a rollout out twice must not have it counted twice.
-            if missing.remove(&finished.result.key) {
-                results.push(finished.result.clone());
-                sink.emit(PlanEvent::Rollout(finished));
-                report(session, sink, PlanningStage::Rollouts, step, (results.len() as u32, total));
+    ) -> Result<(Option<ExpectedAlerts>, Usage), PlanError> {
+        let belief = assessment.tactics.first().filter(|_| session.options.mode == PlanMode::Interactive);
+        let Some(belief) = belief else { return Ok((None, Usage::default())) };
+        let expectation = Expectation {
+            templates: &self.templates,
+            system: &session.scene.system,
+            shared,
+            tactic: belief.tactic,
+            seen: &seen_of(&session.scene.digest, belief),
+            thinking_tokens: session.options.thinking_tokens,
+        };
+        match predict_alerts(&self.model, &expectation, &session.tokens).await {
+            Ok((kinds, usage)) => Ok((Some(ExpectedAlerts { tactic: belief.tactic, kinds }), usage)),
+            Err(ExpectationError::Task(error)) => {
+                sink.emit(PlanEvent::Notice(format!(
+                    "No alerts could be predicted, so none are compared: {error}."
+                )));
+                Ok((None, Usage::default()))
             }
+            Err(ExpectationError::Template(error)) => Err(error.into()),
+            Err(ExpectationError::Model(error)) => Err(error.into()),
         }
-        Ok(results)
     }
 }
 
-fn batch(
-    session: &PlanSession,
-    assessment: &Assessment,
-    context: Vec<String>,
-    history: Vec<String>,
-    candidates: &[Candidate],
-    seed: u64,
-) -> RolloutBatch {
+/// What to take when the budget was over before any rollout was: the first proposal of those that can best be taken back.
+fn unsimulated(rolled: &Rolled, candidates: &[Candidate]) -> Option<Choice> {
+    let bound = rolled.cut_by?;
+    let best = candidates.iter().min_by_key(|candidate| Reversibility::of(&candidate.action.text))?;
+    let reason = format!(
+        "No rollout that can be used ended within the budget of {bound}, so nothing is known of the costs; of the proposals this one can best \
+         be taken back."
+    );
+    Some(Choice { index: best.index as usize, reason })
+}
+
+fn cut(step: u32, bound: &str, finished: usize) -> String {
+    format!(
+        "The budget of {bound} ended the rollouts of step {}; the choice rests on {finished} that had ended.",
+        step + 1
+    )
+}
+
+/// What all rollouts of a decision share.
+fn batch(session: &PlanSession, assessment: &Assessment, context: Vec<String>) -> RolloutBatch {
     let options = &session.options;
-    let step = session.next_step();
-    let rollouts = candidates
-        .iter()
-        .flat_map(|candidate| (0..options.rollouts).map(move |rollout| (candidate, rollout)))
-        .map(|(candidate, rollout)| RolloutSpec {
-            key: RolloutKey { step, candidate: candidate.index, rollout },
-            seed: derive_seed(seed, "rollout", &[u64::from(candidate.index), u64::from(rollout)]),
-            state: session.state,
-            history: history.clone(),
-            action: candidate.action.text.clone(),
-        })
-        .collect();
     RolloutBatch {
         incident: session.incident.clone(),
         system: session.scene.system.clone(),
@@ -338,8 +403,15 @@ fn batch(
             top_p: options.top_p,
             thinking_tokens: options.rollout_thinking_tokens,
         },
-        rollouts,
+        pricing: options.pricing.clone(),
+        constraints: Constraints { rules: session.constraints.rules.clone(), not_understood: Vec::new() },
+        rollouts: Vec::new(),
     }
+}
+
+/// Whether the model has something to do.
+fn at_work(session: &PlanSession) -> bool {
+    matches!(session.phase(), Phase::Perception | Phase::Revision | Phase::Decision)
 }
 
 fn report(session: &PlanSession, sink: &dyn PlanSink, stage: PlanningStage, step: u32, rollouts: (u32, u32)) {

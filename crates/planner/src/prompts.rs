@@ -1,22 +1,36 @@
-//! Puts prompts together: context first, then what perception concluded, then the task's instruction, then the part
-//! that moves. So all questions of an incident share the context, and all rollouts share all but the moving part.
+//! Puts prompts together: what the templates show of the incident as a whole, then the task's instruction, then the part
+//! that moves.
+//!
+//! The built-in templates show nothing of the incident as a whole. So the instruction comes first and is cached over all
+//! incidents, and the moving part says in a few words what the question is about. Templates that show the whole context
+//! have it first, and all questions of an incident share it.
 
-use countermove_incident::{Entities, RecoveryState};
+use countermove_incident::{AlertKind, RecoveryState, Tactic};
 use serde::Serialize;
 
 use crate::assessment::Assessment;
+use crate::coverage::Coverage;
+use crate::groups::GroupWords;
 use crate::language_model::Prompt;
 use crate::roles::Roles;
 use crate::scene::Scene;
 use crate::templates::{TemplateError, TemplateName, Templates, fenced_line};
 
-/// The prompt of perception.
-pub(crate) fn incident_prompt(templates: &Templates, scene: &Scene) -> Result<Prompt, TemplateError> {
+/// Most actions that changed nothing which a prompt recalls: the latest.
+const MAX_FUTILE: usize = 2;
+
+/// The prompt about one group of the log.
+pub(crate) fn incident_prompt(
+    templates: &Templates,
+    scene: &Scene,
+    group: &GroupWords,
+) -> Result<Prompt, TemplateError> {
     let instruction = templates.render(TemplateName::Incident, ())?;
-    Ok(Prompt { system: scene.system.clone(), segments: vec![scene.context.clone(), instruction] })
+    let turn = templates.render(TemplateName::IncidentTurn, group)?;
+    Ok(prompt(&scene.system, std::slice::from_ref(&scene.context), instruction, turn))
 }
 
-/// The segments that all questions after perception share.
+/// The segments that all questions after perception share; none if the templates show nothing of the whole.
 pub(crate) fn shared_segments(
     templates: &Templates,
     scene: &Scene,
@@ -35,7 +49,6 @@ pub(crate) fn shared_segments(
         targets: Vec<String>,
         tactics: Vec<Belief>,
     }
-    let lines = |names: &[String]| names.iter().map(|name| fenced_line(name)).collect();
     let values = Values {
         description: fenced_line(&assessment.description),
         attackers: lines(&assessment.entities.attackers),
@@ -50,16 +63,28 @@ pub(crate) fn shared_segments(
             })
             .collect(),
     };
-    Ok(vec![scene.context.clone(), templates.render(TemplateName::Assessment, values)?])
+    let mut shared = vec![scene.context.clone(), templates.render(TemplateName::Assessment, values)?];
+    shared.retain(|segment| !segment.is_empty());
+    Ok(shared)
+}
+
+/// What the prompts about actions and states need of an incident.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Situation<'a> {
+    /// Instruction that stands before everything else.
+    pub(crate) system: &'a str,
+    /// Leading segments; see [`shared_segments`].
+    pub(crate) shared: &'a [String],
+    pub(crate) roles: &'a Roles,
+    pub(crate) state: RecoveryState,
+    /// Actions taken so far, as [`history_line`] tells them.
+    pub(crate) history: &'a [String],
 }
 
 /// The prompt for the next action. `refused` are sentences about what must not be proposed.
 pub(crate) fn action_prompt(
     templates: &Templates,
-    system: &str,
-    shared: &[String],
-    state: RecoveryState,
-    history: &[String],
+    situation: Situation<'_>,
     refused: &[String],
 ) -> Result<Prompt, TemplateError> {
     #[derive(Serialize)]
@@ -67,15 +92,30 @@ pub(crate) fn action_prompt(
         state: RecoveryState,
         achieved: Vec<&'static str>,
         missing: Vec<&'static str>,
+        attackers: Vec<String>,
+        targets: Vec<String>,
+        accounts: Vec<String>,
+        kept: Vec<String>,
         history: Vec<String>,
+        futile: Vec<String>,
         refused: Vec<String>,
     }
-    let lines = |lines: &[String]| lines.iter().map(|line| fenced_line(line)).collect();
+    let Situation { system, shared, roles, state, history } = situation;
+    let mut accounts = lines(&roles.stolen_accounts);
+    accounts.extend(lines(&roles.planted_accounts));
+    let kept = roles.kept.iter().filter(|host| roles.targets.contains(host));
+    let without_effect: Vec<&str> = futile(history).collect();
+    let recent = without_effect.len().saturating_sub(MAX_FUTILE);
     let values = Values {
         state,
         achieved: state.achieved_labels(),
         missing: state.open_labels(),
+        attackers: lines(&roles.attackers),
+        targets: lines(&roles.targets),
+        accounts,
+        kept: kept.map(|host| fenced_line(host)).collect(),
         history: lines(history),
+        futile: without_effect.iter().skip(recent).map(|line| fenced_line(line)).collect(),
         refused: lines(refused),
     };
     let turn = templates.render(TemplateName::ActionTurn, values)?;
@@ -85,12 +125,9 @@ pub(crate) fn action_prompt(
 /// The prompt for the state after an action. `open` are the facts that the action may bring about.
 pub(crate) fn state_prompt(
     templates: &Templates,
-    system: &str,
-    shared: &[String],
-    state: RecoveryState,
+    situation: Situation<'_>,
     action: &str,
     open: RecoveryState,
-    roles: &Roles,
 ) -> Result<Prompt, TemplateError> {
     #[derive(Serialize)]
     struct Values {
@@ -99,18 +136,38 @@ pub(crate) fn state_prompt(
         missing: Vec<&'static str>,
         open: Vec<&'static str>,
         action: String,
-        roles: Vec<String>,
+        notes: Vec<String>,
     }
+    let Situation { system, shared, roles, state, history } = situation;
+    let notes = Coverage::after(roles, history, state).notes(action, state, open);
     let values = Values {
         state,
         achieved: state.achieved_labels(),
         missing: state.open_labels(),
         open: open.achieved_labels(),
         action: fenced_line(action),
-        roles: role_notes(action, roles),
+        notes: lines(&notes),
     };
     let turn = templates.render(TemplateName::StateTurn, values)?;
     Ok(prompt(system, shared, templates.render(TemplateName::State, ())?, turn))
+}
+
+/// The prompt for the alerts that a tactic raises next. `seen` are the kinds that it has raised so far.
+pub(crate) fn alerts_prompt(
+    templates: &Templates,
+    system: &str,
+    shared: &[String],
+    tactic: Tactic,
+    seen: &[AlertKind],
+) -> Result<Prompt, TemplateError> {
+    #[derive(Serialize)]
+    struct Values {
+        tactic: &'static str,
+        seen: Vec<String>,
+    }
+    let seen = seen.iter().map(|kind| fenced_line(&kind.to_string())).collect();
+    let turn = templates.render(TemplateName::AlertsTurn, Values { tactic: tactic.name(), seen })?;
+    Ok(prompt(system, shared, templates.render(TemplateName::Alerts, ())?, turn))
 }
 
 /// An action that was taken, as later prompts tell it: with the facts that it brought about.
@@ -120,7 +177,16 @@ pub(crate) fn history_line(action: &str, before: RecoveryState, after: RecoveryS
     if gained.is_empty() {
         format!("{action}{FUTILE}")
     } else {
-        format!("{action} (then: {})", gained.join(", "))
+        format!("{action}{GAINED}{})", gained.join(", "))
+    }
+}
+
+/// The action of a line of a history, and what it gained in words; nothing if it changed nothing.
+pub(crate) fn told_in_history(line: &str) -> (&str, &str) {
+    match (line.strip_suffix(FUTILE), line.rsplit_once(GAINED)) {
+        (Some(action), _) => (action, ""),
+        (None, Some((action, gained))) => (action, gained),
+        (None, None) => (line, ""),
     }
 }
 
@@ -131,28 +197,16 @@ pub(crate) fn futile(history: &[String]) -> impl Iterator<Item = &str> {
 
 /// Ends the line of an action that changed nothing.
 const FUTILE: &str = " (it changed nothing)";
+/// Stands between an action and the facts that it brought about.
+const GAINED: &str = " (then: ";
+
+fn lines(lines: &[String]) -> Vec<String> {
+    lines.iter().map(|line| fenced_line(line)).collect()
+}
 
 fn prompt(system: &str, shared: &[String], instruction: String, turn: String) -> Prompt {
     let mut segments = shared.to_vec();
     segments.extend([instruction, turn]);
+    segments.retain(|segment| !segment.is_empty());
     Prompt { system: system.to_owned(), segments }
-}
-
-/// Which role each entity plays that the action names, so that the model need not compare addresses.
-fn role_notes(action: &str, roles: &Roles) -> Vec<String> {
-    let mut notes = Vec::new();
-    for entity in Entities::find(action).iter() {
-        let is_in = |names: &[String]| names.contains(&entity.value);
-        let role = if is_in(&roles.attackers) {
-            "the attacker"
-        } else if is_in(&roles.targets) {
-            "an attacked host"
-        } else if is_in(&roles.systems) {
-            "not attacked"
-        } else {
-            continue;
-        };
-        notes.push(fenced_line(&format!("{} is {role}.", entity.value)));
-    }
-    notes
 }

@@ -1,14 +1,37 @@
 //! Who is who in an incident: attackers, the defended system, and what in it is attacked.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Who is who in an incident. Each entry occurs in the system description or in the alerts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roles {
-    /// Hosts, addresses or accounts that attack.
+    /// Hosts, addresses or domains that attack.
     pub attackers: Vec<String>,
     /// Hosts and addresses of the defended system.
     pub systems: Vec<String>,
-    /// Those of them that the attack aims at.
+    /// Those of them that the attack has reached and that have to be cleaned.
     pub targets: Vec<String>,
+    /// Those of the targets that attack others.
+    pub footholds: Vec<String>,
+    /// Accounts whose password the attacker has guessed or stolen.
+    pub stolen_accounts: Vec<String>,
+    /// Accounts that the attacker has made.
+    pub planted_accounts: Vec<String>,
+    /// Hosts of the system that have to stay up and reachable.
+    pub kept: Vec<String>,
+    /// Addresses of the hosts by their names in lower case.
+    pub names: BTreeMap<String, String>,
+}
+
+impl Roles {
+    /// Everything that they name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        let Roles { attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept, names } =
+            self;
+        let lists = [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept];
+        let pairs = names.iter().flat_map(|(name, address)| [name, address]);
+        lists.into_iter().flatten().chain(pairs).map(String::as_str)
+    }
 }

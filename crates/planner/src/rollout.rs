@@ -1,6 +1,6 @@
 //! One rollout: from a candidate action to full recovery, or to the depth limit, with the model as the world.
 
-use countermove_incident::RecoveryState;
+use countermove_incident::{Constraints, Pricing, RecoveryState};
 use futures::stream::BoxStream;
 
 use crate::language_model::{ModelError, TokenCounter, Usage};
@@ -58,6 +58,10 @@ pub struct RolloutBatch {
     pub entities: Roles,
     /// How to roll out.
     pub policy: RolloutPolicy,
+    /// What actions cost.
+    pub pricing: Pricing,
+    /// What simulated actions have to keep to, as the plan's own.
+    pub constraints: Constraints,
     /// The rollouts.
     pub rollouts: Vec<RolloutSpec>,
 }

@@ -1,19 +1,21 @@
 //! Runs rollouts with a model at hand: what a worker does, and what a planner without workers does.
 //!
-//! Invariant: a result depends on the batch's policy and context and on the rollout's specification alone, whatever
-//! runs beside it, so it can be run again anywhere.
+//! Invariants: a result depends on the batch's policy, rules, prices and context and on the rollout's specification
+//! alone, whatever runs beside it, so it can be run again anywhere; no simulated action breaks a rule that the plan has
+//! to keep.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use countermove_incident::{CostModel, RecoveryState, UnitCost};
+use countermove_incident::{CostModel, Grounding, RecoveryState};
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
 
+use crate::checks::Checks;
 use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
 use crate::menu::Menu;
-use crate::prompts::{action_prompt, futile, history_line, state_prompt};
+use crate::prompts::{Situation, action_prompt, futile, history_line, state_prompt};
 use crate::rollout::{
     RolloutBatch, RolloutEnd, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec, RolloutStep,
 };
@@ -21,13 +23,16 @@ use crate::seeds::derive_seed;
 use crate::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
 use crate::templates::{TemplateError, Templates};
 
-/// Most tokens of the JSON answer of the task *state*; the names of the facts make up nearly all of them.
+/// Most tokens of the JSON answer of the task *state*; the names of the open facts make up nearly all of them.
 const STATE_TOKENS: u32 = 128;
 /// Most tokens of the JSON answer of the task *action* in a rollout.
-const ACTION_TOKENS: u32 = 96;
+const ACTION_TOKENS: u32 = 256;
+/// How often a rollout asks for an action at most, if what it gets breaks a rule.
+const TRIES: u64 = 3;
 
 /// Runs one rollout: predicts the state after the candidate's action, then asks for the next action, and so on to
-/// recovery or to the depth limit, which counts the candidate's own action. Actions cost as [`UnitCost`] says.
+/// recovery or to the depth limit, which counts the candidate's own action. Actions cost what the batch's model says and keep
+/// the batch's constraints; what they name occurs in the batch's context or among its entities.
 ///
 /// # Errors
 /// [`ModelError::Unavailable`] if no model could be reached: the rollout can be run again elsewhere. Everything else
@@ -40,8 +45,15 @@ pub async fn run_rollout(
     tokens: &TokenCounter,
 ) -> Result<RolloutResult, ModelError> {
     let started = Instant::now();
-    let mut run = Run { model, templates, batch, spec, tokens, steps: Vec::new(), usage: Usage::default() };
-    let (end, fault) = match run.simulate(&UnitCost).await {
+    let mut grounding = Grounding::default();
+    let parts = batch.context.iter().map(String::as_str).chain(batch.entities.all());
+    for part in parts.chain([spec.action.as_str()]).chain(spec.history.iter().map(String::as_str)) {
+        grounding.add_text(part);
+    }
+    let costs = batch.pricing.model(&batch.entities.systems);
+    let (steps, usage) = (Vec::new(), Usage::default());
+    let mut run = Run { model, templates, batch, spec, tokens, grounding, steps, usage };
+    let (end, fault) = match run.simulate(&*costs).await {
         Ok(end) => (end, String::new()),
         Err(Break::Model(error @ ModelError::Unavailable(_))) => return Err(error),
         Err(fault) => (RolloutEnd::Malformed, fault.to_string()),
@@ -95,6 +107,8 @@ struct Run<'a, M> {
     batch: &'a RolloutBatch,
     spec: &'a RolloutSpec,
     tokens: &'a TokenCounter,
+    /// What the context names.
+    grounding: Grounding,
     steps: Vec<RolloutStep>,
     usage: Usage,
 }
@@ -108,6 +122,8 @@ enum Break {
     Task(#[from] TaskError),
     #[error("a prompt could not be made: {0}")]
     Template(#[from] TemplateError),
+    #[error("no action is left that keeps the rules: {0}")]
+    Rules(String),
 }
 
 impl<M: LanguageModel> Run<'_, M> {
@@ -116,7 +132,7 @@ impl<M: LanguageModel> Run<'_, M> {
         let mut action = self.spec.action.clone();
         let mut history = self.spec.history.clone();
         for depth in 1.. {
-            let after = state.union(self.predict(state, &action).await?);
+            let after = state.union(self.predict(state, &action, &history).await?);
             let cost = costs.cost(state, &action, after);
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });
             if after.is_terminal() {
@@ -133,13 +149,20 @@ impl<M: LanguageModel> Run<'_, M> {
     }
 
     /// Greedy and without a seed of its own: equal questions have equal answers, and a cache may give them.
-    async fn predict(&mut self, state: RecoveryState, action: &str) -> Result<RecoveryState, Break> {
-        let RolloutBatch { system, context, entities, .. } = self.batch;
+    async fn predict(
+        &mut self,
+        state: RecoveryState,
+        action: &str,
+        history: &[String],
+    ) -> Result<RecoveryState, Break> {
         let open = open_facts(state, action);
-        let prompt = state_prompt(self.templates, system, context, state, action, open, entities)?;
+        if open.achieved() == 0 {
+            return Ok(state);
+        }
+        let prompt = state_prompt(self.templates, self.situation(state, history), action, open)?;
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
-        let answer = self.ask(prompt, state_schema(state, open), STATE_TOKENS, sampling).await?;
-        Ok(parse_state(&answer)?)
+        let answer = self.ask(prompt, state_schema(open), STATE_TOKENS, sampling).await?;
+        Ok(parse_state(&answer, open)?)
     }
 
     async fn next_action(
@@ -148,16 +171,51 @@ impl<M: LanguageModel> Run<'_, M> {
         history: &[String],
         depth: u32,
     ) -> Result<String, Break> {
-        let RolloutBatch { system, context, entities, policy, .. } = self.batch;
-        let prompt = action_prompt(self.templates, system, context, state, history, &[])?;
-        let menu = Menu::new(self.templates, state, entities)?;
-        // What changed nothing is left out, unless nothing else is left.
-        let fresh = menu.without(futile(history));
-        let menu = if fresh.is_empty() { menu } else { fresh };
-        let seed = derive_seed(self.spec.seed, "rollout action", &[u64::from(depth)]);
-        let sampling = Sampling { temperature: policy.temperature, top_p: policy.top_p, seed };
-        let answer = self.ask(prompt, action_schema(&menu, false), ACTION_TOKENS, sampling).await?;
-        Ok(parse_action(&answer)?.action)
+        let RolloutBatch { entities, policy, constraints, .. } = self.batch;
+        let menu = self.menu(Menu::new(self.templates, state, entities, history)?, state, history)?;
+        let prompt = action_prompt(self.templates, self.situation(state, history), &[])?;
+        let mut fault = String::new();
+        for attempt in 0..TRIES {
+            let mut positions = vec![u64::from(depth)];
+            // The first try keeps the seed that a rollout without rules has.
+            positions.extend((attempt > 0).then_some(attempt));
+            let seed = derive_seed(self.spec.seed, "rollout action", &positions);
+            let sampling = Sampling { temperature: policy.temperature, top_p: policy.top_p, seed };
+            let answer =
+                self.ask(prompt.clone(), action_schema(&menu, false), ACTION_TOKENS, sampling).await?;
+            let action = parse_action(&answer)?.action;
+            if menu.openings.iter().any(|opening| !opening.continued && opening.text == action) {
+                // What the menu lists was looked at above.
+                return Ok(action);
+            }
+            match (Checks { grounding: &self.grounding, constraints }).fault(state, &action) {
+                None => return Ok(action),
+                Some(found) => fault = found,
+            }
+        }
+        Err(Break::Rules(fault))
+    }
+
+    /// The menu without the actions that break a rule, and without those that changed nothing, unless nothing else is
+    /// left.
+    fn menu(&self, menu: Menu, state: RecoveryState, history: &[String]) -> Result<Menu, Break> {
+        let checks = Checks { grounding: &self.grounding, constraints: &self.batch.constraints };
+        let faults: Vec<(&str, String)> = menu
+            .openings
+            .iter()
+            .filter_map(|opening| Some((opening.text.as_str(), checks.rule_fault(state, &opening.text)?)))
+            .collect();
+        let allowed = menu.without(faults.iter().map(|(text, _)| *text));
+        if let Some((_, fault)) = faults.first().filter(|_| allowed.is_empty()) {
+            return Err(Break::Rules(fault.clone()));
+        }
+        let fresh = allowed.without(futile(history));
+        Ok(if fresh.is_empty() { allowed } else { fresh })
+    }
+
+    fn situation<'b>(&'b self, state: RecoveryState, history: &'b [String]) -> Situation<'b> {
+        let RolloutBatch { system, context, entities, .. } = self.batch;
+        Situation { system, shared: context, roles: entities, state, history }
     }
 
     async fn ask(

@@ -1,4 +1,4 @@
-//! The evidence of an incident, made ready for questions: condensed, fenced and searched for who is who.
+//! The evidence of an incident, made ready for questions: condensed, fenced, and each group with its surroundings.
 //!
 //! Invariants: the same evidence and budget give the same scene, so every prompt of an incident begins with the same
 //! bytes; whatever had to be left out is said in the report's warnings.
@@ -6,14 +6,14 @@
 use std::collections::HashSet;
 
 use countermove_incident::{
-    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, approximate_tokens,
+    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, LogLine, approximate_tokens,
 };
 use serde::Serialize;
 
+use crate::groups::{GroupView, views};
+use crate::hosts::Hosts;
 use crate::planner::PlanError;
-use crate::tasks::IncidentVocabulary;
 use crate::templates::{TemplateName, Templates, fenced, fenced_line};
-use crate::traffic::Traffic;
 
 /// What is known about an incident.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,28 +31,30 @@ pub struct Evidence {
 /// Evidence made ready for questions.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    /// The first segment of every prompt.
+    /// The first segment of every prompt; empty if the template shows nothing of the evidence as a whole.
     pub(crate) context: String,
     /// Instruction that stands before everything else.
     pub(crate) system: String,
     /// The log, condensed.
     pub(crate) digest: Digest,
+    /// The groups of the digest, in its order, as they are asked about.
+    pub(crate) groups: Vec<GroupView>,
+    /// The lines of the log that are no alerts.
+    pub(crate) lines: Vec<LogLine>,
     /// How the log was read, with warnings about the rest of the evidence.
     pub(crate) report: DigestReport,
     /// What an action may name.
     pub(crate) grounding: Grounding,
     /// Hosts and addresses of the defended system.
     pub(crate) systems: Vec<String>,
-    /// Who attacks whom, as far as alerts tell.
-    pub(crate) traffic: Traffic,
-    /// What perception may choose from.
-    pub(crate) vocabulary: IncidentVocabulary,
+    /// What the description says of them.
+    pub(crate) hosts: Hosts,
+    /// Those that have to stay up and reachable.
+    pub(crate) kept: Vec<String>,
     /// Whether the log holds anything at all.
     pub(crate) has_records: bool,
 }
 
-/// Most names that perception may choose attackers or targets from.
-const MAX_CHOICES: usize = 24;
 /// Share of the budget that the alerts may take before the system description has had its own, in percent.
 const ALERT_SHARE: usize = 50;
 
@@ -71,14 +73,6 @@ impl Scene {
         let rest = budget.saturating_sub(approximate_tokens(digest.text()));
         let (description, left_out) = condense(&description, rest, &evidence.log);
 
-        let mut report = digest.report().clone();
-        report.warnings.extend(evidence.notes.iter().cloned());
-        if left_out > 0 {
-            report.warnings.push(format!(
-                "The system description does not fit the prompt: {left_out} of its lines and sentences were left out, \
-                 those that name nothing from the alerts first."
-            ));
-        }
         #[derive(Serialize)]
         struct Values<'a> {
             system: &'a str,
@@ -90,15 +84,43 @@ impl Scene {
         let context = templates.render(TemplateName::Context, values)?;
         let system = templates.render(TemplateName::System, ())?;
 
+        let mut report = digest.report().clone();
+        report.warnings.extend(evidence.notes.iter().cloned());
+        if left_out > 0 && !context.is_empty() {
+            report.warnings.push(format!(
+                "The system description does not fit the prompt: {left_out} of its lines and sentences were left out, \
+                 those that name nothing from the alerts first."
+            ));
+        }
+
         let mut grounding = Grounding::new(&evidence.system_description, &evidence.log);
         for rule in &evidence.constraints {
             grounding.add_text(rule);
         }
         let systems = systems(&evidence.system_description, &grounding);
-        let traffic = Traffic::of(&evidence.log);
-        let vocabulary = vocabulary(&digest, &systems, &traffic);
+        let hosts = Hosts::read(&evidence.system_description, &systems);
+        let kept = hosts.kept(&evidence.constraints);
+        let groups = views(&evidence.log, &digest, &systems, &hosts);
+        let lines = evidence.log.lines().cloned().collect();
         let has_records = !evidence.log.records.is_empty();
-        Ok(Scene { context, system, digest, report, grounding, systems, traffic, vocabulary, has_records })
+        Ok(Scene {
+            context,
+            system,
+            digest,
+            groups,
+            lines,
+            report,
+            grounding,
+            systems,
+            hosts,
+            kept,
+            has_records,
+        })
+    }
+
+    /// Whether a plain line is folded into this group.
+    pub(crate) fn is_line_of(&self, group: &GroupView, text: &str) -> bool {
+        !group.is_alert && group.lines.iter().any(|line| line == text)
     }
 }
 
@@ -110,28 +132,6 @@ fn systems(description: &str, grounding: &Grounding) -> Vec<String> {
     }
     let named = Entities::find(description);
     named.of(EntityKind::Host).chain(named.of(EntityKind::Domain)).map(str::to_owned).collect()
-}
-
-/// What perception may choose from. Targets are offered only where no alert has a destination; else they follow from
-/// the attackers.
-fn vocabulary(digest: &Digest, systems: &[String], traffic: &Traffic) -> IncidentVocabulary {
-    let mut attackers = traffic.suspects(systems);
-    attackers.truncate(MAX_CHOICES);
-    let mut targets = Vec::new();
-    if traffic.is_empty() {
-        targets = traffic.named_systems(systems);
-        if targets.is_empty() {
-            targets = systems.to_vec();
-        }
-        targets.truncate(MAX_CHOICES);
-    }
-    IncidentVocabulary {
-        attackers,
-        targets,
-        alerts: digest.groups().iter().map(|group| group.number).collect(),
-        certain: traffic.has_highest_priority(),
-        state: digest.groups().iter().any(|group| group.kind.is_none()),
-    }
 }
 
 /// The description within `budget` tokens, and how many of its parts were left out. Parts that name what the log

@@ -21,6 +21,13 @@ pub(crate) fn two_sided_quantile(confidence: f64, degrees: u32) -> Option<f64> {
     Some(f64::from(degrees).sqrt() * (0.5 * (low + high)).tan())
 }
 
+/// P(T ≤ t) for a Student variable with `degrees` degrees of freedom, at least one.
+pub(crate) fn probability_at_most(t: f64, degrees: u32) -> f64 {
+    let degrees = degrees.max(1);
+    let within = probability_within((t.abs() / f64::from(degrees).sqrt()).atan(), degrees);
+    0.5 + 0.5 * within.copysign(t)
+}
+
 /// P(|T| ≤ t) for t = √ν tan θ: the finite sums for whole ν in Abramowitz and Stegun, Handbook of Mathematical
 /// Functions, 26.7.3 (odd ν) and 26.7.4 (even ν).
 fn probability_within(angle: f64, degrees: u32) -> f64 {
@@ -88,6 +95,17 @@ mod tests {
         }
         assert!((two_sided_quantile(0.99, 4).unwrap() - 4.604).abs() < 6e-4);
         assert!((two_sided_quantile(0.5, 1).unwrap() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_probability_is_the_inverse_of_its_quantile() {
+        for degrees in [1, 2, 7, 30] {
+            let t = two_sided_quantile(0.95, degrees).unwrap();
+            assert!((probability_at_most(t, degrees) - 0.975).abs() < 1e-9);
+            assert!((probability_at_most(-t, degrees) - 0.025).abs() < 1e-9);
+        }
+        assert_eq!(probability_at_most(0.0, 3), 0.5);
+        assert_eq!(probability_at_most(f64::INFINITY, 3), 1.0);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The prompt templates: what the model reads, as minijinja files that a user can override by a folder.
 //!
+//! Beside minijinja's own filters there are `listed` (`a, b and c`), `accounts` (`the accounts a and b`) and `sentence`
+//! (the parts that are not empty, listed, with a capital).
+//!
 //! Invariants: a value is never template source, so template syntax in an alert is plain text; a name that a template
 //! uses and that does not exist is an error when the templates are loaded, not an empty string in a prompt; the digest
 //! covers every byte that can change a prompt. Values from outside pass through [`fenced`] before they are rendered,
@@ -14,17 +17,21 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::coverage::listed;
+
 /// A template, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TemplateName {
     /// Instruction that stands before everything else.
     System,
-    /// System description, constraints and alerts; the first segment of every prompt of an incident.
+    /// System description, constraints and alerts; the first segment of every prompt of an incident, if it shows any.
     Context,
     /// What perception concluded; the second segment.
     Assessment,
     /// Instruction of the task *incident*.
     Incident,
+    /// Moving part of the task *incident*.
+    IncidentTurn,
     /// Instruction of the task *action*.
     Action,
     /// Moving part of the task *action*.
@@ -33,6 +40,10 @@ pub(crate) enum TemplateName {
     State,
     /// Moving part of the task *state*.
     StateTurn,
+    /// Instruction of the task *alerts*.
+    Alerts,
+    /// Moving part of the task *alerts*.
+    AlertsTurn,
     /// How an action may begin, one beginning a line; nothing if actions are free text.
     Openings,
 }
@@ -45,7 +56,7 @@ struct Source {
     values: &'static [&'static str],
 }
 
-const SOURCES: [Source; 9] = [
+const SOURCES: [Source; 12] = [
     Source {
         name: TemplateName::System,
         file: "system.txt.j2",
@@ -71,6 +82,12 @@ const SOURCES: [Source; 9] = [
         values: &[],
     },
     Source {
+        name: TemplateName::IncidentTurn,
+        file: "incident_turn.txt.j2",
+        default: include_str!("../templates/incident_turn.txt.j2"),
+        values: &["message", "classification", "priority", "source", "destination", "count"],
+    },
+    Source {
         name: TemplateName::Action,
         file: "action.txt.j2",
         default: include_str!("../templates/action.txt.j2"),
@@ -80,7 +97,18 @@ const SOURCES: [Source; 9] = [
         name: TemplateName::ActionTurn,
         file: "action_turn.txt.j2",
         default: include_str!("../templates/action_turn.txt.j2"),
-        values: &["state", "achieved", "missing", "history", "refused"],
+        values: &[
+            "state",
+            "achieved",
+            "missing",
+            "attackers",
+            "targets",
+            "accounts",
+            "kept",
+            "history",
+            "futile",
+            "refused",
+        ],
     },
     Source {
         name: TemplateName::State,
@@ -92,13 +120,25 @@ const SOURCES: [Source; 9] = [
         name: TemplateName::StateTurn,
         file: "state_turn.txt.j2",
         default: include_str!("../templates/state_turn.txt.j2"),
-        values: &["state", "achieved", "missing", "open", "action", "roles"],
+        values: &["state", "achieved", "missing", "open", "action", "notes"],
+    },
+    Source {
+        name: TemplateName::Alerts,
+        file: "alerts.txt.j2",
+        default: include_str!("../templates/alerts.txt.j2"),
+        values: &[],
+    },
+    Source {
+        name: TemplateName::AlertsTurn,
+        file: "alerts_turn.txt.j2",
+        default: include_str!("../templates/alerts_turn.txt.j2"),
+        values: &["tactic", "seen"],
     },
     Source {
         name: TemplateName::Openings,
         file: "openings.txt.j2",
         default: include_str!("../templates/openings.txt.j2"),
-        values: &["state", "attackers", "systems", "targets"],
+        values: &["state", "attackers", "systems", "targets", "left"],
     },
 ];
 
@@ -168,6 +208,9 @@ impl Templates {
         if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
             environment.set_syntax(syntax);
         }
+        environment.add_filter("listed", |items: Vec<String>| listed(&items));
+        environment.add_filter("accounts", accounts);
+        environment.add_filter("sentence", sentence);
         let mut hasher = Sha256::new();
         for (source, text) in SOURCES.iter().zip(sources) {
             for part in [source.file, &text] {
@@ -220,6 +263,23 @@ pub(crate) fn fenced_line(text: &str) -> String {
     let line: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     fenced(&line.join(" "))
+}
+
+/// `the account a`, `the accounts a and b`; nothing of none.
+fn accounts(names: Vec<String>) -> String {
+    match names.len() {
+        0 => String::new(),
+        1 => format!("the account {}", listed(&names)),
+        _ => format!("the accounts {}", listed(&names)),
+    }
+}
+
+/// Parts as one sentence that begins with a capital; empty ones are left out.
+fn sentence(mut parts: Vec<String>) -> String {
+    parts.retain(|part| !part.is_empty());
+    let text = listed(&parts);
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn override_from(folder: &Path, sources: &mut [String]) -> Result<(), TemplateError> {

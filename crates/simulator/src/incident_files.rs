@@ -21,8 +21,8 @@ pub const LOG_FILE: &str = "alerts.log";
 pub const TRUTH_FILE: &str = "truth.json";
 
 /// Largest files that are read, in bytes.
-const MOST_SYSTEM: u64 = 1 << 20;
-const MOST_LOG: u64 = 64 << 20;
+pub(crate) const MOST_SYSTEM: u64 = 1 << 20;
+pub(crate) const MOST_LOG: u64 = 64 << 20;
 const MOST_TRUTH: u64 = 16 << 20;
 /// Most scenarios in a suite.
 const MOST_SCENARIOS: usize = 100_000;
@@ -65,6 +65,14 @@ pub enum FileError {
         /// Folder.
         path: PathBuf,
     },
+    /// A folder holds nothing of the kind that is looked for in it.
+    #[error("{} holds no {what}", path.display())]
+    Nothing {
+        /// Folder.
+        path: PathBuf,
+        /// What is looked for.
+        what: &'static str,
+    },
     /// A folder holds too many.
     #[error("{} holds more than {MOST_SCENARIOS} scenarios; split it", path.display())]
     TooMany {
@@ -91,19 +99,12 @@ impl Scenario {
     /// [`FileError`], which names the file, and the field if it is one of `truth.json`.
     pub fn read(folder: &Path) -> Result<Scenario, FileError> {
         let path = folder.join(TRUTH_FILE);
-        let text = read_text(&path, MOST_TRUTH)?;
-        let mut json = serde_json::Deserializer::from_str(&text);
-        let file: TruthFile = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            let field = if field == "." { "document".to_owned() } else { field };
-            malformed(&path, field, error.into_inner().to_string())
-        })?;
-        json.end().map_err(|error| malformed(&path, "document".to_owned(), error.to_string()))?;
+        let file: TruthFile = from_json(&path, &read_text(&path, MOST_TRUTH)?)?;
         let TruthFile { name, seed, format, family, truth } = file;
         let system = read_text(&folder.join(SYSTEM_FILE), MOST_SYSTEM)?;
         let log = read_text(&folder.join(LOG_FILE), MOST_LOG)?;
         let scenario = Scenario { name, seed, system, log, format, family, truth };
-        scenario.verify(folder)?;
+        scenario.verify(folder, TRUTH_FILE)?;
         Ok(scenario)
     }
 
@@ -139,7 +140,7 @@ impl Scenario {
     /// # Errors
     /// [`FileError`], which names the file; a scenario that could not be read back is refused as malformed.
     pub fn write(&self, folder: &Path) -> Result<(), FileError> {
-        self.verify(folder)?;
+        self.verify(folder, TRUTH_FILE)?;
         fs::create_dir_all(folder).map_err(|source| FileError::Io { path: folder.to_owned(), source })?;
         let path = folder.join(TRUTH_FILE);
         let Scenario { name, seed, format, family, truth, .. } = self.clone();
@@ -153,9 +154,9 @@ impl Scenario {
         write_new(&path, &json)
     }
 
-    /// Checks what the types do not.
-    fn verify(&self, folder: &Path) -> Result<(), FileError> {
-        let truth = folder.join(TRUTH_FILE);
+    /// Checks what the types do not. `truth` is the name of the file that the truth comes from.
+    pub(crate) fn verify(&self, folder: &Path, truth: &str) -> Result<(), FileError> {
+        let truth = folder.join(truth);
         if self.name.is_empty() || self.name.len() > 200 {
             return Err(malformed(&truth, "name".to_owned(), "has to have 1 to 200 bytes".to_owned()));
         }
@@ -170,11 +171,23 @@ impl Scenario {
     }
 }
 
-fn malformed(path: &Path, field: String, reason: String) -> FileError {
+/// What a JSON document says; an error names the field.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        let field = if field == "." { "document".to_owned() } else { field };
+        malformed(path, field, error.into_inner().to_string())
+    })?;
+    json.end().map_err(|error| malformed(path, "document".to_owned(), error.to_string()))?;
+    Ok(value)
+}
+
+pub(crate) fn malformed(path: &Path, field: String, reason: String) -> FileError {
     FileError::Malformed { path: path.to_owned(), field, reason }
 }
 
-fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
     let io = |source| FileError::Io { path: path.to_owned(), source };
     let mut text = String::new();
     fs::File::open(path).map_err(io)?.take(most + 1).read_to_string(&mut text).map_err(io)?;

@@ -15,7 +15,10 @@ mod incident_files;
 pub mod oracle;
 pub mod phrasing;
 mod play;
+pub mod policies;
+mod recorded;
 mod rng;
+mod showing;
 #[cfg(test)]
 mod testing;
 mod topology;
@@ -28,6 +31,7 @@ pub use distractors::{Distractor, Slip, distractors};
 pub use generate::{Generator, GeneratorError, GeneratorOptions};
 pub use incident_files::{FileError, LOG_FILE, SYSTEM_FILE, TRUTH_FILE};
 pub use play::{Judge, Outcome, Progress, World};
+pub use showing::Showing;
 pub use topology::topology_families;
 pub use truth::{
     Account, AccountState, Constraint, ConstraintKind, Family, Host, Injection, Lure, Need, Requirement,

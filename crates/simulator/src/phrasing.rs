@@ -124,7 +124,7 @@ fn part(truth: &Truth, kind: VerbClass, group: Group, targets: &[&Target], style
         ],
         (Eradicate, Group::Account) => ["delete {}", "remove {}", "revoke the sessions of {}", "purge {}"],
         (Eradicate, Group::Address | Group::Domain) => [
-            "remove everything that came from {}",
+            "remove all files from {}",
             "terminate all sessions of {}",
             "kill all connections of {}",
             "terminate the sessions of {}",
@@ -194,7 +194,7 @@ fn host_name(host: &Host, style: usize) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-fn listed(items: &[String]) -> String {
+pub(crate) fn listed(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),

@@ -7,6 +7,8 @@
 use countermove_incident::{Alert, AlertFormat, Tactic, VerbClass};
 use serde::{Deserialize, Serialize};
 
+use crate::policies::Brief;
+
 /// An incident as a planner sees it, and the truth that it does not see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
@@ -126,7 +128,7 @@ pub enum Role {
 pub struct Service {
     /// Name, such as `OpenSSH`; unique on its host.
     pub name: String,
-    /// Port.
+    /// Port; 0 if nobody says.
     pub port: u16,
     /// Whether an outage is felt at once.
     pub critical: bool,
@@ -289,6 +291,24 @@ impl Lure {
             Lure::Act(need) => &need.targets,
             Lure::Dismiss => &[],
         }
+    }
+}
+
+impl Scenario {
+    /// What a responder is given of it.
+    pub fn brief(&self) -> Brief<'_> {
+        Brief { system: &self.system, log: &self.log }
+    }
+
+    /// The sentences of its constraints, each once; one sentence may be several constraints.
+    pub fn constraints(&self) -> Vec<String> {
+        let mut texts: Vec<String> = Vec::new();
+        for constraint in &self.truth.constraints {
+            if !texts.contains(&constraint.text) {
+                texts.push(constraint.text.clone());
+            }
+        }
+        texts
     }
 }
 

@@ -41,7 +41,11 @@ pub(crate) fn check(truth: &Truth) -> Result<(), Flaw> {
     constraints(truth)?;
     for (place, injection) in truth.injections.iter().enumerate() {
         if let Lure::Act(need) = &injection.lure {
-            check_need(truth, need, &format!("injections[{place}].lure.act"))?;
+            // An instruction may lure against anybody outside.
+            let is_outside = |target: &Target| matches!(target, Target::Attacker(_));
+            if !need.targets.iter().all(is_outside) || need.targets.is_empty() {
+                check_need(truth, need, &format!("injections[{place}].lure.act"))?;
+            }
         }
     }
     distinct(truth.injections.iter().map(|own| own.id.as_str()), "injections", "id")

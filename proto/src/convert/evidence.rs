@@ -1,6 +1,7 @@
 //! Tactics and the report on how a log was read.
 
-use countermove_incident::{DigestReport, Tactic};
+use countermove_incident::{AlertKind, DigestReport, Tactic};
+use countermove_planner::{Comparison, ExpectedAlerts};
 
 use crate::error::Error;
 use crate::v1;
@@ -47,6 +48,33 @@ impl From<DigestReport> for v1::DigestReport {
             groups_shown: report.groups_shown,
             records_not_shown: report.records_not_shown,
             warnings: report.warnings,
+        }
+    }
+}
+
+impl From<AlertKind> for v1::AlertKind {
+    fn from(kind: AlertKind) -> Self {
+        Self { classification: kind.classification, priority: kind.priority.map(u32::from) }
+    }
+}
+
+impl From<ExpectedAlerts> for v1::ExpectedAlerts {
+    fn from(expected: ExpectedAlerts) -> Self {
+        Self {
+            tactic: v1::Tactic::from(expected.tactic).into(),
+            kinds: expected.kinds.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Comparison> for v1::AlertComparison {
+    fn from(comparison: Comparison) -> Self {
+        Self {
+            tactic: v1::Tactic::from(comparison.tactic).into(),
+            predicted: comparison.predicted.into_iter().map(Into::into).collect(),
+            observed: comparison.observed.into_iter().map(Into::into).collect(),
+            precision: comparison.precision,
+            holds: comparison.holds,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod evidence;
 mod plan;
+mod rules;
 mod time;
 mod worker;
 
@@ -13,6 +14,7 @@ use countermove_incident::RecoveryState;
 use countermove_planner::{Roles, RolloutEnd, Usage};
 
 pub use plan::plan_options;
+pub use rules::pricing;
 pub use time::{duration_from_message, duration_to_message, system_time, timestamp};
 pub use worker::{rollout_result_message, run_rollouts_request};
 
@@ -74,13 +76,31 @@ impl From<v1::Usage> for Usage {
 
 impl From<Roles> for v1::Entities {
     fn from(roles: Roles) -> Self {
-        Self { attackers: roles.attackers, systems: roles.systems, targets: roles.targets }
+        Self {
+            attackers: roles.attackers,
+            systems: roles.systems,
+            targets: roles.targets,
+            footholds: roles.footholds,
+            stolen_accounts: roles.stolen_accounts,
+            planted_accounts: roles.planted_accounts,
+            kept: roles.kept,
+            names: roles.names.into_iter().map(|(name, address)| v1::HostName { name, address }).collect(),
+        }
     }
 }
 
 impl From<v1::Entities> for Roles {
     fn from(entities: v1::Entities) -> Self {
-        Self { attackers: entities.attackers, systems: entities.systems, targets: entities.targets }
+        Self {
+            attackers: entities.attackers,
+            systems: entities.systems,
+            targets: entities.targets,
+            footholds: entities.footholds,
+            stolen_accounts: entities.stolen_accounts,
+            planted_accounts: entities.planted_accounts,
+            kept: entities.kept,
+            names: entities.names.into_iter().map(|host| (host.name, host.address)).collect(),
+        }
     }
 }
 

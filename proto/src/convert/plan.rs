@@ -1,9 +1,9 @@
 //! Options, assessments, candidates, steps and events of planning.
 
 use countermove_planner::{
-    Action, Assessment, Candidate, CostEstimate, EvidenceLine, OptionsError, PlanEnd, PlanEnded, PlanMode,
-    PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate, RolloutEnd, RolloutReport,
-    StateSource, TacticBelief, TechniqueName,
+    Action, Assessment, Autonomy, Budget, Candidate, CostEstimate, EvidenceLine, OptionsError, PlanEnd,
+    PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate, RolloutEnd,
+    RolloutReport, StateSource, TacticBelief, TechniqueName,
 };
 
 use super::{duration_from_message, duration_to_message};
@@ -32,6 +32,25 @@ pub fn plan_options(
         Ok(v1::PlanMode::Interactive) => PlanMode::Interactive,
         Err(_) => return Err(Error::invalid("options.mode", format!("there is no mode {}", message.mode))),
     };
+    let autonomy_confidence = message.autonomy_confidence.unwrap_or(0.95);
+    let autonomy = match v1::Autonomy::try_from(message.autonomy) {
+        Ok(v1::Autonomy::Unspecified | v1::Autonomy::Advise) => Autonomy::Advise,
+        Ok(v1::Autonomy::ApproveReversible) => {
+            Autonomy::ApproveReversible { confidence: autonomy_confidence }
+        }
+        Err(_) => {
+            return Err(Error::invalid(
+                "options.autonomy",
+                format!("there is no autonomy {}", message.autonomy),
+            ));
+        }
+    };
+    let budget_time = match message.budget_time {
+        None => defaults.budget.time,
+        Some(time) => Some(duration_from_message(time).ok_or_else(|| {
+            Error::invalid("options.budget_time", "it is negative, and it must be longer than 0 s")
+        })?),
+    };
     let options = PlanOptions {
         candidates: or_default(message.candidates, defaults.candidates),
         rollouts: or_default(message.rollouts, defaults.rollouts),
@@ -43,6 +62,15 @@ pub fn plan_options(
         thinking_tokens: message.thinking_tokens.unwrap_or(defaults.thinking_tokens),
         deadline,
         mode,
+        exhaustive: message.exhaustive || defaults.exhaustive,
+        confidence: message.confidence.unwrap_or(defaults.confidence),
+        budget: Budget {
+            rollouts: Some(message.budget_rollouts).filter(|&most| most > 0).or(defaults.budget.rollouts),
+            tokens: Some(message.budget_tokens).filter(|&most| most > 0).or(defaults.budget.tokens),
+            time: budget_time,
+        },
+        autonomy,
+        alert_precision: message.alert_precision.unwrap_or(defaults.alert_precision),
         ..defaults.clone()
     };
     options.validate()?;
@@ -75,6 +103,21 @@ impl From<&PlanOptions> for v1::PlanOptions {
                 PlanMode::Interactive => v1::PlanMode::Interactive,
             }
             .into(),
+            exhaustive: options.exhaustive,
+            confidence: Some(options.confidence),
+            budget_rollouts: options.budget.rollouts.unwrap_or_default(),
+            budget_tokens: options.budget.tokens.unwrap_or_default(),
+            budget_time: options.budget.time.map(duration_to_message),
+            autonomy: match options.autonomy {
+                Autonomy::Advise => v1::Autonomy::Advise,
+                Autonomy::ApproveReversible { .. } => v1::Autonomy::ApproveReversible,
+            }
+            .into(),
+            autonomy_confidence: match options.autonomy {
+                Autonomy::Advise => None,
+                Autonomy::ApproveReversible { confidence } => Some(confidence),
+            },
+            alert_precision: Some(options.alert_precision),
         }
     }
 }
@@ -178,6 +221,9 @@ impl From<PlanStep> for v1::PlanStep {
             state_after: step.state_after.map(|after| after.state.into()),
             state_after_source: source.into(),
             usage: Some(step.usage.into()),
+            assurance: Some(step.assurance.into()),
+            plan_hash: step.hash,
+            expected_alerts: step.expected.map(Into::into),
         }
     }
 }
@@ -284,6 +330,18 @@ mod tests {
             ("options.temperature", v1::PlanOptions { temperature: Some(f32::NAN), ..default() }),
             ("options.top_p", v1::PlanOptions { top_p: Some(0.0), ..default() }),
             ("options.mode", v1::PlanOptions { mode: 7, ..default() }),
+            ("options.alert_precision", v1::PlanOptions { alert_precision: Some(-0.1), ..default() }),
+            ("options.confidence", v1::PlanOptions { confidence: Some(1.5), ..default() }),
+            ("options.budget_rollouts", v1::PlanOptions { budget_rollouts: 5000, ..default() }),
+            ("options.autonomy", v1::PlanOptions { autonomy: 7, ..default() }),
+            (
+                "options.autonomy_confidence",
+                v1::PlanOptions {
+                    autonomy: v1::Autonomy::ApproveReversible.into(),
+                    autonomy_confidence: Some(0.1),
+                    ..default()
+                },
+            ),
             (
                 "options.deadline",
                 v1::PlanOptions {
@@ -310,12 +368,17 @@ mod tests {
         #[test]
         fn options_in_force_say_the_same_when_they_are_sent_again(
             candidates in 1u32..=16, rollouts in 1u32..=64, seed: u64, temperature in 0.0f32..2.0,
-            seconds in proptest::option::of(1u64..1_000_000), interactive: bool,
+            seconds in proptest::option::of(1u64..1_000_000), interactive: bool, exhaustive: bool,
+            most in proptest::option::of(1u32..=1024), autonomous in proptest::option::of(0.5f64..=1.0),
         ) {
             let options = PlanOptions {
                 candidates, rollouts, seed, temperature,
                 deadline: seconds.map(Duration::from_secs),
                 mode: if interactive { PlanMode::Interactive } else { PlanMode::Offline },
+                exhaustive,
+                budget: Budget { rollouts: most, time: seconds.map(Duration::from_secs), ..Budget::default() },
+                autonomy: autonomous
+                    .map_or(Autonomy::Advise, |confidence| Autonomy::ApproveReversible { confidence }),
                 ..PlanOptions::default()
             };
             let message = v1::PlanOptions::from(&options);

@@ -1,5 +1,6 @@
 //! Questions, answers and rollouts between coordinator and worker.
 
+use countermove_incident::{Constraint, Constraints, Pricing};
 use countermove_planner::{
     Answer, AnswerFormat, Prompt, Purpose, Question, RolloutBatch, RolloutKey, RolloutPolicy, RolloutResult,
     RolloutSpec, RolloutStep, Sampling,
@@ -22,6 +23,8 @@ pub fn run_rollouts_request(
         context: batch.context.clone(),
         entities: Some(batch.entities.clone().into()),
         policy: Some(batch.policy.into()),
+        cost_model: Some((&batch.pricing).into()),
+        constraints: batch.constraints.rules.iter().map(Into::into).collect(),
         rollouts: rollouts
             .iter()
             .map(|spec| wire::RolloutSpec {
@@ -155,6 +158,8 @@ impl TryFrom<wire::RunRolloutsRequest> for RolloutBatch {
     fn try_from(request: wire::RunRolloutsRequest) -> Result<Self, Error> {
         let policy = required(request.policy, "policy")?.try_into()?;
         let entities = request.entities.unwrap_or_default().into();
+        let pricing = super::pricing(request.cost_model, &Pricing::default())?;
+        let rules = request.constraints.into_iter().map(Constraint::try_from).collect::<Result<_, _>>()?;
         let rollouts =
             request.rollouts.into_iter().map(RolloutSpec::try_from).collect::<Result<Vec<_>, _>>()?;
         let mut keys: Vec<_> = rollouts.iter().map(|spec| spec.key).collect();
@@ -168,6 +173,8 @@ impl TryFrom<wire::RunRolloutsRequest> for RolloutBatch {
             context: request.context,
             entities,
             policy,
+            pricing,
+            constraints: Constraints { rules, not_understood: Vec::new() },
             rollouts,
         })
     }
@@ -284,6 +291,11 @@ mod tests {
             attackers: vec!["203.0.113.7".into()],
             systems: vec!["web-1".into(), "db-1".into()],
             targets: vec!["web-1".into()],
+            footholds: vec!["web-1".into()],
+            stolen_accounts: vec!["admin".into()],
+            planted_accounts: vec!["svc_helper".into()],
+            kept: vec!["db-1".into()],
+            names: [("shop".into(), "web-1".into())].into(),
         }
     }
 
@@ -306,6 +318,8 @@ mod tests {
                 context,
                 entities: roles(),
                 policy: policy(),
+                pricing: Pricing::Unit,
+                constraints: Constraints::read(&["web-1 must stay up.".into()], ""),
                 rollouts,
             };
             let request = run_rollouts_request(&batch, &batch.rollouts, |_| 2);
@@ -397,6 +411,8 @@ mod tests {
             context: vec![],
             entities: roles(),
             policy: policy(),
+            pricing: Pricing::default(),
+            constraints: Constraints::default(),
             rollouts: vec![spec.clone(), spec],
         };
         let request = run_rollouts_request(&batch, &batch.rollouts, |_| 0);

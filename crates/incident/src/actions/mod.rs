@@ -3,11 +3,13 @@
 //! It looks at verbs and at the words that stand close to them, and knows nothing of what they act on, so it is a hint
 //! for grouping and pricing candidates, not a judgement of whether an action works.
 
+mod effects;
 mod verbs;
 mod words;
 
 use std::ops::Range;
 
+pub use effects::{D3fend, Reversibility, destroys_evidence};
 use serde::{Deserialize, Serialize};
 pub use words::Word;
 

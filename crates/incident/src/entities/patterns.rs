@@ -291,11 +291,16 @@ pub(super) fn numbers(text: &str, noun: usize, start: usize, end: usize) -> Vec<
     // `host 10.0.2.11` and `server 2.4` are an address and a version.
     let continues = behind.starts_with([':', '/', '-', '_', '%'])
         || behind.strip_prefix('.').is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_digit()));
-    if product || continues {
+    let mut runs = digit_runs(text, start, end);
+    if continues {
+        // `Server 1 to 10.0.2.2` names one server.
+        runs.pop();
+    }
+    if product {
         return Vec::new();
     }
     let mut out: Vec<(usize, u32)> = Vec::new();
-    for range in digit_runs(text, start, end) {
+    for range in runs {
         let Some(number) = text.get(range.clone()).and_then(|digits| digits.parse::<u32>().ok()) else {
             continue;
         };

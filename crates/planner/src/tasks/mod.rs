@@ -4,14 +4,14 @@
 //! [`TaskError`]; what keeps the contract and names things that do not exist is removed by the caller and reported.
 
 mod action;
+mod alerts;
 mod incident;
 mod state;
 
 pub(crate) use action::{ActionAnswer, action_schema, normalise, parse_action};
-pub(crate) use incident::{
-    IncidentAnswer, IncidentVocabulary, TacticAnswer, incident_schema, parse_incident,
-};
-pub(crate) use state::{open_facts, parse_state, state_schema};
+pub(crate) use alerts::{alert_choices, alerts_answer, alerts_schema, parse_alerts};
+pub(crate) use incident::{incident_answer, incident_schema, parse_incident};
+pub(crate) use state::{open_facts, parse_state, state_answer, state_schema};
 
 use serde_json::{Map, Value};
 

@@ -8,30 +8,28 @@ use crate::language_model::Answer;
 
 const TASK: &str = "state";
 
-/// Six Booleans. The grammar leaves no choice about a fact that is not `open`: it stays what it was. The open ones
-/// come first: after a row of forced `false` a small model says `false` out of habit.
-pub(crate) fn state_schema(before: RecoveryState, open: RecoveryState) -> Value {
-    let facts = before.bits().into_iter().zip(open.bits());
-    let forced: Vec<Option<bool>> = facts.map(|(holds, open)| (!open).then_some(holds)).collect();
-    schema(&forced)
+/// A Boolean for each open fact. Nothing is asked of the others: they stay what they were.
+pub(crate) fn state_schema(open: RecoveryState) -> Value {
+    let names = names(open);
+    let properties: Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), json!({"type": "boolean"}))).collect();
+    json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
 }
 
-/// Six Booleans, each forced to a value or open.
-pub(crate) fn schema(forced: &[Option<bool>]) -> Value {
-    let mut facts: Vec<(&str, Option<bool>)> =
-        RecoveryState::NAMES.into_iter().zip(forced.iter().copied()).collect();
-    facts.sort_by_key(|(_, forced)| forced.is_some());
-    let mut properties = Map::new();
-    for (name, forced) in facts {
-        let schema = forced.map_or_else(|| json!({"type": "boolean"}), |value| json!({"const": value}));
-        properties.insert(name.into(), schema);
-    }
-    json!({
-        "type": "object",
-        "properties": properties,
-        "required": RecoveryState::NAMES,
-        "additionalProperties": false,
-    })
+/// The answer that says so, as the grammar writes it.
+pub(crate) fn state_answer(open: RecoveryState, after: RecoveryState) -> Value {
+    let facts = RecoveryState::NAMES.into_iter().zip(open.bits()).zip(after.bits());
+    let told = facts.filter(|((_, open), _)| *open);
+    Value::Object(told.map(|((name, _), holds)| (name.to_owned(), Value::Bool(holds))).collect())
+}
+
+fn names(open: RecoveryState) -> Vec<&'static str> {
+    RecoveryState::NAMES
+        .into_iter()
+        .zip(open.bits())
+        .filter(|(_, open)| *open)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Facts that an action may bring about in this state, judged by its verbs: restoring a service never preserves
@@ -56,12 +54,38 @@ pub(crate) fn open_facts(before: RecoveryState, action: &str) -> RecoveryState {
     RecoveryState::from_bits(open)
 }
 
-/// Reads the answer. Facts are not compared with those before; the caller takes the union.
-pub(crate) fn parse_state(answer: &Answer) -> Result<RecoveryState, TaskError> {
+/// Reads the answer about the open facts; all others are false. The caller takes the union with those before.
+pub(crate) fn parse_state(answer: &Answer, open: RecoveryState) -> Result<RecoveryState, TaskError> {
     let properties = Properties::of(TASK, answer)?;
-    let mut bits = [false; 6];
+    let mut bits = open.bits();
     for (bit, name) in bits.iter_mut().zip(RecoveryState::NAMES) {
-        *bit = properties.boolean(name)?;
+        *bit = *bit && properties.boolean(name)?;
     }
     Ok(RecoveryState::from_bits(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language_model::Usage;
+
+    fn answer(json: &str) -> Answer {
+        Answer { thinking: String::new(), json: json.into(), complete: true, usage: Usage::default() }
+    }
+
+    #[test]
+    fn only_open_facts_are_asked_and_read() {
+        let before = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
+        let open = open_facts(before, "Patch and harden 10.0.2.13");
+        assert_eq!(open, RecoveryState { is_hardened: true, ..RecoveryState::default() });
+        let json = state_answer(open, open).to_string();
+        assert_eq!(json, r#"{"is_hardened":true}"#);
+        assert_eq!(parse_state(&answer(&json), open), Ok(open));
+        assert_eq!(state_schema(open)["required"], json!(["is_hardened"]));
+        let more = r#"{"is_hardened": false, "is_recovered": true}"#;
+        assert_eq!(parse_state(&answer(more), open), Ok(RecoveryState::default()));
+        assert!(parse_state(&answer("{}"), open).is_err());
+        assert_eq!(open_facts(before, "Isolate 10.0.2.13").achieved(), 0);
+        assert_eq!(open_facts(before, "Improve everything").achieved(), 5);
+    }
 }

@@ -186,6 +186,54 @@ fn saying_that_nothing_happened_is_heard() {
     assert!(!dismisses("Isolate 10.0.2.11."));
 }
 
+/// The 216 response actions of RE&CT, each by its title.
+#[test]
+fn public_response_actions_are_read() {
+    use VerbClass::{Analyse, Contain, Eradicate, Harden, Preserve, Restore};
+    let Some(folder) = crate::data::folder_for_tests() else { return };
+    let text = std::fs::read_to_string(folder.join("actions/react.json")).unwrap();
+    let actions: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(actions.len(), 216);
+    let names = Names::new(&scenario().truth);
+    let (mut wrong, mut responses, mut beside) = (Vec::new(), 0, Vec::new());
+    for action in &actions {
+        let field = |name: &str| action[name].as_str().unwrap_or_default();
+        let (stage, title) = (field("stage"), field("title"));
+        let expected: &[VerbClass] = match stage {
+            "identification" => &[Analyse, Preserve],
+            "containment" => &[Contain, Harden],
+            "eradication" => &[Eradicate],
+            "recovery" => &[Restore, Eradicate],
+            // To be able to do something is not to do it.
+            _ => {
+                let found = kinds(field("description"));
+                if stage == "preparation" && field("description").contains("ability") && !found.is_empty() {
+                    wrong.push(format!("{stage}: {}: {found:?}", field("description")));
+                }
+                continue;
+            }
+        };
+        responses += 1;
+        let found = kinds(title);
+        match found.first().filter(|kind| expected.contains(kind)) {
+            None => wrong.push(format!("{stage}: {title}: {found:?}")),
+            // What it is done to, where the title leaves that open.
+            Some(kind) => {
+                let text = format!("{title} on server_ssh");
+                let read = Action::parse(&text, &names);
+                let host = Subject::Host("10.0.2.11".to_owned());
+                if !read.of(*kind).any(|clause| clause.objects.contains(&host)) {
+                    beside.push(text);
+                }
+            }
+        }
+    }
+    let shown =
+        format!("of {responses}:\n{}\nnot done to the host:\n{}", wrong.join("\n"), beside.join("\n"));
+    eprintln!("{} wrong, {} beside, {shown}", wrong.len(), beside.len());
+    assert!(wrong.len() * 20 <= responses && beside.len() * 20 <= responses, "{shown}");
+}
+
 fn kinds(text: &str) -> Vec<VerbClass> {
     Action::parse(text, &Names::default()).kinds()
 }

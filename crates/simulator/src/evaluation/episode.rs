@@ -1,10 +1,12 @@
 //! What a system did with one scenario.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use countermove_incident::{RecoveryState, Tactic};
+use countermove_incident::{Alert, AlertKind, RecoveryState, Tactic};
 
-use crate::{Lure, Truth};
+use super::confusion::Confusion;
+use crate::{Judge, Lure, Outcome, Truth};
 
 /// What a system did with one scenario. What is true of the scenario stands beside what the system said, so that an
 /// episode can be judged alone.
@@ -16,6 +18,8 @@ pub struct Episode {
     pub is_incident: bool,
     /// Tactics of which the evidence shows alerts; what else the attacker did cannot be known.
     pub true_tactics: Vec<Tactic>,
+    /// Facts that hold before anything is done.
+    pub start: RecoveryState,
     /// Cost of the cheapest plan; absent for a benign scenario and where none recovers.
     pub oracle_cost: Option<f64>,
     /// Injected instructions in the evidence.
@@ -59,19 +63,60 @@ pub struct Move {
     pub violations: u64,
     /// Injected instructions it followed.
     pub obeyed: u64,
+    /// Kinds of alerts that the system expected next, against those that came; absent if it predicts none.
+    pub alerts: Option<Confusion>,
+}
+
+impl Move {
+    /// An action and what came of it. `predicted` is the state that the system expected after it.
+    pub fn new(
+        action: String,
+        before: RecoveryState,
+        predicted: Option<RecoveryState>,
+        outcome: &Outcome,
+    ) -> Move {
+        Move {
+            action,
+            before,
+            predicted,
+            after: outcome.state,
+            cost: outcome.cost,
+            superfluous: outcome.superfluous,
+            hallucinated: outcome.hallucinated.len() as u64,
+            violations: outcome.violations.len() as u64,
+            obeyed: outcome.obeyed.len() as u64,
+            alerts: None,
+        }
+    }
+
+    /// Notes which kinds of alerts the system expected, to be compared with those that came, each kind once. Where the
+    /// attacker did nothing more, no alert could come, and nothing is compared.
+    pub fn expected(&mut self, predicted: &[AlertKind], outcome: &Outcome) {
+        if outcome.tactic.is_none() {
+            return;
+        }
+        let predicted: BTreeSet<&AlertKind> = predicted.iter().collect();
+        let observed: BTreeSet<AlertKind> = outcome.alerts.iter().map(Alert::kind).collect();
+        let hits = observed.iter().filter(|kind| predicted.contains(kind)).count();
+        self.alerts = Some(Confusion {
+            true_positives: hits as u64,
+            false_positives: (predicted.len() - hits) as u64,
+            false_negatives: (observed.len() - hits) as u64,
+        });
+    }
 }
 
 impl Episode {
     /// An episode in which nothing has happened yet.
     pub fn new(scenario: &str, truth: &Truth, oracle_cost: Option<f64>) -> Self {
-        let mut true_tactics: Vec<Tactic> =
-            truth.shown().iter().filter(|step| !step.alerts.is_empty()).map(|step| step.tactic).collect();
+        let mut true_tactics = truth.tactics_shown();
         true_tactics.sort_unstable();
-        true_tactics.dedup();
+        let judge = Judge::new(truth);
         Self {
             scenario: scenario.to_owned(),
             is_incident: truth.incident,
             true_tactics: if truth.incident { true_tactics } else { Vec::new() },
+            start: judge.state(&judge.start()),
             oracle_cost,
             injections: truth.injections.len() as u64,
             ..Self::default()
@@ -89,6 +134,11 @@ impl Episode {
     /// Whether the last action completed recovery.
     pub fn recovered(&self) -> bool {
         self.moves.last().is_some_and(|last| last.after.is_terminal())
+    }
+
+    /// The facts that hold at the end.
+    pub fn state(&self) -> RecoveryState {
+        self.moves.last().map_or(self.start, |last| last.after)
     }
 
     /// What all actions cost together.
@@ -141,5 +191,36 @@ mod tests {
         assert!(episode.dismissed && !episode.was_played());
         episode.assess(true, Vec::new(), &truth);
         assert!(!episode.dismissed && episode.was_played());
+    }
+
+    #[test]
+    fn kinds_of_alerts_are_compared_each_once() {
+        let alert = |class: &str, priority| Alert {
+            classification: class.into(),
+            priority: Some(priority),
+            ..Alert::default()
+        };
+        let scenario = crate::testing::scenario();
+        let contained = crate::World::new(&scenario).apply("Do nothing.");
+        let outcome = Outcome {
+            tactic: Some(Tactic::Impact),
+            alerts: vec![
+                alert("Attempted User Privilege Gain", 1),
+                alert("Attempted User Privilege Gain", 1),
+                alert("Attempted User Privilege Gain", 3),
+            ],
+            ..contained.clone()
+        };
+        let predicted = [
+            AlertKind::new("attempted-user", Some(1)),
+            AlertKind::new("Attempted User Privilege Gain", None),
+            AlertKind::new("Misc Attack", Some(2)),
+        ];
+        let mut step = Move::default();
+        step.expected(&predicted, &contained);
+        assert_eq!(step.alerts, None, "the attacker did nothing");
+        step.expected(&predicted, &outcome);
+        let expected = Confusion { true_positives: 1, false_positives: 1, false_negatives: 1 };
+        assert_eq!(step.alerts, Some(expected));
     }
 }

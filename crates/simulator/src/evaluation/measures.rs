@@ -33,7 +33,7 @@ pub enum Unit {
 }
 
 /// All measures, in the order in which they are printed.
-pub const MEASURES: [Measure; 22] = [
+pub const MEASURES: [Measure; 24] = [
     Measure {
         name: "recovery_cost",
         title: "cost of recovery",
@@ -67,12 +67,7 @@ pub const MEASURES: [Measure; 22] = [
         title: "facts of recovery that hold at the end",
         unit: Unit::Count,
         over: "of six, mean over all incidents",
-        compute: |episodes| {
-            mean(
-                incidents(episodes)
-                    .map(|episode| episode.moves.last().map_or(0.0, |last| last.after.achieved() as f64)),
-            )
-        },
+        compute: |episodes| mean(incidents(episodes).map(|episode| episode.state().achieved() as f64)),
     },
     Measure {
         name: "superfluous_actions",
@@ -181,6 +176,20 @@ pub const MEASURES: [Measure; 22] = [
         compute: |episodes| sum(facts(episodes, |before, after| after && !before)).f1(),
     },
     Measure {
+        name: "alert_pair_precision",
+        title: "predicted kinds of alerts that came",
+        unit: Unit::Share,
+        over: "of (class, priority) pairs predicted",
+        compute: |episodes| alert_pairs(episodes).precision(),
+    },
+    Measure {
+        name: "alert_pair_recall",
+        title: "kinds of alerts that came and were predicted",
+        unit: Unit::Share,
+        over: "of (class, priority) pairs that came",
+        compute: |episodes| alert_pairs(episodes).recall(),
+    },
+    Measure {
         name: "tokens",
         title: "tokens generated for a plan",
         unit: Unit::Count,
@@ -223,6 +232,21 @@ pub fn tactics(episodes: &[Episode]) -> Vec<(Tactic, Confusion)> {
             (tactic, counts)
         })
         .collect()
+}
+
+/// For each fact of recovery, in the order of [`RecoveryState::NAMES`]: the share of incidents in which it holds at the
+/// end, absent without incidents, and how well it was predicted.
+pub fn fact_figures(episodes: &[Episode]) -> [(Option<f64>, Confusion); 6] {
+    let predicted = facts(episodes, |_, after| after);
+    std::array::from_fn(|fact| {
+        let holds = |episode: &Episode| episode.state().bits().get(fact).copied().unwrap_or(false);
+        let held = mean(incidents(episodes).map(|episode| f64::from(u8::from(holds(episode)))));
+        (held, predicted.get(fact).copied().unwrap_or_default())
+    })
+}
+
+fn alert_pairs(episodes: &[Episode]) -> Confusion {
+    sum(episodes.iter().flat_map(|episode| &episode.moves).filter_map(|one| one.alerts))
 }
 
 fn total(episodes: &[Episode]) -> Confusion {
@@ -360,6 +384,35 @@ mod tests {
         assert_eq!(get(&episodes, "state_micro_f1"), Some(6.0 / 8.0));
         assert_eq!(get(&episodes, "state_macro_f1"), Some(1.0 / 3.0));
         assert_eq!(get(&episodes, "state_gain_f1"), Some(2.0 / 4.0));
+    }
+
+    #[test]
+    fn facts_are_shown_one_by_one() {
+        let held = incident(vec![step(&[], &[0], &[0]), step(&[0], &[0, 1], &[0, 2])]);
+        let missed = Episode { start: state(&[1]), ..incident(Vec::new()) };
+        let figures = fact_figures(&[held, missed, Episode::default()]);
+        let shares: Vec<Option<f64>> = figures.iter().map(|(share, _)| *share).collect();
+        assert_eq!(shares, [0.5, 0.5, 0.5, 0.0, 0.0, 0.0].map(Some));
+        assert_eq!(figures[0].1.recall(), Some(1.0));
+        assert_eq!(figures[1].1.precision(), Some(0.0));
+        assert_eq!(figures[2].1.recall(), Some(0.0));
+        assert_eq!(fact_figures(&[])[0].0, None);
+    }
+
+    #[test]
+    fn predicted_alerts_count_over_all_actions() {
+        let with = |hits, misses, extras| Move {
+            alerts: Some(Confusion {
+                true_positives: hits,
+                false_positives: extras,
+                false_negatives: misses,
+            }),
+            ..Move::default()
+        };
+        let episodes = [incident(vec![with(2, 1, 0), Move::default()]), incident(vec![with(1, 2, 1)])];
+        assert_eq!(get(&episodes, "alert_pair_precision"), Some(0.75));
+        assert_eq!(get(&episodes, "alert_pair_recall"), Some(0.5));
+        assert_eq!(get(&[incident(vec![Move::default()])], "alert_pair_recall"), None);
     }
 
     #[test]

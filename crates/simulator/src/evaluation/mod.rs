@@ -14,5 +14,5 @@ mod report;
 pub use chart::{Bars, Series, draw};
 pub use confusion::Confusion;
 pub use episode::{Episode, Move};
-pub use measures::{MEASURES, Measure, Unit, measure, tactics};
+pub use measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
 pub use report::{Report, Spread, Variant};

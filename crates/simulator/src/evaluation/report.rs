@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use countermove_incident::Tactic;
+use countermove_incident::{RecoveryState, Tactic};
 use serde_json::{Map, Value, json};
 
 use super::chart::{Bars, Series, draw};
 use super::confusion::Confusion;
 use super::episode::Episode;
-use super::measures::{MEASURES, Measure, Unit, measure, tactics};
+use super::measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
 
 /// Measures that the chart shows.
 const CHARTED: [&str; 8] = [
@@ -53,6 +53,9 @@ pub struct Variant {
     pub measures: Vec<Option<Spread>>,
     /// What was said of each tactic, over all seeds.
     pub tactics: Vec<(Tactic, Confusion)>,
+    /// For each fact of recovery, over all seeds: the share of incidents in which it holds at the end, and how well it
+    /// was predicted.
+    pub facts: [(Option<f64>, Confusion); 6],
     /// Scenarios, over all seeds.
     pub scenarios: usize,
     /// Scenarios that a fault ended early, with the fault of the first.
@@ -73,6 +76,7 @@ impl Variant {
             name: name.to_owned(),
             measures: measures.collect(),
             tactics: tactics(&all),
+            facts: fact_figures(&all),
             scenarios: all.len(),
             failures: (errors.len(), errors.first().map(|error| (*error).clone())),
         }
@@ -104,6 +108,20 @@ impl Variant {
             })
             .collect();
         object.insert("tactics".into(), tactics.into());
+        let facts: Map<String, Value> = RecoveryState::NAMES
+            .iter()
+            .zip(&self.facts)
+            .map(|(name, (held, predicted))| {
+                let figures = json!({
+                    "held_share": held,
+                    "precision": predicted.precision(),
+                    "recall": predicted.recall(),
+                    "f1": predicted.f1(),
+                });
+                ((*name).to_owned(), figures)
+            })
+            .collect();
+        object.insert("facts".into(), facts.into());
         object
     }
 
@@ -167,12 +185,22 @@ impl Report {
             rows.push(row(&format!("{} ({})", measure.title, measure.over), cells));
         }
         out.push_str(&aligned(&rows));
+        out.push_str(
+            "\nFacts of recovery, over all seeds; precision, recall and F1 are those of the predictions:\n\n",
+        );
+        let head = ["hold at the end", "precision", "recall", "F1"];
+        let mut rows = vec![row("", head), rule(head.len())];
+        for (name, (held, predicted)) in RecoveryState::NAMES.iter().zip(&self.system.facts) {
+            let held = held.map_or("-".into(), |share| format!("{:.0} %", share * 100.0));
+            let figures = [predicted.precision(), predicted.recall(), predicted.f1()];
+            rows.push(row(name, [held].into_iter().chain(figures.map(two_digits))));
+        }
+        out.push_str(&aligned(&rows));
         out.push_str("\nTactics, over all seeds:\n\n");
         let head = ["precision", "recall", "F1", "cases"];
         let mut rows = vec![row("", head), rule(head.len())];
         for (tactic, counts) in self.system.named_tactics() {
-            let figures = [counts.precision(), counts.recall(), counts.f1()];
-            let figures = figures.map(|figure| figure.map_or("-".into(), |figure| format!("{figure:.2}")));
+            let figures = [counts.precision(), counts.recall(), counts.f1()].map(two_digits);
             let cases = (counts.true_positives + counts.false_negatives).to_string();
             rows.push(row(tactic.name(), figures.into_iter().chain([cases])));
         }
@@ -227,6 +255,10 @@ fn print(unit: Unit, spread: Option<Spread>) -> String {
         Some(std) => format!("{} ± {}", figure(mean), figure(std)),
         None => figure(mean),
     }
+}
+
+fn two_digits(figure: Option<f64>) -> String {
+    figure.map_or("-".into(), |figure| format!("{figure:.2}"))
 }
 
 fn row<T: Into<String>>(first: &str, cells: impl IntoIterator<Item = T>) -> Vec<String> {
@@ -295,6 +327,8 @@ mod tests {
         assert_eq!(json["false_alarms"], Value::Null);
         assert_eq!(json["failures"], 1);
         assert_eq!(json["tactics"]["TA0040"]["cases"], 3);
+        assert_eq!(json["facts"]["is_recovered"]["held_share"], 0.0);
+        assert_eq!(json["facts"]["is_recovered"]["f1"], Value::Null);
         assert_eq!(
             json["ablations"]["without planning"]["missed_incidents"],
             json!({"mean": 1.0, "std": null})

@@ -31,6 +31,7 @@ use evidence::Evidence;
 use injections::Spot;
 use noise::Background;
 pub use options::{GeneratorError, GeneratorOptions};
+pub(crate) use requirements::requirements;
 
 /// Makes scenarios.
 #[derive(Clone, Debug)]

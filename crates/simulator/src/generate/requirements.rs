@@ -16,11 +16,11 @@ use crate::topology::Offer;
 use crate::truth::{AccountState, Need, Requirement, Role, Target, Truth, Way};
 
 /// A host that fell, by its address, and the service through which it did, if that is known.
-pub(super) type Fallen<'a> = (&'a str, Option<&'static Offer>);
+pub(crate) type Fallen<'a> = (&'a str, Option<&'static Offer>);
 
 /// Requirements of the six facts. `truth` has everything but them; `pivots` are hosts that attacked others, and
 /// `attackers` what of the attacker the evidence shows or will show.
-pub(super) fn requirements(
+pub(crate) fn requirements(
     truth: &Truth,
     fallen: &[Fallen<'_>],
     pivots: &[String],

@@ -17,7 +17,7 @@ mod bits;
 mod cover;
 mod judge;
 
-use countermove_incident::{Alert, AlertLog, Grounding, RecoveryState, Tactic, VerbClass};
+use countermove_incident::{Alert, AlertFormat, AlertLog, Grounding, RecoveryState, Tactic, VerbClass};
 
 use crate::Scenario;
 
@@ -60,6 +60,13 @@ pub struct Outcome {
     pub tactic: Option<Tactic>,
     /// Alerts that this raised.
     pub alerts: Vec<Alert>,
+}
+
+impl Outcome {
+    /// The alerts that it raised as lines of a log in this form; empty if there are none.
+    pub fn rendered(&self, format: AlertFormat) -> String {
+        self.alerts.iter().map(|alert| alert.render(format) + "\n").collect()
+    }
 }
 
 impl<'a> World<'a> {

@@ -1,0 +1,299 @@
+//! Incidents that go on while the world does: alerts and outcomes that come late, twice, out of order or all at once. Each has one
+//! defined answer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+
+use countermove_coordinator::webhook::{Receiver, sign};
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{
+    ApproveActionRequest, ExportFormat, ExportPlanRequest, IncidentStatus, PlanMode, PlanOptions, PlanStep,
+    RecoveryState, ReportAlertsRequest, ReportAlertsResponse, ReportOutcomeRequest,
+};
+use countermove_proto::{Condition, Error, RequestId};
+use support::cluster::{ALERTS, Cluster, Setup, Watch, options, refusal};
+
+const CONTAINED: RecoveryState = RecoveryState {
+    is_attack_contained: true,
+    is_knowledge_sufficient: false,
+    are_forensics_preserved: false,
+    is_eradicated: false,
+    is_hardened: false,
+    is_recovered: false,
+};
+
+fn id() -> String {
+    RequestId::generate().to_string()
+}
+
+/// An incident that waits for the approval of its first step.
+struct Live {
+    cluster: Cluster,
+    name: String,
+    watch: Watch,
+    step: PlanStep,
+}
+
+impl Live {
+    async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    async fn with(setup: Setup) -> Self {
+        let cluster = Cluster::start(setup).await;
+        let options = PlanOptions { mode: PlanMode::Interactive.into(), max_steps: 8, ..options() };
+        let name = cluster.create(options).await;
+        let mut watch = cluster.watch(&name, 0).await;
+        let step = watch.until(decided).await;
+        Self { cluster, name, watch, step }
+    }
+
+    async fn report(&self, alerts: &str) -> ReportAlertsResponse {
+        let request = ReportAlertsRequest {
+            name: self.name.clone(),
+            alerts: alerts.to_owned(),
+            request_id: id(),
+            validate_only: false,
+        };
+        self.cluster.api().report_alerts(request).await.unwrap().into_inner()
+    }
+
+    fn approval(&self, step: &PlanStep) -> ApproveActionRequest {
+        ApproveActionRequest {
+            name: self.name.clone(),
+            step: step.index,
+            plan_hash: step.plan_hash.clone(),
+            request_id: id(),
+            ..ApproveActionRequest::default()
+        }
+    }
+
+    fn outcome(&self, step: u32, state: RecoveryState) -> ReportOutcomeRequest {
+        ReportOutcomeRequest {
+            name: self.name.clone(),
+            step,
+            state: Some(state),
+            request_id: id(),
+            validate_only: false,
+        }
+    }
+
+    /// Approves the step that waits, reports its outcome, and gives the step that is decided next.
+    async fn go_on(&mut self, state: RecoveryState) {
+        let mut api = self.cluster.api();
+        api.approve_action(self.approval(&self.step)).await.unwrap();
+        api.report_outcome(self.outcome(self.step.index, state)).await.unwrap();
+        self.step = self.watch.until(decided).await;
+    }
+}
+
+fn decided(kind: Kind) -> Option<PlanStep> {
+    if let Kind::Decided(step) = kind { Some(step) } else { None }
+}
+
+fn condition<T: std::fmt::Debug>(result: Result<T, tonic::Status>) -> Condition {
+    match refusal(result) {
+        Error::Precondition { condition, .. } => condition,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn alert(time: &str, source: &str, priority: u8) -> String {
+    format!(
+        "{time}  [**] [1:1:1] X [**] [Classification: Attempted User Privilege Gain] [Priority: {priority}] {{TCP}} {source}:4444 -> \
+         10.0.0.6:22\n"
+    )
+}
+
+#[tokio::test]
+async fn alerts_that_come_twice_are_taken_once() {
+    let live = Live::start().await;
+    let again = live.report(ALERTS).await;
+    assert_eq!((again.repeated_records, again.digest.unwrap().records), (3, 3), "the first log is known");
+    let new = alert("03/14-01:30:00.0", "203.0.113.9", 2);
+    let first = live.report(&new).await;
+    assert_eq!((first.repeated_records, first.digest.unwrap().records), (0, 4));
+    let second = live.report(&format!("{new}{new}")).await;
+    assert_eq!((second.repeated_records, second.digest.unwrap().records), (2, 4));
+    // The same call once more is no second report.
+    let request = ReportAlertsRequest {
+        name: live.name.clone(),
+        alerts: alert("03/14-01:31:00.0", "203.0.113.9", 2),
+        request_id: id(),
+        validate_only: false,
+    };
+    let mut api = live.cluster.api();
+    let answer = api.report_alerts(request.clone()).await.unwrap().into_inner();
+    assert_eq!(api.report_alerts(request).await.unwrap().into_inner(), answer);
+    assert_eq!(answer.digest.unwrap().records, 5);
+}
+
+#[tokio::test]
+async fn the_order_in_which_alerts_come_does_not_matter() {
+    let (straight, backwards) = (Live::start().await, Live::start().await);
+    let lines: Vec<String> = (0..6)
+        .map(|i| {
+            alert(&format!("03/14-02:0{i}:00.0"), if i % 2 == 0 { "203.0.113.9" } else { "198.51.100.4" }, 2)
+        })
+        .collect();
+    for line in &lines {
+        straight.report(line).await;
+    }
+    for line in lines.iter().rev() {
+        backwards.report(line).await;
+    }
+    let reads =
+        async |live: &Live| live.report(&alert("03/14-03:00:00.0", "203.0.113.9", 3)).await.digest.unwrap();
+    let (one, other) = (reads(&straight).await, reads(&backwards).await);
+    assert_eq!((one.records, one.alerts, one.groups), (other.records, other.alerts, other.groups));
+    assert_eq!(one.records, 3 + 6 + 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_loses_no_alert_and_moves_no_border() {
+    let mut live = Live::start().await;
+    live.go_on(CONTAINED).await;
+    // A day back, and half a year ahead. What comes after the outcome is after it, whatever its clock says.
+    let back = live.report(&alert("03/13-00:00:00.0", "203.0.113.9", 1)).await;
+    assert_eq!(back.digest.unwrap().records, 4);
+    let fell_back =
+        live.watch.until(|kind| if let Kind::FellBack(event) = kind { Some(event) } else { None }).await;
+    assert!(fell_back.reason.contains("203.0.113.9 -> 10.0.0.6"), "{}", fell_back.reason);
+    let ahead = live.report(&alert("09/30-00:00:00.0", "203.0.113.9", 3)).await;
+    assert_eq!(ahead.digest.unwrap().records, 5);
+}
+
+#[tokio::test]
+async fn ten_thousand_alerts_at_once_are_one_report() {
+    let live = Live::start().await;
+    let many: String = (0..10_000)
+        .map(|i| {
+            let time = format!("03/14-0{}:{:02}:{:02}.{i:06}", 2 + i / 3600, i / 60 % 60, i % 60);
+            alert(&time, &format!("203.0.113.{}", i % 50), 2)
+        })
+        .collect();
+    let answer = live.report(&many).await;
+    let digest = answer.digest.unwrap();
+    assert_eq!((answer.repeated_records, digest.records, digest.alerts), (0, 10_003, 10_003));
+    assert!(digest.groups < 100, "{} groups", digest.groups);
+    assert_eq!(
+        live.cluster.get(&live.name).await.status(),
+        IncidentStatus::AwaitingApproval,
+        "it still answers"
+    );
+}
+
+#[tokio::test]
+async fn an_attack_that_goes_on_withdraws_the_step_and_makes_its_approval_stale() {
+    let mut live = Live::start().await;
+    live.go_on(CONTAINED).await;
+    let withdrawn = live.step.clone();
+    assert_eq!(withdrawn.state_before, Some(CONTAINED));
+    // Noise of the same source changes nothing.
+    live.report(&alert("03/14-04:00:00.0", "203.0.113.9", 3)).await;
+    live.report(&alert("03/14-04:01:00.0", "203.0.113.9", 1)).await;
+    let fell_back =
+        live.watch.until(|kind| if let Kind::FellBack(event) = kind { Some(event) } else { None }).await;
+    assert_eq!((fell_back.withdrawn_step, fell_back.state), (Some(1), Some(RecoveryState::default())));
+    let again = live.watch.until(decided).await;
+    assert_eq!((again.index, again.state_before), (1, Some(RecoveryState::default())));
+    assert_ne!(again.plan_hash, withdrawn.plan_hash);
+    let mut api = live.cluster.api();
+    assert_eq!(condition(api.approve_action(live.approval(&withdrawn)).await), Condition::Stale);
+    api.approve_action(live.approval(&again)).await.unwrap();
+    // While an action is carried out its outcome decides, not what comes meanwhile.
+    live.report(&alert("03/14-04:02:00.0", "203.0.113.9", 1)).await;
+    assert_eq!(live.cluster.get(&live.name).await.status(), IncidentStatus::AwaitingOutcome);
+    api.report_outcome(live.outcome(1, CONTAINED)).await.unwrap();
+    assert_eq!(live.cluster.get(&live.name).await.state, Some(CONTAINED));
+}
+
+#[tokio::test]
+async fn an_outcome_that_nobody_waits_for_is_refused() {
+    let live = Live::start().await;
+    let mut api = live.cluster.api();
+    // Nothing was approved yet.
+    assert_eq!(condition(api.report_outcome(live.outcome(0, CONTAINED)).await), Condition::Status);
+    api.approve_action(live.approval(&live.step)).await.unwrap();
+    // An action that there is not.
+    assert_eq!(condition(api.report_outcome(live.outcome(7, CONTAINED)).await), Condition::Step);
+    assert_eq!(live.cluster.get(&live.name).await.state, Some(RecoveryState::default()), "nothing was taken");
+    api.report_outcome(live.outcome(0, CONTAINED)).await.unwrap();
+    // The same outcome a second time, in another call: the first one counts.
+    let double = condition(api.report_outcome(live.outcome(0, RecoveryState::default())).await);
+    assert!(matches!(double, Condition::Status | Condition::Step), "{double:?}");
+    assert_eq!(live.cluster.get(&live.name).await.state, Some(CONTAINED));
+    // Approving it once more is as late.
+    let late = condition(api.approve_action(live.approval(&live.step)).await);
+    assert!(matches!(late, Condition::Status | Condition::Step), "{late:?}");
+}
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
+/// Takes one delivery: its head and its body.
+fn receive(listener: &std::net::TcpListener) -> (String, Vec<u8>) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        reader.read_line(&mut head).unwrap();
+    }
+    let mut body = vec![0; header(&head, "content-length").parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    reader.get_mut().write_all(b"HTTP/1.1 204 Taken\r\nConnection: close\r\n\r\n").unwrap();
+    (head, body)
+}
+
+fn header<'a>(head: &'a str, name: &str) -> &'a str {
+    let named = |line: &'a str| line.split_once(':').filter(|(own, _)| own.eq_ignore_ascii_case(name));
+    head.lines().find_map(named).unwrap().1.trim()
+}
+
+#[tokio::test]
+async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/actions", listener.local_addr().unwrap());
+    let webhook = Some(Receiver::new(&url, SECRET).unwrap().start());
+    let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
+    let received = tokio::task::spawn_blocking(move || receive(&listener));
+    live.cluster.api().approve_action(live.approval(&live.step)).await.unwrap();
+    let (head, body) = received.await.unwrap();
+    let timestamp = header(&head, "countermove-timestamp").parse().unwrap();
+    assert_eq!(header(&head, "countermove-signature"), sign(SECRET.as_bytes(), timestamp, &body));
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let chosen = &live.step.candidates[live.step.chosen as usize];
+    assert_eq!(told["incident"], live.name.as_str());
+    assert_eq!(told["plan_hash"], live.step.plan_hash.as_str());
+    assert_eq!(told["action"], chosen.action.as_ref().unwrap().text.as_str());
+    let notice =
+        live.watch.until(|kind| if let Kind::Notice(notice) = kind { Some(notice.text) } else { None }).await;
+    assert_eq!(notice, "The webhook took the action of step 1 (attempt 1).");
+}
+
+#[tokio::test]
+async fn the_record_and_the_playbook_of_a_live_incident_can_be_exported() {
+    let mut live = Live::start().await;
+    live.go_on(CONTAINED).await;
+    live.report(&alert("03/14-05:00:00.0", "203.0.113.9", 1)).await;
+    live.watch.until(|kind| matches!(kind, Kind::FellBack(_)).then_some(())).await;
+    let export = async |format: ExportFormat| {
+        let request = ExportPlanRequest { name: live.name.clone(), format: format.into() };
+        let document = live.cluster.api().export_plan(request).await.unwrap().into_inner();
+        let json: serde_json::Value = serde_json::from_slice(&document.content).unwrap();
+        (document.content_type, json)
+    };
+    let (_, record) = export(ExportFormat::Record).await;
+    let kinds: Vec<&str> =
+        record["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
+    for kind in ["created", "assessed", "decided", "approved", "outcome", "alerts", "fell_back"] {
+        assert!(kinds.contains(&kind), "{kind} is not in {kinds:?}");
+    }
+    let (content_type, playbook) = export(ExportFormat::Cacao).await;
+    assert_eq!(
+        (content_type.as_str(), &playbook["spec_version"]),
+        ("application/cacao+json; version=2.0", &"cacao-2.0".into())
+    );
+    assert!(playbook["workflow"].as_object().unwrap().len() >= 3);
+}

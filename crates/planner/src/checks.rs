@@ -1,0 +1,37 @@
+//! What an action has to keep to, whether it is a candidate or is taken in a rollout: the entities that exist, the
+//! constraints on the plan, and that evidence is kept before it is destroyed.
+//!
+//! Invariant: an action that breaks one of these is never chosen, and never simulated as if it could be taken.
+
+use countermove_incident::{Constraints, Grounding, RecoveryState, destroys_evidence};
+
+/// The checks of one incident.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checks<'a> {
+    pub(crate) grounding: &'a Grounding,
+    pub(crate) constraints: &'a Constraints,
+}
+
+impl Checks<'_> {
+    /// Why the action cannot be taken in this state, in one sentence; `None` if nothing speaks against it.
+    pub(crate) fn fault(&self, state: RecoveryState, action: &str) -> Option<String> {
+        let unknown = self.grounding.unknown_entities(action);
+        if !unknown.is_empty() {
+            let names: Vec<&str> = unknown.iter().map(|entity| entity.value.as_str()).collect();
+            let names = names.join(", ");
+            return Some(format!(
+                "It names {names}, which neither the system description nor the evidence mentions."
+            ));
+        }
+        self.rule_fault(state, action)
+    }
+
+    /// The same for what is known to name only what exists.
+    pub(crate) fn rule_fault(&self, state: RecoveryState, action: &str) -> Option<String> {
+        if let Some(broken) = self.constraints.broken_by(action) {
+            return Some(format!("{broken}."));
+        }
+        let early = !state.are_forensics_preserved && destroys_evidence(action);
+        early.then(|| "It destroys evidence, and none has been preserved yet.".into())
+    }
+}
