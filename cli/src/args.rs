@@ -235,11 +235,11 @@ pub(crate) struct DatasetArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
     /// Play simulated incidents, and write what the planner would ask with what the truth answers.
-    Generate(GenerateArgs),
+    Generate(DatasetGenerateArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct GenerateArgs {
+pub(crate) struct DatasetGenerateArgs {
     /// Incidents; each gives some twenty examples. The standard set has 50000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
@@ -292,6 +292,10 @@ pub(crate) struct UpArgs {
     /// Folder with prompt templates that replace the built-in ones of the same name.
     #[arg(long, value_name = "DIR")]
     pub(crate) templates: Option<PathBuf>,
+    /// Where incidents are kept: memory:, sqlite:PATH or postgres://… [default: the coordinator's; memory: if a command
+    /// is given].
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
     /// The slow reference path: one sequence at a time, nothing shared, same answers.
     #[arg(long)]
     pub(crate) sequential: bool,
@@ -384,6 +388,11 @@ pub(crate) enum IncidentsCommand {
         /// The plan with every event that led to it instead, as JSON.
         #[arg(long, conflicts_with_all = ["markdown", "cacao"])]
         record: bool,
+    },
+    /// Check that what is kept of an incident is what was written.
+    Verify {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
     },
 }
 

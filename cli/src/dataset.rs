@@ -9,7 +9,7 @@ use countermove_dataset::{Card, DatasetError, DatasetOptions, Form, generate};
 use countermove_planner::Templates;
 use countermove_simulator::Vocabulary;
 
-use crate::args::{DatasetArgs, DatasetCommand, DatasetForm, GenerateArgs};
+use crate::args::{DatasetArgs, DatasetCommand, DatasetForm, DatasetGenerateArgs};
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -98,7 +98,7 @@ fn summary(card: &Card, out: &Path, elapsed: Duration) -> String {
 }
 
 /// Real rules and flows, or our own few; and which of them, in words.
-fn vocabulary(arguments: &GenerateArgs) -> Result<(Vocabulary, String), Failure> {
+fn vocabulary(arguments: &DatasetGenerateArgs) -> Result<(Vocabulary, String), Failure> {
     let usual = PathBuf::from(USUAL_DATA);
     match arguments.data.clone().or_else(|| usual.is_dir().then_some(usual)) {
         Some(folder) => {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use countermove_proto::v1::{ExportFormat, ListIncidentsRequest};
+use countermove_proto::v1::{ExportFormat, ListIncidentsRequest, VerifyIncidentRequest};
 
 use crate::args::{IncidentsArgs, IncidentsCommand};
 use crate::client::{Coordinator, bounded, resource};
@@ -81,6 +81,31 @@ pub(crate) async fn incidents(
                 document.push(b'\n');
             }
             write_out(&document)?;
+        }
+        IncidentsCommand::Verify { name } => {
+            let name = full(&name);
+            let request = VerifyIncidentRequest { name: name.clone() };
+            let found = coordinator
+                .incidents()
+                .verify_incident(bounded(request))
+                .await
+                .map_err(|status| coordinator.failure(&status))?
+                .into_inner();
+            if found.broken_event > 0 {
+                return Err(Failure::Failed(format!(
+                    "event {} of {} is not what was written: {}; the {} before it are",
+                    found.broken_event,
+                    render::one_line(&name),
+                    render::one_line(&found.problem),
+                    found.events
+                )));
+            }
+            let mut line = format!("{} events, all as written, up to {}", found.events, found.head_sha256);
+            if found.inputs_gone > 0 {
+                line.push_str(&format!(" ({} inputs are no longer kept)", found.inputs_gone));
+            }
+            line.push('\n');
+            write_out(line.as_bytes())?;
         }
     }
     Ok(Exit::Success)

@@ -1,5 +1,6 @@
 //! What an operator can set, and the coordinator that follows from it.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,12 +11,18 @@ use countermove_incident::{MinuteTable, Pricing};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use tokio::net::TcpListener;
 
-use crate::discovery::{StaticDiscovery, WorkerUrl};
+use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::DispatchOptions;
-use crate::incidents::{IncidentOptions, Incidents, MemoryStore};
+use crate::incidents::{
+    IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl,
+};
 use crate::server::{ServeError, serve};
 use crate::webhook::{Receiver, WebhookError};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
+
+/// How long a worker that is missing after an outage of etcd has to register again: some of its attempts, and a lease.
+#[cfg(feature = "etcd")]
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Plans the response to network incidents with the workers it is given.
 #[derive(Clone, Debug, Parser)]
@@ -27,9 +34,26 @@ pub struct Args {
     /// Where workers are found
     #[arg(long, value_enum, default_value_t = DiscoveryKind::Static)]
     pub discovery: DiscoveryKind,
-    /// Addresses of the workers, http://host:port, separated by commas
-    #[arg(long, value_delimiter = ',', env = "COUNTERMOVE_WORKERS", required = true)]
+    /// Addresses of the workers, http://host:port, separated by commas, for static discovery
+    #[arg(long, value_delimiter = ',', env = "COUNTERMOVE_WORKERS")]
     pub workers: Vec<WorkerUrl>,
+    /// Addresses of the etcd members, http://host:port, separated by commas
+    #[cfg(feature = "etcd")]
+    #[arg(long, env = "COUNTERMOVE_ETCD", required_if_eq("discovery", "etcd"))]
+    pub etcd: Option<countermove_membership::etcd::Endpoints>,
+    /// Where incidents are kept: memory:, sqlite:PATH or postgres://user:password@host:port/database; several
+    /// coordinators share a PostgreSQL database [default: an SQLite file in the user's state folder]
+    #[arg(long, env = "COUNTERMOVE_STORE", hide_env_values = true)]
+    pub store: Option<StoreUrl>,
+    /// URL at which other coordinators on the same store reach this one [default: that of --listen]
+    #[arg(long, env = "COUNTERMOVE_ADVERTISE")]
+    pub advertise: Option<WorkerUrl>,
+    /// Seconds without a sign of life after which others take over a coordinator's incidents
+    #[arg(long, default_value_t = 10.0, value_parser = lease)]
+    pub lease: f64,
+    /// Days for which ended incidents are kept in a database [default: for ever]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_days: Option<u32>,
     /// Folder with prompt templates that take the place of the built-in ones; workers need the same
     #[arg(long)]
     pub templates: Option<PathBuf>,
@@ -48,7 +72,7 @@ pub struct Args {
     /// Incidents that may be planned at the same time
     #[arg(long, default_value_t = 1000)]
     pub max_incidents: usize,
-    /// Ended incidents that are kept in memory
+    /// Ended incidents that are kept with `--store memory:`
     #[arg(long, default_value_t = 1000)]
     pub keep_incidents: usize,
     /// Most tokens of reasoning before an answer of perception and of a candidate
@@ -85,6 +109,9 @@ pub struct Args {
 pub enum DiscoveryKind {
     /// At the addresses of --workers.
     Static,
+    /// Where they register themselves, in --etcd.
+    #[cfg(feature = "etcd")]
+    Etcd,
 }
 
 /// Form of the log.
@@ -124,17 +151,51 @@ pub enum ConfigError {
     /// A default for plans is out of its range.
     #[error("the planning defaults cannot be used: {0}")]
     Options(#[from] OptionsError),
+    /// Nobody would ever work.
+    #[error("no worker is named; give their addresses with --workers")]
+    NoWorkers,
+    /// There is no place for the default store.
+    #[error("this user has no home folder to keep incidents in; name a place with --store")]
+    NoHome,
+    /// Other coordinators could not reach this one.
+    #[error(
+        "--listen {0} is no address that other coordinators on the same store can reach; say with --advertise where \
+         they find this one"
+    )]
+    Advertise(SocketAddr),
 }
 
 /// A coordinator that is ready to serve.
 pub struct Coordinator {
-    discovery: StaticDiscovery,
+    discovery: Source,
     fleet: FleetOptions,
     templates: Arc<Templates>,
     incidents: IncidentOptions,
+    store: StoreUrl,
+    advertise: Option<WorkerUrl>,
+    lease: Duration,
+    keep: Option<Duration>,
     receiver: Option<Receiver>,
     keep_incidents: usize,
     drain_timeout: Duration,
+}
+
+/// Where workers are found.
+enum Source {
+    Static(StaticDiscovery),
+    #[cfg(feature = "etcd")]
+    Etcd(countermove_membership::etcd::Endpoints),
+}
+
+impl Source {
+    /// Begins to look.
+    fn start(self) -> Box<dyn Discovery> {
+        match self {
+            Self::Static(discovery) => Box::new(discovery),
+            #[cfg(feature = "etcd")]
+            Self::Etcd(endpoints) => Box::new(crate::discovery::EtcdDiscovery::start(endpoints, GRACE)),
+        }
+    }
 }
 
 impl TryFrom<&Args> for Coordinator {
@@ -150,9 +211,20 @@ impl TryFrom<&Args> for Coordinator {
             ..PlanOptions::default()
         };
         defaults.validate()?;
-        let DiscoveryKind::Static = args.discovery;
+        if matches!(args.store, Some(StoreUrl::Postgres(_)))
+            && args.advertise.is_none()
+            && args.listen.ip().is_unspecified()
+        {
+            return Err(ConfigError::Advertise(args.listen));
+        }
+        let discovery = match args.discovery {
+            DiscoveryKind::Static if args.workers.is_empty() => return Err(ConfigError::NoWorkers),
+            #[cfg(feature = "etcd")]
+            DiscoveryKind::Etcd => Source::Etcd(args.etcd.clone().ok_or(ConfigError::NoWorkers)?),
+            DiscoveryKind::Static => Source::Static(StaticDiscovery::new(args.workers.iter().cloned())),
+        };
         Ok(Self {
-            discovery: StaticDiscovery::new(args.workers.iter().cloned()),
+            discovery,
             fleet: FleetOptions {
                 templates_sha256: templates.digest(),
                 model_sha256: args.model_sha256.clone(),
@@ -171,6 +243,13 @@ impl TryFrom<&Args> for Coordinator {
                 most_active: args.max_incidents,
                 webhook: None,
             },
+            store: match &args.store {
+                Some(store) => store.clone(),
+                None => default_store(|name| std::env::var_os(name)).ok_or(ConfigError::NoHome)?,
+            },
+            advertise: args.advertise.clone(),
+            lease: Duration::from_secs_f64(args.lease),
+            keep: args.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
             receiver: receiver(args)?,
             keep_incidents: args.keep_incidents,
             drain_timeout: Duration::from_secs_f64(args.drain_timeout),
@@ -179,20 +258,37 @@ impl TryFrom<&Args> for Coordinator {
 }
 
 impl Coordinator {
+    /// Opens the store that was named. Goes first, since nothing can be answered without it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with what is wrong.
+    pub async fn open_store(&self) -> Result<Arc<dyn Store>, StoreError> {
+        tracing::info!(store = %self.store, "opening the store");
+        Ok(match &self.store {
+            StoreUrl::Memory => Arc::new(MemoryStore::new(self.keep_incidents)),
+            database => Arc::new(SqlStore::open(database).await?),
+        })
+    }
+
     /// Serves at `listener` until `shutdown` ends, and then drains.
     ///
     /// # Errors
     /// See [`ServeError`].
     pub async fn run(
         self,
+        store: Arc<dyn Store>,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let fleet = Fleet::start(&self.discovery, self.fleet);
-        let store = Arc::new(MemoryStore::new(self.keep_incidents));
+        let address = match self.advertise {
+            Some(url) => url.to_string(),
+            None => format!("http://{}", listener.local_addr()?),
+        };
+        let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
         let webhook = self.receiver.map(Receiver::start);
         let options = IncidentOptions { webhook, ..self.incidents };
         let incidents = Incidents::new(store, fleet.clone(), self.templates, options);
+        incidents.share(Sharing { address, lease: self.lease, keep: self.keep });
         serve(incidents, fleet, listener, self.drain_timeout, shutdown).await
     }
 }
@@ -222,6 +318,21 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
         _ => Err("a number of seconds from 0 to 1000000 is needed".to_owned()),
     }
+}
+
+/// A lease is renewed at a third of its time, and takes a few round trips.
+fn lease(text: &str) -> Result<f64, String> {
+    match seconds(text)? {
+        seconds if seconds >= 1.0 => Ok(seconds),
+        _ => Err("at least one second is needed".to_owned()),
+    }
+}
+
+/// `countermove/incidents.db` in the state folder that the XDG base directories name.
+fn default_store(variable: impl Fn(&str) -> Option<OsString>) -> Option<StoreUrl> {
+    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))?;
+    Some(StoreUrl::Sqlite(state.join("countermove/incidents.db")))
 }
 
 fn sha256(text: &str) -> Result<String, String> {
@@ -254,16 +365,24 @@ mod tests {
     fn what_cannot_be_used_is_refused() {
         for bad in [
             ["--workers", "http://a"],
+            #[cfg(feature = "etcd")]
+            ["--discovery", "etcd"],
             ["--model-sha256", "abc"],
             ["--worker-wait", "-1"],
             ["--drain-timeout", "nan"],
             ["--runtime-threads", "0"],
             ["--discovery", "magic"],
+            ["--store", "mysql://a/b"],
+            ["--lease", "0.1"],
+            ["--keep-days", "0"],
+            ["--advertise", "coordinator:7700"],
         ] {
             assert!(args(&bad).is_err(), "{bad:?}");
         }
         let vast = args(&["--thinking-tokens", "100000"]).unwrap();
         assert!(matches!(Coordinator::try_from(&vast), Err(ConfigError::Options(_))));
+        let hidden = args(&["--store", "postgres://db/x", "--listen", "0.0.0.0:7700"]).unwrap();
+        assert!(matches!(Coordinator::try_from(&hidden), Err(ConfigError::Advertise(_))));
         let nowhere = args(&["--templates", "no/such/folder"]).unwrap();
         assert!(matches!(Coordinator::try_from(&nowhere), Err(ConfigError::Templates(_))));
         let costly = args(&["--costs", "no/such/file.toml"]).unwrap();
@@ -271,6 +390,19 @@ mod tests {
         let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/costs.toml");
         let minutes = Coordinator::try_from(&args(&["--costs", table]).unwrap()).unwrap();
         assert_eq!(minutes.incidents.defaults.pricing.name(), "minutes");
+    }
+
+    #[test]
+    fn incidents_are_kept_in_the_users_state_folder_unless_told_otherwise() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            default_store(|name| {
+                pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+            })
+        };
+        let place = |path: &str| Some(StoreUrl::Sqlite(path.into()));
+        assert_eq!(with(&[("HOME", "/h")]), place("/h/.local/state/countermove/incidents.db"));
+        assert_eq!(with(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s")]), place("/s/countermove/incidents.db"));
+        assert_eq!(with(&[("XDG_STATE_HOME", "")]), None);
     }
 
     #[test]

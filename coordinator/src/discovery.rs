@@ -1,9 +1,10 @@
 //! Where workers are found.
 //!
 //! Contract: [`Discovery::members`] shows the members that are known now and every later change. Nothing is said about
-//! whether a member answers: that is for its [link](crate::workers) to find out.
+//! whether a member answers: that is for its [link](crate::workers) to find out. A member whose process is another one
+//! than before has left and come: what the former one still sends is not taken any more.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,8 +15,9 @@ use tonic::transport::Uri;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerUrl(String);
 
-/// The workers that are members now.
-pub type Members = BTreeSet<WorkerUrl>;
+/// The workers that are members now, and for each a mark that tells its process from another one at the same address;
+/// empty where that is not known.
+pub type Members = BTreeMap<WorkerUrl, String>;
 
 /// Something that knows which workers there are.
 pub trait Discovery: Send + Sync + 'static {
@@ -43,7 +45,7 @@ pub struct WorkerUrlError {
 impl StaticDiscovery {
     /// The workers at these addresses. One that is named twice counts once.
     pub fn new(urls: impl IntoIterator<Item = WorkerUrl>) -> Self {
-        Self(watch::Sender::new(urls.into_iter().collect()))
+        Self(watch::Sender::new(urls.into_iter().map(|url| (url, String::new())).collect()))
     }
 }
 
@@ -56,12 +58,12 @@ impl Discovery for StaticDiscovery {
 impl MemoryDiscovery {
     /// Adds a member.
     pub fn add(&self, url: WorkerUrl) {
-        self.0.send_if_modified(|members| members.insert(url));
+        self.0.send_if_modified(|members| members.insert(url, String::new()).is_none());
     }
 
     /// Takes a member out.
     pub fn remove(&self, url: &WorkerUrl) {
-        self.0.send_if_modified(|members| members.remove(url));
+        self.0.send_if_modified(|members| members.remove(url).is_some());
     }
 }
 
@@ -69,6 +71,55 @@ impl Discovery for MemoryDiscovery {
     fn members(&self) -> watch::Receiver<Members> {
         self.0.subscribe()
     }
+}
+
+/// Workers that register themselves in etcd.
+#[cfg(feature = "etcd")]
+#[derive(Debug)]
+pub struct EtcdDiscovery(watch::Receiver<Members>);
+
+#[cfg(feature = "etcd")]
+impl EtcdDiscovery {
+    /// Follows the registry from now on. Needs a tokio runtime around it. A worker that is missing after an outage of
+    /// etcd stays for `grace`.
+    pub fn start(endpoints: countermove_membership::etcd::Endpoints, grace: std::time::Duration) -> Self {
+        let (registered, mut registrations) = watch::channel(BTreeMap::new());
+        let (sender, receiver) = watch::channel(Members::new());
+        tokio::spawn(countermove_membership::etcd::follow(endpoints, grace, registered));
+        tokio::spawn(async move {
+            loop {
+                let members = members(&registrations.borrow_and_update());
+                sender.send_replace(members);
+                tokio::select! {
+                    changed = registrations.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Self(receiver)
+    }
+}
+
+#[cfg(feature = "etcd")]
+impl Discovery for EtcdDiscovery {
+    fn members(&self) -> watch::Receiver<Members> {
+        self.0.clone()
+    }
+}
+
+/// Registrations as members. Of two at one address the later one is there: the other's lease has not run out yet.
+#[cfg(feature = "etcd")]
+fn members(registered: &BTreeMap<String, countermove_membership::Member>) -> Members {
+    let mut by_age: Vec<_> = registered.iter().collect();
+    by_age.sort_by_key(|(_, member)| member.incarnation);
+    let members = by_age.into_iter().filter_map(|(id, member)| {
+        let url = member.registration.url.parse::<WorkerUrl>();
+        if let Err(error) = &url {
+            tracing::warn!(worker = id, %error, "a registration names no address and is left out");
+        }
+        Some((url.ok()?, member.registration.process.clone()))
+    });
+    members.collect()
 }
 
 impl WorkerUrl {
@@ -156,7 +207,29 @@ mod tests {
     #[test]
     fn a_static_list_counts_each_worker_once() {
         let discovery = StaticDiscovery::new([url("http://b:2"), url("http://a:1"), url("http://a:1/")]);
-        assert_eq!(*discovery.members().borrow(), Members::from([url("http://a:1"), url("http://b:2")]));
+        let members = discovery.members().borrow().clone();
+        assert_eq!(members.into_keys().collect::<Vec<_>>(), [url("http://a:1"), url("http://b:2")]);
+    }
+
+    #[cfg(feature = "etcd")]
+    #[test]
+    fn of_two_at_one_address_the_later_one_is_there() {
+        use countermove_membership::{Incarnation, Member, Registration};
+        let member = |url: &str, process: &str, incarnation| Member {
+            registration: Registration {
+                url: url.to_owned(),
+                capacity: 1,
+                weights_sha256: String::new(),
+                process: process.to_owned(),
+            },
+            incarnation: Incarnation(incarnation),
+        };
+        let registered = BTreeMap::from([
+            ("a".to_owned(), member("http://h:1", "young", 9)),
+            ("b".to_owned(), member("http://h:1", "old", 4)),
+            ("c".to_owned(), member("nonsense", "x", 5)),
+        ]);
+        assert_eq!(super::members(&registered), Members::from([(url("http://h:1"), "young".to_owned())]));
     }
 
     #[tokio::test]

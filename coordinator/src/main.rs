@@ -43,13 +43,14 @@ fn run(args: &Args, coordinator: Coordinator) -> anyhow::Result<()> {
         .context("the runtime cannot start")?;
     runtime.block_on(async {
         let shutdown = shutdown(args.exit_with_parent)?;
+        let store = coordinator.open_store().await?;
         let listener = TcpListener::bind(args.listen)
             .await
             .with_context(|| format!("{} cannot be listened on", args.listen))?;
         let address = listener.local_addr().context("the socket has no address")?;
         announce(&format!("listening on {address}")).context("standard output cannot be written")?;
         tracing::info!(%address, workers = args.workers.len(), "serving");
-        coordinator.run(listener, shutdown).await?;
+        coordinator.run(store, listener, shutdown).await?;
         tracing::info!("stopped");
         Ok(())
     })

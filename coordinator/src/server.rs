@@ -44,8 +44,8 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// Serves until `shutdown` ends. Then health says NOT_SERVING, new incidents are refused, those at work have
-/// `drain_timeout` to end, what is left is ended with a word to its watchers, and connections close.
+/// Serves until `shutdown` ends. Then health says NOT_SERVING, new incidents are refused, work has `drain_timeout` to end,
+/// what is left is handed over or ended, as the store allows, and connections close.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -98,12 +98,9 @@ pub async fn serve(
     for name in ["", INCIDENT_SERVICE, CLUSTER_SERVICE] {
         health.set_service_status(name, ServingStatus::NotServing).await;
     }
-    let cut = tokio::select! {
+    tokio::select! {
         end = &mut server => return Ok(end?),
-        cut = incidents.finish(drain_timeout) => cut,
-    };
-    if cut > 0 {
-        tracing::warn!(incidents = cut, "incidents were ended before their plans were done");
+        () = incidents.finish(drain_timeout) => {}
     }
     drop(close);
     // Health watchers never hang up by themselves.

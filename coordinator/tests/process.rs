@@ -13,7 +13,7 @@ use support::worker::{FakeWorker, Script};
 
 fn coordinator(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-coordinator"));
-    command.args(["--listen", "127.0.0.1:0"]).args(flags);
+    command.args(["--listen", "127.0.0.1:0"]).env("COUNTERMOVE_STORE", "memory:").args(flags);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -86,6 +86,7 @@ fn what_it_cannot_use_is_said_in_a_sentence() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-coordinator"));
+    command.env("COUNTERMOVE_STORE", "memory:");
     let output = command.args(["--listen", &address, "--workers", "http://a:1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be listened on"));

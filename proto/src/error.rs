@@ -132,6 +132,10 @@ pub enum Outage {
     Draining,
     /// The model is not there.
     Model,
+    /// The incident is being taken over by another coordinator.
+    Owner,
+    /// The store does not answer.
+    Store,
 }
 
 impl Error {
@@ -315,13 +319,15 @@ impl Condition {
 }
 
 impl Outage {
-    const ALL: [Self; 3] = [Self::NoWorker, Self::Draining, Self::Model];
+    const ALL: [Self; 5] = [Self::NoWorker, Self::Draining, Self::Model, Self::Owner, Self::Store];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::NoWorker => "NO_WORKER",
             Self::Draining => "DRAINING",
             Self::Model => "MODEL_UNAVAILABLE",
+            Self::Owner => "OWNER_CHANGES",
+            Self::Store => "STORE_UNAVAILABLE",
         }
     }
 }

@@ -37,6 +37,11 @@ impl IncidentId {
         Self(Uuid::now_v7())
     }
 
+    /// The id with these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The resource name, `incidents/{uuid}`.
     pub fn name(&self) -> String {
         self.to_string()
@@ -84,6 +89,11 @@ impl RequestId {
     /// An id that nobody has.
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The bytes of the UUID.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
     }
 }
 

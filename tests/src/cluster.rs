@@ -8,7 +8,7 @@ use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{Process, program, wait_until};
+use crate::process::{Process, Signal, program, wait_until};
 use crate::{PATIENCE_SECONDS, default_model};
 
 const PATIENCE: Duration = Duration::from_secs(PATIENCE_SECONDS);
@@ -71,6 +71,18 @@ fn cpus(index: usize, count: usize) -> String {
     mine.join(",")
 }
 
+async fn start_coordinator(flags: &[String]) -> (Process, String, Channel) {
+    let mut command = Command::new(program("countermove-coordinator"));
+    let mut coordinator = Process::start("coordinator", command.args(flags));
+    let url = format!("http://{}", coordinator.address(PATIENCE));
+    let channel = Endpoint::from_shared(url.clone())
+        .unwrap_or_else(|error| panic!("{url}: {error}"))
+        .connect()
+        .await
+        .unwrap_or_else(|error| panic!("{url}: {error}"));
+    (coordinator, url, channel)
+}
+
 /// A running cluster. Dropping it kills everything.
 pub struct Cluster {
     /// The coordinator.
@@ -80,6 +92,8 @@ pub struct Cluster {
     /// Its workers.
     pub workers: Vec<Worker>,
     channel: Channel,
+    /// Flags of the coordinator.
+    flags: Vec<String>,
 }
 
 impl Cluster {
@@ -96,21 +110,34 @@ impl Cluster {
             .map(|worker| worker.url.clone())
             .chain(options.other_workers.iter().cloned())
             .collect();
-        let mut command = Command::new(program("countermove-coordinator"));
-        command.args(["--listen", "127.0.0.1:0", "--discovery", "static", "--workers", &urls.join(",")]);
-        command.args(&options.coordinator_flags);
-        let mut coordinator = Process::start("coordinator", &mut command);
-        let url = format!("http://{}", coordinator.address(PATIENCE));
-        let channel = Endpoint::from_shared(url.clone())
-            .unwrap_or_else(|error| panic!("{url}: {error}"))
-            .connect()
-            .await
-            .unwrap_or_else(|error| panic!("{url}: {error}"));
-        let cluster = Self { coordinator, url, workers, channel };
-        for worker in &cluster.workers {
-            cluster.wait_for(&worker.id, "ready", |found| found.status() == api::WorkerStatus::Ready).await;
+        let urls = urls.join(",");
+        let mut flags = vec!["--listen", "127.0.0.1:0", "--discovery", "static", "--workers", &urls];
+        if !options.coordinator_flags.iter().any(|flag| flag == "--store") {
+            flags.extend(["--store", "memory:"]);
         }
+        flags.extend(options.coordinator_flags.iter().map(String::as_str));
+        let flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
+        let (coordinator, url, channel) = start_coordinator(&flags).await;
+        let cluster = Self { coordinator, url, workers, channel, flags };
+        cluster.wait_for_workers().await;
         cluster
+    }
+
+    /// Kills the coordinator and starts another one with the same flags, at another address.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn replace_coordinator(&mut self) {
+        self.coordinator.signal(Signal::Kill);
+        self.coordinator.exit_code(PATIENCE).await;
+        (self.coordinator, self.url, self.channel) = start_coordinator(&self.flags).await;
+        self.wait_for_workers().await;
+    }
+
+    async fn wait_for_workers(&self) {
+        for worker in &self.workers {
+            self.wait_for(&worker.id, "ready", |found| found.status() == api::WorkerStatus::Ready).await;
+        }
     }
 
     /// Starts `workers` workers and a coordinator.

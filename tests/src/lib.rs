@@ -6,15 +6,19 @@
 
 mod cluster;
 mod command;
+mod etcd;
 mod fake_worker;
 mod plan;
+mod postgres;
 mod process;
 mod samples;
 
 pub use cluster::{Cluster, ClusterOptions, Worker};
 pub use command::{Cli, CliOutput};
+pub use etcd::Etcd;
 pub use fake_worker::{FakeWorker, ReservedPort, identity};
-pub use plan::{PlanRun, Planning, fingerprint, small_options};
+pub use plan::{PlanRun, Planning, Unwatched, fingerprint, small_options};
+pub use postgres::{Postgres, free_port};
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
 pub use samples::{alerts, default_model, evidence, incident_folder, repository, system_description};
 

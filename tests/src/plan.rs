@@ -37,6 +37,12 @@ pub struct Planning<'a> {
     stream: Streaming<api::WatchIncidentResponse>,
 }
 
+/// An incident that is looked away from, to be watched again.
+pub struct Unwatched {
+    name: String,
+    events: Vec<api::IncidentEvent>,
+}
+
 /// A plan that has ended.
 pub struct PlanRun {
     /// The incident as it stands at the end.
@@ -64,10 +70,23 @@ impl<'a> Planning<'a> {
         let answer = cluster.incidents().create_incident(request).await;
         let created = answer.unwrap_or_else(|status| panic!("CreateIncident: {status}")).into_inner();
         let name = created.incident.unwrap_or_else(|| panic!("CreateIncident gave no incident")).name;
-        let request = api::WatchIncidentRequest { name: name.clone(), resume_after: 0 };
+        Self::resume(cluster, Unwatched { name, events: Vec::new() }).await
+    }
+
+    /// Looks away.
+    pub fn pause(self) -> Unwatched {
+        Unwatched { name: self.name, events: self.events }
+    }
+
+    /// Watches an incident again, after the last event that was seen.
+    ///
+    /// # Panics
+    /// If the coordinator refuses it.
+    pub async fn resume(cluster: &'a Cluster, Unwatched { name, events }: Unwatched) -> Self {
+        let request = api::WatchIncidentRequest { name: name.clone(), resume_after: events.len() as u64 };
         let answer = cluster.incidents().watch_incident(request).await;
         let stream = answer.unwrap_or_else(|status| panic!("WatchIncident: {status}")).into_inner();
-        Self { name, events: Vec::new(), progress: api::Progress::default(), cluster, stream }
+        Self { name, events, progress: api::Progress::default(), cluster, stream }
     }
 
     /// Takes the next update; false after the last.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use countermove_proto::v1 as api;
 use countermove_tests::{
-    Cli, Cluster, PlanRun, Planning, Process, Signal, exclusive, fingerprint, marked_processes,
-    small_options, wait_until,
+    Cli, Cluster, ClusterOptions, PlanRun, Planning, Process, Signal, exclusive, fingerprint,
+    marked_processes, small_options, wait_until,
 };
 
 /// Enough rollouts to be caught in the middle of them.
@@ -53,6 +53,31 @@ async fn a_worker_killed_or_frozen_in_the_middle_changes_nothing_but_the_time() 
         );
         cluster.wait_for(&victim.id, "lost", |worker| worker.status() == api::WorkerStatus::Lost).await;
     }
+}
+
+#[tokio::test]
+async fn a_coordinator_killed_in_the_middle_changes_nothing_but_the_time() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("sqlite:{}", folder.path().join("incidents.db").display());
+    let mut cluster = Cluster::start(ClusterOptions {
+        workers: 2,
+        coordinator_flags: vec!["--store".to_owned(), store],
+        ..ClusterOptions::default()
+    })
+    .await;
+    let expected = PlanRun::of(&cluster, options()).await;
+    let mut planning = Planning::start(&cluster, options()).await;
+    planning.until("rollouts begin", Planning::in_rollouts).await;
+    let unwatched = planning.pause();
+    let hurt = Instant::now();
+    cluster.replace_coordinator().await;
+    let run = Planning::resume(&cluster, unwatched).await.finish().await;
+    eprintln!("the plan ended {:.1?} after the coordinator's death", hurt.elapsed());
+    assert_eq!(fingerprint(&expected), fingerprint(&run));
+    let verified = Cli::new(&cluster.url, ["incidents", "verify", &run.incident.name]).run().await;
+    verified.assert_success();
+    assert!(verified.stdout.contains("all as written"), "{verified:?}");
 }
 
 #[tokio::test]
@@ -185,8 +210,8 @@ async fn ctrl_c_on_up_takes_its_coordinator_and_workers_with_it() {
     let _turn = exclusive();
     countermove_tests::default_model();
     let mark = format!("cluster-test-{}", std::process::id());
-    let mut cli =
-        Cli::new("", ["up", "--workers", "2", "--listen", "127.0.0.1:0"]).env("COUNTERMOVE_TEST_MARK", &mark);
+    let mut cli = Cli::new("", ["up", "--workers", "2", "--store", "memory:", "--listen", "127.0.0.1:0"])
+        .env("COUNTERMOVE_TEST_MARK", &mark);
     let mut up = Process::start("countermove up", cli.command());
     let variable = format!("COUNTERMOVE_TEST_MARK={mark}");
     wait_until("up has started a coordinator and two workers", Duration::from_secs(60), || async {
@@ -204,8 +229,8 @@ async fn up_that_is_killed_leaves_nothing_either() {
     let _turn = exclusive();
     countermove_tests::default_model();
     let mark = format!("cluster-test-kill-{}", std::process::id());
-    let mut cli =
-        Cli::new("", ["up", "--workers", "2", "--listen", "127.0.0.1:0"]).env("COUNTERMOVE_TEST_MARK", &mark);
+    let mut cli = Cli::new("", ["up", "--workers", "2", "--store", "memory:", "--listen", "127.0.0.1:0"])
+        .env("COUNTERMOVE_TEST_MARK", &mark);
     let mut up = Process::start("countermove up", cli.command());
     let variable = format!("COUNTERMOVE_TEST_MARK={mark}");
     wait_until("up has started a coordinator and two workers", Duration::from_secs(60), || async {

@@ -52,6 +52,18 @@ pub struct Arguments {
     /// Rollouts that may wait beside the batch; more are refused.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub queue: usize,
+    /// Addresses of the etcd members to register with, http://host:port, separated by commas.
+    #[cfg(feature = "etcd")]
+    #[arg(long, value_name = "URLS", env = "COUNTERMOVE_ETCD")]
+    pub etcd: Option<countermove_membership::etcd::Endpoints>,
+    /// URL at which coordinators reach this worker [default: that of --listen].
+    #[cfg(feature = "etcd")]
+    #[arg(long, value_name = "URL", env = "COUNTERMOVE_ADVERTISE", requires = "etcd")]
+    pub advertise: Option<String>,
+    /// Seconds without a sign of life after which coordinators count this worker as gone.
+    #[cfg(feature = "etcd")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    pub lease: u64,
     /// Folder with prompt templates that replace the built-in ones of the same name.
     #[arg(long, value_name = "DIR")]
     pub templates: Option<PathBuf>,
@@ -64,6 +76,10 @@ pub struct Arguments {
     /// One sequence at a time and nothing shared: the slow reference path, with the same answers.
     #[arg(long)]
     pub sequential: bool,
+    /// Hold no model: answer by dice, at the pace of a worker that chooses this many tokens a second in all. For measuring
+    /// clusters that are larger than the machine; never mixes with workers that hold a model.
+    #[arg(long, value_name = "TOKENS_PER_S", conflicts_with_all = ["model", "adapter", "device", "sequential"])]
+    pub simulate: Option<u32>,
     /// Form of the log on standard error; RUST_LOG chooses what it holds.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -99,6 +115,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Model to serve.
     pub model: ModelSource,
+    /// Tokens a second of a worker that holds no model and serves dice.
+    pub simulate: Option<u32>,
     /// Folder that holds `models/`; `None` is the user's cache folder.
     pub home: Option<PathBuf>,
     /// How to load it.
@@ -111,10 +129,25 @@ pub struct Config {
     pub templates: Option<PathBuf>,
     /// Identifier of this process.
     pub id: WorkerId,
+    /// Where to register.
+    #[cfg(feature = "etcd")]
+    pub registry: Option<Registry>,
     /// Time that running work has to finish.
     pub drain_timeout: Duration,
     /// Whether the end of standard input ends the process.
     pub exit_with_parent: bool,
+}
+
+/// Where a worker registers, and as what.
+#[cfg(feature = "etcd")]
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// The etcd members.
+    pub endpoints: countermove_membership::etcd::Endpoints,
+    /// Where coordinators reach this worker; absent: at the address on which it listens.
+    pub advertise: Option<String>,
+    /// How long it counts as alive without a word.
+    pub lease: Duration,
 }
 
 /// Flags that cannot be used.
@@ -132,6 +165,12 @@ pub enum ConfigError {
     /// See [`ParseIdError`].
     #[error("--id: {0}")]
     Id(#[from] ParseIdError),
+    /// Nobody could reach this worker.
+    #[cfg(feature = "etcd")]
+    #[error(
+        "--listen {0} is no address that a coordinator can reach; say with --advertise where it finds this worker"
+    )]
+    Advertise(SocketAddr),
     /// More threads than CPUs, or none.
     #[error("--threads: {asked} threads were asked for, and this process may use 1 to {allowed} CPUs")]
     Threads {
@@ -163,6 +202,9 @@ impl TryFrom<Arguments> for Config {
             value => Err(ConfigError::Range { flag, value, low, high }),
         };
         let sequences = in_range("--sequences", arguments.sequences, 1, 1024)?;
+        if let Some(pace) = arguments.simulate {
+            in_range("--simulate", pace as usize, 1, 100_000_000)?;
+        }
         let queue = in_range("--queue", arguments.queue, 0, 65_536)?;
         let kv_budget = in_range("--kv-memory", arguments.kv_memory, 1, 1 << 22)? << 20;
         if let Some(length) = arguments.context_length {
@@ -184,9 +226,23 @@ impl TryFrom<Arguments> for Config {
             }
             (None, None) => Vec::new(),
         };
+        #[cfg(feature = "etcd")]
+        let registry = match arguments.etcd {
+            Some(_) if arguments.advertise.is_none() && arguments.listen.ip().is_unspecified() => {
+                return Err(ConfigError::Advertise(arguments.listen));
+            }
+            endpoints => endpoints.map(|endpoints| Registry {
+                endpoints,
+                advertise: arguments.advertise,
+                lease: Duration::from_secs(arguments.lease),
+            }),
+        };
         Ok(Self {
+            #[cfg(feature = "etcd")]
+            registry,
             listen: arguments.listen,
             model: arguments.model.parse()?,
+            simulate: arguments.simulate,
             home: arguments.home,
             load: LoadOptions {
                 device: arguments.device.parse()?,

@@ -17,8 +17,12 @@ mod deadline;
 mod engine_model;
 mod server;
 mod service;
+mod simulate;
 
+#[cfg(feature = "etcd")]
+pub use config::Registry;
 pub use config::{Arguments, Config, ConfigError, LogFormat};
 pub use engine_model::EngineModel;
 pub use server::{ServeError, serve};
 pub use service::{Limits, Replica, Worker};
+pub use simulate::SimulatedModel;

@@ -4,14 +4,19 @@
 //! Exit codes: 0 after a signal, 1 if something failed, 2 for flags that cannot be used.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use countermove_model::{Engine, Fetch};
-use countermove_planner::Templates;
+use countermove_planner::{LanguageModel, Templates};
+#[cfg(feature = "etcd")]
+use countermove_proto::WorkerId;
 use countermove_proto::v1::ModelIdentity;
-use countermove_worker::{Arguments, Config, EngineModel, Limits, LogFormat, Replica, Worker, serve};
+use countermove_worker::{
+    Arguments, Config, EngineModel, Limits, LogFormat, Replica, SimulatedModel, Worker, serve,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -86,29 +91,81 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         anyhow!("{} cannot be listened on: {error}; give another address with --listen", config.listen)
     })?;
-    let (limits, id, drain_timeout) = (
-        Limits { batch: config.engine.max_sequences, places: config.places },
-        config.id.clone(),
-        config.drain_timeout,
-    );
-    let replica = tokio::select! {
-        replica = tokio::task::spawn_blocking(move || load(&config)) => replica.context("loading failed")??,
-        // Nothing has begun that could be lost, and reading a model cannot be stopped midway.
-        () = &mut shutdown => std::process::exit(0),
-    };
+    let limits = Limits { batch: config.engine.max_sequences, places: config.places };
     let address = listener.local_addr().context("the socket has no address")?;
-    let worker = Worker::new(id.clone(), replica, limits);
-    announce(&format!("listening on {address}"))?;
-    tracing::info!(%address, worker = id.as_str(), batch = limits.batch, "serving");
-    let finished = serve(worker, listener, drain_timeout, shutdown).await?;
+    let finished = match config.simulate {
+        Some(pace) => {
+            let replica = simulated(&config, pace)?;
+            serve_replica(&config, address, replica, limits, listener, shutdown).await?
+        }
+        None => {
+            let loaded = config.clone();
+            let replica = tokio::select! {
+                replica = tokio::task::spawn_blocking(move || load(&loaded)) => replica.context("loading failed")??,
+                // Loading cannot be broken off, so the process ends here.
+                () = &mut shutdown => std::process::exit(0),
+            };
+            serve_replica(&config, address, replica, limits, listener, shutdown).await?
+        }
+    };
     if !finished {
         tracing::warn!(
-            seconds = drain_timeout.as_secs(),
+            seconds = config.drain_timeout.as_secs(),
             "work was still running after the drain timeout and was stopped"
         );
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves, and is registered meanwhile where the flags say so. The registration is taken back after the drain: before it
+/// coordinators would take the worker for lost, with its work.
+async fn serve_replica<M: LanguageModel>(
+    config: &Config,
+    address: SocketAddr,
+    replica: Replica<M>,
+    limits: Limits,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<bool> {
+    #[cfg(feature = "etcd")]
+    let registered = config.registry.clone().map(|registry| {
+        let (leave, left) = oneshot::channel::<()>();
+        let registration = countermove_membership::Registration {
+            url: registry.advertise.unwrap_or_else(|| format!("http://{address}")),
+            capacity: u32::try_from(limits.batch).unwrap_or(u32::MAX),
+            weights_sha256: replica.identity.weights_sha256.clone(),
+            process: WorkerId::generate().as_str().to_owned(),
+        };
+        let id = config.id.as_str().to_owned();
+        let keep = countermove_membership::etcd::register(
+            registry.endpoints,
+            id,
+            registration,
+            registry.lease,
+            // A sender that is gone means the same as a word.
+            async move { drop(left.await) },
+        );
+        (leave, tokio::spawn(keep))
+    });
+    let worker = Worker::new(config.id.clone(), replica, limits);
+    announce(&format!("listening on {address}"))?;
+    tracing::info!(%address, worker = config.id.as_str(), batch = limits.batch, "serving");
+    let finished = serve(worker, listener, config.drain_timeout, shutdown).await?;
+    #[cfg(feature = "etcd")]
+    if let Some((leave, kept)) = registered {
+        drop(leave);
+        kept.await.context("the registration failed")?;
+    }
+    Ok(finished)
+}
+
+/// A replica that needs no model.
+fn simulated(config: &Config, pace: u32) -> anyhow::Result<Replica<SimulatedModel>> {
+    let templates = Templates::load(config.templates.as_deref())?;
+    let identity = ModelIdentity { templates_sha256: templates.digest(), ..SimulatedModel::identity() };
+    let context_length = config.load.context_length.unwrap_or(1 << 17);
+    Ok(Replica { model: SimulatedModel::start(f64::from(pace)), templates, identity, context_length })
 }
 
 /// Templates before the model: what is quick to check fails first.

@@ -307,6 +307,11 @@ fn coordinator_flags(arguments: &UpArgs, workers: &[String]) -> Vec<OsString> {
     flags.add("--listen", arguments.listen.unwrap_or(usual).to_string());
     flags.add("--discovery", "static");
     flags.add("--workers", workers.join(","));
+    // What was started for one command is forgotten after it.
+    let for_one = (!arguments.command.is_empty()).then_some("memory:");
+    if let Some(store) = arguments.store.as_deref().or(for_one) {
+        flags.add("--store", store);
+    }
     if let Some(templates) = &arguments.templates {
         flags.add("--templates", templates);
     }

@@ -2,7 +2,8 @@
 //!
 //! Contract: what callers ask comes over a bounded channel and is answered after its events are written. Work that a
 //! caller cancels, or that the deadline cuts, is dropped at once, and with it every call to a worker. The last event
-//! is always `ended`, whatever went wrong.
+//! is always `ended`, whatever went wrong, unless another owner can go on: then the task leaves the incident as its last
+//! saved session has it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::command::{Change, Changed, Command, apply, over};
 use super::log::Log;
 use super::store::{Input, StoreError};
+use super::{Stop, takeover};
 use crate::dispatch::IncidentWorkers;
 use crate::webhook::{Approval, Response, Webhook};
 use crate::workers::Fleet;
@@ -40,9 +42,15 @@ pub(super) struct Beginning {
     pub(super) planner: Arc<IncidentPlanner>,
     pub(super) fleet: Fleet,
     pub(super) session: PlanSession,
+    /// All evidence there is.
     pub(super) evidence: Evidence,
+    /// Alerts in it that the session has not taken in yet.
+    pub(super) fresh: Vec<AlertLog>,
     /// Lines of the evidence's log.
     pub(super) known: KnownLines,
+    /// Reports of alerts in it, and of these the ones that the session has taken in.
+    pub(super) reports: u32,
+    pub(super) taken: u32,
     pub(super) commands: mpsc::Receiver<Command>,
     /// Who is told of approved actions.
     pub(super) webhook: Option<Webhook>,
@@ -52,27 +60,14 @@ pub(super) struct Beginning {
     pub(super) progress: watch::Sender<Progress>,
     /// True while the model is at work for the incident.
     pub(super) working: Arc<AtomicBool>,
-    /// Becomes true when the process stops.
-    pub(super) stop: watch::Receiver<bool>,
+    /// Says when the process stops.
+    pub(super) stop: watch::Receiver<Stop>,
 }
 
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
-    let Beginning {
-        log,
-        planner,
-        fleet,
-        session,
-        evidence,
-        known,
-        commands,
-        webhook,
-        notify,
-        notices,
-        progress,
-        working,
-        stop,
-    } = beginning;
+    let Beginning { log, planner, fleet, session, evidence, fresh, known, reports, taken, .. } = beginning;
+    let Beginning { commands, webhook, notify, notices, progress, working, stop, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let outbox = Arc::new(Outbox::default());
@@ -85,7 +80,9 @@ pub(super) async fn run(beginning: Beginning) {
             fleet,
             evidence,
             known,
-            fresh: Vec::new(),
+            fresh,
+            reports,
+            taken,
             webhook,
             notify,
             notices,
@@ -96,22 +93,20 @@ pub(super) async fn run(beginning: Beginning) {
         working,
         stop,
     };
+    let mut left = false;
     if let Err(fault) = actor.live().await {
-        tracing::error!(incident = %id, %fault, "incident ended by a fault");
-        let ended = PlanEnded {
-            end: PlanEnd::Failed.into(),
-            error: fault.to_string(),
-            usage: Some(actor.session.plan().ended.usage.into()),
-        };
-        if let Err(error) = actor.desk.log.append(Kind::Ended(ended), None).await {
-            tracing::error!(incident = %id, %error, "the end of an incident could not be written");
+        left = fault.leaves_the_rest() && actor.desk.log.is_durable();
+        match left {
+            true => tracing::info!(incident = %id, reason = %fault, "incident is left to its next owner"),
+            false => actor.fail(&fault).await,
         }
     }
     // Whoever asked too late hears so, instead of finding the channel closed.
     actor.commands.close();
     while let Some(command) = actor.commands.recv().await {
         let answer = match command.change {
-            Change::Cancel => actor.desk.changed(&actor.session).await.map_err(Error::from),
+            _ if left => Err(takeover::changes_hands(id)),
+            Change::Cancel => Ok(actor.desk.changed(&actor.session)),
             _ => Err(over(id)),
         };
         let _ = command.reply.send(answer);
@@ -125,7 +120,7 @@ struct Actor {
     desk: Desk,
     commands: mpsc::Receiver<Command>,
     working: Arc<AtomicBool>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 /// What can be used while the session is at work.
@@ -137,6 +132,9 @@ struct Desk {
     known: KnownLines,
     /// Alerts that the session has not taken in yet; the evidence holds them already.
     fresh: Vec<AlertLog>,
+    /// Reports of alerts in the evidence, and of these the ones that the session has taken in.
+    reports: u32,
+    taken: u32,
     webhook: Option<Webhook>,
     notify: mpsc::Sender<String>,
     notices: mpsc::Receiver<String>,
@@ -155,6 +153,13 @@ enum Fault {
     Stopped,
 }
 
+impl Fault {
+    /// Whether another owner, or this one later, may do better.
+    fn leaves_the_rest(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Stopped)
+    }
+}
+
 /// Why the session's work was broken off.
 enum Break {
     Done,
@@ -165,6 +170,9 @@ enum Break {
 impl Actor {
     async fn live(&mut self) -> Result<(), Fault> {
         loop {
+            if *self.stop.borrow() >= Stop::Between {
+                return Err(Fault::Stopped);
+            }
             self.take_evidence_in().await?;
             match self.session.phase() {
                 Phase::Perception | Phase::Revision | Phase::Decision => self.work().await?,
@@ -185,23 +193,25 @@ impl Actor {
             loop {
                 tokio::select! {
                     biased;
-                    () = stopped(&mut self.stop) => break Break::Stopped,
+                    () = stopped(&mut self.stop, Stop::Now) => break Break::Stopped,
                     command = self.commands.recv() => match command {
                         None => break Break::Stopped,
-                        Some(Command { change: Change::Cancel, check_only: false, reply }) => {
-                            break Break::Cancelled(Command { change: Change::Cancel, check_only: false, reply });
+                        Some(command @ Command { change: Change::Cancel, check_only: false, .. }) => {
+                            break Break::Cancelled(command);
                         }
                         Some(command) => self.desk.answer_at_work(command, &before, &self.planner).await?,
                     },
                     () = &mut work => break Break::Done,
-                    () = self.outbox.filled() => self.desk.write(self.outbox.take()).await?,
+                    () = self.outbox.filled() => self.desk.write(self.outbox.take(), None).await?,
                     Some(sentence) = self.desk.notices.recv() => self.desk.notice(sentence).await?,
                     _ = pulse.tick() => self.desk.pulse(),
                 }
             }
         };
         self.working.store(false, Ordering::SeqCst);
-        self.desk.write(self.outbox.take()).await?;
+        // Work that is done is told and saved in one, so it is never done again.
+        let saved = matches!(end, Break::Done).then(|| takeover::save(&self.session, self.desk.taken));
+        self.desk.write(self.outbox.take(), saved).await?;
         match end {
             Break::Done => Ok(()),
             Break::Stopped => Err(Fault::Stopped),
@@ -215,7 +225,7 @@ impl Actor {
         self.desk.progress.send_modify(|progress| progress.set_stage(PlanningStage::Waiting));
         let command = tokio::select! {
             biased;
-            () = stopped(&mut self.stop) => return Err(Fault::Stopped),
+            () = stopped(&mut self.stop, Stop::Between) => return Err(Fault::Stopped),
             command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
             Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
             () = passed(deadline) => {
@@ -228,8 +238,10 @@ impl Actor {
             Command { change: Change::ReportAlerts { .. }, .. } => {
                 self.desk.answer_at_work(command, &self.session, &self.planner).await
             }
-            Command { change, check_only, reply } => {
+            Command { change, check_only, reply, request } => {
+                self.desk.log.answers(request);
                 let answer = self.take_word(&change, check_only).await?;
+                self.desk.log.answers(None);
                 let _ = reply.send(answer);
                 Ok(())
             }
@@ -245,7 +257,8 @@ impl Actor {
         match apply(self.desk.log.id(), &mut next, change) {
             Err(refused) => return Ok(Err(refused)),
             Ok(Some(event)) if !check_only => {
-                self.desk.append(event).await?;
+                let saved = takeover::save(&next, self.desk.taken);
+                self.desk.append(vec![event], Some(saved)).await?;
                 self.session = next;
                 if matches!(self.session.phase(), Phase::Ended(_)) {
                     self.announce_end().await?;
@@ -253,25 +266,28 @@ impl Actor {
             }
             Ok(_) => {}
         }
-        Ok(Ok(self.desk.changed(&self.session).await?))
+        Ok(Ok(self.desk.changed(&self.session)))
     }
 
     async fn cancel(&mut self, command: Command) -> Result<(), Fault> {
         self.session.cancel();
+        self.desk.log.answers(command.request);
         self.announce_end().await?;
-        let _ = command.reply.send(Ok(self.desk.changed(&self.session).await?));
+        let _ = command.reply.send(Ok(self.desk.changed(&self.session)));
         Ok(())
     }
 
     /// Writes the event of an end that did not come from work.
     async fn announce_end(&mut self) -> Result<(), Fault> {
         self.planner.step(&mut self.session, &*self.outbox).await;
-        self.desk.write(self.outbox.take()).await
+        self.desk.write(self.outbox.take(), None).await
     }
 
     /// Gives the session the evidence that came since its last piece of work. The state may fall back with it.
     async fn take_evidence_in(&mut self) -> Result<(), Fault> {
-        if self.desk.fresh.is_empty() || matches!(self.session.phase(), Phase::Ended(_)) {
+        // Work that is done again reads what it read the first time.
+        let at_rest = self.desk.fresh.is_empty() || self.desk.log.repeats_work();
+        if at_rest || matches!(self.session.phase(), Phase::Ended(_)) {
             return Ok(());
         }
         let (planner, evidence) = (Arc::clone(&self.planner), self.desk.evidence.clone());
@@ -286,11 +302,27 @@ impl Actor {
         let replaced = replaced.await.map_err(|error| Fault::Evidence(error.to_string()))?;
         let (session, fell_back) = replaced.map_err(|error| Fault::Evidence(error.to_string()))?;
         self.session = session;
+        self.desk.taken = self.desk.reports;
         if let Some(FellBack { state, reason, withdrawn }) = fell_back {
             let event = StateFellBack { state: Some(state.into()), reason, withdrawn_step: withdrawn };
-            self.desk.append(Kind::FellBack(event)).await?;
+            let saved = takeover::save(&self.session, self.desk.taken);
+            self.desk.append(vec![Kind::FellBack(event)], Some(saved)).await?;
         }
         Ok(())
+    }
+
+    /// Ends the incident with what went wrong.
+    async fn fail(&mut self, fault: &Fault) {
+        let incident = self.desk.log.id();
+        tracing::error!(%incident, %fault, "incident ended by a fault");
+        let ended = PlanEnded {
+            end: PlanEnd::Failed.into(),
+            error: fault.to_string(),
+            usage: Some(self.session.plan().ended.usage.into()),
+        };
+        if let Err(error) = self.desk.log.append(Kind::Ended(ended), None).await {
+            tracing::error!(%incident, %error, "the end of an incident could not be written");
+        }
     }
 }
 
@@ -302,15 +334,17 @@ impl Desk {
         session: &PlanSession,
         planner: &Arc<IncidentPlanner>,
     ) -> Result<(), Fault> {
-        let Command { change, check_only, reply } = command;
+        let Command { change, check_only, reply, request } = command;
+        self.log.answers(request);
         let answer = match change {
             Change::ReportAlerts { text } => self.add_alerts(text, check_only, session, planner).await?,
-            Change::Cancel => Ok(self.changed(session).await?),
+            Change::Cancel => Ok(self.changed(session)),
             word => match apply(self.log.id(), &mut session.clone(), &word) {
                 Err(refused) => Err(refused),
                 Ok(_) => Err(Error::Internal("an operator's word was taken out of turn".to_owned())),
             },
         };
+        self.log.answers(None);
         let _ = reply.send(answer);
         Ok(())
     }
@@ -346,30 +380,31 @@ impl Desk {
             self.log.append(Kind::Alerts(event), Some(Input::Alerts(text))).await?;
             self.evidence = evidence;
             self.known = known;
+            self.reports += 1;
             if alerts.total() > 0 {
                 self.fresh.push(alerts);
             }
         }
-        let incident = self.changed(session).await?.incident;
-        Ok(Ok(Changed { incident, digest, repeated }))
+        Ok(Ok(Changed { incident: self.log.incident(), digest, repeated }))
     }
 
-    /// Writes what the planner told.
-    async fn write(&mut self, events: Vec<PlanEvent>) -> Result<(), Fault> {
-        for event in events {
-            if let Some(kind) = self.kind(event) {
-                self.append(kind).await?;
-            }
-        }
-        Ok(())
+    /// Writes what the planner told, and the session after it.
+    async fn write(&mut self, events: Vec<PlanEvent>, session: Option<Vec<u8>>) -> Result<(), Fault> {
+        let kinds = events.into_iter().filter_map(|event| self.kind(event)).collect();
+        self.append(kinds, session).await
     }
 
-    /// Writes one event, and tells the webhook of it if it is an approval: what is not in the log is never sent.
-    async fn append(&mut self, kind: Kind) -> Result<(), Fault> {
-        let approved = if let Kind::Approved(approved) = &kind { Some(approved.clone()) } else { None };
-        self.log.append(kind, None).await?;
-        if let (Some(approved), Some(webhook)) = (approved, &self.webhook) {
-            let plan = self.log.incident().await?.plan.unwrap_or_default();
+    /// Writes events, and tells the webhook of approvals among them: what is not in the log is never sent.
+    async fn append(&mut self, kinds: Vec<Kind>, session: Option<Vec<u8>>) -> Result<(), Fault> {
+        let approvals = kinds.iter().filter_map(|kind| match kind {
+            Kind::Approved(approved) => Some(approved.clone()),
+            _ => None,
+        });
+        let approvals: Vec<_> = approvals.collect();
+        self.log.write(kinds, None, session).await?;
+        for approved in approvals {
+            let Some(webhook) = &self.webhook else { break };
+            let plan = self.log.incident().plan.unwrap_or_default();
             if let Some(step) = plan.steps.into_iter().find(|step| step.index == approved.step) {
                 let approval = approval(self.log.id().name(), &step, approved);
                 webhook.send(approval, self.notify.clone()).await;
@@ -422,9 +457,8 @@ impl Desk {
         self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.tokens, tokens) != tokens);
     }
 
-    async fn changed(&self, session: &PlanSession) -> Result<Changed, StoreError> {
-        let incident = self.log.incident().await?;
-        Ok(Changed { incident, digest: session.digest().clone().into(), repeated: 0 })
+    fn changed(&self, session: &PlanSession) -> Changed {
+        Changed { incident: self.log.incident(), digest: session.digest().clone().into(), repeated: 0 }
     }
 }
 
@@ -467,7 +501,7 @@ fn approval(incident: String, step: &PlanStep, approved: ActionApproved) -> Appr
 }
 
 /// Both logs as one, folded anew. Warnings of both are kept.
-fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
+pub(super) fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
     let text = format!("{}\n{}", known.condensed(), more.condensed());
     let mut merged =
         AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid("alerts", error.to_string()))?;
@@ -504,9 +538,9 @@ impl PlanSink for Outbox {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+async fn stopped(stop: &mut watch::Receiver<Stop>, how: Stop) {
     // A sender that is gone means the same as a signal.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stop.wait_for(|stop| *stop >= how).await;
 }
 
 async fn passed(deadline: Option<Instant>) {

@@ -7,6 +7,8 @@ use countermove_proto::v1::{ActionApproved, ActionRejected, DigestReport, Incide
 use countermove_proto::{Condition, Error, IncidentId};
 use tokio::sync::oneshot;
 
+use super::store::RequestKey;
+
 /// A change that a caller wants.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
@@ -28,6 +30,8 @@ pub(super) struct Command {
     pub(super) change: Change,
     /// Say what would come of it and change nothing.
     pub(super) check_only: bool,
+    /// Under which it is asked, so that its effect is remembered with it.
+    pub(super) request: Option<RequestKey>,
     pub(super) reply: oneshot::Sender<Result<Changed, Error>>,
 }
 

@@ -1,4 +1,7 @@
 //! The writing end of one incident's log.
+//!
+//! Invariant: what is in [`Log::incident`] is what the store holds. An event that a former owner wrote for work that is
+//! now done once more is not written a second time.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -6,45 +9,161 @@ use std::time::SystemTime;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Incident, IncidentEvent};
 use countermove_proto::{IncidentId, timestamp};
+use prost::Message;
 use tokio::sync::watch;
 
-use super::store::{Input, Store, StoreError};
+use super::projection;
+use super::store::{Append, Claim, Hash, Head, Input, Link, Record, RequestKey, Store, StoreError, sha256};
 
-/// Numbers events, writes them and tells watchers. There is one for each incident that goes on.
-#[derive(Clone)]
+/// Numbers events, chains them, writes them and tells watchers. There is one for each incident that goes on.
 pub(super) struct Log {
-    id: IncidentId,
+    claim: Claim,
     store: Arc<dyn Store>,
+    hash: Hash,
+    incident: Incident,
+    /// What a former owner wrote of the work that this one does again.
+    told: Vec<Kind>,
+    /// The request that the next event answers.
+    request: Option<RequestKey>,
     /// Number of the last event.
-    last: Arc<watch::Sender<u64>>,
+    last: watch::Sender<u64>,
 }
 
 impl Log {
     /// The log of a new incident.
-    pub(super) fn new(id: IncidentId, store: Arc<dyn Store>) -> Self {
-        Self { id, store, last: Arc::new(watch::Sender::new(0)) }
+    pub(super) fn new(claim: Claim, store: Arc<dyn Store>) -> Self {
+        let incident = projection::empty(claim.id.name());
+        Self {
+            claim,
+            store,
+            hash: [0; 32],
+            incident,
+            told: Vec::new(),
+            request: None,
+            last: watch::Sender::new(0),
+        }
+    }
+
+    /// The log of an incident that was begun by another owner. `told` are the events that were written since its
+    /// session was saved.
+    pub(super) fn resume(
+        claim: Claim,
+        store: Arc<dyn Store>,
+        incident: Incident,
+        head: Head,
+        told: Vec<Kind>,
+    ) -> Self {
+        let last = watch::Sender::new(head.sequence);
+        Self { claim, store, hash: head.hash, incident, told, request: None, last }
     }
 
     pub(super) fn id(&self) -> IncidentId {
-        self.id
+        self.claim.id
     }
 
-    /// Follows the number of the last event; closed when nobody writes any more.
+    /// Whether another owner could go on from what is written.
+    pub(super) fn is_durable(&self) -> bool {
+        self.store.is_durable()
+    }
+
+    /// Whether work is done that a former owner began and told of.
+    pub(super) fn repeats_work(&self) -> bool {
+        self.told.iter().any(|kind| matches!(kind, Kind::Revised(_) | Kind::Proposed(_) | Kind::Rollout(_)))
+    }
+
+    /// Follows the number of the last event; closed when this owner writes no more.
     pub(super) fn follow(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
 
-    /// Writes one event.
+    /// Names the request that the next event answers; `None` if it answers none.
+    pub(super) fn answers(&mut self, request: Option<RequestKey>) {
+        self.request = request.filter(|_| self.store.is_durable());
+    }
+
+    /// Writes one event, and what came with it.
     pub(super) async fn append(&mut self, kind: Kind, input: Option<Input>) -> Result<(), StoreError> {
-        let sequence = *self.last.borrow() + 1;
-        let event = IncidentEvent { sequence, time: Some(timestamp(SystemTime::now())), kind: Some(kind) };
-        self.store.append(self.id, event, input).await?;
-        self.last.send_replace(sequence);
+        self.write(vec![kind], input, None).await
+    }
+
+    /// Writes events, and the session as it is after them; all or nothing.
+    pub(super) async fn write(
+        &mut self,
+        mut kinds: Vec<Kind>,
+        input: Option<Input>,
+        session: Option<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        kinds.retain(|kind| !self.told.iter().any(|told| same_work(told, kind)));
+        let (Some(position), first) = (kinds.len().checked_sub(1), *self.last.borrow() + 1) else {
+            return Ok(());
+        };
+        let input = match input {
+            None => None,
+            // A log of many MiB takes its time.
+            Some(input) => Some(digest(input).await?),
+        };
+        let session = session.filter(|_| self.store.is_durable());
+        let session_sha256 = session.as_deref().map(sha256);
+        let (mut incident, mut hash) = (self.incident.clone(), self.hash);
+        let changes = kinds.iter().any(projection::is_changed_by);
+        let mut records = Vec::with_capacity(kinds.len());
+        for (index, kind) in kinds.into_iter().enumerate() {
+            let (sequence, is_last) = (first + index as u64, index == position);
+            let event =
+                IncidentEvent { sequence, time: Some(timestamp(SystemTime::now())), kind: Some(kind) };
+            projection::apply(&mut incident, &event);
+            let event = event.encode_to_vec();
+            let input_sha256 = input.as_ref().filter(|_| is_last).map(|(_, digest)| *digest);
+            let session_sha256 = session_sha256.filter(|_| is_last);
+            let link =
+                Link { id: self.id(), sequence, previous: hash, event: &event, input_sha256, session_sha256 };
+            hash = link.hash();
+            records.push(Record { sequence, event, input_sha256, session_sha256, hash });
+        }
+        let last = first + position as u64;
+        let saved = session.is_some();
+        let append = Append {
+            claim: self.claim,
+            records,
+            input: input.map(|(bytes, _)| (last, bytes)),
+            session,
+            request: self.request,
+            incident: incident.clone(),
+            changes,
+        };
+        self.store.append(append).await?;
+        (self.incident, self.hash, self.request) = (incident, hash, None);
+        if saved {
+            self.told.clear();
+        }
+        self.last.send_replace(last);
         Ok(())
     }
 
     /// The incident as it stands.
-    pub(super) async fn incident(&self) -> Result<Incident, StoreError> {
-        self.store.get(self.id).await
+    pub(super) fn incident(&self) -> Incident {
+        self.incident.clone()
     }
+}
+
+/// Whether two events tell of the same piece of work, whoever did it.
+fn same_work(told: &Kind, kind: &Kind) -> bool {
+    match (told, kind) {
+        (Kind::Revised(a), Kind::Revised(b)) => a.step == b.step,
+        (Kind::Proposed(a), Kind::Proposed(b)) => a.step == b.step,
+        (Kind::Rollout(a), Kind::Rollout(b)) => {
+            (a.step, a.candidate, a.rollout) == (b.step, b.candidate, b.rollout)
+        }
+        (Kind::Notice(a), Kind::Notice(b)) => a == b,
+        _ => false,
+    }
+}
+
+async fn digest(input: Input) -> Result<(Vec<u8>, Hash), StoreError> {
+    let work = tokio::task::spawn_blocking(move || {
+        let bytes = input.encode();
+        let digest = sha256(&bytes);
+        (bytes, digest)
+    });
+    work.await.map_err(|error| StoreError::Unavailable(error.to_string()))
 }

@@ -3,6 +3,8 @@
 //! One task per incident owns its state ([`actor`]); everybody else asks it over a bounded channel, or reads the
 //! store. An incident is its events: [`projection`] folds them, [`store`] keeps them.
 //!
+//! An incident is owned by one coordinator at a time. When that one is gone, another goes on with it ([`takeover`]).
+//!
 //! Invariants: events are numbered without gaps, and the last one is `ended`. A watcher sees each event after the
 //! number it names once, in order, whatever happens meanwhile.
 
@@ -10,7 +12,10 @@ mod actor;
 mod command;
 mod log;
 mod projection;
+#[cfg(test)]
+mod simulation;
 mod store;
+mod takeover;
 mod watch;
 
 use std::collections::HashMap;
@@ -22,14 +27,21 @@ use std::time::Duration;
 use countermove_incident::{AlertLog, KnownLines};
 use countermove_planner::{Evidence, PlanOptions, Planner, Templates};
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{self, DigestReport, Incident, IncidentCreated, IncidentEvent, Progress};
+use countermove_proto::v1::{
+    self, DigestReport, Incident, IncidentCreated, IncidentEvent, IncidentStatus, Progress,
+};
 use countermove_proto::{Error, IncidentId, Outage, plan_options, pricing};
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use command::{Change, Changed};
-pub use store::{Input, MemoryStore, Store, StoreError};
+pub(crate) use store::Finding;
+pub use store::{
+    Append, Claim, Hash, Head, Input, KnownRequest, MemoryStore, OwnerId, Record, RequestKey, Saved,
+    SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput,
+};
+pub use takeover::Sharing;
 pub(crate) use watch::Updates;
 
 use crate::dispatch::{DispatchOptions, IncidentWorkers};
@@ -81,8 +93,20 @@ struct Inner {
     options: IncidentOptions,
     active: Mutex<HashMap<IncidentId, Handle>>,
     draining: AtomicBool,
-    stop: latest::Sender<bool>,
+    stop: latest::Sender<Stop>,
+    me: OwnerId,
     tasks: TaskTracker,
+}
+
+/// How much is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    /// Nothing.
+    Never,
+    /// No new piece of work begins.
+    Between,
+    /// Work is broken off.
+    Now,
 }
 
 /// An incident that goes on.
@@ -109,7 +133,8 @@ impl Incidents {
             options,
             active: Mutex::default(),
             draining: AtomicBool::new(false),
-            stop: latest::Sender::new(false),
+            stop: latest::Sender::new(Stop::Never),
+            me: OwnerId::generate(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -125,6 +150,7 @@ impl Incidents {
         options: &v1::PlanOptions,
         cost_model: Option<v1::CostModel>,
         check_only: bool,
+        request: Option<RequestKey>,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
         let id = IncidentId::generate();
@@ -166,68 +192,117 @@ impl Incidents {
         }
 
         let created = IncidentCreated { options: Some(in_force), digest: Some(digest.clone()), cost_model };
-        let mut log = Log::new(id, Arc::clone(&self.0.store));
-        let (commands, inbox) = mpsc::channel(COMMANDS);
-        let (progress, progress_now) = latest::channel(Progress::default());
-        let working = Arc::new(AtomicBool::new(true));
-        let handle =
-            Handle { commands, last: log.follow(), progress: progress_now, working: Arc::clone(&working) };
+        let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.store));
+        let (commands, progress, handle, working) = Handle::open(&log);
         self.register(id, handle)?;
-        if let Err(error) = log.append(Kind::Created(created), Some(Input::Evidence(evidence))).await {
+        log.answers(request);
+        let saved = takeover::save(&session, 0);
+        let input = Some(Input::Evidence(evidence));
+        if let Err(error) = log.write(vec![Kind::Created(created)], input, Some(saved)).await {
             self.lock().remove(&id);
             return Err(error.into());
         }
-        let incident = log.incident().await;
-        let beginning = Beginning {
+        let incident = log.incident();
+        tracing::info!(incident = %id, "incident created");
+        self.start(Beginning {
             log,
             planner,
             fleet: self.0.fleet.clone(),
             session,
             evidence: read,
+            fresh: Vec::new(),
             known,
-            commands: inbox,
+            reports: 0,
+            taken: 0,
+            commands,
             webhook: self.0.options.webhook.clone(),
             notify,
             notices,
             progress,
             working,
             stop: self.0.stop.subscribe(),
-        };
-        tracing::info!(incident = %id, "incident created");
-        let this = self.clone();
+        });
+        Ok((incident, digest))
+    }
+
+    /// Starts the task of an incident that is registered.
+    fn start(&self, beginning: Beginning) {
+        let (this, id) = (self.clone(), beginning.log.id());
         self.0.tasks.spawn(async move {
             Box::pin(actor::run(beginning)).await;
             this.lock().remove(&id);
-            tracing::info!(incident = %id, "incident ended");
+            tracing::info!(incident = %id, "incident is no longer planned here");
         });
-        Ok((incident?, digest))
     }
 
     /// Asks an incident for a change. With `check_only` it says what would come of it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Precondition`] if the incident waits for something else, or that of the change.
+    /// [`Error::NotFound`], [`Error::Precondition`] if the incident waits for something else,
+    /// [`Error::Unavailable`] while it changes hands, or that of the change.
     pub(crate) async fn change(
         &self,
         id: IncidentId,
         change: Change,
         check_only: bool,
+        request: Option<RequestKey>,
     ) -> Result<Changed, Error> {
         let cancels = change == Change::Cancel;
         let handle = self.lock().get(&id).cloned();
         if let Some(handle) = handle {
             let (reply, answer) = oneshot::channel();
-            let sent = handle.commands.send(Command { change, check_only, reply }).await;
+            let sent = handle.commands.send(Command { change, check_only, request, reply }).await;
             if let (Ok(()), Ok(answer)) = (sent, answer.await) {
                 return answer;
             }
         }
-        // Nobody plans it any more. Only cancelling it again is no fault.
         let incident = self.get(id).await?;
-        match cancels {
-            true => Ok(Changed { incident, digest: DigestReport::default(), repeated: 0 }),
-            false => Err(command::over(id)),
+        match (incident.status() == IncidentStatus::Ended, cancels) {
+            (false, _) => Err(takeover::changes_hands(id)),
+            // Only cancelling it again is no fault.
+            (true, true) => Ok(Changed { incident, digest: DigestReport::default(), repeated: 0 }),
+            (true, false) => Err(command::over(id)),
         }
+    }
+
+    /// Address of the coordinator that plans an incident, if that is another one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn elsewhere(&self, id: IncidentId) -> Result<Option<String>, Error> {
+        if !self.0.store.is_durable() || self.lock().contains_key(&id) {
+            return Ok(None);
+        }
+        Ok(self.0.store.owner(id, self.0.me).await?)
+    }
+
+    /// What a change whose answer was lost came to: the incident as it stands, and what the event with this number says
+    /// of the log.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn recall(&self, id: IncidentId, sequence: u64) -> Result<Changed, Error> {
+        let incident = self.get(id).await?;
+        let events = store::events(&*self.0.store, id, sequence.saturating_sub(1), 1).await?;
+        let (digest, repeated) = match events.into_iter().find_map(|event| event.kind) {
+            Some(Kind::Created(created)) => (created.digest, 0),
+            Some(Kind::Alerts(alerts)) => (alerts.digest, alerts.repeated_records),
+            _ => (None, 0),
+        };
+        Ok(Changed { incident, digest: digest.unwrap_or_default(), repeated })
+    }
+
+    /// Checks the log of an incident against its hashes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or that of the store.
+    pub(crate) async fn verify(&self, id: IncidentId) -> Result<Finding, Error> {
+        Ok(store::verify(&*self.0.store, id).await?)
+    }
+
+    /// The store, if what it remembers outlives the process.
+    pub(crate) fn durable_store(&self) -> Option<Arc<dyn Store>> {
+        Some(Arc::clone(&self.0.store)).filter(|store| store.is_durable())
     }
 
     /// One incident as it stands.
@@ -257,7 +332,7 @@ impl Incidents {
     pub(crate) async fn watch(&self, id: IncidentId, after: u64) -> Result<Updates, Error> {
         // The handle first: an incident that ends in between is then followed to its end.
         let handle = self.lock().get(&id).cloned();
-        let last = self.0.store.get(id).await?.last_sequence;
+        let last = self.0.store.head(id).await?.sequence;
         if after > last {
             return Err(Error::invalid(
                 "resume_after",
@@ -265,7 +340,7 @@ impl Incidents {
             ));
         }
         let live = handle.map(|handle| (handle.last, handle.progress));
-        Ok(Updates::new(Arc::clone(&self.0.store), id, after, live))
+        Ok(Updates::new(Arc::clone(&self.0.store), id, after, live, self.0.stop.subscribe()))
     }
 
     /// Sentences of all notices of an incident.
@@ -275,7 +350,7 @@ impl Incidents {
     pub(crate) async fn notices(&self, id: IncidentId) -> Result<Vec<String>, Error> {
         let (mut notices, mut after) = (Vec::new(), 0);
         loop {
-            let events = self.0.store.events(id, after, watch::PART).await?;
+            let events = store::events(&*self.0.store, id, after, watch::PART).await?;
             let Some(last) = events.last() else { return Ok(notices) };
             after = last.sequence;
             notices.extend(events.into_iter().filter_map(|event| match event.kind {
@@ -293,7 +368,7 @@ impl Incidents {
         let mut all: Vec<IncidentEvent> = Vec::new();
         loop {
             let after = all.last().map_or(0, |event| event.sequence);
-            let more = self.0.store.events(id, after, watch::PART).await?;
+            let more = store::events(&*self.0.store, id, after, watch::PART).await?;
             if more.is_empty() {
                 return Ok(all);
             }
@@ -316,19 +391,30 @@ impl Incidents {
         self.0.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until the model is at work for no incident, at most for `bound`, and ends what is left: incidents in
-    /// memory cannot outlive the process. Gives how many were ended that way while the model was at work.
-    pub async fn finish(&self, bound: Duration) -> usize {
+    /// Stops planning. What outlives the process is left to other coordinators as soon as its piece of work is done;
+    /// what does not has `bound` to end, and is ended then. Work that takes longer than `bound` is broken off.
+    pub async fn finish(&self, bound: Duration) {
         self.start_drain();
         let until = Instant::now() + bound;
-        while self.at_work() > 0 && Instant::now() < until {
+        let durable = self.0.store.is_durable();
+        if durable {
+            self.0.stop.send_replace(Stop::Between);
+        }
+        let rest = || if durable { self.active() } else { self.at_work() };
+        while rest() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let cut = self.at_work();
-        self.0.stop.send_replace(true);
+        match self.at_work() {
+            0 => {}
+            incidents if durable => tracing::warn!(incidents, "work was broken off; others will do it again"),
+            incidents => tracing::warn!(incidents, "incidents were ended before their plans were done"),
+        }
+        self.0.stop.send_replace(Stop::Now);
         self.0.tasks.close();
         self.0.tasks.wait().await;
-        cut
+        if let Err(error) = self.0.store.leave(self.0.me).await {
+            tracing::warn!(%error, "others will notice only later that this coordinator is gone");
+        }
     }
 
     fn at_work(&self) -> usize {
@@ -364,6 +450,18 @@ impl Incidents {
     fn lock(&self) -> MutexGuard<'_, HashMap<IncidentId, Handle>> {
         // Nothing panics while it holds the lock.
         self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    /// Both ends of what ties an incident's task to its callers.
+    fn open(log: &Log) -> (mpsc::Receiver<Command>, latest::Sender<Progress>, Self, Arc<AtomicBool>) {
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (progress, progress_now) = latest::channel(Progress::default());
+        let working = Arc::new(AtomicBool::new(true));
+        let handle =
+            Self { commands, last: log.follow(), progress: progress_now, working: Arc::clone(&working) };
+        (inbox, progress, handle, working)
     }
 }
 

@@ -83,6 +83,12 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
     }
 }
 
+/// Whether an event changes more of an incident than number and time of its last event. Must not be false for an event
+/// that [`apply`] makes more of.
+pub(crate) fn is_changed_by(kind: &Kind) -> bool {
+    !matches!(kind, Kind::Proposed(_) | Kind::Rollout(_) | Kind::Alerts(_) | Kind::Notice(_))
+}
+
 #[cfg(test)]
 mod tests {
     use countermove_proto::v1::{

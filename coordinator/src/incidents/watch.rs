@@ -1,7 +1,8 @@
 //! Following an incident: what lies behind, then what comes, to the last event.
 //!
 //! The log's end is only a signal that there is more to read; events themselves always come from the store, so a slow
-//! reader costs no memory and misses nothing. Signs of life are the latest only, at most five a second.
+//! reader costs no memory and misses nothing. Signs of life are the latest only, at most five a second. An incident that
+//! another coordinator plans is followed by looking into the store again and again, without signs of life.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,19 +11,23 @@ use std::time::Duration;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::watch_incident_response::Update;
 use countermove_proto::v1::{IncidentEvent, PlanningStage, Progress};
-use countermove_proto::{Error, IncidentId};
+use countermove_proto::{Error, IncidentId, Outage};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::store::Store;
+use super::Stop;
+use super::store::{self, Store};
 
 /// Events read at a time.
 pub(super) const PART: usize = 256;
 
 /// Least time between two signs of life.
 const PROGRESS: Duration = Duration::from_millis(200);
+
+/// Time between two looks for events of another coordinator.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The updates of an incident after some event.
 pub(crate) struct Updates {
@@ -33,6 +38,7 @@ pub(crate) struct Updates {
     /// The ends to follow; absent for an incident that nobody plans.
     live: Option<(watch::Receiver<u64>, watch::Receiver<Progress>)>,
     next_progress: Instant,
+    stop: watch::Receiver<Stop>,
     over: bool,
 }
 
@@ -42,8 +48,10 @@ impl Updates {
         id: IncidentId,
         after: u64,
         live: Option<(watch::Receiver<u64>, watch::Receiver<Progress>)>,
+        stop: watch::Receiver<Stop>,
     ) -> Self {
-        Self { store, id, after, ready: VecDeque::new(), live, next_progress: Instant::now(), over: false }
+        let next_progress = Instant::now();
+        Self { store, id, after, ready: VecDeque::new(), live, next_progress, stop, over: false }
     }
 
     /// The updates one by one.
@@ -66,13 +74,20 @@ impl Updates {
             if let Some((last, _)) = &mut self.live {
                 last.borrow_and_update();
             }
-            match self.store.events(self.id, self.after, PART).await {
+            match store::events(&*self.store, self.id, self.after, PART).await {
                 Ok(events) if !events.is_empty() => self.ready = events.into(),
-                Ok(_) => {
+                Ok(_) if self.live.is_some() => {
                     if let Some(progress) = self.wait().await {
                         return Some(Ok(Update::Progress(progress)));
                     }
                 }
+                Ok(_) => match self.look_later().await {
+                    Ok(()) => {}
+                    Err(error) => {
+                        self.over = true;
+                        return Some(Err(error));
+                    }
+                },
                 Err(error) => {
                     self.over = true;
                     return Some(Err(error.into()));
@@ -84,11 +99,7 @@ impl Updates {
 
     /// Waits for an event, or for a sign of life to tell.
     async fn wait(&mut self) -> Option<Progress> {
-        let Some((last, progress)) = &mut self.live else {
-            // Nobody writes any more, and everything was read.
-            self.over = true;
-            return None;
-        };
+        let (last, progress) = self.live.as_mut()?;
         let due = self.next_progress;
         tokio::select! {
             biased;
@@ -107,6 +118,24 @@ impl Updates {
                 let news = *progress.borrow_and_update();
                 (news.stage() != PlanningStage::Unspecified).then_some(news)
             }
+        }
+    }
+
+    /// Waits a while for somebody else's events; the end of an incident that has ended.
+    async fn look_later(&mut self) -> Result<(), Error> {
+        let head = self.store.head(self.id).await?;
+        if head.ended || !self.store.is_durable() {
+            // What was written between the two looks is still read.
+            self.over = head.sequence <= self.after;
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => Ok(()),
+            _ = self.stop.wait_for(|stop| *stop >= Stop::Between) => Err(Error::Unavailable {
+                cause: Outage::Draining,
+                message: "this coordinator is about to stop; go on at another one".to_owned(),
+                retry_after: Duration::from_secs(1),
+            }),
         }
     }
 }

@@ -2,15 +2,19 @@
 //!
 //! Contract: the work of a request runs to its end even if its caller hangs up, so that repeating it finds the answer.
 //! Only success is remembered: after a failure the same id may be used again. The same id with another payload or
-//! another method is refused. The memory is bounded; what is pushed out counts as never seen.
+//! another method is refused. The memory is bounded; what is pushed out counts as never seen, unless a store keeps it:
+//! then the effect is written together with the id, and a repetition is known to every coordinator, also after a crash
+//! between effect and answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use countermove_proto::{Error, RequestId};
+use countermove_proto::{Error, IncidentId, RequestId};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
+
+use crate::incidents::{Hash, RequestKey, Store};
 
 /// Answers of the last requests.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ struct Slot {
 
 /// Tells one request from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fingerprint([u8; 32]);
+pub(crate) struct Fingerprint(Hash);
 
 impl Fingerprint {
     /// That of a request to a method.
@@ -87,14 +91,55 @@ impl Replies {
         T::decode(encoded.as_slice()).map_err(broken)
     }
 
+    /// As [`Self::once`], and over processes: `work` gets the key under which its effect has to be written to `store`,
+    /// and `recall` gives the answer to a request whose effect, event n of an incident, is there without an answer.
+    ///
+    /// # Errors
+    /// As of [`Self::once`], and those of the store.
+    pub(crate) async fn once_kept<T, W, F, C, R>(
+        self: &Arc<Self>,
+        store: Option<Arc<dyn Store>>,
+        id: Option<RequestId>,
+        print: Fingerprint,
+        work: W,
+        recall: C,
+    ) -> Result<T, Error>
+    where
+        T: Message + Default + 'static,
+        W: FnOnce(Option<RequestKey>) -> F + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        C: FnOnce(IncidentId, u64) -> R + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (Some(store), Some(request)) = (store, id) else {
+            return self.once(id, print, work(None)).await;
+        };
+        let key = RequestKey { id: request, fingerprint: print.0 };
+        let kept = async move {
+            let known = store.request(request).await?;
+            let answer = match known {
+                Some(known) if known.fingerprint != key.fingerprint => return Err(used_otherwise(request)),
+                Some(known) => match (known.answer, known.effect) {
+                    (Some(answer), _) => return T::decode(answer.as_slice()).map_err(broken),
+                    (None, Some((incident, sequence))) => recall(incident, sequence).await?,
+                    (None, None) => work(Some(key)).await?,
+                },
+                None => work(Some(key)).await?,
+            };
+            if let Err(error) = store.answer(key, answer.encode_to_vec()).await {
+                // The effect is there; a repetition is answered from it.
+                tracing::warn!(request = %request, %error, "the answer to a request was not kept");
+            }
+            Ok(answer)
+        };
+        self.once(id, print, kept).await
+    }
+
     fn slot(&self, id: RequestId, fingerprint: Fingerprint) -> Result<Arc<Slot>, Error> {
         let mut memory = self.lock();
         if let Some(slot) = memory.slots.get(&id) {
             if slot.fingerprint != fingerprint {
-                return Err(Error::invalid(
-                    "request_id",
-                    format!("{id} was used for another request; take a new id for a new request"),
-                ));
+                return Err(used_otherwise(id));
             }
             return Ok(Arc::clone(slot));
         }
@@ -121,6 +166,13 @@ impl Replies {
         // Both collections are changed without anything between that could panic.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn used_otherwise(id: RequestId) -> Error {
+    Error::invalid(
+        "request_id",
+        format!("{id} was used for another request; take a new id for a new request"),
+    )
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {

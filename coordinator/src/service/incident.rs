@@ -11,7 +11,8 @@ use countermove_proto::v1::{
     CreateIncidentRequest, CreateIncidentResponse, ExportFormat, ExportPlanRequest, ExportPlanResponse,
     GetIncidentRequest, GetIncidentResponse, ListIncidentsRequest, ListIncidentsResponse,
     RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
-    ReportOutcomeRequest, ReportOutcomeResponse, WatchIncidentRequest, WatchIncidentResponse,
+    ReportOutcomeRequest, ReportOutcomeResponse, VerifyIncidentRequest, VerifyIncidentResponse,
+    WatchIncidentRequest, WatchIncidentResponse,
 };
 use countermove_proto::{Error, IncidentId};
 use futures::{Stream, StreamExt};
@@ -20,6 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
+use super::peers::{Peer, Peers, answered, pass_on, was_passed_on};
 use super::{REMEMBERED, checks};
 use crate::export::{cacao, markdown};
 use crate::incidents::{Change, Changed, Incidents};
@@ -29,12 +31,13 @@ use crate::incidents::{Change, Changed, Incidents};
 pub struct IncidentApi {
     incidents: Incidents,
     replies: Arc<Replies>,
+    peers: Arc<Peers>,
 }
 
 impl IncidentApi {
     /// A service over these incidents.
     pub fn new(incidents: Incidents) -> Self {
-        Self { incidents, replies: Replies::new(REMEMBERED) }
+        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::default() }
     }
 
     /// Carries out a change: only checked, once under its id, or each time without one.
@@ -47,17 +50,35 @@ impl IncidentApi {
     ) -> Result<Response<T>, Status>
     where
         T: Message + Default + 'static,
-        F: FnOnce(Changed) -> T + Send + 'static,
+        F: FnOnce(Changed) -> T + Copy + Send + 'static,
     {
         let id: IncidentId = checks::name(key.name)?;
         let request_id = checks::request_id(key.request_id)?;
         if key.validate_only {
-            let changed = self.incidents.change(id, change, true).await?;
+            let changed = self.incidents.change(id, change, true, None).await?;
             return Ok(Response::new(answer(changed)));
         }
         let incidents = self.incidents.clone();
-        let work = async move { incidents.change(id, change, false).await.map(answer) };
-        Ok(Response::new(self.replies.once(request_id, print, work).await?))
+        let work = move |key| async move { incidents.change(id, change, false, key).await.map(answer) };
+        let incidents = self.incidents.clone();
+        let recall = move |id, event| async move { incidents.recall(id, event).await.map(answer) };
+        let store = self.incidents.durable_store();
+        Ok(Response::new(self.replies.once_kept(store, request_id, print, work, recall).await?))
+    }
+
+    /// Where the call has to go, if another coordinator owns the incident and the call was not passed on already.
+    async fn owner(
+        &self,
+        name: &str,
+        metadata: &tonic::metadata::MetadataMap,
+    ) -> Result<Option<(String, Peer)>, Status> {
+        if was_passed_on(metadata) {
+            return Ok(None);
+        }
+        let id: IncidentId = checks::name(name)?;
+        let Some(address) = self.incidents.elsewhere(id).await? else { return Ok(None) };
+        let peer = self.peers.at(&address)?;
+        Ok(Some((address, peer)))
     }
 }
 
@@ -81,14 +102,21 @@ impl IncidentService for IncidentApi {
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
         let cost_model = request.cost_model.take();
-        let work = async move {
-            let (incident, digest) = incidents.create(evidence, &options, cost_model, validate_only).await?;
+        let work = move |key| async move {
+            let (incident, digest) =
+                incidents.create(evidence, &options, cost_model, validate_only, key).await?;
             Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
         };
         if validate_only {
-            return Ok(Response::new(work.await?));
+            return Ok(Response::new(work(None).await?));
         }
-        Ok(Response::new(self.replies.once(request_id, print, work).await?))
+        let incidents = self.incidents.clone();
+        let recall = move |id, event| async move {
+            let Changed { incident, digest } = incidents.recall(id, event).await?;
+            Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
+        };
+        let store = self.incidents.durable_store();
+        Ok(Response::new(self.replies.once_kept(store, request_id, print, work, recall).await?))
     }
 
     async fn get_incident(
@@ -139,7 +167,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportAlertsRequest>,
     ) -> Result<Response<ReportAlertsResponse>, Status> {
-        let mut request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.report_alerts(pass_on(request, &metadata)).await);
+        }
         checks::more_alerts(&request.alerts)?;
         let print = Fingerprint::of("ReportAlerts", &request);
         let text = std::mem::take(&mut request.alerts);
@@ -160,7 +191,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportOutcomeRequest>,
     ) -> Result<Response<ReportOutcomeResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.report_outcome(pass_on(request, &metadata)).await);
+        }
         let state = request.state.ok_or_else(|| Error::invalid("state", "it has to be set"))?;
         let key = Key {
             name: &request.name,
@@ -176,7 +210,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ApproveActionRequest>,
     ) -> Result<Response<ApproveActionResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.approve_action(pass_on(request, &metadata)).await);
+        }
         checks::plan_hash(&request.plan_hash)?;
         if !request.action.is_empty() {
             checks::sentence("action", &request.action)?;
@@ -201,7 +238,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<RejectActionRequest>,
     ) -> Result<Response<RejectActionResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.reject_action(pass_on(request, &metadata)).await);
+        }
         checks::sentence("reason", &request.reason)?;
         let key = Key {
             name: &request.name,
@@ -217,7 +257,10 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<CancelIncidentRequest>,
     ) -> Result<Response<CancelIncidentResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.cancel_incident(pass_on(request, &metadata)).await);
+        }
         let key = Key {
             name: &request.name,
             request_id: &request.request_id,
@@ -225,6 +268,22 @@ impl IncidentService for IncidentApi {
         };
         let answer = |changed: Changed| CancelIncidentResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::of("CancelIncident", &request), key, Change::Cancel, answer).await
+    }
+
+    async fn verify_incident(
+        &self,
+        request: Request<VerifyIncidentRequest>,
+    ) -> Result<Response<VerifyIncidentResponse>, Status> {
+        let id = checks::name(&request.get_ref().name)?;
+        let found = self.incidents.verify(id).await?;
+        let (broken_event, problem) = found.broken.unwrap_or_default();
+        Ok(Response::new(VerifyIncidentResponse {
+            events: found.events,
+            head_sha256: found.head.iter().map(|byte| format!("{byte:02x}")).collect(),
+            inputs_gone: found.inputs_gone,
+            broken_event,
+            problem,
+        }))
     }
 
     async fn export_plan(

@@ -8,6 +8,7 @@ mod cluster;
 mod idempotency;
 mod incident;
 mod pages;
+mod peers;
 
 pub use cluster::ClusterApi;
 pub use incident::IncidentApi;

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countermove_membership::Backoff;
 use countermove_proto::Error;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use countermove_proto::worker::v1::{GetModelRequest, GetModelResponse};
@@ -20,7 +21,6 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::backoff::Backoff;
 use super::entry::Session;
 use super::{Fleet, WorkerUrl};
 

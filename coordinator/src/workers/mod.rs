@@ -7,7 +7,6 @@
 //! `running` is the sum of its leases. A lease of a lost contact is told so through [`Lease::lost`].
 
 mod admission;
-mod backoff;
 mod entry;
 mod link;
 
@@ -25,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-pub use backoff::Backoff;
+pub use countermove_membership::Backoff;
 pub use link::LinkOptions;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
@@ -64,6 +63,8 @@ struct Table {
 
 #[derive(Debug)]
 struct Member {
+    /// Tells its process from another one at the same address; empty where discovery does not.
+    process: String,
     entry: Entry,
     recheck: Arc<Notify>,
     task: Option<AbortHandle>,
@@ -271,7 +272,7 @@ impl Fleet {
     fn set_members(&self, members: &Members, options: LinkOptions) {
         let mut table = self.lock();
         table.workers.retain(|url, member| {
-            let stays = members.contains(url);
+            let stays = members.get(url) == Some(&member.process);
             if !stays {
                 tracing::info!(worker = %url, "worker is no longer a member");
                 member.entry.lose("it is no longer a member".to_owned());
@@ -281,11 +282,12 @@ impl Fleet {
             }
             stays
         });
-        for url in members {
+        for (url, process) in members {
             if let Slot::Vacant(slot) = table.workers.entry(url.clone()) {
                 let recheck = Arc::new(Notify::new());
                 let task = tokio::spawn(link::keep(self.clone(), url.clone(), Arc::clone(&recheck), options));
                 slot.insert(Member {
+                    process: process.clone(),
                     entry: Entry::new(url.clone()),
                     recheck,
                     task: Some(task.abort_handle()),

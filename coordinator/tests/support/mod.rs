@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod model;
+pub mod process;
 pub mod worker;
 
 use std::sync::{Arc, OnceLock};

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Timestamp;
 use crate::classification::{AlertClass, normalise_classification};
 
@@ -69,7 +71,7 @@ impl Alert {
 }
 
 /// A class and a priority: what predicted and observed alerts are compared by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AlertKind {
     /// Class in its normal form; see [`normalise_classification`].
     pub classification: String,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 pub use minutes::{ActionMinutes, Asset, MinuteCost, MinuteTable, TableError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::RecoveryState;
 
 /// A price for response actions. Costs are non-negative and finite, and add up over the actions of a plan.
@@ -38,7 +40,7 @@ impl CostModel for SuperfluousCost {
 }
 
 /// Which cost model an incident is planned with.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Pricing {
     /// [`UnitCost`].
     Unit,

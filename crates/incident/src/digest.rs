@@ -11,6 +11,8 @@
 mod family;
 mod line;
 
+use serde::{Deserialize, Serialize};
+
 use crate::text::approximate_tokens;
 use crate::{AlertKind, AlertLog, Record, Timestamp};
 use family::{Family, Folding};
@@ -48,7 +50,7 @@ pub struct Group {
 }
 
 /// How a log was read and condensed, so that nothing is dropped silently.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestReport {
     /// Records in the log, alerts and plain lines.
     pub records: u64,

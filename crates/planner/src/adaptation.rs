@@ -10,11 +10,12 @@
 use std::collections::BTreeSet;
 
 use countermove_incident::{Alert, AlertKind, AlertLog, Tactic};
+use serde::{Deserialize, Serialize};
 
 use crate::roles::Roles;
 
 /// Alerts that a conjectured tactic is expected to raise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectedAlerts {
     /// The tactic.
     pub tactic: Tactic,
@@ -38,7 +39,7 @@ pub struct Comparison {
 }
 
 /// What came since a step was decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Observed {
     pub(crate) kinds: BTreeSet<AlertKind>,
 }

@@ -1,11 +1,12 @@
 //! What perception and reasoning made of the evidence.
 
 use countermove_incident::{DigestReport, RecoveryState, Tactic};
+use serde::{Deserialize, Serialize};
 
 use crate::roles::Roles;
 
 /// A technique of MITRE ATT&CK by identifier and name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TechniqueName {
     /// Identifier, such as `T1110.001`.
     pub id: String,
@@ -14,7 +15,7 @@ pub struct TechniqueName {
 }
 
 /// Lines of the alert log that say the same, folded into one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceLine {
     /// Number of the group in the digest, from 1.
     pub number: u32,
@@ -25,7 +26,7 @@ pub struct EvidenceLine {
 }
 
 /// A tactic that the model believes the attacker follows, with the evidence for it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TacticBelief {
     /// The tactic.
     pub tactic: Tactic,
@@ -38,7 +39,7 @@ pub struct TacticBelief {
 }
 
 /// What perception and reasoning made of the evidence.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
     /// Whether there is an incident at all.
     pub is_incident: bool,

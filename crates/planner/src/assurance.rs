@@ -7,6 +7,7 @@
 //! about as good a bet as the best.
 
 use countermove_incident::{Entities, EntityKind, RecoveryState, Reversibility};
+use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Tally;
 use crate::choice::{Choice, group, order};
@@ -15,7 +16,7 @@ use crate::race::chances_against;
 use crate::roles::Roles;
 
 /// How far a choice can be trusted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assurance {
     /// Chance that no other candidate is cheaper than the one with the lowest estimate, if the rollouts tell the truth.
     pub chance: f64,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What is asked of the model, in an order that lets calls share their beginnings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
@@ -74,7 +76,7 @@ pub struct Answer {
 }
 
 /// Model work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of prompts.
     pub prompt_tokens: u64,

@@ -64,6 +64,6 @@ pub use rollout::{
 pub use rollout_run::{LocalRunner, run_rollout};
 pub use scene::Evidence;
 pub use seeds::derive_seed;
-pub use session::{FellBack, Phase, PlanSession, SessionError};
+pub use session::{FellBack, Phase, PlanSession, RestoreError, SessionError};
 pub use tasks::TaskError;
 pub use templates::{TemplateError, Templates};

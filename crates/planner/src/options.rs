@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use countermove_incident::Pricing;
+use serde::{Deserialize, Serialize};
 
 /// What whole numbers of [`PlanOptions`] may be, for all who take them from a user.
 pub mod limits {
@@ -25,7 +26,7 @@ pub mod limits {
 }
 
 /// Who decides what happens after an action is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PlanMode {
     /// Nobody is asked: the predicted state becomes the next one, until recovery or the step limit.
     #[default]
@@ -35,7 +36,7 @@ pub enum PlanMode {
 }
 
 /// What may be approved without a person, in interactive mode. There is no setting that approves more.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Autonomy {
     /// Nothing.
     #[default]
@@ -49,7 +50,7 @@ pub enum Autonomy {
 
 /// What the rollouts of one decision may take at most. When the first bound is reached, the best answer so far counts;
 /// rollouts that still run are cancelled. Bounds on tokens and time make a plan depend on the speed of the workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Rollouts; 1 to 1024.
     pub rollouts: Option<u32>,
@@ -60,7 +61,7 @@ pub struct Budget {
 }
 
 /// How an incident is planned.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanOptions {
     /// Candidate actions proposed for each step, N; 1 to 16.
     pub candidates: u32,

@@ -1,6 +1,7 @@
 //! What a plan is: actions, candidates with their costs, steps and the end.
 
 use countermove_incident::RecoveryState;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::adaptation::ExpectedAlerts;
@@ -9,7 +10,7 @@ use crate::assurance::Assurance;
 use crate::language_model::Usage;
 
 /// A response action.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     /// What to do, in one imperative sentence.
     pub text: String,
@@ -19,7 +20,7 @@ pub struct Action {
 
 /// An estimate of what recovery costs if a candidate is taken first. Only rollouts that reached full recovery enter
 /// the mean, the variance and the interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CostEstimate {
     /// Rollouts that reached full recovery, n.
     pub terminal: u32,
@@ -40,7 +41,7 @@ pub struct CostEstimate {
 }
 
 /// An action that was proposed for a step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Position in the step, from 0.
     pub index: u32,
@@ -55,7 +56,7 @@ pub struct Candidate {
 }
 
 /// A proposal that was thrown away before any rollout.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedCandidate {
     /// The action.
     pub action: Action,
@@ -64,7 +65,7 @@ pub struct RejectedCandidate {
 }
 
 /// Where a state comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StateSource {
     /// The model predicted it; nobody has looked.
     Predicted,
@@ -73,7 +74,7 @@ pub enum StateSource {
 }
 
 /// A state after an action, and how it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateAfter {
     /// The state.
     pub state: RecoveryState,
@@ -82,7 +83,7 @@ pub struct StateAfter {
 }
 
 /// One step of a plan: a decision between candidates.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanStep {
     /// Position in the plan, from 0.
     pub index: u32,
@@ -147,7 +148,7 @@ impl PlanStep {
 }
 
 /// Why planning ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PlanEnd {
     /// Every recovery bit is true.
     Recovered,
@@ -166,7 +167,7 @@ pub enum PlanEnd {
 }
 
 /// The end of planning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanEnded {
     /// Why.
     pub end: PlanEnd,

@@ -7,10 +7,13 @@
 //! Invariants: model work changes a session only when it is complete, so dropping it leaves the session as it was;
 //! a session that has ended never changes again; the state moves on only by a reported or a predicted outcome.
 
+mod saved;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use countermove_incident::{AlertLog, Constraints, RecoveryState, Reversibility};
+use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{Comparison, Observed, attack_goes_on};
 use crate::assessment::{Assessment, TacticBelief};
@@ -20,9 +23,10 @@ use crate::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSource};
 use crate::prompts::history_line;
 use crate::scene::Scene;
 use crate::seeds::derive_seed;
+pub use saved::RestoreError;
 
 /// Whose turn it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// The evidence has to be read.
     Perception,
@@ -93,7 +97,7 @@ pub struct FellBack {
 }
 
 /// An action that was taken, and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Taken {
     pub(crate) step: u32,
     pub(crate) action: String,
@@ -109,7 +113,7 @@ impl Taken {
 }
 
 /// An action that the operator rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refusal {
     pub(crate) step: u32,
     pub(crate) action: String,

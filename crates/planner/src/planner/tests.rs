@@ -598,3 +598,33 @@ async fn planning_can_be_spawned() {
     });
     assert_eq!(task.await.unwrap(), PlanEnd::StepLimit);
 }
+
+#[tokio::test]
+async fn a_session_restored_before_every_step_gives_the_same_plan() {
+    let model = model(optimist);
+    let (expected, _) = plan(&model, options()).await;
+    let planner = planner(&model);
+    let mut session = planner.session("incidents/1", &evidence(), options()).unwrap();
+    while !matches!(session.phase(), Phase::Ended(_)) {
+        session = planner.restore(&session.save(), &evidence(), Duration::ZERO).unwrap();
+        planner.step(&mut session, &Record::default()).await;
+    }
+    assert_eq!(essence(session.plan()), essence(expected));
+}
+
+#[tokio::test]
+async fn a_saved_session_keeps_its_age_and_damage_is_refused() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let options = PlanOptions { deadline: Some(Duration::from_secs(60)), ..options() };
+    let saved = planner.session("incidents/1", &evidence(), options).unwrap().save();
+    let late = planner.restore(&saved, &evidence(), Duration::from_secs(3600)).unwrap();
+    assert!(late.deadline().unwrap() < Instant::now());
+    let mut other = saved.clone();
+    let at = other.windows(11).position(|part| part == b"\"version\":1").unwrap() + 10;
+    other[at] = b'9';
+    for damaged in [&saved[..saved.len() / 2], &other, b""] {
+        let refused = planner.restore(damaged, &evidence(), Duration::ZERO).map(|_| ());
+        assert!(matches!(refused, Err(crate::session::RestoreError::Unreadable(_))), "{refused:?}");
+    }
+}

@@ -20,8 +20,8 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The wait after `failures` failures in a row: twice the one before, up to the longest, of which a part between
-    /// a half and the whole is taken so that many coordinators do not come back at the same moment.
-    pub(super) fn wait(&self, failures: u32) -> Duration {
+    /// a half and the whole is taken so that many processes do not come back at the same moment.
+    pub fn wait(&self, failures: u32) -> Duration {
         self.jittered(failures, jitter())
     }
 

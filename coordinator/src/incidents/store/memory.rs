@@ -1,0 +1,183 @@
+//! A store for one process that may forget.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use countermove_proto::v1::Incident;
+use countermove_proto::{IncidentId, RequestId};
+use futures::future::{BoxFuture, FutureExt, ready};
+
+use super::{
+    Append, Claim, Head, KnownRequest, OwnerId, Record, RequestKey, Saved, Store, StoreError, StoredInput,
+    without_steps,
+};
+
+/// Keeps incidents in memory: all that go on, and as many of the ended ones as it was told.
+///
+/// Neither evidence nor sessions nor requests are kept, since nobody could take an incident over when the process is gone.
+#[derive(Debug)]
+pub struct MemoryStore {
+    kept: usize,
+    logs: Mutex<Logs>,
+}
+
+#[derive(Debug, Default)]
+struct Logs {
+    by_id: BTreeMap<IncidentId, Log>,
+    /// In the order in which they ended.
+    ended: VecDeque<IncidentId>,
+}
+
+#[derive(Debug)]
+struct Log {
+    head: Head,
+    incident: Incident,
+    records: Vec<Record>,
+}
+
+impl MemoryStore {
+    /// Keeps `kept` ended incidents; when one more ends, the one that ended first is forgotten.
+    pub fn new(kept: usize) -> Self {
+        Self { kept: kept.max(1), logs: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Logs> {
+        // A log is changed in one step after all checks, so it is whole even after a panic.
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, append: Append) -> Result<(), StoreError> {
+        let (id, offered) = (append.claim.id, append.first());
+        let Some(head) = append.head() else { return Ok(()) };
+        let mut logs = self.lock();
+        match logs.by_id.get_mut(&id) {
+            None if offered == 1 => {
+                let log = Log { head, incident: append.incident, records: append.records };
+                logs.by_id.insert(id, log);
+            }
+            None => return Err(StoreError::NotFound(id)),
+            Some(log) if offered != log.head.sequence + 1 => {
+                return Err(StoreError::Sequence { id, last: log.head.sequence, offered });
+            }
+            Some(log) => {
+                log.head = head;
+                log.incident = append.incident;
+                log.records.extend(append.records);
+            }
+        }
+        if head.ended {
+            logs.ended.push_back(id);
+            while logs.ended.len() > self.kept {
+                if let Some(oldest) = logs.ended.pop_front() {
+                    logs.by_id.remove(&oldest);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read<T>(&self, id: IncidentId, read: impl FnOnce(&Log) -> T) -> Result<T, StoreError> {
+        self.lock().by_id.get(&id).map(read).ok_or(StoreError::NotFound(id))
+    }
+}
+
+impl Store for MemoryStore {
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(self.write(append)).boxed()
+    }
+
+    fn records(
+        &self,
+        id: IncidentId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        let records = self.read(id, |log| {
+            // Record n is at n - 1.
+            let begin = usize::try_from(after).unwrap_or(usize::MAX).min(log.records.len());
+            log.records[begin..].iter().take(limit).cloned().collect()
+        });
+        ready(records).boxed()
+    }
+
+    fn inputs(
+        &self,
+        _id: IncidentId,
+        _after: u64,
+        _until: u64,
+    ) -> BoxFuture<'_, Result<Vec<StoredInput>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    fn head(&self, id: IncidentId) -> BoxFuture<'_, Result<Head, StoreError>> {
+        ready(self.read(id, |log| log.head)).boxed()
+    }
+
+    fn get(&self, id: IncidentId) -> BoxFuture<'_, Result<Incident, StoreError>> {
+        ready(self.read(id, |log| log.incident.clone())).boxed()
+    }
+
+    fn list(
+        &self,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        let logs = self.lock();
+        let newest_first =
+            logs.by_id.iter().rev().filter(|(id, _)| before.is_none_or(|before| **id < before));
+        let incidents =
+            newest_first.take(limit).map(|(_, log)| without_steps(log.incident.clone())).collect();
+        ready(Ok(incidents)).boxed()
+    }
+
+    fn request(&self, _id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn answer(&self, _key: RequestKey, _answer: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>> {
+        ready(Err(StoreError::NotFound(id))).boxed()
+    }
+
+    fn renew(
+        &self,
+        _owner: OwnerId,
+        _address: String,
+        _ttl: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn claim(
+        &self,
+        _owner: OwnerId,
+        _held: Vec<IncidentId>,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    fn leave(&self, _owner: OwnerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn owner(&self, _id: IncidentId, _me: OwnerId) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn forget(&self, _age: Option<Duration>, _requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
+        ready(Ok(0)).boxed()
+    }
+}

@@ -1,0 +1,344 @@
+//! Where incidents are kept: for each an append-only, hash-chained log of numbered events, what came from outside with
+//! them, and what is needed to go on.
+//!
+//! Contract: events of an incident are numbered from 1 without gaps. Only the owner of an incident writes to it: an
+//! [`Append`] names the owner's [`Claim`] and the number that it expects to give, and fails if another owner has taken
+//! over since, or if somebody else's event lies in between. What is appended is there as a whole or not at all, and
+//! stays there when the process dies.
+//!
+//! [`MemoryStore`] is for one process that may forget; [`SqlStore`] keeps SQLite files and PostgreSQL databases.
+
+mod chain;
+mod memory;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod url;
+mod verify;
+
+use std::time::Duration;
+
+use countermove_proto::v1::{self, Evidence, Incident, IncidentEvent};
+use countermove_proto::{Error, IncidentId, Outage, RequestId, Resource};
+use futures::future::BoxFuture;
+use prost::Message;
+use uuid::Uuid;
+
+pub use chain::Hash;
+pub(crate) use chain::{Link, sha256};
+pub use memory::MemoryStore;
+pub use sql::SqlStore;
+pub use url::{StoreUrl, StoreUrlError};
+pub(crate) use verify::{Finding, verify};
+
+/// A process that may own incidents. Each start of a coordinator is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OwnerId(Uuid);
+
+/// The right to write to an incident: who has it, and the how-manieth owner that is. A claim with a lower epoch than the
+/// incident's is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The incident.
+    pub id: IncidentId,
+    /// Who owns it.
+    pub owner: OwnerId,
+    /// Counts owners from 1.
+    pub epoch: u64,
+}
+
+/// What came from outside with an event, and what an owner that takes the incident over needs to go on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Evidence with which the incident was created.
+    Evidence(Evidence),
+    /// Alerts that were added to it.
+    Alerts(String),
+}
+
+/// An event as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its number.
+    pub sequence: u64,
+    /// The event, encoded. These bytes are what the hash is about; they are never encoded anew.
+    pub event: Vec<u8>,
+    /// SHA-256 of the input that came with it.
+    pub input_sha256: Option<Hash>,
+    /// SHA-256 of the session as it was saved with it.
+    pub session_sha256: Option<Hash>,
+    /// Chains it to the one before.
+    pub hash: Hash,
+}
+
+/// A mutation as its caller named it, so that repeating it has no second effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The caller's id.
+    pub id: RequestId,
+    /// SHA-256 of method and payload.
+    pub fingerprint: Hash,
+}
+
+/// What is known of a request that had an effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownRequest {
+    /// SHA-256 of method and payload.
+    pub fingerprint: Hash,
+    /// The incident that it changed and the number of the event that it made; absent if it changed nothing.
+    pub effect: Option<(IncidentId, u64)>,
+    /// The answer, encoded. Absent if the process died between effect and answer.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// Events that are written together.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// By whom.
+    pub claim: Claim,
+    /// The events, in order, at least one. The first has to follow the incident's last one; 1 creates the incident.
+    pub records: Vec<Record>,
+    /// What came with one of them.
+    pub input: Option<StoredInput>,
+    /// The session as it is after them; takes the place of the one before.
+    pub session: Option<Vec<u8>>,
+    /// The request that they answer.
+    pub request: Option<RequestKey>,
+    /// The incident as it is after them.
+    pub incident: Incident,
+    /// Whether they change more of it than number and time of its last event.
+    pub changes: bool,
+}
+
+/// The end of an incident's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the last event.
+    pub sequence: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Whether planning has ended.
+    pub ended: bool,
+}
+
+/// An input as it is kept: the number of its event, and the [encoded](Input::encode) content.
+pub type StoredInput = (u64, Vec<u8>);
+
+/// What an owner needs to go on with an incident.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// The end of its log.
+    pub head: Head,
+    /// The incident as it stands.
+    pub incident: Incident,
+    /// Everything that came from outside, in order.
+    pub inputs: Vec<Input>,
+    /// The session, and the number of the event with which it was saved.
+    pub session: (u64, Vec<u8>),
+}
+
+/// Keeps incidents.
+pub trait Store: Send + Sync + 'static {
+    /// Whether what is written outlives the process, so that incidents are handed over and not ended when it stops.
+    fn is_durable(&self) -> bool;
+
+    /// Whether no other process can use it, so that whoever owned something in it before is gone.
+    fn is_exclusive(&self) -> bool;
+
+    /// Writes events.
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Up to `limit` records after the number `after`, in order.
+    fn records(
+        &self,
+        id: IncidentId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
+    /// Inputs with numbers above `after` and up to `until`, in order, as far as they are kept.
+    fn inputs(
+        &self,
+        id: IncidentId,
+        after: u64,
+        until: u64,
+    ) -> BoxFuture<'_, Result<Vec<StoredInput>, StoreError>>;
+
+    /// The end of an incident's log.
+    fn head(&self, id: IncidentId) -> BoxFuture<'_, Result<Head, StoreError>>;
+
+    /// An incident as it stands.
+    fn get(&self, id: IncidentId) -> BoxFuture<'_, Result<Incident, StoreError>>;
+
+    /// Up to `limit` incidents with ids below `before`, newest first, without the steps of their plans.
+    fn list(
+        &self,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
+
+    /// What is known of a request.
+    fn request(&self, id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>>;
+
+    /// Keeps the answer to a request.
+    fn answer(&self, key: RequestKey, answer: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What an owner needs to go on.
+    fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>>;
+
+    /// Says that `owner` is alive for `ttl` from now on, and where it is reached.
+    fn renew(&self, owner: OwnerId, address: String, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Gives `owner` up to `limit` unfinished incidents that nobody owns: those whose owner is not alive, and those of
+    /// its own that are not among `held`.
+    fn claim(
+        &self,
+        owner: OwnerId,
+        held: Vec<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>>;
+
+    /// Says that `owner` is gone; others may take what it owned at once.
+    fn leave(&self, owner: OwnerId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Where the owner of an unfinished incident is reached, if that is another process than `me` and alive.
+    fn owner(&self, id: IncidentId, me: OwnerId) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+
+    /// Forgets incidents that ended longer than `age` ago, if an age is given, and requests older than `requests`.
+    /// Gives the number of incidents.
+    fn forget(&self, age: Option<Duration>, requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>>;
+}
+
+/// Why a store did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such incident, or no longer.
+    #[error("there is no incident named `{0}`")]
+    NotFound(IncidentId),
+    /// The event's number does not follow the last one.
+    #[error("event {offered} of {id} does not follow event {last}")]
+    Sequence {
+        /// The incident.
+        id: IncidentId,
+        /// Number of the last event.
+        last: u64,
+        /// Number that was offered.
+        offered: u64,
+    },
+    /// Another owner has taken the incident over.
+    #[error("{0} was taken over by another coordinator")]
+    Fenced(IncidentId),
+    /// A request with this id had its effect already.
+    #[error("request {0} was carried out already")]
+    Repeated(RequestId),
+    /// The store cannot be reached, or is full, or failed. Nothing was written, as far as is known.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// What is kept cannot be understood.
+    #[error("the store holds what cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// Up to `limit` events after the number `after`, in order.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn events(
+    store: &dyn Store,
+    id: IncidentId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<IncidentEvent>, StoreError> {
+    store.records(id, after, limit).await?.iter().map(Record::decode).collect()
+}
+
+impl Record {
+    /// The event.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn decode(&self) -> Result<IncidentEvent, StoreError> {
+        IncidentEvent::decode(self.event.as_slice())
+            .map_err(|error| StoreError::Corrupt(format!("event {}: {error}", self.sequence)))
+    }
+}
+
+impl Append {
+    /// Number of the first event.
+    pub(super) fn first(&self) -> u64 {
+        self.records.first().map_or(0, |record| record.sequence)
+    }
+
+    /// The log's end after it.
+    pub(super) fn head(&self) -> Option<Head> {
+        let last = self.records.last()?;
+        let ended = self.incident.status() == v1::IncidentStatus::Ended;
+        Some(Head { sequence: last.sequence, hash: last.hash, ended })
+    }
+}
+
+impl Input {
+    /// Its form in the store: a byte for its kind, then the content.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Evidence(evidence) => {
+                let mut bytes = vec![1];
+                bytes.extend_from_slice(&evidence.encode_to_vec());
+                bytes
+            }
+            Self::Alerts(text) => {
+                let mut bytes = vec![2];
+                bytes.extend_from_slice(text.as_bytes());
+                bytes
+            }
+        }
+    }
+
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let corrupt = |problem: String| StoreError::Corrupt(format!("an input: {problem}"));
+        match bytes.split_first() {
+            Some((1, content)) => {
+                Evidence::decode(content).map(Self::Evidence).map_err(|error| corrupt(error.to_string()))
+            }
+            Some((2, content)) => String::from_utf8(content.to_vec())
+                .map(Self::Alerts)
+                .map_err(|error| corrupt(error.to_string())),
+            _ => Err(corrupt("its kind is not known".to_owned())),
+        }
+    }
+}
+
+impl OwnerId {
+    /// An id that nobody has.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let unavailable =
+            |cause, message| Self::Unavailable { cause, message, retry_after: Duration::from_secs(1) };
+        match error {
+            StoreError::NotFound(id) => Self::NotFound { kind: Resource::Incident, name: id.name() },
+            StoreError::Fenced(_) | StoreError::Sequence { .. } | StoreError::Repeated(_) => {
+                unavailable(Outage::Owner, format!("{error}; ask again"))
+            }
+            StoreError::Unavailable(_) => unavailable(Outage::Store, error.to_string()),
+            StoreError::Corrupt(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+fn without_steps(mut incident: Incident) -> Incident {
+    if let Some(plan) = &mut incident.plan {
+        plan.steps.clear();
+    }
+    incident
+}

@@ -1,0 +1,316 @@
+//! A store in an SQLite file or a PostgreSQL database. One code for both: what differs is in [`Dialect`].
+//!
+//! Contract: a write is one transaction, on disk when it returns. A write whose connection broke is tried again until
+//! [`PATIENCE`] is over, and is not done twice: the chain's hash tells whether it was done the first time. Leases are
+//! measured with the database's clock alone, so the clocks of coordinators do not matter.
+//!
+//! An SQLite file belongs to one process, which holds a lock on `FILE.lock` beside it. PostgreSQL is for several.
+
+mod ownership;
+mod reading;
+mod schema;
+mod writing;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use countermove_proto::v1::Incident;
+use countermove_proto::{IncidentId, RequestId};
+use futures::future::{BoxFuture, FutureExt};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Executor};
+use tokio::time::Instant;
+
+use super::{
+    Append, Claim, Head, KnownRequest, OwnerId, Record, RequestKey, Saved, Store, StoreError, StoreUrl,
+    StoredInput,
+};
+use schema::{MigrationError, migrate};
+
+/// How long an operation is tried again while the database does not answer: as long as it takes to restart one.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Time that a connection may take to come up or to become free.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Connections to PostgreSQL.
+const CONNECTIONS: u32 = 8;
+
+/// Keeps incidents in a database.
+pub struct SqlStore {
+    pool: AnyPool,
+    dialect: Dialect,
+    /// SQLite has one writer at a time; waiting here is cheaper than finding the file busy.
+    writer: tokio::sync::Mutex<()>,
+    /// Held as long as the file is used.
+    _lock: Option<File>,
+}
+
+/// What differs between the databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// Milliseconds since 1970 by the database's clock.
+    fn now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            Self::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+}
+
+impl SqlStore {
+    /// Opens the store, makes it if it is not there, and brings it up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with what is wrong, or if `url` names memory.
+    pub async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
+        let failed = |problem: &dyn std::fmt::Display| {
+            StoreError::Unavailable(format!("{url} cannot be opened: {problem}"))
+        };
+        sqlx::any::install_default_drivers();
+        let (address, dialect, lock) = match url {
+            StoreUrl::Memory => return Err(failed(&"memory is no database")),
+            StoreUrl::Sqlite(path) => {
+                let lock = lock(path).map_err(|problem| failed(&problem))?;
+                (sqlite_address(path), Dialect::Sqlite, Some(lock))
+            }
+            StoreUrl::Postgres(address) => (address.clone(), Dialect::Postgres, None),
+        };
+        let connections = match dialect {
+            Dialect::Sqlite => 4,
+            Dialect::Postgres => CONNECTIONS,
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(CONNECT)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if dialect == Dialect::Sqlite {
+                        // Readers see the last commit and never wait; a commit is on disk before it returns.
+                        for pragma in ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"] {
+                            connection.execute(format!("PRAGMA {pragma}").as_str()).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .connect(&address)
+            .await
+            .map_err(|error| failed(&plain(&error)))?;
+        let store = Self { pool, dialect, writer: tokio::sync::Mutex::new(()), _lock: lock };
+        let mut transaction = store.pool.begin().await.map_err(|error| failed(&plain(&error)))?;
+        migrate(&mut transaction, dialect).await.map_err(|error| match error {
+            MigrationError::Sql(error) => failed(&plain(&error)),
+            newer @ MigrationError::Newer { .. } => failed(&newer),
+        })?;
+        if dialect == Dialect::Sqlite {
+            // The lock says that no other process is alive.
+            sqlx::query("DELETE FROM coordinators")
+                .execute(&mut *transaction)
+                .await
+                .map_err(|error| failed(&plain(&error)))?;
+        }
+        transaction.commit().await.map_err(|error| failed(&plain(&error)))?;
+        Ok(store)
+    }
+
+    /// Does `work`, again and again while the database does not answer, at most for [`PATIENCE`].
+    async fn patiently<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match work().await {
+                Ok(value) => return Ok(value),
+                Err(Fault::Said(error)) => return Err(error),
+                Err(Fault::Sql(error)) if is_passing(&error) && Instant::now() < until => {
+                    tracing::warn!(error = plain(&error), "store does not answer; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(Fault::Sql(error)) => return Err(StoreError::Unavailable(plain(&error))),
+            }
+        }
+    }
+
+    /// Holds the writer's place where there is only one.
+    async fn writer(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match self.dialect {
+            Dialect::Sqlite => Some(self.writer.lock().await),
+            Dialect::Postgres => None,
+        }
+    }
+}
+
+/// Why an operation did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    /// The database failed.
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    /// The store has an answer, and it is this error.
+    #[error(transparent)]
+    Said(#[from] StoreError),
+}
+
+impl Store for SqlStore {
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.dialect == Dialect::Sqlite
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.patiently(|| self.write(&append)).await }.boxed()
+    }
+
+    fn records(
+        &self,
+        id: IncidentId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        async move { self.patiently(|| self.read_records(id, after, limit)).await }.boxed()
+    }
+
+    fn inputs(
+        &self,
+        id: IncidentId,
+        after: u64,
+        until: u64,
+    ) -> BoxFuture<'_, Result<Vec<StoredInput>, StoreError>> {
+        async move { self.patiently(|| self.read_inputs(id, after, until)).await }.boxed()
+    }
+
+    fn head(&self, id: IncidentId) -> BoxFuture<'_, Result<Head, StoreError>> {
+        async move { self.patiently(|| self.read_head(id)).await }.boxed()
+    }
+
+    fn get(&self, id: IncidentId) -> BoxFuture<'_, Result<Incident, StoreError>> {
+        async move { self.patiently(|| self.read_incident(id)).await }.boxed()
+    }
+
+    fn list(
+        &self,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        async move { self.patiently(|| self.read_list(before, limit)).await }.boxed()
+    }
+
+    fn request(&self, id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>> {
+        async move { self.patiently(|| self.read_request(id)).await }.boxed()
+    }
+
+    fn answer(&self, key: RequestKey, answer: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.patiently(|| self.write_answer(key, &answer)).await }.boxed()
+    }
+
+    fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>> {
+        async move { self.patiently(|| self.read_saved(id)).await }.boxed()
+    }
+
+    fn renew(&self, owner: OwnerId, address: String, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Not patient: whoever renews does so again soon, and wants to know that it did not work.
+        async move { self.write_lease(owner, &address, ttl).await.map_err(said) }.boxed()
+    }
+
+    fn claim(
+        &self,
+        owner: OwnerId,
+        held: Vec<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>> {
+        async move { self.write_claims(owner, &held, limit).await.map_err(said) }.boxed()
+    }
+
+    fn leave(&self, owner: OwnerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.delete_lease(owner).await.map_err(said) }.boxed()
+    }
+
+    fn owner(&self, id: IncidentId, me: OwnerId) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        async move { self.patiently(|| self.read_owner(id, me)).await }.boxed()
+    }
+
+    fn forget(&self, age: Option<Duration>, requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
+        async move { self.delete_old(age, requests).await.map_err(said) }.boxed()
+    }
+}
+
+fn said(fault: Fault) -> StoreError {
+    match fault {
+        Fault::Sql(error) => StoreError::Unavailable(plain(&error)),
+        Fault::Said(error) => error,
+    }
+}
+
+/// Takes the lock that says that the file is in use.
+fn lock(path: &Path) -> Result<File, String> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = File::create(&name).map_err(|error| format!("{}: {error}", name.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err("another coordinator uses it; give each its own file, or use \
+                                              PostgreSQL for several coordinators"
+            .to_owned()),
+        Err(TryLockError::Error(error)) => Err(format!("{}: {error}", name.display())),
+    }
+}
+
+/// The file as a URL, made if it is not there.
+fn sqlite_address(path: &Path) -> String {
+    use std::fmt::Write;
+    use std::os::unix::ffi::OsStrExt;
+    let mut address = "sqlite://".to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            address.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(address, "%{byte:02X}");
+        }
+    }
+    address.push_str("?mode=rwc");
+    address
+}
+
+/// Whether the same operation may succeed a little later: the connection broke, the database restarts, is busy or full.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| match code.parse::<u32>() {
+            // SQLite, extended codes: busy, locked, failed to read or write, full, cannot open.
+            Ok(code) if code < 10_000 && error.constraint().is_none() => {
+                matches!(code & 0xff, 5 | 6 | 10 | 13 | 14)
+            }
+            // PostgreSQL: connection lost, out of something, about to stop or start, in the way of another transaction.
+            _ => ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class)),
+        }),
+        _ => false,
+    }
+}
+
+/// What went wrong, without the words around it.
+fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::PoolTimedOut => format!("no connection came up within {} s", CONNECT.as_secs()),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,122 @@
+//! Who owns which incident.
+//!
+//! A coordinator is alive while its lease has not run out. Liveness alone decides who may take an incident over;
+//! safety comes from the epoch, which every append is fenced by: a coordinator that was taken for dead and is not can
+//! write nothing any more.
+
+use std::time::Duration;
+
+use countermove_proto::IncidentId;
+use sqlx::Row;
+
+use super::super::{Claim, OwnerId};
+use super::reading::{incident_id, number};
+use super::writing::{bytes, signed};
+use super::{Fault, SqlStore};
+
+/// For how long the address of a coordinator that is gone is kept.
+const GONE: Duration = Duration::from_secs(3600);
+
+impl SqlStore {
+    pub(super) async fn write_lease(
+        &self,
+        owner: OwnerId,
+        address: &str,
+        ttl: Duration,
+    ) -> Result<(), Fault> {
+        let _writer = self.writer().await;
+        let upsert = format!(
+            "INSERT INTO coordinators (id, address, lease_until) VALUES ($1, $2, {} + $3) \
+             ON CONFLICT (id) DO UPDATE SET address = excluded.address, lease_until = excluded.lease_until",
+            self.dialect.now()
+        );
+        sqlx::query(&upsert)
+            .bind(owner.as_bytes().to_vec())
+            .bind(address.to_owned())
+            .bind(milliseconds(ttl))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn delete_lease(&self, owner: OwnerId) -> Result<(), Fault> {
+        let _writer = self.writer().await;
+        sqlx::query("DELETE FROM coordinators WHERE id = $1")
+            .bind(owner.as_bytes().to_vec())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn write_claims(
+        &self,
+        owner: OwnerId,
+        held: &[IncidentId],
+        limit: usize,
+    ) -> Result<Vec<Claim>, Fault> {
+        let select = format!(
+            "SELECT i.id, i.epoch FROM incidents i WHERE i.end_time IS NULL AND (i.owner = $1 OR NOT EXISTS \
+             (SELECT 1 FROM coordinators c WHERE c.id = i.owner AND c.lease_until > {})) ORDER BY i.id LIMIT $2",
+            self.dialect.now()
+        );
+        let most = i64::try_from(limit.saturating_add(held.len())).unwrap_or(i64::MAX);
+        let rows =
+            sqlx::query(&select).bind(owner.as_bytes().to_vec()).bind(most).fetch_all(&self.pool).await?;
+        let mut claims = Vec::new();
+        for row in rows {
+            let (id, epoch) = (incident_id(row.try_get("id")?)?, number(&row, "epoch")?);
+            if claims.len() >= limit || held.contains(&id) {
+                continue;
+            }
+            let _writer = self.writer().await;
+            // Of several that want it, the first gets it; the others find another epoch.
+            let taken = sqlx::query(
+                "UPDATE incidents SET owner = $1, epoch = epoch + 1 \
+                 WHERE id = $2 AND epoch = $3 AND end_time IS NULL",
+            )
+            .bind(owner.as_bytes().to_vec())
+            .bind(bytes(id))
+            .bind(signed(epoch))
+            .execute(&self.pool)
+            .await?;
+            if taken.rows_affected() == 1 {
+                claims.push(Claim { id, owner, epoch: epoch + 1 });
+            }
+        }
+        Ok(claims)
+    }
+
+    pub(super) async fn delete_old(&self, age: Option<Duration>, requests: Duration) -> Result<u64, Fault> {
+        let _writer = self.writer().await;
+        let now = self.dialect.now();
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(&format!("DELETE FROM requests WHERE created < {now} - $1"))
+            .bind(milliseconds(requests))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(&format!("DELETE FROM coordinators WHERE lease_until < {now} - $1"))
+            .bind(milliseconds(GONE))
+            .execute(&mut *transaction)
+            .await?;
+        let mut forgotten = 0;
+        if let Some(age) = age {
+            // The end's time is in nanoseconds.
+            let old = format!("SELECT id FROM incidents WHERE end_time < ({now} - $1) * 1000000");
+            for (table, column) in [("events", "incident"), ("inputs", "incident"), ("incidents", "id")] {
+                let deleted = sqlx::query(&format!("DELETE FROM {table} WHERE {column} IN ({old})"))
+                    .bind(milliseconds(age))
+                    .execute(&mut *transaction)
+                    .await?;
+                if table == "incidents" {
+                    forgotten = deleted.rows_affected();
+                }
+            }
+        }
+        transaction.commit().await?;
+        Ok(forgotten)
+    }
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}

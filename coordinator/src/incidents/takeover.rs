@@ -1,0 +1,283 @@
+//! Incidents that outlive their coordinator: what is kept of a session, and how another owner goes on with it.
+//!
+//! Contract: every coordinator renews a lease in the store and looks for incidents whose owner has none. It claims them
+//! one by one and goes on from the session that was saved last. Work that was under way then is done again with the same
+//! seeds; what was told of it already is not told twice.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use countermove_incident::{AlertLog, KnownLines};
+use countermove_planner::{Evidence, PlanSession, Planner};
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::{Incident, PlanEnd, PlanEnded};
+use countermove_proto::{Error, IncidentId, Outage, system_time};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::actor::{Beginning, merge};
+use super::log::Log;
+use super::store::{self, Claim, Input, Saved, StoreError};
+use super::{GRACE, Incidents, NOTICES, Stop, off_runtime, read_evidence};
+use crate::dispatch::IncidentWorkers;
+
+/// Incidents that are taken over at a time, so that several coordinators share what one leaves behind.
+const AT_ONCE: usize = 32;
+/// How long a request is remembered.
+const REQUESTS: Duration = Duration::from_secs(24 * 3600);
+/// Time between two looks for what may be forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
+
+/// How a coordinator shares incidents with others.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// Where other coordinators reach this one, such as `http://10.0.0.5:7700`.
+    pub address: String,
+    /// How long after its last sign of life a coordinator counts as gone. Above zero.
+    pub lease: Duration,
+    /// How long ended incidents are kept; absent: for ever.
+    pub keep: Option<Duration>,
+}
+
+/// A session with what the coordinator knows about its evidence, as one string of bytes: the number of reports of alerts
+/// that the session has taken in, as a big-endian `u32`, then the session.
+pub(super) fn save(session: &PlanSession, reports: u32) -> Vec<u8> {
+    let mut bytes = reports.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&session.save());
+    bytes
+}
+
+/// What is said to a change of an incident that has no owner at this moment.
+pub(super) fn changes_hands(id: IncidentId) -> Error {
+    Error::Unavailable {
+        cause: Outage::Owner,
+        message: format!("{id} is being taken over by another coordinator; ask again"),
+        retry_after: Duration::from_secs(2),
+    }
+}
+
+fn split(saved: &[u8]) -> Result<(u32, &[u8]), StoreError> {
+    let (reports, session) = saved
+        .split_first_chunk::<4>()
+        .ok_or_else(|| StoreError::Corrupt("a saved session is cut off".to_owned()))?;
+    Ok((u32::from_be_bytes(*reports), session))
+}
+
+/// Evidence as a session has it, and all of it.
+struct Gathered {
+    taken: Evidence,
+    all: Evidence,
+    /// What came that the session has not taken in.
+    fresh: Vec<AlertLog>,
+    known: KnownLines,
+    reports: u32,
+}
+
+/// Why an incident was not taken over.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// It may work next time, or elsewhere.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It never will.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl Incidents {
+    /// Begins to keep this coordinator's lease, to take over what others left behind, and to forget what is old, until
+    /// the process stops. Nothing of it is needed for a store that does not outlive the process.
+    pub fn share(&self, sharing: Sharing) {
+        if self.0.store.is_durable() {
+            let this = self.clone();
+            self.0.tasks.spawn(async move { this.keep_sharing(sharing).await });
+        }
+    }
+
+    async fn keep_sharing(&self, sharing: Sharing) {
+        let mut beat = interval(sharing.lease / 3);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Since when the store has answered without a break. After an outage others need time to renew as well.
+        let alone = self.0.store.is_exclusive();
+        let mut since = Instant::now().checked_sub(if alone { sharing.lease } else { Duration::ZERO });
+        let (started, mut stop) = (Instant::now(), self.0.stop.subscribe());
+        let mut forgotten: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop == Stop::Now) => return,
+                _ = beat.tick() => {}
+            }
+            let renewed = self.0.store.renew(self.0.me, sharing.address.clone(), sharing.lease).await;
+            if let Err(error) = renewed {
+                tracing::warn!(%error, "this coordinator's lease was not renewed");
+                since = None;
+                continue;
+            }
+            // Without a worker what is taken over would only fail. One that is about to connect is waited for.
+            let can_work =
+                self.0.fleet.any_ready() || started.elapsed() >= self.0.options.dispatch.worker_wait;
+            if since.get_or_insert_with(Instant::now).elapsed() >= sharing.lease && can_work {
+                self.take_over().await;
+            }
+            if forgotten.is_none_or(|last| last.elapsed() >= FORGET) {
+                forgotten = Some(Instant::now());
+                match self.0.store.forget(sharing.keep, REQUESTS).await {
+                    Ok(0) => {}
+                    Ok(incidents) => tracing::info!(incidents, "old incidents were forgotten"),
+                    Err(error) => tracing::warn!(%error, "old incidents were not forgotten"),
+                }
+            }
+        }
+    }
+
+    /// Takes over what nobody owns.
+    async fn take_over(&self) {
+        let held: Vec<_> = self.lock().keys().copied().collect();
+        let room = self.0.options.most_active.saturating_sub(held.len()).min(AT_ONCE);
+        if room == 0 || !self.accepts() {
+            return;
+        }
+        let claims = match self.0.store.claim(self.0.me, held, room).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                tracing::warn!(%error, "nothing could be taken over");
+                return;
+            }
+        };
+        for claim in claims {
+            match self.adopt(claim).await {
+                Ok(()) => tracing::info!(incident = %claim.id, epoch = claim.epoch, "incident taken over"),
+                Err(Refusal::Store(error)) => {
+                    tracing::warn!(incident = %claim.id, %error, "incident was not taken over");
+                }
+                Err(Refusal::Unusable(problem)) => {
+                    tracing::error!(incident = %claim.id, problem, "incident cannot be gone on with");
+                    if let Err(error) = self.give_up(claim, problem).await {
+                        tracing::warn!(incident = %claim.id, %error, "its end could not be written");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on with an incident.
+    async fn adopt(&self, claim: Claim) -> Result<(), Refusal> {
+        let saved = self.0.store.saved(claim.id).await?;
+        self.check_session(claim.id, &saved.session).await?;
+        let told = self.told_since(claim.id, saved.session.0).await?;
+        let Saved { head, incident, inputs, session: (_, bytes) } = saved;
+        let (taken, _) = split(&bytes)?;
+        let age = age(&incident);
+        // The deadline is in the session, and the session needs the planner, which needs the deadline.
+        let deadline = incident
+            .options
+            .as_ref()
+            .and_then(|options| options.deadline)
+            .and_then(|deadline| Duration::try_from(deadline).ok())
+            .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
+        let (notify, notices) = mpsc::channel(NOTICES);
+        let dispatch = self.0.options.dispatch;
+        let workers =
+            IncidentWorkers::new(self.0.fleet.clone(), dispatch, claim.id, deadline, Some(notify.clone()));
+        let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
+        let (session, gathered) = {
+            let planner = Arc::clone(&planner);
+            let work = move || {
+                let gathered = gather(inputs, taken)?;
+                let (_, session) = split(&bytes)?;
+                let session = planner
+                    .restore(session, &gathered.taken, age)
+                    .map_err(|error| Error::Internal(error.to_string()))?;
+                Ok((session, gathered))
+            };
+            off_runtime(work).await.map_err(|error| Refusal::Unusable(error.to_string()))?
+        };
+        let log = Log::resume(claim, Arc::clone(&self.0.store), incident, head, told);
+        let (commands, progress, handle, working) = super::Handle::open(&log);
+        self.register(claim.id, handle).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.start(Beginning {
+            log,
+            planner,
+            fleet: self.0.fleet.clone(),
+            session,
+            evidence: gathered.all,
+            fresh: gathered.fresh,
+            known: gathered.known,
+            reports: gathered.reports,
+            taken,
+            commands,
+            webhook: self.0.options.webhook.clone(),
+            notify,
+            notices,
+            progress,
+            working,
+            stop: self.0.stop.subscribe(),
+        });
+        Ok(())
+    }
+
+    /// Checks that a session is the one that the log says was saved.
+    async fn check_session(&self, id: IncidentId, (sequence, bytes): &(u64, Vec<u8>)) -> Result<(), Refusal> {
+        let records = self.0.store.records(id, sequence.saturating_sub(1), 1).await?;
+        let logged = records.first().and_then(|record| record.session_sha256);
+        if logged != Some(store::sha256(bytes)) {
+            return Err(Refusal::Unusable("the saved session is not the one that was written".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Events after the one with which the session was saved.
+    async fn told_since(&self, id: IncidentId, saved: u64) -> Result<Vec<Kind>, StoreError> {
+        let (mut told, mut after) = (Vec::new(), saved);
+        loop {
+            let events = store::events(&*self.0.store, id, after, super::watch::PART).await?;
+            let Some(last) = events.last() else { return Ok(told) };
+            after = last.sequence;
+            told.extend(events.into_iter().filter_map(|event| event.kind));
+        }
+    }
+
+    /// Ends an incident that no version of this program at hand can go on with.
+    async fn give_up(&self, claim: Claim, problem: String) -> Result<(), StoreError> {
+        let head = self.0.store.head(claim.id).await?;
+        let incident = self.0.store.get(claim.id).await?;
+        let ended = PlanEnded { end: PlanEnd::Failed.into(), error: problem, usage: None };
+        let mut log = Log::resume(claim, Arc::clone(&self.0.store), incident, head, Vec::new());
+        log.append(Kind::Ended(ended), None).await
+    }
+}
+
+/// Reads the evidence and merges the alerts that were reported since, in order.
+fn gather(inputs: Vec<Input>, taken: u32) -> Result<Gathered, Error> {
+    let mut inputs = inputs.into_iter();
+    let Some(Input::Evidence(evidence)) = inputs.next() else {
+        return Err(Error::Internal("the evidence of the incident is not kept".to_owned()));
+    };
+    let mut known = KnownLines::default();
+    known.take(&evidence.alerts);
+    let mut all = read_evidence(evidence)?;
+    let mut gathered =
+        Gathered { taken: all.clone(), all: all.clone(), fresh: Vec::new(), known, reports: 0 };
+    for input in inputs {
+        let Input::Alerts(text) = input else { continue };
+        // What is kept are the lines that were new.
+        gathered.known.take(&text);
+        let more = AlertLog::read(text.as_bytes()).map_err(|error| Error::Internal(error.to_string()))?;
+        all.log = merge(&all.log, &more)?;
+        gathered.reports += 1;
+        match gathered.reports <= taken {
+            true => gathered.taken = all.clone(),
+            false if more.total() > 0 => gathered.fresh.push(more),
+            false => {}
+        }
+    }
+    gathered.all = all;
+    Ok(gathered)
+}
+
+/// Time since an incident was created, by this machine's clock.
+fn age(incident: &Incident) -> Duration {
+    let created = incident.create_time.and_then(system_time);
+    created.and_then(|created| SystemTime::now().duration_since(created).ok()).unwrap_or_default()
+}

@@ -1,0 +1,126 @@
+//! Other coordinators: calls about an incident that one of them owns are passed on to it.
+//!
+//! Invariant: a call is passed on once at most, so two coordinators that each take the other for the owner cannot play
+//! ball with it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use countermove_proto::v1::incident_service_client::IncidentServiceClient;
+use countermove_proto::{Error, MAX_EVIDENCE_MESSAGE_BYTES, Outage};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+/// Says that a call was passed on.
+const PASSED_ON: &str = "countermove-passed-on";
+/// The caller's deadline, which holds for the owner as well.
+const DEADLINE: &str = "grpc-timeout";
+/// Time for a connection to come up.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Addresses that are remembered.
+const MOST: usize = 64;
+
+/// A client of another coordinator.
+pub(crate) type Peer = IncidentServiceClient<Channel>;
+
+/// Connections to other coordinators.
+#[derive(Debug, Default)]
+pub(crate) struct Peers(Mutex<HashMap<String, Channel>>);
+
+impl Peers {
+    /// A client of the coordinator at this address.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it is no address.
+    pub(crate) fn at(&self, address: &str) -> Result<Peer, Error> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = match known.get(address) {
+            Some(channel) => channel.clone(),
+            None => {
+                let endpoint = Endpoint::from_shared(address.to_owned())
+                    .map_err(|error| out_of_reach(address, &error.to_string()))?;
+                let channel = endpoint
+                    .connect_timeout(CONNECT)
+                    .tcp_nodelay(true)
+                    .http2_keep_alive_interval(Duration::from_secs(5))
+                    .keep_alive_timeout(Duration::from_secs(5))
+                    .connect_lazy();
+                if known.len() >= MOST {
+                    // Those that are still there are found again.
+                    known.clear();
+                }
+                known.insert(address.to_owned(), channel.clone());
+                channel
+            }
+        };
+        Ok(Peer::new(channel)
+            .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
+            .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES))
+    }
+}
+
+/// Whether somebody passed the call on to this coordinator.
+pub(crate) fn was_passed_on(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(PASSED_ON)
+}
+
+/// The call as it is passed on: the message, the caller's deadline, and the mark.
+pub(crate) fn pass_on<T>(message: T, metadata: &MetadataMap) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(deadline) = metadata.get(DEADLINE) {
+        request.metadata_mut().insert(DEADLINE, deadline.clone());
+    }
+    request.metadata_mut().insert(PASSED_ON, MetadataValue::from_static("1"));
+    request
+}
+
+/// The owner's answer. One that does not answer may be gone: its incidents are about to change hands.
+pub(crate) fn answered<T>(address: &str, answer: Result<Response<T>, Status>) -> Result<Response<T>, Status> {
+    answer.map_err(|status| match Error::from(&status) {
+        Error::Transport(problem) => out_of_reach(address, &problem).into(),
+        _ => status,
+    })
+}
+
+fn out_of_reach(address: &str, problem: &str) -> Error {
+    Error::Unavailable {
+        cause: Outage::Owner,
+        message: format!(
+            "the coordinator at {address}, which plans the incident, does not answer ({problem}); another one takes \
+             over when its lease runs out: ask again"
+        ),
+        retry_after: Duration::from_secs(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_keeps_its_deadline_and_is_marked() {
+        let mut first = Request::new(());
+        first.set_timeout(Duration::from_secs(3));
+        assert!(!was_passed_on(first.metadata()));
+        let second = pass_on((), first.metadata());
+        assert!(was_passed_on(second.metadata()));
+        assert_eq!(first.metadata().get(DEADLINE), second.metadata().get(DEADLINE));
+    }
+
+    #[tokio::test]
+    async fn an_owner_out_of_reach_is_worth_a_second_try() {
+        let peers = Peers::default();
+        assert!(peers.at("no address").is_err());
+        assert!(peers.at("http://127.0.0.1:9").is_ok());
+        let refused =
+            answered::<()>("http://a:1", Err(Status::unavailable("connection refused"))).unwrap_err();
+        assert!(
+            matches!(Error::from(&refused), Error::Unavailable { cause: Outage::Owner, .. }),
+            "{refused:?}"
+        );
+        let ours = Status::from(Error::invalid("name", "it is empty"));
+        assert_eq!(answered::<()>("http://a:1", Err(ours.clone())).unwrap_err().code(), ours.code());
+    }
+}

@@ -1,0 +1,136 @@
+//! Answers by dice.
+
+use countermove_planner::Question;
+use serde_json::{Map, Value, json};
+
+/// An instance of the question's JSON Schema, drawn from the question and its seed alone.
+pub(super) fn instance(question: &Question) -> String {
+    let texts = question.prompt.segments.iter().chain([&question.prompt.system]);
+    let mut dice = Dice(question.sampling.seed ^ 0x9e37_79b9_7f4a_7c15);
+    for text in texts {
+        dice.stir(text.as_bytes());
+    }
+    draw(&question.format.json_schema, &mut dice).to_string()
+}
+
+/// Random numbers; the generator is SplitMix64, seeded by FNV-1a.
+struct Dice(u64);
+
+impl Dice {
+    fn stir(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// A number below `sides`; 0 where there is none.
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        // Below `sides`, so it fits.
+        (z ^ (z >> 31)).checked_rem(sides as u64).unwrap_or(0) as usize
+    }
+
+    fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
+        choices.get(self.roll(choices.len()))
+    }
+}
+
+fn draw(schema: &Value, dice: &mut Dice) -> Value {
+    if let Some(value) = schema.get("const") {
+        return value.clone();
+    }
+    if let Some(value) = schema.get("enum").and_then(Value::as_array).and_then(|values| dice.pick(values)) {
+        return value.clone();
+    }
+    // The first way to answer is the one that says more.
+    if let Some(first) = schema.get("anyOf").and_then(Value::as_array).and_then(|ways| ways.first()) {
+        return draw(first, dice);
+    }
+    match schema.get("type").and_then(Value::as_str) {
+        Some("boolean") => json!(dice.roll(5) < 2),
+        Some("integer" | "number") => json!(dice.roll(10)),
+        Some("string") => match schema.get("pattern").and_then(Value::as_str) {
+            Some(pattern) => json!(sentence(pattern, dice)),
+            None => json!(format!("Somebody looks at it, case {}.", dice.roll(1000))),
+        },
+        Some("array") => {
+            let count = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).clamp(1, 16);
+            (0..count).map(|_| schema.get("items").map_or(Value::Null, |items| draw(items, dice))).collect()
+        }
+        Some("object") => {
+            let empty = Map::new();
+            let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+            Value::Object(
+                properties.iter().map(|(name, schema)| (name.clone(), draw(schema, dice))).collect(),
+            )
+        }
+        _ => Value::Null,
+    }
+}
+
+/// One of the alternatives with which the pattern begins, with an ending that makes it differ from others.
+fn sentence(pattern: &str, dice: &mut Dice) -> String {
+    const ENDINGS: [&str; 5] =
+        ["at once", "before noon", "as soon as possible", "within the hour", "while it is quiet"];
+    let mut openings = vec![String::new()];
+    let mut chars = pattern.trim_start_matches('^').trim_start_matches("(?:").chars();
+    while let Some(c) = chars.next() {
+        match (c, openings.last_mut()) {
+            ('|', _) => openings.push(String::new()),
+            (')', _) => break,
+            ('\\', Some(opening)) => opening.extend(chars.next()),
+            (c, Some(opening)) => opening.push(c),
+            (_, None) => break,
+        }
+    }
+    let opening = dice.pick(&openings).cloned().unwrap_or_default();
+    format!("{opening} {}", dice.pick(&ENDINGS).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn dice(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    #[test]
+    fn answers_fit_their_schema() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "a": {"type": "boolean"},
+                "b": {"enum": ["x", "y"]},
+                "c": {"type": "array", "minItems": 2, "items": {"const": 7}},
+                "d": {"type": "string", "pattern": "^(?:Isolate|Wipe 10\\.0) .*$"},
+                "e": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            },
+        });
+        let mut seen = std::collections::HashSet::new();
+        for seed in 0..50 {
+            let answer = draw(&schema, &mut dice(seed));
+            assert!(answer["a"].is_boolean() && answer["e"].is_number());
+            assert!(answer["b"] == "x" || answer["b"] == "y");
+            assert_eq!(answer["c"], json!([7, 7]));
+            let sentence = answer["d"].as_str().unwrap().to_owned();
+            assert!(sentence.starts_with("Isolate ") || sentence.starts_with("Wipe 10.0 "), "{sentence}");
+            assert_eq!(draw(&schema, &mut dice(seed)), answer, "the same dice");
+            seen.insert(answer.to_string());
+        }
+        assert!(seen.len() > 20, "other dice");
+    }
+
+    proptest! {
+        #[test]
+        fn no_schema_breaks_it(pattern in "\\PC{0,30}", seed: u64) {
+            let schema = json!({"type": "object", "properties": {"x": {"type": "string", "pattern": pattern}, "y": []}});
+            let _ = draw(&schema, &mut dice(seed));
+        }
+    }
+}
