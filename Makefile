@@ -15,7 +15,7 @@ SUITE ?= simulated real opensec
 # How hard it plans.
 EVAL_EFFORT ?= --candidates 3 --rollouts 2 --depth 4 --steps 8
 # Further arguments: of `countermove plan` in demo, of `countermove evaluate` in eval, of `cargo test` in test, of the
-# script in bench-engine and bench-plan.
+# script in bench-engine, bench-plan and bench-training.
 ARGS ?=
 # Compute capability that `make cuda` builds for: 90 is Hopper (H100, H200), 80 Ampere, 89 Ada.
 CUDA_COMPUTE_CAP ?= 90
@@ -89,6 +89,13 @@ bench-plan: toolchain ## Measure a whole plan beside the same plan with sharing,
 	$(CARGO) build --release -p countermove -p countermove-coordinator -p countermove-worker
 	target/release/countermove model fetch
 	$(PYTHON) scripts/bench_plan.py --incident '$(INCIDENT)' $(ARGS)
+
+.PHONY: bench-training
+bench-training: toolchain ## Measure training beside Hugging Face peft: ARGS='--data rows.jsonl' (torch in BUILD_CACHE, minutes)
+	$(CARGO) build --release -p countermove
+	target/release/countermove model fetch
+	PYTHON='$(PYTHON)' scripts/pip_tools.sh '$(BUILD_CACHE)/reference-venv' -r tests/reference/requirements.txt
+	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' scripts/bench_training.py --countermove target/release/countermove $(ARGS)
 
 .PHONY: bench-cluster
 bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up to 64 simulated workers (10 minutes)

@@ -192,7 +192,7 @@ async fn plan(mut client: IncidentServiceClient<Channel>, seed: u64) -> Option<D
         evidence: Some(evidence()),
         options: Some(options),
         request_id: uuid::Uuid::now_v7().to_string(),
-        validate_only: false,
+        ..api::CreateIncidentRequest::default()
     };
     let begun = Instant::now();
     let created = client.create_incident(request).await.map_err(report).ok()?.into_inner().incident?;

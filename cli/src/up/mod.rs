@@ -127,10 +127,12 @@ impl Task {
         match cli.command {
             Command::Plan(arguments) => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
             command @ (Command::Workers(_) | Command::Incidents(_) | Command::Evaluate(_)) => Ok(Self::Other(Box::new(command))),
-            Command::Up(_) | Command::Model(_) | Command::Dataset(_) | Command::Train(_) => Err(Failure::Input(
+            Command::Up(_) | Command::Model(_) | Command::Dataset(_) | Command::Train(_) => {
+                Err(Failure::Input(
                 "the command after `--` has to be one that talks to a coordinator: plan, evaluate, workers or \
                  incidents".to_owned(),
-            )),
+            ))
+            }
         }
     }
 }

@@ -527,8 +527,9 @@ fn is_demanded(truth: &Truth, lure: &Need) -> bool {
 /// One name of each user, in every way to choose.
 fn combinations(names: &[Vec<Target>]) -> Vec<Vec<Target>> {
     names.iter().fold(vec![Vec::new()], |chosen, names| {
-        let with =
-            |name: &Target| chosen.iter().map(|own| [own.as_slice(), &[name.clone()]].concat()).collect();
+        let with = |name: &Target| {
+            chosen.iter().map(|own| [own.as_slice(), std::slice::from_ref(name)].concat()).collect()
+        };
         names.iter().flat_map(|name| -> Vec<Vec<Target>> { with(name) }).collect()
     })
 }

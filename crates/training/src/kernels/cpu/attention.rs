@@ -2,7 +2,8 @@
 //!
 //! One task is one tree of segments and one query head. Scores of up to 128 rows are computed at a time, against only
 //! the keys that those rows see. Key and value gradients of the query heads that share a key head are summed at the
-//! end, in order, so results do not depend on the number of threads.
+//! end, in order, so results do not depend on the number of threads. Factors are single precision here; with activations
+//! in bfloat16, [`super::short`] computes the blocks.
 
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::rows::{exp, largest, sum};
+use super::short::ShortHead;
 use crate::pack::Layout;
 
 /// Rows whose scores are computed together.
@@ -23,11 +25,18 @@ pub(super) struct Sizes {
     pub(super) kv_heads: usize,
     pub(super) rows: usize,
     pub(super) size: usize,
+    /// Whether factors are rounded to bfloat16.
+    pub(super) bf16: bool,
 }
 
 impl Sizes {
     fn scale(self) -> f32 {
         1.0 / (self.size as f32).sqrt()
+    }
+
+    /// Rows of one tree of one head.
+    fn tree<'a>(self, values: &'a [f32], head: usize, rows: &Range<usize>) -> &'a [f32] {
+        &self.head(values, head)[rows.start * self.size..rows.end * self.size]
     }
 
     /// One head of all heads.
@@ -102,24 +111,24 @@ fn multiply(
 
 /// Rows of one segment, and what they see.
 #[derive(Debug)]
-struct Block {
-    rows: Range<usize>,
+pub(super) struct Block {
+    pub(super) rows: Range<usize>,
     /// Ranges of keys; the last one is that of the segment itself, which row `r` sees up to `r`.
     keys: Vec<Range<usize>>,
 }
 
 impl Block {
-    fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.keys.iter().map(Range::len).sum()
     }
 
     /// Columns that a row sees.
-    fn seen(&self, row: usize) -> usize {
+    pub(super) fn seen(&self, row: usize) -> usize {
         self.columns() - (self.rows.end - 1 - row)
     }
 
     /// Ranges of keys with the column where each begins.
-    fn places(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
         self.keys.iter().scan(0, |at, keys| {
             let place = *at;
             *at += keys.len();
@@ -192,10 +201,22 @@ pub(super) fn forward(
     let all_sums = parts(&mut sums, sizes.rows, 1, &tree_rows);
     let arch = Arch::new();
     let tasks: Vec<_> = outputs.into_iter().zip(all_sums).enumerate().collect();
-    tasks.into_par_iter().for_each_init(Vec::new, |memory, (task, (output, sums))| {
+    tasks.into_par_iter().for_each_init(Default::default, |(memory, short), (task, (output, sums))| {
         let (head, tree) = (task / segments.len(), task % segments.len());
         let first = tree_rows[tree].start;
         let kv_head = sizes.kv_head(head);
+        if sizes.bf16 {
+            let rows = &tree_rows[tree];
+            let inputs = [(queries, head), (keys, kv_head), (values, kv_head)];
+            let inputs = inputs.map(|(values, head)| sizes.tree(values, head, rows));
+            let mut one = ShortHead::new(inputs, first, sizes.size, short);
+            for block in blocks(layout, &segments[tree]) {
+                let rows = block.rows.start - first..block.rows.end - first;
+                let output = &mut output[rows.start * sizes.size..rows.end * sizes.size];
+                one.forward(&block, output, &mut sums[rows]);
+            }
+            return;
+        }
         let (queries, keys, values) =
             (sizes.head(queries, head), sizes.head(keys, kv_head), sizes.head(values, kv_head));
         let size = sizes.size;
@@ -268,8 +289,8 @@ pub(super) fn backward(
             .map(|all| parts(all, sizes.rows, sizes.size, &tree_rows));
         let tasks: Vec<_> = queries_parts.into_iter().zip(keys_parts).zip(values_parts).enumerate().collect();
         tasks.into_par_iter().for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(shares, by_scores), (task, ((by_queries, by_keys), by_values))| {
+            Default::default,
+            |(shares, by_scores, short), (task, ((by_queries, by_keys), by_values))| {
                 let (head, tree) = (task / segments.len(), task % segments.len());
                 let kv_head = sizes.kv_head(head);
                 let head_of = |values| sizes.head(values, head);
@@ -285,6 +306,16 @@ pub(super) fn backward(
                     sizes,
                     first: tree_rows[tree].start,
                 };
+                if sizes.bf16 {
+                    let rows = &tree_rows[tree];
+                    let inputs = [(queries, head), (keys, kv_head), (values, kv_head)];
+                    let inputs = inputs.map(|(values, head)| sizes.tree(values, head, rows));
+                    let mut short = ShortHead::new(inputs, one.first, sizes.size, short);
+                    for block in blocks(layout, &segments[tree]) {
+                        short.backward(&block, one.results, [by_queries, by_keys, by_values]);
+                    }
+                    return;
+                }
                 for block in blocks(layout, &segments[tree]) {
                     one.backward(&block, [shares, by_scores], [by_queries, by_keys, by_values]);
                 }

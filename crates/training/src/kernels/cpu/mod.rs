@@ -6,6 +6,7 @@
 mod attention;
 mod products;
 mod rows;
+mod short;
 
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
@@ -39,6 +40,12 @@ impl CpuKernels {
     pub(crate) fn new(bf16: bool) -> Self {
         let dtype = if bf16 { DType::BF16 } else { DType::F32 };
         Self { dtype, candle: CandleKernels::new(Device::Cpu, dtype, None) }
+    }
+
+    fn sizes(&self, heads: &Heads<'_>) -> Result<Sizes> {
+        let (count, rows, size) = heads.queries.dims3()?;
+        let bf16 = self.dtype == DType::BF16;
+        Ok(Sizes { heads: count, kv_heads: heads.keys.dim(0)?, rows, size, bf16 })
     }
 }
 
@@ -236,7 +243,7 @@ impl Kernels for CpuKernels {
     }
 
     fn attention(&self, heads: Heads<'_>, layout: &Layout) -> Result<(Tensor, Tensor)> {
-        let sizes = sizes(&heads)?;
+        let sizes = self.sizes(&heads)?;
         let [queries, keys, values] = views(&heads)?;
         let (output, sums) = attention::forward(&queries, &keys, &values, sizes, layout);
         Ok((tensor(output, (sizes.heads, sizes.rows, sizes.size))?, tensor(sums, (sizes.heads, sizes.rows))?))
@@ -250,12 +257,12 @@ impl Kernels for CpuKernels {
         sums: &Tensor,
         gradient: &Tensor,
     ) -> Result<[Tensor; 3]> {
-        let sizes = sizes(&heads)?;
+        let sizes = self.sizes(&heads)?;
         let [queries, keys, values] = views(&heads)?;
         let (output, sums, gradient) = (View::new(output)?, View::new(sums)?, View::new(gradient)?);
         let results = Results { output: &output, sums: &sums, gradient: &gradient };
         let [q, k, v] = attention::backward(&queries, &keys, &values, results, sizes, layout);
-        let Sizes { heads, kv_heads, rows, size } = sizes;
+        let Sizes { heads, kv_heads, rows, size, .. } = sizes;
         Ok([
             tensor(q, (heads, rows, size))?,
             tensor(k, (kv_heads, rows, size))?,
@@ -343,11 +350,6 @@ impl<'a> Tables<'a> {
             target_second[index] = second[index] * cosine + first[index] * sine;
         }
     }
-}
-
-fn sizes(heads: &Heads<'_>) -> Result<Sizes> {
-    let (count, rows, size) = heads.queries.dims3()?;
-    Ok(Sizes { heads: count, kv_heads: heads.keys.dim(0)?, rows, size })
 }
 
 fn views<'a>(heads: &Heads<'a>) -> Result<[View<'a, f32>; 3]> {

@@ -111,6 +111,33 @@ impl Packed {
         Self { inputs, outputs, lanes }
     }
 
+    /// Rows of `outputs` values each, one row for each input.
+    pub(crate) fn of_rows(values: &[bf16], outputs: usize) -> Self {
+        let inputs = (values.len() / outputs.max(1)).next_multiple_of(2);
+        let mut lanes = Vec::with_capacity(outputs.div_ceil(LANES) * inputs / 2);
+        for start in (0..outputs).step_by(TILE) {
+            pack_rows(values, outputs, start..outputs.min(start + TILE), &mut lanes);
+        }
+        Self { inputs, outputs, lanes }
+    }
+
+    /// Rows of `inputs` values each, one row for each output; `inputs` is even.
+    pub(crate) fn of_words(values: &[bf16], inputs: usize) -> Self {
+        let (outputs, pairs) = (values.len() / inputs.max(1), inputs / 2);
+        let mut lanes = vec![Lane([0; LANES]); outputs.div_ceil(LANES) * pairs];
+        for (tile, lanes) in lanes.chunks_mut(VECTORS * pairs).enumerate() {
+            let vectors = lanes.len() / pairs.max(1);
+            let rows = values[tile * TILE * inputs..].chunks_exact(inputs).take(vectors * LANES);
+            for (row, values) in rows.enumerate() {
+                let (vector, lane) = (row / LANES, row % LANES);
+                for (index, both) in values.as_chunks::<2>().0.iter().enumerate() {
+                    lanes[index * vectors + vector].0[lane] = pair(both[0], both[1]);
+                }
+            }
+        }
+        Self { inputs, outputs, lanes }
+    }
+
     pub(crate) fn outputs(&self) -> usize {
         self.outputs
     }
@@ -167,6 +194,28 @@ pub(crate) fn product<T: Output>(
     Ok(result)
 }
 
+/// left · right on this thread alone: `rows` rows into `target`.
+///
+/// # Panics
+/// If the shapes do not fit, or the CPU has no such instructions.
+pub(super) fn multiply(left: &[bf16], rows: usize, right: &Packed, target: &mut [f32]) {
+    assert!(is_supported(), "this CPU has no bfloat16 products");
+    assert!(right.inputs.is_multiple_of(2) && left.len() == rows * right.inputs);
+    assert!(target.len() == rows * right.outputs);
+    assert!(right.lanes.len() == right.outputs.div_ceil(LANES) * right.pairs());
+    #[cfg(target_arch = "x86_64")]
+    {
+        let operand = [Operand { left, right }];
+        let target = x86::Target { place: target.as_mut_ptr(), outputs: right.outputs, onto: None };
+        for tile in 0..right.tiles() {
+            for row in (0..rows).step_by(ROWS) {
+                // SAFETY: the instructions are there, all shapes were just checked, and the target is borrowed alone.
+                unsafe { x86::strip::<f32>(&operand, row..rows.min(row + ROWS), tile, &target) }
+            }
+        }
+    }
+}
+
 /// leftᵀ · right: `rows` rows of both give a matrix of the left width × the right width.
 pub(crate) fn outer(left: &[bf16], right: &[bf16], rows: usize) -> Result<Vec<f32>> {
     let (height, width) = (left.len() / rows.max(1), right.len() / rows.max(1));
@@ -189,6 +238,7 @@ pub(crate) fn outer(left: &[bf16], right: &[bf16], rows: usize) -> Result<Vec<f3
         let target = x86::Target { place: result.as_mut_ptr(), outputs: width, onto: None };
         (0..width.div_ceil(TILE)).into_par_iter().for_each_init(Vec::new, |lanes, tile| {
             let columns = tile * TILE..width.min((tile + 1) * TILE);
+            lanes.clear();
             pack_rows(right, width, columns.clone(), lanes);
             let packed = Packed { inputs: padded, outputs: columns.len(), lanes: std::mem::take(lanes) };
             let operand = [Operand { left: &turned, right: &packed }];
@@ -203,10 +253,9 @@ pub(crate) fn outer(left: &[bf16], right: &[bf16], rows: usize) -> Result<Vec<f3
     Ok(result)
 }
 
-/// Packs some columns of rows as a tile whose inputs are the rows.
+/// Appends some columns of rows as a tile whose inputs are the rows.
 fn pack_rows(values: &[bf16], width: usize, columns: std::ops::Range<usize>, lanes: &mut Vec<Lane>) {
     let vectors = columns.len().div_ceil(LANES);
-    lanes.clear();
     for rows in values.chunks(2 * width) {
         let (first, second) = rows.split_at(width);
         for vector in 0..vectors {
@@ -227,9 +276,9 @@ fn pack_rows(values: &[bf16], width: usize, columns: std::ops::Range<usize>, lan
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm256_mask_storeu_epi16, _mm512_add_ps, _mm512_cvtneps_pbh,
-        _mm512_dpbf16_ps, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
-        _mm512_setzero_ps,
+        __m256bh, __m256i, __m512, __m512bh, __m512i, _mm256_mask_storeu_epi16, _mm512_add_ps,
+        _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_load_si512, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
     };
     use std::mem::transmute;
     use std::ops::Range;
@@ -308,12 +357,12 @@ mod x86 {
                 accumulate(rows, lanes, pairs, &mut sums);
             }
         }
-        for (offset, row) in strip.enumerate() {
-            for vector in 0..V {
+        for (sums, row) in sums.into_iter().zip(strip) {
+            for (vector, sum) in sums.into_iter().enumerate() {
                 let column = target_tile * TILE + vector * LANES;
                 let mask = (!0_u16) >> (LANES - (target.outputs - column).min(LANES));
                 // SAFETY: masked to the columns that the row has.
-                unsafe { store(sums[offset][vector], row * target.outputs + column, mask, target) }
+                unsafe { store(sum, row * target.outputs + column, mask, target) }
             }
         }
     }
@@ -362,7 +411,7 @@ mod x86 {
             let place = target.place.add(at);
             if T::IS_BF16 {
                 let short = _mm512_cvtneps_pbh(sum);
-                _mm256_mask_storeu_epi16(place.cast(), mask, transmute(short));
+                _mm256_mask_storeu_epi16(place.cast(), mask, transmute::<__m256bh, __m256i>(short));
             } else {
                 _mm512_mask_storeu_ps(place.cast(), mask, sum);
             }
