@@ -154,12 +154,16 @@ impl Cluster {
     ) -> Result<(BTreeMap<u64, Decisions>, BTreeMap<&'static str, u64>), String> {
         let (done, over) = watch::channel(false);
         let urls = self.urls.clone();
-        let load = tokio::spawn(async move {
-            let client = Clients::new(&urls);
-            let running: FuturesUnordered<_> = (0..incidents).map(|index| client.plan(index)).collect();
-            let plans: Vec<Result<(u64, Decisions), String>> = running.collect().await;
-            done.send_replace(true);
-            plans.into_iter().collect::<Result<BTreeMap<_, _>, _>>()
+        // On a thread of its own: futures of asynchronous closures that borrow cannot move between threads.
+        let runtime = tokio::runtime::Handle::current();
+        let load = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async move {
+                let client = Clients::new(&urls);
+                let running: FuturesUnordered<_> = (0..incidents).map(|index| client.plan(index)).collect();
+                let plans: Vec<Result<(u64, Decisions), String>> = running.collect().await;
+                done.send_replace(true);
+                plans.into_iter().collect::<Result<BTreeMap<_, _>, _>>()
+            })
         });
         let faults = match seed {
             Some(seed) => self.hurt(Dice(seed), over).await,
@@ -242,7 +246,7 @@ impl Clients {
             evidence: Some(evidence()),
             options: Some(options),
             request_id: uuid::Uuid::now_v7().to_string(),
-            validate_only: false,
+            ..api::CreateIncidentRequest::default()
         };
         let until = Instant::now() + ROUND;
         let first = index as usize;
