@@ -324,6 +324,8 @@ fn decisions(incident: &api::Incident) -> Decisions {
     plan.usage = None;
     for step in &mut plan.steps {
         step.usage = None;
+        // It covers the name of the incident.
+        step.plan_hash.clear();
     }
     format!("{plan:?}")
 }
