@@ -71,7 +71,7 @@ pub(crate) fn views(log: &AlertLog, digest: &Digest, systems: &[String], hosts: 
         .map(|(group, records)| view(group, records, log, systems))
         .collect();
     let surroundings = Surroundings::of(&views);
-    let certain: Vec<bool> = views.iter().map(|view| surroundings.is_certain(view)).collect();
+    let certain: Vec<bool> = views.iter().map(|view| surroundings.is_certain(view, hosts)).collect();
     let told: Vec<[String; 2]> = views.iter().map(|view| surroundings.ends(view, hosts)).collect();
     for ((view, is_certain), [source, destination]) in views.iter_mut().zip(certain).zip(told) {
         view.is_certain = is_certain;
@@ -202,15 +202,17 @@ impl Surroundings {
         found
     }
 
-    /// An alert of priority 1 whose address outside shows in another serious group as well. A probe that leads to nothing
-    /// is seen once; who comes back is at work.
-    fn is_certain(&self, view: &GroupView) -> bool {
-        view.is_alert
-            && view.priority == 1
-            && view.outside.iter().any(|name| {
-                let groups = self.outside.get(name).map_or(&[][..], Vec::as_slice);
-                groups.iter().any(|(number, priority)| *number != view.number && *priority <= SERIOUS)
-            })
+    /// An alert of priority 1 that cannot be a passing probe: its address outside shows in another serious group as well,
+    /// or it stays among own hosts and no sender looks at others by order. A probe that leads to nothing is seen once;
+    /// who comes back is at work.
+    fn is_certain(&self, view: &GroupView, hosts: &Hosts) -> bool {
+        let comes_back = |name: &String| {
+            let groups = self.outside.get(name).map_or(&[][..], Vec::as_slice);
+            groups.iter().any(|(number, priority)| *number != view.number && *priority <= SERIOUS)
+        };
+        let among_own =
+            view.outside.is_empty() && view.from_inside.iter().all(|host| hosts.habit(host).is_none());
+        view.is_alert && view.priority == 1 && (among_own || view.outside.iter().any(comes_back))
     }
 
     /// Source and destination in words; for a plain line, whom it names.
@@ -321,6 +323,8 @@ mod tests {
             ("Exploit", 1, "203.0.113.7", "10.0.2.13"),
             ("Probe", 1, "198.51.100.3", "10.0.2.13"),
             ("Web scan", 2, "10.0.2.14", "10.0.2.13"),
+            ("Audit", 1, "10.0.2.14", "10.0.2.13"),
+            ("Brute force", 1, "10.0.2.13", "10.0.2.14"),
         ]);
         let groups = read(&log);
         let group = |message: &str| groups.iter().find(|view| view.words.message == message).unwrap();
@@ -338,6 +342,11 @@ mod tests {
             ("outside address, seen nowhere else", false)
         );
         assert!(!group("Scan").is_certain, "only alerts of the highest priority are certain");
+        assert!(
+            group("Brute force").is_certain,
+            "nobody outside is needed where an own host attacks another"
+        );
+        assert!(!group("Audit").is_certain, "this host looks at others by order");
         let audit = group("Web scan");
         assert_eq!(audit.words.source, "siem: collects logs (siem scans all servers every night)");
         assert!(audit.from_inside.contains("10.0.2.14") && audit.outside.is_empty());
