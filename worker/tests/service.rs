@@ -82,7 +82,10 @@ impl LanguageModel for Fake {
             return Err(ModelError::Unavailable("the device failed".to_owned()));
         }
         let properties = question.format.json_schema.get("properties").cloned().unwrap_or_default();
-        let json = if properties.get("is_recovered").is_some() {
+        let json = if countermove_incident::RecoveryState::NAMES
+            .iter()
+            .any(|name| properties.get(*name).is_some())
+        {
             let facts = countermove_incident::RecoveryState::NAMES.map(|name| (name.to_owned(), json!(true)));
             Value::Object(facts.into_iter().collect())
         } else {
@@ -159,7 +162,15 @@ fn rollouts(count: u32) -> wire::RunRolloutsRequest {
                     attempt: 2,
                     seed: u64::from(rollout) + 100,
                 }),
-                state: Some(RecoveryState::default()),
+                // All that is missing is what the action brings about.
+                state: Some(RecoveryState {
+                    is_attack_contained: false,
+                    is_knowledge_sufficient: true,
+                    are_forensics_preserved: true,
+                    is_eradicated: true,
+                    is_hardened: true,
+                    is_recovered: true,
+                }),
                 history: Vec::new(),
                 action: "Block 10.0.0.9 at the gateway.".to_owned(),
             })

@@ -35,8 +35,9 @@ const TRIES: u64 = 3;
 /// the batch's constraints; what they name occurs in the batch's context or among its entities.
 ///
 /// # Errors
-/// [`ModelError::Unavailable`] if no model could be reached: the rollout can be run again elsewhere. Everything else
-/// that goes wrong ends the rollout as malformed, with the steps so far and the fault.
+/// [`ModelError::Unavailable`] if no model could be reached: the rollout can be run again elsewhere. Where the rules
+/// leave no action the rollout ends as truncated; everything else that goes wrong ends it as malformed, both with the
+/// steps so far and the fault.
 pub async fn run_rollout(
     model: &impl LanguageModel,
     templates: &Templates,
@@ -56,6 +57,8 @@ pub async fn run_rollout(
     let (end, fault) = match run.simulate(&*costs).await {
         Ok(end) => (end, String::new()),
         Err(Break::Model(error @ ModelError::Unavailable(_))) => return Err(error),
+        // No answer was bad: the rules leave no way on, and that says something of the candidate.
+        Err(fault @ Break::Rules(_)) => (RolloutEnd::Truncated, fault.to_string()),
         Err(fault) => (RolloutEnd::Malformed, fault.to_string()),
     };
     let usage = Usage { rollouts: 1, elapsed: started.elapsed(), ..run.usage };

@@ -13,20 +13,13 @@ use crate::{Incarnation, Member, View};
 /// The members by id.
 type Members = BTreeMap<String, Member>;
 
-/// Where in the registry's history a follower is.
-#[derive(Clone, Copy)]
-struct Place {
-    cluster: u64,
-    revision: i64,
-}
-
 /// Follows the registry and tells every change to `members`, until nobody listens any more. What is missing after the
 /// registry was out of sight stays a member for `grace`.
 pub async fn follow(endpoints: Endpoints, grace: Duration, members: watch::Sender<Members>) {
-    let (mut view, mut place) = (View::new(grace), None);
+    let mut view = View::new(grace);
     let mut failures = 0;
     loop {
-        let connection = one_connection(&endpoints, &mut view, &mut place, &members, &mut failures);
+        let connection = one_connection(&endpoints, &mut view, &members, &mut failures);
         let fault = tokio::select! {
             fault = connection => fault,
             () = members.closed() => return,
@@ -43,7 +36,6 @@ pub async fn follow(endpoints: Endpoints, grace: Duration, members: watch::Sende
 async fn one_connection(
     endpoints: &Endpoints,
     view: &mut View,
-    place: &mut Option<Place>,
     members: &watch::Sender<Members>,
     failures: &mut u32,
 ) -> Fault {
@@ -52,40 +44,28 @@ async fn one_connection(
         Err(fault) => return fault,
     };
     loop {
-        let mut stream = match begin(&mut client, view, place).await {
+        let mut stream = match begin(&mut client, view).await {
             Ok(stream) => stream,
             Err(fault) => return fault,
         };
         *failures = 0;
-        match read(&mut stream, view, place, members).await {
-            // What lies between is no longer kept, so the registry is read anew.
-            Ok(()) => *place = None,
-            Err(fault) => return fault,
+        // What lies between is no longer kept if it ends well, so the registry is read anew.
+        if let Err(fault) = read(&mut stream, view, members).await {
+            return fault;
         }
     }
 }
 
-/// Opens a watch that goes on where the last one ended, or, where that is not possible, reads everything first.
-async fn begin(
-    client: &mut Client,
-    view: &mut View,
-    place: &mut Option<Place>,
-) -> Result<WatchStream, Fault> {
+/// Reads the registry, and opens a watch on what comes after.
+///
+/// Nothing of an earlier watch is gone on with: an etcd that lost its data counts its revisions from the beginning and may
+/// have passed the one that was reached before, so that what lies below would never be heard of.
+async fn begin(client: &mut Client, view: &mut View) -> Result<WatchStream, Fault> {
     let listing = client.get(WORKERS, Some(GetOptions::new().with_prefix()));
     let listing = timeout(CALL, listing).await.map_err(|_| Fault::Broken("etcd does not answer"))??;
     let header = listing.header().ok_or(Fault::Broken("etcd's answer has no header"))?;
-    let now = Place { cluster: header.cluster_id(), revision: header.revision() };
-    // Another cluster, or one that lost its data, would keep silent about a revision that it has not reached.
-    let goes_on = place.filter(|place| place.cluster == now.cluster && place.revision <= now.revision);
-    let from = match goes_on {
-        Some(place) => place,
-        None => {
-            view.rebuild(listing.kvs().iter().filter_map(member).collect(), Instant::now());
-            now
-        }
-    };
-    *place = Some(from);
-    let options = WatchOptions::new().with_prefix().with_start_revision(from.revision + 1);
+    view.rebuild(listing.kvs().iter().filter_map(member).collect(), Instant::now());
+    let options = WatchOptions::new().with_prefix().with_start_revision(header.revision() + 1);
     let watching = client.watch(WORKERS, Some(options));
     Ok(timeout(CALL, watching).await.map_err(|_| Fault::Broken("etcd does not answer"))??)
 }
@@ -94,7 +74,6 @@ async fn begin(
 async fn read(
     stream: &mut WatchStream,
     view: &mut View,
-    place: &mut Option<Place>,
     members: &watch::Sender<Members>,
 ) -> Result<(), Fault> {
     loop {
@@ -130,9 +109,6 @@ async fn read(
                     view.remove(id, Incarnation(u64::try_from(entry.mod_revision()).unwrap_or_default()));
                 }
             }
-        }
-        if let (Some(place), Some(header)) = (place.as_mut(), message.header()) {
-            place.revision = place.revision.max(header.revision());
         }
     }
 }
