@@ -169,11 +169,11 @@ async fn a_rollout_that_finds_no_allowed_action_breaks_off_with_the_rule() {
         usize::from(question.purpose == crate::Purpose::Rollout)
     });
     let (plan, events) = plan(&model, PlanOptions { max_steps: 1, ..options() }).await;
-    assert_eq!(plan.ended.end, PlanEnd::Failed);
+    assert_eq!(plan.ended.end, PlanEnd::StepLimit, "a way that ends counts as cut off, not as a bad answer");
     let rollouts = rollouts(&events);
     assert!(!rollouts.is_empty());
     for result in rollouts.values() {
-        assert_eq!(result.end, RolloutEnd::Malformed);
+        assert_eq!(result.end, RolloutEnd::Truncated);
         assert!(result.fault.contains("10.77.0.1"), "{}", result.fault);
         assert_eq!(result.steps.len(), 1, "what it did until then is kept");
     }
