@@ -42,7 +42,7 @@ pub struct Oracle<'a> {
     truth: &'a Truth,
     judge: Judge<'a>,
     options: Vec<Choice>,
-    /// For each fact, the kinds of response that its ways ask for.
+    /// For each fact, the kinds of response that can bring it about as the last of what it needs.
     kinds: [Vec<VerbClass>; 6],
 }
 
@@ -72,6 +72,8 @@ impl<'a> Oracle<'a> {
         let kinds = std::array::from_fn(|fact| {
             let mut kinds: Vec<VerbClass> =
                 ways(fact).iter().flat_map(|way| &way.needs).map(|need| need.verb).collect();
+            // Cleaning destroys evidence, and so opens a fallback that may be complete already.
+            kinds.extend(ways(fact).iter().any(|way| way.fallback).then_some(VerbClass::Eradicate));
             kinds.sort_unstable();
             kinds.dedup();
             kinds

@@ -98,6 +98,25 @@ fn every_action(truth: &Truth, judge: &Judge<'_>) -> Vec<(Move, usize)> {
     actions
 }
 
+#[test]
+fn one_action_may_bring_about_its_own_fact_and_open_a_fallback() {
+    let host = |last: u8| Target::Host(format!("10.0.2.{last}"));
+    let need = |verb, targets| Need { verb, targets };
+    let way = |needs, fallback| Way { needs, fallback };
+    let account = Target::Account("svc_backup".into());
+    let mut truth = Truth { requirements: Default::default(), path: Vec::new(), ..scenario().truth };
+    truth.stage = 0;
+    truth.constraints.clear();
+    truth.requirements[2].ways = vec![
+        way(vec![need(Preserve, vec![host(12)]), need(Contain, vec![account])], false),
+        way(vec![need(Preserve, vec![host(11)])], true),
+    ];
+    truth.requirements[3].ways = vec![way(vec![need(Eradicate, vec![host(11), host(12)])], false)];
+    let plan = Oracle::new(&truth, 0).plan().expect("a plan");
+    let kinds: Vec<VerbClass> = plan.actions.iter().map(|planned| planned.kind).collect();
+    assert_eq!((plan.cost, kinds), (3.0, vec![Preserve, Eradicate]), "{plan:?}");
+}
+
 /// The least price of recovery by trying everything, cheapest first; none if there is none below the bound.
 fn exhaustive(truth: &Truth, judge: &Judge<'_>, bound: Option<Price>) -> Option<Price> {
     let actions = every_action(truth, judge);
