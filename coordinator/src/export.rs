@@ -1,4 +1,4 @@
-//! The plan as a report for people, in Markdown; [`cacao`] writes it as a playbook.
+//! The plan as a report for people, in Markdown; [`cacao()`] writes it as a playbook.
 //!
 //! Invariant: texts of the model and of the evidence are shown, never interpreted: what would be markup in them is
 //! escaped, and each stays on its line.

@@ -171,7 +171,7 @@ async fn any_coordinator_answers_and_one_goes_on_for_another() {
         "one request, one incident"
     );
     let listed = b.api().list_incidents(ListIncidentsRequest::default()).await.unwrap().into_inner();
-    assert_eq!(listed.incidents.iter().map(|i| i.name.clone()).collect::<Vec<_>>(), [name.clone()]);
+    assert_eq!(listed.incidents.iter().map(|i| &i.name).collect::<Vec<_>>(), [&name]);
     // A watcher at the coordinator that does not plan it sees the same events, also over the other one's death.
     let watcher = {
         let (b, name) = (b.api(), name.clone());

@@ -2,7 +2,8 @@
 //!
 //! The incident is played as the planner would play it, on the view that it would have if it judged every group
 //! rightly. At each point the menu's actions and some that look right and are not are tried in a copy of the world; the
-//! judge's word is the label. Then one of them is taken, mostly the best, so that histories with detours occur as well.
+//! judge's word is the label: what holds after the action and the attacker's answer to it. Then one of them is taken,
+//! mostly the best, so that histories with detours occur as well.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -158,14 +159,18 @@ impl School<'_> {
         tally.right_roles += u64::from(right_targets && known.is_subset(&named));
     }
 
-    /// The alerts of each step, under its tactic.
+    /// The alerts of each step, under its tactic; those of the last one come again as long as the attack goes on.
     fn alerts(&mut self, case: &Case<'_>) -> Result<(), DatasetError> {
         let scenario = self.scenario;
         let path = &scenario.truth.path;
-        for (at, step) in path.iter().enumerate().filter(|(_, step)| !step.alerts.is_empty()) {
+        let steps = path.iter().enumerate();
+        let again = path.last().map(|last| (path.len(), last));
+        for (at, step) in steps.chain(again).filter(|(_, step)| !step.alerts.is_empty()) {
+            // The last first, as the planner tells them.
             let mut seen: Vec<AlertKind> = Vec::new();
             let before = path.iter().take(at).filter(|earlier| earlier.tactic == step.tactic);
-            before.flat_map(|earlier| &earlier.alerts).for_each(|alert| add_new(&mut seen, alert.kind()));
+            let alerts = before.flat_map(|earlier| &earlier.alerts).rev();
+            alerts.for_each(|alert| add_new(&mut seen, alert.kind()));
             let mut expected: Vec<AlertKind> = Vec::new();
             step.alerts.iter().for_each(|alert| add_new(&mut expected, alert.kind()));
             let rendered = case.alerts(step.tactic, &seen, &expected)?;
@@ -284,10 +289,9 @@ fn helps(tried: &Tried) -> bool {
     !outcome.superfluous && !outcome.flipped.is_empty() && outcome.violations.is_empty()
 }
 
-/// The state right after an action, before the attacker moves.
+/// The state after an action and the attacker's answer to it: what does not last was not brought about.
 fn reached(before: RecoveryState, outcome: &Outcome) -> RecoveryState {
-    let flipped = RecoveryState::NAMES.map(|name| outcome.flipped.contains(&name));
-    before.union(RecoveryState::from_bits(flipped))
+    before.union(outcome.state)
 }
 
 /// A wrong response in words. One without targets is vague.

@@ -10,7 +10,7 @@ use countermove_incident::{Entities, EntityKind, RecoveryState, Reversibility};
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Tally;
-use crate::choice::{Choice, group, order};
+use crate::choice::{Choice, compare, group, order};
 use crate::plan::Candidate;
 use crate::race::chances_against;
 use crate::roles::Roles;
@@ -18,7 +18,7 @@ use crate::roles::Roles;
 /// How far a choice can be trusted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assurance {
-    /// Chance that no other candidate is cheaper than the one with the lowest estimate, if the rollouts tell the truth.
+    /// Least chance that no other candidate is cheaper than the one with the lowest estimate, if the rollouts tell the truth.
     pub chance: f64,
     /// Whether that chance reaches the asked confidence and nothing else speaks against the estimates.
     pub is_clear: bool,
@@ -106,12 +106,16 @@ impl Decided<'_> {
         let mut doubts = Vec::new();
         let Some(tally) = self.tallies.get(best) else { return doubts };
         if usable > 1 && chance < self.confidence {
-            doubts.push(format!(
-                "The best estimate is not clearly the best: the chance that no other action is cheaper is {:.0} %, and {:.0} % is \
-                 asked for.",
-                100.0 * chance,
-                100.0 * self.confidence
-            ));
+            doubts.push(match self.tied_with(best) {
+                0 => format!(
+                    "The best estimate is not clearly the best: the chance that no other action is cheaper is at least \
+                     {:.0} %, and {:.0} % is asked for.",
+                    100.0 * chance,
+                    100.0 * self.confidence
+                ),
+                1 => "Another candidate costs the same as far as the rollouts can tell.".to_owned(),
+                tied => format!("{tied} other candidates cost the same as far as the rollouts can tell."),
+            });
         }
         if group(tally) > 0 {
             let (terminal, finished) = (tally.cost.terminal, tally.finished());
@@ -130,6 +134,13 @@ impl Decided<'_> {
             ));
         }
         doubts
+    }
+
+    /// How many others the estimates do not tell from the best.
+    fn tied_with(&self, best: usize) -> usize {
+        let Some(own) = self.tallies.get(best) else { return 0 };
+        let ties = |tally: &&Tally| tally.finished() > 0 && compare(own, tally).is_eq();
+        self.tallies.iter().filter(ties).count().saturating_sub(1)
     }
 
     /// What tells the best from its first rival, or from failure if there is none.

@@ -71,18 +71,15 @@ fn name_roles(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
     for Shown { group, .. } in shown {
         group.outside.iter().for_each(|name| attackers.add(name, group));
     }
-    // What shows in nothing serious is most likely a bystander, if somebody else does.
-    let serious: BTreeSet<&String> = shown
-        .iter()
-        .filter(|shown| shown.group.priority <= SERIOUS || !shown.group.is_alert)
-        .flat_map(|shown| &shown.group.outside)
-        .collect();
     roles.attackers = attackers.ordered();
-    if roles.attackers.iter().any(|name| serious.contains(name)) {
-        roles.attackers.retain(|name| serious.contains(name));
-    }
     roles.attackers.truncate(MAX_ATTACKERS);
-    let insiders = if roles.attackers.is_empty() { insiders(shown) } else { Vec::new() };
+    let mut insiders = if roles.attackers.is_empty() { insiders(shown) } else { Vec::new() };
+    // A host that has to stay up is not shut out. Then whoever tried the system from outside has to be, if anybody did.
+    let stays = |host: &String| scene.kept.contains(host);
+    if insiders.iter().any(stays) {
+        insiders.retain(|host| !stays(host));
+        roles.attackers = intruders(scene);
+    }
 
     let mut reached = Ranking::default();
     let mut touched = Ranking::default();
@@ -134,6 +131,19 @@ fn insiders(shown: &[Shown<'_>]) -> Vec<String> {
     let all = sources.ordered();
     let free: Vec<String> = all.iter().filter(|host| !attacked.contains(host)).cloned().collect();
     if free.is_empty() { all.into_iter().take(1).collect() } else { free }
+}
+
+/// Addresses outside that serious alerts show to have tried the system, the worst first.
+fn intruders(scene: &Scene) -> Vec<String> {
+    let mut tried = Ranking::default();
+    let serious =
+        |group: &&GroupView| group.is_alert && group.priority <= SERIOUS && !group.to_inside.is_empty();
+    for group in scene.groups.iter().filter(serious) {
+        group.outside.iter().for_each(|name| tried.add(name, group));
+    }
+    let mut names = tried.ordered();
+    names.truncate(MAX_ATTACKERS);
+    names
 }
 
 /// Whether a host that the tactic is used against has fallen to it, or has before.
@@ -379,6 +389,19 @@ mod tests {
         let assessment = concluded(&[&line], |_| Some(Tactic::InitialAccess));
         assert_eq!(assessment.entities.attackers, ["10.0.2.99"]);
         assert_eq!(assessment.entities.targets, ["10.0.2.13"]);
+    }
+
+    #[test]
+    fn an_insider_that_has_to_stay_up_is_not_shut_out() {
+        let lines = [
+            alert("Brute force", 2, "203.0.113.7", "10.0.2.13"),
+            alert("Scan", 3, "198.51.100.3", "10.0.2.13"),
+            alert("Exploit", 1, "10.0.2.14", "10.0.2.13"),
+        ];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let assessment = concluded(&lines, |message| (message == "Exploit").then_some(Tactic::InitialAccess));
+        assert_eq!(assessment.entities.attackers, ["203.0.113.7"]);
+        assert_eq!(assessment.entities.targets, ["10.0.2.13", "10.0.2.14"]);
     }
 
     #[test]

@@ -133,27 +133,40 @@ impl<'a> Coverage<'a> {
         }
     }
 
-    /// What must be cut off at least before the attack is contained: nothing if either everything that the attacker uses
-    /// is cut off, or every attacked host, where none of them has to stay up.
-    fn left_to_contain(&self) -> Left {
+    /// The ways to contain the attack, with what is left of each: to cut off everything that the attacker uses, or every
+    /// attacked host, where none of them has to stay up.
+    fn ways_to_contain(&self) -> Vec<Left> {
         let left = self.left(VerbClass::Contain);
         let roles = self.roles;
-        let footholds: Vec<String> = left
+        let footholds = left
             .hosts
             .iter()
             .filter(|host| roles.footholds.contains(host) && !roles.kept.contains(host))
             .cloned()
             .collect();
-        let by_attacker = Left { hosts: footholds, ..left.clone() };
-        let by_host = Left { hosts: left.hosts, ..Left::default() };
-        let may_isolate =
-            !roles.targets.is_empty() && !roles.targets.iter().any(|host| roles.kept.contains(host));
-        let knows_attacker = !roles.attackers.is_empty();
-        match (knows_attacker, may_isolate) {
-            (true, true) if by_host.count() < by_attacker.count() => by_host,
-            (false, true) => by_host,
-            _ => by_attacker,
+        let mut ways = Vec::new();
+        if !roles.targets.is_empty() && !roles.targets.iter().any(|host| roles.kept.contains(host)) {
+            ways.push(Left { hosts: left.hosts.clone(), ..Left::default() });
         }
+        if !roles.attackers.is_empty() || ways.is_empty() {
+            ways.push(Left { hosts: footholds, ..left });
+        }
+        ways
+    }
+
+    /// What is left for a kind of response before and after an action.
+    fn left_around(&self, after: &Coverage<'_>, kind: VerbClass) -> (Left, Left) {
+        if kind != VerbClass::Contain {
+            return (self.left(kind), after.left(kind));
+        }
+        let ways: Vec<(Left, Left)> =
+            self.ways_to_contain().into_iter().zip(after.ways_to_contain()).collect();
+        // A way that was gone to its end before and did not do was none: something in the roles is missing.
+        let open = ways
+            .iter()
+            .filter(|(before, _)| before.count() > 0)
+            .min_by_key(|(before, after)| (after.count(), before == after));
+        open.or(ways.first()).cloned().unwrap_or_default()
     }
 
     /// What the prompt of the task *state* says of an action beyond its words: whom it names, and what is left to do for
@@ -166,11 +179,7 @@ impl<'a> Coverage<'a> {
             if !is_open {
                 continue;
             }
-            let of = |coverage: &Coverage<'_>| match kind {
-                VerbClass::Contain => coverage.left_to_contain(),
-                _ => coverage.left(kind),
-            };
-            let (before, left) = (of(self), of(&after));
+            let (before, left) = self.left_around(&after, kind);
             let adds = before != left;
             let note = match left.told() {
                 None if adds => "nothing is left".to_owned(),

@@ -4,13 +4,14 @@
 //! next; afterwards it compares them with what came. What is predicted is few and likely: the comparison is by
 //! precision.
 
-use countermove_incident::{AlertKind, Digest, Tactic};
+use countermove_incident::{AlertKind, Tactic};
 
 use crate::assessment::TacticBelief;
 use crate::language_model::{
     AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
 };
 use crate::prompts::alerts_prompt;
+use crate::scene::Scene;
 use crate::tasks::{TaskError, alert_choices, alerts_schema, parse_alerts};
 use crate::templates::{TemplateError, Templates};
 
@@ -42,7 +43,7 @@ pub struct Expectation<'a> {
     pub shared: &'a [String],
     /// The conjectured tactic.
     pub tactic: Tactic,
-    /// Kinds of alerts that it has raised so far; see [`seen_of`].
+    /// Kinds of alerts that it has raised so far, the last first.
     pub seen: &'a [AlertKind],
     /// Most tokens of reasoning.
     pub thinking_tokens: u32,
@@ -74,16 +75,37 @@ pub async fn predict_alerts(
     Ok((kinds, answer.usage))
 }
 
-/// The kinds of the alert groups that speak for a belief, each once, in the order of the evidence.
-pub fn seen_of(digest: &Digest, belief: &TacticBelief) -> Vec<AlertKind> {
+/// The tactic that the attacker follows at present, and the kinds of alerts that it has raised, the last first: what
+/// comes next is most likely more of what came last.
+pub(crate) fn present_tactic<'a>(
+    scene: &Scene,
+    beliefs: &'a [TacticBelief],
+) -> Option<(&'a TacticBelief, Vec<AlertKind>)> {
+    // Groups by their last record, the latest first.
+    let latest = |belief: &TacticBelief| {
+        let mut groups: Vec<(usize, u32)> = belief
+            .evidence
+            .iter()
+            .filter_map(|line| scene.groups.iter().find(|group| group.number == line.number))
+            .filter_map(|group| Some((*group.records.last()?, group.number)))
+            .collect();
+        groups.sort_unstable_by(|a, b| b.cmp(a));
+        groups
+    };
+    // Among equals the first, which is the one with the most evidence.
+    let (belief, groups) = beliefs
+        .iter()
+        .rev()
+        .map(|belief| (belief, latest(belief)))
+        .max_by_key(|(_, groups)| groups.first().copied())?;
     let mut seen = Vec::new();
-    for line in &belief.evidence {
-        let kind = digest.group(line.number).and_then(|group| group.kind.clone());
+    for (_, number) in groups {
+        let kind = scene.digest.group(number).and_then(|group| group.kind.clone());
         if let Some(kind) = kind.filter(|kind| !seen.contains(kind)) {
             seen.push(kind);
         }
     }
-    seen
+    Some((belief, seen))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub use assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
 pub use assurance::Assurance;
 pub use choice::{Choice, choose};
 pub use events::{PlanEvent, PlanSink, PlanningStage, Progress};
-pub use expectation::{Expectation, ExpectationError, predict_alerts, seen_of};
+pub use expectation::{Expectation, ExpectationError, predict_alerts};
 pub use language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };

@@ -14,7 +14,7 @@ use crate::assurance::Decided;
 use crate::candidates::{Proposal, Proposals};
 use crate::choice::{Choice, choose};
 use crate::events::{PlanEvent, PlanSink, PlanningStage, Progress};
-use crate::expectation::{Expectation, ExpectationError, predict_alerts, seen_of};
+use crate::expectation::{Expectation, ExpectationError, predict_alerts, present_tactic};
 use crate::language_model::{LanguageModel, ModelError, Usage};
 use crate::options::{OptionsError, PlanMode, PlanOptions};
 use crate::perception;
@@ -339,7 +339,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         })))
     }
 
-    /// The alerts that the first conjectured tactic is expected to raise, if somebody will see which come.
+    /// The alerts that the tactic now at work is expected to raise, if somebody will see which come.
     async fn expect(
         &self,
         session: &PlanSession,
@@ -347,14 +347,15 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         shared: &[String],
         sink: &dyn PlanSink,
     ) -> Result<(Option<ExpectedAlerts>, Usage), PlanError> {
-        let belief = assessment.tactics.first().filter(|_| session.options.mode == PlanMode::Interactive);
-        let Some(belief) = belief else { return Ok((None, Usage::default())) };
+        let present = present_tactic(&session.scene, &assessment.tactics);
+        let present = present.filter(|_| session.options.mode == PlanMode::Interactive);
+        let Some((belief, seen)) = present else { return Ok((None, Usage::default())) };
         let expectation = Expectation {
             templates: &self.templates,
             system: &session.scene.system,
             shared,
             tactic: belief.tactic,
-            seen: &seen_of(&session.scene.digest, belief),
+            seen: &seen,
             thinking_tokens: session.options.thinking_tokens,
         };
         match predict_alerts(&self.model, &expectation, &session.tokens).await {

@@ -135,6 +135,17 @@ impl<'a> Attack<'a> {
         self.path.push(Step { tactic: step.tactic, technique, source, target, alerts });
     }
 
+    /// Does once more what was done last: the same rules see it.
+    pub(super) fn go_on(&mut self, clock: &mut Clock, rng: &mut Rng) {
+        let Some(mut step) = self.path.last().cloned() else { return };
+        clock.pass(20, 1800, rng);
+        for alert in &mut step.alerts {
+            clock.pass(1, 40, rng);
+            alert.time = clock.time();
+        }
+        self.path.push(step);
+    }
+
     pub(super) fn host(&self, place: usize) -> &Host {
         // Positions come from the topology itself.
         &self.topology.hosts[place]

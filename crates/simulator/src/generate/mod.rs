@@ -33,6 +33,9 @@ use noise::Background;
 pub use options::{GeneratorError, GeneratorOptions};
 pub(crate) use requirements::requirements;
 
+/// Most times that an attacker repeats a step before the next one, while a scenario is played.
+const MOST_REPEATS: usize = 2;
+
 /// Makes scenarios.
 #[derive(Clone, Debug)]
 pub struct Generator<'a> {
@@ -137,7 +140,15 @@ impl<'a> Generator<'a> {
         let last = clock.clone();
         attack.spreading = false;
         let (coming, switch) = self.coming(steps.get(shown..).unwrap_or_default(), &attack, rng);
-        for step in &coming {
+        // As long as nobody stops it, an attacker goes on with what it does before it does something else.
+        let mut turns_at = None;
+        for (place, step) in coming.iter().enumerate() {
+            for _ in 0..rng.between(1, MOST_REPEATS) {
+                attack.go_on(&mut clock, rng);
+            }
+            if switch == Some(place) {
+                turns_at = Some(attack.path.len());
+            }
             attack.go(step, None, &mut clock, rng);
         }
         if rng.chance(self.options.lossy) {
@@ -153,7 +164,7 @@ impl<'a> Generator<'a> {
         }
         let mut truth = self.truth(&attack, &evidence, seen, silent, rng);
         truth.stage = if silent { 0 } else { shown };
-        truth.switch = switch.map(|place| place + shown);
+        truth.switch = turns_at;
         evidence.categories.append(&mut attack.categories);
         let story = Story { flow: flow.name.clone(), source: attack.origin.clone(), clock: last };
         if silent {

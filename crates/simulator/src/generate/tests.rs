@@ -74,7 +74,7 @@ fn seeds_give_these_bytes() {
         }
     }
     // It changes with every change of what is made, and every data set and figure with it.
-    assert_eq!(sum, 0x93b3_9ad7_1fb3_e460, "{sum:#x}");
+    assert_eq!(sum, 0x3f3c_658e_e11e_7649, "{sum:#x}");
 }
 
 /// Whom an alert accuses: no host but the compromised ones is seen to answer an attack or to call an attacker.
@@ -278,7 +278,9 @@ fn tactics_keep_the_order_of_their_flow() {
             let scenario = generator.scenario(seed);
             let flow = vocabulary.flows().iter().find(|flow| flow.name == scenario.family.flow);
             let mut rest = flow.into_iter().flat_map(|flow| &flow.steps);
-            for step in &scenario.truth.path {
+            let mut path = scenario.truth.path.clone();
+            path.dedup_by_key(|step| step.tactic);
+            for step in path {
                 assert!(rest.any(|own| own.tactic == step.tactic), "{}: {}", scenario.name, step.tactic);
             }
         }
