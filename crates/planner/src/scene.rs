@@ -65,20 +65,23 @@ impl Scene {
         let rules: usize = constraints.iter().map(|rule| approximate_tokens(rule) + 2).sum();
         let budget = budget.saturating_sub(rules).max(budget / 4);
 
-        // The description gets what the alerts leave; if it leaves something itself, the alerts get that.
-        let description = fenced(evidence.system_description.trim());
-        let needed = approximate_tokens(&description);
-        let share = budget * ALERT_SHARE / 100;
-        let digest = Digest::new(&evidence.log, share.max(budget.saturating_sub(needed)));
-        let rest = budget.saturating_sub(approximate_tokens(digest.text()));
-        let (description, left_out) = condense(&description, rest, &evidence.log);
-
-        #[derive(Serialize)]
+        #[derive(Default, Serialize)]
         struct Values<'a> {
             system: &'a str,
             constraints: &'a [String],
             alerts: &'a str,
         }
+        let shows_evidence = !templates.render(TemplateName::Context, Values::default())?.trim().is_empty();
+
+        // The description gets what the alerts leave; if it leaves something itself, or no prompt shows it, the alerts get
+        // that.
+        let description = fenced(evidence.system_description.trim());
+        let needed = if shows_evidence { approximate_tokens(&description) } else { 0 };
+        let share = budget * ALERT_SHARE / 100;
+        let digest = Digest::new(&evidence.log, share.max(budget.saturating_sub(needed)));
+        let rest = budget.saturating_sub(approximate_tokens(digest.text()));
+        let (description, left_out) = condense(&description, rest, &evidence.log);
+
         let alerts = fenced(digest.text());
         let values = Values { system: &description, constraints: &constraints, alerts: alerts.trim_end() };
         let context = templates.render(TemplateName::Context, values)?;
