@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use countermove_incident::{MinuteTable, Pricing};
 use countermove_proto::limits;
+use countermove_training::TaskShare;
 
 use crate::failure::EXIT_CODES;
 
@@ -517,9 +518,10 @@ pub(crate) struct TrainArgs {
     /// Train the reasoning before answers as well [default: for large models].
     #[arg(long, value_name = "BOOL")]
     pub(crate) thinking: Option<bool>,
-    /// Tasks to train on, as the rows name them [default: all].
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) tasks: Vec<String>,
+    /// Tasks to train on, as the rows name them, each with how often an epoch goes through its rows: `state=0.5,alerts=3`
+    /// [default: all, once].
+    #[arg(long, value_delimiter = ',', value_name = "TASK[=TIMES]")]
+    pub(crate) tasks: Vec<TaskShare>,
     /// Training rows at most, the first ones.
     #[arg(long, value_name = "N")]
     pub(crate) examples: Option<usize>,

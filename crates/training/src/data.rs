@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::settings::TaskShare;
 
 /// Longest line, and longest document, that is read, in bytes.
 const LONGEST_LINE: usize = 4 << 20;
@@ -61,8 +62,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) thinking: bool,
     /// Longest example in tokens.
     pub(crate) length: usize,
-    /// Tasks to keep; empty keeps all.
-    pub(crate) tasks: &'a [String],
+    /// Tasks to keep, and how often; empty keeps all.
+    pub(crate) tasks: &'a [TaskShare],
     /// Most examples, the first ones.
     pub(crate) limit: Option<usize>,
 }
@@ -109,7 +110,13 @@ pub(crate) fn read(
     files: &[PathBuf],
     reading: &Reading<'_>,
 ) -> Result<(Vec<Example>, DataReport), TrainError> {
-    let mut set = Set { reading, examples: Vec::new(), report: DataReport::default(), waiting: Vec::new() };
+    let mut set = Set {
+        reading,
+        examples: Vec::new(),
+        report: DataReport::default(),
+        waiting: Vec::new(),
+        met: BTreeMap::new(),
+    };
     for path in files {
         let file = File::open(path).map_err(TrainError::io(path))?;
         if path.extension().is_some_and(|extension| extension == "json") {
@@ -128,6 +135,8 @@ struct Set<'a> {
     examples: Vec<Example>,
     report: DataReport,
     waiting: Vec<Row>,
+    /// Rows met so far, by the position of their task.
+    met: BTreeMap<usize, usize>,
 }
 
 impl Set<'_> {
@@ -189,12 +198,17 @@ impl Set<'_> {
     }
 
     fn push(&mut self, row: Row) {
-        let tasks = self.reading.tasks;
-        if !tasks.is_empty() && !tasks.contains(&row.task) {
-            return;
-        }
-        self.waiting.push(row);
-        if self.waiting.len() == CHUNK {
+        let copies = match self.reading.tasks {
+            [] => 1,
+            tasks => {
+                let Some(task) = tasks.iter().position(|task| task.name == row.task) else { return };
+                let number = self.met.entry(task).or_default();
+                *number += 1;
+                tasks.get(task).map_or(0, |task| task.copies(*number - 1))
+            }
+        };
+        self.waiting.extend(std::iter::repeat_n(row, copies));
+        if self.waiting.len() >= CHUNK {
             self.encode();
         }
     }

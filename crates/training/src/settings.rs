@@ -56,8 +56,8 @@ pub struct TrainSettings {
     pub recompute: bool,
     /// Whether the reasoning before answers is trained.
     pub thinking: bool,
-    /// Tasks to train on; empty means all.
-    pub tasks: Vec<String>,
+    /// Tasks to train on, and how often; empty means all, once in an epoch.
+    pub tasks: Vec<TaskShare>,
     /// Most training examples.
     pub examples: Option<usize>,
     /// Seed of every random choice.
@@ -68,6 +68,38 @@ pub struct TrainSettings {
     pub precision: Precision,
     /// Adapter that training starts from instead of one that changes nothing.
     pub start: Option<PathBuf>,
+}
+
+/// A task that is trained, and how often an epoch goes through its rows: 2 means twice, 0.5 through every other row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskShare {
+    /// Its name in the rows.
+    pub name: String,
+    /// Times that an epoch goes through its rows; above 0.
+    pub times: f64,
+}
+
+impl TaskShare {
+    /// How often an epoch holds this row of the task, counted from 0.
+    pub(crate) fn copies(&self, row: usize) -> usize {
+        let upto = |rows: usize| (rows as f64 * self.times).floor() as usize;
+        upto(row + 1) - upto(row)
+    }
+}
+
+impl std::str::FromStr for TaskShare {
+    type Err = String;
+
+    /// `state` or `state=0.5`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, times) = text.split_once('=').unwrap_or((text, "1"));
+        let times = times.parse().ok().filter(|times| (0.001..=1000.0).contains(times));
+        let times = times.ok_or_else(|| format!("{text:?} does not end in a number from 0.001 to 1000"))?;
+        if name.is_empty() {
+            return Err(format!("{text:?} names no task"));
+        }
+        Ok(Self { name: name.to_owned(), times })
+    }
 }
 
 /// Type of the numbers in an adapter's file.
@@ -192,5 +224,24 @@ impl TrainSettings {
             ..self.clone()
         };
         format!("{kept:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_says_how_often_a_row_is_seen() {
+        let copies = |text: &str| -> Vec<usize> {
+            let share: TaskShare = text.parse().unwrap();
+            (0..6).map(|row| share.copies(row)).collect()
+        };
+        assert_eq!(copies("state"), [1; 6]);
+        assert_eq!(copies("alerts=2.5"), [2, 3, 2, 3, 2, 3]);
+        assert_eq!(copies("state=0.5"), [0, 1, 0, 1, 0, 1]);
+        for wrong in ["state=", "state=0", "state=-1", "state=NaN", "=2", "state=1e9"] {
+            assert!(wrong.parse::<TaskShare>().is_err(), "{wrong}");
+        }
     }
 }
