@@ -52,15 +52,21 @@ demo: model ## Plan INCIDENT with a coordinator and WORKERS worker processes, pr
 
 # Each suite is played by itself, so that one can be repeated alone and what the others wrote stays. The effort of each is
 # chosen so that all three take about 40 minutes on 2 CPUs; the figures name it.
-EVAL_simulated := --incidents 26 --seeds 2
-EVAL_real := --incidents 3 --seeds 2
-EVAL_opensec := --incidents 8 --seeds 1
+EVAL_simulated := --incidents 11 --seeds 5 --ablate training,planning,adaptation
+EVAL_real := --incidents 3 --seeds 2 --ablate training
+EVAL_opensec := --incidents 8 --seeds 1 --ablate training
+# Where the model without its adapter is served meanwhile.
+UNTUNED := 127.0.0.1:7790
 
 .PHONY: eval
 eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/evaluation.md and charts (all: 40 minutes)
-	@set -e; $(foreach suite,$(SUITE),echo "suite $(suite)" >&2; \
-	$(COUNTERMOVE) up --workers $(WORKERS) -- evaluate --suite $(suite) $(EVAL_$(suite)) $(EVAL_EFFORT) \
-	  --baseline random,playbook,greedy --write docs/evaluation.md --chart docs/evaluation-$(suite).svg $(ARGS);)
+	@set -e; $(COUNTERMOVE) up --workers $(WORKERS) --adapter none --store memory: --listen $(UNTUNED) >/dev/null & \
+	untuned=$$!; trap 'kill $$untuned' EXIT; \
+	until $(COUNTERMOVE) workers list --coordinator http://$(UNTUNED) >/dev/null 2>&1; do kill -0 $$untuned; sleep 1; done; \
+	$(foreach suite,$(SUITE),echo "suite $(suite)" >&2; \
+	$(COUNTERMOVE) up --workers $(WORKERS) -- evaluate --suite $(suite) $(EVAL_$(suite)) --untuned http://$(UNTUNED) \
+	  $(EVAL_EFFORT) --baseline random,playbook,greedy \
+	  --write docs/evaluation.md --chart docs/evaluation-$(suite).svg $(ARGS);)
 
 .PHONY: test-services
 test-services:

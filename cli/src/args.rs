@@ -163,6 +163,15 @@ pub(crate) struct EvaluateArgs {
     /// The first seed; the others follow it.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) first_seed: u64,
+    /// Of 100 simulated scenarios, how many are no incidents [default: 25].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
+    pub(crate) benign: Option<u8>,
+    /// Of 100 simulated scenarios, in how many an instruction stands in the evidence [default: 12].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
+    pub(crate) injected: Option<u8>,
+    /// Of 100 simulated incidents, in how many the attacker changes the line of attack while it is played [default: 25].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
+    pub(crate) switching: Option<u8>,
     /// Play once more with a part switched off.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) ablate: Vec<Ablation>,
@@ -281,7 +290,8 @@ pub(crate) struct UpArgs {
     /// Model that the workers serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, value_name = "MODEL", env = "COUNTERMOVE_MODEL", default_value = "default")]
     pub(crate) model: String,
-    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors.
+    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, or `default`,
+    /// which is the one that ships [default: `default` for the default model, `none` for others].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_ADAPTER")]
     pub(crate) adapter: Option<PathBuf>,
     /// Memory for keys and values, for each worker.

@@ -104,7 +104,8 @@ impl Report {
             format!("{role}: {}", names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(", "))
         }));
         for tactic in &assessment.tactics {
-            self.line(format!("### {} ({})", escape(&tactic.name), tactic.id));
+            let share = 100.0 * tactic.weight;
+            self.line(format!("### {} ({}), {share:.0} % of the evidence", escape(&tactic.name), tactic.id));
             let techniques =
                 tactic.techniques.iter().map(|t| format!("{} ({})", escape(&t.name), escape(&t.id)));
             let evidence = tactic

@@ -185,12 +185,14 @@ pub struct Assessment {
 }
 
 /// A conjectured tactic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TacticBelief {
     /// ATT&CK identifier, such as `TA0043`.
     pub id: String,
     /// Name.
     pub name: String,
+    /// Its share of all evidence of the attack, from 0 to 1.
+    pub weight: f32,
     /// Techniques of it.
     pub techniques: Vec<Technique>,
     /// Alert groups that speak for it.
@@ -560,6 +562,7 @@ impl From<v1::TacticBelief> for TacticBelief {
         Self {
             id: id.to_owned(),
             name: name.to_owned(),
+            weight: belief.weight,
             techniques: belief.techniques.into_iter().map(|t| Technique { id: t.id, name: t.name }).collect(),
             evidence: belief
                 .evidence

@@ -11,6 +11,8 @@ use countermove_model::{
 };
 use countermove_proto::{ParseIdError, WorkerId};
 
+use crate::adapter::AdapterChoice;
+
 /// Serves the model to a Countermove coordinator.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "countermove-worker", version, group = ArgGroup::new("cores"))]
@@ -21,9 +23,10 @@ pub struct Arguments {
     /// Model to serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, value_name = "MODEL", default_value = "default", env = "COUNTERMOVE_MODEL")]
     pub model: String,
-    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors.
+    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, or `default`,
+    /// which is the one that ships [default: `default` for the default model, `none` for others].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_ADAPTER")]
-    pub adapter: Option<PathBuf>,
+    pub adapter: Option<AdapterChoice>,
     /// Folder that holds models/ [default: the user's cache folder].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
     pub home: Option<PathBuf>,
@@ -119,8 +122,10 @@ pub struct Config {
     pub simulate: Option<u32>,
     /// Folder that holds `models/`; `None` is the user's cache folder.
     pub home: Option<PathBuf>,
-    /// How to load it.
+    /// How to load it; the adapter is not in it yet.
     pub load: LoadOptions,
+    /// Adapter to load beside it.
+    pub adapter: AdapterChoice,
     /// How to batch.
     pub engine: EngineOptions,
     /// Rollouts taken on in all.
@@ -237,11 +242,14 @@ impl TryFrom<Arguments> for Config {
                 lease: Duration::from_secs(arguments.lease),
             }),
         };
+        let model: ModelSource = arguments.model.parse()?;
+        let usual = if model == ModelSource::Default { AdapterChoice::Shipped } else { AdapterChoice::None };
         Ok(Self {
             #[cfg(feature = "etcd")]
             registry,
             listen: arguments.listen,
-            model: arguments.model.parse()?,
+            model,
+            adapter: arguments.adapter.unwrap_or(usual),
             simulate: arguments.simulate,
             home: arguments.home,
             load: LoadOptions {
@@ -253,7 +261,7 @@ impl TryFrom<Arguments> for Config {
                 threads,
                 kv_budget,
                 context_length: arguments.context_length,
-                adapter: arguments.adapter,
+                adapter: None,
             },
             engine: EngineOptions {
                 max_sequences: sequences,
@@ -306,10 +314,12 @@ mod tests {
     }
 
     #[test]
-    fn an_adapter_is_a_folder_beside_the_model() {
-        assert_eq!(config(&[]).unwrap().load.adapter, None);
-        let load = config(&["--adapter", "tuned"]).unwrap().load;
-        assert_eq!(load.adapter, Some(PathBuf::from("tuned")));
+    fn the_default_model_comes_with_its_adapter_and_others_with_none() {
+        let adapter = |flags: &[&str]| config(flags).unwrap().adapter;
+        assert_eq!(adapter(&[]), AdapterChoice::Shipped);
+        assert_eq!(adapter(&["--model", "other.gguf"]), AdapterChoice::None);
+        assert_eq!(adapter(&["--adapter", "none"]), AdapterChoice::None);
+        assert_eq!(adapter(&["--adapter", "tuned"]), AdapterChoice::Folder("tuned".into()));
     }
 
     #[test]

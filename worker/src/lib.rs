@@ -10,6 +10,7 @@
 //! - The number of sequences taken on is bounded; what does not fit is refused at once with `RESOURCE_EXHAUSTED`.
 //! - A draining worker says so in its health first, refuses new work, and finishes what it has within a bound.
 
+mod adapter;
 mod admission;
 mod call;
 mod config;
@@ -19,6 +20,7 @@ mod server;
 mod service;
 mod simulate;
 
+pub use adapter::AdapterChoice;
 #[cfg(feature = "etcd")]
 pub use config::Registry;
 pub use config::{Arguments, Config, ConfigError, LogFormat};

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
-use countermove_model::{Engine, Fetch};
+use countermove_model::{Engine, Fetch, LoadOptions};
 use countermove_planner::{LanguageModel, Templates};
 #[cfg(feature = "etcd")]
 use countermove_proto::WorkerId;
@@ -172,7 +172,10 @@ fn simulated(config: &Config, pace: u32) -> anyhow::Result<Replica<SimulatedMode
 fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
     let templates = Templates::load(config.templates.as_deref())?;
     let home = countermove_model::home(config.home.clone());
-    let model = config.model.load(&home, &config.load, &mut |event| {
+    let adapter = config.adapter.folder(&home);
+    let adapter = adapter.with_context(|| format!("the adapter cannot be unpacked in {}", home.display()))?;
+    let options = LoadOptions { adapter, ..config.load.clone() };
+    let model = config.model.load(&home, &options, &mut |event| {
         if let Fetch::Begins { file, bytes } = event {
             tracing::info!(file, bytes, "fetching from the hub");
         }

@@ -78,6 +78,13 @@ pub(crate) async fn evaluate(
 
 /// Refuses an ablation that would play the same twice and call it a comparison.
 fn check(arguments: &EvaluateArgs) -> Result<(), Failure> {
+    let shaped = arguments.benign.or(arguments.injected).or(arguments.switching).is_some();
+    if shaped && arguments.suite != "simulated" {
+        return Err(Failure::Input(format!(
+            "--benign, --injected and --switching shape simulated scenarios; --suite {} holds what it holds",
+            arguments.suite
+        )));
+    }
     let ablates = |ablation| arguments.ablate.contains(&ablation);
     let input = |text: &str| Err(Failure::Input(text.to_owned()));
     match arguments.options.thinking_tokens {
@@ -289,8 +296,16 @@ impl Run<'_> {
         let threads = std::thread::available_parallelism().map_or(0, usize::from);
         let (machine, minutes) =
             (format!("{} {}", std::env::consts::OS, std::env::consts::ARCH), elapsed.as_secs() / 60);
+        let shares = suite::shares(self.arguments);
+        let made = match self.arguments.suite.as_str() {
+            "simulated" => format!(
+                ": {} % benign, {} % with an injected instruction; of incidents {} % with another line of attack on the way",
+                shares.benign, shares.injected, shares.switching
+            ),
+            _ => String::new(),
+        };
         Ok([
-            ("scenarios of each seed", scenarios.join(", ")),
+            ("scenarios of each seed", scenarios.join(", ") + &made),
             ("first seed", self.arguments.first_seed.to_string()),
             ("workers", format!("{workers}, {} scenarios at once", self.arguments.at_once)),
             (

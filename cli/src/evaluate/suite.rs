@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use countermove_dataset::parts;
 use countermove_simulator::oracle::Oracle;
 use countermove_simulator::{Generator, GeneratorOptions, Scenario, Vocabulary};
 
@@ -29,8 +30,10 @@ pub(super) fn load(arguments: &EvaluateArgs, console: &Console) -> Result<Vec<Ve
     let seeds = (0..u64::from(arguments.seeds)).map(|number| arguments.first_seed.wrapping_add(number));
     let fixed = match arguments.suite.as_str() {
         "simulated" => {
-            let vocabulary = vocabulary(data.as_deref(), console)?;
-            let generator = Generator::new(&vocabulary, GeneratorOptions::default()).map_err(input)?;
+            // The attack flows, rules and kinds of networks that no model is trained on.
+            let [_, _, held_out] = parts(&vocabulary(data.as_deref(), console)?);
+            let options = GeneratorOptions { topologies: held_out.families, ..shares(arguments) };
+            let generator = Generator::new(&held_out.vocabulary, options).map_err(input)?;
             let make = |seed: u64| {
                 let first = seed.wrapping_mul(SPACING);
                 (0..u64::from(arguments.incidents))
@@ -51,6 +54,18 @@ pub(super) fn load(arguments: &EvaluateArgs, console: &Console) -> Result<Vec<Ve
     };
     let set: Vec<Judged> = fixed.into_iter().take(wanted).map(judged).collect();
     Ok(seeds.map(|_| set.clone()).collect())
+}
+
+/// What simulated scenarios hold how often.
+pub(super) fn shares(arguments: &EvaluateArgs) -> GeneratorOptions {
+    let usual = GeneratorOptions::default();
+    let or = |given: Option<u8>, usual: usize| given.map_or(usual, usize::from);
+    GeneratorOptions {
+        benign: or(arguments.benign, usual.benign),
+        injected: or(arguments.injected, usual.injected),
+        switching: or(arguments.switching, usual.switching),
+        ..usual
+    }
 }
 
 fn judged(scenario: Scenario) -> Judged {

@@ -109,7 +109,8 @@ fn assessed(assessment: &Assessment, page: Page) -> String {
             .iter()
             .map(|technique| format!("{} {}", technique.id, technique.name))
             .collect();
-        let mut line = tactic_name(belief.tactic());
+        let mut line =
+            format!("{}, {:.0} % of the evidence", tactic_name(belief.tactic()), 100.0 * belief.weight);
         if !techniques.is_empty() {
             let _ = write!(line, ": {}", techniques.join("; "));
         }
@@ -268,6 +269,7 @@ mod tests {
                 }),
                 tactics: vec![TacticBelief {
                     tactic: Tactic::CredentialAccess.into(),
+                    weight: 1.0,
                     techniques: vec![Technique {
                         id: "T1110.001".to_owned(),
                         name: "Brute Force: Password Guessing".to_owned(),
@@ -326,7 +328,7 @@ mod tests {
             "20 groups, and 900 records did not fit",
             "warning    4 lines are in no known alert format",
             "from what the model said: 10.9.9.9",
-            "1. Credential Access (TA0006): T1110.001 Brute Force: Password Guessing",
+            "1. Credential Access (TA0006), 100 % of the evidence: T1110.001 Brute Force: Password Guessing",
             "A4  ssh login attempt (40 records)",
             "and 2 more groups",
             "STEP 1",

@@ -1,5 +1,7 @@
 //! Training sets as a whole: labels, leaks, splits, determinism, forms.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -228,68 +230,4 @@ fn an_interrupted_set_is_whole_up_to_there() {
     let card = generate(&vocabulary(), &templates(), &options, |progress| progress.incidents < 3).unwrap();
     assert_eq!(card.incidents, 3);
     assert_eq!(read_examples(&out.join("train-00000.jsonl")).unwrap().len() as u64, card.examples());
-}
-
-/// Prints what the roles miss.
-#[test]
-#[ignore = "for people who look into it"]
-fn show_what_the_view_misses() {
-    use countermove_incident::{AlertLog, Tactic};
-    use countermove_planner::{Evidence, Rendering};
-    use countermove_simulator::Showing;
-    for scenario in scenarios(300).into_iter().filter(|scenario| scenario.truth.incident) {
-        let log = AlertLog::parse(scenario.log.as_bytes()).unwrap();
-        let evidence = Evidence {
-            system_description: scenario.system.clone(),
-            log,
-            constraints: scenario.truth.constraints.iter().map(|one| one.text.clone()).collect(),
-            notes: Vec::new(),
-        };
-        let rendering = Rendering::new(templates(), &evidence, 1600).unwrap();
-        let showing = Showing::new(&scenario.truth);
-        let verdicts: Vec<Option<Tactic>> = rendering
-            .groups()
-            .map(|group| group.iter().find_map(|at| showing.of(&evidence.log.records[*at])))
-            .collect();
-        let assessment = rendering.assess(&verdicts);
-        if !assessment.is_incident {
-            continue;
-        }
-        let roles = &assessment.entities;
-        let way = |fact: usize| scenario.truth.requirements[fact].ways.first().cloned().unwrap_or_default();
-        let mut missing = Vec::new();
-        for fact in [0, 3, 4] {
-            for target in way(fact).needs.iter().flat_map(|need| &need.targets) {
-                use countermove_simulator::Target::{Account, Attacker, Host, Service};
-                let known = match target {
-                    Host(host) | Service { host, .. } => {
-                        roles.targets.contains(host) || roles.attackers.contains(host)
-                    }
-                    Account(name) => {
-                        roles.stolen_accounts.contains(name) || roles.planted_accounts.contains(name)
-                    }
-                    Attacker(name) => roles.attackers.contains(name),
-                };
-                if !known {
-                    missing.push(format!("{fact} {target:?}"));
-                }
-            }
-        }
-        let extra: Vec<&String> =
-            roles.targets.iter().filter(|host| !scenario.truth.compromised.contains(host)).collect();
-        if !missing.is_empty() || !extra.is_empty() {
-            println!("== {} missing {missing:?} extra {extra:?}", scenario.name);
-            for (group, verdict) in rendering.groups().zip(&verdicts) {
-                if let Some(at) = group.first() {
-                    let text = match &evidence.log.records[*at] {
-                        countermove_incident::Record::Alert(alert) => {
-                            alert.render(countermove_incident::AlertFormat::Bracketed)
-                        }
-                        countermove_incident::Record::Line(line) => line.text.clone(),
-                    };
-                    println!("   {verdict:?} {text}");
-                }
-            }
-        }
-    }
 }

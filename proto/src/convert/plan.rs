@@ -142,6 +142,7 @@ impl From<TacticBelief> for v1::TacticBelief {
     fn from(belief: TacticBelief) -> Self {
         Self {
             tactic: v1::Tactic::from(belief.tactic).into(),
+            weight: belief.weight,
             techniques: belief.techniques.into_iter().map(Into::into).collect(),
             evidence: belief.evidence.into_iter().map(Into::into).collect(),
         }
