@@ -3,7 +3,7 @@
 //! Invariants: the order of results does not matter, bit for bit; every result is counted exactly once; only rollouts
 //! that reached recovery have a cost.
 
-use countermove_incident::RecoveryState;
+use countermove_incident::{Entities, RecoveryState, VerbClass};
 
 use crate::plan::CostEstimate;
 use crate::rollout::{RolloutEnd, RolloutResult};
@@ -23,6 +23,8 @@ pub struct Tally {
     pub achieved_at_truncation: Option<f64>,
     /// State after the candidate's own action; absent if no rollout got that far.
     pub predicted_state: Option<RecoveryState>,
+    /// Hosts, addresses and domains that the candidate's own action cuts off or cleans; 0 if it does neither.
+    pub interrupted: usize,
     /// The first fault by rollout number, if a rollout was malformed.
     pub fault: Option<String>,
 }
@@ -63,6 +65,7 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
         }
         if tally.predicted_state.is_none() {
             tally.predicted_state = result.steps.first().map(|step| step.state_after);
+            tally.interrupted = result.steps.first().map_or(0, |step| interrupted(&step.action));
         }
     }
     if !achieved.is_empty() {
@@ -73,6 +76,11 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     }
     estimate(&costs, &mut tally.cost);
     tally
+}
+
+fn interrupted(action: &str) -> usize {
+    let interrupts = |class: &VerbClass| matches!(class, VerbClass::Contain | VerbClass::Eradicate);
+    if VerbClass::of(action).iter().any(interrupts) { Entities::find(action).iter().count() } else { 0 }
 }
 
 /// Mean, unbiased variance and Student interval of `costs`.

@@ -8,7 +8,8 @@
 //!
 //! Ties go to more rollouts that reached recovery, then to the action whose gain comes first in a response, in the order
 //! of [`RecoveryState::NAMES`]: where the order of actions costs nothing, the attacker is kept out before services come
-//! back. Then to the earlier proposal.
+//! back. Then to the action that cuts off or cleans less, since whoever is cut off without need is harmed. Then to the earlier
+//! proposal.
 
 use std::cmp::Ordering;
 
@@ -84,7 +85,11 @@ fn by_mean(a: &Tally, b: &Tally) -> Ordering {
 }
 
 fn tie(before: RecoveryState, a: &Tally, b: &Tally) -> Ordering {
-    b.cost.terminal.cmp(&a.cost.terminal).then(first_gain(before, a).cmp(&first_gain(before, b)))
+    b.cost
+        .terminal
+        .cmp(&a.cost.terminal)
+        .then(first_gain(before, a).cmp(&first_gain(before, b)))
+        .then(a.interrupted.cmp(&b.interrupted))
 }
 
 /// Number of the first fact that the action is predicted to bring about, in the order of a response; the number of
@@ -145,6 +150,9 @@ fn against(before: RecoveryState, best: &Tally, mean: f64, next: &Tally) -> Stri
             "more of its rollouts reached recovery"
         } else if first_gain(before, best) < first_gain(before, next) {
             "what it is predicted to achieve comes first in a response"
+        } else if best.interrupted < next.interrupted && first_gain(before, best) == first_gain(before, next)
+        {
+            "it cuts off or cleans less"
         } else {
             "it was proposed first"
         };
@@ -256,6 +264,11 @@ mod tests {
         let more = choose(RecoveryState::default(), &[contains.clone(), reached(4, 0, 5.0, 1.0)]).unwrap();
         assert_eq!(more.index, 1);
         assert!(more.reason.contains("more of its rollouts"), "{}", more.reason);
+        let wide = Tally { interrupted: 3, ..contains.clone() };
+        let narrow = Tally { interrupted: 1, ..contains.clone() };
+        let less = choose(RecoveryState::default(), &[wide, narrow]).unwrap();
+        assert_eq!(less.index, 1);
+        assert!(less.reason.contains("cuts off or cleans less"), "{}", less.reason);
         let first = choose(RecoveryState::default(), &[contains.clone(), contains]).unwrap();
         assert_eq!(first.index, 0);
         assert!(first.reason.contains("proposed first"), "{}", first.reason);

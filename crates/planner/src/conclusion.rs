@@ -59,6 +59,12 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment
         };
         return assessment;
     }
+    if shown.iter().all(|shown| shown.group.is_minor()) {
+        assessment.description =
+            "Some alerts look like an attack, all of them of low priority, which alone make no incident."
+                .into();
+        return assessment;
+    }
     assessment.is_incident = true;
     name_roles(&mut assessment.entities, scene, &shown);
     assessment.tactics = beliefs(scene, &shown);
@@ -420,6 +426,20 @@ mod tests {
         assert_eq!(assessment.entities.stolen_accounts, ["shop_rw"]);
         assert_eq!(assessment.entities.planted_accounts, ["svc_helper"]);
         assert_eq!(assessment.entities.attackers, ["203.0.113.7"]);
+    }
+
+    #[test]
+    fn alerts_of_low_priority_alone_are_no_incident() {
+        let lines =
+            [alert("Update", 3, "10.0.2.20", "192.0.2.9"), alert("Chat", 4, "10.0.2.20", "192.0.2.9")];
+        let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let verdict = |_: &str| Some(Tactic::CommandAndControl);
+        let assessment = concluded(&lines, verdict);
+        assert!(!assessment.is_incident && assessment.tactics.is_empty());
+        assert!(assessment.description.contains("low priority"), "{}", assessment.description);
+        // What a host wrote itself has no priority, and counts.
+        lines.push("Jun 10 13:11:51 web01 useradd[3]: new user: user=svc_helper, home=/tmp, shell=/bin/sh");
+        assert!(concluded(&lines, verdict).is_incident);
     }
 
     #[test]

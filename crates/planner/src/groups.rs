@@ -61,6 +61,14 @@ pub(crate) struct GroupWords {
     pub(crate) count: u64,
 }
 
+impl GroupView {
+    /// Whether it holds alerts that the sensor itself gives a low priority. Updates, calls and games look like an attacker's
+    /// traffic to a small model, and not to whoever wrote the rule.
+    pub(crate) fn is_minor(&self) -> bool {
+        self.is_alert && self.words.priority > SERIOUS
+    }
+}
+
 /// The groups of a digest, in its order.
 pub(crate) fn views(log: &AlertLog, digest: &Digest, systems: &[String], hosts: &Hosts) -> Vec<GroupView> {
     let members = members(log, digest);
