@@ -12,8 +12,8 @@ INCIDENT ?= tests/incidents/web-shell
 WORKERS ?= 2
 # Suites that `make eval` plays: simulated, real, opensec.
 SUITE ?= simulated real opensec
-# How hard it plans.
-EVAL_EFFORT ?= --candidates 3 --rollouts 2 --depth 4 --steps 8
+# How hard it plans; nothing means as hard as `countermove plan` does.
+EVAL_EFFORT ?=
 # Further arguments: of `countermove plan` in demo, of `countermove evaluate` in eval, of `cargo test` in test, of the
 # script in bench-engine, bench-plan and bench-training.
 ARGS ?=
@@ -50,8 +50,7 @@ model: build ## Fetch the default model into the cache, once (98 MB)
 demo: model ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
 	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS)
 
-# Each suite is played by itself, so that one can be repeated alone and what the others wrote stays. The effort of each is
-# chosen so that all three take about 40 minutes on 2 CPUs; the figures name it.
+# Each suite is played by itself, so that one can be repeated alone and what the others wrote stays.
 EVAL_simulated := --incidents 11 --seeds 5 --ablate training,planning,adaptation
 EVAL_real := --incidents 3 --seeds 2 --ablate training
 EVAL_opensec := --incidents 8 --seeds 1 --ablate training
@@ -60,9 +59,9 @@ UNTUNED := 127.0.0.1:7790
 
 .PHONY: eval
 eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/evaluation.md and charts (all: 40 minutes)
-	@set -e; $(COUNTERMOVE) up --workers $(WORKERS) --adapter none --store memory: --listen $(UNTUNED) >/dev/null & \
+	@set -e; $(COUNTERMOVE) up --workers $(WORKERS) --adapter none --store memory: --listen $(UNTUNED) >target/eval-untuned.log 2>&1 & \
 	untuned=$$!; trap 'kill $$untuned' EXIT; \
-	until $(COUNTERMOVE) workers list --coordinator http://$(UNTUNED) >/dev/null 2>&1; do kill -0 $$untuned; sleep 1; done; \
+	until $(COUNTERMOVE) workers --coordinator http://$(UNTUNED) list >/dev/null 2>&1; do kill -0 $$untuned; sleep 1; done; \
 	$(foreach suite,$(SUITE),echo "suite $(suite)" >&2; \
 	$(COUNTERMOVE) up --workers $(WORKERS) -- evaluate --suite $(suite) $(EVAL_$(suite)) --untuned http://$(UNTUNED) \
 	  $(EVAL_EFFORT) --baseline random,playbook,greedy \
