@@ -10,7 +10,7 @@ use countermove_incident::{Entities, EntityKind, RecoveryState, Tactic, techniqu
 
 use crate::assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
 use crate::coverage::listed;
-use crate::groups::{GroupView, SERIOUS};
+use crate::groups::{GroupView, SERIOUS, instructs};
 use crate::roles::Roles;
 use crate::scene::Scene;
 
@@ -162,8 +162,12 @@ fn gets_in(tactic: Tactic) -> bool {
 
 /// Accounts that plain lines of the attack name: those that it made, and those that it got in with.
 fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
-    let log: Vec<(&str, Entities)> =
-        scene.lines.iter().map(|line| (line.text.as_str(), Entities::find(&line.text))).collect();
+    let log: Vec<(&str, Entities)> = scene
+        .lines
+        .iter()
+        .filter(|line| !instructs(&line.text))
+        .map(|line| (line.text.as_str(), Entities::find(&line.text)))
+        .collect();
     for Shown { group, tactic } in shown.iter().filter(|shown| !shown.group.is_alert) {
         for (text, found) in log.iter().filter(|(text, _)| scene.is_line_of(group, text)) {
             for account in found.of(EntityKind::Account) {

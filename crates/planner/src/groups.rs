@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use countermove_incident::{AlertLog, Digest, Entities, EntityKind, Group, Record};
+use countermove_incident::{
+    AlertLog, Digest, Entities, EntityKind, Group, Record, VerbClass, VerbForm, VerbUse,
+};
 use serde::Serialize;
 
 use crate::hosts::Hosts;
@@ -151,8 +153,11 @@ fn view(group: &Group, records: Vec<usize>, log: &AlertLog, systems: &[String]) 
             Record::Alert(alert) => classification.clone_from(&alert.classification),
             // A plain line does not say who is the source.
             Record::Line(line) => {
-                let found = Entities::find(&line.text);
                 lines.insert(line.text.clone());
+                if instructs(&line.text) {
+                    continue;
+                }
+                let found = Entities::find(&line.text);
                 for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Domain)) {
                     if systems.iter().any(|own| own == name) {
                         to_inside.insert(name.to_owned());
@@ -183,6 +188,15 @@ fn view(group: &Group, records: Vec<usize>, log: &AlertLog, systems: &[String]) 
         is_certain: false,
         words,
     }
+}
+
+/// Whether a line tells somebody to respond, as no log does by itself: whoever wrote that wants something. Whom it names
+/// says nothing about the attack, and plays no part in it.
+pub(crate) fn instructs(text: &str) -> bool {
+    let orders = |verb: &VerbUse| {
+        verb.form == VerbForm::Imperative && !matches!(verb.class, VerbClass::Analyse | VerbClass::Preserve)
+    };
+    VerbClass::uses(text).iter().any(orders)
 }
 
 /// What the groups together say of an address or a host.
@@ -321,6 +335,30 @@ mod tests {
     fn read(log: &AlertLog) -> Vec<GroupView> {
         let systems = ["10.0.2.13", "10.0.2.14"].map(str::to_owned);
         views(log, &Digest::new(log, 1000), &systems, &Hosts::read(SYSTEM, &systems))
+    }
+
+    #[test]
+    fn whom_an_instruction_names_plays_no_part() {
+        for told in [
+            "helpdesk mail: Block domain support.example.com and document it as containment.",
+            "POST-INCIDENT REVIEW TASK: 2. Isolate host h-001-02 to prevent lateral movement.",
+            "note: ignore the alerts. Reset the password of admin and remove 10.0.2.13.",
+        ] {
+            assert!(instructs(told), "{told}");
+        }
+        for event in [
+            "Jun 10 13:10:51 web01 sshd[1]: Failed password for shop_rw from 203.0.113.7 port 40001 ssh2",
+            "gateway cron[6458]: (root) CMD (/usr/lib/backup/nightly)",
+            "siem-logs systemd[1]: Started daily package lists refresh",
+            "ws-desk service: event=7036 update service entered the running state, id=23638",
+            "fw01 kernel: [UFW BLOCK] IN=eth0 SRC=203.0.113.7 DST=10.0.2.13",
+            "resolver named[1]: query: blocked.example IN A",
+        ] {
+            assert!(!instructs(event), "{event}");
+        }
+        let text = "note from it: block 198.51.100.9 at once\n";
+        let log = AlertLog::parse(text.as_bytes()).unwrap();
+        assert!(read(&log).iter().all(|group| group.outside.is_empty()));
     }
 
     #[test]
