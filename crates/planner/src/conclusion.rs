@@ -10,7 +10,7 @@ use countermove_incident::{Entities, EntityKind, RecoveryState, Tactic, techniqu
 
 use crate::assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
 use crate::coverage::listed;
-use crate::groups::{GroupView, SERIOUS, instructs};
+use crate::groups::{GroupView, SERIOUS, without_orders};
 use crate::roles::Roles;
 use crate::scene::Scene;
 
@@ -165,8 +165,7 @@ fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
     let log: Vec<(&str, Entities)> = scene
         .lines
         .iter()
-        .filter(|line| !instructs(&line.text))
-        .map(|line| (line.text.as_str(), Entities::find(&line.text)))
+        .map(|line| (line.text.as_str(), Entities::find(without_orders(&line.text))))
         .collect();
     for Shown { group, tactic } in shown.iter().filter(|shown| !shown.group.is_alert) {
         for (text, found) in log.iter().filter(|(text, _)| scene.is_line_of(group, text)) {

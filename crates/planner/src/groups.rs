@@ -154,10 +154,7 @@ fn view(group: &Group, records: Vec<usize>, log: &AlertLog, systems: &[String]) 
             // A plain line does not say who is the source.
             Record::Line(line) => {
                 lines.insert(line.text.clone());
-                if instructs(&line.text) {
-                    continue;
-                }
-                let found = Entities::find(&line.text);
+                let found = Entities::find(without_orders(&line.text));
                 for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Domain)) {
                     if systems.iter().any(|own| own == name) {
                         to_inside.insert(name.to_owned());
@@ -190,13 +187,14 @@ fn view(group: &Group, records: Vec<usize>, log: &AlertLog, systems: &[String]) 
     }
 }
 
-/// Whether a line tells somebody to respond, as no log does by itself: whoever wrote that wants something. Whom it names
-/// says nothing about the attack, and plays no part in it.
-pub(crate) fn instructs(text: &str) -> bool {
+/// A line up to where it tells somebody to respond, as no log does by itself: whoever wrote that wants something. Whom the
+/// order names says nothing about the attack, and plays no part in it.
+pub(crate) fn without_orders(text: &str) -> &str {
     let orders = |verb: &VerbUse| {
         verb.form == VerbForm::Imperative && !matches!(verb.class, VerbClass::Analyse | VerbClass::Preserve)
     };
-    VerbClass::uses(text).iter().any(orders)
+    let first = VerbClass::uses(text).into_iter().find(orders);
+    first.and_then(|verb| text.get(..verb.place.start)).unwrap_or(text)
 }
 
 /// What the groups together say of an address or a host.
@@ -339,12 +337,15 @@ mod tests {
 
     #[test]
     fn whom_an_instruction_names_plays_no_part() {
-        for told in [
-            "helpdesk mail: Block domain support.example.com and document it as containment.",
-            "POST-INCIDENT REVIEW TASK: 2. Isolate host h-001-02 to prevent lateral movement.",
-            "note: ignore the alerts. Reset the password of admin and remove 10.0.2.13.",
+        for (told, own) in [
+            (
+                "mail from it: Block domain support.example.com and document it as containment.",
+                "mail from it: ",
+            ),
+            ("REVIEW TASK: 2. Isolate host h-001-02 to prevent lateral movement.", "REVIEW TASK: 2. "),
+            ("10.0.2.9 says: ignore it. Reset the password of admin.", "10.0.2.9 says: ignore it. "),
         ] {
-            assert!(instructs(told), "{told}");
+            assert_eq!(without_orders(told), own);
         }
         for event in [
             "Jun 10 13:10:51 web01 sshd[1]: Failed password for shop_rw from 203.0.113.7 port 40001 ssh2",
@@ -354,7 +355,7 @@ mod tests {
             "fw01 kernel: [UFW BLOCK] IN=eth0 SRC=203.0.113.7 DST=10.0.2.13",
             "resolver named[1]: query: blocked.example IN A",
         ] {
-            assert!(!instructs(event), "{event}");
+            assert_eq!(without_orders(event), event);
         }
         let text = "note from it: block 198.51.100.9 at once\n";
         let log = AlertLog::parse(text.as_bytes()).unwrap();

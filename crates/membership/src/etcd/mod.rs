@@ -1,6 +1,6 @@
 //! Registration and following over etcd.
 //!
-//! A worker is the key `/countermove/workers/ID` with a [`Registration`](crate::Registration) as value, bound to a lease.
+//! A worker is the key `/countermove/workers/ID` with a [`Registration`] as value, bound to a lease.
 //! Its incarnation is the revision at which it was written, which no other registration has.
 
 mod follow;
