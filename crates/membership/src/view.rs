@@ -37,7 +37,9 @@ impl View {
     /// A registration was seen.
     pub fn put(&mut self, id: &str, member: Member) {
         match self.members.get_mut(id) {
-            Some(known) if known.member.incarnation > member.incarnation => {}
+            // What was missing when the registry was read anew may be of a registry that has lost its data since, whose
+            // numbers were higher. Within one registry nothing that comes after the reading has a lower number.
+            Some(known) if known.leaves.is_none() && known.member.incarnation > member.incarnation => {}
             Some(known) => *known = Known { member, leaves: None },
             None => {
                 self.members.insert(id.to_owned(), Known { member, leaves: None });
@@ -94,6 +96,17 @@ mod tests {
 
     fn ids(view: &View) -> Vec<String> {
         view.members().into_keys().collect()
+    }
+
+    #[test]
+    fn a_registry_that_lost_its_data_counts_from_the_beginning() {
+        let mut view = View::new(GRACE);
+        view.put("w", member(5));
+        view.rebuild(BTreeMap::new(), Instant::now());
+        view.put("w", member(2));
+        assert_eq!(view.members()["w"].incarnation, Incarnation(2));
+        view.remove("w", Incarnation(3));
+        assert!(ids(&view).is_empty());
     }
 
     #[test]
