@@ -76,17 +76,17 @@ pub(crate) async fn evaluate(
     finish(&arguments, &report, console)
 }
 
-/// Refuses an ablation that would play the same twice and call it a comparison.
+/// Refuses an ablation that would play the same twice and call it a comparison, and flags that would change nothing.
 fn check(arguments: &EvaluateArgs) -> Result<(), Failure> {
-    let shaped = arguments.benign.or(arguments.injected).or(arguments.switching).is_some();
-    if shaped && arguments.suite != "simulated" {
-        return Err(Failure::Input(format!(
-            "--benign, --injected and --switching shape simulated scenarios; --suite {} holds what it holds",
-            arguments.suite
-        )));
-    }
     let ablates = |ablation| arguments.ablate.contains(&ablation);
     let input = |text: &str| Err(Failure::Input(text.to_owned()));
+    let shaped = arguments.benign.or(arguments.injected).or(arguments.switching).is_some();
+    if shaped && arguments.suite != "simulated" {
+        return input(&format!(
+            "--benign, --injected and --switching shape simulated scenarios; --suite {} holds what it holds",
+            arguments.suite
+        ));
+    }
     match arguments.options.thinking_tokens {
         None | Some(0) if ablates(Ablation::Thinking) => {
             return input(
