@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use countermove_incident::{Alert, AlertKind, AlertLog, Tactic};
 use serde::{Deserialize, Serialize};
 
+use crate::groups::SERIOUS;
 use crate::roles::Roles;
 
 /// Alerts that a conjectured tactic is expected to raise.
@@ -90,16 +91,13 @@ impl std::fmt::Display for Comparison {
     }
 }
 
-/// Lowest priority, by its number, of an alert that shows an attack.
-const ATTACK_PRIORITY: u8 = 2;
-
 /// The first alert that shows the attack going on: of priority 1 or 2, to or from an attacker or from an attacked host.
 pub(crate) fn attack_goes_on(log: &AlertLog, roles: &Roles) -> Option<String> {
     let named = |end: &Option<countermove_incident::Endpoint>, names: &[String]| {
         end.as_ref().is_some_and(|end| names.contains(&end.address))
     };
     let shows = |alert: &&Alert| {
-        let grave = alert.kind().priority.is_some_and(|priority| priority <= ATTACK_PRIORITY);
+        let grave = alert.kind().priority.is_some_and(|priority| priority <= SERIOUS);
         let attacker = named(&alert.source, &roles.attackers) || named(&alert.destination, &roles.attackers);
         grave && (attacker || named(&alert.source, &roles.targets))
     };
