@@ -114,15 +114,21 @@ impl<'a> Attack<'a> {
         clock.pass(20, 5400, rng);
         let mut before = clock.clone();
         let (source, target) = self.ends(step.tactic, rng);
+        // By definition, whatever the flow calls it: from inside it is discovery, from outside before anything fell it is not.
+        let tactic = match step.tactic {
+            Tactic::Reconnaissance if self.is_inside(&source) => Tactic::Discovery,
+            Tactic::Discovery if !self.is_inside(&source) && !self.has_entered() => Tactic::Reconnaissance,
+            tactic => tactic,
+        };
         let host = &self.topology.hosts[target];
         let kinds: Vec<Kind> = self.topology.places[target].offers.iter().map(|offer| offer.kind).collect();
-        let fit = Fit { tactic: step.tactic, os: os_of(&host.os), role: host.role, kinds: &kinds };
+        let fit = Fit { tactic, os: os_of(&host.os), role: host.role, kinds: &kinds };
         let technique = choose(&step.technique, fit, rng);
-        let deed = Deed { tactic: step.tactic, technique: &technique, source: &source, target };
+        let deed = Deed { tactic, technique: &technique, source: &source, target };
         let raised = self.raise(&deed, clock, rng);
         let seen = !raised.is_empty();
         let offer = raised.iter().filter(|raised| raised.target == target).find_map(|raised| raised.offer);
-        self.settle(step.tactic, target, offer, seen);
+        self.settle(tactic, target, offer, seen);
         let mut alerts = Vec::new();
         for raised in raised {
             alerts.extend(raised.alerts);
@@ -132,7 +138,7 @@ impl<'a> Attack<'a> {
             self.write_lines(&deed, evidence, &mut before, rng);
         }
         let target = self.topology.hosts[target].address.clone();
-        self.path.push(Step { tactic: step.tactic, technique, source, target, alerts });
+        self.path.push(Step { tactic, technique, source, target, alerts });
     }
 
     /// Does once more what was done last: the same rules see it.
@@ -160,12 +166,14 @@ impl<'a> Attack<'a> {
         let entered = self.has_entered();
         let inside = |attack: &Self| attack.host(attack.current).address.clone();
         match tactic {
+            // Whoever still looks at a network from outside looks at what it shows to the outside.
+            Tactic::Reconnaissance => (self.origin.clone(), self.entry),
             _ if !entered => (self.origin.clone(), self.entry),
             Tactic::LateralMovement | Tactic::Discovery => {
                 let others = self.reachable(tactic);
                 match rng.pick(&others).copied() {
-                    Some(next) if tactic == Tactic::LateralMovement || rng.chance(60) => (inside(self), next),
-                    _ => (self.way_back(), self.current),
+                    Some(next) => (inside(self), next),
+                    None => (self.way_back(), self.current),
                 }
             }
             Tactic::CommandAndControl | Tactic::Exfiltration | Tactic::Impact => {
@@ -190,8 +198,11 @@ impl<'a> Attack<'a> {
     /// Whether packets from an address reach the services of a host: from inside always, from the Internet those that
     /// the gateway forwards.
     fn reaches(&self, source: &str, target: usize) -> bool {
-        let inside = self.topology.hosts.iter().any(|host| host.address == source);
-        inside || self.topology.places.get(target).is_some_and(|place| place.public)
+        self.is_inside(source) || self.topology.places.get(target).is_some_and(|place| place.public)
+    }
+
+    fn is_inside(&self, source: &str) -> bool {
+        self.topology.hosts.iter().any(|host| host.address == source)
     }
 
     /// Hosts that can be attacked from inside: any but the gateway and what has fallen already.
@@ -219,8 +230,11 @@ impl<'a> Attack<'a> {
         for _ in 0..rng.between(1, 2) {
             found.extend(alerts::raise(self.vocabulary, self.topology, traffic, clock, rng));
         }
-        // Whoever looks around asks more than one host.
-        if matches!(tactic, Tactic::Reconnaissance | Tactic::Discovery) && source != self.host(target).address
+        // A scan from outside shows no discovery: the attacker asks through the host that he holds.
+        if tactic == Tactic::Discovery && !self.is_inside(source) {
+            found.retain(|raised| raised.category != "SCAN");
+        } else if matches!(tactic, Tactic::Reconnaissance | Tactic::Discovery)
+            && source != self.host(target).address
         {
             for other in self.neighbours(source, target, rng) {
                 let traffic = Traffic { target: other, offer: None, reachable: true, ..traffic };
@@ -321,7 +335,8 @@ impl<'a> Attack<'a> {
 
 /// Whether a first step of this tactic leaves the host as it was.
 fn is_only_tried(tactic: Tactic) -> bool {
-    matches!(tactic, Tactic::Reconnaissance | Tactic::ResourceDevelopment | Tactic::CredentialAccess)
+    use Tactic::*;
+    matches!(tactic, Reconnaissance | ResourceDevelopment | CredentialAccess | Discovery)
 }
 
 /// Whether a technique needs somebody to open something.
