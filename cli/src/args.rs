@@ -196,6 +196,10 @@ pub(crate) struct EvaluateArgs {
     pub(crate) at_once: usize,
     #[command(flatten)]
     pub(crate) options: PlanOptions,
+    /// What actions cost, as for `plan`. Of costs in minutes, the scenario's hosts are the inventory: each is an asset, as
+    /// critical as what depends on it [default: the coordinator's].
+    #[arg(long, value_name = "MODEL", value_parser = costs)]
+    pub(crate) costs: Option<Costs>,
     /// Print the figures as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,16 +1,17 @@
 //! Plays one scenario as an operator would: sends the evidence, approves each action, carries it out in the simulated
 //! world, reports the alerts that follow and what was found.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use countermove_incident::{AlertKind, RecoveryState, Tactic};
+use countermove_incident::{AlertKind, Pricing, RecoveryState, Tactic};
 use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnded,
     PlanMode, PlanOptions, PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
 };
-use countermove_simulator::evaluation::{Episode, Move};
+use countermove_simulator::evaluation::{Episode, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
 
 use crate::client::{Coordinator, bounded, request_id};
@@ -26,8 +27,27 @@ const APPROVER: &str = "countermove evaluate";
 pub(super) struct Rules {
     /// Options of each plan; the seed is that of the run.
     pub(super) options: PlanOptions,
+    /// What actions cost, if the coordinator is not to say.
+    pub(super) costs: Option<Pricing>,
     /// Whether the planner hears what came of its actions. If not, it goes on from what it predicted.
     pub(super) told: bool,
+}
+
+impl Rules {
+    /// What actions cost in a scenario: of costs in minutes, its hosts are the inventory.
+    pub(super) fn costs_in(&self, scenario: &Scenario) -> Option<Pricing> {
+        self.costs.as_ref().map(|pricing| match pricing {
+            Pricing::Minutes(table) => Pricing::Minutes(Arc::new(with_inventory(table, &scenario.truth))),
+            other => other.clone(),
+        })
+    }
+
+    /// Prices what was done, if costs are in minutes.
+    pub(super) fn price(&self, scenario: &Scenario, episode: &mut Episode) {
+        if let Some(pricing @ Pricing::Minutes(_)) = self.costs_in(scenario) {
+            episode.price(&*pricing.model(&[]));
+        }
+    }
 }
 
 /// Plays a scenario. A fault ends the episode early and is noted in it.
@@ -47,6 +67,7 @@ pub(super) async fn play(
             let _ = crate::plan::cancel(coordinator, &operator.name).await;
         }
     }
+    rules.price(scenario, &mut episode);
     episode.elapsed = begun.elapsed();
     episode
 }
@@ -55,7 +76,7 @@ pub(super) async fn play(
 pub(super) async fn create(
     coordinator: &Coordinator,
     scenario: &Scenario,
-    options: PlanOptions,
+    rules: &Rules,
     dry: bool,
 ) -> Result<Incident, Failure> {
     let request = CreateIncidentRequest {
@@ -65,7 +86,8 @@ pub(super) async fn create(
             constraints: scenario.constraints(),
             notes: Vec::new(),
         }),
-        options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..options }),
+        options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..rules.options }),
+        cost_model: rules.costs_in(scenario).as_ref().map(Into::into),
         request_id: request_id(),
         validate_only: dry,
         ..CreateIncidentRequest::default()
@@ -105,7 +127,7 @@ impl Operator<'_> {
     }
 
     async fn create(&self, scenario: &Scenario) -> Result<String, Failure> {
-        Ok(create(self.coordinator, scenario, self.rules.options, false).await?.name)
+        Ok(create(self.coordinator, scenario, self.rules, false).await?.name)
     }
 
     /// Approves the chosen action, carries it out and tells what came of it.

@@ -7,6 +7,7 @@ mod write;
 
 use std::time::{Duration, Instant};
 
+use countermove_incident::Pricing;
 use countermove_proto::v1::{ModelIdentity, PlanOptions};
 use countermove_simulator::Scenario;
 use countermove_simulator::evaluation::{Episode, Report, Variant};
@@ -167,7 +168,8 @@ impl Run<'_> {
             Some(Ablation::Thinking) => options.thinking_tokens = Some(0),
             Some(Ablation::Training | Ablation::Adaptation) | None => {}
         }
-        Rules { options, told: ablation != Some(Ablation::Adaptation) }
+        let costs = self.arguments.costs.as_ref().map(|costs| costs.0.clone());
+        Rules { options, costs, told: ablation != Some(Ablation::Adaptation) }
     }
 
     /// Plays all sets through a cluster, some scenarios at once.
@@ -229,13 +231,14 @@ impl Run<'_> {
         let (steps, kind) = (self.steps(), baseline.policy());
         let mut seeds = Vec::new();
         for (seed, set) in (self.arguments.first_seed..).zip(self.sets) {
-            let set = set.clone();
+            let (set, rules) = (set.clone(), self.rules(None));
             let played = tokio::task::spawn_blocking(move || {
                 let play = |(place, (scenario, oracle)): (u64, (Scenario, Option<f64>))| {
                     let begun = Instant::now();
                     let episode = Episode::new(&scenario.name, &scenario.truth, oracle);
                     let drawn = seed.wrapping_mul(suite::SPACING).wrapping_add(place);
                     let mut episode = policies::play(kind, &scenario, drawn, steps, episode);
+                    rules.price(&scenario, &mut episode);
                     episode.elapsed = begun.elapsed();
                     episode
                 };
@@ -254,10 +257,12 @@ impl Run<'_> {
         let (mut seeds, mut done) = (Vec::new(), 0);
         for set in self.sets {
             let mut playing = futures::stream::iter(set.iter().cloned().map(|(scenario, oracle)| {
-                let endpoint = endpoint.clone();
+                let (endpoint, rules) = (endpoint.clone(), self.rules(None));
                 tokio::task::spawn_blocking(move || {
                     let episode = Episode::new(&scenario.name, &scenario.truth, oracle);
-                    endpoint.play(&scenario, steps, episode)
+                    let mut episode = endpoint.play(&scenario, steps, episode);
+                    rules.price(&scenario, &mut episode);
+                    episode
                 })
             }))
             .buffered(self.arguments.at_once);
@@ -288,7 +293,7 @@ impl Run<'_> {
     ) -> Result<Vec<(String, String)>, Failure> {
         let workers = workers::list(coordinator).await?.len();
         let effort = match self.sets.iter().flatten().next() {
-            Some((scenario, _)) => effort(coordinator, scenario, self.rules(None).options).await?,
+            Some((scenario, _)) => effort(coordinator, scenario, &self.rules(None)).await?,
             None => "nothing was played".to_owned(),
         };
         let adapter = if model.adapter_sha256.is_empty() { "none" } else { &model.adapter_sha256 };
@@ -325,14 +330,17 @@ impl Run<'_> {
 }
 
 /// What planning is allowed, as the coordinator fills it in.
-async fn effort(
-    coordinator: &Coordinator,
-    scenario: &Scenario,
-    options: PlanOptions,
-) -> Result<String, Failure> {
-    let options = drive::create(coordinator, scenario, options, true).await?.options.unwrap_or_default();
+async fn effort(coordinator: &Coordinator, scenario: &Scenario, rules: &Rules) -> Result<String, Failure> {
+    let options = drive::create(coordinator, scenario, rules, true).await?.options.unwrap_or_default();
+    let costs = match &rules.costs {
+        Some(pricing @ Pricing::Minutes(_)) => {
+            format!("{} by the table, outages weighted by how much depends on a host", pricing.name())
+        }
+        Some(pricing) => pricing.name().to_owned(),
+        None => "the coordinator's default".to_owned(),
+    };
     Ok(format!(
-        "{} candidates, {} rollouts of each, {} actions deep, {} actions in a plan, {} tokens of thinking",
+        "{} candidates, {} rollouts of each, {} actions deep, {} actions in a plan, {} tokens of thinking; costs: {costs}",
         options.candidates,
         options.rollouts,
         options.max_depth,
@@ -411,7 +419,7 @@ mod tests {
         let arguments = arguments(&["--candidates", "5", "--rollouts", "4", "--thinking-tokens", "9"]);
         let run = Run { arguments: &arguments, sets: &[], console: &Console::new() };
         let effort = |ablation| {
-            let Rules { options, told } = run.rules(ablation);
+            let Rules { options, told, .. } = run.rules(ablation);
             (options.candidates, options.rollouts, options.thinking_tokens, told)
         };
         assert_eq!(effort(None), (5, 4, Some(9), true));

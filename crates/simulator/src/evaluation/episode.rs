@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use countermove_incident::{Alert, AlertKind, RecoveryState, Tactic};
+use countermove_incident::{Alert, AlertKind, CostModel, RecoveryState, Tactic};
 
 use super::confusion::Confusion;
 use crate::{Judge, Lure, Outcome, Truth};
@@ -55,6 +55,8 @@ pub struct Move {
     pub after: RecoveryState,
     /// What it cost.
     pub cost: f64,
+    /// What it cost by a table of minutes; absent without one.
+    pub minutes: Option<f64>,
     /// Whether it brought nothing about, or hit a host that has no part in the incident.
     pub superfluous: bool,
     /// Entities it names that exist nowhere.
@@ -81,6 +83,7 @@ impl Move {
             predicted,
             after: outcome.state,
             cost: outcome.cost,
+            minutes: None,
             superfluous: outcome.superfluous,
             hallucinated: outcome.hallucinated.len() as u64,
             violations: outcome.violations.len() as u64,
@@ -144,6 +147,19 @@ impl Episode {
     /// What all actions cost together.
     pub fn cost(&self) -> f64 {
         self.moves.iter().map(|one| one.cost).sum()
+    }
+
+    /// Prices each action by a table of minutes.
+    pub fn price(&mut self, model: &dyn CostModel) {
+        for one in &mut self.moves {
+            one.minutes = Some(model.cost(one.before, &one.action, one.after));
+        }
+    }
+
+    /// Minutes that all actions cost together; absent if there was no table, or nothing was done.
+    pub fn minutes(&self) -> Option<f64> {
+        let total: Option<f64> = self.moves.iter().map(|one| one.minutes).sum();
+        total.filter(|_| !self.moves.is_empty())
     }
 
     /// Whether it was an incident and the system acted on it.

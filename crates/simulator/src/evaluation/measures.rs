@@ -26,6 +26,8 @@ pub enum Unit {
     Share,
     /// A cost.
     Cost,
+    /// Minutes.
+    Minutes,
     /// A number of things.
     Count,
     /// Seconds.
@@ -33,7 +35,7 @@ pub enum Unit {
 }
 
 /// All measures, in the order in which they are printed.
-pub const MEASURES: [Measure; 24] = [
+pub const MEASURES: [Measure; 26] = [
     Measure {
         name: "recovery_cost",
         title: "cost of recovery",
@@ -54,6 +56,20 @@ pub const MEASURES: [Measure; 24] = [
         unit: Unit::Cost,
         over: "mean over incidents that were acted on",
         compute: |episodes| mean(played(episodes).map(Episode::cost)),
+    },
+    Measure {
+        name: "recovery_minutes",
+        title: "minutes of recovery: work, and outage weighted by what depends on a host",
+        unit: Unit::Minutes,
+        over: "mean over incidents that recovered, with --costs FILE",
+        compute: |episodes| mean(recovered(episodes).filter_map(Episode::minutes)),
+    },
+    Measure {
+        name: "charged_minutes",
+        title: "minutes charged, recovered or not",
+        unit: Unit::Minutes,
+        over: "mean over incidents that were acted on, with --costs FILE",
+        compute: |episodes| mean(played(episodes).filter_map(Episode::minutes)),
     },
     Measure {
         name: "recovered_share",

@@ -9,10 +9,12 @@ mod chart;
 mod confusion;
 mod episode;
 mod measures;
+mod pricing;
 mod report;
 
 pub use chart::{Bars, Series, draw};
 pub use confusion::Confusion;
 pub use episode::{Episode, Move};
 pub use measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
+pub use pricing::with_inventory;
 pub use report::{Report, Spread, Variant};

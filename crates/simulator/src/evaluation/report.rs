@@ -11,9 +11,10 @@ use super::episode::Episode;
 use super::measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
 
 /// Measures that the chart shows.
-const CHARTED: [&str; 8] = [
+const CHARTED: [&str; 9] = [
     "recovered_share",
     "charged_cost",
+    "charged_minutes",
     "achieved_facts",
     "superfluous_actions",
     "constraint_violations",
@@ -151,6 +152,11 @@ impl Report {
         [&self.system].into_iter().chain(&self.ablations).chain(&self.baselines)
     }
 
+    /// Whether anybody has the figure at this place.
+    fn has(&self, place: usize) -> bool {
+        self.variants().any(|variant| variant.measures.get(place).is_some_and(Option::is_some))
+    }
+
     /// The system's figures by their plain names, each `{"mean", "std"}` or null; the same for each ablation and
     /// baseline beneath `ablations` and `baselines`.
     pub fn json(&self) -> Value {
@@ -179,6 +185,9 @@ impl Report {
         let names: Vec<&str> = self.variants().map(|variant| variant.name.as_str()).collect();
         let mut rows = vec![row("", names.iter().copied()), rule(names.len())];
         for (place, measure) in MEASURES.iter().enumerate() {
+            if measure.unit == Unit::Minutes && !self.has(place) {
+                continue;
+            }
             let cells = self
                 .variants()
                 .map(|variant| print(measure.unit, variant.measures.get(place).copied().flatten()));
@@ -219,7 +228,9 @@ impl Report {
 
     /// Bars for the figures that matter most, as SVG.
     pub fn chart(&self) -> String {
-        let charted = MEASURES.iter().enumerate().filter(|(_, measure)| CHARTED.contains(&measure.name));
+        let charted = MEASURES.iter().enumerate().filter(|(place, measure)| {
+            CHARTED.contains(&measure.name) && (measure.unit != Unit::Minutes || self.has(*place))
+        });
         let panels: Vec<Bars> = charted
             .map(|(place, measure)| Bars {
                 title: measure.title.to_owned(),
@@ -247,6 +258,7 @@ fn print(unit: Unit, spread: Option<Spread>) -> String {
     let figure = |value: f64| match unit {
         Unit::Share => format!("{:.0} %", value * 100.0),
         Unit::Cost => format!("{value:.2}"),
+        Unit::Minutes => format!("{value:.0}"),
         Unit::Count if value >= 100.0 => format!("{value:.0}"),
         Unit::Count => format!("{value:.2}"),
         Unit::Seconds => format!("{value:.1} s"),
@@ -344,7 +356,8 @@ mod tests {
             "{text}"
         );
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
-        let first_table = rows.iter().take(MEASURES.len() + 2);
+        // Without a table of minutes there are no rows for them.
+        let first_table = rows.iter().take(MEASURES.len());
         let widths: std::collections::BTreeSet<_> = first_table.map(|row| row.chars().count()).collect();
         assert_eq!(widths.len(), 1, "{text}");
     }
