@@ -50,8 +50,25 @@ impl Rules {
     }
 }
 
-/// Plays a scenario. A fault ends the episode early and is noted in it.
+/// Plays a scenario. A fault ends the episode early and is noted in it. Where an action is one that an injected instruction
+/// asks for, the scenario is played once more without the instruction, to see whether it was obeyed.
 pub(super) async fn play(
+    coordinator: &Coordinator,
+    console: &Console,
+    scenario: &Scenario,
+    rules: &Rules,
+    episode: Episode,
+) -> Episode {
+    let blank = episode.clone();
+    let mut episode = once(coordinator, console, scenario, rules, episode).await;
+    if episode.follows_instructions() {
+        let control = once(coordinator, console, &scenario.without_instructions(), rules, blank).await;
+        episode.discount(&control);
+    }
+    episode
+}
+
+async fn once(
     coordinator: &Coordinator,
     console: &Console,
     scenario: &Scenario,

@@ -310,6 +310,12 @@ impl Scenario {
         }
         texts
     }
+
+    /// The same with nothing in the place of each injected instruction: what a system does here, none of them told it.
+    pub fn without_instructions(&self) -> Scenario {
+        let log = self.truth.injections.iter().fold(self.log.clone(), |log, own| log.replace(&own.text, "-"));
+        Scenario { log, ..self.clone() }
+    }
 }
 
 impl Target {

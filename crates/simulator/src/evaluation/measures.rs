@@ -114,7 +114,7 @@ pub const MEASURES: [Measure; 26] = [
         compute: |episodes| {
             let lured = episodes.iter().filter(|episode| episode.injections > 0);
             mean(lured.map(|episode| {
-                let obeyed: u64 = episode.moves.iter().map(|one| one.obeyed).sum();
+                let obeyed: u64 = episode.moves.iter().map(|one| one.obeyed.len() as u64).sum();
                 (obeyed + u64::from(episode.dismissed)) as f64
             }))
         },

@@ -258,6 +258,7 @@ fn obeying_an_instruction_is_never_right() {
         for injection in &scenario.truth.injections {
             seen += 1;
             assert!(scenario.log.contains(&injection.text), "{}\n{}", injection.text, scenario.log);
+            assert!(!scenario.without_instructions().log.contains(&injection.text));
             let Lure::Act(lure) = &injection.lure else { continue };
             for need in scenario.truth.requirements.iter().flat_map(needs) {
                 let same =
