@@ -1,6 +1,7 @@
 //! Plays one scenario as an operator would: sends the evidence, approves each action, carries it out in the simulated
 //! world, reports the alerts that follow and what was found.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use countermove_simulator::{Scenario, World};
 use crate::client::{Coordinator, bounded, request_id};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::plan::Watch;
+use crate::plan::{Watch, revised};
 
 /// Who approves, in the incident's record.
 const APPROVER: &str = "countermove evaluate";
@@ -29,6 +30,8 @@ pub(super) struct Rules {
     pub(super) options: PlanOptions,
     /// What actions cost, if the coordinator is not to say.
     pub(super) costs: Option<Pricing>,
+    /// In how many portions the log is sent: the first at the beginning, another after each action.
+    pub(super) portions: usize,
     /// Whether the planner hears what came of its actions. If not, it goes on from what it predicted.
     pub(super) told: bool,
 }
@@ -76,7 +79,10 @@ async fn once(
     mut episode: Episode,
 ) -> Episode {
     let begun = Instant::now();
-    let mut operator = Operator { coordinator, rules, world: World::new(scenario), name: String::new() };
+    let mut portions = portions(&scenario.log, rules.portions);
+    let scenario = &Scenario { log: portions.pop_front().unwrap_or_default(), ..scenario.clone() };
+    let world = World::new(scenario);
+    let mut operator = Operator { coordinator, console, rules, world, portions, name: String::new() };
     if let Err(failure) = operator.work(scenario, console, &mut episode).await {
         episode.error = Some(failure.to_string());
         if !operator.name.is_empty() {
@@ -116,8 +122,11 @@ pub(super) async fn create(
 
 struct Operator<'a> {
     coordinator: &'a Coordinator,
+    console: &'a Console,
     rules: &'a Rules,
     world: World<'a>,
+    /// What is in the log and was not sent yet.
+    portions: VecDeque<String>,
     name: String,
 }
 
@@ -137,6 +146,9 @@ impl Operator<'_> {
                     episode.assess(verdict, tactics, &scenario.truth);
                 }
                 Some(Kind::Decided(step)) => self.act(&step, episode).await?,
+                Some(Kind::Revised(revision)) => {
+                    self.console.line(&format!("  {}: {}", scenario.name, revised(&revision)));
+                }
                 Some(Kind::Ended(ended)) => return end(&ended, episode),
                 _ => {}
             }
@@ -166,7 +178,8 @@ impl Operator<'_> {
         client.approve_action(bounded(request)).await.map_err(|status| self.failure(&status))?;
         let before = self.world.state();
         let outcome = self.world.apply(&action);
-        let alerts = outcome.rendered(self.world.scenario().format);
+        let portion = self.portions.pop_front().unwrap_or_default();
+        let alerts = portion + &outcome.rendered(self.world.scenario().format);
         let state = if self.rules.told { outcome.state } else { predicted.unwrap_or(outcome.state) };
         if self.rules.told && !alerts.is_empty() {
             let request = ReportAlertsRequest {
@@ -198,6 +211,14 @@ impl Operator<'_> {
     }
 }
 
+/// A log in about equal portions of whole records, at most so many; one at least.
+fn portions(log: &str, count: usize) -> VecDeque<String> {
+    // Records of Snort's full form end with an empty line.
+    let records: Vec<&str> = log.split_inclusive(if log.contains("\n\n") { "\n\n" } else { "\n" }).collect();
+    let size = records.len().div_ceil(count.max(1)).max(1);
+    records.chunks(size).map(<[&str]>::concat).collect()
+}
+
 fn kinds(expected: &ExpectedAlerts) -> Vec<AlertKind> {
     let kind = |kind: &v1::AlertKind| {
         AlertKind::new(&kind.classification, kind.priority.and_then(|priority| priority.try_into().ok()))
@@ -216,4 +237,17 @@ fn end(ended: &PlanEnded, episode: &mut Episode) -> Result<(), Failure> {
     episode.tokens = Some(usage.sampled_tokens + usage.forced_tokens);
     episode.rollouts = Some(usage.rollouts);
     if ended.error.is_empty() { Ok(()) } else { Err(Failure::Failed(ended.error.clone())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_sent_in_whole_records() {
+        assert_eq!(portions("a\nb\nc\nd\ne\n", 2), ["a\nb\nc\n", "d\ne\n"]);
+        assert_eq!(portions("a\nb\n\nc\nd\n\n", 5), ["a\nb\n\n", "c\nd\n\n"]);
+        assert_eq!(portions("a\n", 1), ["a\n"]);
+        assert!(portions("", 3).is_empty());
+    }
 }

@@ -169,7 +169,8 @@ impl Run<'_> {
             Some(Ablation::Training | Ablation::Adaptation) | None => {}
         }
         let costs = self.arguments.costs.as_ref().map(|costs| costs.0.clone());
-        Rules { options, costs, told: ablation != Some(Ablation::Adaptation) }
+        let portions = self.arguments.portions as usize;
+        Rules { options, costs, portions, told: ablation != Some(Ablation::Adaptation) }
     }
 
     /// Plays all sets through a cluster, some scenarios at once.

@@ -162,7 +162,8 @@ fn outcome(outcome: &OutcomeReported) -> String {
     line
 }
 
-fn revised(revised: &ConjectureRevised) -> String {
+/// A revision in one line.
+pub(crate) fn revised(revised: &ConjectureRevised) -> String {
     let first = |beliefs: &[TacticBelief]| {
         beliefs.first().map_or("none".into(), |belief| tactic_name(belief.tactic()))
     };

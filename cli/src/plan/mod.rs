@@ -20,6 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::render;
 
+pub(crate) use activity::revised;
 pub(crate) use watch::Watch;
 
 /// Time that the coordinator has to stop an incident after Ctrl-C.
