@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use countermove_incident::{MinuteTable, Pricing};
+use countermove_incident::{MinuteTable, Pricing, RecoveryState};
 use countermove_proto::limits;
 use countermove_training::TaskShare;
 
+use crate::decisions;
 use crate::failure::EXIT_CODES;
 
 /// Plans the response to network incidents.
@@ -75,9 +76,12 @@ pub(crate) struct PlanArgs {
     /// costs in minutes, as deploy/costs.toml shows [default: the coordinator's].
     #[arg(long, value_name = "MODEL", value_parser = costs)]
     pub(crate) costs: Option<Costs>,
-    /// Decide about each action at the terminal, and say what it achieved.
+    /// Decide about each action, at the terminal unless `--detach` is given, and say what it achieved.
     #[arg(long, conflicts_with = "json")]
     pub(crate) interactive: bool,
+    /// Print the incident's name and go: `incidents watch`, `approve`, `reject` and `report-outcome` do the rest.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) detach: bool,
     /// Let actions be approved without asking if they can be taken back and are the best with this chance.
     #[arg(long, value_name = "P", value_parser = certainty, requires = "interactive")]
     pub(crate) approve_reversible: Option<f64>,
@@ -375,6 +379,36 @@ pub(crate) enum IncidentsCommand {
     Cancel {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
+    },
+    /// Approve the action that waits.
+    Approve {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// The step's hash, or its first 8 digits or more: what you saw is what you approve.
+        #[arg(value_name = "HASH", value_parser = decisions::read_hash)]
+        hash: String,
+        /// Who approves, for the record.
+        #[arg(long = "as", value_name = "WHO", env = "USER", default_value = "operator")]
+        approver: String,
+    },
+    /// Reject the action that waits; the next proposals take the reason into account.
+    Reject {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// Why.
+        #[arg(value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+    /// Say what holds after the action that was approved.
+    ReportOutcome {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// The facts that hold now, all of them: contained, understood, preserved, eradicated, hardened, recovered, or none.
+        #[arg(value_name = "FACTS", required_unless_present = "as_predicted", value_parser = decisions::read_facts)]
+        facts: Option<RecoveryState>,
+        /// It achieved what the model had predicted.
+        #[arg(long, conflicts_with = "facts")]
+        as_predicted: bool,
     },
     /// Add alerts to an incident that goes on.
     ReportAlerts {

@@ -7,6 +7,7 @@ use countermove_proto::v1::{ExportFormat, ListIncidentsRequest, VerifyIncidentRe
 use crate::args::{IncidentsArgs, IncidentsCommand};
 use crate::client::{Coordinator, bounded, resource};
 use crate::console::{Console, page};
+use crate::decisions::{self, Found};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::plan::{Watch, cancel, export, get, write_out};
@@ -56,6 +57,19 @@ pub(crate) async fn incidents(
         IncidentsCommand::Cancel { name } => {
             cancel(&coordinator, &full(&name)).await?;
             console.line(&format!("cancelled {}", render::one_line(&full(&name))));
+        }
+        IncidentsCommand::Approve { name, hash, approver } => {
+            let action = decisions::approve(&coordinator, &full(&name), &hash, approver).await?;
+            console.line(&format!("approved: {}", render::one_line(&action)));
+        }
+        IncidentsCommand::Reject { name, reason } => {
+            let action = decisions::reject(&coordinator, &full(&name), reason).await?;
+            console.line(&format!("rejected: {}", render::one_line(&action)));
+        }
+        IncidentsCommand::ReportOutcome { name, facts, .. } => {
+            let found = facts.map_or(Found::AsPredicted, Found::Facts);
+            let told = decisions::report_outcome(&coordinator, &full(&name), &found).await?;
+            console.line(&format!("reported: {told}"));
         }
         IncidentsCommand::ReportAlerts { name, file, follow, from_start, every } => {
             let name = full(&name);

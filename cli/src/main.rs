@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod console;
 mod dataset;
+mod decisions;
 mod evaluate;
 mod evidence;
 mod failure;

@@ -61,6 +61,10 @@ impl Prepared {
             validate_only: false,
         };
         let name = create(&coordinator, request, console, quiet).await?;
+        if arguments.detach {
+            write_out(format!("{name}\n").as_bytes())?;
+            return Ok(Exit::Success);
+        }
         let mut watch = Watch::new(coordinator.clone(), name.clone(), console.clone(), quiet);
         let ended = {
             let work = async {

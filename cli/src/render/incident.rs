@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use countermove_proto::v1::{
-    Assessment, Autonomy, CostKind, CostModel, DigestReport, Incident, ModelIdentity, PlanEnd, PlanMode,
-    PlanOptions, Tactic, Usage,
+    Assessment, Autonomy, CostKind, CostModel, DigestReport, Incident, IncidentStatus, ModelIdentity,
+    PlanEnd, PlanMode, PlanOptions, PlanStep, Tactic, TacticBelief, Usage,
 };
 
 use super::step::{marks, step};
@@ -39,6 +39,12 @@ pub(crate) fn incident(incident: &Incident, page: Page) -> String {
         Some(assessment) => out.push_str(&assessed(assessment, page)),
         None => out.push_str("  The evidence has not been assessed yet.\n"),
     }
+    for revised in &incident.revisions {
+        let now = revised.assessment.as_ref().map_or(&[][..], |assessment| &assessment.tactics);
+        let text = format!("from {} to {}. {}", tactics(&revised.before), tactics(now), revised.reason);
+        let _ = writeln!(out, "\n{}", style.heading(&format!("REVISED BEFORE STEP {}", revised.step + 1)));
+        out.push_str(&hanging("  ", &text, page.columns));
+    }
     let plan = incident.plan.clone().unwrap_or_default();
     for planned in &plan.steps {
         out.push('\n');
@@ -54,12 +60,39 @@ pub(crate) fn incident(incident: &Incident, page: Page) -> String {
     if let Some(model) = &incident.model {
         out.push_str(&titled("MODEL", &model_line(model), page));
     }
+    if let Some(todo) = todo(incident, plan.steps.last()) {
+        out.push_str(&titled("NEXT", &todo, page));
+    }
     if options.mode() != PlanMode::Interactive && !plan.steps.is_empty() {
         let note = "This is an offline plan: the states after each action are the model's predictions, and nothing was \
                     executed. Check each action before it is carried out.";
         out.push_str(&titled("NOTE", note, page));
     }
     out
+}
+
+/// What an operator is waited for.
+fn todo(incident: &Incident, step: Option<&PlanStep>) -> Option<String> {
+    let step = step?;
+    let id = incident.name.rsplit('/').next().unwrap_or_default();
+    match incident.status() {
+        IncidentStatus::AwaitingApproval => Some(format!(
+            "Step {} waits: `countermove incidents approve {id} {}`, or `reject {id} REASON`.",
+            step.index + 1,
+            short(&step.plan_hash)
+        )),
+        IncidentStatus::AwaitingOutcome => Some(format!(
+            "Step {} is approved: carry it out, then `countermove incidents report-outcome {id} FACTS`.",
+            step.index + 1
+        )),
+        _ => None,
+    }
+}
+
+/// The names of believed tactics.
+fn tactics(beliefs: &[TacticBelief]) -> String {
+    let names: Vec<String> = beliefs.iter().map(|belief| tactic_name(belief.tactic())).collect();
+    if names.is_empty() { "no tactic".to_owned() } else { names.join(", ") }
 }
 
 /// Why planning ended, in a sentence.
@@ -241,9 +274,7 @@ fn titled(title: &str, text: &str, page: Page) -> String {
 
 #[cfg(test)]
 mod tests {
-    use countermove_proto::v1::{
-        Entities, EvidenceLine, Plan, PlanStep, RecoveryState, TacticBelief, Technique,
-    };
+    use countermove_proto::v1::{ConjectureRevised, Entities, EvidenceLine, Plan, RecoveryState, Technique};
 
     use super::*;
 
@@ -295,8 +326,18 @@ mod tests {
                 ..Assessment::default()
             }),
             state: Some(RecoveryState::default()),
+            status: IncidentStatus::AwaitingApproval.into(),
+            revisions: vec![ConjectureRevised {
+                step: 1,
+                reason: "None of 2 predicted kinds came.".to_owned(),
+                before: vec![TacticBelief {
+                    tactic: Tactic::CredentialAccess.into(),
+                    ..TacticBelief::default()
+                }],
+                assessment: None,
+            }],
             plan: Some(Plan {
-                steps: vec![PlanStep::default()],
+                steps: vec![PlanStep { plan_hash: "0123456789abcdef".to_owned(), ..PlanStep::default() }],
                 end: PlanEnd::StepLimit.into(),
                 usage: Some(Usage {
                     prompt_tokens: 1000,
@@ -339,6 +380,9 @@ mod tests {
             "N=3 candidates, M=3 rollouts, depth 10, at most 10 steps, seed 7",
             "SmolLM2 135M, SHA-256 b179c9523d0e",
             "nothing was executed",
+            "REVISED BEFORE STEP 2",
+            "from Credential Access (TA0006) to no tactic. None of 2 predicted kinds came.",
+            "NEXT     Step 1 waits: `countermove incidents approve 018f3c1e-0000-7000-8000-000000000001 0123456789ab`",
         ] {
             // Where a line is broken is not what this is about.
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,0 +1,211 @@
+//! `countermove incidents approve | reject | report-outcome`: what an operator decides about an incident that waits, from any
+//! terminal or script.
+//!
+//! An approval names what was seen: the beginning of the step's hash. A step that was decided anew since has another one.
+
+use countermove_incident::RecoveryState;
+use countermove_proto::v1::{
+    ApproveActionRequest, Incident, IncidentStatus, PlanStep, RejectActionRequest, ReportOutcomeRequest,
+};
+
+use crate::client::{Coordinator, bounded, request_id};
+use crate::failure::Failure;
+use crate::plan::get;
+use crate::render::{FACTS, one_line};
+
+/// Least digits of a hash that tell one step from another.
+pub(crate) const HASH_DIGITS: usize = 8;
+
+/// What the operator found after an approved action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// These facts hold and no other.
+    Facts(RecoveryState),
+    /// What the model had predicted.
+    AsPredicted,
+}
+
+/// Approves the step that waits. `hash` is the beginning of its hash.
+pub(crate) async fn approve(
+    coordinator: &Coordinator,
+    name: &str,
+    hash: &str,
+    approver: String,
+) -> Result<String, Failure> {
+    let incident = get(coordinator, name).await?;
+    let step = waiting(&incident, IncidentStatus::AwaitingApproval)?;
+    if !step.plan_hash.starts_with(&hash.to_lowercase()) {
+        return Err(Failure::Input(format!(
+            "step {} of {} has the hash {}, not {hash}: it was decided anew; read it with `countermove incidents get` and \
+             approve what you see",
+            step.index + 1,
+            one_line(name),
+            step.plan_hash.get(..12).unwrap_or(&step.plan_hash),
+        )));
+    }
+    let action = chosen(step);
+    let request = ApproveActionRequest {
+        name: name.to_owned(),
+        step: step.index,
+        action: action.clone(),
+        plan_hash: step.plan_hash.clone(),
+        approver,
+        request_id: request_id(),
+        validate_only: false,
+    };
+    coordinator
+        .incidents()
+        .approve_action(bounded(request))
+        .await
+        .map_err(|status| coordinator.failure(&status))?;
+    Ok(action)
+}
+
+/// Rejects the step that waits; the next proposals read why.
+pub(crate) async fn reject(coordinator: &Coordinator, name: &str, reason: String) -> Result<String, Failure> {
+    let incident = get(coordinator, name).await?;
+    let step = waiting(&incident, IncidentStatus::AwaitingApproval)?;
+    let request = RejectActionRequest {
+        name: name.to_owned(),
+        step: step.index,
+        reason,
+        request_id: request_id(),
+        validate_only: false,
+    };
+    coordinator
+        .incidents()
+        .reject_action(bounded(request))
+        .await
+        .map_err(|status| coordinator.failure(&status))?;
+    Ok(chosen(step))
+}
+
+/// Says what holds after the approved action.
+pub(crate) async fn report_outcome(
+    coordinator: &Coordinator,
+    name: &str,
+    found: &Found,
+) -> Result<String, Failure> {
+    let incident = get(coordinator, name).await?;
+    let step = waiting(&incident, IncidentStatus::AwaitingOutcome)?;
+    let state = match found {
+        Found::Facts(state) => *state,
+        Found::AsPredicted => {
+            let before = RecoveryState::from(step.state_before.unwrap_or_default());
+            let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
+            let predicted =
+                candidate.and_then(|candidate| candidate.predicted_state).map(RecoveryState::from);
+            before.union(predicted.ok_or_else(|| {
+                Failure::Input("nothing was predicted for this action; name the facts that hold".to_owned())
+            })?)
+        }
+    };
+    let request = ReportOutcomeRequest {
+        name: name.to_owned(),
+        step: step.index,
+        state: Some(state.into()),
+        request_id: request_id(),
+        validate_only: false,
+    };
+    coordinator
+        .incidents()
+        .report_outcome(bounded(request))
+        .await
+        .map_err(|status| coordinator.failure(&status))?;
+    Ok(facts(state))
+}
+
+/// `contained,understood`, or `none`.
+pub(crate) fn read_facts(text: &str) -> Result<RecoveryState, String> {
+    let mut bits = [false; 6];
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "none") {
+        let place = FACTS.iter().position(|fact| *fact == name);
+        let bit = place.and_then(|place| bits.get_mut(place));
+        *bit.ok_or_else(|| format!("{name:?} is none of {}, none", FACTS.join(", ")))? = true;
+    }
+    Ok(RecoveryState::from_bits(bits))
+}
+
+/// The beginning of a step's hash.
+pub(crate) fn read_hash(text: &str) -> Result<String, String> {
+    let is_hash =
+        (HASH_DIGITS..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| text.to_lowercase()).ok_or_else(|| {
+        format!("give the step's hash, or its first {HASH_DIGITS} digits or more, as `countermove incidents get` prints it")
+    })
+}
+
+/// The step that waits for this.
+fn waiting(incident: &Incident, status: IncidentStatus) -> Result<&PlanStep, Failure> {
+    let what = match status {
+        IncidentStatus::AwaitingApproval => "an approval",
+        _ => "an outcome",
+    };
+    let step = incident.plan.as_ref().and_then(|plan| plan.steps.last());
+    step.filter(|_| incident.status() == status).ok_or_else(|| {
+        let now = match incident.status() {
+            IncidentStatus::Planning => "the model is at work",
+            IncidentStatus::AwaitingApproval => "an action waits for an approval",
+            IncidentStatus::AwaitingOutcome => "an approved action waits for its outcome",
+            IncidentStatus::Ended => "planning has ended",
+            IncidentStatus::Unspecified => "its status is not known",
+        };
+        Failure::Input(format!("{} does not wait for {what}: {now}", one_line(&incident.name)))
+    })
+}
+
+fn chosen(step: &PlanStep) -> String {
+    let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
+    candidate.and_then(|candidate| candidate.action.clone()).unwrap_or_default().text
+}
+
+fn facts(state: RecoveryState) -> String {
+    let held: Vec<&str> =
+        FACTS.iter().zip(state.bits()).filter(|(_, holds)| *holds).map(|(fact, _)| *fact).collect();
+    if held.is_empty() { "no fact holds".to_owned() } else { format!("{} hold", held.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_proto::v1::Plan;
+
+    use super::*;
+
+    #[test]
+    fn facts_are_named_by_their_words() {
+        assert_eq!(
+            read_facts("contained, hardened").unwrap().bits(),
+            [true, false, false, false, true, false]
+        );
+        assert_eq!(read_facts("none"), Ok(RecoveryState::default()));
+        assert!(read_facts("contained,fixed").unwrap_err().contains("\"fixed\" is none of contained, "));
+        assert_eq!(facts(read_facts("recovered").unwrap()), "recovered hold");
+    }
+
+    #[test]
+    fn a_hash_is_named_by_its_beginning() {
+        assert_eq!(read_hash("0123ABCD"), Ok("0123abcd".to_owned()));
+        for wrong in ["0123abc", "0123abcx", ""] {
+            assert!(read_hash(wrong).unwrap_err().contains("incidents get"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_what_waits_can_be_decided() {
+        let incident = |status: IncidentStatus| Incident {
+            name: "incidents/x".into(),
+            status: status.into(),
+            plan: Some(Plan { steps: vec![PlanStep::default()], ..Plan::default() }),
+            ..Incident::default()
+        };
+        let waits = incident(IncidentStatus::AwaitingApproval);
+        assert!(waiting(&waits, IncidentStatus::AwaitingApproval).is_ok());
+        let refused = waiting(&waits, IncidentStatus::AwaitingOutcome).unwrap_err().to_string();
+        assert!(
+            refused.contains("does not wait for an outcome: an action waits for an approval"),
+            "{refused}"
+        );
+        let ended = incident(IncidentStatus::Ended);
+        assert!(waiting(&ended, IncidentStatus::AwaitingApproval).is_err());
+    }
+}
