@@ -43,7 +43,7 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment
         entities: Roles {
             systems: scene.systems.clone(),
             kept: scene.kept.clone(),
-            names: scene.hosts.names().clone(),
+            names: scene.hosts.all_names(),
             ..Roles::default()
         },
         tactics: Vec::new(),
@@ -102,6 +102,14 @@ fn name_roles(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
             touched.add(host, group);
             if group.is_alert && gets_in(*tactic) {
                 reached.add(host, group);
+            }
+        }
+    }
+    if touched.is_empty() {
+        // No alert tells who was attacked. What a host wrote itself names it.
+        for Shown { group, .. } in shown {
+            for line in &group.lines {
+                scene.hosts.named_in(without_orders(line)).iter().for_each(|host| touched.add(host, group));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! 12) runs Apache.`, `- web01 (10.0.2.13, Debian 12): Apache`, `10.0.2.13 web01 [Debian 12] Apache`, `web01 |
 //! 10.0.2.13 | Apache`. What it does not find is missing from a prompt, never wrong in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_incident::{Entities, EntityKind};
 
@@ -43,6 +43,9 @@ const NO_NAMES: [&str; 14] = [
 pub(crate) struct Hosts {
     /// Addresses by name, in lower case.
     names: BTreeMap<String, String>,
+    /// Addresses by what else stands in the bracket with the address and tells one host from another, such as the identifier
+    /// of an inventory, in lower case.
+    aliases: BTreeMap<String, String>,
     /// What stands beside the address.
     about: BTreeMap<String, String>,
     /// Sentences that say that the host looks at others.
@@ -91,6 +94,9 @@ impl Hosts {
             if let Some(name) = &name {
                 self.names.entry(name.to_lowercase()).or_insert_with(|| address.clone());
             }
+            for alias in aliases(before) {
+                self.aliases.entry(alias.to_lowercase()).or_insert_with(|| address.clone());
+            }
             let length = rest.len() - after.len();
             let end = places
                 .get(number + 1)
@@ -116,6 +122,20 @@ impl Hosts {
     /// The names of the hosts in lower case, with their addresses.
     pub(crate) fn names(&self) -> &BTreeMap<String, String> {
         &self.names
+    }
+
+    /// All names of the hosts in lower case, with their addresses.
+    pub(crate) fn all_names(&self) -> BTreeMap<String, String> {
+        let mut all = self.aliases.clone();
+        all.extend(self.names.clone());
+        all
+    }
+
+    /// Addresses of the hosts that a text names.
+    pub(crate) fn named_in(&self, text: &str) -> BTreeSet<String> {
+        let lower = text.to_lowercase();
+        let all = self.names.iter().chain(&self.aliases);
+        all.filter(|(name, _)| has_word(&lower, name)).map(|(_, address)| address.clone()).collect()
     }
 
     /// The host's name and what it is, as the description says; none if it says nothing.
@@ -160,6 +180,19 @@ pub(crate) fn has_word(text: &str, words: &str) -> bool {
         })
 }
 
+/// Further names of a host in the bracket before its address: `laptop-001 (h-001-01, 10.0.1.11)`. A word that is no
+/// identifier, such as a system's name, has no digit or no mark in it.
+fn aliases(before: &str) -> impl Iterator<Item = &str> {
+    let inside = before.rfind('(').and_then(|open| before.get(open + 1..)).filter(|own| !own.contains(')'));
+    let is_identifier = |word: &&str| {
+        is_name(word)
+            && !word.contains(char::is_whitespace)
+            && word.contains(|c: char| c.is_ascii_digit())
+            && word.contains(['-', '_'])
+    };
+    inside.unwrap_or_default().split(',').map(str::trim).filter(is_identifier)
+}
+
 /// The name that stands in front of an address: `web01 at `, `web01 (`, `web01 | `, `The gateway (Debian 12) at `.
 fn name_before(before: &str) -> Option<String> {
     let mut text = before.trim_end();
@@ -168,7 +201,11 @@ fn name_before(before: &str) -> Option<String> {
     } else if let Some(text) = text.strip_suffix(['(', '|']) {
         text.trim_end()
     } else {
-        return None;
+        // `laptop-001 (h-001-01, `: the bracket holds more than the address.
+        text.strip_suffix(',')?;
+        let open = text.rfind('(')?;
+        text.get(open..).filter(|inside| !inside.contains(')'))?;
+        text.get(..open)?.trim_end()
     };
     if text.ends_with(')') {
         text = text.get(..text.rfind('(')?)?.trim_end();
@@ -270,6 +307,7 @@ mod tests {
                 "web_shop: [Debian 11] Nginx, takes orders, importance 4 of 5",
             ),
             ("web_shop | 10.0.2.13 | DMZ | Debian 11", "web_shop: DMZ, Debian 11"),
+            ("- web_shop (h-001-01, 10.0.2.13): linux, owner u-001", "web_shop: linux, owner u-001"),
         ] {
             let hosts = Hosts::read(text, &own);
             assert_eq!(hosts.names().get("web_shop").map(String::as_str), Some("10.0.2.13"), "{text}");
@@ -281,6 +319,23 @@ mod tests {
         assert_eq!(hosts.names().get("gateway").map(String::as_str), Some("10.0.2.14"));
         let hosts = Hosts::read("The client has the address 10.0.2.13 and likes it.", &own);
         assert!(hosts.names().is_empty(), "{hosts:?}");
+    }
+
+    #[test]
+    fn what_stands_in_the_bracket_with_an_address_is_a_name_if_it_is_an_identifier() {
+        let own = systems(&["10.0.2.13", "10.0.2.14"]);
+        let hosts = Hosts::read(
+            "- laptop-001 (h-001-01, 10.0.2.13): windows\n- db01 (Debian 11, 10.0.2.14): linux\n",
+            &own,
+        );
+        let all = hosts.all_names();
+        let known = all.iter().map(|(name, address)| (name.as_str(), address.as_str()));
+        assert_eq!(
+            known.collect::<Vec<_>>(),
+            [("db01", "10.0.2.14"), ("h-001-01", "10.0.2.13"), ("laptop-001", "10.0.2.13")]
+        );
+        let named = hosts.named_in("auth_login user=u-001 src_host=H-001-01 dst=h-001-011");
+        assert_eq!(named.into_iter().collect::<Vec<_>>(), ["10.0.2.13"]);
     }
 
     #[test]
