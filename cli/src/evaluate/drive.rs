@@ -79,7 +79,7 @@ async fn once(
     mut episode: Episode,
 ) -> Episode {
     let begun = Instant::now();
-    let mut portions = portions(&scenario.log, rules.portions);
+    let mut portions = VecDeque::from(scenario.portions(rules.portions));
     let scenario = &Scenario { log: portions.pop_front().unwrap_or_default(), ..scenario.clone() };
     let world = World::new(scenario);
     let mut operator = Operator { coordinator, console, rules, world, portions, name: String::new() };
@@ -211,14 +211,6 @@ impl Operator<'_> {
     }
 }
 
-/// A log in about equal portions of whole records, at most so many; one at least.
-fn portions(log: &str, count: usize) -> VecDeque<String> {
-    // Records of Snort's full form end with an empty line.
-    let records: Vec<&str> = log.split_inclusive(if log.contains("\n\n") { "\n\n" } else { "\n" }).collect();
-    let size = records.len().div_ceil(count.max(1)).max(1);
-    records.chunks(size).map(<[&str]>::concat).collect()
-}
-
 fn kinds(expected: &ExpectedAlerts) -> Vec<AlertKind> {
     let kind = |kind: &v1::AlertKind| {
         AlertKind::new(&kind.classification, kind.priority.and_then(|priority| priority.try_into().ok()))
@@ -237,17 +229,4 @@ fn end(ended: &PlanEnded, episode: &mut Episode) -> Result<(), Failure> {
     episode.tokens = Some(usage.sampled_tokens + usage.forced_tokens);
     episode.rollouts = Some(usage.rollouts);
     if ended.error.is_empty() { Ok(()) } else { Err(Failure::Failed(ended.error.clone())) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_is_sent_in_whole_records() {
-        assert_eq!(portions("a\nb\nc\nd\ne\n", 2), ["a\nb\nc\n", "d\ne\n"]);
-        assert_eq!(portions("a\nb\n\nc\nd\n\n", 5), ["a\nb\n\n", "c\nd\n\n"]);
-        assert_eq!(portions("a\n", 1), ["a\n"]);
-        assert!(portions("", 3).is_empty());
-    }
 }

@@ -311,11 +311,44 @@ impl Scenario {
         texts
     }
 
-    /// The same with nothing in the place of each injected instruction: what a system does here, none of them told it.
+    /// The same without the injected instructions: what a system does here, none of them told it. A record that asks for an
+    /// action is there without the words that do, for it may be evidence as well. One that asks to see no incident is not
+    /// there at all: the rest of it might be taken for an attack, and would then be what the words have hidden.
     pub fn without_instructions(&self) -> Scenario {
-        let log = self.truth.injections.iter().fold(self.log.clone(), |log, own| log.replace(&own.text, "-"));
+        let mut log = self.log.clone();
+        for own in &self.truth.injections {
+            log = match own.lure {
+                Lure::Act(_) => log.replace(&own.text, "-"),
+                Lure::Dismiss => without_records(&log, &own.text),
+            };
+        }
         Scenario { log, ..self.clone() }
     }
+
+    /// The log in about equal portions of whole records, at most so many; none of an empty log.
+    pub fn portions(&self, count: usize) -> Vec<String> {
+        // Records of Snort's full form end with an empty line.
+        let end = if self.log.contains("\n\n") { "\n\n" } else { "\n" };
+        let records: Vec<&str> = self.log.split_inclusive(end).collect();
+        let size = records.len().div_ceil(count.max(1)).max(1);
+        records.chunks(size).map(<[&str]>::concat).collect()
+    }
+}
+
+/// The log without the records that hold a text: their line, and of Snort's full form what follows up to the empty line.
+fn without_records(log: &str, text: &str) -> String {
+    let mut inside = false;
+    log.split_inclusive('\n')
+        .filter(|line| {
+            if inside {
+                inside = !line.trim().is_empty();
+                return false;
+            }
+            let holds = line.contains(text);
+            inside = holds && line.starts_with("[**]");
+            !holds
+        })
+        .collect()
 }
 
 impl Target {
@@ -398,5 +431,28 @@ mod alert_lines {
         format!(
             "{start:?} is not one alert; write `TIME [pri=N cls=CLASS] {{PROTO}} a:1 -> b:2 [gid:sid:rev] message`"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::scenario;
+
+    #[test]
+    fn a_log_is_sent_in_whole_records() {
+        let portions = |log: &str, count| Scenario { log: log.into(), ..scenario() }.portions(count);
+        assert_eq!(portions("a\nb\nc\nd\ne\n", 2), ["a\nb\nc\n", "d\ne\n"]);
+        assert_eq!(portions("a\nb\n\nc\nd\n\n", 5), ["a\nb\n\n", "c\nd\n\n"]);
+        assert_eq!(portions("a\n", 1), ["a\n"]);
+        assert!(portions("", 3).is_empty());
+    }
+
+    #[test]
+    fn records_go_whole() {
+        assert_eq!(without_records("a\nstop here\nb\n", "stop"), "a\nb\n");
+        let full =
+            "[**] [1:2:3] one [**]\n[Priority: 1]\n\na\n[**] [1:2:3] stop [**]\n[Priority: 1]\n\nstop\nb\n";
+        assert_eq!(without_records(full, "stop"), "[**] [1:2:3] one [**]\n[Priority: 1]\n\na\nb\n");
     }
 }
