@@ -200,7 +200,8 @@ pub(crate) struct EvaluateArgs {
     pub(crate) at_once: usize,
     #[command(flatten)]
     pub(crate) options: PlanOptions,
-    /// Portions in which each log is sent: one before planning begins, and one after each action, as if it came then.
+    /// Portions in which each log is sent: one before planning begins, and one after each action, as if it came then. Where
+    /// no incident is seen so far, another incident is opened with the next.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) portions: u32,
     /// What actions cost, as for `plan`. Of costs in minutes, the scenario's hosts are the inventory: each is an asset, as

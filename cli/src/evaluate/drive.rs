@@ -9,8 +9,8 @@ use countermove_incident::{AlertKind, Pricing, RecoveryState, Tactic};
 use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnded,
-    PlanMode, PlanOptions, PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
+    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnd,
+    PlanEnded, PlanMode, PlanOptions, PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
 };
 use countermove_simulator::evaluation::{Episode, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
@@ -137,8 +137,8 @@ impl Operator<'_> {
         console: &Console,
         episode: &mut Episode,
     ) -> Result<(), Failure> {
-        self.name = self.create(scenario).await?;
-        let mut watch = Watch::new(self.coordinator.clone(), self.name.clone(), console.clone(), true);
+        let mut sent = scenario.clone();
+        let mut watch = self.open(&sent, console).await?;
         loop {
             match watch.next().await?.kind {
                 Some(Kind::Assessed(assessment)) => {
@@ -149,14 +149,24 @@ impl Operator<'_> {
                 Some(Kind::Revised(revision)) => {
                     self.console.line(&format!("  {}: {}", scenario.name, revised(&revision)));
                 }
-                Some(Kind::Ended(ended)) => return end(&ended, episode),
+                Some(Kind::Ended(ended)) => match self.portions.pop_front() {
+                    // More alerts are reason enough to ask again.
+                    Some(portion) if ended.end() == PlanEnd::NoIncident => {
+                        sent.log.push_str(&portion);
+                        self.console.line(&format!("  {}: no incident so far", scenario.name));
+                        watch = self.open(&sent, console).await?;
+                    }
+                    _ => return end(&ended, episode),
+                },
                 _ => {}
             }
         }
     }
 
-    async fn create(&self, scenario: &Scenario) -> Result<String, Failure> {
-        Ok(create(self.coordinator, scenario, self.rules, false).await?.name)
+    /// Opens an incident and follows it.
+    async fn open(&mut self, scenario: &Scenario, console: &Console) -> Result<Watch, Failure> {
+        self.name = create(self.coordinator, scenario, self.rules, false).await?.name;
+        Ok(Watch::new(self.coordinator.clone(), self.name.clone(), console.clone(), true))
     }
 
     /// Approves the chosen action, carries it out and tells what came of it.
