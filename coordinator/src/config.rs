@@ -12,7 +12,7 @@ use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use tokio::net::TcpListener;
 
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
-use crate::dispatch::DispatchOptions;
+use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
     IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl,
 };
@@ -63,6 +63,10 @@ pub struct Args {
     /// Seconds that work waits for a worker when there is none
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     pub worker_wait: f64,
+    /// Times the median of its siblings that a rollout may take before it is started once more on a worker that would be
+    /// idle; 0: never
+    #[arg(long, value_name = "MULTIPLE", default_value_t = Hedging::default().multiple, value_parser = multiple)]
+    pub hedge_after: f64,
     /// Seconds without an answer to a ping after which a worker counts as lost
     #[arg(long, default_value_t = 5.0, value_parser = seconds)]
     pub keep_alive_timeout: f64,
@@ -238,6 +242,8 @@ impl TryFrom<&Args> for Coordinator {
                 defaults,
                 dispatch: DispatchOptions {
                     worker_wait: Duration::from_secs_f64(args.worker_wait),
+                    hedging: (args.hedge_after > 0.0)
+                        .then(|| Hedging { multiple: args.hedge_after, ..Hedging::default() }),
                     ..DispatchOptions::default()
                 },
                 most_active: args.max_incidents,
@@ -320,6 +326,14 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Less than the median would start half of all rollouts twice.
+fn multiple(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(multiple) if multiple == 0.0 || (1.0..=1000.0).contains(&multiple) => Ok(multiple),
+        _ => Err("0, or a number from 1 to 1000, is needed".to_owned()),
+    }
+}
+
 /// A lease is renewed at a third of its time, and takes a few round trips.
 fn lease(text: &str) -> Result<f64, String> {
     match seconds(text)? {
@@ -359,6 +373,9 @@ mod tests {
         assert_eq!(args.workers.len(), 2);
         let coordinator = Coordinator::try_from(&args).unwrap();
         assert_eq!(coordinator.incidents.dispatch.worker_wait, Duration::from_secs(10));
+        assert_eq!(coordinator.incidents.dispatch.hedging, Some(Hedging::default()));
+        let without = self::args(&["--hedge-after", "0"]).unwrap();
+        assert_eq!(Coordinator::try_from(&without).unwrap().incidents.dispatch.hedging, None);
     }
 
     #[test]
@@ -369,6 +386,7 @@ mod tests {
             ["--discovery", "etcd"],
             ["--model-sha256", "abc"],
             ["--worker-wait", "-1"],
+            ["--hedge-after", "0.5"],
             ["--drain-timeout", "nan"],
             ["--runtime-threads", "0"],
             ["--discovery", "magic"],

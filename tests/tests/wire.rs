@@ -103,6 +103,7 @@ fn fake(id: &str, protocol_version: u32, model: api::ModelIdentity) -> wire::Get
         model: Some(model),
         capacity: 8,
         context_length: 2048,
+        ..wire::GetModelResponse::default()
     }
 }
 

@@ -3,12 +3,14 @@
 //! One task per worker keeps contact ([`link`]); one table, behind one short lock, says what is known. Work is sent
 //! over a [`Lease`], which counts what runs where and gives it back when it is dropped.
 //!
-//! Invariants: work goes only to workers that hold the cluster's model and this coordinator's templates. A worker's
-//! `running` is the sum of its leases. A lease of a lost contact is told so through [`Lease::lost`].
+//! Invariants: work goes only to workers that hold the cluster's model and this coordinator's templates. What a worker
+//! has, in sequences and in tokens still expected, is the sum of its leases. A lease of a lost contact is told so through
+//! [`Lease::lost`].
 
 mod admission;
 mod entry;
 mod link;
+mod meter;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
@@ -24,11 +26,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+pub(crate) use admission::Places;
 pub use countermove_membership::Backoff;
 pub use link::LinkOptions;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
-use crate::dispatch::placement::Load;
+use crate::dispatch::placement::{Kind, Load, remaining};
 use admission::Requirements;
 use entry::{Contact, Entry, Refused, Session, Standing};
 
@@ -52,6 +55,8 @@ struct Inner {
     table: Mutex<Table>,
     /// Bumped whenever a worker may have become usable or is no longer so.
     changes: watch::Sender<u64>,
+    /// Told whenever a lease gave something back.
+    freed: watch::Sender<()>,
     stop: CancellationToken,
 }
 
@@ -73,10 +78,8 @@ struct Member {
 /// What can be said about finding a worker now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outlook {
-    /// Some worker takes work.
-    Now,
-    /// All workers that would take work are full; the first asked to be left alone until then.
-    At(Instant),
+    /// Some worker takes work, be it only when it has room again.
+    Someone,
     /// No worker takes work.
     Nobody,
 }
@@ -88,7 +91,25 @@ pub(crate) struct Lease {
     url: WorkerUrl,
     worker: WorkerId,
     session: Session,
+    kind: Kind,
     held: u32,
+    /// Tokens that each of its sequences is expected to take.
+    each: u64,
+    /// Tokens that were reported of the sequences that it holds.
+    seen: u64,
+}
+
+/// Sequences that go to one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share<T> {
+    /// Whose they are.
+    pub(crate) to: T,
+    /// The worker, by its place among those that can be used.
+    pub(crate) worker: usize,
+    pub(crate) kind: Kind,
+    pub(crate) sequences: u32,
+    /// Tokens that each of them is expected to take.
+    pub(crate) each: u64,
 }
 
 impl Fleet {
@@ -104,6 +125,7 @@ impl Fleet {
                 },
             }),
             changes: watch::Sender::new(0),
+            freed: watch::Sender::new(()),
             stop: CancellationToken::new(),
         }));
         let mut members = discovery.members();
@@ -181,17 +203,11 @@ impl Fleet {
     }
 
     pub(crate) fn outlook(&self) -> Outlook {
-        let now = Instant::now();
         let table = self.lock();
-        let ready = table.workers.values().filter(|member| member.entry.standing() == Standing::Ready);
-        let mut first: Option<Instant> = None;
-        for member in ready {
-            match member.entry.resting_until.filter(|&until| until > now) {
-                None => return Outlook::Now,
-                Some(until) => first = Some(first.map_or(until, |first| first.min(until))),
-            }
+        match table.workers.values().any(|member| member.entry.standing() == Standing::Ready) {
+            true => Outlook::Someone,
+            false => Outlook::Nobody,
         }
-        first.map_or(Outlook::Nobody, Outlook::At)
     }
 
     /// Says in one sentence why there is nobody, naming each worker.
@@ -221,41 +237,54 @@ impl Fleet {
         format!("no worker takes work: {}{more}", reasons.join(", "))
     }
 
-    /// Lets `choose` pick among the workers that can be used now and leases what it picked, in one step.
-    ///
-    /// `choose` sees the load of each worker and gives how many sequences go to each. `warm` says whether a worker
-    /// holds the caller's prefix.
-    pub(crate) fn lease(
+    /// When the first of the workers that asked to be left alone may be asked again.
+    pub(crate) fn next_rested(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let table = self.lock();
+        table
+            .workers
+            .values()
+            .filter_map(|member| member.entry.resting_until)
+            .filter(|&until| until > now)
+            .min()
+    }
+
+    /// Changes whenever a lease has given something back.
+    pub(crate) fn freed(&self) -> watch::Receiver<()> {
+        self.0.freed.subscribe()
+    }
+
+    /// Lets `assign` hand out sequences to the workers that can be used now, in one step with leasing them.
+    pub(crate) fn lease<T>(
         &self,
-        warm: impl Fn(&WorkerId) -> bool,
-        choose: impl FnOnce(&[(WorkerId, Load)]) -> Vec<u32>,
-    ) -> Vec<Lease> {
+        assign: impl FnOnce(&[(WorkerId, Load)]) -> Vec<Share<T>>,
+    ) -> Vec<(T, Lease)> {
         let now = Instant::now();
         let mut table = self.lock();
-        let mut usable: Vec<&mut Entry> = table
-            .workers
-            .values_mut()
-            .map(|m| &mut m.entry)
-            .filter(|entry| entry.usable(now).is_some())
-            .collect();
-        let loads: Vec<_> = usable
-            .iter()
-            .filter_map(|entry| entry.usable(now).map(|(profile, _)| (entry, profile)))
-            .map(|(entry, profile)| {
-                let load =
-                    Load { capacity: profile.capacity, running: entry.running, warm: warm(&profile.id) };
-                (profile.id.clone(), load)
-            })
-            .collect();
-        let shares = choose(&loads);
+        let mut workers = Vec::new();
+        let mut usable: Vec<(&mut Entry, WorkerId, Session)> = Vec::new();
+        for member in table.workers.values_mut() {
+            let entry = &mut member.entry;
+            let Some((profile, session)) = entry.usable(now) else { continue };
+            let (worker, session) = (profile.id.clone(), session.clone());
+            workers.push((worker.clone(), entry.load(profile)));
+            usable.push((entry, worker, session));
+        }
         let mut leases = Vec::new();
-        for ((entry, (worker, _)), share) in usable.iter_mut().zip(loads).zip(shares) {
-            let Some(session) = entry.usable(now).map(|(_, session)| session.clone()).filter(|_| share > 0)
-            else {
-                continue;
+        for Share { to, worker, kind, sequences, each } in assign(&workers) {
+            let Some((entry, worker, session)) = usable.get_mut(worker) else { continue };
+            entry.begin(kind, sequences, remaining(sequences, each, 0), now);
+            let lease = Lease {
+                fleet: self.clone(),
+                url: entry.url.clone(),
+                worker: worker.clone(),
+                session: session.clone(),
+                kind,
+                held: sequences,
+                each,
+                seen: 0,
             };
-            entry.running = entry.running.saturating_add(share);
-            leases.push(Lease { fleet: self.clone(), url: entry.url.clone(), worker, session, held: share });
+            leases.push((to, lease));
         }
         leases
     }
@@ -428,18 +457,53 @@ impl Lease {
         self.session.lost.cancelled().await;
     }
 
-    /// Gives one sequence back, since it has ended, and counts it as a finished rollout.
-    pub(crate) fn rollout_finished(&mut self) {
-        let held = self.held.min(1);
-        self.held -= held;
+    /// Tokens that each of its sequences is expected to take.
+    pub(crate) fn each(&self) -> u64 {
+        self.each
+    }
+
+    /// Tokens that were reported of the sequences that it holds.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Gives one sequence back, since it has ended after so many tokens.
+    pub(crate) fn finished(&mut self, tokens: u64) {
+        let rollouts = u64::from(self.kind == Kind::Rollout);
+        self.give_back(1, tokens, |entry| entry.rollouts_finished += rollouts);
+    }
+
+    /// Gives sequences back that were not begun.
+    pub(crate) fn unused(&mut self, sequences: u32) {
+        self.give_back(sequences, 0, |_| {});
+    }
+
+    /// Counts tokens that the worker reported of what it runs.
+    pub(crate) fn count_tokens(&mut self, tokens: u64) {
+        let before = self.remaining();
+        self.seen = self.seen.saturating_add(tokens);
+        let after = self.remaining();
         self.update(|entry| {
-            entry.running = entry.running.saturating_sub(held);
-            entry.rollouts_finished += 1;
+            entry.tokens += tokens;
+            entry.expect(before, after);
         });
     }
 
-    pub(crate) fn count_tokens(&self, tokens: u64) {
-        self.update(|entry| entry.tokens += tokens);
+    fn remaining(&self) -> u64 {
+        remaining(self.held, self.each, self.seen)
+    }
+
+    fn give_back(&mut self, sequences: u32, tokens: u64, change: impl FnOnce(&mut Entry)) {
+        let (before, sequences) = (self.remaining(), sequences.min(self.held));
+        self.held -= sequences;
+        self.seen = self.seen.saturating_sub(tokens);
+        let (after, kind) = (self.remaining(), self.kind);
+        self.update(|entry| {
+            entry.end(kind, sequences, tokens, Instant::now());
+            entry.expect(before, after);
+            change(entry);
+        });
+        self.fleet.0.freed.send_replace(());
     }
 
     /// Leaves the worker alone for a while, since it is full.
@@ -476,8 +540,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let held = self.held;
-        self.update(|entry| entry.running = entry.running.saturating_sub(held));
+        // What was broken off took the tokens that were reported of it.
+        self.give_back(self.held, self.seen, |_| {});
     }
 }
 
