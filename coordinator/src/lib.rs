@@ -7,5 +7,6 @@ mod export;
 pub mod incidents;
 pub mod server;
 pub mod service;
+mod shed;
 pub mod webhook;
 pub mod workers;
