@@ -67,6 +67,7 @@ impl FairQueue {
     pub(crate) fn withdraw(&mut self, origin: &Origin, ticket: Ticket) -> u32 {
         let count = self.waiting.remove(&(origin.incident, ticket)).unwrap_or(0);
         self.each_level(origin, |level| level.withdraw(count));
+        self.forget_idle(&origin.payer);
         count
     }
 
@@ -94,10 +95,7 @@ impl FairQueue {
     /// Ends pieces of work that were charged with `charged` tokens and took `used`.
     pub(crate) fn end(&mut self, origin: &Origin, count: u32, charged: u64, used: u64) {
         self.each_level(origin, |level| level.end(count, charged, used));
-        // A level on which nothing waits and nothing runs has nothing to remember.
-        if self.incidents.get(&origin.payer).is_some_and(Level::is_idle) {
-            self.incidents.remove(&origin.payer);
-        }
+        self.forget_idle(&origin.payer);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -107,6 +105,13 @@ impl FairQueue {
     /// Pieces of work that wait under a ticket.
     pub(crate) fn waiting(&self, origin: &Origin, ticket: Ticket) -> u32 {
         self.waiting.get(&(origin.incident, ticket)).copied().unwrap_or(0)
+    }
+
+    /// A level on which nothing waits and nothing runs has nothing to remember.
+    fn forget_idle(&mut self, payer: &Payer) {
+        if self.incidents.get(payer).is_some_and(Level::is_idle) {
+            self.incidents.remove(payer);
+        }
     }
 
     fn each_level(&mut self, Origin { payer, incident }: &Origin, change: impl Fn(&mut Share<'_>)) {
@@ -317,6 +322,9 @@ mod tests {
             queue.wait(&one, ticket, 1);
             queue.begin(&one, ticket, 10);
             queue.end(&one, 1, 10, 10);
+            let another = origin(Priority::Urgent, &format!("tenant-{ticket}"));
+            queue.wait(&another, ticket, 3);
+            queue.withdraw(&another, ticket);
         }
         assert!(queue.incidents.is_empty() && queue.waiting.is_empty());
         assert!(queue.tenants.values().all(|level| level.flows.len() <= 1));

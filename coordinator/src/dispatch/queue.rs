@@ -314,7 +314,7 @@ impl Grant {
     /// Notes that one piece of work has ended.
     pub(super) fn finished(&mut self, usage: &Usage) {
         let tokens = computed(usage);
-        self.lease.finished(tokens);
+        self.lease.finished(tokens, usage.sampled_tokens + usage.forced_tokens);
         self.settle(1, self.lease.each(), tokens, true);
     }
 

@@ -467,15 +467,17 @@ impl Lease {
         self.seen
     }
 
-    /// Gives one sequence back, since it has ended after so many tokens.
-    pub(crate) fn finished(&mut self, tokens: u64) {
+    /// Gives one sequence back, since it has ended after so many tokens; `reported` of them are among those that the
+    /// worker reports while it runs.
+    pub(crate) fn finished(&mut self, tokens: u64, reported: u64) {
         let rollouts = u64::from(self.kind == Kind::Rollout);
-        self.give_back(1, tokens, |entry| entry.rollouts_finished += rollouts);
+        self.give_back(1, tokens, reported);
+        self.update(|entry| entry.rollouts_finished += rollouts);
     }
 
     /// Gives sequences back that were not begun.
     pub(crate) fn unused(&mut self, sequences: u32) {
-        self.give_back(sequences, 0, |_| {});
+        self.give_back(sequences, 0, 0);
     }
 
     /// Counts tokens that the worker reported of what it runs.
@@ -493,15 +495,14 @@ impl Lease {
         remaining(self.held, self.each, self.seen)
     }
 
-    fn give_back(&mut self, sequences: u32, tokens: u64, change: impl FnOnce(&mut Entry)) {
+    fn give_back(&mut self, sequences: u32, tokens: u64, reported: u64) {
         let (before, sequences) = (self.remaining(), sequences.min(self.held));
         self.held -= sequences;
-        self.seen = self.seen.saturating_sub(tokens);
+        self.seen = self.seen.saturating_sub(reported);
         let (after, kind) = (self.remaining(), self.kind);
         self.update(|entry| {
             entry.end(kind, sequences, tokens, Instant::now());
             entry.expect(before, after);
-            change(entry);
         });
         self.fleet.0.freed.send_replace(());
     }
@@ -541,7 +542,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // What was broken off took the tokens that were reported of it.
-        self.give_back(self.held, self.seen, |_| {});
+        self.give_back(self.held, self.seen, self.seen);
     }
 }
 
