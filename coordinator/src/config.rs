@@ -10,12 +10,14 @@ use clap::{Parser, ValueEnum};
 use countermove_incident::{MinuteTable, Pricing};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
     IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl,
 };
+use crate::replica::Replica;
 use crate::server::{ServeError, serve};
 use crate::webhook::{Receiver, WebhookError};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
@@ -63,6 +65,16 @@ pub struct Args {
     /// Seconds that work waits for a worker when there is none
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     pub worker_wait: f64,
+    /// Model of a replica for this coordinator's own questions, which a countermove-worker beside it serves: perception and
+    /// candidates then share no batch with rollouts. The same model as the workers', named as for them
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<OsString>,
+    /// LoRA adapter for it, as for the workers
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub adapter: Option<OsString>,
+    /// CPUs that it computes on, such as 0,2-3; workers on the same machine need others [default: all]
+    #[arg(long, value_name = "LIST", requires = "model")]
+    pub model_cpus: Option<OsString>,
     /// Times the median of its siblings that a rollout may take before it is started once more on a worker that would be
     /// idle; 0: never
     #[arg(long, value_name = "MULTIPLE", default_value_t = Hedging::default().multiple, value_parser = multiple)]
@@ -158,6 +170,9 @@ pub enum ConfigError {
     /// Nobody would ever work.
     #[error("no worker is named; give their addresses with --workers")]
     NoWorkers,
+    /// The program of the replica is missing.
+    #[error("--model: countermove-worker is neither beside this program nor in PATH")]
+    NoReplica,
     /// There is no place for the default store.
     #[error("this user has no home folder to keep incidents in; name a place with --store")]
     NoHome,
@@ -180,6 +195,7 @@ pub struct Coordinator {
     lease: Duration,
     keep: Option<Duration>,
     receiver: Option<Receiver>,
+    replica: Option<Replica>,
     keep_incidents: usize,
     drain_timeout: Duration,
 }
@@ -257,6 +273,7 @@ impl TryFrom<&Args> for Coordinator {
             lease: Duration::from_secs_f64(args.lease),
             keep: args.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
             receiver: receiver(args)?,
+            replica: replica(args)?,
             keep_incidents: args.keep_incidents,
             drain_timeout: Duration::from_secs_f64(args.drain_timeout),
         })
@@ -295,7 +312,15 @@ impl Coordinator {
         let options = IncidentOptions { webhook, ..self.incidents };
         let incidents = Incidents::new(store, fleet.clone(), self.templates, options);
         incidents.share(Sharing { address, lease: self.lease, keep: self.keep });
-        serve(incidents, fleet, listener, self.drain_timeout, shutdown).await
+        let stop = CancellationToken::new();
+        let replica = self.replica.map(|replica| tokio::spawn(replica.keep(fleet.clone(), stop.clone())));
+        let served = serve(incidents, fleet, listener, self.drain_timeout, shutdown).await;
+        stop.cancel();
+        if let Some(replica) = replica {
+            // It ends when it is told to; a fault in it is none of serving.
+            let _ = replica.await;
+        }
+        served
     }
 }
 
@@ -305,6 +330,20 @@ fn receiver(args: &Args) -> Result<Option<Receiver>, ConfigError> {
     let secret =
         std::fs::read_to_string(path).map_err(|fault| ConfigError::Secret { path: path.clone(), fault })?;
     Ok(Some(Receiver::new(url, &secret)?))
+}
+
+/// The replica of the coordinator's own.
+fn replica(args: &Args) -> Result<Option<Replica>, ConfigError> {
+    let Some(model) = &args.model else { return Ok(None) };
+    let templates = args.templates.as_ref().map(|folder| folder.clone().into_os_string());
+    let flags = [
+        ("--model", Some(model.clone())),
+        ("--adapter", args.adapter.clone()),
+        ("--cpus", args.model_cpus.clone()),
+        ("--templates", templates),
+    ];
+    let set = flags.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
+    Replica::find(set.flatten().collect()).map(Some).ok_or(ConfigError::NoReplica)
 }
 
 /// A model by its name, or the table in the file of that name.
@@ -374,6 +413,7 @@ mod tests {
         let coordinator = Coordinator::try_from(&args).unwrap();
         assert_eq!(coordinator.incidents.dispatch.worker_wait, Duration::from_secs(10));
         assert_eq!(coordinator.incidents.dispatch.hedging, Some(Hedging::default()));
+        assert!(coordinator.replica.is_none());
         let without = self::args(&["--hedge-after", "0"]).unwrap();
         assert_eq!(Coordinator::try_from(&without).unwrap().incidents.dispatch.hedging, None);
     }
@@ -387,6 +427,7 @@ mod tests {
             ["--model-sha256", "abc"],
             ["--worker-wait", "-1"],
             ["--hedge-after", "0.5"],
+            ["--adapter", "without-a-model"],
             ["--drain-timeout", "nan"],
             ["--runtime-threads", "0"],
             ["--discovery", "magic"],

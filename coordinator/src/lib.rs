@@ -5,6 +5,7 @@ pub mod discovery;
 pub mod dispatch;
 mod export;
 pub mod incidents;
+pub mod replica;
 pub mod server;
 pub mod service;
 mod shed;

@@ -124,20 +124,20 @@ impl IncidentWorkers {
                 // One was asked for, so there is no second one to lose.
                 grants.into_iter().next().ok_or_else(|| ModelError::Failed("a place was lost".to_owned()))
             }
-            error = self.nobody() => Err(error),
+            error = self.nobody(Kind::Decision) => Err(error),
             () = passed(self.0.deadline) => {
                 Err(ModelError::Unavailable("the deadline passed before a worker had room".to_owned()))
             }
         }
     }
 
-    /// Ends when nobody has taken work for [`DispatchOptions::worker_wait`], with who there is and why not.
-    async fn nobody(&self) -> ModelError {
+    /// Ends when nobody has taken work of this kind for [`DispatchOptions::worker_wait`], with who there is and why not.
+    async fn nobody(&self, kind: Kind) -> ModelError {
         let mut changes = self.fleet().changes();
         let mut alone: Option<Instant> = None;
         loop {
             changes.borrow_and_update();
-            let until = match self.fleet().outlook() {
+            let until = match self.fleet().outlook(kind) {
                 Outlook::Someone => {
                     alone = None;
                     None

@@ -150,7 +150,7 @@ impl Run {
                 // Every share has a call that says when it ends.
                 None => Err(ModelError::Failed("a call ended without a word".to_owned())),
             },
-            error = self.workers.nobody(), if !some_run => Err(error),
+            error = self.workers.nobody(Kind::Rollout), if !some_run => Err(error),
             () = passed(look_again) => Ok(None),
             () = passed(deadline) => Ok(None),
         }

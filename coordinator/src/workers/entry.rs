@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::admission::Profile;
+use super::admission::{Places, Profile};
 use super::meter::Meter;
 use crate::discovery::WorkerUrl;
 use crate::dispatch::placement::{Kind, Load};
@@ -22,6 +22,8 @@ pub(super) struct Entry {
     pub profile: Option<Profile>,
     /// What it said of itself when it was refused.
     pub refused: Option<Refused>,
+    /// It is this coordinator's own, for questions alone.
+    pub is_own: bool,
     /// An operator wants it to get nothing new.
     pub drained: bool,
     /// It says itself that it serves.
@@ -86,6 +88,7 @@ impl Entry {
             contact: Contact::None { reason: "it has not answered yet".to_owned() },
             profile: None,
             refused: None,
+            is_own: false,
             drained: false,
             serving: true,
             resting_until: None,
@@ -138,6 +141,11 @@ impl Entry {
         }
     }
 
+    /// Whether work of this kind goes to it, be it only when it has room.
+    pub(super) fn takes(&self, kind: Kind) -> bool {
+        self.standing() == Standing::Ready && (kind == Kind::Decision || !self.is_own)
+    }
+
     /// The session over which work can be sent, if work may go there now.
     pub(super) fn usable(&self, now: Instant) -> Option<(&Profile, &Session)> {
         let rested = self.resting_until.is_none_or(|until| until <= now);
@@ -151,7 +159,10 @@ impl Entry {
     pub(super) fn load(&self, profile: &Profile) -> Load {
         Load {
             capacity: profile.capacity,
-            places: profile.places,
+            places: match self.is_own {
+                true => Places { rollouts: 0, ..profile.places },
+                false => profile.places,
+            },
             rollouts: self.rollouts,
             decisions: self.decisions,
             outstanding: self.outstanding,
@@ -250,7 +261,6 @@ fn id_of_url(url: &WorkerUrl) -> WorkerId {
 mod tests {
     use std::time::Duration;
 
-    use super::super::admission::Places;
     use super::*;
 
     fn url() -> WorkerUrl {
@@ -321,6 +331,16 @@ mod tests {
         assert!(entry.drained && entry.rollouts_finished == 7);
         entry.accept(profile("w-2"), session());
         assert!(!entry.drained && entry.rollouts_finished == 0);
+    }
+
+    #[tokio::test]
+    async fn the_coordinators_own_replica_takes_questions_alone() {
+        let mut entry = Entry { is_own: true, ..Entry::new(url()) };
+        assert!(!entry.takes(Kind::Decision), "it has not answered yet");
+        entry.accept(profile("w-1"), session());
+        assert!(entry.takes(Kind::Decision) && !entry.takes(Kind::Rollout));
+        let load = entry.load(&profile("w-1"));
+        assert!(load.has_room(Kind::Decision) && !load.has_room(Kind::Rollout) && !load.is_free());
     }
 
     #[tokio::test]

@@ -57,6 +57,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Told whenever a lease gave something back.
     freed: watch::Sender<()>,
+    link: LinkOptions,
     stop: CancellationToken,
 }
 
@@ -99,6 +100,22 @@ pub(crate) struct Lease {
     seen: u64,
 }
 
+/// A replica of this coordinator's own is known to the fleet as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    fleet: Fleet,
+    url: WorkerUrl,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut table = self.fleet.lock();
+        self.fleet.drop_member(&mut table, &self.url, "it has ended");
+        drop(table);
+        self.fleet.bump();
+    }
+}
+
 /// Sequences that go to one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share<T> {
@@ -126,12 +143,13 @@ impl Fleet {
             }),
             changes: watch::Sender::new(0),
             freed: watch::Sender::new(()),
+            link: options.link,
             stop: CancellationToken::new(),
         }));
         let mut members = discovery.members();
-        let (follower, stop, link) = (fleet.clone(), fleet.0.stop.clone(), options.link);
+        let (follower, stop) = (fleet.clone(), fleet.0.stop.clone());
         // Members are known from the start; contact takes its time.
-        fleet.set_members(&members.borrow_and_update().clone(), link);
+        fleet.set_members(&members.borrow_and_update().clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -139,11 +157,11 @@ impl Fleet {
                     () = stop.cancelled() => {}
                 }
                 if stop.is_cancelled() {
-                    follower.set_members(&Members::new(), link);
+                    follower.set_members(&Members::new());
                     return;
                 }
                 let now = members.borrow_and_update().clone();
-                follower.set_members(&now, link);
+                follower.set_members(&now);
             }
         });
         fleet
@@ -197,14 +215,26 @@ impl Fleet {
         self.0.changes.subscribe()
     }
 
-    /// Whether any worker takes work, full ones included.
+    /// Whether any worker takes rollouts, full ones included: without one no plan comes to its end.
     pub fn any_ready(&self) -> bool {
-        self.outlook() != Outlook::Nobody
+        self.outlook(Kind::Rollout) != Outlook::Nobody
     }
 
-    pub(crate) fn outlook(&self) -> Outlook {
+    /// Takes in a replica of this coordinator's own, for questions alone, until what is returned is dropped.
+    pub(crate) fn attach(&self, url: WorkerUrl) -> Attached {
+        {
+            let mut table = self.lock();
+            // Nobody else listens at its address, so what was known of it is over.
+            self.drop_member(&mut table, &url, "another process is at its address");
+            self.add_member(&mut table, &url, String::new(), true);
+        }
+        self.bump();
+        Attached { fleet: self.clone(), url }
+    }
+
+    pub(crate) fn outlook(&self, kind: Kind) -> Outlook {
         let table = self.lock();
-        match table.workers.values().any(|member| member.entry.standing() == Standing::Ready) {
+        match table.workers.values().any(|member| member.entry.takes(kind)) {
             true => Outlook::Someone,
             false => Outlook::Nobody,
         }
@@ -222,7 +252,7 @@ impl Fleet {
             .take(8)
             .map(|member| {
                 let why = match member.entry.standing() {
-                    Standing::Ready => "it is full".to_owned(),
+                    Standing::Ready => "it is this coordinator's own and runs no rollouts".to_owned(),
                     Standing::Connecting(reason) | Standing::Draining(reason) => reason,
                     Standing::Lost(reason) => format!("it was lost: {reason}"),
                     Standing::Refused(reason) => format!("it was refused: {reason}"),
@@ -298,33 +328,42 @@ impl Fleet {
         self.0.changes.send_modify(|count| *count += 1);
     }
 
-    fn set_members(&self, members: &Members, options: LinkOptions) {
+    fn set_members(&self, members: &Members) {
         let mut table = self.lock();
-        table.workers.retain(|url, member| {
-            let stays = members.get(url) == Some(&member.process);
-            if !stays {
-                tracing::info!(worker = %url, "worker is no longer a member");
-                member.entry.lose("it is no longer a member".to_owned());
-                if let Some(task) = &member.task {
-                    task.abort();
-                }
-            }
-            stays
-        });
+        let gone: Vec<_> = table
+            .workers
+            .iter()
+            .filter(|(url, member)| !member.entry.is_own && members.get(*url) != Some(&member.process))
+            .map(|(url, _)| url.clone())
+            .collect();
+        for url in gone {
+            tracing::info!(worker = %url, "worker is no longer a member");
+            self.drop_member(&mut table, &url, "it is no longer a member");
+        }
         for (url, process) in members {
-            if let Slot::Vacant(slot) = table.workers.entry(url.clone()) {
-                let recheck = Arc::new(Notify::new());
-                let task = tokio::spawn(link::keep(self.clone(), url.clone(), Arc::clone(&recheck), options));
-                slot.insert(Member {
-                    process: process.clone(),
-                    entry: Entry::new(url.clone()),
-                    recheck,
-                    task: Some(task.abort_handle()),
-                });
-            }
+            self.add_member(&mut table, url, process.clone(), false);
         }
         drop(table);
         self.bump();
+    }
+
+    /// Begins to keep contact with a worker, unless somebody is known at its address.
+    fn add_member(&self, table: &mut Table, url: &WorkerUrl, process: String, is_own: bool) {
+        if let Slot::Vacant(slot) = table.workers.entry(url.clone()) {
+            let recheck = Arc::new(Notify::new());
+            let task = tokio::spawn(link::keep(self.clone(), url.clone(), Arc::clone(&recheck), self.0.link));
+            let mut entry = Entry::new(url.clone());
+            entry.is_own = is_own;
+            slot.insert(Member { process, entry, recheck, task: Some(task.abort_handle()) });
+        }
+    }
+
+    fn drop_member(&self, table: &mut Table, url: &WorkerUrl, reason: &str) {
+        let Some(mut member) = table.workers.remove(url) else { return };
+        member.entry.lose(reason.to_owned());
+        if let Some(task) = &member.task {
+            task.abort();
+        }
     }
 
     /// Takes in a worker that answered, or refuses it.
@@ -417,6 +456,13 @@ impl Table {
 
     /// Checks a worker's answer, and that it is not one that is known by another address already.
     fn check(&self, url: &WorkerUrl, answer: &GetModelResponse) -> Result<admission::Profile, String> {
+        // What the cluster plans with is for those to say that run rollouts.
+        let is_own = self.workers.get(url).is_some_and(|member| member.entry.is_own);
+        if is_own && self.requirements.model.is_none() {
+            return Err(
+                "no other worker has answered yet, so the model of the cluster is not known".to_owned()
+            );
+        }
         let profile = self.requirements.check(answer)?;
         let twin = self.workers.values().find(|member| {
             let entry = &member.entry;
