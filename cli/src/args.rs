@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use countermove_incident::{MinuteTable, Pricing, RecoveryState};
-use countermove_proto::limits;
+use countermove_proto::v1::Priority;
+use countermove_proto::{Tenant, limits};
 use countermove_training::TaskShare;
 
 use crate::decisions;
@@ -76,6 +77,12 @@ pub(crate) struct PlanArgs {
     /// costs in minutes, as deploy/costs.toml shows [default: the coordinator's].
     #[arg(long, value_name = "MODEL", value_parser = costs)]
     pub(crate) costs: Option<Costs>,
+    /// On whose account it is planned: tenants share the workers equally [default: default].
+    #[arg(long, value_name = "NAME", env = "COUNTERMOVE_TENANT")]
+    pub(crate) tenant: Option<Tenant>,
+    /// How urgent it is, beside other incidents of the same coordinator [default: normal].
+    #[arg(long, value_enum, value_name = "CLASS")]
+    pub(crate) priority: Option<PriorityArg>,
     /// Decide about each action, at the terminal unless `--detach` is given, and say what it achieved.
     #[arg(long, conflicts_with = "json")]
     pub(crate) interactive: bool,
@@ -93,6 +100,27 @@ pub(crate) struct PlanArgs {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
+}
+
+/// How urgent an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PriorityArg {
+    /// Far ahead of the others.
+    Urgent,
+    /// Everyday work.
+    Normal,
+    /// What the others leave.
+    Background,
+}
+
+impl From<PriorityArg> for Priority {
+    fn from(priority: PriorityArg) -> Self {
+        match priority {
+            PriorityArg::Urgent => Self::Urgent,
+            PriorityArg::Normal => Self::Normal,
+            PriorityArg::Background => Self::Background,
+        }
+    }
 }
 
 /// How to plan. What is not given is the coordinator's default.
@@ -832,6 +860,15 @@ mod tests {
         assert!(plan(&["--alerts", "a"]).is_err());
         assert!(plan(&["--system", "s", "--alerts", "a"]).is_ok());
         assert!(plan(&["--incident", "d", "--constraints", "c"]).is_ok());
+    }
+
+    #[test]
+    fn a_plan_can_name_its_tenant_and_its_priority() {
+        let named = plan(&["--incident", "d", "--tenant", "blue-team", "--priority", "urgent"]).unwrap();
+        assert_eq!(named.tenant.unwrap().as_str(), "blue-team");
+        assert_eq!(named.priority.map(Priority::from), Some(Priority::Urgent));
+        assert!(plan(&["--incident", "d", "--tenant", "a b"]).is_err());
+        assert!(plan(&["--incident", "d", "--priority", "9"]).is_err());
     }
 
     #[test]

@@ -10,12 +10,14 @@ use clap::{Parser, ValueEnum};
 use countermove_incident::{MinuteTable, Pricing};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
-use crate::dispatch::DispatchOptions;
+use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
     IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl,
 };
+use crate::replica::Replica;
 use crate::server::{ServeError, serve};
 use crate::webhook::{Receiver, WebhookError};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
@@ -63,6 +65,20 @@ pub struct Args {
     /// Seconds that work waits for a worker when there is none
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     pub worker_wait: f64,
+    /// Model of a replica for this coordinator's own questions, which a countermove-worker beside it serves: perception and
+    /// candidates then share no batch with rollouts. The same model as the workers', named as for them
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<OsString>,
+    /// LoRA adapter for it, as for the workers
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub adapter: Option<OsString>,
+    /// CPUs that it computes on, such as 0,2-3; workers on the same machine need others [default: all]
+    #[arg(long, value_name = "LIST", requires = "model")]
+    pub model_cpus: Option<OsString>,
+    /// Times the median of its siblings that a rollout may take before it is started once more on a worker that would be
+    /// idle; 0: never
+    #[arg(long, value_name = "MULTIPLE", default_value_t = Hedging::default().multiple, value_parser = multiple)]
+    pub hedge_after: f64,
     /// Seconds without an answer to a ping after which a worker counts as lost
     #[arg(long, default_value_t = 5.0, value_parser = seconds)]
     pub keep_alive_timeout: f64,
@@ -154,6 +170,9 @@ pub enum ConfigError {
     /// Nobody would ever work.
     #[error("no worker is named; give their addresses with --workers")]
     NoWorkers,
+    /// The program of the replica is missing.
+    #[error("--model: countermove-worker is neither beside this program nor in PATH")]
+    NoReplica,
     /// There is no place for the default store.
     #[error("this user has no home folder to keep incidents in; name a place with --store")]
     NoHome,
@@ -176,6 +195,7 @@ pub struct Coordinator {
     lease: Duration,
     keep: Option<Duration>,
     receiver: Option<Receiver>,
+    replica: Option<Replica>,
     keep_incidents: usize,
     drain_timeout: Duration,
 }
@@ -238,6 +258,8 @@ impl TryFrom<&Args> for Coordinator {
                 defaults,
                 dispatch: DispatchOptions {
                     worker_wait: Duration::from_secs_f64(args.worker_wait),
+                    hedging: (args.hedge_after > 0.0)
+                        .then(|| Hedging { multiple: args.hedge_after, ..Hedging::default() }),
                     ..DispatchOptions::default()
                 },
                 most_active: args.max_incidents,
@@ -251,6 +273,7 @@ impl TryFrom<&Args> for Coordinator {
             lease: Duration::from_secs_f64(args.lease),
             keep: args.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
             receiver: receiver(args)?,
+            replica: replica(args)?,
             keep_incidents: args.keep_incidents,
             drain_timeout: Duration::from_secs_f64(args.drain_timeout),
         })
@@ -289,7 +312,15 @@ impl Coordinator {
         let options = IncidentOptions { webhook, ..self.incidents };
         let incidents = Incidents::new(store, fleet.clone(), self.templates, options);
         incidents.share(Sharing { address, lease: self.lease, keep: self.keep });
-        serve(incidents, fleet, listener, self.drain_timeout, shutdown).await
+        let stop = CancellationToken::new();
+        let replica = self.replica.map(|replica| tokio::spawn(replica.keep(fleet.clone(), stop.clone())));
+        let served = serve(incidents, fleet, listener, self.drain_timeout, shutdown).await;
+        stop.cancel();
+        if let Some(replica) = replica {
+            // It ends when it is told to; a fault in it is none of serving.
+            let _ = replica.await;
+        }
+        served
     }
 }
 
@@ -299,6 +330,20 @@ fn receiver(args: &Args) -> Result<Option<Receiver>, ConfigError> {
     let secret =
         std::fs::read_to_string(path).map_err(|fault| ConfigError::Secret { path: path.clone(), fault })?;
     Ok(Some(Receiver::new(url, &secret)?))
+}
+
+/// The replica of the coordinator's own.
+fn replica(args: &Args) -> Result<Option<Replica>, ConfigError> {
+    let Some(model) = &args.model else { return Ok(None) };
+    let templates = args.templates.as_ref().map(|folder| folder.clone().into_os_string());
+    let flags = [
+        ("--model", Some(model.clone())),
+        ("--adapter", args.adapter.clone()),
+        ("--cpus", args.model_cpus.clone()),
+        ("--templates", templates),
+    ];
+    let set = flags.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
+    Replica::find(set.flatten().collect()).map(Some).ok_or(ConfigError::NoReplica)
 }
 
 /// A model by its name, or the table in the file of that name.
@@ -317,6 +362,14 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
         _ => Err("a number of seconds from 0 to 1000000 is needed".to_owned()),
+    }
+}
+
+/// Less than the median would start half of all rollouts twice.
+fn multiple(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(multiple) if multiple == 0.0 || (1.0..=1000.0).contains(&multiple) => Ok(multiple),
+        _ => Err("0, or a number from 1 to 1000, is needed".to_owned()),
     }
 }
 
@@ -359,6 +412,10 @@ mod tests {
         assert_eq!(args.workers.len(), 2);
         let coordinator = Coordinator::try_from(&args).unwrap();
         assert_eq!(coordinator.incidents.dispatch.worker_wait, Duration::from_secs(10));
+        assert_eq!(coordinator.incidents.dispatch.hedging, Some(Hedging::default()));
+        assert!(coordinator.replica.is_none());
+        let without = self::args(&["--hedge-after", "0"]).unwrap();
+        assert_eq!(Coordinator::try_from(&without).unwrap().incidents.dispatch.hedging, None);
     }
 
     #[test]
@@ -369,6 +426,8 @@ mod tests {
             ["--discovery", "etcd"],
             ["--model-sha256", "abc"],
             ["--worker-wait", "-1"],
+            ["--hedge-after", "0.5"],
+            ["--adapter", "without-a-model"],
             ["--drain-timeout", "nan"],
             ["--runtime-threads", "0"],
             ["--discovery", "magic"],

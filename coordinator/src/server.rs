@@ -21,10 +21,13 @@ use tonic_health::server::HealthReporter;
 
 use crate::incidents::Incidents;
 use crate::service::{ClusterApi, IncidentApi};
+use crate::shed;
 use crate::workers::Fleet;
 
 /// Calls of one connection that may be at work at the same time.
 const CALLS_PER_CONNECTION: usize = 128;
+/// Calls of the incident service that may be at work at the same time. Health and the cluster's state are told in any case.
+const CALLS: usize = 512;
 /// Time that an answer, or the beginning of a stream, may take.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Time that watchers have to read the last events and idle connections to close.
@@ -81,7 +84,7 @@ pub async fn serve(
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(incident_service)
+        .add_service(shed::bounded(incident_service, CALLS))
         .add_service(ClusterServiceServer::new(ClusterApi::new(fleet.clone())))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
             // A dropped sender means the same as a sent signal.

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use countermove_coordinator::dispatch::{DispatchOptions, IncidentWorkers};
+use countermove_coordinator::dispatch::{DispatchOptions, Dispatcher, Hedging, IncidentWorkers, Payer};
 use countermove_coordinator::workers::Fleet;
 use countermove_incident::{Constraints, Pricing, RecoveryState};
 use countermove_planner::{
     AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Roles, RolloutBatch, RolloutKey,
     RolloutPolicy, RolloutReport, RolloutRunner, RolloutSpec, Sampling, TokenCounter,
 };
-use countermove_proto::v1::WorkerStatus;
+use countermove_proto::v1::{Priority, WorkerStatus};
 use countermove_proto::{Error, IncidentId, Outage};
 use futures::StreamExt;
 use support::worker::{FakeWorker, Script, outcome};
@@ -25,7 +25,11 @@ fn options() -> DispatchOptions {
 }
 
 fn workers(fleet: &Fleet) -> IncidentWorkers {
-    IncidentWorkers::new(fleet.clone(), options(), IncidentId::generate(), None, None)
+    incident(&Dispatcher::start(fleet.clone(), options()), Payer::default())
+}
+
+fn incident(dispatcher: &Dispatcher, payer: Payer) -> IncidentWorkers {
+    IncidentWorkers::new(dispatcher.clone(), IncidentId::generate(), payer, None, None)
 }
 
 fn batch(candidates: u32, rollouts: u32) -> RolloutBatch {
@@ -288,7 +292,7 @@ async fn work_waits_for_a_worker_that_comes_in_time() {
     worker.kill();
     let fleet = fleet([worker.url.clone()]);
     let patient = DispatchOptions { worker_wait: Duration::from_secs(10), ..options() };
-    let workers = IncidentWorkers::new(fleet, patient, IncidentId::generate(), None, None);
+    let workers = incident(&Dispatcher::start(fleet, patient), Payer::default());
     let work = tokio::spawn(async move { run(&workers, batch(1, 3)).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     let _late = FakeWorker::start_at(Script::default(), address);
@@ -301,10 +305,146 @@ async fn a_deadline_ends_the_wait() {
     let fleet = fleet([worker.url.clone()]);
     ready(&fleet, 1).await;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(300);
-    let workers = IncidentWorkers::new(fleet, options(), IncidentId::generate(), Some(deadline), None);
+    let dispatcher = Dispatcher::start(fleet, options());
+    let workers =
+        IncidentWorkers::new(dispatcher, IncidentId::generate(), Payer::default(), Some(deadline), None);
     let begun = Instant::now();
     let error = run(&workers, batch(1, 2)).await.unwrap_err();
     assert!(matches!(error, ModelError::Unavailable(_)), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
     until("the call's end", || worker.script.open_calls() == 0).await;
+}
+
+/// Rollouts of a step of their own, so that they can be told from those of others.
+fn batch_of(step: u32, candidates: u32, rollouts: u32) -> RolloutBatch {
+    let mut batch = batch(candidates, rollouts);
+    for spec in &mut batch.rollouts {
+        spec.key.step = step;
+    }
+    batch
+}
+
+fn payer(priority: Priority, tenant: &str) -> Payer {
+    Payer::new(priority, tenant.parse().unwrap())
+}
+
+/// Floods a worker of capacity 4 with 60 rollouts of one tenant, has another one send 6 when the worker is full, and
+/// says how many of the first ones the worker had got when it got the last of those.
+async fn overtaken(late: Payer) -> usize {
+    let worker = FakeWorker::start(Script { capacity: 4, ..Script::slow("w-1", Duration::from_millis(10)) });
+    let fleet = fleet([worker.url.clone()]);
+    ready(&fleet, 1).await;
+    let dispatcher = Dispatcher::start(fleet, options());
+    let flood = incident(&dispatcher, payer(Priority::Normal, "flood"));
+    let flood = tokio::spawn(async move { run(&flood, batch_of(1, 6, 10)).await.unwrap() });
+    until("a full worker", || worker.script.rollouts().len() >= 6).await;
+    let late = incident(&dispatcher, late);
+    run(&late, batch_of(2, 2, 3)).await.unwrap();
+    flood.await.unwrap();
+    let came = worker.script.rollouts();
+    assert_eq!(came.len(), 66);
+    let last = came.iter().rposition(|(key, _)| key.step == 2).unwrap();
+    came[..last].iter().filter(|(key, _)| key.step == 1).count()
+}
+
+#[tokio::test]
+async fn a_tenant_that_floods_gets_no_more_than_its_share() {
+    let before = overtaken(payer(Priority::Normal, "quiet")).await;
+    assert!(before < 30, "{before} of 60 went before the six of the other tenant");
+}
+
+#[tokio::test]
+async fn urgent_rollouts_go_before_all_that_waits_and_the_background_behind() {
+    let before = overtaken(payer(Priority::Urgent, "flood")).await;
+    assert!(before < 20, "{before} of 60 went before the six urgent ones");
+    let before = overtaken(payer(Priority::Background, "flood")).await;
+    assert!(before > 30, "only {before} of 60 went before six in the background");
+}
+
+#[tokio::test]
+async fn a_question_does_not_wait_for_rollouts() {
+    let worker = FakeWorker::start(Script { capacity: 2, ..Script::slow("w-1", Duration::from_secs(60)) });
+    let fleet = fleet([worker.url.clone()]);
+    ready(&fleet, 1).await;
+    let dispatcher = Dispatcher::start(fleet, options());
+    let flood = incident(&dispatcher, payer(Priority::Urgent, "flood"));
+    let mut stream = flood.run(batch(4, 4), &TokenCounter::default());
+    assert!(tokio::time::timeout(Duration::from_millis(100), stream.next()).await.is_err());
+    let background = incident(&dispatcher, payer(Priority::Background, "quiet"));
+    let tokens = TokenCounter::default();
+    let asking = background.ask(question(), &tokens);
+    assert!(tokio::time::timeout(Duration::from_secs(10), asking).await.expect("an answer").is_ok());
+}
+
+fn hedging(policy: Option<Hedging>) -> DispatchOptions {
+    DispatchOptions { hedging: policy, ..options() }
+}
+
+const QUICKLY: Hedging = Hedging { multiple: 2.0, least: Duration::from_millis(50) };
+
+const STALLED: RolloutKey = RolloutKey { step: 0, candidate: 0, rollout: 0 };
+
+/// Two workers, of which whichever gets it first stalls over one rollout.
+async fn stalling() -> (Vec<FakeWorker>, Fleet) {
+    let start = |id| {
+        let script = Script::named(id);
+        *script.stalled.lock().unwrap() = Some(STALLED);
+        FakeWorker::start(script)
+    };
+    let workers = ["w-1", "w-2"].map(start);
+    let fleet = fleet(workers.iter().map(|worker| worker.url.clone()));
+    ready(&fleet, 2).await;
+    (workers.into(), fleet)
+}
+
+/// The worker that stalls, and the other one.
+fn stalled_and_other(workers: &mut [FakeWorker]) -> (&mut FakeWorker, &mut FakeWorker) {
+    let [one, other] = workers else { panic!("two workers") };
+    if one.script.rollouts().contains(&(STALLED, 0)) { (one, other) } else { (other, one) }
+}
+
+#[tokio::test]
+async fn a_rollout_that_stalls_is_started_elsewhere_and_the_first_result_counts() {
+    let (mut workers, fleet) = stalling().await;
+    let hedged = incident(&Dispatcher::start(fleet.clone(), hedging(Some(QUICKLY))), Payer::default());
+    let work = tokio::time::timeout(Duration::from_secs(20), run(&hedged, batch(2, 4)));
+    let (outcomes, reports) = work.await.expect("it does not wait for the stalled one").unwrap();
+    assert_eq!(outcomes, reference(batch(2, 4)).await);
+    let (stalled, other) = stalled_and_other(&mut workers);
+    let report = reports.iter().find(|report| report.result.key == STALLED).unwrap();
+    assert_eq!(report.worker, format!("workers/{}", other.script.id.lock().unwrap()));
+    let again: Vec<_> = other.script.rollouts().into_iter().filter(|(_, attempt)| *attempt > 0).collect();
+    assert_eq!(again, [(STALLED, 1)], "one of eight is started twice");
+    until("the end of the other call", || stalled.script.open_calls() == 0).await;
+    until("its place back", || fleet.list().iter().all(|worker| worker.running == 0)).await;
+}
+
+#[tokio::test]
+async fn a_hedged_rollout_whose_first_worker_dies_goes_on_where_it_runs() {
+    let (mut workers, fleet) = stalling().await;
+    let slowly = Hedging { multiple: 2.0, least: Duration::from_millis(500) };
+    let hedged = incident(&Dispatcher::start(fleet.clone(), hedging(Some(slowly))), Payer::default());
+    let work = tokio::spawn(async move { run(&hedged, batch(2, 4)).await });
+    let finished = || fleet.list().iter().map(|worker| worker.rollouts_finished).sum::<u64>();
+    until("the others' end", || finished() == 7).await;
+    let (stalled, other) = stalled_and_other(&mut workers);
+    // The copy takes its time, so that the first one is lost while both run.
+    *other.script.rollout_delay.lock().unwrap() = Duration::from_millis(500);
+    until("the copy", || other.script.rollouts().contains(&(STALLED, 1))).await;
+    stalled.kill();
+    let (outcomes, _) = work.await.unwrap().unwrap();
+    assert_eq!(outcomes, reference(batch(2, 4)).await);
+    let copies = other.script.rollouts().iter().filter(|(key, _)| *key == STALLED).count();
+    assert_eq!(copies, 1, "what runs elsewhere is not put back");
+}
+
+#[tokio::test]
+async fn nothing_is_hedged_if_it_is_switched_off() {
+    let (_workers, fleet) = stalling().await;
+    let plain = incident(&Dispatcher::start(fleet, hedging(None)), Payer::default());
+    let mut stream = plain.run(batch(2, 4), &TokenCounter::default());
+    for _ in 0..7 {
+        stream.next().await.unwrap().unwrap();
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(300), stream.next()).await.is_err());
 }

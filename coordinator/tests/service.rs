@@ -82,6 +82,8 @@ async fn bad_input_is_refused_by_field() {
         ("options.candidates", with(|r| options_of(r).candidates = 99)),
         ("options.temperature", with(|r| options_of(r).temperature = Some(-1.0))),
         ("request_id", with(|r| r.request_id = "today".to_owned())),
+        ("tenant", with(|r| r.tenant = "blue team".to_owned())),
+        ("priority", with(|r| r.priority = 9)),
     ] {
         assert_eq!(fields(cluster.api().create_incident(request).await), [field]);
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, CancelIncidentRequest, Incident, IncidentStatus, ListIncidentsRequest, PlanEnd,
-    PlanMode, PlanOptions, RecoveryState, ReportAlertsRequest, ReportOutcomeRequest,
+    ApproveActionRequest, CancelIncidentRequest, CreateIncidentRequest, Incident, IncidentStatus,
+    ListIncidentsRequest, PlanEnd, PlanMode, PlanOptions, Priority, RecoveryState, ReportAlertsRequest,
+    ReportOutcomeRequest,
 };
 use countermove_proto::{Error, RequestId};
 use countermove_tests::{Postgres, Signal};
@@ -93,12 +94,17 @@ async fn an_operator_finds_the_incident_waiting_where_it_waited() {
     let store = format!("sqlite:{}", folder.path().join("incidents.db").display());
     let coordinator = Coordinator::start(&urls, &store, &[]);
     let interactive = PlanOptions { mode: PlanMode::Interactive.into(), max_steps: 2, ..options() };
-    let create = create_request(interactive);
+    let create = CreateIncidentRequest {
+        tenant: "blue-team".to_owned(),
+        priority: Priority::Urgent.into(),
+        ..create_request(interactive)
+    };
     let created = coordinator.api().create_incident(create.clone()).await.unwrap().into_inner();
     let name = created.incident.clone().unwrap().name;
     coordinator.events(&name, 0, |kind| matches!(kind, Kind::Decided(_))).await;
     let waiting = coordinator.get(&name).await;
     assert_eq!(waiting.status(), IncidentStatus::AwaitingApproval);
+    assert_eq!((waiting.tenant.as_str(), waiting.priority()), ("blue-team", Priority::Urgent));
     coordinator.kill().await;
 
     let coordinator = Coordinator::start(&urls, &store, &[]);

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// Longest id of a worker, in bytes.
-const MAX_WORKER_ID: usize = 63;
+/// Longest id of a worker and longest name of a tenant, in bytes.
+const MAX_LABEL: usize = 63;
 
 /// Identifies an incident; `incidents/{uuid}` on the wire. Ids of later incidents sort after earlier ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +18,10 @@ pub struct IncidentId(Uuid);
 /// Identifies a worker process; `workers/{id}` on the wire. Lower-case letters, digits, `-`, `.` and `_`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(String);
+
+/// Names the one on whose account an incident is planned. Letters, digits, `-`, `.` and `_`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tenant(String);
 
 /// Identifies a request, so that repeating it has no second effect. A UUID.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,7 +69,7 @@ impl WorkerId {
     /// The text is empty, longer than 63 bytes or has other characters than those named at [`WorkerId`].
     pub fn new(id: &str) -> Result<Self, ParseIdError> {
         let ok = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
-        if id.is_empty() || id.len() > MAX_WORKER_ID || !id.bytes().all(ok) {
+        if id.is_empty() || id.len() > MAX_LABEL || !id.bytes().all(ok) {
             return Err(ParseIdError::new(
                 id,
                 "a worker id of 1 to 63 lower-case letters, digits, `-`, `.` and `_`",
@@ -82,6 +86,31 @@ impl WorkerId {
     /// The resource name, `workers/{id}`.
     pub fn name(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Tenant {
+    /// Checks a name as a caller chose it; an empty one is the tenant `default`.
+    ///
+    /// # Errors
+    /// The text is longer than 63 bytes or has other characters than those named at [`Tenant`].
+    pub fn new(name: &str) -> Result<Self, ParseIdError> {
+        let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if name.len() > MAX_LABEL || !name.bytes().all(ok) {
+            return Err(ParseIdError::new(name, "a tenant of 1 to 63 letters, digits, `-`, `.` and `_`"));
+        }
+        Ok(if name.is_empty() { Self::default() } else { Self(name.to_owned()) })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self("default".to_owned())
     }
 }
 
@@ -151,6 +180,26 @@ impl fmt::Display for RequestId {
     }
 }
 
+impl FromStr for Tenant {
+    type Err = ParseIdError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Debug for IncidentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -214,6 +263,15 @@ mod tests {
         }
         assert!(WorkerId::new(&"a".repeat(64)).is_err());
         assert!("x".parse::<RequestId>().is_err());
+    }
+
+    #[test]
+    fn a_tenant_is_a_short_plain_name_and_default_if_nobody_says() {
+        assert_eq!(Tenant::new(""), Ok(Tenant::default()));
+        assert_eq!(Tenant::new("Blue-Team_2.eu").unwrap().as_str(), "Blue-Team_2.eu");
+        for name in ["a b", "a/b", "é", "\n", &"a".repeat(64)] {
+            assert!(Tenant::new(name).is_err(), "{name:?}");
+        }
     }
 
     #[test]

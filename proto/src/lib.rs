@@ -16,7 +16,7 @@ pub use convert::{
 };
 pub use countermove_planner::limits;
 pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
-pub use ids::{IncidentId, ParseIdError, RequestId, WorkerId};
+pub use ids::{IncidentId, ParseIdError, RequestId, Tenant, WorkerId};
 
 /// Messages and services of the package `countermove.v1`, which users see.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::large_futures, unreachable_pub)]

@@ -57,10 +57,18 @@ fn event(event: v1::IncidentEvent) -> Value {
 fn told(kind: Kind) -> (&'static str, Value) {
     match kind {
         Kind::Created(created) => {
+            let (tenant, priority) = (created.tenant.clone(), created.priority());
             let options = created.options.map(crate::document::Options::from);
             let cost_model = created.cost_model.map(crate::document::CostModel::from);
             let digest = created.digest.map(digest);
-            ("created", json!({"options": options, "cost_model": cost_model, "digest": digest}))
+            let value = json!({
+                "options": options,
+                "cost_model": cost_model,
+                "digest": digest,
+                "tenant": tenant,
+                "priority": word(priority.as_str_name(), "PRIORITY_"),
+            });
+            ("created", value)
         }
         Kind::Assessed(assessment) => ("assessed", json!({"assessment": Assessment::from(assessment)})),
         Kind::Proposed(proposed) => {

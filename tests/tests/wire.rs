@@ -103,6 +103,7 @@ fn fake(id: &str, protocol_version: u32, model: api::ModelIdentity) -> wire::Get
         model: Some(model),
         capacity: 8,
         context_length: 2048,
+        ..wire::GetModelResponse::default()
     }
 }
 
@@ -200,7 +201,7 @@ async fn requests_that_cannot_be_served_are_refused_with_the_right_code() {
         options: Some(options),
         request_id: request_id.to_owned(),
         validate_only: true,
-        cost_model: None,
+        ..api::CreateIncidentRequest::default()
     };
     let id = uuid::Uuid::now_v7().to_string();
 

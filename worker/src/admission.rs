@@ -50,6 +50,11 @@ impl Admission {
         self.rollout_places
     }
 
+    /// Calls with one decision each that may be held at a time.
+    pub(crate) fn decision_places(&self) -> usize {
+        self.decision_places
+    }
+
     /// Places for all rollouts of a call, or none of them.
     pub(crate) fn rollouts(&self, count: usize) -> Result<Vec<Place>, Overloaded> {
         (0..count)

@@ -146,6 +146,8 @@ impl<M: LanguageModel> wire::worker_service_server::WorkerService for Worker<M> 
             model: Some(inner.replica.identity.clone()),
             capacity: saturate(inner.limits.batch),
             context_length: saturate(inner.replica.context_length),
+            rollout_places: saturate(inner.admission.rollout_places()),
+            decision_places: saturate(inner.admission.decision_places()),
         }))
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use countermove_proto::v1::{
     Autonomy, CancelIncidentRequest, CreateIncidentRequest, Evidence, ExportFormat, ExportPlanRequest,
-    GetIncidentRequest, Incident, PlanEnd, PlanEnded, PlanMode, PlanOptions,
+    GetIncidentRequest, Incident, PlanEnd, PlanEnded, PlanMode, PlanOptions, Priority,
 };
 
 use crate::args::{self, Budget, PlanArgs};
@@ -59,6 +59,8 @@ impl Prepared {
             cost_model: arguments.costs.as_ref().map(|costs| (&costs.0).into()),
             request_id: request_id(),
             validate_only: false,
+            tenant: arguments.tenant.as_ref().map(ToString::to_string).unwrap_or_default(),
+            priority: arguments.priority.map_or(Priority::Unspecified, Priority::from).into(),
         };
         let name = create(&coordinator, request, console, quiet).await?;
         if arguments.detach {

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use countermove_proto::system_time;
-use countermove_proto::v1::{Incident, IncidentStatus, PlanEnd, Worker, WorkerStatus};
+use countermove_proto::v1::{Incident, IncidentStatus, PlanEnd, Priority, Worker, WorkerStatus};
 
 use super::incident::end_sentence;
 use super::text::{hanging, one_line, pad, thousands, time, width};
@@ -66,10 +66,32 @@ pub(crate) fn incidents(incidents: &[Incident], now: SystemTime) -> String {
                 .and_then(|created| now.duration_since(created).ok())
                 .map_or_else(|| "-".to_owned(), |age| time(age.as_secs_f64()));
             let what = incident.assessment.as_ref().map_or("", |assessment| assessment.description.as_str());
-            vec![incident.name.clone(), age, incident_status(incident), what.to_owned()]
+            vec![
+                incident.name.clone(),
+                age,
+                tenant(incident).to_owned(),
+                priority(incident).to_owned(),
+                incident_status(incident),
+                what.to_owned(),
+            ]
         })
         .collect();
-    table(&["NAME", "AGE", "STATUS", "DESCRIPTION"], rows).iter().map(|line| format!("{line}\n")).collect()
+    let head = ["NAME", "AGE", "TENANT", "PRIORITY", "STATUS", "DESCRIPTION"];
+    table(&head, rows).iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// On whose account it is planned; incidents of releases without tenants belong to the default one.
+pub(crate) fn tenant(incident: &Incident) -> &str {
+    if incident.tenant.is_empty() { "default" } else { &incident.tenant }
+}
+
+/// How urgent it is, in a word.
+pub(crate) fn priority(incident: &Incident) -> &'static str {
+    match incident.priority() {
+        Priority::Urgent => "urgent",
+        Priority::Unspecified | Priority::Normal => "normal",
+        Priority::Background => "background",
+    }
 }
 
 fn worker_status(status: WorkerStatus) -> &'static str {
@@ -179,5 +201,24 @@ other  http://127.0.0.1:40002  refused  -                      0         0      
         };
         let text = incidents(&[failed], SystemTime::UNIX_EPOCH);
         assert!(text.contains("no worker is left\\u{1b}[2J"), "{text}");
+    }
+
+    #[test]
+    fn an_incident_shows_who_it_is_for_and_how_urgent_it_is() {
+        let urgent = Incident {
+            name: "incidents/1".to_owned(),
+            tenant: "blue-team".to_owned(),
+            priority: Priority::Urgent.into(),
+            status: IncidentStatus::Planning.into(),
+            ..Incident::default()
+        };
+        let older = Incident { name: "incidents/2".to_owned(), ..Incident::default() };
+        let text = incidents(&[urgent, older], SystemTime::UNIX_EPOCH);
+        let expected = "\
+NAME         AGE  TENANT     PRIORITY  STATUS    DESCRIPTION
+incidents/1  -    blue-team  urgent    planning
+incidents/2  -    default    normal    unknown
+";
+        assert_eq!(text, expected, "\n{text}");
     }
 }

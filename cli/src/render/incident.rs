@@ -7,6 +7,7 @@ use countermove_proto::v1::{
     PlanEnd, PlanMode, PlanOptions, PlanStep, Tactic, TacticBelief, Usage,
 };
 
+use super::cluster::{priority, tenant};
 use super::step::{marks, step};
 use super::text::{Style, count, hanging, one_line, thousands, time};
 
@@ -57,6 +58,8 @@ pub(crate) fn incident(incident: &Incident, page: Page) -> String {
     }
     out.push_str(&titled("USED", &used(&plan.usage.unwrap_or_default()), page));
     out.push_str(&titled("OPTIONS", &chosen_options(&options, incident.cost_model.as_ref()), page));
+    let shares = format!("{}, priority {}", tenant(incident), priority(incident));
+    out.push_str(&titled("TENANT", &shares, page));
     if let Some(model) = &incident.model {
         out.push_str(&titled("MODEL", &model_line(model), page));
     }

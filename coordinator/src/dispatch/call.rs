@@ -9,24 +9,25 @@ use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use tokio::time::timeout;
 use tonic::{Request, Streaming};
 
+use super::queue::Grant;
 use crate::workers::Lease;
 
 /// Asks one question.
 pub(super) async fn generate(
-    lease: &Lease,
+    grant: &mut Grant,
     request: wire::GenerateRequest,
     time: Duration,
     silence: Duration,
     tokens: &TokenCounter,
 ) -> Result<Answer, Error> {
     use wire::generate_response::Event;
-    let mut client = WorkerServiceClient::new(lease.channel());
+    let mut client = WorkerServiceClient::new(grant.lease().channel());
     let opening = async { client.generate(bounded(request, time)).await };
-    let mut stream = while_heard(lease, silence, opening).await?.into_inner();
+    let mut stream = while_heard(grant.lease(), silence, opening).await?.into_inner();
     loop {
-        match next(lease, silence, &mut stream).await? {
+        match next(grant.lease(), silence, &mut stream).await? {
             Some(wire::GenerateResponse { event: Some(Event::Progress(news)) }) => {
-                count(lease, tokens, news.tokens)
+                count(grant, tokens, news.tokens)
             }
             Some(wire::GenerateResponse { event: Some(Event::Answer(answer)) }) => return Ok(answer.into()),
             // An event of a later version of the protocol.
@@ -47,25 +48,27 @@ pub(super) struct Rollouts {
 impl Rollouts {
     /// Hands the rollouts over. Nothing is sent before the first poll.
     pub(super) async fn open(
-        lease: &Lease,
+        grant: &Grant,
         request: wire::RunRolloutsRequest,
         time: Duration,
         silence: Duration,
         tokens: TokenCounter,
     ) -> Result<Self, Error> {
-        let mut client = WorkerServiceClient::new(lease.channel());
+        let mut client = WorkerServiceClient::new(grant.lease().channel());
         let opening = async { client.run_rollouts(bounded(request, time)).await };
-        let stream = while_heard(lease, silence, opening).await?.into_inner();
+        let stream = while_heard(grant.lease(), silence, opening).await?.into_inner();
         Ok(Self { stream, silence, tokens })
     }
 
     /// The next result; `None` when the worker has ended the call.
-    pub(super) async fn next(&mut self, lease: &Lease) -> Result<Option<RolloutResult>, Error> {
+    pub(super) async fn next(&mut self, grant: &mut Grant) -> Result<Option<RolloutResult>, Error> {
         use wire::run_rollouts_response::Event;
         loop {
-            let Some(message) = next(lease, self.silence, &mut self.stream).await? else { return Ok(None) };
+            let Some(message) = next(grant.lease(), self.silence, &mut self.stream).await? else {
+                return Ok(None);
+            };
             match message.event {
-                Some(Event::Progress(news)) => count(lease, &self.tokens, news.tokens),
+                Some(Event::Progress(news)) => count(grant, &self.tokens, news.tokens),
                 Some(Event::Result(result)) => {
                     // A worker that sends what cannot be read is at fault, not the question.
                     let read = RolloutResult::try_from(result);
@@ -103,7 +106,7 @@ async fn while_heard<T>(
     }
 }
 
-fn count(lease: &Lease, tokens: &TokenCounter, news: u32) {
+fn count(grant: &mut Grant, tokens: &TokenCounter, news: u32) {
     tokens.add(news.into());
-    lease.count_tokens(news.into());
+    grant.count_tokens(news.into());
 }

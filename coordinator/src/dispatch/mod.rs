@@ -2,16 +2,24 @@
 //! answered by a fleet.
 //!
 //! Contract: a question or a rollout is answered once, whatever happens to workers meanwhile; what it is answered with
-//! does not depend on where it ran. A broken worker's work goes to the others. When nobody takes work for
+//! does not depend on where it ran or when. A broken worker's work goes to the others. When nobody takes work for
 //! [`DispatchOptions::worker_wait`], the work fails with a sentence that names every worker and what is wrong with it.
 //! Dropping a future or a stream cancels its calls, and the workers stop decoding.
+//!
+//! The work of all incidents goes through one queue ([`queue`]), which shares the workers between tenants by tokens
+//! ([`fair`]) and sends each piece where it is done soonest ([`placement`]). A slow rollout may be started twice
+//! ([`hedging`]).
 
 mod call;
+mod estimate;
+mod fair;
+mod hedging;
+mod payer;
 pub(crate) mod placement;
+mod queue;
 mod rollouts;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCounter};
@@ -20,8 +28,14 @@ use countermove_proto::{Error, IncidentId, WorkerId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+pub use hedging::Hedging;
+pub use payer::Payer;
+pub use queue::Dispatcher;
+
 use crate::workers::{Fleet, Lease, Outlook};
-use placement::{Verdict, judge, pick};
+use fair::Origin;
+use placement::{Kind, Verdict, judge};
+use queue::{Grant, Warm};
 
 /// How work is sent.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +49,8 @@ pub struct DispatchOptions {
     pub call_timeout: Duration,
     /// How often work may fail on a worker, or lose its worker, before it is given up.
     pub attempts: u32,
+    /// When a rollout is started a second time; absent: never.
+    pub hedging: Option<Hedging>,
 }
 
 impl Default for DispatchOptions {
@@ -44,6 +60,7 @@ impl Default for DispatchOptions {
             silence: Duration::from_secs(120),
             call_timeout: Duration::from_secs(3600),
             attempts: 5,
+            hedging: Some(Hedging::default()),
         }
     }
 }
@@ -55,12 +72,11 @@ pub struct IncidentWorkers(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    fleet: Fleet,
-    options: DispatchOptions,
-    incident: IncidentId,
+    dispatcher: Dispatcher,
+    origin: Origin,
     deadline: Option<Instant>,
     notices: Option<mpsc::Sender<String>>,
-    warm: Mutex<HashSet<WorkerId>>,
+    warm: Warm,
 }
 
 /// Counts the failures of one piece of work and says when to stop.
@@ -72,78 +88,80 @@ struct Patience {
 impl IncidentWorkers {
     /// The fleet for one incident. Sentences for the incident's readers go to `notices`; one that does not fit is lost.
     pub fn new(
-        fleet: Fleet,
-        options: DispatchOptions,
+        dispatcher: Dispatcher,
         incident: IncidentId,
+        payer: Payer,
         deadline: Option<Instant>,
         notices: Option<mpsc::Sender<String>>,
     ) -> Self {
-        Self(Arc::new(Shared { fleet, options, incident, deadline, notices, warm: Mutex::default() }))
+        let origin = Origin { payer, incident };
+        Self(Arc::new(Shared { dispatcher, origin, deadline, notices, warm: Warm::default() }))
     }
 
-    fn lease_one(&self) -> Option<Lease> {
-        let leases = self.0.fleet.lease(
-            |worker| self.is_warm(worker),
-            |loads| {
-                let loads: Vec<_> = loads.iter().map(|(_, load)| *load).collect();
-                let chosen = pick(&loads);
-                (0..loads.len()).map(|index| u32::from(Some(index) == chosen)).collect()
-            },
-        );
-        leases.into_iter().next()
+    fn fleet(&self) -> &Fleet {
+        self.0.dispatcher.fleet()
     }
 
-    fn is_warm(&self, worker: &WorkerId) -> bool {
-        self.0.warm.lock().unwrap_or_else(PoisonError::into_inner).contains(worker)
+    fn options(&self) -> &DispatchOptions {
+        self.0.dispatcher.options()
+    }
+
+    fn turn(&self, kind: Kind) -> queue::Turn {
+        self.0.dispatcher.turn(kind, self.0.origin.clone(), Arc::clone(&self.0.warm))
     }
 
     fn warmed(&self, worker: &WorkerId) {
         self.0.warm.lock().unwrap_or_else(PoisonError::into_inner).insert(worker.clone());
     }
 
-    /// A lease on a worker, as soon as one takes work.
-    async fn wait_for_lease(&self) -> Result<Lease, ModelError> {
-        let mut alone = None;
-        loop {
-            let mut changes = self.0.fleet.changes();
-            changes.borrow_and_update();
-            if let Some(lease) = self.lease_one() {
-                return Ok(lease);
+    /// A place for one question, as soon as it is its turn.
+    async fn wait_for_place(&self) -> Result<Grant, ModelError> {
+        let turn = self.turn(Kind::Decision);
+        turn.want(1);
+        tokio::select! {
+            biased;
+            grants = turn.granted() => {
+                // One was asked for, so there is no second one to lose.
+                grants.into_iter().next().ok_or_else(|| ModelError::Failed("a place was lost".to_owned()))
             }
-            self.wait_for_change(&mut changes, &mut alone).await?;
+            error = self.nobody(Kind::Decision) => Err(error),
+            () = passed(self.0.deadline) => {
+                Err(ModelError::Unavailable("the deadline passed before a worker had room".to_owned()))
+            }
         }
     }
 
-    /// Waits until something may have become better. `alone` remembers since when there has been nobody.
-    async fn wait_for_change(
-        &self,
-        changes: &mut tokio::sync::watch::Receiver<u64>,
-        alone: &mut Option<Instant>,
-    ) -> Result<(), ModelError> {
-        let until = match self.0.fleet.outlook() {
-            // It became usable between the caller's look and this one.
-            Outlook::Now => return Ok(()),
-            Outlook::At(until) => {
-                *alone = None;
-                until
-            }
-            Outlook::Nobody => {
-                let since = *alone.get_or_insert_with(Instant::now);
-                let until = since + self.0.options.worker_wait;
-                if until <= Instant::now() {
-                    return Err(ModelError::Unavailable(self.0.fleet.why_nobody()));
+    /// Ends when nobody has taken work of this kind for [`DispatchOptions::worker_wait`], with who there is and why not.
+    async fn nobody(&self, kind: Kind) -> ModelError {
+        let mut changes = self.fleet().changes();
+        let mut alone: Option<Instant> = None;
+        loop {
+            changes.borrow_and_update();
+            let until = match self.fleet().outlook(kind) {
+                Outlook::Someone => {
+                    alone = None;
+                    None
                 }
-                until
+                Outlook::Nobody => {
+                    let until = *alone.get_or_insert_with(Instant::now) + self.options().worker_wait;
+                    if until <= Instant::now() {
+                        return ModelError::Unavailable(self.fleet().why_nobody());
+                    }
+                    Some(until)
+                }
+            };
+            tokio::select! {
+                // The fleet is there as long as this is.
+                _ = changes.changed() => {}
+                () = passed(until) => {}
             }
-        };
-        let _ = tokio::time::timeout_at(until, changes.changed()).await;
-        Ok(())
+        }
     }
 
     /// Acts on a failed call. An error ends the work.
     fn settle(&self, lease: &Lease, error: Error, patience: &mut Patience) -> Result<(), ModelError> {
         let verdict = judge(&error);
-        tracing::debug!(incident = %self.0.incident, worker = %lease.worker(), %error, ?verdict, "call failed");
+        tracing::debug!(incident = %self.0.origin.incident, worker = %lease.worker(), %error, ?verdict, "call failed");
         match verdict {
             Verdict::Rest(time) => {
                 lease.rest(time);
@@ -161,7 +179,7 @@ impl IncidentWorkers {
             Verdict::Retry => {}
         }
         patience.failures += 1;
-        if patience.failures >= self.0.options.attempts {
+        if patience.failures >= self.options().attempts {
             return Err(match verdict {
                 Verdict::Eject => ModelError::Unavailable(format!(
                     "{} workers were lost over the same work; the last: {error}",
@@ -183,7 +201,7 @@ impl IncidentWorkers {
     fn call_time(&self) -> Duration {
         let left = self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         // A timeout of nothing would be a malformed header.
-        left.map_or(self.0.options.call_timeout, |left| left.max(Duration::from_millis(1)))
+        left.map_or(self.options().call_timeout, |left| left.max(Duration::from_millis(1)))
     }
 }
 
@@ -192,9 +210,9 @@ impl LanguageModel for IncidentWorkers {
         let request = GenerateRequest::from(&question);
         let mut patience = Patience::default();
         loop {
-            let lease = self.wait_for_lease().await?;
+            let mut grant = self.wait_for_place().await?;
             let time = self.call_time();
-            let call = call::generate(&lease, request.clone(), time, self.0.options.silence, tokens);
+            let call = call::generate(&mut grant, request.clone(), time, self.options().silence, tokens);
             let outcome = match timeout(time, call).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
@@ -203,11 +221,19 @@ impl LanguageModel for IncidentWorkers {
             };
             match outcome {
                 Ok(answer) => {
-                    self.warmed(lease.worker());
+                    self.warmed(grant.lease().worker());
+                    grant.finished(&answer.usage);
                     return Ok(answer);
                 }
-                Err(error) => self.settle(&lease, error, &mut patience)?,
+                Err(error) => self.settle(grant.lease(), error, &mut patience)?,
             }
         }
+    }
+}
+
+async fn passed(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }

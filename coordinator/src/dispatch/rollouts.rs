@@ -1,13 +1,15 @@
 //! A batch of rollouts over all workers.
 //!
-//! Each worker gets a share in one call, neighbours in the batch together, since rollouts of one candidate share the
-//! most. No worker holds more than one batch of the run's rollouts at a time; it gets more when half of them are done,
-//! so that a fast worker runs more than a slow one. What a broken call leaves behind goes back to the queue with the
-//! attempt counted, and to whoever has room.
+//! All of them wait in the queue of the coordinator. What is granted on one worker goes there in one call, neighbours in
+//! the batch together, since rollouts of one candidate share the most. What a broken call leaves behind goes back to the
+//! queue with the attempt counted, and to whoever has room. A rollout that takes much longer than its siblings did is
+//! started once more elsewhere.
 //!
-//! Invariant: every rollout is in exactly one place: waiting, in one call, or reported.
+//! Invariant: every rollout that was not reported waits, or is in one call, or is hedged and in two. None is reported
+//! twice: the first result takes the rollout out of all calls, and a call that has none left is cancelled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use countermove_planner::{
     ModelError, RolloutBatch, RolloutKey, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
@@ -15,13 +17,13 @@ use countermove_planner::{
 };
 use countermove_proto::{Error, WorkerId, run_rollouts_request};
 use futures::StreamExt;
-use futures::stream::{self, BoxStream, SelectAll};
-use tokio::sync::watch;
+use futures::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use tokio::time::Instant;
 
-use super::placement::spread;
-use super::{IncidentWorkers, Patience, call};
-use crate::workers::{Lease, Outlook};
+use super::hedging::most_hedges;
+use super::placement::Kind;
+use super::queue::{Grant, Turn};
+use super::{IncidentWorkers, Patience, call, passed};
 
 impl RolloutRunner for IncidentWorkers {
     fn run(
@@ -47,14 +49,16 @@ struct Task {
 struct Share {
     worker: WorkerId,
     tasks: HashMap<RolloutKey, Task>,
+    begun: Instant,
+    cancel: AbortHandle,
 }
 
-/// Something that a call brought. The lease comes back with its end.
+/// Something that a call brought. The grant comes back with its end.
 #[derive(Debug)]
 enum News {
     Result(RolloutResult),
     /// `None`: the worker ended it as it should.
-    Ended(Option<Error>, Lease),
+    Ended(Option<Error>, Grant),
 }
 
 type CallId = u64;
@@ -63,30 +67,39 @@ struct Run {
     workers: IncidentWorkers,
     /// What all rollouts share; its own list of rollouts is empty.
     batch: RolloutBatch,
+    /// How many there are.
+    total: usize,
     tokens: TokenCounter,
+    turn: Turn,
     waiting: Vec<Task>,
     shares: HashMap<CallId, Share>,
     calls: SelectAll<BoxStream<'static, (CallId, News)>>,
     next_call: CallId,
-    alone: Option<Instant>,
+    /// How long those took that have finished.
+    finished: Vec<Duration>,
+    /// Those that were started a second time.
+    hedged: HashSet<RolloutKey>,
     ended: bool,
 }
 
 impl Run {
     fn new(workers: IncidentWorkers, mut batch: RolloutBatch, tokens: TokenCounter) -> Self {
-        let waiting = std::mem::take(&mut batch.rollouts)
+        let waiting: Vec<_> = std::mem::take(&mut batch.rollouts)
             .into_iter()
             .map(|spec| Task { spec, attempt: 0, patience: Patience::default() })
             .collect();
         Self {
+            turn: workers.turn(Kind::Rollout),
             workers,
             batch,
+            total: waiting.len(),
             tokens,
             waiting,
             shares: HashMap::new(),
             calls: SelectAll::new(),
             next_call: 0,
-            alone: None,
+            finished: Vec::new(),
+            hedged: HashSet::new(),
             ended: false,
         }
     }
@@ -94,18 +107,16 @@ impl Run {
     /// The next result; `None` after the last, or after an error.
     async fn next(&mut self) -> Option<Result<RolloutReport, ModelError>> {
         while !self.ended {
-            let mut changes = self.workers.0.fleet.changes();
-            changes.borrow_and_update();
-            self.place();
             if self.waiting.is_empty() && self.shares.is_empty() {
                 return None;
             }
-            match self.step(&mut changes).await {
+            match self.step().await {
                 Ok(Some(report)) => return Some(Ok(report)),
                 Ok(None) => {}
                 Err(error) => {
                     // What still runs is of no use to anybody.
                     self.ended = true;
+                    self.turn.want(0);
                     self.calls.clear();
                     self.shares.clear();
                     return Some(Err(error));
@@ -116,96 +127,98 @@ impl Run {
     }
 
     /// Waits for one thing to happen.
-    async fn step(
-        &mut self,
-        changes: &mut watch::Receiver<u64>,
-    ) -> Result<Option<RolloutReport>, ModelError> {
-        if let Some(deadline) = self.workers.0.deadline.filter(|&deadline| deadline <= Instant::now()) {
+    async fn step(&mut self) -> Result<Option<RolloutReport>, ModelError> {
+        let deadline = self.workers.0.deadline;
+        if let Some(deadline) = deadline.filter(|&deadline| deadline <= Instant::now()) {
             let late = Instant::now().saturating_duration_since(deadline);
-            tracing::debug!(incident = %self.workers.0.incident, ?late, "deadline passed during rollouts");
+            let incident = self.workers.0.origin.incident;
+            tracing::debug!(%incident, ?late, "deadline passed during rollouts");
             return Err(ModelError::Unavailable("the deadline passed before all rollouts ended".to_owned()));
         }
-        if self.shares.is_empty() {
-            let deadline = self.workers.0.deadline;
-            let (workers, alone) = (&self.workers, &mut self.alone);
-            tokio::select! {
-                waited = workers.wait_for_change(changes, alone) => waited?,
-                () = passed(deadline) => {}
-            }
-            return Ok(None);
-        }
-        self.alone = None;
-        let (some_wait, rested) = (!self.waiting.is_empty(), self.rested());
-        let deadline = self.workers.0.deadline;
+        self.turn.want(self.waiting.len());
+        let look_again = self.hedge();
+        let (some_wait, some_run) = (!self.waiting.is_empty(), !self.shares.is_empty());
         tokio::select! {
-            news = self.calls.next() => match news {
+            grants = self.turn.granted(), if some_wait => {
+                for grant in grants {
+                    self.fill(grant);
+                }
+                Ok(None)
+            }
+            news = self.calls.next(), if some_run => match news {
                 Some((call, news)) => self.take(call, news),
                 // Every share has a call that says when it ends.
                 None => Err(ModelError::Failed("a call ended without a word".to_owned())),
             },
-            _ = changes.changed(), if some_wait => Ok(None),
-            () = passed(rested), if some_wait && rested.is_some() => Ok(None),
+            error = self.workers.nobody(Kind::Rollout), if !some_run => Err(error),
+            () = passed(look_again) => Ok(None),
             () = passed(deadline) => Ok(None),
         }
     }
 
-    /// When a full worker may be asked again.
-    fn rested(&self) -> Option<Instant> {
-        match self.workers.0.fleet.outlook() {
-            Outlook::At(until) => Some(until),
-            Outlook::Now | Outlook::Nobody => None,
-        }
-    }
-
-    /// Hands what waits to the workers that have room.
-    fn place(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let mut held: HashMap<WorkerId, u32> = HashMap::new();
-        for share in self.shares.values() {
-            *held.entry(share.worker.clone()).or_default() +=
-                u32::try_from(share.tasks.len()).unwrap_or(u32::MAX);
-        }
-        let count = self.waiting.len();
-        let leases = self.workers.0.fleet.lease(
-            |worker| self.workers.is_warm(worker),
-            |workers| {
-                let room: Vec<_> = workers
-                    .iter()
-                    .map(|(worker, load)| room(load.capacity, held.get(worker).copied().unwrap_or(0), count))
-                    .collect();
-                let loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
-                spread(&loads, &room, count)
-            },
-        );
-        for lease in leases {
-            let share = usize::try_from(lease.held()).unwrap_or(usize::MAX).min(self.waiting.len());
+    /// Starts what waits where there is room for it.
+    fn fill(&mut self, mut grant: Grant) {
+        let share = usize::try_from(grant.lease().held()).unwrap_or(usize::MAX).min(self.waiting.len());
+        grant.keep(share);
+        if share > 0 {
             let tasks = self.waiting.drain(..share).collect();
-            self.start(lease, tasks);
+            self.start(grant, tasks);
         }
     }
 
-    fn start(&mut self, lease: Lease, tasks: Vec<Task>) {
+    /// Starts the slowest rollout once more if it is slow enough, and says when to look again.
+    fn hedge(&mut self) -> Option<Instant> {
+        let policy = self.workers.options().hedging?;
+        if !self.waiting.is_empty() || self.hedged.len() >= most_hedges(self.total) {
+            return None;
+        }
+        let patience = policy.patience(&self.finished, self.total)?;
+        let running =
+            self.shares.values().flat_map(|share| share.tasks.values().map(move |task| (share, task)));
+        let (share, task) = running
+            .filter(|(_, task)| !self.hedged.contains(&task.spec.key))
+            .min_by_key(|(share, task)| (share.begun, task.spec.key))?;
+        let (due, now) = (share.begun + patience, Instant::now());
+        if due > now {
+            return Some(due);
+        }
+        let shared = &self.workers.0;
+        let Some(grant) = shared.dispatcher.spare(&shared.origin, &shared.warm, &share.worker) else {
+            // There may be room later.
+            return Some(now + patience);
+        };
+        let (key, first) = (task.spec.key, share.worker.clone());
+        let copy = Task { attempt: task.attempt + 1, ..task.clone() };
+        let (incident, second) = (shared.origin.incident, grant.lease().worker());
+        tracing::info!(%incident, ?key, worker = %first, hedge = %second, "a slow rollout is started once more");
+        self.hedged.insert(key);
+        self.start(grant, vec![copy]);
+        // The next one may be due as well.
+        Some(now)
+    }
+
+    fn start(&mut self, grant: Grant, tasks: Vec<Task>) {
         let call = self.next_call;
         self.next_call += 1;
-        self.workers.warmed(lease.worker());
+        let worker = grant.lease().worker().clone();
+        self.workers.warmed(&worker);
         let specs: Vec<_> = tasks.iter().map(|task| task.spec.clone()).collect();
         let tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.spec.key, task)).collect();
         let request =
             run_rollouts_request(&self.batch, &specs, |key| tasks.get(key).map_or(0, |task| task.attempt));
         let time = self.workers.call_time();
-        let silence = self.workers.0.options.silence;
-        self.shares.insert(call, Share { worker: lease.worker().clone(), tasks });
+        let silence = self.workers.options().silence;
         let tokens = self.tokens.clone();
         let opening = async move {
-            match call::Rollouts::open(&lease, request, time, silence, tokens).await {
-                Ok(rollouts) => Progress::Open(lease, rollouts),
-                Err(error) => Progress::Broken(lease, error),
+            match call::Rollouts::open(&grant, request, time, silence, tokens).await {
+                Ok(rollouts) => Progress::Open(grant, rollouts),
+                Err(error) => Progress::Broken(grant, error),
             }
         };
         let news = stream::once(opening).flat_map(|begun| stream::unfold(begun, Progress::step));
-        self.calls.push(news.map(move |news| (call, news)).boxed());
+        let (news, cancel) = abortable(news.map(move |news| (call, news)));
+        self.shares.insert(call, Share { worker, tasks, begun: Instant::now(), cancel });
+        self.calls.push(news.boxed());
     }
 
     /// Takes in what a call brought.
@@ -215,9 +228,12 @@ impl Run {
                 let Some(share) = self.shares.get_mut(&call) else { return Ok(None) };
                 // A result that nobody asked this call for, or that came already.
                 let Some(_) = share.tasks.remove(&result.key) else { return Ok(None) };
-                Ok(Some(RolloutReport { result, worker: share.worker.name() }))
+                self.finished.push(share.begun.elapsed());
+                let worker = share.worker.name();
+                self.drop_copy(call, &result.key);
+                Ok(Some(RolloutReport { result, worker }))
             }
-            News::Ended(error, lease) => {
+            News::Ended(error, grant) => {
                 let Some(share) = self.shares.remove(&call) else { return Ok(None) };
                 if share.tasks.is_empty() {
                     return Ok(None);
@@ -228,16 +244,31 @@ impl Run {
                         share.tasks.len()
                     ))
                 });
-                self.put_back(share.tasks.into_values().collect(), &lease, error)?;
+                self.put_back(share.tasks.into_values().collect(), &grant, error)?;
                 Ok(None)
             }
         }
     }
 
-    fn put_back(&mut self, mut tasks: Vec<Task>, lease: &Lease, error: Error) -> Result<(), ModelError> {
+    /// Takes a rollout out of the call that still runs it, after `call` has brought its result.
+    fn drop_copy(&mut self, call: CallId, key: &RolloutKey) {
+        if !self.hedged.contains(key) {
+            return;
+        }
+        self.shares.retain(|&other, share| {
+            let had_it = other != call && share.tasks.remove(key).is_some();
+            let is_over = had_it && share.tasks.is_empty();
+            if is_over {
+                share.cancel.abort();
+            }
+            !is_over
+        });
+    }
+
+    fn put_back(&mut self, mut tasks: Vec<Task>, grant: &Grant, error: Error) -> Result<(), ModelError> {
         tracing::info!(
-            incident = %self.workers.0.incident,
-            worker = %lease.worker(),
+            incident = %self.workers.0.origin.incident,
+            worker = %grant.lease().worker(),
             rollouts = tasks.len(),
             %error,
             "rollouts go back to the queue"
@@ -245,8 +276,10 @@ impl Run {
         let mut patience =
             tasks.iter().map(|task| task.patience.clone()).max_by_key(|p| p.failures).unwrap_or_default();
         let before = patience.failures;
-        self.workers.settle(lease, error, &mut patience)?;
+        self.workers.settle(grant.lease(), error, &mut patience)?;
         let failed = patience.failures - before;
+        // What runs elsewhere as well goes on there.
+        tasks.retain(|task| !self.shares.values().any(|share| share.tasks.contains_key(&task.spec.key)));
         for task in &mut tasks {
             task.attempt += 1;
             task.patience.failures += failed;
@@ -260,54 +293,24 @@ impl Run {
 
 /// A call under way.
 enum Progress {
-    Open(Lease, call::Rollouts),
-    Broken(Lease, Error),
+    Open(Grant, call::Rollouts),
+    Broken(Grant, Error),
     Over,
 }
 
 impl Progress {
     async fn step(self) -> Option<(News, Self)> {
         match self {
-            Self::Open(mut lease, mut rollouts) => Some(match rollouts.next(&lease).await {
+            Self::Open(mut grant, mut rollouts) => Some(match rollouts.next(&mut grant).await {
                 Ok(Some(result)) => {
-                    lease.rollout_finished();
-                    (News::Result(result), Self::Open(lease, rollouts))
+                    grant.finished(&result.usage);
+                    (News::Result(result), Self::Open(grant, rollouts))
                 }
-                Ok(None) => (News::Ended(None, lease), Self::Over),
-                Err(error) => (News::Ended(Some(error), lease), Self::Over),
+                Ok(None) => (News::Ended(None, grant), Self::Over),
+                Err(error) => (News::Ended(Some(error), grant), Self::Over),
             }),
-            Self::Broken(lease, error) => Some((News::Ended(Some(error), lease), Self::Over)),
+            Self::Broken(grant, error) => Some((News::Ended(Some(error), grant), Self::Over)),
             Self::Over => None,
         }
-    }
-}
-
-/// How many more rollouts of one run a worker may get: up to one batch, and none while more than half of a batch is
-/// there, so that calls stay few.
-fn room(capacity: u32, held: u32, waiting: usize) -> u32 {
-    let room = capacity.saturating_sub(held);
-    let all_fit = usize::try_from(room).unwrap_or(usize::MAX) >= waiting;
-    if held == 0 || all_fit || held <= capacity / 2 { room } else { 0 }
-}
-
-async fn passed(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_gets_a_batch_and_then_more_when_half_is_done() {
-        assert_eq!(room(8, 0, 100), 8);
-        assert_eq!(room(8, 8, 100), 0);
-        assert_eq!(room(8, 5, 100), 0);
-        assert_eq!(room(8, 4, 100), 4);
-        assert_eq!(room(8, 7, 1), 1, "the last ones go at once");
-        assert_eq!(room(1, 0, 3), 1);
     }
 }

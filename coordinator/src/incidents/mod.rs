@@ -44,7 +44,7 @@ pub use store::{
 pub use takeover::Sharing;
 pub(crate) use watch::Updates;
 
-use crate::dispatch::{DispatchOptions, IncidentWorkers};
+use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer};
 use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
@@ -89,6 +89,7 @@ pub struct Incidents(Arc<Inner>);
 struct Inner {
     store: Arc<dyn Store>,
     fleet: Fleet,
+    dispatcher: Dispatcher,
     templates: Arc<Templates>,
     options: IncidentOptions,
     active: Mutex<HashMap<IncidentId, Handle>>,
@@ -109,6 +110,15 @@ enum Stop {
     Now,
 }
 
+/// What an incident is planned from, as a caller sent it.
+#[derive(Clone, Debug)]
+pub(crate) struct NewIncident {
+    pub(crate) evidence: v1::Evidence,
+    pub(crate) options: v1::PlanOptions,
+    pub(crate) cost_model: Option<v1::CostModel>,
+    pub(crate) payer: Payer,
+}
+
 /// An incident that goes on.
 #[derive(Clone)]
 struct Handle {
@@ -119,7 +129,7 @@ struct Handle {
 }
 
 impl Incidents {
-    /// Plans with these workers and keeps what happens in this store.
+    /// Plans with these workers and keeps what happens in this store. Needs a tokio runtime around it.
     pub fn new(
         store: Arc<dyn Store>,
         fleet: Fleet,
@@ -128,6 +138,7 @@ impl Incidents {
     ) -> Self {
         Self(Arc::new(Inner {
             store,
+            dispatcher: Dispatcher::start(fleet.clone(), options.dispatch),
             fleet,
             templates,
             options,
@@ -146,28 +157,23 @@ impl Incidents {
     /// [`Error::Unavailable`] when the coordinator is about to stop.
     pub(crate) async fn create(
         &self,
-        evidence: v1::Evidence,
-        options: &v1::PlanOptions,
-        cost_model: Option<v1::CostModel>,
+        order: NewIncident,
         check_only: bool,
         request: Option<RequestKey>,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
+        let NewIncident { evidence, options, cost_model, payer } = order;
         let id = IncidentId::generate();
-        let mut options = plan_options(options, &self.0.options.defaults, draw_seed)?;
+        let mut options = plan_options(&options, &self.0.options.defaults, draw_seed)?;
         options.pricing = pricing(cost_model, &options.pricing)?;
         let in_force = v1::PlanOptions::from(&options);
         let cost_model = Some(v1::CostModel::from(&options.pricing));
+        let (tenant, priority) = (payer.tenant().to_string(), payer.priority().into());
 
         let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
         let (notify, notices) = mpsc::channel(NOTICES);
-        let workers = IncidentWorkers::new(
-            self.0.fleet.clone(),
-            self.0.options.dispatch,
-            id,
-            deadline,
-            Some(notify.clone()),
-        );
+        let dispatcher = self.0.dispatcher.clone();
+        let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify.clone()));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
         let (read, known, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
@@ -188,10 +194,17 @@ impl Incidents {
             let mut incident = projection::empty(String::new());
             incident.options = Some(in_force);
             incident.cost_model = cost_model;
+            (incident.tenant, incident.priority) = (tenant, priority);
             return Ok((incident, digest));
         }
 
-        let created = IncidentCreated { options: Some(in_force), digest: Some(digest.clone()), cost_model };
+        let created = IncidentCreated {
+            options: Some(in_force),
+            digest: Some(digest.clone()),
+            cost_model,
+            tenant,
+            priority,
+        };
         let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.store));
         let (commands, progress, handle, working) = Handle::open(&log);
         self.register(id, handle)?;

@@ -27,6 +27,8 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
             incident.create_time = event.time;
             incident.options.clone_from(&created.options);
             incident.cost_model.clone_from(&created.cost_model);
+            incident.tenant.clone_from(&created.tenant);
+            incident.priority = created.priority;
             incident.set_status(IncidentStatus::Planning);
         }
         Some(Kind::Assessed(assessment)) => {

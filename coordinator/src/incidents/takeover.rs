@@ -19,7 +19,7 @@ use super::actor::{Beginning, merge};
 use super::log::Log;
 use super::store::{self, Claim, Input, Saved, StoreError};
 use super::{GRACE, Incidents, NOTICES, Stop, off_runtime, read_evidence};
-use crate::dispatch::IncidentWorkers;
+use crate::dispatch::{IncidentWorkers, Payer};
 
 /// Incidents that are taken over at a time, so that several coordinators share what one leaves behind.
 const AT_ONCE: usize = 32;
@@ -177,9 +177,8 @@ impl Incidents {
             .and_then(|deadline| Duration::try_from(deadline).ok())
             .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
         let (notify, notices) = mpsc::channel(NOTICES);
-        let dispatch = self.0.options.dispatch;
-        let workers =
-            IncidentWorkers::new(self.0.fleet.clone(), dispatch, claim.id, deadline, Some(notify.clone()));
+        let (dispatcher, payer) = (self.0.dispatcher.clone(), Payer::of(&incident));
+        let workers = IncidentWorkers::new(dispatcher, claim.id, payer, deadline, Some(notify.clone()));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
         let (session, gathered) = {
             let planner = Arc::clone(&planner);

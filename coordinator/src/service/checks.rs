@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
-use countermove_proto::v1::Evidence;
+use countermove_proto::v1::{Evidence, Priority};
 use countermove_proto::{Error, ParseIdError, RequestId, Violation};
+
+use crate::dispatch::Payer;
 
 const SYSTEM_DESCRIPTION: usize = 1 << 20;
 const ALERTS: usize = 64 << 20;
@@ -31,6 +33,17 @@ pub(crate) fn request_id(text: &str) -> Result<Option<RequestId>, Error> {
             .map(Some)
             .map_err(|error: ParseIdError| Error::invalid("request_id", error.to_string())),
     }
+}
+
+/// On whose account an incident is planned, and how urgent it is.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for the field `tenant` or `priority`.
+pub(crate) fn payer(tenant: &str, priority: i32) -> Result<Payer, Error> {
+    let tenant = tenant.parse().map_err(|error: ParseIdError| Error::invalid("tenant", error.to_string()))?;
+    let priority = Priority::try_from(priority)
+        .map_err(|_| Error::invalid("priority", format!("there is no priority {priority}")))?;
+    Ok(Payer::new(priority, tenant))
 }
 
 /// Evidence of a new incident; all that is wrong with it at once.
@@ -200,6 +213,20 @@ mod tests {
         assert!(request_id("1").is_err());
         let id = RequestId::generate();
         assert_eq!(request_id(&id.to_string()), Ok(Some(id)));
+    }
+
+    #[test]
+    fn who_pays_is_checked_and_has_defaults() {
+        let of = |payer: Payer| (payer.tenant().as_str().to_owned(), payer.priority());
+        assert_eq!(of(payer("", 0).unwrap()), ("default".to_owned(), Priority::Normal));
+        let urgent = payer("blue", Priority::Urgent.into()).unwrap();
+        assert_eq!(of(urgent), ("blue".to_owned(), Priority::Urgent));
+        for (tenant, priority, wrong) in [("a b", 0, "tenant"), ("", 9, "priority")] {
+            let Err(Error::InvalidArgument(violations)) = payer(tenant, priority) else {
+                panic!("it passed")
+            };
+            assert_eq!(violations[0].field, wrong);
+        }
     }
 
     #[test]

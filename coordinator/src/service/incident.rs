@@ -24,7 +24,7 @@ use super::pages::{List, page_size};
 use super::peers::{Peer, Peers, answered, pass_on, was_passed_on};
 use super::{REMEMBERED, checks};
 use crate::export::{cacao, markdown};
-use crate::incidents::{Change, Changed, Incidents};
+use crate::incidents::{Change, Changed, Incidents, NewIncident};
 
 /// The service over this coordinator's incidents.
 #[derive(Clone)]
@@ -102,9 +102,10 @@ impl IncidentService for IncidentApi {
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
         let cost_model = request.cost_model.take();
+        let payer = checks::payer(&request.tenant, request.priority)?;
+        let order = NewIncident { evidence, options, cost_model, payer };
         let work = move |key| async move {
-            let (incident, digest) =
-                incidents.create(evidence, &options, cost_model, validate_only, key).await?;
+            let (incident, digest) = incidents.create(order, validate_only, key).await?;
             Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
         };
         if validate_only {

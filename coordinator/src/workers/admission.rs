@@ -23,6 +23,22 @@ pub(super) struct Profile {
     pub protocol_version: u32,
     pub model: ModelIdentity,
     pub capacity: u32,
+    /// Sequences that it takes on of each kind, decoding and waiting together.
+    pub places: Places,
+}
+
+/// Most sequences that a worker takes on; what is beyond it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub rollouts: u32,
+    pub decisions: u32,
+}
+
+impl Default for Places {
+    /// Those of a worker that does not say.
+    fn default() -> Self {
+        Self { rollouts: u32::MAX, decisions: u32::MAX }
+    }
 }
 
 impl Requirements {
@@ -69,8 +85,17 @@ impl Requirements {
             protocol_version: answer.protocol_version,
             model: model.clone(),
             capacity: answer.capacity.max(1),
+            places: Places {
+                rollouts: stated(answer.rollout_places),
+                decisions: stated(answer.decision_places),
+            },
         })
     }
+}
+
+/// A bound that a worker states; zero means that it states none.
+fn stated(places: u32) -> u32 {
+    if places == 0 { u32::MAX } else { places }
 }
 
 /// Says in one sentence how a worker's model differs from the cluster's. The name is for people and may differ.
@@ -123,6 +148,8 @@ mod tests {
             model: Some(model()),
             capacity: 32,
             context_length: 2048,
+            rollout_places: 64,
+            decision_places: 16,
         }
     }
 
@@ -175,9 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_without_a_stated_capacity_counts_as_one() {
+    fn a_worker_without_a_stated_capacity_counts_as_one_and_without_stated_places_as_unbounded() {
         let mut small = answer();
+        assert_eq!(requirements().check(&small).unwrap().places, Places { rollouts: 64, decisions: 16 });
         small.capacity = 0;
-        assert_eq!(requirements().check(&small).unwrap().capacity, 1);
+        (small.rollout_places, small.decision_places) = (0, 0);
+        let profile = requirements().check(&small).unwrap();
+        assert_eq!((profile.capacity, profile.places), (1, Places::default()));
     }
 }

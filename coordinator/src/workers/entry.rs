@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::admission::Profile;
+use super::admission::{Places, Profile};
+use super::meter::Meter;
 use crate::discovery::WorkerUrl;
+use crate::dispatch::placement::{Kind, Load};
 
 /// One worker as this coordinator sees it.
 #[derive(Debug)]
@@ -20,14 +22,22 @@ pub(super) struct Entry {
     pub profile: Option<Profile>,
     /// What it said of itself when it was refused.
     pub refused: Option<Refused>,
+    /// It is this coordinator's own, for questions alone.
+    pub is_own: bool,
     /// An operator wants it to get nothing new.
     pub drained: bool,
     /// It says itself that it serves.
     pub serving: bool,
     /// It is full until then.
     pub resting_until: Option<Instant>,
-    /// Sequences that this coordinator has there now.
-    pub running: u32,
+    /// Rollouts and questions that this coordinator has there now.
+    pub rollouts: u32,
+    pub decisions: u32,
+    /// Tokens that they are still expected to take.
+    pub outstanding: u64,
+    meter: Meter,
+    /// Up to when the meter has counted.
+    metered: Instant,
     pub rollouts_finished: u64,
     pub tokens: u64,
     pub last_seen: Option<SystemTime>,
@@ -78,10 +88,15 @@ impl Entry {
             contact: Contact::None { reason: "it has not answered yet".to_owned() },
             profile: None,
             refused: None,
+            is_own: false,
             drained: false,
             serving: true,
             resting_until: None,
-            running: 0,
+            rollouts: 0,
+            decisions: 0,
+            outstanding: 0,
+            meter: Meter::default(),
+            metered: Instant::now(),
             rollouts_finished: 0,
             tokens: 0,
             last_seen: None,
@@ -94,6 +109,7 @@ impl Entry {
             self.rollouts_finished = 0;
             self.tokens = 0;
             self.drained = false;
+            self.meter = Meter::default();
         }
         self.profile = Some(profile);
         self.refused = None;
@@ -125,6 +141,11 @@ impl Entry {
         }
     }
 
+    /// Whether work of this kind goes to it, be it only when it has room.
+    pub(super) fn takes(&self, kind: Kind) -> bool {
+        self.standing() == Standing::Ready && (kind == Kind::Decision || !self.is_own)
+    }
+
     /// The session over which work can be sent, if work may go there now.
     pub(super) fn usable(&self, now: Instant) -> Option<(&Profile, &Session)> {
         let rested = self.resting_until.is_none_or(|until| until <= now);
@@ -132,6 +153,57 @@ impl Entry {
             (Contact::Up(session), Some(profile), Standing::Ready) if rested => Some((profile, session)),
             _ => None,
         }
+    }
+
+    /// What placement looks at.
+    pub(super) fn load(&self, profile: &Profile) -> Load {
+        Load {
+            capacity: profile.capacity,
+            places: match self.is_own {
+                true => Places { rollouts: 0, ..profile.places },
+                false => profile.places,
+            },
+            rollouts: self.rollouts,
+            decisions: self.decisions,
+            outstanding: self.outstanding,
+            rate: self.meter.rate(),
+        }
+    }
+
+    /// Counts sequences that come to it.
+    pub(super) fn begin(&mut self, kind: Kind, sequences: u32, expected: u64, now: Instant) {
+        self.meter(now);
+        let held = self.held(kind);
+        *held = held.saturating_add(sequences);
+        self.outstanding = self.outstanding.saturating_add(expected);
+    }
+
+    /// Counts sequences that have ended there, and the tokens that they took.
+    pub(super) fn end(&mut self, kind: Kind, sequences: u32, tokens: u64, now: Instant) {
+        self.meter(now);
+        self.meter.count(tokens);
+        let held = self.held(kind);
+        *held = held.saturating_sub(sequences);
+    }
+
+    /// Replaces what a lease is expected to take.
+    pub(super) fn expect(&mut self, before: u64, after: u64) {
+        self.outstanding = self.outstanding.saturating_sub(before).saturating_add(after);
+    }
+
+    fn held(&mut self, kind: Kind) -> &mut u32 {
+        match kind {
+            Kind::Decision => &mut self.decisions,
+            Kind::Rollout => &mut self.rollouts,
+        }
+    }
+
+    /// Counts the time since the last change. What waits there beside a full batch takes none of its speed.
+    fn meter(&mut self, now: Instant) {
+        let capacity = self.profile.as_ref().map_or(u32::MAX, |profile| profile.capacity);
+        let decoding = self.rollouts.saturating_add(self.decisions).min(capacity);
+        self.meter.pass(decoding, now.saturating_duration_since(self.metered));
+        self.metered = now;
     }
 
     /// Its id; before it ever answered, one made from its address.
@@ -163,7 +235,7 @@ impl Entry {
             status_reason: reason,
             model,
             capacity: self.profile.as_ref().map_or(0, |profile| profile.capacity),
-            running: self.running,
+            running: self.rollouts.saturating_add(self.decisions),
             rollouts_finished: self.rollouts_finished,
             last_seen_time: self.last_seen.map(timestamp),
             protocol_version,
@@ -187,6 +259,8 @@ fn id_of_url(url: &WorkerUrl) -> WorkerId {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn url() -> WorkerUrl {
@@ -204,6 +278,7 @@ mod tests {
             protocol_version: 1,
             model: ModelIdentity::default(),
             capacity: 4,
+            places: Places::default(),
         }
     }
 
@@ -256,6 +331,35 @@ mod tests {
         assert!(entry.drained && entry.rollouts_finished == 7);
         entry.accept(profile("w-2"), session());
         assert!(!entry.drained && entry.rollouts_finished == 0);
+    }
+
+    #[tokio::test]
+    async fn the_coordinators_own_replica_takes_questions_alone() {
+        let mut entry = Entry { is_own: true, ..Entry::new(url()) };
+        assert!(!entry.takes(Kind::Decision), "it has not answered yet");
+        entry.accept(profile("w-1"), session());
+        assert!(entry.takes(Kind::Decision) && !entry.takes(Kind::Rollout));
+        let load = entry.load(&profile("w-1"));
+        assert!(load.has_room(Kind::Decision) && !load.has_room(Kind::Rollout) && !load.is_free());
+    }
+
+    #[tokio::test]
+    async fn a_worker_is_measured_by_the_sequences_that_it_decodes() {
+        let mut entry = Entry::new(url());
+        entry.accept(profile("w-1"), session());
+        let begun = Instant::now();
+        entry.begin(Kind::Rollout, 6, 600, begun);
+        assert_eq!((entry.rollouts, entry.outstanding), (6, 600));
+        // Its batch holds four; two wait.
+        entry.end(Kind::Rollout, 6, 2000, begun + Duration::from_secs(10));
+        entry.expect(600, 0);
+        let load = entry.load(&profile("w-1"));
+        assert_eq!((load.rollouts, load.outstanding, load.rate), (0, 0, Some(50.0)));
+        // Time without work is not counted.
+        entry.begin(Kind::Decision, 1, 100, begun + Duration::from_secs(1000));
+        assert_eq!(entry.load(&profile("w-1")).rate, Some(50.0));
+        entry.accept(profile("w-2"), session());
+        assert_eq!(entry.load(&profile("w-2")).rate, None, "another process may run on another machine");
     }
 
     #[tokio::test]

@@ -3,12 +3,14 @@
 //! One task per worker keeps contact ([`link`]); one table, behind one short lock, says what is known. Work is sent
 //! over a [`Lease`], which counts what runs where and gives it back when it is dropped.
 //!
-//! Invariants: work goes only to workers that hold the cluster's model and this coordinator's templates. A worker's
-//! `running` is the sum of its leases. A lease of a lost contact is told so through [`Lease::lost`].
+//! Invariants: work goes only to workers that hold the cluster's model and this coordinator's templates. What a worker
+//! has, in sequences and in tokens still expected, is the sum of its leases. A lease of a lost contact is told so through
+//! [`Lease::lost`].
 
 mod admission;
 mod entry;
 mod link;
+mod meter;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
@@ -24,11 +26,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+pub(crate) use admission::Places;
 pub use countermove_membership::Backoff;
 pub use link::LinkOptions;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
-use crate::dispatch::placement::Load;
+use crate::dispatch::placement::{Kind, Load, remaining};
 use admission::Requirements;
 use entry::{Contact, Entry, Refused, Session, Standing};
 
@@ -52,6 +55,9 @@ struct Inner {
     table: Mutex<Table>,
     /// Bumped whenever a worker may have become usable or is no longer so.
     changes: watch::Sender<u64>,
+    /// Told whenever a lease gave something back.
+    freed: watch::Sender<()>,
+    link: LinkOptions,
     stop: CancellationToken,
 }
 
@@ -73,10 +79,8 @@ struct Member {
 /// What can be said about finding a worker now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outlook {
-    /// Some worker takes work.
-    Now,
-    /// All workers that would take work are full; the first asked to be left alone until then.
-    At(Instant),
+    /// Some worker takes work, be it only when it has room again.
+    Someone,
     /// No worker takes work.
     Nobody,
 }
@@ -88,7 +92,41 @@ pub(crate) struct Lease {
     url: WorkerUrl,
     worker: WorkerId,
     session: Session,
+    kind: Kind,
     held: u32,
+    /// Tokens that each of its sequences is expected to take.
+    each: u64,
+    /// Tokens that were reported of the sequences that it holds.
+    seen: u64,
+}
+
+/// A replica of this coordinator's own is known to the fleet as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    fleet: Fleet,
+    url: WorkerUrl,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut table = self.fleet.lock();
+        self.fleet.drop_member(&mut table, &self.url, "it has ended");
+        drop(table);
+        self.fleet.bump();
+    }
+}
+
+/// Sequences that go to one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share<T> {
+    /// Whose they are.
+    pub(crate) to: T,
+    /// The worker, by its place among those that can be used.
+    pub(crate) worker: usize,
+    pub(crate) kind: Kind,
+    pub(crate) sequences: u32,
+    /// Tokens that each of them is expected to take.
+    pub(crate) each: u64,
 }
 
 impl Fleet {
@@ -104,12 +142,14 @@ impl Fleet {
                 },
             }),
             changes: watch::Sender::new(0),
+            freed: watch::Sender::new(()),
+            link: options.link,
             stop: CancellationToken::new(),
         }));
         let mut members = discovery.members();
-        let (follower, stop, link) = (fleet.clone(), fleet.0.stop.clone(), options.link);
+        let (follower, stop) = (fleet.clone(), fleet.0.stop.clone());
         // Members are known from the start; contact takes its time.
-        fleet.set_members(&members.borrow_and_update().clone(), link);
+        fleet.set_members(&members.borrow_and_update().clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -117,11 +157,11 @@ impl Fleet {
                     () = stop.cancelled() => {}
                 }
                 if stop.is_cancelled() {
-                    follower.set_members(&Members::new(), link);
+                    follower.set_members(&Members::new());
                     return;
                 }
                 let now = members.borrow_and_update().clone();
-                follower.set_members(&now, link);
+                follower.set_members(&now);
             }
         });
         fleet
@@ -175,23 +215,29 @@ impl Fleet {
         self.0.changes.subscribe()
     }
 
-    /// Whether any worker takes work, full ones included.
+    /// Whether any worker takes rollouts, full ones included: without one no plan comes to its end.
     pub fn any_ready(&self) -> bool {
-        self.outlook() != Outlook::Nobody
+        self.outlook(Kind::Rollout) != Outlook::Nobody
     }
 
-    pub(crate) fn outlook(&self) -> Outlook {
-        let now = Instant::now();
-        let table = self.lock();
-        let ready = table.workers.values().filter(|member| member.entry.standing() == Standing::Ready);
-        let mut first: Option<Instant> = None;
-        for member in ready {
-            match member.entry.resting_until.filter(|&until| until > now) {
-                None => return Outlook::Now,
-                Some(until) => first = Some(first.map_or(until, |first| first.min(until))),
-            }
+    /// Takes in a replica of this coordinator's own, for questions alone, until what is returned is dropped.
+    pub(crate) fn attach(&self, url: WorkerUrl) -> Attached {
+        {
+            let mut table = self.lock();
+            // Nobody else listens at its address, so what was known of it is over.
+            self.drop_member(&mut table, &url, "another process is at its address");
+            self.add_member(&mut table, &url, String::new(), true);
         }
-        first.map_or(Outlook::Nobody, Outlook::At)
+        self.bump();
+        Attached { fleet: self.clone(), url }
+    }
+
+    pub(crate) fn outlook(&self, kind: Kind) -> Outlook {
+        let table = self.lock();
+        match table.workers.values().any(|member| member.entry.takes(kind)) {
+            true => Outlook::Someone,
+            false => Outlook::Nobody,
+        }
     }
 
     /// Says in one sentence why there is nobody, naming each worker.
@@ -206,7 +252,7 @@ impl Fleet {
             .take(8)
             .map(|member| {
                 let why = match member.entry.standing() {
-                    Standing::Ready => "it is full".to_owned(),
+                    Standing::Ready => "it is this coordinator's own and runs no rollouts".to_owned(),
                     Standing::Connecting(reason) | Standing::Draining(reason) => reason,
                     Standing::Lost(reason) => format!("it was lost: {reason}"),
                     Standing::Refused(reason) => format!("it was refused: {reason}"),
@@ -221,41 +267,54 @@ impl Fleet {
         format!("no worker takes work: {}{more}", reasons.join(", "))
     }
 
-    /// Lets `choose` pick among the workers that can be used now and leases what it picked, in one step.
-    ///
-    /// `choose` sees the load of each worker and gives how many sequences go to each. `warm` says whether a worker
-    /// holds the caller's prefix.
-    pub(crate) fn lease(
+    /// When the first of the workers that asked to be left alone may be asked again.
+    pub(crate) fn next_rested(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let table = self.lock();
+        table
+            .workers
+            .values()
+            .filter_map(|member| member.entry.resting_until)
+            .filter(|&until| until > now)
+            .min()
+    }
+
+    /// Changes whenever a lease has given something back.
+    pub(crate) fn freed(&self) -> watch::Receiver<()> {
+        self.0.freed.subscribe()
+    }
+
+    /// Lets `assign` hand out sequences to the workers that can be used now, in one step with leasing them.
+    pub(crate) fn lease<T>(
         &self,
-        warm: impl Fn(&WorkerId) -> bool,
-        choose: impl FnOnce(&[(WorkerId, Load)]) -> Vec<u32>,
-    ) -> Vec<Lease> {
+        assign: impl FnOnce(&[(WorkerId, Load)]) -> Vec<Share<T>>,
+    ) -> Vec<(T, Lease)> {
         let now = Instant::now();
         let mut table = self.lock();
-        let mut usable: Vec<&mut Entry> = table
-            .workers
-            .values_mut()
-            .map(|m| &mut m.entry)
-            .filter(|entry| entry.usable(now).is_some())
-            .collect();
-        let loads: Vec<_> = usable
-            .iter()
-            .filter_map(|entry| entry.usable(now).map(|(profile, _)| (entry, profile)))
-            .map(|(entry, profile)| {
-                let load =
-                    Load { capacity: profile.capacity, running: entry.running, warm: warm(&profile.id) };
-                (profile.id.clone(), load)
-            })
-            .collect();
-        let shares = choose(&loads);
+        let mut workers = Vec::new();
+        let mut usable: Vec<(&mut Entry, WorkerId, Session)> = Vec::new();
+        for member in table.workers.values_mut() {
+            let entry = &mut member.entry;
+            let Some((profile, session)) = entry.usable(now) else { continue };
+            let (worker, session) = (profile.id.clone(), session.clone());
+            workers.push((worker.clone(), entry.load(profile)));
+            usable.push((entry, worker, session));
+        }
         let mut leases = Vec::new();
-        for ((entry, (worker, _)), share) in usable.iter_mut().zip(loads).zip(shares) {
-            let Some(session) = entry.usable(now).map(|(_, session)| session.clone()).filter(|_| share > 0)
-            else {
-                continue;
+        for Share { to, worker, kind, sequences, each } in assign(&workers) {
+            let Some((entry, worker, session)) = usable.get_mut(worker) else { continue };
+            entry.begin(kind, sequences, remaining(sequences, each, 0), now);
+            let lease = Lease {
+                fleet: self.clone(),
+                url: entry.url.clone(),
+                worker: worker.clone(),
+                session: session.clone(),
+                kind,
+                held: sequences,
+                each,
+                seen: 0,
             };
-            entry.running = entry.running.saturating_add(share);
-            leases.push(Lease { fleet: self.clone(), url: entry.url.clone(), worker, session, held: share });
+            leases.push((to, lease));
         }
         leases
     }
@@ -269,33 +328,42 @@ impl Fleet {
         self.0.changes.send_modify(|count| *count += 1);
     }
 
-    fn set_members(&self, members: &Members, options: LinkOptions) {
+    fn set_members(&self, members: &Members) {
         let mut table = self.lock();
-        table.workers.retain(|url, member| {
-            let stays = members.get(url) == Some(&member.process);
-            if !stays {
-                tracing::info!(worker = %url, "worker is no longer a member");
-                member.entry.lose("it is no longer a member".to_owned());
-                if let Some(task) = &member.task {
-                    task.abort();
-                }
-            }
-            stays
-        });
+        let gone: Vec<_> = table
+            .workers
+            .iter()
+            .filter(|(url, member)| !member.entry.is_own && members.get(*url) != Some(&member.process))
+            .map(|(url, _)| url.clone())
+            .collect();
+        for url in gone {
+            tracing::info!(worker = %url, "worker is no longer a member");
+            self.drop_member(&mut table, &url, "it is no longer a member");
+        }
         for (url, process) in members {
-            if let Slot::Vacant(slot) = table.workers.entry(url.clone()) {
-                let recheck = Arc::new(Notify::new());
-                let task = tokio::spawn(link::keep(self.clone(), url.clone(), Arc::clone(&recheck), options));
-                slot.insert(Member {
-                    process: process.clone(),
-                    entry: Entry::new(url.clone()),
-                    recheck,
-                    task: Some(task.abort_handle()),
-                });
-            }
+            self.add_member(&mut table, url, process.clone(), false);
         }
         drop(table);
         self.bump();
+    }
+
+    /// Begins to keep contact with a worker, unless somebody is known at its address.
+    fn add_member(&self, table: &mut Table, url: &WorkerUrl, process: String, is_own: bool) {
+        if let Slot::Vacant(slot) = table.workers.entry(url.clone()) {
+            let recheck = Arc::new(Notify::new());
+            let task = tokio::spawn(link::keep(self.clone(), url.clone(), Arc::clone(&recheck), self.0.link));
+            let mut entry = Entry::new(url.clone());
+            entry.is_own = is_own;
+            slot.insert(Member { process, entry, recheck, task: Some(task.abort_handle()) });
+        }
+    }
+
+    fn drop_member(&self, table: &mut Table, url: &WorkerUrl, reason: &str) {
+        let Some(mut member) = table.workers.remove(url) else { return };
+        member.entry.lose(reason.to_owned());
+        if let Some(task) = &member.task {
+            task.abort();
+        }
     }
 
     /// Takes in a worker that answered, or refuses it.
@@ -388,6 +456,13 @@ impl Table {
 
     /// Checks a worker's answer, and that it is not one that is known by another address already.
     fn check(&self, url: &WorkerUrl, answer: &GetModelResponse) -> Result<admission::Profile, String> {
+        // What the cluster plans with is for those to say that run rollouts.
+        let is_own = self.workers.get(url).is_some_and(|member| member.entry.is_own);
+        if is_own && self.requirements.model.is_none() {
+            return Err(
+                "no other worker has answered yet, so the model of the cluster is not known".to_owned()
+            );
+        }
         let profile = self.requirements.check(answer)?;
         let twin = self.workers.values().find(|member| {
             let entry = &member.entry;
@@ -428,18 +503,54 @@ impl Lease {
         self.session.lost.cancelled().await;
     }
 
-    /// Gives one sequence back, since it has ended, and counts it as a finished rollout.
-    pub(crate) fn rollout_finished(&mut self) {
-        let held = self.held.min(1);
-        self.held -= held;
+    /// Tokens that each of its sequences is expected to take.
+    pub(crate) fn each(&self) -> u64 {
+        self.each
+    }
+
+    /// Tokens that were reported of the sequences that it holds.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Gives one sequence back, since it has ended after so many tokens; `reported` of them are among those that the
+    /// worker reports while it runs.
+    pub(crate) fn finished(&mut self, tokens: u64, reported: u64) {
+        let rollouts = u64::from(self.kind == Kind::Rollout);
+        self.give_back(1, tokens, reported);
+        self.update(|entry| entry.rollouts_finished += rollouts);
+    }
+
+    /// Gives sequences back that were not begun.
+    pub(crate) fn unused(&mut self, sequences: u32) {
+        self.give_back(sequences, 0, 0);
+    }
+
+    /// Counts tokens that the worker reported of what it runs.
+    pub(crate) fn count_tokens(&mut self, tokens: u64) {
+        let before = self.remaining();
+        self.seen = self.seen.saturating_add(tokens);
+        let after = self.remaining();
         self.update(|entry| {
-            entry.running = entry.running.saturating_sub(held);
-            entry.rollouts_finished += 1;
+            entry.tokens += tokens;
+            entry.expect(before, after);
         });
     }
 
-    pub(crate) fn count_tokens(&self, tokens: u64) {
-        self.update(|entry| entry.tokens += tokens);
+    fn remaining(&self) -> u64 {
+        remaining(self.held, self.each, self.seen)
+    }
+
+    fn give_back(&mut self, sequences: u32, tokens: u64, reported: u64) {
+        let (before, sequences) = (self.remaining(), sequences.min(self.held));
+        self.held -= sequences;
+        self.seen = self.seen.saturating_sub(reported);
+        let (after, kind) = (self.remaining(), self.kind);
+        self.update(|entry| {
+            entry.end(kind, sequences, tokens, Instant::now());
+            entry.expect(before, after);
+        });
+        self.fleet.0.freed.send_replace(());
     }
 
     /// Leaves the worker alone for a while, since it is full.
@@ -476,8 +587,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let held = self.held;
-        self.update(|entry| entry.running = entry.running.saturating_sub(held));
+        // What was broken off took the tokens that were reported of it.
+        self.give_back(self.held, self.seen, self.seen);
     }
 }
 

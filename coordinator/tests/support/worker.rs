@@ -41,6 +41,8 @@ pub struct Script {
     pub answer_errors: Mutex<Vec<Error>>,
     /// Ends calls of RunRollouts after this many results, without a word.
     pub results_per_call: Mutex<Option<usize>>,
+    /// A rollout whose first attempt never ends.
+    pub stalled: Mutex<Option<RolloutKey>>,
     /// Sends each result twice.
     pub stutters: AtomicBool,
     /// Rollouts that came, with their attempts.
@@ -63,6 +65,7 @@ impl Default for Script {
             rollout_errors: Mutex::default(),
             answer_errors: Mutex::default(),
             results_per_call: Mutex::default(),
+            stalled: Mutex::default(),
             stutters: AtomicBool::new(false),
             rollouts: Mutex::default(),
             questions: AtomicUsize::new(0),
@@ -222,6 +225,7 @@ impl WorkerService for Service {
             model: Some(self.0.identity.lock().unwrap().clone()),
             capacity: self.0.capacity,
             context_length: 4096,
+            ..wire::GetModelResponse::default()
         }))
     }
 
@@ -271,6 +275,7 @@ impl WorkerService for Service {
             return Err(error.into());
         }
         let open = Open::new(&script);
+        let stalled = *script.stalled.lock().unwrap();
         let (delay, most) = (*script.rollout_delay.lock().unwrap(), *script.results_per_call.lock().unwrap());
         Ok(Response::new(Box::pin(async_stream::try_stream! {
             let _open = open;
@@ -281,9 +286,13 @@ impl WorkerService for Service {
                 .enumerate()
                 .map(|(position, spec)| {
                     let (script, batch) = (&script, &batch);
+                    let stalls = stalled == Some(spec.key) && attempts[&spec.key] == 0;
                     async move {
                         // One after the other, so that a worker can be killed between two.
                         tokio::time::sleep(delay * u32::try_from(position + 1).unwrap()).await;
+                        if stalls {
+                            std::future::pending::<()>().await;
+                        }
                         (spec, script.model.roll_out(batch, spec).await)
                     }
                 })
