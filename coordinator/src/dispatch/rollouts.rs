@@ -178,14 +178,14 @@ impl Run {
         let (share, task) = running
             .filter(|(_, task)| !self.hedged.contains(&task.spec.key))
             .min_by_key(|(share, task)| (share.begun, task.spec.key))?;
-        let (due, now) = (share.begun + patience, Instant::now());
+        let (due, now) = (share.begun.checked_add(patience)?, Instant::now());
         if due > now {
             return Some(due);
         }
         let shared = &self.workers.0;
         let Some(grant) = shared.dispatcher.spare(&shared.origin, &shared.warm, &share.worker) else {
             // There may be room later.
-            return Some(now + patience);
+            return now.checked_add(patience);
         };
         let (key, first) = (task.spec.key, share.worker.clone());
         let copy = Task { attempt: task.attempt + 1, ..task.clone() };

@@ -92,6 +92,8 @@ pub(crate) struct Lease {
     url: WorkerUrl,
     worker: WorkerId,
     session: Session,
+    /// That of the member whom it was taken from: another one may be at its address later.
+    recheck: Arc<Notify>,
     kind: Kind,
     held: u32,
     /// Tokens that each of its sequences is expected to take.
@@ -292,23 +294,24 @@ impl Fleet {
         let now = Instant::now();
         let mut table = self.lock();
         let mut workers = Vec::new();
-        let mut usable: Vec<(&mut Entry, WorkerId, Session)> = Vec::new();
+        let mut usable: Vec<(&mut Entry, WorkerId, Session, Arc<Notify>)> = Vec::new();
         for member in table.workers.values_mut() {
             let entry = &mut member.entry;
             let Some((profile, session)) = entry.usable(now) else { continue };
             let (worker, session) = (profile.id.clone(), session.clone());
             workers.push((worker.clone(), entry.load(profile)));
-            usable.push((entry, worker, session));
+            usable.push((entry, worker, session, Arc::clone(&member.recheck)));
         }
         let mut leases = Vec::new();
         for Share { to, worker, kind, sequences, each } in assign(&workers) {
-            let Some((entry, worker, session)) = usable.get_mut(worker) else { continue };
+            let Some((entry, worker, session, recheck)) = usable.get_mut(worker) else { continue };
             entry.begin(kind, sequences, remaining(sequences, each, 0), now);
             let lease = Lease {
                 fleet: self.clone(),
                 url: entry.url.clone(),
                 worker: worker.clone(),
                 session: session.clone(),
+                recheck: Arc::clone(recheck),
                 kind,
                 held: sequences,
                 each,
@@ -579,7 +582,9 @@ impl Lease {
     }
 
     fn update(&self, change: impl FnOnce(&mut Entry)) {
-        if let Some(member) = self.fleet.lock().workers.get_mut(&self.url) {
+        let mut table = self.fleet.lock();
+        let member = table.workers.get_mut(&self.url);
+        if let Some(member) = member.filter(|member| Arc::ptr_eq(&member.recheck, &self.recheck)) {
             change(&mut member.entry);
         }
     }
