@@ -6,8 +6,10 @@
 
 mod cluster;
 mod command;
+mod dice;
 mod etcd;
 mod fake_worker;
+mod network;
 mod plan;
 mod postgres;
 mod process;
@@ -15,8 +17,10 @@ mod samples;
 
 pub use cluster::{Cluster, ClusterOptions, Worker};
 pub use command::{Cli, CliOutput};
+pub use dice::Dice;
 pub use etcd::Etcd;
 pub use fake_worker::{FakeWorker, ReservedPort, identity};
+pub use network::{Host, Network};
 pub use plan::{PlanRun, Planning, Unwatched, fingerprint, small_options};
 pub use postgres::{Postgres, free_port};
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
