@@ -21,6 +21,7 @@ use cluster::{COORDINATORS, Cluster, WORKERS};
 use countermove_tests::Dice;
 use faults::{Counts, hurt, roll};
 use load::{Plans, plan_all};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// What is done to the cluster during a round.
@@ -50,12 +51,26 @@ async fn main() -> ExitCode {
         "{COORDINATORS} coordinators and {WORKERS} workers; clocks are {}",
         if cluster.has_skew { "hours and days off" } else { "right" }
     );
-    match play(&mut cluster, incidents, Duration::from_secs(60 * minutes), seed).await {
+    let played = tokio::select! {
+        played = play(&mut cluster, incidents, Duration::from_secs(60 * minutes), seed) => played,
+        // The networks and disks have to be taken away again.
+        () = stopped() => Err("it was told to stop".to_owned()),
+    };
+    match played {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{}error: {problem}", cluster.logs());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ends when somebody ends the program.
+async fn stopped() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

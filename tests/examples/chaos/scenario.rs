@@ -12,7 +12,7 @@ use crate::server::Server;
 /// Incidents of the scene.
 const INCIDENTS: u64 = 100;
 /// Bytes of its disk.
-const DISK: u64 = 24 << 20;
+const DISK: u64 = 256 << 20;
 /// How long planning goes on before the disk is full, and how long it is full.
 const BEFORE: Duration = Duration::from_millis(700);
 const FULL: Duration = Duration::from_secs(8);
@@ -44,7 +44,8 @@ pub(crate) async fn full_sqlite_disk(cluster: &mut Cluster, expected: &Plans) ->
     let caught = !load.is_finished();
     coordinator.supervise()?;
     change(disk.free_up())?;
-    let plans = load.await.map_err(|error| error.to_string())??;
+    let ended = load.await.map_err(|error| error.to_string())?;
+    let plans = ended.map_err(|problem| format!("{problem}; its log:\n{}", coordinator.log()))?;
     coordinator.supervise()?;
     if let Some((index, _)) = plans.iter().find(|(index, plan)| expected.get(index) != Some(plan)) {
         return Err(format!("the plan of incident {index} is another one than undisturbed"));
