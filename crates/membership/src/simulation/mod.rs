@@ -152,13 +152,10 @@ impl Play {
     /// One thing happens, and some time passes.
     async fn step(&mut self) {
         let id = IDS[self.dice.roll(IDS.len() as u64) as usize];
+        let has_room = self.processes.iter().filter(|process| process.id == id).count() < 2;
         match self.dice.roll(100) {
-            0..10 => {
-                // An operator starts a process anew, whether the former one is gone or not.
-                if self.processes.iter().filter(|process| process.id == id).count() < 2 {
-                    self.start(id);
-                }
-            }
+            // An operator starts a process anew, whether the former one is gone or not.
+            0..10 if has_room => self.start(id),
             10..18 => {
                 if let Some(process) = self.draw() {
                     let process = self.processes.remove(process);

@@ -38,6 +38,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Time that one try may take at a PostgreSQL: a network that is cut says nothing, and a connection over it would be waited
 /// for as long as TCP does.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Milliseconds after which PostgreSQL ends a transaction in which nothing happens: its coordinator is frozen or cut off, and
+/// nobody else could take the incident over that it holds.
+const IDLE: u32 = 3000;
 /// Connections to PostgreSQL.
 const CONNECTIONS: u32 = 8;
 
@@ -95,11 +98,19 @@ impl SqlStore {
             .acquire_timeout(CONNECT)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    if dialect == Dialect::Sqlite {
+                    let settings = match dialect {
                         // Readers see the last commit and never wait; a commit is on disk before it returns.
-                        for pragma in ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"] {
-                            connection.execute(format!("PRAGMA {pragma}").as_str()).await?;
+                        Dialect::Sqlite => {
+                            ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"]
+                                .map(|setting| format!("PRAGMA {setting}"))
+                                .to_vec()
                         }
+                        Dialect::Postgres => {
+                            vec![format!("SET idle_in_transaction_session_timeout = {IDLE}")]
+                        }
+                    };
+                    for setting in settings {
+                        connection.execute(setting.as_str()).await?;
                     }
                     Ok(())
                 })
@@ -338,5 +349,31 @@ fn plain(error: &sqlx::Error) -> String {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::PoolTimedOut => format!("no connection came up within {} s", CONNECT.as_secs()),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_tests::Postgres;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_coordinator_that_freezes_in_a_transaction_keeps_nothing_from_others() {
+        let Some(server) = Postgres::start() else { return };
+        let open = async || SqlStore::open(&server.url().parse().unwrap()).await.unwrap();
+        let (frozen, other) = (open().await, open().await);
+        let id = IncidentId::generate();
+        let insert = "INSERT INTO incidents (id, owner, epoch, last_sequence, last_hash, update_time, projection) \
+                      VALUES ($1, $2, 1, 1, $2, 0, $2)";
+        let (key, nobody) = (id.as_bytes().to_vec(), vec![0u8; 16]);
+        sqlx::query(insert).bind(key.clone()).bind(nobody).execute(&frozen.pool).await.unwrap();
+        let mut transaction = frozen.pool.begin().await.unwrap();
+        let write = "UPDATE incidents SET last_sequence = 2 WHERE id = $1";
+        sqlx::query(write).bind(key).execute(&mut *transaction).await.unwrap();
+        // Here it stops.
+        let claims = other.claim(OwnerId::generate(), Vec::new(), 1).await.unwrap();
+        assert_eq!(claims.len(), 1);
+        assert!(transaction.commit().await.is_err(), "what it writes afterwards is refused");
     }
 }
