@@ -1,5 +1,5 @@
 //! What a registry has to offer, so that registering and following are one code over etcd and over the model of it that
-//! the [simulation](crate::simulation) plays with.
+//! the simulation among the tests plays with.
 //!
 //! Contract: every change has a number of its own, larger than all before it, unless the registry loses its data and
 //! begins to count anew. A key that is bound to a lease goes when the lease is revoked or runs out. Every call ends within
