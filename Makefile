@@ -102,14 +102,25 @@ bench-training: toolchain ## Measure training beside Hugging Face peft: ARGS='--
 	PYTHON='$(PYTHON)' scripts/pip_tools.sh '$(BUILD_CACHE)/reference-venv' -r tests/reference/requirements.txt
 	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' scripts/bench_training.py --countermove target/release/countermove $(ARGS)
 
+# Built in one go, so that features are the same for all.
+CLUSTER_PACKAGES := -p countermove-coordinator -p countermove-worker -p countermove-tests
+
 .PHONY: bench-cluster
-bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up to 64 simulated workers (10 minutes)
-	$(CARGO) build --release -p countermove-coordinator -p countermove-worker
-	$(CARGO) run --release -p countermove-tests --example bench-cluster
+bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up to 64 simulated workers (15 minutes)
+	$(CARGO) build --release $(CLUSTER_PACKAGES) --bins --examples --test scheduling
+	target/release/examples/bench-cluster
+	$(CARGO) test --release $(CLUSTER_PACKAGES) --test scheduling -- --ignored --nocapture
 
 .PHONY: chaos
-chaos: build test-services ## Kill, freeze and restart processes under 100 incidents at a time, for MINUTES (30) from SEED (1)
-	$(CARGO) run -p countermove-tests --example chaos
+chaos: toolchain ## Kill, freeze, cut off and restart processes under 100 incidents at a time, for MINUTES (30) from SEED (1)
+	@scripts/test_services.sh faketime
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
+	target/debug/examples/chaos
+
+.PHONY: soak
+soak: toolchain ## Keep a cluster with simulated workers busy for MINUTES (30) and draw its memory into docs/soak.svg
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
+	target/debug/examples/soak
 
 .PHONY: reference-fixtures
 reference-fixtures: toolchain ## Make the reference fixtures again with transformers and torch (several GB in BUILD_CACHE)

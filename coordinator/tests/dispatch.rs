@@ -137,6 +137,28 @@ async fn a_killed_workers_rollouts_go_to_the_others() {
 }
 
 #[tokio::test]
+async fn work_outlives_a_worker_that_is_lost_again_and_again() {
+    let slow = || Script::slow("w-1", Duration::from_secs(600));
+    let mut worker = FakeWorker::start(slow());
+    let (address, fleet) = (worker.address(), fleet([worker.url.clone()]));
+    ready(&fleet, 1).await;
+    let patient = DispatchOptions { worker_wait: Duration::from_secs(60), ..DispatchOptions::default() };
+    let workers = IncidentWorkers::new(fleet.clone(), patient, IncidentId::generate(), None, None);
+    let work = tokio::spawn(async move { run(&workers, batch(1, 2)).await });
+    // More often than work may fail.
+    for _ in 0..2 * patient.attempts {
+        until("it has the work", || worker.script.open_calls() > 0).await;
+        worker.kill();
+        worker = FakeWorker::start_at(slow(), address);
+    }
+    until("it has the work", || worker.script.open_calls() > 0).await;
+    worker.kill();
+    let _worker = FakeWorker::start_at(Script::named("w-1"), address);
+    let (outcomes, _) = work.await.unwrap().unwrap();
+    assert_eq!(outcomes, reference(batch(1, 2)).await);
+}
+
+#[tokio::test]
 async fn a_frozen_workers_rollouts_go_to_the_others_and_it_comes_back() {
     let frozen = FakeWorker::start(Script::slow("w-1", Duration::from_millis(40)));
     let living = FakeWorker::start(Script::named("w-2"));

@@ -8,14 +8,12 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use countermove_proto::v1 as api;
-use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
-use countermove_proto::v1::watch_incident_response::Update;
-use countermove_tests::{Process, evidence, program, wait_until};
+use countermove_tests::{Process, lazy_client, program, quantile, timed_plan, wait_until};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// Time that a process has to come up.
 const START: Duration = Duration::from_secs(60);
@@ -129,11 +127,7 @@ async fn run(load: &Load) -> Figures {
     command.args(["--max-incidents", "100000"]).env("RUST_LOG", "warn");
     let mut coordinator = Process::start("coordinator", &mut command);
     let url = format!("http://{}", coordinator.address(START));
-    let connect = || {
-        let endpoint = Endpoint::from_shared(url.clone()).unwrap_or_else(|error| panic!("{url}: {error}"));
-        IncidentServiceClient::new(endpoint.connect_lazy())
-    };
-    let clients: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| lazy_client(&url)).collect();
     let cluster = api::cluster_service_client::ClusterServiceClient::connect(url.clone())
         .await
         .unwrap_or_else(|error| panic!("{url}: {error}"));
@@ -148,12 +142,12 @@ async fn run(load: &Load) -> Figures {
     });
     ready.await;
     let idle = coordinator.peak_rss().unwrap_or_default();
-    let cpu_before = cpu(&coordinator);
+    let cpu_before = coordinator.cpu_time();
     let begun = Instant::now();
     let mut running: FuturesUnordered<_> =
         (0..load.incidents).map(|index| plan(clients[index % CONNECTIONS].clone(), index as u64)).collect();
     let (stop, stopped) = oneshot::channel();
-    let probe = tokio::spawn(probe(connect(), stopped));
+    let probe = tokio::spawn(probe(lazy_client(&url), stopped));
     let mut plans = Vec::new();
     while let Some(ended) = running.next().await {
         plans.extend(ended);
@@ -167,7 +161,7 @@ async fn run(load: &Load) -> Figures {
         finished: plans.len(),
         elapsed,
         plans,
-        cpu: cpu(&coordinator).saturating_sub(cpu_before),
+        cpu: coordinator.cpu_time().saturating_sub(cpu_before),
         peak: coordinator.peak_rss().unwrap_or_default(),
         idle,
         calls,
@@ -185,34 +179,8 @@ fn worker(index: usize, pace: u32) -> (Process, String) {
 }
 
 /// Plans one incident; gives the time that it took, if it ended with a plan.
-async fn plan(mut client: IncidentServiceClient<Channel>, seed: u64) -> Option<Duration> {
-    let options =
-        api::PlanOptions { seed: Some(seed), max_steps: 3, max_depth: 5, ..api::PlanOptions::default() };
-    let request = api::CreateIncidentRequest {
-        evidence: Some(evidence()),
-        options: Some(options),
-        request_id: uuid::Uuid::now_v7().to_string(),
-        ..api::CreateIncidentRequest::default()
-    };
-    let begun = Instant::now();
-    let created = client.create_incident(request).await.map_err(report).ok()?.into_inner().incident?;
-    let request = api::WatchIncidentRequest { name: created.name, resume_after: 0 };
-    let mut watch = client.watch_incident(request).await.map_err(report).ok()?.into_inner();
-    while let Some(update) = watch.message().await.map_err(report).ok()? {
-        if let Some(Update::Event(api::IncidentEvent { kind: Some(Kind::Ended(ended)), .. })) = update.update
-        {
-            if ended.end() == api::PlanEnd::Failed {
-                eprintln!("a plan failed: {}", ended.error);
-                return None;
-            }
-            return Some(begun.elapsed());
-        }
-    }
-    None
-}
-
-fn report(status: tonic::Status) {
-    eprintln!("a call failed: {status}");
+async fn plan(client: IncidentServiceClient<Channel>, seed: u64) -> Option<Duration> {
+    timed_plan(client, seed).await.map_err(|problem| eprintln!("a plan failed: {problem}")).ok()
 }
 
 /// Asks for the newest incident all the time, as a person at a console does, until `stopped`. Gives how long it took.
@@ -235,20 +203,4 @@ async fn probe(
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     calls
-}
-
-/// CPU time of a process so far.
-fn cpu(process: &Process) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap_or_default();
-    // Fields 14 and 15, counted behind the name, which may hold anything but ends with the last parenthesis; ticks of
-    // 10 ms on every Linux.
-    let behind = text.rsplit_once(')').map_or("", |(_, behind)| behind);
-    let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
-}
-
-/// The value at a part of the way, of sorted values; zero if there are none.
-fn quantile(sorted: &[Duration], part: f64) -> Duration {
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * part).round() as usize).copied().unwrap_or_default()
 }

@@ -4,19 +4,27 @@
 //! started. A test that fails shows the logs of all its processes. The model is the real default model; without it a
 //! test fails and says how to fetch it, because a cluster test without a model would test nothing.
 
+mod chart;
 mod cluster;
 mod command;
+mod dice;
 mod etcd;
 mod fake_worker;
+mod load;
+mod network;
 mod plan;
 mod postgres;
 mod process;
 mod samples;
 
+pub use chart::{Line, chart};
 pub use cluster::{Cluster, ClusterOptions, Worker};
 pub use command::{Cli, CliOutput};
+pub use dice::Dice;
 pub use etcd::Etcd;
 pub use fake_worker::{FakeWorker, ReservedPort, identity};
+pub use load::{lazy_client, quantile, timed_plan};
+pub use network::{Host, Network};
 pub use plan::{PlanRun, Planning, Unwatched, fingerprint, small_options};
 pub use postgres::{Postgres, free_port};
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};

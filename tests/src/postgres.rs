@@ -1,9 +1,9 @@
-//! A PostgreSQL server of the test's own: in a folder that goes away, on a free port of the loopback.
+//! A PostgreSQL server of the test's own: in a folder that goes away, on a free port.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::network::Host;
 use crate::process::Process;
 
 /// Time that the server has to come up.
@@ -24,7 +25,7 @@ const NOBODY: u32 = 65534;
 pub struct Postgres {
     programs: PathBuf,
     folder: TempDir,
-    port: u16,
+    address: SocketAddr,
     process: Option<Process>,
 }
 
@@ -34,6 +35,15 @@ impl Postgres {
     /// # Panics
     /// If it is installed and does not come up.
     pub fn start() -> Option<Self> {
+        Self::start_in(&std::env::temp_dir(), &Host::loopback())
+    }
+
+    /// Starts a server that keeps its data in a folder of `place` and listens at `host`, which is no namespace. `None` as
+    /// with [`Self::start`].
+    ///
+    /// # Panics
+    /// If it is installed and does not come up.
+    pub fn start_in(place: &Path, host: &Host) -> Option<Self> {
         let Some(programs) = programs() else {
             // Not by `eprintln!`, which a passing test keeps for itself.
             let _ = writeln!(
@@ -43,12 +53,14 @@ impl Postgres {
             );
             return None;
         };
-        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder for PostgreSQL: {error}"));
+        let folder =
+            TempDir::new_in(place).unwrap_or_else(|error| panic!("no folder for PostgreSQL: {error}"));
         if is_root() {
             chown(folder.path(), Some(NOBODY), Some(NOBODY))
                 .unwrap_or_else(|error| panic!("{}: {error}", folder.path().display()));
         }
-        let mut server = Self { programs, folder, port: free_port(), process: None };
+        let address = SocketAddr::from((host.address(), free_port()));
+        let mut server = Self { programs, folder, address, process: None };
         let data = server.data();
         // Tests lose processes and never the machine, so nothing has to reach the disk.
         let made = server
@@ -65,13 +77,22 @@ impl Postgres {
             .output()
             .unwrap_or_else(|error| panic!("initdb cannot be started: {error}"));
         assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+        if !host.address().is_loopback() {
+            let rules = data.join("pg_hba.conf");
+            let network = format!("host all all {}/24 trust\n", host.address());
+            let written = File::options()
+                .append(true)
+                .open(&rules)
+                .and_then(|mut file| file.write_all(network.as_bytes()));
+            written.unwrap_or_else(|error| panic!("{}: {error}", rules.display()));
+        }
         server.resume();
         Some(server)
     }
 
     /// URL of its database.
     pub fn url(&self) -> String {
-        format!("postgres://countermove@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://countermove@{}/postgres", self.address)
     }
 
     /// Starts a server that was stopped, with the data that it had.
@@ -79,11 +100,7 @@ impl Postgres {
     /// # Panics
     /// If it does not come up.
     pub fn resume(&mut self) {
-        let (port, data) = (self.port.to_string(), self.data());
-        let mut command = self.program("postgres");
-        command.arg("-D").arg(&data).args(["-p", &port, "-k"]).arg(self.folder.path());
-        command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"]);
-        self.process = Some(Process::start("postgres", &mut command));
+        self.begin();
         let deadline = Instant::now() + START;
         while !self.is_ready() {
             assert!(
@@ -93,6 +110,25 @@ impl Postgres {
             );
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Starts a server that was stopped, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn begin(&mut self) {
+        let (address, port, data) =
+            (self.address.ip().to_string(), self.address.port().to_string(), self.data());
+        let mut command = self.program("postgres");
+        command.arg("-D").arg(&data).args(["-p", &port, "-k"]).arg(self.folder.path());
+        command.args(["-c", &format!("listen_addresses={address}"), "-c", "fsync=off"]);
+        command.args(["-c", "max_connections=60", "-c", "max_wal_size=128MB"]);
+        self.process = Some(Process::start("postgres", &mut command));
+    }
+
+    /// Whether its process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.poll().is_some())
     }
 
     /// Stops it as an operator does: connections are cut, the data is whole.
@@ -141,8 +177,9 @@ impl Postgres {
         assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn is_ready(&self) -> bool {
-        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+    /// Whether it answers.
+    pub fn is_ready(&self) -> bool {
+        TcpStream::connect(self.address).is_ok()
             && self
                 .program("psql")
                 .args(["-d", &self.url(), "-c", "SELECT 1"])

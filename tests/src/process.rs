@@ -200,10 +200,30 @@ impl Process {
 
     /// Most memory that it has held so far, in bytes; `None` once it has ended.
     pub fn peak_rss(&self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// Memory that it holds now, in bytes; `None` once it has ended.
+    pub fn rss(&self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib * 1024)
+    }
+
+    /// CPU time that it has used so far; zero once it has ended.
+    pub fn cpu_time(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // Fields 14 and 15, counted behind the name, which may hold anything but ends with the last parenthesis; ticks of
+        // 10 ms on every Linux.
+        let behind = text.rsplit_once(')').map_or("", |(_, behind)| behind);
+        let ticks: u64 =
+            behind.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
     }
 }
 

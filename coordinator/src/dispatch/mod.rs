@@ -47,11 +47,15 @@ pub struct DispatchOptions {
     pub silence: Duration,
     /// Bound of a call for work that has no deadline of its own.
     pub call_timeout: Duration,
-    /// How often work may fail on a worker, or lose its worker, before it is given up.
+    /// How often work may fail on a worker before it is given up. It may lose its worker [`LOSSES`] times as often.
     pub attempts: u32,
     /// When a rollout is started a second time; absent: never.
     pub hedging: Option<Hedging>,
 }
+
+/// Lost workers that weigh as much as one failure: that a worker is lost says little about the work that it had, since
+/// machines that are restarted or cut off lose it as well. It is bounded because there may be work that kills workers.
+pub const LOSSES: u32 = 5;
 
 impl Default for DispatchOptions {
     fn default() -> Self {
@@ -82,6 +86,7 @@ struct Shared {
 /// Counts the failures of one piece of work and says when to stop.
 #[derive(Clone, Debug, Default)]
 struct Patience {
+    /// In parts: a lost worker counts one, any other failure [`LOSSES`].
     failures: u32,
 }
 
@@ -178,12 +183,11 @@ impl IncidentWorkers {
             }
             Verdict::Retry => {}
         }
-        patience.failures += 1;
-        if patience.failures >= self.options().attempts {
+        patience.failures += if matches!(verdict, Verdict::Eject) { 1 } else { LOSSES };
+        if patience.failures >= self.options().attempts.saturating_mul(LOSSES) {
             return Err(match verdict {
                 Verdict::Eject => ModelError::Unavailable(format!(
-                    "{} workers were lost over the same work; the last: {error}",
-                    patience.failures
+                    "too many workers were lost over the same work; the last: {error}"
                 )),
                 _ => error.into(),
             });

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc as blocking};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countermove_coordinator::discovery::WorkerUrl;
 use countermove_planner::{LanguageModel, Question, RolloutBatch, RolloutEnd, RolloutKey, TokenCounter};
@@ -48,6 +48,8 @@ pub struct Script {
     /// Rollouts that came, with their attempts.
     pub rollouts: Mutex<Vec<(RolloutKey, u32)>>,
     pub questions: AtomicUsize,
+    /// When a question came, by its seed.
+    pub arrivals: Mutex<HashMap<u64, Instant>>,
     /// Calls that are open now.
     pub open: Arc<AtomicUsize>,
     pub model: ScriptedModel,
@@ -69,6 +71,7 @@ impl Default for Script {
             stutters: AtomicBool::new(false),
             rollouts: Mutex::default(),
             questions: AtomicUsize::new(0),
+            arrivals: Mutex::default(),
             open: Arc::default(),
             model: ScriptedModel,
         }
@@ -236,8 +239,10 @@ impl WorkerService for Service {
         request: Request<wire::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
         use wire::generate_response::Event;
-        let script = Arc::clone(&self.0);
+        let (script, now) = (Arc::clone(&self.0), Instant::now());
         script.questions.fetch_add(1, Ordering::SeqCst);
+        let seed = request.get_ref().sampling.map_or(0, |sampling| sampling.seed);
+        script.arrivals.lock().unwrap().insert(seed, now);
         if let Some(error) = next(&script.answer_errors) {
             return Err(error.into());
         }

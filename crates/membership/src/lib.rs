@@ -11,11 +11,18 @@
 mod backoff;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+mod follow;
+mod register;
+pub mod registry;
+#[cfg(test)]
+mod simulation;
 mod view;
 
 use serde::{Deserialize, Serialize};
 
 pub use backoff::Backoff;
+pub use follow::follow;
+pub use register::register;
 pub use view::View;
 
 /// Tells registrations of one id apart: a later one has a larger number.

@@ -1,8 +1,8 @@
 //! The members as a follower sees them. No I/O, no clock of its own.
 //!
 //! Invariants: what the registry takes out while it is followed is gone at once; what is only missing after the registry
-//! was lost from sight stays for a grace, since its worker may not have found back yet. A member never falls back to a
-//! former incarnation.
+//! was lost from sight stays for a grace, since its worker may not have found back yet. Only time in which the registry is in
+//! sight counts for it: while it is gone nobody can find back. A member never falls back to a former incarnation.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use crate::{Incarnation, Member};
 pub struct View {
     grace: Duration,
     members: BTreeMap<String, Known>,
+    /// Since when the registry is out of sight.
+    blind: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ struct Known {
 impl View {
     /// Nobody. What is missing after an outage stays for `grace`.
     pub fn new(grace: Duration) -> Self {
-        Self { grace, members: BTreeMap::new() }
+        Self { grace, members: BTreeMap::new(), blind: None }
     }
 
     /// The members by id.
@@ -55,8 +57,20 @@ impl View {
         }
     }
 
-    /// The registry was read anew after it was out of sight.
+    /// The registry is out of sight from now on, until it is read anew.
+    pub fn lose_sight(&mut self, now: Instant) {
+        self.expire(now);
+        self.blind.get_or_insert(now);
+    }
+
+    /// The registry was read anew, after it was out of sight or its history was lost.
     pub fn rebuild(&mut self, listed: BTreeMap<String, Member>, now: Instant) {
+        if let Some(since) = self.blind.take() {
+            let blind = now.saturating_duration_since(since);
+            for leaves in self.members.values_mut().filter_map(|known| known.leaves.as_mut()) {
+                *leaves += blind;
+            }
+        }
         for (id, known) in &mut self.members {
             if !listed.contains_key(id) {
                 known.leaves.get_or_insert(now + self.grace);
@@ -68,8 +82,11 @@ impl View {
         }
     }
 
-    /// Drops those whose grace is over. Gives the time at which the next one's is.
+    /// Drops those whose grace is over, if the registry is in sight. Gives the time at which the next one's is.
     pub fn expire(&mut self, now: Instant) -> Option<Instant> {
+        if self.blind.is_some() {
+            return None;
+        }
         self.members.retain(|_, known| known.leaves.is_none_or(|leaves| leaves > now));
         self.members.values().filter_map(|known| known.leaves).min()
     }
@@ -137,6 +154,21 @@ mod tests {
         assert_eq!(view.expire(now), Some(now + GRACE));
         assert_eq!(view.expire(now + GRACE), None);
         assert_eq!(ids(&view), ["back", "new"]);
+    }
+
+    #[test]
+    fn nobody_leaves_while_the_registry_is_out_of_sight() {
+        let (mut view, now) = (View::new(GRACE), Instant::now());
+        view.put("w", member(1));
+        view.rebuild(BTreeMap::new(), now);
+        let second = Duration::from_secs(1);
+        view.lose_sight(now + second);
+        assert_eq!(view.expire(now + 10 * GRACE), None);
+        assert_eq!(ids(&view), ["w"], "it could not come back");
+        view.rebuild(BTreeMap::new(), now + 10 * GRACE);
+        assert_eq!(view.expire(now + 10 * GRACE), Some(now + 11 * GRACE - second));
+        view.expire(now + 11 * GRACE);
+        assert!(ids(&view).is_empty());
     }
 
     #[test]

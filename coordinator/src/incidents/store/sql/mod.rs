@@ -1,7 +1,8 @@
 //! A store in an SQLite file or a PostgreSQL database. One code for both: what differs is in [`Dialect`].
 //!
 //! Contract: a write is one transaction, on disk when it returns. A write whose connection broke is tried again until
-//! [`PATIENCE`] is over, and is not done twice: the chain's hash tells whether it was done the first time. Leases are
+//! [`PATIENCE`] is over, and is not done twice: the chain's hash tells whether it was done the first time. A connection
+//! over which nothing comes counts as broken. Leases are
 //! measured with the database's clock alone, so the clocks of coordinators do not matter.
 //!
 //! An SQLite file belongs to one process, which holds a lock on `FILE.lock` beside it. PostgreSQL is for several.
@@ -19,8 +20,8 @@ use countermove_proto::v1::Incident;
 use countermove_proto::{IncidentId, RequestId};
 use futures::future::{BoxFuture, FutureExt};
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, Executor};
-use tokio::time::Instant;
+use sqlx::{AnyPool, Connection, Executor};
+use tokio::time::{Instant, timeout};
 
 use super::{
     Append, Claim, Head, KnownRequest, OwnerId, Record, RequestKey, Saved, Store, StoreError, StoreUrl,
@@ -34,6 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(250);
 /// Time that a connection may take to come up or to become free.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Time that one try may take at a PostgreSQL: a network that is cut says nothing, and a connection over it would be waited
+/// for as long as TCP does.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Milliseconds after which PostgreSQL ends a transaction in which nothing happens: its coordinator is frozen or cut off, and
+/// nobody else could take the incident over that it holds.
+const IDLE: u32 = 3000;
 /// Connections to PostgreSQL.
 const CONNECTIONS: u32 = 8;
 
@@ -91,13 +98,33 @@ impl SqlStore {
             .acquire_timeout(CONNECT)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    if dialect == Dialect::Sqlite {
+                    let settings = match dialect {
                         // Readers see the last commit and never wait; a commit is on disk before it returns.
-                        for pragma in ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"] {
-                            connection.execute(format!("PRAGMA {pragma}").as_str()).await?;
+                        Dialect::Sqlite => {
+                            ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"]
+                                .map(|setting| format!("PRAGMA {setting}"))
+                                .to_vec()
                         }
+                        Dialect::Postgres => {
+                            vec![format!("SET idle_in_transaction_session_timeout = {IDLE}")]
+                        }
+                    };
+                    for setting in settings {
+                        connection.execute(setting.as_str()).await?;
                     }
                     Ok(())
+                })
+            })
+            .after_release(move |connection, _| {
+                Box::pin(async move {
+                    // A rollback may still be under way.
+                    match timeout(ANSWER, connection.ping()).await {
+                        Ok(answered) => answered?,
+                        Err(late) => return Err(sqlx::Error::Io(late.into())),
+                    }
+                    // A full disk makes SQLite end a transaction by itself, of which sqlx does not hear: it would nest the
+                    // next one in it, and after a rollback of that keep the file locked with nothing of it on disk.
+                    Ok(dialect != Dialect::Sqlite || !connection.is_in_transaction())
                 })
             })
             .connect(&address)
@@ -127,7 +154,7 @@ impl SqlStore {
     {
         let until = Instant::now() + PATIENCE;
         loop {
-            match work().await {
+            match self.in_time(work()).await {
                 Ok(value) => return Ok(value),
                 Err(Fault::Said(error)) => return Err(error),
                 Err(Fault::Sql(error)) if is_passing(&error) && Instant::now() < until => {
@@ -135,6 +162,16 @@ impl SqlStore {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(Fault::Sql(error)) => return Err(StoreError::Unavailable(plain(&error))),
+            }
+        }
+    }
+
+    /// One try. A file always answers, and a writer may wait long for its turn.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        match self.dialect {
+            Dialect::Sqlite => work.await,
+            Dialect::Postgres => {
+                timeout(ANSWER, work).await.unwrap_or_else(|late| Err(sqlx::Error::Io(late.into()).into()))
             }
         }
     }
@@ -220,7 +257,7 @@ impl Store for SqlStore {
 
     fn renew(&self, owner: OwnerId, address: String, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         // Not patient: whoever renews does so again soon, and wants to know that it did not work.
-        async move { self.write_lease(owner, &address, ttl).await.map_err(said) }.boxed()
+        async move { self.in_time(self.write_lease(owner, &address, ttl)).await.map_err(said) }.boxed()
     }
 
     fn claim(
@@ -229,11 +266,11 @@ impl Store for SqlStore {
         held: Vec<IncidentId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>> {
-        async move { self.write_claims(owner, &held, limit).await.map_err(said) }.boxed()
+        async move { self.in_time(self.write_claims(owner, &held, limit)).await.map_err(said) }.boxed()
     }
 
     fn leave(&self, owner: OwnerId) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move { self.delete_lease(owner).await.map_err(said) }.boxed()
+        async move { self.in_time(self.delete_lease(owner)).await.map_err(said) }.boxed()
     }
 
     fn owner(&self, id: IncidentId, me: OwnerId) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
@@ -312,5 +349,31 @@ fn plain(error: &sqlx::Error) -> String {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::PoolTimedOut => format!("no connection came up within {} s", CONNECT.as_secs()),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_tests::Postgres;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_coordinator_that_freezes_in_a_transaction_keeps_nothing_from_others() {
+        let Some(server) = Postgres::start() else { return };
+        let open = async || SqlStore::open(&server.url().parse().unwrap()).await.unwrap();
+        let (frozen, other) = (open().await, open().await);
+        let id = IncidentId::generate();
+        let insert = "INSERT INTO incidents (id, owner, epoch, last_sequence, last_hash, update_time, projection) \
+                      VALUES ($1, $2, 1, 1, $2, 0, $2)";
+        let (key, nobody) = (id.as_bytes().to_vec(), vec![0u8; 16]);
+        sqlx::query(insert).bind(key.clone()).bind(nobody).execute(&frozen.pool).await.unwrap();
+        let mut transaction = frozen.pool.begin().await.unwrap();
+        let write = "UPDATE incidents SET last_sequence = 2 WHERE id = $1";
+        sqlx::query(write).bind(key).execute(&mut *transaction).await.unwrap();
+        // Here it stops.
+        let claims = other.claim(OwnerId::generate(), Vec::new(), 1).await.unwrap();
+        assert_eq!(claims.len(), 1);
+        assert!(transaction.commit().await.is_err(), "what it writes afterwards is refused");
     }
 }

@@ -1,0 +1,57 @@
+//! Load on a coordinator: plans with a simulated model, and how long each took.
+
+use std::time::{Duration, Instant};
+
+use countermove_proto::v1 as api;
+use countermove_proto::v1::incident_event::Kind;
+use countermove_proto::v1::incident_service_client::IncidentServiceClient;
+use countermove_proto::v1::watch_incident_response::Update;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::samples::evidence;
+
+/// A client that connects when it is used first.
+///
+/// # Panics
+/// If `url` is none.
+pub fn lazy_client(url: &str) -> IncidentServiceClient<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap_or_else(|error| panic!("{url}: {error}"));
+    IncidentServiceClient::new(endpoint.connect_lazy())
+}
+
+/// Plans one incident of three steps and gives the time that it took.
+///
+/// # Errors
+/// One sentence that says why there is no plan.
+pub async fn timed_plan(mut client: IncidentServiceClient<Channel>, seed: u64) -> Result<Duration, String> {
+    let options =
+        api::PlanOptions { seed: Some(seed), max_steps: 3, max_depth: 5, ..api::PlanOptions::default() };
+    let request = api::CreateIncidentRequest {
+        evidence: Some(evidence()),
+        options: Some(options),
+        request_id: uuid::Uuid::now_v7().to_string(),
+        ..api::CreateIncidentRequest::default()
+    };
+    let begun = Instant::now();
+    let created = client.create_incident(request).await.map_err(|status| status.to_string())?;
+    let name = created.into_inner().incident.ok_or("CreateIncident gave no incident")?.name;
+    let request = api::WatchIncidentRequest { name, resume_after: 0 };
+    let watch = client.watch_incident(request).await.map_err(|status| status.to_string())?;
+    let mut watch = watch.into_inner();
+    while let Some(update) = watch.message().await.map_err(|status| status.to_string())? {
+        if let Some(Update::Event(api::IncidentEvent { kind: Some(Kind::Ended(ended)), .. })) = update.update
+        {
+            return match ended.end() {
+                api::PlanEnd::Failed => Err(ended.error),
+                _ => Ok(begun.elapsed()),
+            };
+        }
+    }
+    Err("the incident's events ended without an end".to_owned())
+}
+
+/// The value at a part of the way, of sorted values; zero if there are none.
+pub fn quantile(sorted: &[Duration], part: f64) -> Duration {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * part).round() as usize).copied().unwrap_or_default()
+}
