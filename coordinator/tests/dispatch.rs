@@ -143,7 +143,7 @@ async fn work_outlives_a_worker_that_is_lost_again_and_again() {
     let (address, fleet) = (worker.address(), fleet([worker.url.clone()]));
     ready(&fleet, 1).await;
     let patient = DispatchOptions { worker_wait: Duration::from_secs(60), ..DispatchOptions::default() };
-    let workers = IncidentWorkers::new(fleet.clone(), patient, IncidentId::generate(), None, None);
+    let workers = incident(&Dispatcher::start(fleet, patient), Payer::default());
     let work = tokio::spawn(async move { run(&workers, batch(1, 2)).await });
     // More often than work may fail.
     for _ in 0..2 * patient.attempts {

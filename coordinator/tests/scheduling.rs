@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use countermove_coordinator::dispatch::{DispatchOptions, IncidentWorkers};
+use countermove_coordinator::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer};
 use countermove_planner::{AnswerFormat, LanguageModel, Prompt, Purpose, Question, Sampling, TokenCounter};
 use countermove_proto::IncidentId;
 use support::worker::{FakeWorker, Script};
@@ -45,9 +45,10 @@ async fn time_from_a_question_to_its_worker() {
         .collect();
     let fleet = fleet(workers.iter().map(|worker| worker.url.clone()));
     ready(&fleet, WORKERS).await;
+    let dispatcher = Dispatcher::start(fleet, DispatchOptions::default());
     let incidents = (0..INCIDENTS).map(|incident| {
         let id = IncidentId::generate();
-        let asker = IncidentWorkers::new(fleet.clone(), DispatchOptions::default(), id, None, None);
+        let asker = IncidentWorkers::new(dispatcher.clone(), id, Payer::default(), None, None);
         tokio::spawn(async move {
             // Incidents do not begin at the same moment.
             tokio::time::sleep(ANSWER * u32::try_from(incident).unwrap() / u32::try_from(INCIDENTS).unwrap())
