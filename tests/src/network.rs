@@ -48,6 +48,7 @@ impl Network {
     /// # Errors
     /// What stands in the way, such as not being root.
     pub fn create() -> io::Result<Self> {
+        remove_left_behind();
         let id = std::process::id();
         // An interface's name has 15 characters at most.
         let bridge = Bridge { name: format!("cm{id}"), subnet: (id % 250) as u8 };
@@ -154,6 +155,20 @@ impl Drop for Place {
 impl Drop for Bridge {
     fn drop(&mut self) {
         let _ = ip(&["link", "del", &self.name]);
+    }
+}
+
+/// Takes away what test programs left behind that were killed.
+fn remove_left_behind() {
+    let Ok(listed) = Command::new("ip").args(["netns", "list"]).stdin(Stdio::null()).output() else { return };
+    for line in String::from_utf8_lossy(&listed.stdout).lines() {
+        let Some(namespace) = line.split_whitespace().next() else { continue };
+        let owner = namespace.strip_prefix(NAME).and_then(|rest| rest.split('-').nth(1));
+        let Some(owner) = owner.and_then(|id| id.parse::<u32>().ok()) else { continue };
+        if !Path::new(&format!("/proc/{owner}")).exists() {
+            let _ = ip(&["netns", "del", namespace]);
+            let _ = ip(&["link", "del", &format!("cm{owner}")]);
+        }
     }
 }
 

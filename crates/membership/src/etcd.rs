@@ -33,7 +33,7 @@ pub struct Endpoints(Vec<String>);
 #[error("`{0}` is not the address of an etcd member; write http://host:port, several separated by commas")]
 pub struct EndpointsError(String);
 
-/// [`crate::register`] with etcd.
+/// [`crate::register()`] with etcd.
 pub async fn register(
     endpoints: Endpoints,
     id: String,
@@ -44,7 +44,7 @@ pub async fn register(
     crate::register(endpoints, id, registration, ttl, shutdown).await;
 }
 
-/// [`crate::follow`] with etcd.
+/// [`crate::follow()`] with etcd.
 pub async fn follow(endpoints: Endpoints, grace: Duration, members: watch::Sender<BTreeMap<String, Member>>) {
     crate::follow(endpoints, grace, members).await;
 }
