@@ -65,11 +65,45 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment
                 .into();
         return assessment;
     }
+    if is_slip(scene, &shown) {
+        assessment.description =
+            "Somebody inside mistyped a password, nobody twice in a row, which alone makes no incident."
+                .into();
+        return assessment;
+    }
     assessment.is_incident = true;
     name_roles(&mut assessment.entities, scene, &shown);
     assessment.tactics = beliefs(scene, &shown);
     assessment.description = describe(scene, &assessment, shown.len());
     assessment
+}
+
+/// Whether all that is shown are logins from inside of which none failed twice. To a small model a mistyped password looks like a
+/// guessed one; who guesses fails more often.
+fn is_slip(scene: &Scene, shown: &[Shown<'_>]) -> bool {
+    let serious = || shown.iter().map(|own| (own.group, own.tactic)).filter(|(group, _)| !group.is_minor());
+    let is_login = |(group, tactic): (&GroupView, Tactic)| {
+        !group.is_alert && tactic == Tactic::CredentialAccess && group.outside.is_empty()
+    };
+    if !serious().all(is_login) {
+        return false;
+    }
+    let mut failures: BTreeMap<(Vec<String>, Vec<String>), u32> = BTreeMap::new();
+    for line in scene.lines.iter().filter(|line| fails_to_log_in(&line.text)) {
+        if serious().any(|(group, _)| scene.is_line_of(group, &line.text)) {
+            let found = Entities::find(&line.text);
+            let of = |kind| found.of(kind).map(str::to_owned).collect::<Vec<_>>();
+            *failures.entry((of(EntityKind::Account), of(EntityKind::Address))).or_default() += 1;
+        }
+    }
+    failures.values().all(|&count| count < 2)
+}
+
+/// Whether a line tells of a login that failed.
+fn fails_to_log_in(line: &str) -> bool {
+    const WORDS: [&str; 5] = ["failed", "failure", "4625", "invalid user", "denied"];
+    let lower = line.to_lowercase();
+    WORDS.iter().any(|word| lower.contains(word))
 }
 
 fn name_roles(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
@@ -451,6 +485,28 @@ mod tests {
         // What a host wrote itself has no priority, and counts.
         lines.push("Jun 10 13:11:51 web01 useradd[3]: new user: user=svc_helper, home=/tmp, shell=/bin/sh");
         assert!(concluded(&lines, verdict).is_incident);
+    }
+
+    #[test]
+    fn a_password_that_was_mistyped_once_is_no_incident() {
+        let failed =
+            "Jun 10 13:10:51 web01 sshd[1]: Failed password for shop_rw from 10.0.2.20 port 40001 ssh2";
+        let again =
+            "Jun 10 13:10:55 web01 sshd[1]: Failed password for shop_rw from 10.0.2.20 port 40003 ssh2";
+        let other = "Jun 10 13:12:55 web01 sshd[1]: Failed password for root from 10.0.2.14 port 40003 ssh2";
+        let works =
+            "Jun 10 13:10:59 web01 sshd[1]: Accepted password for shop_rw from 10.0.2.20 port 40002 ssh2";
+        let guessed = |_: &str| Some(Tactic::CredentialAccess);
+        for slip in [&[failed, works][..], &[failed], &[failed, other, works]] {
+            let assessment = concluded(slip, guessed);
+            assert!(!assessment.is_incident && assessment.tactics.is_empty(), "{slip:?}");
+            assert!(assessment.description.contains("mistyped"), "{}", assessment.description);
+        }
+        assert!(concluded(&[failed, again, works], guessed).is_incident, "twice is more than a slip");
+        let outside = failed.replace("10.0.2.20", "203.0.113.7");
+        assert!(concluded(&[&outside, works], guessed).is_incident, "from outside nobody mistypes");
+        let alert = alert("Exploit", 1, "203.0.113.7", "10.0.2.13");
+        assert!(concluded(&[failed, &alert, works], guessed).is_incident, "an alert speaks beside it");
     }
 
     #[test]
