@@ -111,6 +111,10 @@ bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up t
 	target/release/examples/bench-cluster
 	$(CARGO) test --release $(CLUSTER_PACKAGES) --test scheduling -- --ignored --nocapture
 
+.PHONY: bench-tenants
+bench-tenants: build ## Measure what a tenant that floods takes from another one (5 minutes, simulated workers)
+	$(PYTHON) scripts/bench_tenants.py $(ARGS)
+
 .PHONY: chaos
 chaos: toolchain ## Kill, freeze, cut off and restart processes under 100 incidents at a time, for MINUTES (30) from SEED (1)
 	@scripts/test_services.sh faketime
