@@ -1,11 +1,12 @@
-//! `countermove incidents approve | reject | report-outcome`: what an operator decides about an incident that waits, from any
-//! terminal or script.
+//! What an operator decides about an incident that waits, wherever it is decided: `plan --interactive`, `evaluate`, and
+//! `countermove incidents approve | reject | report-outcome` from any terminal or script.
 //!
 //! An approval names what was seen: the beginning of the step's hash. A step that was decided anew since has another one.
 
 use countermove_incident::RecoveryState;
 use countermove_proto::v1::{
-    ApproveActionRequest, Incident, IncidentStatus, PlanStep, RejectActionRequest, ReportOutcomeRequest,
+    ApproveActionRequest, Candidate, Incident, IncidentStatus, PlanStep, RejectActionRequest,
+    ReportOutcomeRequest,
 };
 
 use crate::client::{Coordinator, bounded, request_id};
@@ -23,6 +24,67 @@ pub(crate) enum Found {
     Facts(RecoveryState),
     /// What the model had predicted.
     AsPredicted,
+}
+
+/// The candidate that a step chose.
+pub(crate) fn chosen(step: &PlanStep) -> Candidate {
+    step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default()
+}
+
+/// Approves a step as it was seen.
+pub(crate) async fn send_approval(
+    coordinator: &Coordinator,
+    name: &str,
+    step: &PlanStep,
+    approver: String,
+) -> Result<(), Failure> {
+    let request = ApproveActionRequest {
+        name: name.to_owned(),
+        step: step.index,
+        action: action(step),
+        plan_hash: step.plan_hash.clone(),
+        approver,
+        request_id: request_id(),
+        validate_only: false,
+    };
+    let sent = coordinator.incidents().approve_action(bounded(request)).await;
+    sent.map(drop).map_err(|status| coordinator.failure(&status))
+}
+
+/// Rejects a step.
+pub(crate) async fn send_rejection(
+    coordinator: &Coordinator,
+    name: &str,
+    step: u32,
+    reason: String,
+) -> Result<(), Failure> {
+    let request = RejectActionRequest {
+        name: name.to_owned(),
+        step,
+        reason,
+        request_id: request_id(),
+        validate_only: false,
+    };
+    let sent = coordinator.incidents().reject_action(bounded(request)).await;
+    sent.map(drop).map_err(|status| coordinator.failure(&status))
+}
+
+/// Says what holds after a step that was approved.
+pub(crate) async fn send_outcome(
+    coordinator: &Coordinator,
+    name: &str,
+    step: u32,
+    state: RecoveryState,
+) -> Result<(), Failure> {
+    let request = ReportOutcomeRequest {
+        name: name.to_owned(),
+        step,
+        state: Some(state.into()),
+        request_id: request_id(),
+        validate_only: false,
+    };
+    let sent = coordinator.incidents().report_outcome(bounded(request)).await;
+    sent.map(drop).map_err(|status| coordinator.failure(&status))
 }
 
 /// Approves the step that waits. `hash` is the beginning of its hash.
@@ -43,41 +105,16 @@ pub(crate) async fn approve(
             step.plan_hash.get(..12).unwrap_or(&step.plan_hash),
         )));
     }
-    let action = chosen(step);
-    let request = ApproveActionRequest {
-        name: name.to_owned(),
-        step: step.index,
-        action: action.clone(),
-        plan_hash: step.plan_hash.clone(),
-        approver,
-        request_id: request_id(),
-        validate_only: false,
-    };
-    coordinator
-        .incidents()
-        .approve_action(bounded(request))
-        .await
-        .map_err(|status| coordinator.failure(&status))?;
-    Ok(action)
+    send_approval(coordinator, name, step, approver).await?;
+    Ok(action(step))
 }
 
 /// Rejects the step that waits; the next proposals read why.
 pub(crate) async fn reject(coordinator: &Coordinator, name: &str, reason: String) -> Result<String, Failure> {
     let incident = get(coordinator, name).await?;
     let step = waiting(&incident, IncidentStatus::AwaitingApproval)?;
-    let request = RejectActionRequest {
-        name: name.to_owned(),
-        step: step.index,
-        reason,
-        request_id: request_id(),
-        validate_only: false,
-    };
-    coordinator
-        .incidents()
-        .reject_action(bounded(request))
-        .await
-        .map_err(|status| coordinator.failure(&status))?;
-    Ok(chosen(step))
+    send_rejection(coordinator, name, step.index, reason).await?;
+    Ok(action(step))
 }
 
 /// Says what holds after the approved action.
@@ -100,18 +137,7 @@ pub(crate) async fn report_outcome(
             })?)
         }
     };
-    let request = ReportOutcomeRequest {
-        name: name.to_owned(),
-        step: step.index,
-        state: Some(state.into()),
-        request_id: request_id(),
-        validate_only: false,
-    };
-    coordinator
-        .incidents()
-        .report_outcome(bounded(request))
-        .await
-        .map_err(|status| coordinator.failure(&status))?;
+    send_outcome(coordinator, name, step.index, state).await?;
     Ok(facts(state))
 }
 
@@ -154,9 +180,8 @@ fn waiting(incident: &Incident, status: IncidentStatus) -> Result<&PlanStep, Fai
     })
 }
 
-fn chosen(step: &PlanStep) -> String {
-    let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-    candidate.and_then(|candidate| candidate.action.clone()).unwrap_or_default().text
+fn action(step: &PlanStep) -> String {
+    chosen(step).action.unwrap_or_default().text
 }
 
 fn facts(state: RecoveryState) -> String {

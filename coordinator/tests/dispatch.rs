@@ -11,14 +11,14 @@ use countermove_coordinator::dispatch::{DispatchOptions, Dispatcher, Hedging, In
 use countermove_coordinator::workers::Fleet;
 use countermove_incident::{Constraints, Pricing, RecoveryState};
 use countermove_planner::{
-    AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Roles, RolloutBatch, RolloutKey,
-    RolloutPolicy, RolloutReport, RolloutRunner, RolloutSpec, Sampling, TokenCounter,
+    LanguageModel, ModelError, Roles, RolloutBatch, RolloutKey, RolloutPolicy, RolloutReport, RolloutRunner,
+    RolloutSpec, TokenCounter,
 };
 use countermove_proto::v1::{Priority, WorkerStatus};
 use countermove_proto::{Error, IncidentId, Outage};
 use futures::StreamExt;
 use support::worker::{FakeWorker, Script, outcome};
-use support::{fleet, ready, until};
+use support::{fleet, question, ready, until};
 
 fn options() -> DispatchOptions {
     DispatchOptions { worker_wait: Duration::from_millis(300), ..DispatchOptions::default() }
@@ -50,19 +50,6 @@ fn batch(candidates: u32, rollouts: u32) -> RolloutBatch {
         pricing: Pricing::default(),
         constraints: Constraints::default(),
         rollouts: specs.collect(),
-    }
-}
-
-fn question() -> Question {
-    Question {
-        prompt: Prompt { system: "You plan.".into(), segments: vec!["What now?".into()] },
-        format: AnswerFormat {
-            thinking_tokens: 0,
-            json_schema: serde_json::json!({"type": "object", "properties": {"Yes": {"type": "boolean"}}}),
-            max_tokens: 16,
-        },
-        sampling: Sampling { temperature: 0.6, top_p: 0.9, seed: 1 },
-        purpose: Purpose::Decision,
     }
 }
 
@@ -234,7 +221,7 @@ async fn a_question_that_no_model_can_take_is_not_tried_again() {
     *worker.script.answer_errors.lock().unwrap() = vec![Error::ModelRefused("too long".into())];
     let fleet = fleet([worker.url.clone()]);
     ready(&fleet, 1).await;
-    let error = workers(&fleet).ask(question(), &TokenCounter::default()).await.unwrap_err();
+    let error = workers(&fleet).ask(question("What now?", 1), &TokenCounter::default()).await.unwrap_err();
     assert_eq!(error, ModelError::Refused("too long".into()));
     assert_eq!(worker.script.questions.load(Ordering::SeqCst), 1);
 }
@@ -270,7 +257,7 @@ async fn dropping_a_question_stops_the_worker() {
     let fleet = fleet([worker.url.clone()]);
     ready(&fleet, 1).await;
     let (workers, tokens) = (workers(&fleet), TokenCounter::default());
-    let asking = workers.ask(question(), &tokens);
+    let asking = workers.ask(question("What now?", 1), &tokens);
     assert!(tokio::time::timeout(Duration::from_millis(300), asking).await.is_err());
     until("the call's end", || worker.script.open_calls() == 0).await;
     assert_eq!(tokens.total(), 3, "progress was counted");
@@ -394,7 +381,7 @@ async fn a_question_does_not_wait_for_rollouts() {
     assert!(tokio::time::timeout(Duration::from_millis(100), stream.next()).await.is_err());
     let background = incident(&dispatcher, payer(Priority::Background, "quiet"));
     let tokens = TokenCounter::default();
-    let asking = background.ask(question(), &tokens);
+    let asking = background.ask(question("What now?", 1), &tokens);
     assert!(tokio::time::timeout(Duration::from_secs(10), asking).await.expect("an answer").is_ok());
 }
 

@@ -12,11 +12,11 @@ use std::time::Duration;
 use countermove_coordinator::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer};
 use countermove_coordinator::replica::Replica;
 use countermove_coordinator::workers::Fleet;
-use countermove_planner::{AnswerFormat, LanguageModel, Prompt, Purpose, Question, Sampling, TokenCounter};
+use countermove_planner::{LanguageModel, TokenCounter};
 use countermove_proto::IncidentId;
 use countermove_proto::v1::WorkerStatus;
 use support::worker::{FakeWorker, Script};
-use support::{fleet, ready, until};
+use support::{fleet, question, ready, until};
 use tokio_util::sync::CancellationToken;
 
 /// A program that does what a worker process does as far as its parent can see, for a worker that runs elsewhere.
@@ -35,19 +35,6 @@ fn pids(file: &Path) -> Vec<String> {
 
 fn runs(pid: &str) -> bool {
     Command::new("kill").args(["-0", pid]).stderr(Stdio::null()).status().unwrap().success()
-}
-
-fn question() -> Question {
-    Question {
-        prompt: Prompt { system: "You plan.".into(), segments: vec!["What now?".into()] },
-        format: AnswerFormat {
-            thinking_tokens: 0,
-            json_schema: serde_json::json!({"type": "object", "properties": {"Yes": {"type": "boolean"}}}),
-            max_tokens: 16,
-        },
-        sampling: Sampling { temperature: 0.6, top_p: 0.9, seed: 1 },
-        purpose: Purpose::Decision,
-    }
 }
 
 fn incident(fleet: &Fleet) -> IncidentWorkers {
@@ -71,7 +58,7 @@ async fn it_answers_questions_and_alone_makes_no_coordinator_ready() {
     other.kill();
     until("the loss", || fleet.list().iter().any(|worker| worker.status() == WorkerStatus::Lost)).await;
     assert!(!fleet.any_ready(), "nobody runs rollouts");
-    assert!(incident(&fleet).ask(question(), &TokenCounter::default()).await.is_ok());
+    assert!(incident(&fleet).ask(question("What now?", 1), &TokenCounter::default()).await.is_ok());
     assert_eq!(own.script.questions.load(Ordering::SeqCst), 1);
 
     stop.cancel();

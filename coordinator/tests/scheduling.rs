@@ -7,29 +7,16 @@ mod support;
 use std::time::{Duration, Instant};
 
 use countermove_coordinator::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer};
-use countermove_planner::{AnswerFormat, LanguageModel, Prompt, Purpose, Question, Sampling, TokenCounter};
+use countermove_planner::{LanguageModel, TokenCounter};
 use countermove_proto::IncidentId;
 use support::worker::{FakeWorker, Script};
-use support::{fleet, ready};
+use support::{fleet, question, ready};
 
 const WORKERS: usize = 64;
 const INCIDENTS: u64 = 1000;
 const QUESTIONS: u64 = 10;
 /// Time that an answer takes; with it 1,000 incidents ask 1,000 questions a second.
 const ANSWER: Duration = Duration::from_secs(1);
-
-fn question(seed: u64) -> Question {
-    Question {
-        prompt: Prompt { system: "You plan.".into(), segments: vec!["What now? ".repeat(200)] },
-        format: AnswerFormat {
-            thinking_tokens: 0,
-            json_schema: serde_json::json!({"type": "object", "properties": {"Yes": {"type": "boolean"}}}),
-            max_tokens: 16,
-        },
-        sampling: Sampling { temperature: 0.6, top_p: 0.9, seed },
-        purpose: Purpose::Decision,
-    }
-}
 
 /// From the moment at which the planner asks until the worker has the question, over real sockets: choosing the worker,
 /// counting, encoding, and the way there. Workers have room, so nothing waits for one.
@@ -57,7 +44,7 @@ async fn time_from_a_question_to_its_worker() {
             for number in 0..QUESTIONS {
                 let seed = incident * QUESTIONS + number;
                 asked.push((seed, Instant::now()));
-                asker.ask(question(seed), &TokenCounter::default()).await.unwrap();
+                asker.ask(question(&"What now? ".repeat(200), seed), &TokenCounter::default()).await.unwrap();
             }
             asked
         })

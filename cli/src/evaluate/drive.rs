@@ -9,14 +9,15 @@ use countermove_incident::{AlertKind, Pricing, RecoveryState, Tactic};
 use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnd,
-    PlanEnded, PlanMode, PlanOptions, PlanStep, ReportAlertsRequest, ReportOutcomeRequest,
+    Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnd, PlanEnded, PlanMode,
+    PlanOptions, PlanStep, ReportAlertsRequest,
 };
 use countermove_simulator::evaluation::{Episode, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
 
 use crate::client::{Coordinator, bounded, request_id};
 use crate::console::Console;
+use crate::decisions;
 use crate::failure::Failure;
 use crate::plan::{Watch, revised};
 
@@ -83,7 +84,7 @@ async fn once(
     let scenario = &Scenario { log: portions.pop_front().unwrap_or_default(), ..scenario.clone() };
     let world = World::new(scenario);
     let mut operator = Operator { coordinator, console, rules, world, portions, name: String::new() };
-    if let Err(failure) = operator.work(scenario, console, &mut episode).await {
+    if let Err(failure) = operator.work(scenario, &mut episode).await {
         episode.error = Some(failure.to_string());
         if !operator.name.is_empty() {
             // The fault is told already; an incident that cannot be cancelled ends with its coordinator.
@@ -131,14 +132,9 @@ struct Operator<'a> {
 }
 
 impl Operator<'_> {
-    async fn work(
-        &mut self,
-        scenario: &Scenario,
-        console: &Console,
-        episode: &mut Episode,
-    ) -> Result<(), Failure> {
+    async fn work(&mut self, scenario: &Scenario, episode: &mut Episode) -> Result<(), Failure> {
         let mut sent = scenario.clone();
-        let mut watch = self.open(&sent, console).await?;
+        let mut watch = self.open(&sent).await?;
         loop {
             match watch.next().await?.kind {
                 Some(Kind::Assessed(assessment)) => {
@@ -154,7 +150,7 @@ impl Operator<'_> {
                     Some(portion) if ended.end() == PlanEnd::NoIncident => {
                         sent.log.push_str(&portion);
                         self.console.line(&format!("  {}: no incident so far", scenario.name));
-                        watch = self.open(&sent, console).await?;
+                        watch = self.open(&sent).await?;
                     }
                     _ => return end(&ended, episode),
                 },
@@ -164,28 +160,17 @@ impl Operator<'_> {
     }
 
     /// Opens an incident and follows it.
-    async fn open(&mut self, scenario: &Scenario, console: &Console) -> Result<Watch, Failure> {
+    async fn open(&mut self, scenario: &Scenario) -> Result<Watch, Failure> {
         self.name = create(self.coordinator, scenario, self.rules, false).await?.name;
-        Ok(Watch::new(self.coordinator.clone(), self.name.clone(), console.clone(), true))
+        Ok(Watch::new(self.coordinator.clone(), self.name.clone(), self.console.clone(), true))
     }
 
     /// Approves the chosen action, carries it out and tells what came of it.
     async fn act(&mut self, step: &PlanStep, episode: &mut Episode) -> Result<(), Failure> {
-        let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-        let chosen = chosen.cloned().unwrap_or_default();
+        let chosen = decisions::chosen(step);
         let action = chosen.action.unwrap_or_default().text;
         let predicted = chosen.predicted_state.map(RecoveryState::from);
-        let mut client = self.coordinator.incidents();
-        let request = ApproveActionRequest {
-            name: self.name.clone(),
-            step: step.index,
-            action: action.clone(),
-            plan_hash: step.plan_hash.clone(),
-            approver: APPROVER.to_owned(),
-            request_id: request_id(),
-            validate_only: false,
-        };
-        client.approve_action(bounded(request)).await.map_err(|status| self.failure(&status))?;
+        decisions::send_approval(self.coordinator, &self.name, step, APPROVER.to_owned()).await?;
         let before = self.world.state();
         let outcome = self.world.apply(&action);
         let portion = self.portions.pop_front().unwrap_or_default();
@@ -198,26 +183,15 @@ impl Operator<'_> {
                 request_id: request_id(),
                 validate_only: false,
             };
-            client.report_alerts(bounded(request)).await.map_err(|status| self.failure(&status))?;
+            let sent = self.coordinator.incidents().report_alerts(bounded(request)).await;
+            sent.map_err(|status| self.coordinator.failure(&status))?;
         }
         let mut made = Move::new(action, before, predicted, &outcome);
         if let Some(expected) = &step.expected_alerts {
             made.expected(&kinds(expected), &outcome);
         }
         episode.moves.push(made);
-        let request = ReportOutcomeRequest {
-            name: self.name.clone(),
-            step: step.index,
-            state: Some(state.into()),
-            request_id: request_id(),
-            validate_only: false,
-        };
-        client.report_outcome(bounded(request)).await.map_err(|status| self.failure(&status))?;
-        Ok(())
-    }
-
-    fn failure(&self, status: &tonic::Status) -> Failure {
-        self.coordinator.failure(status)
+        decisions::send_outcome(self.coordinator, &self.name, step.index, state).await
     }
 }
 

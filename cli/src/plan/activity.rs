@@ -8,6 +8,7 @@ use countermove_proto::v1::{
     PlanningStage, Progress, TacticBelief,
 };
 
+use crate::decisions::chosen;
 use crate::render::{cost, count, end_sentence, one_line, tactic_name, time};
 
 /// Time over which tokens per second are averaged.
@@ -131,15 +132,14 @@ fn assessed(assessment: &Assessment) -> String {
 }
 
 fn decided(step: &PlanStep) -> String {
-    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-    let action =
-        chosen.and_then(|candidate| candidate.action.as_ref()).map_or("", |action| action.text.as_str());
-    let (mean, _, ends) = cost(&chosen.and_then(|candidate| candidate.cost).unwrap_or_default());
+    let chosen = chosen(step);
+    let action = chosen.action.unwrap_or_default().text;
+    let (mean, _, ends) = cost(&chosen.cost.unwrap_or_default());
     let rollouts = step.usage.map_or(0, |usage| usage.rollouts);
     format!(
         "step {}: {} (cost {mean}, {ends}; {} in all)",
         step.index + 1,
-        one_line(action),
+        one_line(&action),
         count(rollouts, "rollout")
     )
 }

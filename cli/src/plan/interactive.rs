@@ -4,14 +4,13 @@ use std::io::{self, Write};
 
 use countermove_incident::RecoveryState;
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{
-    ApproveActionRequest, PlanEnded, PlanStep, RejectActionRequest, ReportOutcomeRequest,
-};
+use countermove_proto::v1::{PlanEnded, PlanStep};
 use tokio::sync::mpsc;
 
 use super::watch::Watch;
-use crate::client::{Coordinator, bounded, request_id};
+use crate::client::Coordinator;
 use crate::console::page;
+use crate::decisions;
 use crate::failure::Failure;
 use crate::render::{FACTS, step as render_step};
 
@@ -51,8 +50,6 @@ async fn ask(
     person: &mut Person,
 ) -> Result<Option<PlanEnded>, Failure> {
     super::write_out(format!("\n{}", render_step(step, page())).as_bytes())?;
-    let chosen =
-        step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default();
     let verdict = match decide_or_hear(watch, step.index, person).await? {
         Heard::Verdict(verdict) => Some(verdict),
         Heard::Approved => None,
@@ -60,41 +57,21 @@ async fn ask(
         Heard::Ended(ended) => return Ok(Some(ended)),
     };
     let name = watch.name().to_owned();
-    let mut client = coordinator.incidents();
-    if let Some(Verdict::Reject(reason)) = verdict {
-        let request = RejectActionRequest {
-            name,
-            step: step.index,
-            reason,
-            request_id: request_id(),
-            validate_only: false,
-        };
-        client.reject_action(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-        return Ok(None);
-    }
-    let request = ApproveActionRequest {
-        name: name.clone(),
-        step: step.index,
-        action: chosen.action.unwrap_or_default().text,
-        plan_hash: step.plan_hash.clone(),
-        approver: std::env::var("USER").unwrap_or_else(|_| "operator".to_owned()),
-        request_id: request_id(),
-        validate_only: false,
-    };
-    if verdict.is_some() {
-        client.approve_action(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    match verdict {
+        Some(Verdict::Reject(reason)) => {
+            decisions::send_rejection(coordinator, &name, step.index, reason).await?;
+            return Ok(None);
+        }
+        Some(Verdict::Approve) => {
+            let approver = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
+            decisions::send_approval(coordinator, &name, step, approver).await?;
+        }
+        None => {}
     }
     let before = step.state_before.unwrap_or_default().into();
-    let predicted = chosen.predicted_state.unwrap_or_default().into();
+    let predicted = decisions::chosen(step).predicted_state.unwrap_or_default().into();
     let state = person.outcome(before, predicted).await?;
-    let request = ReportOutcomeRequest {
-        name,
-        step: step.index,
-        state: Some(state.into()),
-        request_id: request_id(),
-        validate_only: false,
-    };
-    client.report_outcome(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
+    decisions::send_outcome(coordinator, &name, step.index, state).await?;
     Ok(None)
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use countermove_coordinator::discovery::{StaticDiscovery, WorkerUrl};
 use countermove_coordinator::workers::{Backoff, Fleet, FleetOptions, LinkOptions};
-use countermove_planner::Templates;
+use countermove_planner::{AnswerFormat, Prompt, Purpose, Question, Sampling, Templates};
 use countermove_proto::v1::WorkerStatus;
 
 /// The templates that coordinators and workers of a test share.
@@ -53,5 +53,19 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A question of a decision, with an answer of a few tokens.
+pub fn question(text: &str, seed: u64) -> Question {
+    Question {
+        prompt: Prompt { system: "You plan.".into(), segments: vec![text.into()] },
+        format: AnswerFormat {
+            thinking_tokens: 0,
+            json_schema: serde_json::json!({"type": "object", "properties": {"Yes": {"type": "boolean"}}}),
+            max_tokens: 16,
+        },
+        sampling: Sampling { temperature: 0.6, top_p: 0.9, seed },
+        purpose: Purpose::Decision,
     }
 }
