@@ -1,0 +1,170 @@
+//! `up`, `workers` and `incidents`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use countermove_incident::RecoveryState;
+
+use super::Remote;
+use super::values::duration;
+use crate::decisions;
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Worker processes; the CPUs that this process may use are divided between them.
+    #[arg(long, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+    /// Address of the coordinator [default: 127.0.0.1:7700; a free port if a command is given].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Model that the workers serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
+    #[arg(long, value_name = "MODEL", env = "COUNTERMOVE_MODEL", default_value = "default")]
+    pub(crate) model: String,
+    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, or `default`,
+    /// which is the one that ships [default: `default` for the default model, `none` for others].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_ADAPTER")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// Memory for keys and values, for each worker.
+    #[arg(long, value_name = "MiB")]
+    pub(crate) kv_memory: Option<usize>,
+    /// Sequences that each worker decodes in one batch.
+    #[arg(long, value_name = "N")]
+    pub(crate) sequences: Option<usize>,
+    /// Folder with prompt templates that replace the built-in ones of the same name.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates: Option<PathBuf>,
+    /// Where incidents are kept: memory:, sqlite:PATH or postgres://… [default: the coordinator's; memory: if a command
+    /// is given].
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// The slow reference path: one sequence at a time, nothing shared, same answers.
+    #[arg(long)]
+    pub(crate) sequential: bool,
+    /// Show the log of coordinator and workers also while a command runs.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// A command to run against this cluster, such as `plan --incident DIR`; its exit code becomes that of `up`.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkersArgs {
+    #[command(subcommand)]
+    pub(crate) command: WorkersCommand,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// List the workers, refused and lost ones included.
+    List,
+    /// Send a worker nothing new; what it runs goes on.
+    Drain {
+        /// Its id, as `workers list` shows it.
+        id: String,
+    },
+    /// Take a drain back.
+    Resume {
+        /// Its id, as `workers list` shows it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IncidentsArgs {
+    #[command(subcommand)]
+    pub(crate) command: IncidentsCommand,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentsCommand {
+    /// List incidents, newest first.
+    List,
+    /// Print an incident with its plan as it stands.
+    Get {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+    },
+    /// Follow an incident until its planning has ended.
+    Watch {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+    },
+    /// Stop planning.
+    Cancel {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+    },
+    /// Approve the action that waits.
+    Approve {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// The step's hash, or its first 8 digits or more: what you saw is what you approve.
+        #[arg(value_name = "HASH", value_parser = decisions::read_hash)]
+        hash: String,
+        /// Who approves, for the record.
+        #[arg(long = "as", value_name = "WHO", env = "USER", default_value = "operator")]
+        approver: String,
+    },
+    /// Reject the action that waits; the next proposals take the reason into account.
+    Reject {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// Why.
+        #[arg(value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+    /// Say what holds after the action that was approved.
+    ReportOutcome {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// The facts that hold now, all of them: contained, understood, preserved, eradicated, hardened, recovered, or none.
+        #[arg(value_name = "FACTS", required_unless_present = "as_predicted", value_parser = decisions::read_facts)]
+        facts: Option<RecoveryState>,
+        /// It achieved what the model had predicted.
+        #[arg(long, conflicts_with = "facts")]
+        as_predicted: bool,
+    },
+    /// Add alerts to an incident that goes on.
+    ReportAlerts {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// Alert log that is sent once, in any form that `plan` reads.
+        #[arg(required_unless_present = "follow", conflicts_with = "follow")]
+        file: Option<PathBuf>,
+        /// Alert log that is followed: what is appended is sent, until planning has ended or Ctrl-C.
+        #[arg(long, value_name = "FILE")]
+        follow: Option<PathBuf>,
+        /// Send also what the followed log holds already.
+        #[arg(long, requires = "follow")]
+        from_start: bool,
+        /// How often the followed log is looked at.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+        every: Duration,
+    },
+    /// Print the plan as a document.
+    Export {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// A report for people instead of JSON.
+        #[arg(long)]
+        markdown: bool,
+        /// A CACAO 2.0 playbook instead.
+        #[arg(long, conflicts_with = "markdown")]
+        cacao: bool,
+        /// The plan with every event that led to it instead, as JSON.
+        #[arg(long, conflicts_with_all = ["markdown", "cacao"])]
+        record: bool,
+    },
+    /// Check that what is kept of an incident is what was written.
+    Verify {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+    },
+}

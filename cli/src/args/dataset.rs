@@ -1,0 +1,48 @@
+//! `dataset`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetArgs {
+    #[command(subcommand)]
+    pub(crate) command: DatasetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Play simulated incidents, and write what the planner would ask with what the truth answers.
+    Generate(DatasetGenerateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetGenerateArgs {
+    /// Incidents; each gives some twenty examples. The standard set has 50000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Seed: the same seed, count, data and templates make the same set.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder to write to; new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Folder with public rules and attack flows [default: ../shared/data if it is there, else a small built-in set].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Shards of JSON lines, or the form of the published CSLE-IncidentResponse-V1 set.
+    #[arg(long, value_enum, default_value_t = DatasetForm::Jsonl)]
+    pub(crate) form: DatasetForm,
+    /// Folder with prompt templates that replace the built-in ones of the same name.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates: Option<PathBuf>,
+}
+
+/// How a training set is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatasetForm {
+    /// An example a line.
+    Jsonl,
+    /// All instructions, then all answers.
+    Csle,
+}

@@ -1,0 +1,137 @@
+//! The command line: one module for each group of commands, and [`values`], which reads what stands behind flags.
+
+mod cluster;
+mod dataset;
+mod evaluate;
+mod model;
+mod plan;
+mod train;
+mod values;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::EXIT_CODES;
+
+pub(crate) use cluster::*;
+pub(crate) use dataset::*;
+pub(crate) use evaluate::*;
+pub(crate) use model::*;
+pub(crate) use plan::*;
+pub(crate) use train::*;
+
+/// Plans the response to network incidents.
+#[derive(Debug, Parser)]
+#[command(name = "countermove", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plan the response to an incident and print it.
+    Plan(PlanArgs),
+    /// Run a coordinator and workers on this machine, until Ctrl-C or until a command has ended.
+    Up(UpArgs),
+    /// See and steer the workers of a coordinator.
+    Workers(WorkersArgs),
+    /// See and steer the incidents of a coordinator.
+    Incidents(IncidentsArgs),
+    /// Play scenarios whose truth is known through a coordinator, and print what its plans are worth.
+    Evaluate(EvaluateArgs),
+    /// Make training sets from simulated incidents.
+    Dataset(DatasetArgs),
+    /// Fetch the default model, look at models, try them out.
+    Model(ModelArgs),
+    /// Tune a model on incidents with their answers; writes a LoRA adapter.
+    Train(TrainArgs),
+}
+
+/// Which coordinator to talk to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Remote {
+    /// Address of the coordinator.
+    #[arg(
+        long = "coordinator",
+        value_name = "URL",
+        env = "COUNTERMOVE_COORDINATOR",
+        default_value = "http://127.0.0.1:7700"
+    )]
+    pub(crate) url: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use countermove_proto::v1::Priority;
+
+    use super::*;
+
+    fn plan(arguments: &[&str]) -> Result<PlanArgs, clap::Error> {
+        let all = ["countermove", "plan"].into_iter().chain(arguments.iter().copied());
+        match Cli::try_parse_from(all)?.command {
+            Command::Plan(plan) => Ok(plan),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plan_needs_a_system_and_alerts_or_a_folder() {
+        assert!(plan(&[]).is_err());
+        assert!(plan(&["--system", "s"]).is_err());
+        assert!(plan(&["--alerts", "a"]).is_err());
+        assert!(plan(&["--system", "s", "--alerts", "a"]).is_ok());
+        assert!(plan(&["--incident", "d", "--constraints", "c"]).is_ok());
+    }
+
+    #[test]
+    fn a_plan_can_name_its_tenant_and_its_priority() {
+        let named = plan(&["--incident", "d", "--tenant", "blue-team", "--priority", "urgent"]).unwrap();
+        assert_eq!(named.tenant.unwrap().as_str(), "blue-team");
+        assert_eq!(named.priority.map(Priority::from), Some(Priority::Urgent));
+        assert!(plan(&["--incident", "d", "--tenant", "a b"]).is_err());
+        assert!(plan(&["--incident", "d", "--priority", "9"]).is_err());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for arguments in [
+            ["--candidates", "0"],
+            ["--candidates", "17"],
+            ["--rollouts", "65"],
+            ["--depth", "33"],
+            ["--steps", "0"],
+            ["--thinking-tokens", "4097"],
+            ["--temperature", "nan"],
+            ["--temperature", "-1"],
+            ["--seed", "-1"],
+            ["--deadline", "0s"],
+        ] {
+            let all: Vec<_> = ["--incident", "d"].into_iter().chain(arguments).collect();
+            assert!(plan(&all).is_err(), "{arguments:?}");
+        }
+        let good =
+            plan(&["--incident", "d", "--seed", "18446744073709551615", "--temperature", "0"]).unwrap();
+        assert_eq!((good.options.seed, good.options.temperature), (Some(u64::MAX), Some(0.0)));
+    }
+
+    #[test]
+    fn what_follows_two_hyphens_is_the_command_of_up() {
+        let all = ["countermove", "up", "--workers", "3", "--", "plan", "--incident", "d", "--json"];
+        let Command::Up(up) = Cli::try_parse_from(all).unwrap().command else { panic!("not `up`") };
+        assert_eq!(
+            (up.workers, up.command),
+            (3, ["plan", "--incident", "d", "--json"].map(String::from).to_vec())
+        );
+    }
+
+    #[test]
+    fn approval_without_asking_belongs_to_a_dialogue() {
+        assert!(plan(&["--incident", "d", "--approve-reversible", "0.9"]).is_err());
+    }
+}

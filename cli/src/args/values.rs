@@ -1,0 +1,152 @@
+//! What stands behind flags, read and checked.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countermove_incident::{MinuteTable, Pricing};
+use countermove_proto::limits;
+
+use super::{Budget, Costs};
+
+/// A whole number that the planner takes.
+pub(super) fn whole(range: RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*range.start())..=i64::from(*range.end()))
+}
+
+pub(super) fn temperature(text: &str) -> Result<f32, String> {
+    in_range(text, |value| (0.0..=2.0).contains(&value), "a number from 0 to 2")
+}
+
+pub(super) fn top_p(text: &str) -> Result<f32, String> {
+    in_range(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and at most 1")
+}
+
+pub(super) fn confidence(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.5..1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0.5 to below 1".to_owned())
+}
+
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0 to 1".to_owned())
+}
+
+pub(super) fn certainty(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.5..=1.0).contains(number));
+    number.ok_or_else(|| "it has to be a number from 0.5 to 1".to_owned())
+}
+
+/// `24 rollouts`, `24rollouts`, `20000 tokens` or a time.
+pub(super) fn budget(text: &str) -> Result<Budget, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || {
+        format!(
+            "give `N rollouts` (1 to {}), `N tokens` or a time such as 30s",
+            limits::BUDGET_ROLLOUTS.end()
+        )
+    };
+    match unit.trim() {
+        "rollouts" | "rollout" => {
+            let number = number.parse().ok().filter(|number| limits::BUDGET_ROLLOUTS.contains(number));
+            number.map(Budget::Rollouts).ok_or_else(wrong)
+        }
+        "tokens" | "token" => {
+            number.parse().ok().filter(|&number| number > 0).map(Budget::Tokens).ok_or_else(wrong)
+        }
+        "" => Err(wrong()),
+        _ => duration(text).map(Budget::Time).map_err(|_| wrong()),
+    }
+}
+
+pub(super) fn costs(text: &str) -> Result<Costs, String> {
+    if let Some(pricing) = Pricing::named(text) {
+        return Ok(Costs(pricing));
+    }
+    let table = std::fs::read_to_string(text).map_err(|error| {
+        format!("it is neither `unit` nor `superfluous` nor a file that can be read ({error})")
+    })?;
+    let table = MinuteTable::parse(&table).map_err(|error| error.to_string())?;
+    Ok(Costs(Pricing::Minutes(Arc::new(table))))
+}
+
+pub(super) fn at_once(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=256).contains(number));
+    number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
+}
+
+pub(super) fn in_range(text: &str, fits: impl Fn(f32) -> bool, what: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|&value| fits(value)).ok_or_else(|| format!("it has to be {what}"))
+}
+
+/// A time such as `90s`, `2m`, `1h30m`, `500ms`, or a plain number of seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "give a time such as 90s, 2m or 1h30m".to_owned();
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number: u32 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit_end =
+            rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| digits + end);
+        let unit = match &rest[digits..unit_end] {
+            "h" => Duration::from_secs(3600),
+            "m" => Duration::from_secs(60),
+            "s" | "" => Duration::from_secs(1),
+            "ms" => Duration::from_millis(1),
+            _ => return Err(wrong()),
+        };
+        total = unit.checked_mul(number).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        rest = &rest[unit_end..];
+    }
+    if total.is_zero() { Err("the time has to be longer than nothing".to_owned()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn budgets_and_costs_are_read() {
+        for (text, expected) in [
+            ("24 rollouts", Budget::Rollouts(24)),
+            ("1rollout", Budget::Rollouts(1)),
+            ("20000 tokens", Budget::Tokens(20_000)),
+            ("30s", Budget::Time(Duration::from_secs(30))),
+            ("1m30s", Budget::Time(Duration::from_secs(90))),
+        ] {
+            assert_eq!(budget(text), Ok(expected), "{text}");
+        }
+        for text in ["", "24", "0 rollouts", "1025 rollouts", "0 tokens", "0s", "-1 tokens", "5 apples"] {
+            assert!(budget(text).is_err(), "{text}");
+        }
+        assert_eq!(costs("unit"), Ok(Costs(Pricing::Unit)));
+        assert!(costs("no/such/file").unwrap_err().contains("neither"));
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/costs.toml");
+        assert_eq!(costs(sample).unwrap().0.name(), "minutes");
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(costs(manifest).unwrap_err().contains("cost table"));
+    }
+
+    #[test]
+    fn times_are_read() {
+        for (text, seconds) in
+            [("90s", 90.0), ("2m", 120.0), ("1h30m", 5400.0), ("45", 45.0), ("1500ms", 1.5)]
+        {
+            assert_eq!(duration(text).map(|time| time.as_secs_f64()), Ok(seconds), "{text}");
+        }
+        for text in ["", "m", "2d", "-2m", "1.5m", "99999999999s", "0", "2 m"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_panics(text in ".{0,16}") {
+            let _ = duration(&text);
+        }
+    }
+}

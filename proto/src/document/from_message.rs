@@ -1,0 +1,240 @@
+//! The parts of a document from the messages that say the same.
+
+use countermove_incident::Tactic;
+
+use super::*;
+use crate::convert::duration_from_message;
+
+impl From<v1::ModelIdentity> for Model {
+    fn from(model: v1::ModelIdentity) -> Self {
+        Self {
+            name: model.name,
+            weights_sha256: model.weights_sha256,
+            adapter_sha256: Some(model.adapter_sha256).filter(|digest| !digest.is_empty()),
+            tokenizer_sha256: model.tokenizer_sha256,
+            templates_sha256: model.templates_sha256,
+        }
+    }
+}
+
+impl From<v1::PlanOptions> for Options {
+    fn from(options: v1::PlanOptions) -> Self {
+        let mode = match options.mode() {
+            v1::PlanMode::Unspecified | v1::PlanMode::Offline => "offline",
+            v1::PlanMode::Interactive => "interactive",
+        };
+        Self {
+            candidates: options.candidates,
+            rollouts: options.rollouts,
+            max_depth: options.max_depth,
+            max_steps: options.max_steps,
+            seed: options.seed.unwrap_or_default(),
+            temperature: options.temperature.unwrap_or_default(),
+            top_p: options.top_p.unwrap_or_default(),
+            thinking_tokens: options.thinking_tokens.unwrap_or_default(),
+            deadline_seconds: options.deadline.and_then(duration_from_message).map(|time| time.as_secs_f64()),
+            mode: mode.to_owned(),
+            exhaustive: options.exhaustive,
+            confidence: options.confidence.unwrap_or_default(),
+            budget_rollouts: Some(options.budget_rollouts).filter(|&most| most > 0),
+            budget_tokens: Some(options.budget_tokens).filter(|&most| most > 0),
+            budget_seconds: options
+                .budget_time
+                .and_then(duration_from_message)
+                .map(|time| time.as_secs_f64()),
+            autonomy: match options.autonomy() {
+                v1::Autonomy::Unspecified | v1::Autonomy::Advise => "advise",
+                v1::Autonomy::ApproveReversible => "approve_reversible",
+            }
+            .to_owned(),
+            autonomy_confidence: options.autonomy_confidence,
+            alert_precision: options.alert_precision.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<v1::CostModel> for CostModel {
+    fn from(model: v1::CostModel) -> Self {
+        let kind = word(model.kind().as_str_name(), "COST_KIND_");
+        Self { kind, minutes: model.minutes.map(Into::into) }
+    }
+}
+
+impl From<v1::MinuteTable> for Minutes {
+    fn from(table: v1::MinuteTable) -> Self {
+        let row = |row: v1::ActionMinutes| ActionMinutes {
+            kind: word(row.verb_class().as_str_name(), "VERB_CLASS_"),
+            work: row.work,
+            outage: row.outage,
+        };
+        Self {
+            disruption_weight: table.disruption_weight,
+            default_criticality: table.default_criticality,
+            actions: table.actions.into_iter().map(row).collect(),
+            assets: table
+                .assets
+                .into_iter()
+                .map(|asset| Asset { names: asset.names, criticality: asset.criticality })
+                .collect(),
+        }
+    }
+}
+
+impl From<v1::ExpectedAlerts> for ExpectedAlerts {
+    fn from(expected: v1::ExpectedAlerts) -> Self {
+        let tactic = Tactic::try_from(expected.tactic()).map_or("unknown", |tactic| tactic.name());
+        let kind =
+            |kind: v1::AlertKind| AlertKind { classification: kind.classification, priority: kind.priority };
+        Self { tactic: tactic.to_owned(), kinds: expected.kinds.into_iter().map(kind).collect() }
+    }
+}
+
+impl From<v1::Assurance> for Assurance {
+    fn from(assurance: v1::Assurance) -> Self {
+        Self {
+            chance: assurance.chance,
+            is_clear: assurance.is_clear,
+            best: assurance.best,
+            reversibility: word(assurance.reversibility().as_str_name(), "REVERSIBILITY_"),
+            doubts: assurance.doubts,
+            wanted_evidence: assurance.wanted_evidence,
+        }
+    }
+}
+
+impl From<v1::RecoveryState> for State {
+    fn from(state: v1::RecoveryState) -> Self {
+        Self {
+            is_attack_contained: state.is_attack_contained,
+            is_knowledge_sufficient: state.is_knowledge_sufficient,
+            are_forensics_preserved: state.are_forensics_preserved,
+            is_eradicated: state.is_eradicated,
+            is_hardened: state.is_hardened,
+            is_recovered: state.is_recovered,
+        }
+    }
+}
+
+impl From<v1::Assessment> for Assessment {
+    fn from(assessment: v1::Assessment) -> Self {
+        let entities = assessment.entities.unwrap_or_default();
+        Self {
+            is_incident: assessment.is_incident,
+            description: assessment.description,
+            attackers: entities.attackers,
+            systems: entities.systems,
+            targets: entities.targets,
+            tactics: assessment.tactics.into_iter().map(Into::into).collect(),
+            state: assessment.state.unwrap_or_default().into(),
+            reasoning: assessment.reasoning,
+            rejected: assessment.rejected,
+            digest: assessment.digest.map(Into::into),
+        }
+    }
+}
+
+impl From<v1::TacticBelief> for TacticBelief {
+    fn from(belief: v1::TacticBelief) -> Self {
+        let tactic = Tactic::try_from(belief.tactic());
+        let (id, name) = tactic.map_or(("", "unknown"), |tactic| (tactic.id(), tactic.name()));
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            weight: belief.weight,
+            techniques: belief.techniques.into_iter().map(|t| Technique { id: t.id, name: t.name }).collect(),
+            evidence: belief
+                .evidence
+                .into_iter()
+                .map(|line| EvidenceLine { number: line.number, text: line.text, count: line.count })
+                .collect(),
+        }
+    }
+}
+
+impl From<v1::DigestReport> for Digest {
+    fn from(report: v1::DigestReport) -> Self {
+        Self {
+            records: report.records,
+            alerts: report.alerts,
+            plain_lines: report.plain_lines,
+            groups: report.groups,
+            groups_shown: report.groups_shown,
+            records_not_shown: report.records_not_shown,
+        }
+    }
+}
+
+impl From<v1::PlanStep> for Step {
+    fn from(step: v1::PlanStep) -> Self {
+        let source = step.state_after_source();
+        let candidates: Vec<Candidate> = step.candidates.into_iter().map(Into::into).collect();
+        Self {
+            index: step.index,
+            state_before: step.state_before.unwrap_or_default().into(),
+            action: candidates.iter().find(|c| c.index == step.chosen).map(|c| c.action.clone()),
+            chosen: step.chosen,
+            reason: step.reason,
+            assurance: step.assurance.map(Into::into),
+            plan_hash: step.plan_hash,
+            expected_alerts: step.expected_alerts.map(Into::into),
+            state_after: step.state_after.map(Into::into),
+            state_after_source: (source != v1::StateSource::Unspecified)
+                .then(|| word(source.as_str_name(), "STATE_SOURCE_")),
+            candidates,
+            rejected: step.rejected.into_iter().map(Into::into).collect(),
+            usage: step.usage.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<v1::Action> for Action {
+    fn from(action: v1::Action) -> Self {
+        Self { text: action.text, explanation: action.explanation }
+    }
+}
+
+impl From<v1::Candidate> for Candidate {
+    fn from(candidate: v1::Candidate) -> Self {
+        Self {
+            index: candidate.index,
+            action: candidate.action.unwrap_or_default().into(),
+            cost: candidate.cost.unwrap_or_default().into(),
+            predicted_state: candidate.predicted_state.map(Into::into),
+            reasoning: candidate.reasoning,
+        }
+    }
+}
+
+impl From<v1::RejectedCandidate> for Rejected {
+    fn from(rejected: v1::RejectedCandidate) -> Self {
+        Self { action: rejected.action.unwrap_or_default().into(), reason: rejected.reason }
+    }
+}
+
+impl From<v1::CostEstimate> for Cost {
+    fn from(cost: v1::CostEstimate) -> Self {
+        Self {
+            terminal: cost.terminal,
+            truncated: cost.truncated,
+            malformed: cost.malformed,
+            cancelled: cost.cancelled,
+            mean: cost.mean,
+            variance: cost.variance,
+            low: cost.low,
+            high: cost.high,
+        }
+    }
+}
+
+impl From<v1::Usage> for Usage {
+    fn from(usage: v1::Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            sampled_tokens: usage.sampled_tokens,
+            forced_tokens: usage.forced_tokens,
+            rollouts: usage.rollouts,
+            elapsed_seconds: usage.elapsed.and_then(duration_from_message).unwrap_or_default().as_secs_f64(),
+        }
+    }
+}
