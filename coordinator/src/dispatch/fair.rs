@@ -3,22 +3,28 @@
 //! Work is shared on three levels: between priority classes by weight, between the tenants of a class alike, and between
 //! the incidents of a tenant alike; one incident's work goes in order of arrival. On each level a flow has a tag, the
 //! virtual time at which its next piece of work begins. The lowest tag goes first; a piece of work pushes its flow's tag
-//! on by its tokens, and a flow that comes back begins where the work that was begun last began (Goyal, Vin and Cheng,
-//! "Start-time fair queuing", 1996).
+//! on by its tokens, and a flow that comes back begins beside those that wait (Goyal, Vin and Cheng, "Start-time fair
+//! queuing", 1996).
 //!
-//! - Over any time in which two tenants of a class have work waiting, what they were given differs by no more than their
-//!   two largest pieces of work. A tenant that floods takes no more than its share; one that was idle has saved up none.
+//! Questions and rollouts are charged to the same account. Among the incidents of a tenant questions go first. They go
+//! before the rollouts of other tenants and classes as well, as long as their own is ahead by no more than a *lead*:
+//! whoever keeps to its share asks at once, and a flood of questions takes nobody's share of rollouts.
+//!
+//! - Over any time in which two tenants of a class have work waiting, what they were given differs by no more than the
+//!   lead and their two largest pieces of work. A tenant that floods takes no more than its share; one that was idle has
+//!   saved up none.
 //! - Every flow's turn comes, since the tags of the others only grow: a class of a low weight gets little and never
 //!   nothing.
 //! - While anything waits it is somebody's turn.
 //! - Work is charged by what it is expected to take, and corrected by what it took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_proto::v1::Priority;
 use countermove_proto::{IncidentId, Tenant};
 
 use super::Payer;
+use super::placement::Kind;
 
 /// Identifies a place in a queue. Later ones are larger.
 pub(crate) type Ticket = u64;
@@ -30,6 +36,21 @@ pub(crate) struct Origin {
     pub(crate) incident: IncidentId,
 }
 
+/// Kinds of work for which there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) decisions: bool,
+    pub(crate) rollouts: bool,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub(crate) payer: Payer,
+    pub(crate) kind: Kind,
+    pub(crate) ticket: Ticket,
+}
+
 /// What waits, and who had how much.
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
@@ -37,7 +58,7 @@ pub(crate) struct FairQueue {
     tenants: BTreeMap<Priority, Level<Tenant>>,
     incidents: BTreeMap<Payer, Level<IncidentId>>,
     /// Pieces of work that wait, by where they stand.
-    waiting: BTreeMap<(IncidentId, Ticket), u32>,
+    waiting: BTreeMap<(IncidentId, Kind, Ticket), u32>,
 }
 
 /// Virtual time that a token takes in a class: the reciprocal of its weight. While all three have work waiting, urgent
@@ -50,52 +71,57 @@ fn pace(priority: Priority) -> u64 {
     }
 }
 
+impl Open {
+    /// Room for everything.
+    pub(crate) const ALL: Self = Self { decisions: true, rollouts: true };
+}
+
 impl FairQueue {
-    /// Adds pieces of work to those that wait under a ticket.
-    pub(crate) fn wait(&mut self, origin: &Origin, ticket: Ticket, count: u32) {
+    /// Adds pieces of work to those that wait under a ticket. A ticket is for work of one kind.
+    pub(crate) fn wait(&mut self, origin: &Origin, kind: Kind, ticket: Ticket, count: u32) {
         if count == 0 {
             return;
         }
-        *self.waiting.entry((origin.incident, ticket)).or_default() += count;
+        *self.waiting.entry((origin.incident, kind, ticket)).or_default() += count;
         let Origin { payer, incident } = origin;
-        self.classes.wait(&payer.priority(), count);
-        self.tenants.entry(payer.priority()).or_default().wait(payer.tenant(), count);
-        self.incidents.entry(payer.clone()).or_default().wait(incident, count);
+        self.classes.wait(&payer.priority(), kind, count);
+        self.tenants.entry(payer.priority()).or_default().wait(payer.tenant(), kind, count);
+        self.incidents.entry(payer.clone()).or_default().wait(incident, kind, count);
     }
 
     /// Takes away all that waits under a ticket, and says how much that was.
-    pub(crate) fn withdraw(&mut self, origin: &Origin, ticket: Ticket) -> u32 {
-        let count = self.waiting.remove(&(origin.incident, ticket)).unwrap_or(0);
-        self.each_level(origin, |level| level.withdraw(count));
-        self.forget_idle(&origin.payer);
+    pub(crate) fn withdraw(&mut self, origin: &Origin, kind: Kind, ticket: Ticket) -> u32 {
+        let count = self.waiting.remove(&(origin.incident, kind, ticket)).unwrap_or(0);
+        self.each_level(origin, |share| share.withdraw(kind, count));
         count
     }
 
-    /// The ticket whose turn it is; `None` if nothing waits.
-    pub(crate) fn next(&self) -> Option<Ticket> {
-        let priority = self.classes.first()?;
-        let tenant = self.tenants.get(priority)?.first()?;
-        let incident = self.incidents.get(&Payer::new(*priority, tenant.clone()))?.first()?;
-        let (&(_, ticket), _) =
-            self.waiting.range((*incident, Ticket::MIN)..=(*incident, Ticket::MAX)).next()?;
-        Some(ticket)
+    /// Whose turn it is of those that wait for something for which there is room; `None` if nothing does. Questions may
+    /// have a lead of so many tokens over the rollouts of others.
+    pub(crate) fn next(&self, open: Open, lead: u64) -> Option<Next> {
+        let (_, &priority) = self.classes.first(open, lead)?;
+        let (_, tenant) = self.tenants.get(&priority)?.first(open, lead)?;
+        let payer = Payer::new(priority, tenant.clone());
+        let (kind, &incident) = self.incidents.get(&payer)?.first(open, u64::MAX)?;
+        let tickets = (incident, kind, Ticket::MIN)..=(incident, kind, Ticket::MAX);
+        let (&(_, _, ticket), _) = self.waiting.range(tickets).next()?;
+        Some(Next { payer, kind, ticket })
     }
 
     /// Begins a piece of work that waits under a ticket, and charges what it is expected to take, in tokens.
-    pub(crate) fn begin(&mut self, origin: &Origin, ticket: Ticket, tokens: u64) {
-        let key = (origin.incident, ticket);
+    pub(crate) fn begin(&mut self, origin: &Origin, kind: Kind, ticket: Ticket, tokens: u64) {
+        let key = (origin.incident, kind, ticket);
         let Some(count) = self.waiting.get_mut(&key) else { return };
         *count -= 1;
         if *count == 0 {
             self.waiting.remove(&key);
         }
-        self.each_level(origin, |level| level.begin(tokens));
+        self.each_level(origin, |share| share.begin(kind, tokens));
     }
 
     /// Ends pieces of work that were charged with `charged` tokens and took `used`.
     pub(crate) fn end(&mut self, origin: &Origin, count: u32, charged: u64, used: u64) {
-        self.each_level(origin, |level| level.end(count, charged, used));
-        self.forget_idle(&origin.payer);
+        self.each_level(origin, |share| share.end(count, charged, used));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -103,15 +129,8 @@ impl FairQueue {
     }
 
     /// Pieces of work that wait under a ticket.
-    pub(crate) fn waiting(&self, origin: &Origin, ticket: Ticket) -> u32 {
-        self.waiting.get(&(origin.incident, ticket)).copied().unwrap_or(0)
-    }
-
-    /// A level on which nothing waits and nothing runs has nothing to remember.
-    fn forget_idle(&mut self, payer: &Payer) {
-        if self.incidents.get(payer).is_some_and(Level::is_idle) {
-            self.incidents.remove(payer);
-        }
+    pub(crate) fn waiting(&self, origin: &Origin, kind: Kind, ticket: Ticket) -> u32 {
+        self.waiting.get(&(origin.incident, kind, ticket)).copied().unwrap_or(0)
     }
 
     fn each_level(&mut self, Origin { payer, incident }: &Origin, change: impl Fn(&mut Share<'_>)) {
@@ -122,21 +141,32 @@ impl FairQueue {
         }
         if let Some(incidents) = self.incidents.get_mut(payer) {
             incidents.change(incident, 1, &change);
+            // A level on which nothing waits and nothing runs has nothing to remember.
+            if incidents.flows.is_empty() {
+                self.incidents.remove(payer);
+            }
         }
     }
 }
 
-/// Flows beside each other.
+/// Flows beside each other. One that has nothing here is remembered only while it is ahead of the others.
 #[derive(Debug)]
 struct Level<K> {
-    /// Virtual time: the tag with which the last piece of work began.
+    /// Virtual time: the lowest tag among those that waited when the last piece of work began.
     now: u64,
     flows: BTreeMap<K, Flow>,
+    /// By tag, those with questions waiting.
+    decisions: BTreeSet<(u64, K)>,
+    /// By tag, those with rollouts waiting.
+    rollouts: BTreeSet<(u64, K)>,
+    /// By tag, those that have nothing here.
+    idle: BTreeSet<(u64, K)>,
 }
 
 impl<K> Default for Level<K> {
     fn default() -> Self {
-        Self { now: 0, flows: BTreeMap::new() }
+        let none = BTreeSet::new;
+        Self { now: 0, flows: BTreeMap::new(), decisions: none(), rollouts: none(), idle: none() }
     }
 }
 
@@ -144,59 +174,115 @@ impl<K> Default for Level<K> {
 struct Flow {
     /// Virtual time at which its next piece of work begins.
     tag: u64,
-    waiting: u32,
+    decisions: u32,
+    rollouts: u32,
     running: u32,
 }
 
 /// One flow of a level, as it is changed.
 struct Share<'a> {
     now: &'a mut u64,
+    /// The lowest tag of those that wait.
+    lowest: u64,
     pace: u64,
     flow: &'a mut Flow,
 }
 
 impl<K: Ord + Clone> Level<K> {
-    fn wait(&mut self, key: &K, count: u32) {
-        // Whoever has nothing here and is not ahead would come back as somebody new does.
-        let now = self.now;
-        let idle = self.is_idle();
-        self.flows.retain(|_, flow| flow.waiting > 0 || flow.running > 0 || (flow.tag > now && !idle));
-        let flow = self.flows.entry(key.clone()).or_default();
-        if flow.waiting == 0 {
-            flow.tag = flow.tag.max(now);
-        }
-        flow.waiting += count;
+    fn wait(&mut self, key: &K, kind: Kind, count: u32) {
+        self.flows.entry(key.clone()).or_default();
+        self.change(key, 1, |share| share.wait(kind, count));
     }
 
-    /// The flow whose turn it is. Of equal ones the first in order: the more urgent class, the older incident.
-    fn first(&self) -> Option<&K> {
-        let waiting = self.flows.iter().filter(|(_, flow)| flow.waiting > 0);
-        waiting.min_by_key(|(_, flow)| flow.tag).map(|(key, _)| key)
+    /// The flow whose turn it is among those that wait for what is open, and for what. Of equal ones the first in order:
+    /// the more urgent class, the older incident.
+    fn first(&self, open: Open, lead: u64) -> Option<(Kind, &K)> {
+        let decision = self.decisions.first().filter(|_| open.decisions);
+        let rollout = self.rollouts.first().filter(|_| open.rollouts);
+        match (decision, rollout) {
+            (Some((question, key)), Some((rollout, _))) if question.saturating_sub(lead) <= *rollout => {
+                Some((Kind::Decision, key))
+            }
+            (_, Some((_, key))) => Some((Kind::Rollout, key)),
+            (Some((_, key)), None) => Some((Kind::Decision, key)),
+            (None, None) => None,
+        }
     }
 
     fn change(&mut self, key: &K, pace: u64, change: impl Fn(&mut Share<'_>)) {
-        if let Some(flow) = self.flows.get_mut(key) {
-            change(&mut Share { now: &mut self.now, pace, flow });
+        let Some(flow) = self.flows.get_mut(key) else { return };
+        let before = *flow;
+        let tags = [&self.decisions, &self.rollouts].into_iter().filter_map(|flows| flows.first());
+        let lowest = tags.map(|&(tag, _)| tag).min().unwrap_or(self.now);
+        change(&mut Share { now: &mut self.now, lowest, pace, flow });
+        let after = *flow;
+        self.sort(key, before, after);
+        self.forget();
+    }
+
+    /// Keeps the orders true after a change.
+    fn sort(&mut self, key: &K, before: Flow, after: Flow) {
+        let orders = [
+            (&mut self.decisions, before.decisions > 0, after.decisions > 0),
+            (&mut self.rollouts, before.rollouts > 0, after.rollouts > 0),
+            (&mut self.idle, before.is_idle(), after.is_idle()),
+        ];
+        for (order, was_there, is_there) in orders {
+            if was_there && !(is_there && before.tag == after.tag) {
+                order.remove(&(before.tag, key.clone()));
+            }
+            if is_there {
+                order.insert((after.tag, key.clone()));
+            }
+        }
+    }
+
+    /// Forgets those that have nothing here and would come back as somebody new does: they are not ahead, or nobody is
+    /// there to be ahead of.
+    fn forget(&mut self) {
+        let is_over = self.idle.len() == self.flows.len();
+        while let Some((tag, key)) = self.idle.pop_first() {
+            if tag > self.now && !is_over {
+                self.idle.insert((tag, key));
+                break;
+            }
+            self.flows.remove(&key);
         }
     }
 }
 
-impl<K> Level<K> {
+impl Flow {
     fn is_idle(&self) -> bool {
-        self.flows.values().all(|flow| flow.waiting == 0 && flow.running == 0)
+        self.decisions == 0 && self.rollouts == 0 && self.running == 0
+    }
+
+    fn waiting(&mut self, kind: Kind) -> &mut u32 {
+        match kind {
+            Kind::Decision => &mut self.decisions,
+            Kind::Rollout => &mut self.rollouts,
+        }
     }
 }
 
 impl Share<'_> {
-    fn withdraw(&mut self, count: u32) {
-        self.flow.waiting = self.flow.waiting.saturating_sub(count);
+    fn wait(&mut self, kind: Kind, count: u32) {
+        if self.flow.decisions == 0 && self.flow.rollouts == 0 {
+            self.flow.tag = self.flow.tag.max(*self.now);
+        }
+        *self.flow.waiting(kind) += count;
     }
 
-    fn begin(&mut self, tokens: u64) {
-        *self.now = self.flow.tag.max(*self.now);
+    fn withdraw(&mut self, kind: Kind, count: u32) {
+        let waiting = self.flow.waiting(kind);
+        *waiting = waiting.saturating_sub(count);
+    }
+
+    fn begin(&mut self, kind: Kind, tokens: u64) {
+        // Not what begins now, which may have gone ahead: whoever comes next has no less than those that wait.
+        *self.now = self.lowest.max(*self.now);
         self.flow.tag = self.flow.tag.saturating_add(tokens.saturating_mul(self.pace));
-        self.flow.waiting = self.flow.waiting.saturating_sub(1);
         self.flow.running += 1;
+        self.withdraw(kind, 1);
     }
 
     fn end(&mut self, count: u32, charged: u64, used: u64) {
@@ -212,6 +298,12 @@ mod tests {
 
     use super::*;
 
+    const KIND: Kind = Kind::Rollout;
+
+    fn next(queue: &FairQueue) -> Option<Ticket> {
+        queue.next(Open::ALL, 0).map(|next| next.ticket)
+    }
+
     fn origin(priority: Priority, tenant: &str) -> Origin {
         let incident = IncidentId::generate();
         Origin { payer: Payer::new(priority, tenant.parse().unwrap()), incident }
@@ -226,9 +318,9 @@ mod tests {
     ) -> Vec<u64> {
         let mut got = vec![0; origins.len()];
         for _ in 0..count {
-            let ticket = queue.next().expect("something waits");
+            let ticket = next(queue).expect("something waits");
             let place = usize::try_from(ticket).unwrap();
-            queue.begin(&origins[place], ticket, tokens(place));
+            queue.begin(&origins[place], KIND, ticket, tokens(place));
             queue.end(&origins[place], 1, tokens(place), tokens(place));
             got[place] += tokens(place);
         }
@@ -238,7 +330,7 @@ mod tests {
     fn queue(origins: &[Origin], count: u32) -> FairQueue {
         let mut queue = FairQueue::default();
         for (ticket, origin) in (0..).zip(origins) {
-            queue.wait(origin, ticket, count);
+            queue.wait(origin, KIND, ticket, count);
         }
         queue
     }
@@ -272,7 +364,7 @@ mod tests {
         let origins = [origin(Priority::Normal, "one"), origin(Priority::Urgent, "one")];
         let mut queue = queue(&origins[..1], 100);
         serve(&mut queue, &origins, 50, |_| 10);
-        queue.wait(&origins[1], 1, 5);
+        queue.wait(&origins[1], KIND, 1, 5);
         assert_eq!(serve(&mut queue, &origins, 5, |_| 10), [0, 50]);
     }
 
@@ -281,7 +373,7 @@ mod tests {
         let origins = [origin(Priority::Normal, "busy"), origin(Priority::Normal, "late")];
         let mut queue = queue(&origins[..1], 1000);
         serve(&mut queue, &origins, 500, |_| 10);
-        queue.wait(&origins[1], 1, 1000);
+        queue.wait(&origins[1], KIND, 1, 1000);
         assert_eq!(serve(&mut queue, &origins, 100, |_| 10), [500, 500]);
     }
 
@@ -291,10 +383,10 @@ mod tests {
         let mut queue = queue(&origins, 1000);
         let mut used = [0_u64; 2];
         for _ in 0..220 {
-            let ticket = queue.next().unwrap();
+            let ticket = next(&queue).unwrap();
             let place = usize::try_from(ticket).unwrap();
             // Both are expected to take the same; one takes ten times as much.
-            queue.begin(&origins[place], ticket, 50);
+            queue.begin(&origins[place], KIND, ticket, 50);
             queue.end(&origins[place], 1, 50, [10, 100][place]);
             used[place] += [10, 100][place];
         }
@@ -305,13 +397,13 @@ mod tests {
     fn an_incidents_own_work_goes_in_order_and_can_be_withdrawn() {
         let one = origin(Priority::Normal, "one");
         let mut queue = FairQueue::default();
-        queue.wait(&one, 7, 2);
-        queue.wait(&one, 8, 1);
-        assert_eq!((queue.next(), queue.waiting(&one, 7)), (Some(7), 2));
-        assert_eq!(queue.withdraw(&one, 7), 2);
-        assert_eq!(queue.next(), Some(8));
-        queue.begin(&one, 8, 5);
-        assert!(queue.is_empty() && queue.next().is_none());
+        queue.wait(&one, KIND, 7, 2);
+        queue.wait(&one, KIND, 8, 1);
+        assert_eq!((next(&queue), queue.waiting(&one, KIND, 7)), (Some(7), 2));
+        assert_eq!(queue.withdraw(&one, KIND, 7), 2);
+        assert_eq!(next(&queue), Some(8));
+        queue.begin(&one, KIND, 8, 5);
+        assert!(queue.is_empty() && next(&queue).is_none());
     }
 
     #[test]
@@ -319,15 +411,62 @@ mod tests {
         let mut queue = FairQueue::default();
         for ticket in 0..100 {
             let one = origin(Priority::Normal, &format!("tenant-{ticket}"));
-            queue.wait(&one, ticket, 1);
-            queue.begin(&one, ticket, 10);
+            queue.wait(&one, KIND, ticket, 1);
+            queue.begin(&one, KIND, ticket, 10);
             queue.end(&one, 1, 10, 10);
             let another = origin(Priority::Urgent, &format!("tenant-{ticket}"));
-            queue.wait(&another, ticket, 3);
-            queue.withdraw(&another, ticket);
+            queue.wait(&another, KIND, ticket, 3);
+            queue.withdraw(&another, KIND, ticket);
         }
         assert!(queue.incidents.is_empty() && queue.waiting.is_empty());
         assert!(queue.tenants.values().all(|level| level.flows.len() <= 1));
+    }
+
+    #[test]
+    fn a_tenants_questions_go_before_its_rollouts_and_before_those_of_others_by_a_lead() {
+        let flood = [origin(Priority::Normal, "flood"), origin(Priority::Normal, "flood")];
+        let few = origin(Priority::Normal, "few");
+        let mut queue = FairQueue::default();
+        queue.wait(&flood[0], Kind::Rollout, 0, 10);
+        queue.wait(&flood[1], Kind::Decision, 1, 100);
+        queue.wait(&few, Kind::Rollout, 2, 100);
+        let mut serve = |open| {
+            let next = queue.next(open, 500)?;
+            let origin = if next.ticket == 2 { &few } else { &flood[next.ticket as usize] };
+            queue.begin(origin, next.kind, next.ticket, 100);
+            queue.end(origin, 1, 100, 100);
+            Some(next.ticket)
+        };
+        let tickets: Vec<_> = (0..16).filter_map(|_| serve(Open::ALL)).collect();
+        assert_eq!(
+            tickets[..6],
+            [1; 6],
+            "five before the others', and the one that begins when they are even"
+        );
+        assert_eq!(tickets[6..], [2, 1, 2, 1, 2, 1, 2, 1, 2, 1], "then they share");
+        let rollouts = Open { decisions: false, rollouts: true };
+        assert_eq!((0..3).filter_map(|_| serve(rollouts)).collect::<Vec<_>>(), [2, 2, 2], "who had less");
+        let nothing = Open { decisions: false, rollouts: false };
+        assert_eq!(serve(nothing), None);
+    }
+
+    #[test]
+    fn who_comes_while_another_has_gone_ahead_begins_beside_those_that_wait() {
+        let (ahead, waits, late) = (
+            origin(Priority::Normal, "ahead"),
+            origin(Priority::Normal, "waits"),
+            origin(Priority::Normal, "late"),
+        );
+        let mut queue = FairQueue::default();
+        queue.wait(&waits, Kind::Rollout, 0, 10);
+        queue.wait(&ahead, Kind::Decision, 1, 10);
+        for _ in 0..5 {
+            let next = queue.next(Open::ALL, 1000).unwrap();
+            assert_eq!(next.ticket, 1);
+            queue.begin(&ahead, next.kind, 1, 100);
+        }
+        queue.wait(&late, Kind::Rollout, 2, 10);
+        assert_eq!(queue.tenants[&Priority::Normal].flows[late.payer.tenant()].tag, 0);
     }
 
     /// Something that happens to a queue of up to six origins.
@@ -352,30 +491,40 @@ mod tests {
     proptest! {
         /// The first two tenants always have work waiting; the others, of all classes, come and go.
         #[test]
-        fn backlogged_tenants_of_a_class_differ_by_two_pieces_of_work_at_most(moves in moves(), skip in 0_usize..200) {
+        fn backlogged_tenants_of_a_class_differ_by_the_lead_and_two_pieces_of_work_at_most(
+            moves in moves(),
+            skip in 0_usize..200,
+            lead in prop_oneof![Just(0_u64), 1_u64..1000],
+            asks in any::<bool>(),
+        ) {
             let mut origins = vec![origin(Priority::Normal, "a"), origin(Priority::Normal, "b")];
             origins.extend([Priority::Urgent, Priority::Normal, Priority::Normal, Priority::Background]
                 .iter().zip(["c", "d", "e", "c"]).map(|(&priority, tenant)| origin(priority, tenant)));
-            let mut queue = queue(&origins[..2], 100_000);
+            let kind = |who: usize| if asks && who % 2 == 0 { Kind::Decision } else { Kind::Rollout };
+            let mut queue = FairQueue::default();
+            for who in 0..2 {
+                queue.wait(&origins[who], kind(who), who as Ticket, 100_000);
+            }
             let (mut got, mut since) = ([0_i64; 6], None);
             for (index, step) in moves.into_iter().enumerate() {
                 if index == skip {
                     since = Some(got);
                 }
                 match step {
-                    Move::Wait(who, count) => queue.wait(&origins[who], who as Ticket, count),
-                    Move::Withdraw(who) => { queue.withdraw(&origins[who], who as Ticket); }
+                    Move::Wait(who, count) => queue.wait(&origins[who], kind(who), who as Ticket, count),
+                    Move::Withdraw(who) => { queue.withdraw(&origins[who], kind(who), who as Ticket); }
                     Move::Begin(tokens, _) => {
-                        let ticket = queue.next().expect("work is never left while some waits");
-                        let who = usize::try_from(ticket).unwrap();
-                        queue.begin(&origins[who], ticket, tokens);
+                        let next = queue.next(Open::ALL, lead).expect("work is never left while some waits");
+                        let who = usize::try_from(next.ticket).unwrap();
+                        prop_assert_eq!((&next.payer, next.kind), (&origins[who].payer, kind(who)));
+                        queue.begin(&origins[who], next.kind, next.ticket, tokens);
                         queue.end(&origins[who], 1, tokens, tokens);
                         got[who] += i64::try_from(tokens).unwrap();
                     }
                 }
                 let since = since.unwrap_or_default();
                 let difference = (got[0] - since[0]) - (got[1] - since[1]);
-                prop_assert!(difference.abs() <= 200, "{difference}");
+                prop_assert!(difference.unsigned_abs() <= lead + 200, "{difference} with a lead of {lead}");
             }
         }
 
@@ -388,9 +537,9 @@ mod tests {
             let (mut used, mut running) = ([0_i64; 2], Vec::new());
             for (index, step) in moves.into_iter().enumerate() {
                 let Move::Begin(tokens, moves) = step else { continue };
-                let ticket = queue.next().expect("work is never left while some waits");
+                let ticket = next(&queue).expect("work is never left while some waits");
                 let who = usize::try_from(ticket).unwrap();
-                queue.begin(&origins[who], ticket, EXPECTED);
+                queue.begin(&origins[who], KIND, ticket, EXPECTED);
                 running.push((index + moves, who, tokens));
                 used[who] += i64::try_from(tokens).unwrap();
                 running.retain(|&(end, who, tokens)| {
@@ -411,7 +560,7 @@ mod tests {
             let origins: Vec<_> = counts.iter().map(|c| origin(classes[c.0], ["a", "b", "c"][c.1])).collect();
             let mut queue = FairQueue::default();
             for (ticket, (origin, count)) in (0..).zip(origins.iter().zip(&counts)) {
-                queue.wait(origin, ticket, count.2);
+                queue.wait(origin, KIND, ticket, count.2);
             }
             let total: u32 = counts.iter().map(|count| count.2).sum();
             let got = serve(&mut queue, &origins, total as usize, |_| 1);

@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::workers::Places;
 
 /// What a piece of work is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// A question of perception or for candidates: an answer that the rest of the plan waits for.
     Decision,
@@ -62,8 +62,8 @@ impl Load {
     }
 
     /// Whether one more sequence would decode at once.
-    pub(crate) fn is_free(&self) -> bool {
-        self.rollouts.saturating_add(self.decisions) < self.capacity && self.has_room(Kind::Rollout)
+    pub(crate) fn is_free(&self, kind: Kind) -> bool {
+        self.rollouts.saturating_add(self.decisions) < self.capacity && self.has_room(kind)
     }
 
     /// Adds a sequence that is expected to take this many tokens.
@@ -234,7 +234,7 @@ mod tests {
         assert!(with(10, 0).wants(Kind::Rollout) && !with(11, 0).wants(Kind::Rollout), "not one by one");
         assert!(with(99, 9).has_room(Kind::Decision) && !with(0, 10).has_room(Kind::Decision));
         assert!(with(2, 10).wants(Kind::Rollout), "nor do many questions keep rollouts out");
-        assert!(with(4, 3).is_free() && !with(4, 4).is_free());
+        assert!(with(4, 3).is_free(Kind::Rollout) && !with(4, 4).is_free(Kind::Decision));
         let one = Load { rollouts: 0, decisions: 9, ..load(1, 0) };
         assert!(one.wants(Kind::Rollout));
         let small = Load { places: Places { rollouts: 3, decisions: 1 }, ..with(3, 1) };

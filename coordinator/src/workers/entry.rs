@@ -1,5 +1,6 @@
 //! What the coordinator knows of one worker, and what follows from it. No I/O.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use countermove_proto::v1::{self, ModelIdentity, WorkerStatus};
@@ -28,8 +29,8 @@ pub(super) struct Entry {
     pub drained: bool,
     /// It says itself that it serves.
     pub serving: bool,
-    /// It is full until then.
-    pub resting_until: Option<Instant>,
+    /// It is full until then, of work of one kind.
+    resting: BTreeMap<Kind, Instant>,
     /// Rollouts and questions that this coordinator has there now.
     pub rollouts: u32,
     pub decisions: u32,
@@ -91,7 +92,7 @@ impl Entry {
             is_own: false,
             drained: false,
             serving: true,
-            resting_until: None,
+            resting: BTreeMap::new(),
             rollouts: 0,
             decisions: 0,
             outstanding: 0,
@@ -114,7 +115,7 @@ impl Entry {
         self.profile = Some(profile);
         self.refused = None;
         self.serving = true;
-        self.resting_until = None;
+        self.resting.clear();
         self.contact = Contact::Up(session);
         self.last_seen = Some(SystemTime::now());
     }
@@ -146,22 +147,35 @@ impl Entry {
         self.standing() == Standing::Ready && (kind == Kind::Decision || !self.is_own)
     }
 
-    /// The session over which work can be sent, if work may go there now.
-    pub(super) fn usable(&self, now: Instant) -> Option<(&Profile, &Session)> {
-        let rested = self.resting_until.is_none_or(|until| until <= now);
+    /// Leaves it alone with work of one kind, since it is full of that.
+    pub(super) fn rest(&mut self, kind: Kind, until: Instant) {
+        self.resting.insert(kind, until);
+    }
+
+    /// When it may next be asked again for something of which it was full.
+    pub(super) fn next_rested(&self, now: Instant) -> Option<Instant> {
+        self.resting.values().copied().filter(|&until| until > now).min()
+    }
+
+    /// The session over which work can be sent, if it is one to send work to.
+    pub(super) fn usable(&self) -> Option<(&Profile, &Session)> {
         match (&self.contact, &self.profile, self.standing()) {
-            (Contact::Up(session), Some(profile), Standing::Ready) if rested => Some((profile, session)),
+            (Contact::Up(session), Some(profile), Standing::Ready) => Some((profile, session)),
             _ => None,
         }
     }
 
     /// What placement looks at.
-    pub(super) fn load(&self, profile: &Profile) -> Load {
+    pub(super) fn load(&self, profile: &Profile, now: Instant) -> Load {
+        let places = |kind: Kind, places: u32| {
+            let rests = self.resting.get(&kind).is_some_and(|&until| until > now);
+            if rests || !self.takes(kind) { 0 } else { places }
+        };
         Load {
             capacity: profile.capacity,
-            places: match self.is_own {
-                true => Places { rollouts: 0, ..profile.places },
-                false => profile.places,
+            places: Places {
+                rollouts: places(Kind::Rollout, profile.places.rollouts),
+                decisions: places(Kind::Decision, profile.places.decisions),
             },
             rollouts: self.rollouts,
             decisions: self.decisions,
@@ -283,8 +297,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_goes_through_its_standings() {
+    async fn a_worker_that_is_full_of_rollouts_still_gets_questions() {
         let now = Instant::now();
+        let mut entry = Entry::new(url());
+        entry.accept(profile("w-1"), session());
+        let places = |entry: &Entry, now| {
+            let load = entry.load(&profile("w-1"), now);
+            (load.has_room(Kind::Rollout), load.has_room(Kind::Decision))
+        };
+        assert_eq!(places(&entry, now), (true, true));
+        let until = now + Duration::from_secs(1);
+        entry.rest(Kind::Rollout, until);
+        assert_eq!((entry.standing(), places(&entry, now)), (Standing::Ready, (false, true)));
+        assert_eq!(entry.next_rested(now), Some(until));
+        assert_eq!((places(&entry, until), entry.next_rested(until)), ((true, true), None));
+    }
+
+    #[tokio::test]
+    async fn a_worker_goes_through_its_standings() {
         let mut entry = Entry::new(url());
         assert!(matches!(entry.standing(), Standing::Connecting(_)));
         assert_eq!(entry.id().as_str(), "127.0.0.1_7701");
@@ -292,20 +322,15 @@ mod tests {
         let session = session();
         entry.accept(profile("w-1"), session.clone());
         assert_eq!(entry.standing(), Standing::Ready);
-        assert!(entry.usable(now).is_some());
+        assert!(entry.usable().is_some());
 
         entry.drained = true;
         assert!(matches!(entry.standing(), Standing::Draining(_)));
-        assert!(entry.usable(now).is_none());
+        assert!(entry.usable().is_none());
         entry.drained = false;
         entry.serving = false;
         assert!(matches!(entry.standing(), Standing::Draining(_)));
         entry.serving = true;
-
-        entry.resting_until = Some(now + std::time::Duration::from_secs(1));
-        assert_eq!(entry.standing(), Standing::Ready);
-        assert!(entry.usable(now).is_none(), "a full worker gets nothing");
-        assert!(entry.usable(now + std::time::Duration::from_secs(1)).is_some());
 
         entry.lose("the connection broke".to_owned());
         assert_eq!(entry.standing(), Standing::Lost("the connection broke".to_owned()));
@@ -339,8 +364,10 @@ mod tests {
         assert!(!entry.takes(Kind::Decision), "it has not answered yet");
         entry.accept(profile("w-1"), session());
         assert!(entry.takes(Kind::Decision) && !entry.takes(Kind::Rollout));
-        let load = entry.load(&profile("w-1"));
-        assert!(load.has_room(Kind::Decision) && !load.has_room(Kind::Rollout) && !load.is_free());
+        let load = entry.load(&profile("w-1"), Instant::now());
+        assert!(
+            load.has_room(Kind::Decision) && !load.has_room(Kind::Rollout) && !load.is_free(Kind::Rollout)
+        );
     }
 
     #[tokio::test]
@@ -353,13 +380,17 @@ mod tests {
         // Its batch holds four; two wait.
         entry.end(Kind::Rollout, 6, 2000, begun + Duration::from_secs(10));
         entry.expect(600, 0);
-        let load = entry.load(&profile("w-1"));
+        let load = entry.load(&profile("w-1"), Instant::now());
         assert_eq!((load.rollouts, load.outstanding, load.rate), (0, 0, Some(50.0)));
         // Time without work is not counted.
         entry.begin(Kind::Decision, 1, 100, begun + Duration::from_secs(1000));
-        assert_eq!(entry.load(&profile("w-1")).rate, Some(50.0));
+        assert_eq!(entry.load(&profile("w-1"), Instant::now()).rate, Some(50.0));
         entry.accept(profile("w-2"), session());
-        assert_eq!(entry.load(&profile("w-2")).rate, None, "another process may run on another machine");
+        assert_eq!(
+            entry.load(&profile("w-2"), Instant::now()).rate,
+            None,
+            "another process may run on another machine"
+        );
     }
 
     #[tokio::test]
@@ -379,6 +410,6 @@ mod tests {
             ("workers/w-9", "it holds another model")
         );
         assert_eq!(message.model.unwrap().name, "other");
-        assert!(entry.usable(Instant::now()).is_none());
+        assert!(entry.usable().is_none());
     }
 }

@@ -9,13 +9,14 @@
 
 mod admission;
 mod entry;
+mod lease;
 mod link;
 mod meter;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use countermove_proto::v1::{self, ModelIdentity};
 use countermove_proto::worker::v1::GetModelResponse;
@@ -24,10 +25,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 pub(crate) use admission::Places;
 pub use countermove_membership::Backoff;
+pub(crate) use lease::Lease;
+use lease::Tally;
 pub use link::LinkOptions;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
@@ -83,23 +85,6 @@ pub(crate) enum Outlook {
     Someone,
     /// No worker takes work.
     Nobody,
-}
-
-/// The right to run work on one worker.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    fleet: Fleet,
-    url: WorkerUrl,
-    worker: WorkerId,
-    session: Session,
-    /// That of the member whom it was taken from: another one may be at its address later.
-    recheck: Arc<Notify>,
-    kind: Kind,
-    held: u32,
-    /// Tokens that each of its sequences is expected to take.
-    each: u64,
-    /// Tokens that were reported of the sequences that it holds.
-    seen: u64,
 }
 
 /// A replica of this coordinator's own is known to the fleet as long as this is there.
@@ -273,12 +258,7 @@ impl Fleet {
     pub(crate) fn next_rested(&self) -> Option<Instant> {
         let now = Instant::now();
         let table = self.lock();
-        table
-            .workers
-            .values()
-            .filter_map(|member| member.entry.resting_until)
-            .filter(|&until| until > now)
-            .min()
+        table.workers.values().filter_map(|member| member.entry.next_rested(now)).min()
     }
 
     /// Changes whenever a lease has given something back.
@@ -297,9 +277,9 @@ impl Fleet {
         let mut usable: Vec<(&mut Entry, WorkerId, Session, Arc<Notify>)> = Vec::new();
         for member in table.workers.values_mut() {
             let entry = &mut member.entry;
-            let Some((profile, session)) = entry.usable(now) else { continue };
+            let Some((profile, session)) = entry.usable() else { continue };
             let (worker, session) = (profile.id.clone(), session.clone());
-            workers.push((worker.clone(), entry.load(profile)));
+            workers.push((worker.clone(), entry.load(profile, now)));
             usable.push((entry, worker, session, Arc::clone(&member.recheck)));
         }
         let mut leases = Vec::new();
@@ -315,7 +295,7 @@ impl Fleet {
                 kind,
                 held: sequences,
                 each,
-                seen: 0,
+                tokens: Tally::default(),
             };
             leases.push((to, lease));
         }
@@ -480,120 +460,6 @@ impl Table {
             }
             None => Ok(profile),
         }
-    }
-}
-
-impl Lease {
-    pub(crate) fn worker(&self) -> &WorkerId {
-        &self.worker
-    }
-
-    pub(crate) fn url(&self) -> &WorkerUrl {
-        &self.url
-    }
-
-    /// Sequences that it stands for.
-    pub(crate) fn held(&self) -> u32 {
-        self.held
-    }
-
-    pub(crate) fn channel(&self) -> Channel {
-        self.session.channel.clone()
-    }
-
-    /// Ends when contact with the worker is lost.
-    pub(crate) async fn lost(&self) {
-        self.session.lost.cancelled().await;
-    }
-
-    /// Tokens that each of its sequences is expected to take.
-    pub(crate) fn each(&self) -> u64 {
-        self.each
-    }
-
-    /// Tokens that were reported of the sequences that it holds.
-    pub(crate) fn seen(&self) -> u64 {
-        self.seen
-    }
-
-    /// Gives one sequence back, since it has ended after so many tokens; `reported` of them are among those that the
-    /// worker reports while it runs.
-    pub(crate) fn finished(&mut self, tokens: u64, reported: u64) {
-        let rollouts = u64::from(self.kind == Kind::Rollout);
-        self.give_back(1, tokens, reported);
-        self.update(|entry| entry.rollouts_finished += rollouts);
-    }
-
-    /// Gives sequences back that were not begun.
-    pub(crate) fn unused(&mut self, sequences: u32) {
-        self.give_back(sequences, 0, 0);
-    }
-
-    /// Counts tokens that the worker reported of what it runs.
-    pub(crate) fn count_tokens(&mut self, tokens: u64) {
-        let before = self.remaining();
-        self.seen = self.seen.saturating_add(tokens);
-        let after = self.remaining();
-        self.update(|entry| {
-            entry.tokens += tokens;
-            entry.expect(before, after);
-        });
-    }
-
-    fn remaining(&self) -> u64 {
-        remaining(self.held, self.each, self.seen)
-    }
-
-    fn give_back(&mut self, sequences: u32, tokens: u64, reported: u64) {
-        let (before, sequences) = (self.remaining(), sequences.min(self.held));
-        self.held -= sequences;
-        self.seen = self.seen.saturating_sub(reported);
-        let (after, kind) = (self.remaining(), self.kind);
-        self.update(|entry| {
-            entry.end(kind, sequences, tokens, Instant::now());
-            entry.expect(before, after);
-        });
-        self.fleet.0.freed.send_replace(());
-    }
-
-    /// Leaves the worker alone for a while, since it is full.
-    pub(crate) fn rest(&self, time: Duration) {
-        let until = Instant::now() + time.clamp(Duration::from_millis(10), Duration::from_secs(60));
-        self.update(|entry| entry.resting_until = Some(until));
-    }
-
-    /// Takes the worker out until it answers again, since the transport failed.
-    pub(crate) fn eject(&self, reason: &str) {
-        let recheck = {
-            let mut table = self.fleet.lock();
-            let Some(member) = table.workers.get_mut(&self.url) else { return };
-            match &member.entry.contact {
-                // Another session than ours has begun: what failed was the old one.
-                Contact::Up(session) if !session.lost.is_cancelled() && !self.session.lost.is_cancelled() => {
-                }
-                _ => return,
-            }
-            tracing::warn!(worker = %self.worker, address = %self.url, reason, "worker is ejected");
-            member.entry.lose(reason.to_owned());
-            Arc::clone(&member.recheck)
-        };
-        recheck.notify_one();
-        self.fleet.bump();
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Entry)) {
-        let mut table = self.fleet.lock();
-        let member = table.workers.get_mut(&self.url);
-        if let Some(member) = member.filter(|member| Arc::ptr_eq(&member.recheck, &self.recheck)) {
-            change(&mut member.entry);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // What was broken off took the tokens that were reported of it.
-        self.give_back(self.held, self.seen, self.seen);
     }
 }
 
