@@ -21,37 +21,39 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=pathlib.Path, default=FOLDER / "target/debug", help="folder of the binaries")
     parser.add_argument("--pace", type=int, default=1500, help="tokens a second of each of two workers")
-    parser.add_argument("--few", type=int, default=4, help="plans that are timed")
-    parser.add_argument("--flood", type=int, default=40, help="plans of the flood")
+    parser.add_argument("--few", type=int, nargs="+", default=[4, 16], help="plans that are timed, for each measurement")
+    parser.add_argument("--flood", type=int, default=64, help="plans of the flood")
     options = parser.parse_args()
     warn_if_busy()
-    print("| plans | before them | mean time, s | times as long as alone |\n|---|---|---|---|")
-    alone = None
-    for title, flood in (("alone", None), ("behind another tenant's flood", "loud"), ("behind a flood of their own tenant", "quiet")):
-        seconds = measure(options, flood)
-        alone = alone or seconds
-        before = f"{options.flood} of tenant `{flood}`" if flood else "nothing"
-        print(f"| {options.few} of tenant `quiet`, {title} | {before} | {seconds:.1f} | {seconds / alone:.1f} |", flush=True)
+    print("| plans | before them | mean time, s | times as long as alone | share of the tokens meanwhile |\n|---|---|---|---|---|")
+    for few in options.few:
+        alone = None
+        for title, flood in (("alone", None), ("behind another tenant's flood", "loud"), ("behind a flood of their own tenant", "quiet")):
+            seconds, share = measure(options, few, flood)
+            alone = alone or seconds
+            before = f"{options.flood} of tenant `{flood}`" if flood else "nothing"
+            print(f"| {few} of tenant `quiet`, {title} | {before} | {seconds:.1f} | {seconds / alone:.1f} | {share:.0%} |", flush=True)
 
 
-def measure(options, flood):
-    """Mean time of the few plans on a cluster of their own."""
+def measure(options, few, flood):
+    """Mean time of the few plans on a cluster of their own, and their part of all tokens until the last of them has ended."""
     workers, processes = [free() for _ in range(2)], []
     coordinator = free()
     try:
-        for number, address in enumerate(workers):
-            worker = ["--listen", address, "--id", f"simulated-{number}", "--simulate", str(options.pace)]
+        for index, address in enumerate(workers):
+            worker = ["--listen", address, "--id", f"simulated-{index}", "--simulate", str(options.pace)]
             processes.append(start(options, "countermove-worker", worker))
         urls = ",".join(f"http://{address}" for address in workers)
         processes.append(start(options, "countermove-coordinator", ["--listen", coordinator, "--workers", urls, "--store", "memory:"]))
         call = Client(options, coordinator)
-        while call("workers", "list", check=False).count(" ready ") < 2:
+        while len(call.workers()) < 2:
             time.sleep(0.2)
         if flood:
             for seed in range(options.flood):
                 call.plan(flood, 1000 + seed)
             time.sleep(1)
-        begun = {call.plan("quiet", seed): time.monotonic() for seed in range(options.few)}
+        before = sum(call.workers())
+        begun = {call.plan("quiet", seed): time.monotonic() for seed in range(few)}
         ended = {}
         while len(ended) < len(begun):
             time.sleep(0.2)
@@ -59,11 +61,17 @@ def measure(options, flood):
                 name, _, _, _, status = (re.split(r"\s{2,}", line.strip()) + [""] * 5)[:5]
                 if name in begun and name not in ended and status != "planning":
                     ended[name] = time.monotonic()
-        return sum(ended[name] - begun[name] for name in begun) / len(begun)
+        generated = sum(call.workers()) - before
+        theirs = sum(number(re.search(r"^USED +([\d,]+) tokens", call("incidents", "get", name), re.MULTILINE)[1]) for name in begun)
+        return sum(ended[name] - begun[name] for name in begun) / len(begun), theirs / generated
     finally:
         for process in processes:
             process.kill()
             process.wait()
+
+
+def number(text):
+    return int(text.replace(",", ""))
 
 
 class Client:
@@ -76,6 +84,10 @@ class Client:
         environment = {**os.environ, "COUNTERMOVE_COORDINATOR": self.url}
         run = subprocess.run([self.program, *arguments], check=check, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         return run.stdout
+
+    def workers(self):
+        """Tokens that each worker that is ready has generated."""
+        return [number(line.split()[-1]) for line in self("workers", "list", check=False).splitlines() if " ready " in line]
 
     def plan(self, tenant, seed):
         flags = ["--detach", "--quiet", "--tenant", tenant, "--seed", str(seed), "--steps", "3"]
