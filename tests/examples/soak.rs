@@ -7,7 +7,8 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use countermove_tests::{Line, Process, chart, lazy_client, program, quantile, repository, timed_plan};
+use countermove_chart::{Axes, Line};
+use countermove_tests::{Process, lazy_client, program, quantile, repository, timed_plan};
 use tokio::task::JoinSet;
 
 /// Time that a process has to come up.
@@ -31,8 +32,14 @@ async fn main() -> ExitCode {
         Ok(lines) => {
             let title = format!("Resident memory over {minutes} minutes, {at_once} incidents at a time");
             let target = repository().join(target);
-            if let Err(error) = std::fs::write(&target, chart(&title, "MiB", &lines)) {
-                eprintln!("error: {} could not be written: {error}", target.display());
+            let axes = Axes { title: &title, x: "minutes", y: "MiB" };
+            let chart = countermove_chart::lines(axes, &lines).map_err(|error| error.to_string());
+            let written = chart.and_then(|chart| {
+                std::fs::write(&target, chart)
+                    .map_err(|error| format!("{} could not be written: {error}", target.display()))
+            });
+            if let Err(problem) = written {
+                eprintln!("error: {problem}");
                 return ExitCode::FAILURE;
             }
             match lines.iter().filter(|line| report(line) > bound).count() {

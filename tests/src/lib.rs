@@ -4,7 +4,6 @@
 //! started. A test that fails shows the logs of all its processes. The model is the real default model; without it a
 //! test fails and says how to fetch it, because a cluster test without a model would test nothing.
 
-mod chart;
 mod cluster;
 mod command;
 mod dice;
@@ -17,7 +16,6 @@ mod postgres;
 mod process;
 mod samples;
 
-pub use chart::{Line, chart};
 pub use cluster::{Cluster, ClusterOptions, Worker};
 pub use command::{Cli, CliOutput};
 pub use dice::Dice;

@@ -134,7 +134,8 @@ async fn untuned(url: &str, tuned: &ModelIdentity) -> Result<Coordinator, Failur
 /// Prints the report and writes the files that were asked for. An evaluation in which nothing could be played failed.
 fn finish(arguments: &EvaluateArgs, report: &Report, console: &Console) -> Result<Exit, Failure> {
     if let Some(path) = &arguments.chart {
-        write::file(path, &report.chart())?;
+        let chart = report.chart().map_err(|error| Failure::Failed(error.to_string()))?;
+        write::file(path, &chart)?;
         console.line(&format!("the chart is in {}", path.display()));
     }
     if let Some(path) = &arguments.write {

@@ -36,6 +36,9 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The losses cannot be drawn.
+    #[error(transparent)]
+    Chart(#[from] countermove_chart::DrawError),
     /// A setting is out of range.
     #[error("{name} is {value}, but it has to be {expected}")]
     Setting {

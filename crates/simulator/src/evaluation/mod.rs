@@ -5,14 +5,12 @@
 //! Invariant: a figure that cannot be had is absent, never zero. A share over no cases, an F1 without positives, a cost
 //! of recovery where nothing recovered: each is `null` in JSON and a dash in print.
 
-mod chart;
 mod confusion;
 mod episode;
 mod measures;
 mod pricing;
 mod report;
 
-pub use chart::{Bars, Series, draw};
 pub use confusion::Confusion;
 pub use episode::{Episode, Move};
 pub use measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};

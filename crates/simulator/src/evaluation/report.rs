@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use countermove_chart::{Bar, DrawError, Panel, bars};
 use countermove_incident::{RecoveryState, Tactic};
 use serde_json::{Map, Value, json};
 
-use super::chart::{Bars, Series, draw};
 use super::confusion::Confusion;
 use super::episode::Episode;
 use super::measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
@@ -227,19 +227,22 @@ impl Report {
     }
 
     /// Bars for the figures that matter most, as SVG.
-    pub fn chart(&self) -> String {
+    ///
+    /// # Errors
+    /// [`DrawError`] if they cannot be drawn.
+    pub fn chart(&self) -> Result<String, DrawError> {
         let charted = MEASURES.iter().enumerate().filter(|(place, measure)| {
             CHARTED.contains(&measure.name) && (measure.unit != Unit::Minutes || self.has(*place))
         });
-        let panels: Vec<Bars> = charted
-            .map(|(place, measure)| Bars {
+        let panels: Vec<Panel> = charted
+            .map(|(place, measure)| Panel {
                 title: measure.title.to_owned(),
                 note: measure.over.to_owned(),
-                series: self
+                bars: self
                     .variants()
                     .map(|variant| {
                         let spread = variant.measures.get(place).copied().flatten();
-                        Series {
+                        Bar {
                             label: variant.name.clone(),
                             value: spread.map(|spread| spread.mean),
                             deviation: spread.and_then(|spread| spread.std),
@@ -249,7 +252,7 @@ impl Report {
                     .collect(),
             })
             .collect();
-        draw(&format!("Evaluation: {}", self.suite), &panels)
+        bars(&format!("Evaluation: {}", self.suite), &panels)
     }
 }
 
@@ -364,10 +367,10 @@ mod tests {
 
     #[test]
     fn the_chart_has_a_bar_for_each_figure_that_is_there() {
-        let chart = report().chart();
+        let chart = report().chart().unwrap();
         assert!(chart.starts_with("<svg") && chart.trim_end().ends_with("</svg>"));
         assert!(chart.contains("without planning"));
-        assert_eq!(chart.matches("class=\"bar\"").count(), {
+        assert_eq!(chart.matches("height=\"16\"").count(), {
             let report = report();
             let has = |variant: &Variant| {
                 let charted = variant.figures().filter(|(measure, _)| CHARTED.contains(&measure.name));
