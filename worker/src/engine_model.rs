@@ -5,6 +5,8 @@ use std::time::Instant;
 use countermove_model::{Class, Completion, Engine, EngineError, Event, Request};
 use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter, Usage};
 
+use crate::service::ServedModel;
+
 /// An engine that answers the planner's questions.
 #[derive(Clone, Debug)]
 pub struct EngineModel {
@@ -15,6 +17,12 @@ impl EngineModel {
     /// Wraps an engine; clones of it stay usable.
     pub fn new(engine: Engine) -> Self {
         Self { engine }
+    }
+}
+
+impl ServedModel for EngineModel {
+    fn efficient_sequences(&self) -> usize {
+        self.engine.stats().efficient_sequences
     }
 }
 

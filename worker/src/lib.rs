@@ -26,5 +26,5 @@ pub use config::Registry;
 pub use config::{Arguments, Config, ConfigError, LogFormat};
 pub use engine_model::EngineModel;
 pub use server::{ServeError, serve};
-pub use service::{Limits, Replica, Worker};
+pub use service::{Limits, Replica, ServedModel, Worker};
 pub use simulate::SimulatedModel;

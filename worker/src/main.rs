@@ -10,12 +10,12 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use countermove_model::{Engine, Fetch, LoadOptions};
-use countermove_planner::{LanguageModel, Templates};
+use countermove_planner::Templates;
 #[cfg(feature = "etcd")]
 use countermove_proto::WorkerId;
 use countermove_proto::v1::ModelIdentity;
 use countermove_worker::{
-    Arguments, Config, EngineModel, Limits, LogFormat, Replica, SimulatedModel, Worker, serve,
+    Arguments, Config, EngineModel, Limits, LogFormat, Replica, ServedModel, SimulatedModel, Worker, serve,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -120,7 +120,7 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
 
 /// Serves, and is registered meanwhile where the flags say so. The registration is taken back after the drain: before it
 /// coordinators would take the worker for lost, with its work.
-async fn serve_replica<M: LanguageModel>(
+async fn serve_replica<M: ServedModel>(
     config: &Config,
     address: SocketAddr,
     replica: Replica<M>,

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use countermove_planner::LanguageModel;
 use countermove_proto::FILE_DESCRIPTOR_SET;
 use countermove_proto::worker::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
@@ -13,7 +12,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 
-use crate::service::Worker;
+use crate::service::{ServedModel, Worker};
 
 /// Largest request, in bytes: prompts are text, and far shorter.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
@@ -40,7 +39,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve<M: LanguageModel>(
+pub async fn serve<M: ServedModel>(
     worker: Worker<M>,
     listener: TcpListener,
     drain_timeout: Duration,

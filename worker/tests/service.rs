@@ -15,7 +15,7 @@ use countermove_proto::worker::v1::generate_response::Event;
 use countermove_proto::worker::v1::run_rollouts_response::Event as Update;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
-use countermove_worker::{Limits, Replica, ServeError, Worker, serve};
+use countermove_worker::{Limits, Replica, ServeError, ServedModel, Worker, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
@@ -68,6 +68,12 @@ struct Live(Arc<AtomicUsize>);
 impl Drop for Live {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl ServedModel for Fake {
+    fn efficient_sequences(&self) -> usize {
+        1
     }
 }
 

@@ -15,7 +15,8 @@
 //!   saved up none.
 //! - Every flow's turn comes, since the tags of the others only grow: a class of a low weight gets little and never
 //!   nothing.
-//! - While anything waits it is somebody's turn.
+//! - While anything waits it is somebody's turn. Whether it had more than others that are at work is said beside, since
+//!   what it begins takes speed from theirs.
 //! - Work is charged by what it is expected to take, and corrected by what it took.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,8 @@ pub(crate) struct Next {
     pub(crate) payer: Payer,
     pub(crate) kind: Kind,
     pub(crate) ticket: Ticket,
+    /// It had more than somebody else, class or tenant, that has work waiting or running.
+    pub(crate) is_ahead: bool,
 }
 
 /// What waits, and who had how much.
@@ -100,12 +103,15 @@ impl FairQueue {
     /// have a lead of so many tokens over the rollouts of others.
     pub(crate) fn next(&self, open: Open, lead: u64) -> Option<Next> {
         let (_, &priority) = self.classes.first(open, lead)?;
-        let (_, tenant) = self.tenants.get(&priority)?.first(open, lead)?;
+        let tenants = self.tenants.get(&priority)?;
+        let (_, tenant) = tenants.first(open, lead)?;
         let payer = Payer::new(priority, tenant.clone());
         let (kind, &incident) = self.incidents.get(&payer)?.first(open, u64::MAX)?;
         let tickets = (incident, kind, Ticket::MIN)..=(incident, kind, Ticket::MAX);
         let (&(_, _, ticket), _) = self.waiting.range(tickets).next()?;
-        Some(Next { payer, kind, ticket })
+        let lead = if kind == Kind::Decision { lead } else { 0 };
+        let is_ahead = self.classes.is_ahead(&priority, lead) || tenants.is_ahead(tenant, lead);
+        Some(Next { payer, kind, ticket, is_ahead })
     }
 
     /// Begins a piece of work that waits under a ticket, and charges what it is expected to take, in tokens.
@@ -159,6 +165,8 @@ struct Level<K> {
     decisions: BTreeSet<(u64, K)>,
     /// By tag, those with rollouts waiting.
     rollouts: BTreeSet<(u64, K)>,
+    /// By tag, those that have work waiting or running.
+    busy: BTreeSet<(u64, K)>,
     /// By tag, those that have nothing here.
     idle: BTreeSet<(u64, K)>,
 }
@@ -166,7 +174,14 @@ struct Level<K> {
 impl<K> Default for Level<K> {
     fn default() -> Self {
         let none = BTreeSet::new;
-        Self { now: 0, flows: BTreeMap::new(), decisions: none(), rollouts: none(), idle: none() }
+        Self {
+            now: 0,
+            flows: BTreeMap::new(),
+            decisions: none(),
+            rollouts: none(),
+            busy: none(),
+            idle: none(),
+        }
     }
 }
 
@@ -209,6 +224,12 @@ impl<K: Ord + Clone> Level<K> {
         }
     }
 
+    /// Whether a flow had more than another one that has work here, by more than a lead.
+    fn is_ahead(&self, key: &K, lead: u64) -> bool {
+        let tag = self.flows.get(key).map_or(0, |flow| flow.tag);
+        self.busy.first().is_some_and(|(lowest, _)| tag.saturating_sub(lead) > *lowest)
+    }
+
     fn change(&mut self, key: &K, pace: u64, change: impl Fn(&mut Share<'_>)) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         let before = *flow;
@@ -225,6 +246,7 @@ impl<K: Ord + Clone> Level<K> {
         let orders = [
             (&mut self.decisions, before.decisions > 0, after.decisions > 0),
             (&mut self.rollouts, before.rollouts > 0, after.rollouts > 0),
+            (&mut self.busy, !before.is_idle(), !after.is_idle()),
             (&mut self.idle, before.is_idle(), after.is_idle()),
         ];
         for (order, was_there, is_there) in orders {
@@ -467,6 +489,28 @@ mod tests {
         }
         queue.wait(&late, Kind::Rollout, 2, 10);
         assert_eq!(queue.tenants[&Priority::Normal].flows[late.payer.tenant()].tag, 0);
+    }
+
+    #[test]
+    fn who_had_more_than_others_at_work_is_told_apart() {
+        let (flood, few) = (origin(Priority::Normal, "flood"), origin(Priority::Normal, "few"));
+        let mut queue = queue(&[flood.clone()], 100);
+        let is_ahead = |queue: &FairQueue, lead| queue.next(Open::ALL, lead).unwrap().is_ahead;
+        queue.begin(&flood, KIND, 0, 100);
+        queue.begin(&flood, KIND, 0, 100);
+        assert!(!is_ahead(&queue, 0), "it is alone");
+        queue.wait(&few, KIND, 1, 1);
+        assert_eq!((next(&queue), is_ahead(&queue, 0)), (Some(1), false));
+        queue.begin(&few, KIND, 1, 50);
+        assert_eq!((next(&queue), is_ahead(&queue, 0)), (Some(0), true), "few runs, and had less");
+        queue.wait(&flood, Kind::Decision, 2, 1);
+        assert!(is_ahead(&queue, 0) && !is_ahead(&queue, 100), "a question has a lead");
+        queue.end(&few, 1, 50, 300);
+        assert!(!is_ahead(&queue, 0), "few has gone");
+        let background = origin(Priority::Background, "few");
+        queue.wait(&background, KIND, 3, 2);
+        queue.begin(&background, KIND, 3, 1000);
+        assert!(!is_ahead(&queue, 0), "a class of low weight is ahead with little");
     }
 
     /// Something that happens to a queue of up to six origins.

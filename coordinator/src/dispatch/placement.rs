@@ -21,6 +21,8 @@ pub(crate) enum Kind {
 pub(crate) struct Load {
     /// Sequences that the worker decodes in one batch; at least 1.
     pub capacity: u32,
+    /// Sequences with which it is nearly as fast as with a full batch.
+    pub efficient: u32,
     /// Sequences that it takes on, by its own word.
     pub places: Places,
     /// Rollouts of this coordinator that it has now.
@@ -64,6 +66,11 @@ impl Load {
     /// Whether one more sequence would decode at once.
     pub(crate) fn is_free(&self, kind: Kind) -> bool {
         self.rollouts.saturating_add(self.decisions) < self.capacity && self.has_room(kind)
+    }
+
+    /// Whether one more sequence makes it do more: beyond, each makes the others slower.
+    pub(crate) fn gains(&self) -> bool {
+        self.rollouts.saturating_add(self.decisions) < self.efficient
     }
 
     /// Adds a sequence that is expected to take this many tokens.
@@ -169,7 +176,15 @@ mod tests {
     use super::*;
 
     fn load(capacity: u32, outstanding: u64) -> Load {
-        Load { capacity, places: Places::default(), rollouts: 0, decisions: 0, outstanding, rate: None }
+        Load {
+            capacity,
+            efficient: capacity,
+            places: Places::default(),
+            rollouts: 0,
+            decisions: 0,
+            outstanding,
+            rate: None,
+        }
     }
 
     /// The worker for a sequence of 100 tokens.
@@ -237,6 +252,8 @@ mod tests {
         assert!(with(4, 3).is_free(Kind::Rollout) && !with(4, 4).is_free(Kind::Decision));
         let one = Load { rollouts: 0, decisions: 9, ..load(1, 0) };
         assert!(one.wants(Kind::Rollout));
+        let slow = Load { efficient: 3, ..with(1, 1) };
+        assert!(slow.gains() && !Load { rollouts: 2, ..slow }.gains());
         let small = Load { places: Places { rollouts: 3, decisions: 1 }, ..with(3, 1) };
         assert!(!small.has_room(Kind::Rollout) && !small.has_room(Kind::Decision), "its own word counts");
     }

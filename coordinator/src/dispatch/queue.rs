@@ -4,8 +4,11 @@
 //! known of the workers, and hands out what was granted. A question never waits for a batch to end: workers keep room for
 //! questions beside their rollouts. It waits only while its tenant has had more than its share.
 //!
-//! Invariants: a worker gets no more than it has room for. While work waits, no place in a batch is left empty that could
-//! be filled with it. What was charged to a payer is what its work took, as soon as it has ended. What is granted and not taken is given back
+//! Whoever had more than others that are at work fills a batch only as far as that makes the worker do more: each sequence
+//! beyond would take its speed from theirs, and with few sequences at work they could not get their share back.
+//!
+//! Invariants: a worker gets no more than it has room for. While work waits, no place in a batch is left empty with which
+//! the worker would do more. What was charged to a payer is what its work took, as soon as it has ended. What is granted and not taken is given back
 //! when its [`Turn`] is dropped. Locks are taken in the order queue, fleet.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -215,7 +218,7 @@ impl Line {
             };
             let is_open = |kind| (0..loads.len()).any(|worker| has_room(kind, worker));
             let open = Open { decisions: is_open(Kind::Decision), rollouts: is_open(Kind::Rollout) };
-            let Some(Next { payer, kind, ticket }) = self.queue.next(open, lead) else { break };
+            let Some(Next { payer, kind, ticket, is_ahead }) = self.queue.next(open, lead) else { break };
             // At a worker questions overtake rollouts. Whoever is not next may fill a place that would be empty.
             let is_next = || self.queue.next(Open::ALL, lead).is_some_and(|next| next.payer == payer);
             let may_overtake = kind == Kind::Rollout || is_next();
@@ -227,7 +230,10 @@ impl Line {
             };
             let warm = lock(&waiter.warm);
             let is_warm = |worker: usize| warm.contains(&workers[worker].0);
-            let may = |worker: usize| has_room(kind, worker) && (may_overtake || loads[worker].is_free(kind));
+            let may = |worker: usize| {
+                let load: &Load = &loads[worker];
+                has_room(kind, worker) && (may_overtake || load.is_free(kind)) && (!is_ahead || load.gains())
+            };
             let Some(worker) = pick(&loads, &speeds, may, is_warm, (kind, each)) else { break };
             self.queue.begin(&waiter.origin, kind, ticket, each);
             loads[worker].add(kind, each);
@@ -369,6 +375,7 @@ mod tests {
     fn worker(id: usize, capacity: u32) -> (WorkerId, Load) {
         let load = Load {
             capacity,
+            efficient: capacity,
             places: Places::default(),
             rollouts: 0,
             decisions: 0,
@@ -446,6 +453,20 @@ mod tests {
     }
 
     #[test]
+    fn who_had_more_than_others_at_work_fills_a_batch_only_as_far_as_it_pays() {
+        let mut line = line(&[(Kind::Rollout, 100), (Kind::Rollout, 1)]);
+        line.queue.begin(&line.waiters[&0].origin.clone(), Kind::Rollout, 0, 1_000_000);
+        let mut one = worker(1, 8);
+        one.1.efficient = 3;
+        let shares = line.assign(&[one.clone()]);
+        assert_eq!((given(&shares, 0), given(&shares, 1)), (2, 1), "the other one first");
+        one.1.rollouts = 3;
+        assert!(line.assign(&[one.clone()]).is_empty(), "it would take speed from the other one");
+        line.queue.end(&line.waiters[&1].origin.clone(), 1, 512, 512);
+        assert_eq!(given(&line.assign(&[one]), 0), 9, "it is alone");
+    }
+
+    #[test]
     fn a_flood_of_questions_fills_a_place_that_would_be_empty() {
         let mut line = line(&[(Kind::Rollout, 100), (Kind::Decision, 100)]);
         line.queue.begin(&line.waiters[&1].origin.clone(), Kind::Decision, 1, 1_000_000);
@@ -472,16 +493,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_worker_that_wants_work_goes_without_and_none_gets_too_much(
-            workers in proptest::collection::vec((1_u32..40, 0_u32..60, 0_u32..40, 0_u64..10_000), 0..6),
+        fn no_worker_that_gains_by_work_goes_without_and_none_gets_too_much(
+            workers in proptest::collection::vec((1_u32..40, 1_u32..40, 0_u32..60, 0_u32..40, 0_u64..10_000), 0..6),
             waiting in proptest::collection::vec((any::<bool>(), 1_u32..60), 0..8),
         ) {
             let of = |decision| if decision { Kind::Decision } else { Kind::Rollout };
             let counts: Vec<_> = waiting.iter().map(|&(decision, count)| (of(decision), count)).collect();
             let mut line = line(&counts);
-            let mut workers: Vec<_> = (0..).zip(&workers).map(|(id, &(capacity, rollouts, decisions, outstanding))| {
+            let mut workers: Vec<_> = (0..).zip(&workers).map(|(id, &(capacity, efficient, rollouts, decisions, outstanding))| {
                 let (id, load) = worker(id, capacity);
-                (id, Load { rollouts, decisions, outstanding, ..load })
+                (id, Load { efficient: efficient.min(capacity), rollouts, decisions, outstanding, ..load })
             }).collect();
             let before = workers.clone();
             let mut shares = line.assign(&workers);
@@ -500,10 +521,12 @@ mod tests {
                 let taken: u32 = counts.iter().filter(|count| count.0 == kind).map(|count| count.1).sum();
                 let left: u32 = line.waiters.iter().map(|(&t, w)| line.queue.waiting(&w.origin, kind, t)).sum();
                 prop_assert!(left <= taken);
-                prop_assert!(left == 0 || workers.iter().all(|(_, load)| !load.is_free(kind)));
+                // Whoever is alone is never ahead of anybody.
+                let pays = |load: &Load| counts.len() == 1 || load.gains();
+                prop_assert!(left == 0 || workers.iter().all(|(_, load)| !(load.is_free(kind) && pays(load))));
                 // Rollouts overtake nothing.
                 let is_rollout = kind == Kind::Rollout;
-                prop_assert!(left == 0 || !is_rollout || workers.iter().all(|(_, load)| !load.wants(kind)));
+                prop_assert!(left == 0 || !is_rollout || workers.iter().all(|(_, load)| !(load.wants(kind) && pays(load))));
             }
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Profile {
     pub protocol_version: u32,
     pub model: ModelIdentity,
     pub capacity: u32,
+    /// Sequences with which it is nearly as fast as with a full batch.
+    pub efficient: u32,
     /// Sequences that it takes on of each kind, decoding and waiting together.
     pub places: Places,
 }
@@ -85,12 +87,19 @@ impl Requirements {
             protocol_version: answer.protocol_version,
             model: model.clone(),
             capacity: answer.capacity.max(1),
+            efficient: efficient(answer),
             places: Places {
                 rollouts: stated(answer.rollout_places),
                 decisions: stated(answer.decision_places),
             },
         })
     }
+}
+
+/// Sequences with which a worker is nearly as fast as with a full batch: as many as it says, or all.
+pub(super) fn efficient(answer: &GetModelResponse) -> u32 {
+    let capacity = answer.capacity.max(1);
+    if answer.efficient_sequences == 0 { capacity } else { answer.efficient_sequences.min(capacity) }
 }
 
 /// A bound that a worker states; zero means that it states none.
@@ -150,6 +159,7 @@ mod tests {
             context_length: 2048,
             rollout_places: 64,
             decision_places: 16,
+            efficient_sequences: 12,
         }
     }
 
@@ -199,6 +209,13 @@ mod tests {
         assert!(requirements().check(&empty).is_err());
         empty.model = Some(ModelIdentity { templates_sha256: "cccc".into(), ..ModelIdentity::default() });
         assert!(requirements().check(&empty).is_err());
+    }
+
+    #[test]
+    fn a_worker_that_has_not_measured_itself_is_fast_with_a_full_batch_alone() {
+        assert_eq!(requirements().check(&answer()).unwrap().efficient, 12);
+        let of = |efficient_sequences| efficient(&GetModelResponse { efficient_sequences, ..answer() });
+        assert_eq!([0, 1, 32, 99].map(of), [32, 1, 32, 32]);
     }
 
     #[test]

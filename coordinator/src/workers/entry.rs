@@ -173,6 +173,7 @@ impl Entry {
         };
         Load {
             capacity: profile.capacity,
+            efficient: profile.efficient,
             places: Places {
                 rollouts: places(Kind::Rollout, profile.places.rollouts),
                 decisions: places(Kind::Decision, profile.places.decisions),
@@ -292,6 +293,7 @@ mod tests {
             protocol_version: 1,
             model: ModelIdentity::default(),
             capacity: 4,
+            efficient: 4,
             places: Places::default(),
         }
     }

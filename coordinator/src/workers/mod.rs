@@ -394,6 +394,13 @@ impl Fleet {
             let mut table = self.lock();
             let Some(member) = table.workers.get_mut(url) else { return };
             member.entry.last_seen = Some(SystemTime::now());
+            if let Some(profile) = &mut member.entry.profile {
+                let efficient = admission::efficient(answer);
+                if profile.efficient != efficient {
+                    tracing::debug!(worker = %profile.id, efficient, "worker has measured itself");
+                }
+                profile.efficient = efficient;
+            }
             match (&member.entry.contact, &member.entry.refused) {
                 (Contact::Up(session), Some(_)) => session.clone(),
                 _ => return,

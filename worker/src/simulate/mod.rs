@@ -13,6 +13,7 @@ use std::time::Instant;
 use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCounter, Usage};
 use countermove_proto::v1::ModelIdentity;
 
+use crate::service::ServedModel;
 use answer::instance;
 use pace::Pace;
 
@@ -42,6 +43,13 @@ impl SimulatedModel {
             tokenizer_sha256: DIGEST.to_owned(),
             templates_sha256: String::new(),
         }
+    }
+}
+
+impl ServedModel for SimulatedModel {
+    /// All sequences share one pace, so each alone has all of it.
+    fn efficient_sequences(&self) -> usize {
+        1
     }
 }
 

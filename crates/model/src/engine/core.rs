@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::job::Job;
+use super::knee::Knee;
 use super::{Board, EngineOptions};
 use crate::answer::{Answer, Mask};
 use crate::backend::{Backend, Feed};
@@ -56,6 +57,7 @@ pub(super) struct Core<B: Backend> {
     sampler: Sampler,
     logits: Vec<f32>,
     recent: VecDeque<(Instant, u64)>,
+    knee: Knee,
 }
 
 impl<B: Backend> Core<B> {
@@ -75,6 +77,7 @@ impl<B: Backend> Core<B> {
             sampler: Sampler::default(),
             logits: Vec::new(),
             recent: VecDeque::new(),
+            knee: Knee::default(),
         }
     }
 
@@ -229,6 +232,11 @@ impl<B: Backend> Core<B> {
                 self.backend.publish(&live.sequence);
             }
         }
+        if prefilled == 0 {
+            // Its masks as well, which each sequence has.
+            let sequences = counts.iter().filter(|&&count| count > 0).count();
+            self.knee.step(sequences, (times.pass + times.waited).as_secs_f64());
+        }
         let Chosen { sampled, forced, ended } = self.choose(masks, &rows);
         let kv_bytes = self.backend.kv_bytes();
         self.recent.push_back((passed, sampled + forced));
@@ -333,9 +341,11 @@ impl<B: Backend> Core<B> {
             self.recent.clear();
         }
         let running = self.live.len();
+        let efficient = self.knee.of(self.limits.sequences).unwrap_or(0);
         self.board.update(|stats| {
             stats.running = running;
             stats.tokens_per_second = speed;
+            stats.efficient_sequences = efficient;
         });
     }
 }
