@@ -20,7 +20,7 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1]
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=pathlib.Path, default=FOLDER / "target/debug", help="folder of the binaries")
-    parser.add_argument("--pace", type=int, default=1500, help="tokens a second of each of two workers")
+    parser.add_argument("--pace", type=int, default=1500, help="tokens a second of each worker; 0: one worker that serves the default model")
     parser.add_argument("--few", type=int, nargs="+", default=[4, 16], help="plans that are timed, for each measurement")
     parser.add_argument("--flood", type=int, default=64, help="plans of the flood")
     options = parser.parse_args()
@@ -37,16 +37,16 @@ def main():
 
 def measure(options, few, flood):
     """Mean time of the few plans on a cluster of their own, and their part of all tokens until the last of them has ended."""
-    workers, processes = [free() for _ in range(2)], []
+    workers, processes = [free() for _ in range(2 if options.pace else 1)], []
     coordinator = free()
     try:
         for index, address in enumerate(workers):
-            worker = ["--listen", address, "--id", f"simulated-{index}", "--simulate", str(options.pace)]
+            worker = ["--listen", address, "--id", f"worker-{index}"] + (["--simulate", str(options.pace)] if options.pace else [])
             processes.append(start(options, "countermove-worker", worker))
         urls = ",".join(f"http://{address}" for address in workers)
         processes.append(start(options, "countermove-coordinator", ["--listen", coordinator, "--workers", urls, "--store", "memory:"]))
         call = Client(options, coordinator)
-        while len(call.workers()) < 2:
+        while len(call.workers()) < len(workers):
             time.sleep(0.2)
         if flood:
             for seed in range(options.flood):

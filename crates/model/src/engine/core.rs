@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::job::Job;
-use super::knee::Knee;
+use super::knee::{Knee, Step};
 use super::{Board, EngineOptions};
 use crate::answer::{Answer, Mask};
 use crate::backend::{Backend, Feed};
@@ -196,6 +196,7 @@ impl<B: Backend> Core<B> {
 
     fn step(&mut self, counts: &[usize]) {
         let mut prefilled = 0;
+        let mut step = Step::default();
         let mut feeds = Vec::new();
         let mut choosing: Vec<(usize, &mut Answer)> = Vec::new();
         for (place, (live, &count)) in self.live.iter_mut().zip(counts).enumerate() {
@@ -204,6 +205,11 @@ impl<B: Backend> Core<B> {
             }
             let end = live.computed + count;
             prefilled += live.base.min(end).saturating_sub(live.computed);
+            step.tokens += count;
+            if live.computed >= live.base {
+                step.answering += 1;
+                step.of_answers += count;
+            }
             let last = end == live.job.tokens.len();
             // An engine without forced tokens would want logits for each token of an answer.
             let wants_logits = last || (self.sequential && end > live.base);
@@ -232,11 +238,7 @@ impl<B: Backend> Core<B> {
                 self.backend.publish(&live.sequence);
             }
         }
-        if prefilled == 0 {
-            // Its masks as well, which each sequence has.
-            let sequences = counts.iter().filter(|&&count| count > 0).count();
-            self.knee.step(sequences, (times.pass + times.waited).as_secs_f64());
-        }
+        self.knee.step(Step { seconds: (times.pass + times.waited).as_secs_f64(), ..step });
         let Chosen { sampled, forced, ended } = self.choose(masks, &rows);
         let kv_bytes = self.backend.kv_bytes();
         self.recent.push_back((passed, sampled + forced));
