@@ -6,6 +6,7 @@ use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::v1::watch_incident_response::Update;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::samples::evidence;
@@ -33,11 +34,20 @@ pub async fn timed_plan(mut client: IncidentServiceClient<Channel>, seed: u64) -
         ..api::CreateIncidentRequest::default()
     };
     let begun = Instant::now();
-    let created = client.create_incident(request).await.map_err(|status| status.to_string())?;
-    let name = created.into_inner().incident.ok_or("CreateIncident gave no incident")?.name;
+    let created = loop {
+        match client.create_incident(request.clone()).await {
+            Ok(created) => break created.into_inner(),
+            Err(status) => wait_as_told(status).await?,
+        }
+    };
+    let name = created.incident.ok_or("CreateIncident gave no incident")?.name;
     let request = api::WatchIncidentRequest { name, resume_after: 0 };
-    let watch = client.watch_incident(request).await.map_err(|status| status.to_string())?;
-    let mut watch = watch.into_inner();
+    let mut watch = loop {
+        match client.watch_incident(request.clone()).await {
+            Ok(watch) => break watch.into_inner(),
+            Err(status) => wait_as_told(status).await?,
+        }
+    };
     while let Some(update) = watch.message().await.map_err(|status| status.to_string())? {
         if let Some(Update::Event(api::IncidentEvent { kind: Some(Kind::Ended(ended)), .. })) = update.update
         {
@@ -48,6 +58,14 @@ pub async fn timed_plan(mut client: IncidentServiceClient<Channel>, seed: u64) -
         }
     }
     Err("the incident's events ended without an end".to_owned())
+}
+
+/// Waits for as long as a coordinator says that the same call makes sense after; what it does not say this of is an error.
+async fn wait_as_told(status: Status) -> Result<(), String> {
+    let text = status.to_string();
+    let time = countermove_proto::Error::from(status).retry_after().ok_or(text)?;
+    tokio::time::sleep(time).await;
+    Ok(())
 }
 
 /// The value at a part of the way, of sorted values; zero if there are none.
