@@ -112,7 +112,7 @@ bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up t
 	$(CARGO) test --release $(CLUSTER_PACKAGES) --test scheduling -- --ignored --nocapture
 
 .PHONY: bench-tenants
-bench-tenants: build ## Measure what a tenant that floods takes from another one (5 minutes, simulated workers)
+bench-tenants: build ## Measure what a tenant that floods takes from another one (10 minutes, simulated workers)
 	$(PYTHON) scripts/bench_tenants.py $(ARGS)
 
 .PHONY: chaos

@@ -17,6 +17,8 @@ use countermove_proto::IncidentId;
 use countermove_proto::v1::WorkerStatus;
 use support::worker::{FakeWorker, Script};
 use support::{fleet, question, ready, until};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A program that does what a worker process does as far as its parent can see, for a worker that runs elsewhere.
@@ -43,28 +45,56 @@ fn incident(fleet: &Fleet) -> IncidentWorkers {
     IncidentWorkers::new(dispatcher, IncidentId::generate(), Payer::default(), None, None)
 }
 
+/// A fleet of one worker and a replica of the coordinator's own.
+struct Kept {
+    own: FakeWorker,
+    other: FakeWorker,
+    fleet: Fleet,
+    folder: TempDir,
+    stop: CancellationToken,
+    keeping: JoinHandle<()>,
+}
+
+impl Kept {
+    async fn start() -> Self {
+        let own = FakeWorker::start(Script::named("own"));
+        let other = FakeWorker::start(Script::named("w-1"));
+        let folder = tempfile::tempdir().unwrap();
+        let fleet = fleet([other.url.clone()]);
+        ready(&fleet, 1).await;
+        let stop = CancellationToken::new();
+        let replica = replica(&own, &folder.path().join("pids"));
+        let keeping = tokio::spawn(replica.keep(fleet.clone(), stop.clone()));
+        ready(&fleet, 2).await;
+        Self { own, other, fleet, folder, stop, keeping }
+    }
+
+    /// The processes that it was, in order.
+    fn pids(&self) -> Vec<String> {
+        pids(&self.folder.path().join("pids"))
+    }
+
+    async fn stop(&mut self) {
+        self.stop.cancel();
+        (&mut self.keeping).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn it_answers_questions_and_alone_makes_no_coordinator_ready() {
-    let (own, mut other) = (FakeWorker::start(Script::named("own")), FakeWorker::start(Script::named("w-1")));
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pids");
-    let fleet = fleet([other.url.clone()]);
-    ready(&fleet, 1).await;
-    let stop = CancellationToken::new();
-    let kept = tokio::spawn(replica(&own, &file).keep(fleet.clone(), stop.clone()));
-    ready(&fleet, 2).await;
+    let mut kept = Kept::start().await;
+    let fleet = kept.fleet.clone();
     assert!(fleet.any_ready());
 
-    other.kill();
+    kept.other.kill();
     until("the loss", || fleet.list().iter().any(|worker| worker.status() == WorkerStatus::Lost)).await;
     assert!(!fleet.any_ready(), "nobody runs rollouts");
     assert!(incident(&fleet).ask(question("What now?", 1), &TokenCounter::default()).await.is_ok());
-    assert_eq!(own.script.questions.load(Ordering::SeqCst), 1);
+    assert_eq!(kept.own.script.questions.load(Ordering::SeqCst), 1);
 
-    stop.cancel();
-    kept.await.unwrap();
+    kept.stop().await;
     assert_eq!(fleet.list().len(), 1, "it is no longer known");
-    let pid = pids(&file).pop().unwrap();
+    let pid = kept.pids().pop().unwrap();
     until("its end", || !runs(&pid)).await;
 }
 
@@ -91,20 +121,12 @@ async fn it_waits_for_a_worker_that_says_what_the_cluster_plans_with() {
 
 #[tokio::test]
 async fn it_is_started_again_when_it_dies() {
-    let (own, other) = (FakeWorker::start(Script::named("own")), FakeWorker::start(Script::named("w-1")));
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pids");
-    let fleet = fleet([other.url.clone()]);
-    ready(&fleet, 1).await;
-    let stop = CancellationToken::new();
-    let kept = tokio::spawn(replica(&own, &file).keep(fleet.clone(), stop.clone()));
-    ready(&fleet, 2).await;
-    let first = pids(&file).pop().unwrap();
+    let mut kept = Kept::start().await;
+    let first = kept.pids().pop().unwrap();
     assert!(Command::new("kill").args(["-KILL", &first]).status().unwrap().success());
-    until("another process", || pids(&file).len() == 2).await;
-    ready(&fleet, 2).await;
-    stop.cancel();
-    kept.await.unwrap();
+    until("another process", || kept.pids().len() == 2).await;
+    ready(&kept.fleet, 2).await;
+    kept.stop().await;
 }
 
 #[tokio::test]
