@@ -71,7 +71,9 @@ impl Clients {
             tokio::time::sleep(Duration::from_millis(250)).await;
         };
         if !incident.error.is_empty() {
-            return Err(format!("{name} (seed {index}) failed: {}", incident.error));
+            let events = self.insist(first, until, async |client| self.events(client, &name).await).await?;
+            let notices = notices(&events);
+            return Err(format!("{name} (seed {index}) failed: {}\n{notices}", incident.error));
         }
         let verify = api::VerifyIncidentRequest { name: name.clone() };
         let verified =
@@ -132,6 +134,18 @@ fn decisions(incident: &api::Incident) -> Decisions {
         step.plan_hash.clear();
     }
     format!("{plan:?}")
+}
+
+/// What an incident's readers were told on the way, a line each.
+fn notices(events: &[api::IncidentEvent]) -> String {
+    let line = |event: &api::IncidentEvent| match event.kind.as_ref()? {
+        Kind::Notice(notice) => {
+            let time = event.time.as_ref().map(ToString::to_string).unwrap_or_default();
+            Some(format!("  {time} {}\n", notice.text))
+        }
+        _ => None,
+    };
+    events.iter().filter_map(line).collect()
 }
 
 /// Checks that events are numbered without a gap and that nothing was told twice.
