@@ -373,7 +373,11 @@ fn ours(reason: &str, message: String, details: &ErrorDetails) -> Option<Error> 
 fn foreign(status: &Status) -> Error {
     let message = source_chain(status);
     match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled => Error::Transport(message),
+        // The last is what tonic makes of a peer's connection that has had enough (ENHANCE_YOUR_CALM); one of ours would
+        // have said when to come back.
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::ResourceExhausted => {
+            Error::Transport(message)
+        }
         Code::DeadlineExceeded => Error::DeadlineExceeded(message),
         code => Error::Foreign { code, message },
     }
@@ -488,6 +492,7 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_told_apart() {
         assert!(matches!(Error::from(Status::unavailable("connection refused")), Error::Transport(_)));
+        assert!(matches!(Error::from(Status::resource_exhausted("h2 protocol error")), Error::Transport(_)));
         assert!(matches!(Error::from(Status::not_found("who")), Error::Foreign { code: Code::NotFound, .. }));
         let odd = Status::with_error_details(
             Code::NotFound,

@@ -84,10 +84,19 @@ struct Shared {
 }
 
 /// Counts the failures of one piece of work and says when to stop.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Patience {
-    /// In parts: a lost worker counts one, any other failure [`LOSSES`].
+    /// How often it lost its worker.
+    losses: u32,
+    /// How often it failed on a worker that was not lost.
     failures: u32,
+}
+
+impl Patience {
+    /// In parts: a lost worker counts one, any other failure [`LOSSES`].
+    fn spent(self) -> u32 {
+        self.failures.saturating_mul(LOSSES).saturating_add(self.losses)
+    }
 }
 
 impl IncidentWorkers {
@@ -183,11 +192,15 @@ impl IncidentWorkers {
             }
             Verdict::Retry => {}
         }
-        patience.failures += if matches!(verdict, Verdict::Eject) { 1 } else { LOSSES };
-        if patience.failures >= self.options().attempts.saturating_mul(LOSSES) {
+        match verdict {
+            Verdict::Eject => patience.losses += 1,
+            _ => patience.failures += 1,
+        }
+        if patience.spent() >= self.options().attempts.saturating_mul(LOSSES) {
             return Err(match verdict {
                 Verdict::Eject => ModelError::Unavailable(format!(
-                    "too many workers were lost over the same work; the last: {error}"
+                    "the same work lost its worker {} times and failed {} times; the last time: {error}",
+                    patience.losses, patience.failures
                 )),
                 _ => error.into(),
             });

@@ -273,16 +273,19 @@ impl Run {
             %error,
             "rollouts go back to the queue"
         );
-        let mut patience =
-            tasks.iter().map(|task| task.patience.clone()).max_by_key(|p| p.failures).unwrap_or_default();
-        let before = patience.failures;
+        let mut patience = tasks
+            .iter()
+            .map(|task| task.patience)
+            .max_by_key(|patience| patience.spent())
+            .unwrap_or_default();
+        let before = patience;
         self.workers.settle(grant.lease(), error, &mut patience)?;
-        let failed = patience.failures - before;
         // What runs elsewhere as well goes on there.
         tasks.retain(|task| !self.shares.values().any(|share| share.tasks.contains_key(&task.spec.key)));
         for task in &mut tasks {
             task.attempt += 1;
-            task.patience.failures += failed;
+            task.patience.losses += patience.losses - before.losses;
+            task.patience.failures += patience.failures - before.failures;
         }
         self.waiting.append(&mut tasks);
         // What belongs together stays together.
