@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn who_had_more_than_others_at_work_is_told_apart() {
         let (flood, few) = (origin(Priority::Normal, "flood"), origin(Priority::Normal, "few"));
-        let mut queue = queue(&[flood.clone()], 100);
+        let mut queue = queue(std::slice::from_ref(&flood), 100);
         let is_ahead = |queue: &FairQueue, lead| queue.next(Open::ALL, lead).unwrap().is_ahead;
         queue.begin(&flood, KIND, 0, 100);
         queue.begin(&flood, KIND, 0, 100);
@@ -544,10 +544,10 @@ mod tests {
             let mut origins = vec![origin(Priority::Normal, "a"), origin(Priority::Normal, "b")];
             origins.extend([Priority::Urgent, Priority::Normal, Priority::Normal, Priority::Background]
                 .iter().zip(["c", "d", "e", "c"]).map(|(&priority, tenant)| origin(priority, tenant)));
-            let kind = |who: usize| if asks && who % 2 == 0 { Kind::Decision } else { Kind::Rollout };
+            let kind = |who: usize| if asks && who.is_multiple_of(2) { Kind::Decision } else { Kind::Rollout };
             let mut queue = FairQueue::default();
-            for who in 0..2 {
-                queue.wait(&origins[who], kind(who), who as Ticket, 100_000);
+            for (who, origin) in origins.iter().enumerate().take(2) {
+                queue.wait(origin, kind(who), who as Ticket, 100_000);
             }
             let (mut got, mut since) = ([0_i64; 6], None);
             for (index, step) in moves.into_iter().enumerate() {
