@@ -47,7 +47,6 @@ pub(crate) struct Open {
 /// Whose turn it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Next {
-    pub(crate) payer: Payer,
     pub(crate) kind: Kind,
     pub(crate) ticket: Ticket,
     /// It had more than somebody else, class or tenant, that has work waiting or running.
@@ -72,11 +71,6 @@ fn pace(priority: Priority) -> u64 {
         Priority::Unspecified | Priority::Normal => 8,
         Priority::Background => 64,
     }
-}
-
-impl Open {
-    /// Room for everything.
-    pub(crate) const ALL: Self = Self { decisions: true, rollouts: true };
 }
 
 impl FairQueue {
@@ -111,7 +105,7 @@ impl FairQueue {
         let (&(_, _, ticket), _) = self.waiting.range(tickets).next()?;
         let lead = if kind == Kind::Decision { lead } else { 0 };
         let is_ahead = self.classes.is_ahead(&priority, lead) || tenants.is_ahead(tenant, lead);
-        Some(Next { payer, kind, ticket, is_ahead })
+        Some(Next { kind, ticket, is_ahead })
     }
 
     /// Begins a piece of work that waits under a ticket, and charges what it is expected to take, in tokens.
@@ -321,6 +315,10 @@ mod tests {
     use super::*;
 
     const KIND: Kind = Kind::Rollout;
+
+    impl Open {
+        const ALL: Self = Self { decisions: true, rollouts: true };
+    }
 
     fn next(queue: &FairQueue) -> Option<Ticket> {
         queue.next(Open::ALL, 0).map(|next| next.ticket)
@@ -560,7 +558,8 @@ mod tests {
                     Move::Begin(tokens, _) => {
                         let next = queue.next(Open::ALL, lead).expect("work is never left while some waits");
                         let who = usize::try_from(next.ticket).unwrap();
-                        prop_assert_eq!((&next.payer, next.kind), (&origins[who].payer, kind(who)));
+                        prop_assert_eq!(next.kind, kind(who));
+                        prop_assert!(queue.waiting(&origins[who], next.kind, next.ticket) > 0);
                         queue.begin(&origins[who], next.kind, next.ticket, tokens);
                         queue.end(&origins[who], 1, tokens, tokens);
                         got[who] += i64::try_from(tokens).unwrap();

@@ -218,22 +218,14 @@ impl Line {
             };
             let is_open = |kind| (0..loads.len()).any(|worker| has_room(kind, worker));
             let open = Open { decisions: is_open(Kind::Decision), rollouts: is_open(Kind::Rollout) };
-            let Some(Next { payer, kind, ticket, is_ahead }) = self.queue.next(open, lead) else { break };
-            // At a worker questions overtake rollouts. Whoever is not next may fill a place that would be empty.
-            let is_next = || self.queue.next(Open::ALL, lead).is_some_and(|next| next.payer == payer);
-            let may_overtake = kind == Kind::Rollout || is_next();
+            let Some(Next { kind, ticket, is_ahead }) = self.queue.next(open, lead) else { break };
+            let each = self.average(kind).tokens();
             // Whatever waits has a waiter: both come and go together.
             let Some(waiter) = self.waiters.get(&ticket) else { break };
-            let each = match kind {
-                Kind::Decision => self.decision.tokens(),
-                Kind::Rollout => self.rollout.tokens(),
-            };
             let warm = lock(&waiter.warm);
             let is_warm = |worker: usize| warm.contains(&workers[worker].0);
-            let may = |worker: usize| {
-                let load: &Load = &loads[worker];
-                has_room(kind, worker) && (may_overtake || load.is_free(kind)) && (!is_ahead || load.gains())
-            };
+            // At a worker questions overtake rollouts, so this holds for them as well.
+            let may = |worker: usize| has_room(kind, worker) && (!is_ahead || loads[worker].gains());
             let Some(worker) = pick(&loads, &speeds, may, is_warm, (kind, each)) else { break };
             self.queue.begin(&waiter.origin, kind, ticket, each);
             loads[worker].add(kind, each);
