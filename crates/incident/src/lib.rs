@@ -14,6 +14,7 @@ mod formats;
 mod grounding;
 mod lines;
 mod log;
+pub mod record;
 mod repeats;
 mod state;
 mod tactics;
@@ -30,7 +31,7 @@ pub use cost::{
 };
 pub use digest::{Digest, DigestReport, Group};
 pub use entities::{Entities, Entity, EntityKind, Network};
-pub use formats::AlertFormat;
+pub use formats::{AlertFormat, Format};
 pub use grounding::Grounding;
 pub use log::{AlertLog, LogError};
 pub use repeats::KnownLines;

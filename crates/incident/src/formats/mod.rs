@@ -4,11 +4,13 @@
 
 mod bracketed;
 mod eve;
+pub(crate) mod format;
 mod render;
 mod snort;
 mod snort_full;
 mod syslog;
 
+pub use format::Format;
 pub use render::AlertFormat;
 pub(crate) use render::condensed;
 pub(crate) use snort_full::{Continuation, PartialAlert};
