@@ -123,7 +123,48 @@ impl Timestamp {
         }
     }
 
-    fn minus_minutes(self, minutes: i32) -> Timestamp {
+    /// The moment this many seconds and microseconds after 1 January 1970 UTC; `None` outside the years 1970 to 9999.
+    pub(crate) fn from_epoch(seconds: i64, micro: u32) -> Option<Timestamp> {
+        let days = u32::try_from(seconds.div_euclid(86_400)).ok()?;
+        let second = u32::try_from(seconds.rem_euclid(86_400)).ok()?;
+        // Civil date from days: years begin in March, so that the leap day is the last of its year, and 400 of them
+        // are an era of 146,097 days (H. Hinnant, "chrono-compatible low-level date algorithms").
+        let days = days.checked_add(719_468)?;
+        let of_era = days % 146_097;
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let year = days / 146_097 * 400 + year_of_era + u32::from(month <= 2);
+        let year = u16::try_from(year).ok().filter(|year| *year <= 9_999)?;
+        let (month, day) = (u8::try_from(month).ok()?, u8::try_from(day).ok()?);
+        (micro < 1_000_000).then_some(Timestamp { year: Some(year), turns: 0, month, day, second, micro })
+    }
+
+    /// Whole seconds since 1 January 1970, the inverse of [`Timestamp::from_epoch`]; `None` without a year.
+    pub(crate) fn epoch(self) -> Option<i64> {
+        let month = i64::from(self.month);
+        let year = i64::from(self.year?) - i64::from(month <= 2);
+        let of_era = year.rem_euclid(400);
+        let of_year = (153 * ((month + 9) % 12) + 2) / 5 + i64::from(self.day) - 1;
+        let days =
+            year.div_euclid(400) * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+        Some(days * 86_400 + i64::from(self.second))
+    }
+
+    /// Reads seconds since 1970 as logs write them, with a fraction or without: `1780491571.342001`.
+    pub(crate) fn parse_epoch(text: &str) -> Option<Timestamp> {
+        let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if seconds.is_empty() || !is_number(seconds) || !is_number(fraction) {
+            return None;
+        }
+        let digits = fraction.get(..6).unwrap_or(fraction);
+        Self::from_epoch(seconds.parse().ok()?, format!("{digits:0<6}").parse().ok()?)
+    }
+
+    pub(crate) fn minus_minutes(self, minutes: i32) -> Timestamp {
         let Some(year) = self.year else { return self };
         let second = i64::from(self.second) - i64::from(minutes) * 60;
         let (mut year, mut month, mut day) = (year, self.month, self.day);
@@ -357,6 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn seconds_since_1970_are_read() {
+        assert_eq!(
+            Timestamp::parse_epoch("1780491571.342001").unwrap().to_string(),
+            "2026-06-03T12:59:31.342001"
+        );
+        assert_eq!(Timestamp::parse_epoch("0").unwrap().to_string(), "1970-01-01T00:00:00.000000");
+        assert_eq!(Timestamp::parse_epoch("951782400.5").unwrap().to_string(), "2000-02-29T00:00:00.500000");
+        for text in ["", ".5", "-1", "1e9", "12:00", "99999999999999999999", "253402300800"] {
+            assert_eq!(Timestamp::parse_epoch(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn january_follows_december_without_a_year() {
         let december = Timestamp::parse("12/31-23:59:59").unwrap();
         let january = Timestamp::parse("01/01-00:00:01").unwrap().following(Some(december));
@@ -374,6 +428,13 @@ mod tests {
         ) {
             let time = Timestamp::new(year, month, day, (hour, minute, second), micro).unwrap();
             prop_assume!(year.is_some());
+            prop_assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
+        }
+
+        #[test]
+        fn seconds_since_1970_are_the_inverse_of_the_date(seconds in 0_i64..253_402_300_800) {
+            let time = Timestamp::from_epoch(seconds, 7).unwrap();
+            prop_assert_eq!(time.epoch(), Some(seconds));
             prop_assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
         }
 

@@ -9,6 +9,9 @@ mod render;
 mod snort;
 mod snort_full;
 mod syslog;
+// The reader takes them over from the modules above, which it replaces.
+#[allow(dead_code)]
+mod text;
 
 pub use format::Format;
 pub use render::AlertFormat;

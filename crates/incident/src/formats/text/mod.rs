@@ -1,0 +1,156 @@
+//! Formats whose records are lines of text, one file each: alerts of IDS, logs of hosts and services, telemetry of Zeek.
+//!
+//! Contract: as in [`super::format`], a line is recognised by how it begins, or by the program that syslog's header
+//! names; what a program writes on behalf of others (a user's name, a path, a browser's name) changes neither kind nor
+//! format. Every reader is linear in its line.
+
+mod auditd;
+mod bracketed;
+mod cef;
+mod csv;
+mod falco;
+mod leef;
+mod ossec;
+mod pairs;
+mod pam;
+mod pfsense_csv;
+mod snort_csv;
+mod snort_fast;
+mod snort_full;
+mod sshd;
+mod sudo;
+mod syslog;
+mod web;
+mod web_errors;
+
+use super::format::{Envelope, LayoutFormat, LineFormat};
+use super::{Format, MAX_ADDRESS, clean};
+use crate::Endpoint;
+use crate::record::{Record, RecordKind, SensorVerdict};
+
+/// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
+/// comes before what a program's name tells, and any line of syslog comes last.
+pub(crate) const LINES: [LineFormat; 14] = [
+    snort_fast::FORMAT,
+    bracketed::FORMAT,
+    pfsense_csv::FORMAT,
+    snort_csv::FORMAT,
+    cef::FORMAT,
+    leef::FORMAT,
+    falco::FORMAT,
+    auditd::FORMAT,
+    web::FORMAT,
+    web_errors::FORMAT,
+    sshd::FORMAT,
+    sudo::FORMAT,
+    pam::FORMAT,
+    syslog::FORMAT,
+];
+
+/// The formats of several lines.
+pub(crate) const LAYOUTS: [LayoutFormat; 2] = [snort_full::FORMAT, ossec::FORMAT];
+
+/// Longest name of a program, an account or a rule.
+const MAX_NAME: usize = 128;
+/// Longest command line or path.
+const MAX_COMMAND: usize = 256;
+/// Longest text of a line that is kept beside what was read from it.
+const MAX_RAW: usize = 512;
+
+/// A record with what stands around the line.
+fn begun(kind: RecordKind, format: Format, envelope: &Envelope<'_>) -> Record {
+    Record {
+        kind,
+        format,
+        time: envelope.time,
+        sensor: clean(program(envelope), MAX_NAME),
+        host: clean(envelope.host, MAX_ADDRESS),
+        ..Record::default()
+    }
+}
+
+/// The program's name without its folder.
+fn program<'a>(envelope: &Envelope<'a>) -> &'a str {
+    envelope.program.rsplit('/').next().unwrap_or_default()
+}
+
+/// Whether the line stands alone, or one of these programs wrote it.
+fn may_be_from(envelope: &Envelope<'_>, programs: &[&str]) -> bool {
+    let name = program(envelope);
+    name.is_empty() || programs.contains(&name)
+}
+
+/// An end, unless the source leaves it out.
+fn end(address: &str, port: Option<u16>) -> Option<Endpoint> {
+    let address = address.trim().trim_start_matches('[').trim_end_matches(']');
+    let is_named = !matches!(address, "" | "-" | "?" | "(null)" | "UNKNOWN" | "unknown" | "any" | "N/A")
+        && !address.contains(char::is_whitespace);
+    is_named.then(|| Endpoint::new(&clean(address, MAX_ADDRESS), port))
+}
+
+/// The host that wrote the line as an end.
+fn own_end(envelope: &Envelope<'_>) -> Option<Endpoint> {
+    end(envelope.host, None)
+}
+
+/// Snort's and Suricata's priority on the one scale: 0 is what a rule that sets none has.
+fn priority(text: &str) -> Option<u8> {
+    match text.trim().parse::<u32>().ok()? {
+        0 => None,
+        number => Some(u8::try_from(number).unwrap_or(4).min(4)),
+    }
+}
+
+/// The priority of a severity from 1 to 10, as CEF and LEEF have it: 7 and more is high, 4 and more medium.
+fn of_ten(severity: u32) -> Option<u8> {
+    match severity {
+        0 => None,
+        1..=3 => Some(3),
+        4..=6 => Some(2),
+        _ => Some(1),
+    }
+}
+
+/// What a sensor says it did, in the words that sensors use.
+fn verdict(word: &str) -> Option<SensorVerdict> {
+    let word = word.trim().trim_matches(['"', '[', ']']).to_ascii_lowercase();
+    const BLOCKED: [&str; 7] = ["drop", "block", "den", "reject", "reset", "quarantin", "prevent"];
+    const ALLOWED: [&str; 8] = ["allow", "pass", "permit", "accept", "would", "wdrop", "cant", "can't"];
+    let begins = |words: &[&str]| words.iter().any(|beginning| word.starts_with(beginning));
+    match () {
+        () if begins(&BLOCKED) => Some(SensorVerdict::Blocked),
+        () if begins(&ALLOWED) => Some(SensorVerdict::Allowed),
+        () => None,
+    }
+}
+
+/// Snort 3 puts messages in quotation marks.
+fn unquoted(message: &str) -> &str {
+    let message = message.trim();
+    message.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(message).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unset_is_unset_and_levels_keep_their_order() {
+        assert_eq!(
+            ["0", "1", "3", "9", "x", ""].map(priority),
+            [None, Some(1), Some(3), Some(4), None, None]
+        );
+        assert_eq!([0, 1, 4, 7, 10].map(of_ten), [None, Some(3), Some(2), Some(1), Some(1)]);
+    }
+
+    #[test]
+    fn sensors_say_what_they_did() {
+        for word in ["Drop", "[drop]", "blocked", "Denied", "reject"] {
+            assert_eq!(verdict(word), Some(SensorVerdict::Blocked), "{word}");
+        }
+        for word in ["Allow", "allow", "[wDrop]", "would_drop", "permit"] {
+            assert_eq!(verdict(word), Some(SensorVerdict::Allowed), "{word}");
+        }
+        assert_eq!(verdict("alert"), None);
+    }
+}

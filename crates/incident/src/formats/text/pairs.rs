@@ -1,0 +1,89 @@
+//! `key=value` pairs as daemons write them: values bare, or in single or double quotation marks.
+
+/// A key, its value without quotation marks, and whether it stood in double ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pair<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
+    pub(super) is_quoted: bool,
+}
+
+/// The pairs of a text in order. Text that is no pair is passed over. A value in single quotation marks that begins with a pair
+/// itself, as in auditd's `msg='op=login acct="root"'`, is gone into.
+pub(super) fn pairs(text: &str) -> impl Iterator<Item = Pair<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            rest =
+                rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '\'' | ';' | ',' | '('));
+            if rest.is_empty() {
+                return None;
+            }
+            let word = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let Some(equals) = rest.get(..word).and_then(|word| word.find('=')).filter(|at| *at > 0) else {
+                rest = rest.get(word..).unwrap_or_default();
+                continue;
+            };
+            let (key, behind) = (rest.get(..equals)?, rest.get(equals + 1..)?);
+            if behind.starts_with('\'') && is_pair(behind) {
+                rest = behind;
+                continue;
+            }
+            let (value, next) = value(behind);
+            rest = next;
+            return Some(Pair { key, value, is_quoted: behind.starts_with('"') });
+        }
+    })
+}
+
+/// The value of the first pair with this key; nothing if it is missing or empty.
+pub(super) fn find<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    pairs(text).find(|pair| pair.key == key).map(|pair| pair.value).filter(|value| !value.is_empty())
+}
+
+fn is_pair(quoted: &str) -> bool {
+    let inner = quoted.trim_start_matches('\'');
+    let word = inner.split(char::is_whitespace).next().unwrap_or_default();
+    word.find('=').is_some_and(|at| at > 0)
+}
+
+/// A value at the beginning of a text, and what stands behind it.
+fn value(text: &str) -> (&str, &str) {
+    for mark in ['"', '\''] {
+        if let Some(inner) = text.strip_prefix(mark) {
+            return inner.split_once(mark).unwrap_or((inner, ""));
+        }
+    }
+    let (value, rest) = text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()));
+    (value.trim_end_matches(['\'', ',', ';']), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_of_every_kind_are_found() {
+        let text = "audit: pid=1 msg='op=PAM:auth acct=\"root x=1\" addr=203.0.113.9 res=failed' name='a b' last=, =x y";
+        let all: Vec<_> = pairs(text).map(|pair| (pair.key, pair.value)).collect();
+        assert_eq!(
+            all,
+            [
+                ("pid", "1"),
+                ("op", "PAM:auth"),
+                ("acct", "root x=1"),
+                ("addr", "203.0.113.9"),
+                ("res", "failed"),
+                ("name", "a b"),
+                ("last", "")
+            ]
+        );
+        assert_eq!(find(text, "addr"), Some("203.0.113.9"));
+        assert_eq!(find(text, "x"), None);
+        assert_eq!(find(text, "last"), None);
+        assert_eq!(
+            pairs("k=\"open").collect::<Vec<_>>(),
+            [Pair { key: "k", value: "open", is_quoted: true }]
+        );
+    }
+}
