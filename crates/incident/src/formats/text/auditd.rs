@@ -58,7 +58,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     let Some(Parts { node, kind, time, fields }) = parts(line) else {
         // journald writes the type as a word: `USER_LOGIN pid=12 …`.
         fill(&mut record, line, envelope);
-        record.message = clean_message(line);
+        record.message = clean_message(&lasting(line));
         return Some(record);
     };
     record.time = time.or(record.time);
@@ -70,8 +70,14 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         fields,
         &Envelope { host: if node.is_empty() { envelope.host } else { node }, ..*envelope },
     );
-    record.message = clean_message(&format!("{kind} {fields}"));
+    record.message = clean_message(&format!("{kind} {}", lasting(fields)));
     Some(record)
+}
+
+/// The fields without those that number processes and sessions, so that like records fold.
+fn lasting(fields: &str) -> String {
+    let is_number = |word: &str| ["pid=", "ppid=", "ses="].iter().any(|key| word.starts_with(key));
+    fields.split_whitespace().filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn fill(record: &mut Record, fields: &str, envelope: &Envelope<'_>) {
@@ -141,7 +147,7 @@ mod tests {
         assert_eq!((record.account.as_str(), record.process.as_str()), ("root", "/usr/sbin/sshd"));
         assert_eq!(record.source.unwrap().address, "203.0.113.9");
         assert_eq!(record.destination.unwrap().address, "db01");
-        assert!(record.message.starts_with("USER_LOGIN pid=12"));
+        assert!(record.message.starts_with("USER_LOGIN uid=0 auid=4294967295 msg='op=login"));
     }
 
     #[test]

@@ -17,9 +17,10 @@ pub(super) const FORMAT: LineFormat =
 fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<([&'a str; 7], &'a str)> {
     let line = line.trim_start();
     let rest = match line.strip_prefix("CEF:") {
-        Some(rest) => rest.trim_start(),
+        Some(rest) if envelope.program.is_empty() => rest.trim_start(),
         None if envelope.program == "CEF" => line,
-        None => return None,
+        // A program may have been told by others what to log.
+        _ => return None,
     };
     let mut fields = [""; 7];
     let mut rest = rest;

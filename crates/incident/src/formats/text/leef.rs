@@ -26,9 +26,10 @@ struct Header<'a> {
 fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<Header<'a>> {
     let line = line.trim_start();
     let rest = match line.strip_prefix("LEEF:") {
-        Some(rest) => rest.trim_start(),
+        Some(rest) if envelope.program.is_empty() => rest.trim_start(),
         None if envelope.program == "LEEF" => line,
-        None => return None,
+        // A program may have been told by others what to log.
+        _ => return None,
     };
     let mut fields = rest.splitn(6, '|');
     let (version, vendor, product) = (fields.next()?, fields.next()?, fields.next()?);

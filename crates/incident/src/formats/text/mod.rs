@@ -23,6 +23,9 @@ mod syslog;
 mod web;
 mod web_errors;
 
+#[cfg(test)]
+mod hostile;
+
 use super::format::{Envelope, LayoutFormat, LineFormat};
 use super::{Format, MAX_ADDRESS, clean};
 use crate::Endpoint;
@@ -30,7 +33,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 14] = [
+pub(crate) const LINES: [LineFormat; 13] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -43,7 +46,6 @@ pub(crate) const LINES: [LineFormat; 14] = [
     web_errors::FORMAT,
     sshd::FORMAT,
     sudo::FORMAT,
-    pam::FORMAT,
     syslog::FORMAT,
 ];
 

@@ -21,9 +21,6 @@ use crate::record::{Record, RecordKind};
 pub(super) const FORMAT: LayoutFormat =
     LayoutFormat { format: Format::Ossec, recognises, start: || Box::new(Reader::default()) };
 
-/// Most lines that belong to one alert; those of checks of files have about twenty.
-const MAX_LINES: u32 = 64;
-
 fn recognises(line: &str) -> bool {
     headline(line).is_some()
 }
@@ -58,7 +55,7 @@ struct Open {
     /// Address or name of the agent: where the alert's destination is, unless it names one.
     agent: String,
     ports: [Option<u16>; 2],
-    lines: u32,
+    has_origin: bool,
     has_rule: bool,
     /// Whether a line that raised the alert has come; no field stands behind it.
     is_text: bool,
@@ -76,13 +73,14 @@ impl Layout for Reader {
             self.open = Some(Open { record, ..Open::default() });
             return Offered::Taken(before.map(Box::new));
         }
+        // Only an empty line ends an alert, however many lines raised it.
         match &mut self.open {
             Some(_) if line.is_empty() => Offered::Taken(self.end().map(Box::new)),
-            Some(open) if open.lines < MAX_LINES => {
+            Some(open) => {
                 open.take(line);
                 Offered::Taken(None)
             }
-            _ => Offered::NotMine(self.end().map(Box::new)),
+            None => Offered::NotMine(None),
         }
     }
 
@@ -105,9 +103,11 @@ impl Layout for Reader {
 
 impl Open {
     fn take(&mut self, line: &str) {
-        self.lines += 1;
-        if self.lines == 1 && self.take_origin(line) {
-            return;
+        if !self.has_origin {
+            self.has_origin = true;
+            if self.take_origin(line) {
+                return;
+            }
         }
         if self.is_text {
             return;

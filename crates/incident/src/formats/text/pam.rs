@@ -1,18 +1,11 @@
-//! Lines of PAM's modules, which any program that lets people in may write:
+//! Lines of PAM's modules, which every program that lets people in writes under its own name:
 //! `pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.9  user=root`.
 
-use super::super::format::{Envelope, LineFormat};
+use super::super::format::Envelope;
 use super::super::{Format, clean, clean_message};
 use super::pairs::find;
 use super::{MAX_NAME, begun, end, own_end};
 use crate::record::{Record, RecordKind};
-
-/// Lines of programs that have no format of their own.
-pub(super) const FORMAT: LineFormat = LineFormat {
-    format: Format::Syslog,
-    recognises: |line, envelope| !envelope.program.is_empty() && is_pam(line),
-    read: |line, envelope| Some(read(line, envelope, Format::Syslog)),
-};
 
 /// Whether a module of PAM wrote the line: `pam_unix(sshd:auth): …`.
 pub(super) fn is_pam(line: &str) -> bool {
@@ -47,7 +40,7 @@ mod tests {
         let envelope = Envelope { host: "mail01", program: "dovecot", ..Envelope::default() };
         let line = "pam_unix(dovecot:auth): authentication failure; logname= uid=0 euid=0 tty=dovecot ruser=x \
                     rhost=::ffff:203.0.113.9  user=root";
-        assert!((FORMAT.recognises)(line, &envelope));
+        assert!(is_pam(line));
         let record = read(line, &envelope, Format::Syslog);
         assert_eq!((record.account.as_str(), record.kind), ("root", RecordKind::Log));
         assert_eq!(record.destination.unwrap().address, "mail01");

@@ -29,6 +29,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Record {
         if !line.starts_with("Server listening")
             && let Some(Origin { end, at }) = origin(line, &words)
         {
+            record.message = clean_message(&without_port(line, &words, at));
             record.account = clean(account(line, &words, at), MAX_NAME);
             record.source = Some(end);
             record.destination = own_end(envelope);
@@ -94,6 +95,17 @@ fn origin(line: &str, words: &[(usize, &str)]) -> Option<Origin> {
         word(*at).is_some_and(|word| word.starts_with('[') && is_address(word.trim_matches(['[', ']'])))
     })?;
     Some(Origin { end: end(word(at)?.trim_matches(['[', ']']), None)?, at })
+}
+
+/// The line without the port behind the address of word `at`: it changes with every connection, and like lines are to fold.
+fn without_port(line: &str, words: &[(usize, &str)], at: usize) -> String {
+    let (Some((start, "port")), Some((number, word))) = (words.get(at + 1), words.get(at + 2)) else {
+        return line.to_owned();
+    };
+    let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+    let (before, behind) =
+        (line.get(..*start).unwrap_or_default(), line.get(number + digits..).unwrap_or_default());
+    format!("{}{behind}", before.trim_end())
 }
 
 fn is_address(word: &str) -> bool {
@@ -197,7 +209,7 @@ mod tests {
             &AT_DB,
         );
         assert_eq!((record.repeats.count, record.account.as_str()), (5, "root"));
-        assert_eq!(record.message, "Failed password for root from 203.0.113.9 port 51300 ssh2");
+        assert_eq!(record.message, "Failed password for root from 203.0.113.9 ssh2");
         let inside = "Invalid user message repeated 900 times: [ x] from 203.0.113.9 port 5";
         assert_eq!(read(inside, &AT_DB).repeats.count, 1);
     }

@@ -5,9 +5,9 @@
 //! pfSense's `filterlog`.
 
 use super::super::format::{Envelope, LineFormat};
-use super::super::{Format, clean_message, clean_protocol, has_ports, port};
+use super::super::{Format, clean, clean_message, clean_protocol, has_ports, port};
 use super::pairs::find;
-use super::{begun, end, program, verdict};
+use super::{MAX_RAW, begun, end, pam, program, verdict};
 use crate::record::{Record, RecordKind};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
@@ -17,7 +17,7 @@ pub(super) const FORMAT: LineFormat = LineFormat {
 };
 
 /// Programs whose lines are logs of logins, accounts, the kernel and packet filters, by how their names begin.
-const GUARDS: [&str; 33] = [
+const GUARDS: [&str; 42] = [
     "kernel",
     "systemd",
     "login",
@@ -48,18 +48,35 @@ const GUARDS: [&str; 33] = [
     "fail2ban",
     "dropbear",
     "gdm",
+    "lightdm",
     "sssd",
     "winbind",
     "krb5kdc",
+    "vsftpd",
+    "proftpd",
+    "pure-ftpd",
+    "dovecot",
+    "xrdp",
+    "cockpit",
+    "openvpn",
+    "smbd",
 ];
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
-    let (count, line) = repeated(line);
     let name = program(envelope);
-    let kind =
-        if GUARDS.iter().any(|guard| is_of(name, guard)) { RecordKind::Log } else { RecordKind::Unknown };
-    let mut record = begun(kind, Format::Syslog, envelope);
-    record.message = clean_message(line);
+    if !GUARDS.iter().any(|guard| is_of(name, guard)) {
+        let mut record = begun(RecordKind::Unknown, Format::Syslog, envelope);
+        record.message = clean_message(line);
+        return record;
+    }
+    let (count, line) = repeated(line);
+    let mut record = if pam::is_pam(line) {
+        pam::read(line, envelope, Format::Syslog)
+    } else {
+        let mut record = begun(RecordKind::Log, Format::Syslog, envelope);
+        record.message = clean_message(line);
+        record
+    };
     record.repeats.count = count;
     match name {
         "kernel" => netfilter(line, &mut record),
@@ -101,6 +118,7 @@ fn netfilter(line: &str, record: &mut Record) {
     (record.source, record.destination) = (end(source, port("SPT")), end(destination, port("DPT")));
     // The rule's own words stand before the first field, the last of them says what it did.
     let words = line.split("IN=").next().unwrap_or_default();
+    packet(words.rsplit("] [").next().unwrap_or_default().trim_matches(['[', ']', ' ']), line, record);
     record.verdict = words.split([' ', ':', '[', ']', '-']).rev().find_map(verdict);
 }
 
@@ -119,6 +137,15 @@ fn filterlog(line: &str, record: &mut Record) {
     let port = |at: usize| port(field(at)).filter(|_| has_ports(&record.protocol));
     record.source = end(field(source), port(source + 2));
     record.destination = end(field(source + 1), port(source + 3));
+    packet(field(6), line, record);
+}
+
+/// Says what happened to a packet without what changes from one to the next, so that like ones fold.
+fn packet(rule: &str, line: &str, record: &mut Record) {
+    let (Some(source), Some(destination)) = (&record.source, &record.destination) else { return };
+    let text = format!("{rule} {} {} -> {destination}", record.protocol, source.address);
+    record.message = clean_message(&text);
+    record.raw = clean(line, MAX_RAW);
 }
 
 #[cfg(test)]
@@ -155,6 +182,7 @@ mod tests {
         assert_eq!(record.source.unwrap().to_string(), "203.0.113.9:51234");
         assert_eq!(record.destination.unwrap().to_string(), "10.0.2.11:22");
         assert_eq!((record.verdict, record.protocol.as_str()), (Some(SensorVerdict::Blocked), "TCP"));
+        assert_eq!(record.message, "UFW BLOCK TCP 203.0.113.9 -> 10.0.2.11:22");
         let line = "5,,,1000000103,em0,match,block,in,4,0x0,,64,123,0,DF,6,tcp,60,203.0.113.9,10.0.2.11,51234,22,0,S,1,,,,";
         let record = parse("filterlog", line);
         assert_eq!(record.source.unwrap().to_string(), "203.0.113.9:51234");

@@ -17,9 +17,6 @@ pub(super) const FORMAT: LineFormat = LineFormat { format: Format::WebAccess, re
 pub(super) const SERVERS: [&str; 8] =
     ["nginx", "apache", "apache2", "httpd", "httpd_access", "apache_access", "nginx_access", "caddy"];
 
-/// How far into a line the time may stand; in front of it are addresses and an account.
-const MAX_PREFIX: usize = 512;
-
 fn recognises(line: &str, envelope: &Envelope<'_>) -> bool {
     may_be_from(envelope, &SERVERS) && parts(line).is_some()
 }
@@ -35,12 +32,12 @@ struct Parts<'a> {
 
 fn parts(line: &str) -> Option<Parts<'_>> {
     let line = line.trim();
-    let (time, before, behind) =
-        line.match_indices('[').take_while(|(at, _)| *at < MAX_PREFIX).take(16).find_map(|(at, _)| {
-            let (time, rest) = Timestamp::parse_access_log(line.get(at + 1..)?)?;
-            let rest = rest.strip_prefix("] ")?;
-            rest.starts_with('"').then_some((time, line.get(..at)?, rest))
-        })?;
+    // However long the account's name is and whatever it holds: the time is the first one with a request behind it.
+    let (time, before, behind) = line.match_indices('[').find_map(|(at, _)| {
+        let (time, rest) = Timestamp::parse_access_log(line.get(at + 1..)?)?;
+        let rest = rest.strip_prefix("] ")?;
+        rest.starts_with('"').then_some((time, line.get(..at)?, rest))
+    })?;
     let (first, rest) = before.split_once(' ')?;
     let is_site = first.contains('.') || first.contains(':') || first == "localhost";
     let second = rest.trim_start().split(' ').next().unwrap_or_default();
