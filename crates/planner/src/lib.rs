@@ -2,68 +2,51 @@
 //!
 //! Written against [`LanguageModel`] and [`RolloutRunner`]; knows no network and no weights. The coordinator gives it
 //! workers behind gRPC, a worker gives it its own engine, tests give it fakes.
+//!
+//! Five rooms, each of which uses only those before it: `evidence`, `prompts`, `rollouts`, `choosing`, `session`. What
+//! stands beside them is for all: the seam to the model, options, seeds, templates, words, and the error of planning.
 
-mod adaptation;
-mod aggregate;
-mod assessment;
-mod assurance;
-mod candidates;
-mod checks;
-mod choice;
-mod conclusion;
-mod coverage;
-mod events;
-mod expectation;
-mod groups;
-mod hosts;
+mod choosing;
+mod error;
+mod evidence;
 mod language_model;
-mod menu;
 mod options;
-mod perception;
-mod plan;
-mod planner;
 mod prompts;
-mod race;
-mod rendering;
-mod roles;
-mod rolling;
-mod rollout;
-mod rollout_run;
-mod scene;
+mod rollouts;
+#[cfg(test)]
+mod rooms;
 mod seeds;
 mod session;
-mod student;
-mod tasks;
 mod templates;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod words;
 
-pub use adaptation::{Comparison, ExpectedAlerts};
-pub use aggregate::{CONFIDENCE, Tally, tally};
-pub use assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
-pub use assurance::Assurance;
-pub use choice::{Choice, choose};
-pub use events::{PlanEvent, PlanSink, PlanningStage, Progress};
-pub use expectation::{Expectation, ExpectationError, predict_alerts};
+pub use choosing::aggregate::{CONFIDENCE, Tally, tally};
+pub use choosing::assurance::Assurance;
+pub use choosing::candidate::{Action, Candidate, CostEstimate, RejectedCandidate};
+pub use choosing::choice::{Choice, choose};
+pub use choosing::race::Race;
+pub use error::PlanError;
+pub use evidence::adaptation::{Comparison, ExpectedAlerts};
+pub use evidence::assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
+pub use evidence::roles::Roles;
+pub use evidence::scene::Evidence;
 pub use language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
 pub use options::{Autonomy, Budget, OptionsError, PlanMode, PlanOptions, limits};
-pub use plan::{
-    Action, Candidate, CostEstimate, Plan, PlanEnd, PlanEnded, PlanStep, RejectedCandidate, StateAfter,
-    StateSource,
-};
-pub use planner::{PlanError, Planner};
-pub use race::Race;
-pub use rendering::{Case, Rendered, Rendering};
-pub use roles::Roles;
-pub use rollout::{
+pub use prompts::rows::{Case, Rendered, Rendering};
+pub use prompts::tasks::TaskError;
+pub use rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,
     RolloutSpec, RolloutStep,
 };
-pub use rollout_run::{LocalRunner, run_rollout};
-pub use scene::Evidence;
+pub use rollouts::simulate::{LocalRunner, run_rollout};
 pub use seeds::derive_seed;
-pub use session::{FellBack, Phase, PlanSession, RestoreError, SessionError};
-pub use tasks::TaskError;
+pub use session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
+pub use session::expectation::{Expectation, ExpectationError, predict_alerts};
+pub use session::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSource};
+pub use session::plan_session::{FellBack, Phase, PlanSession, RestoreError, SessionError};
+pub use session::planner::Planner;
 pub use templates::{TemplateError, Templates};

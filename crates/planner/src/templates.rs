@@ -17,7 +17,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::coverage::listed;
+use crate::words::listed;
 
 /// A template, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,27 +242,6 @@ impl Templates {
         let template = self.environment.get_template(file).map_err(|error| invalid(file, &error))?;
         template.render(Serde(values)).map_err(|error| invalid(file, &error))
     }
-}
-
-/// Text from outside, made harmless inside a `===` block: it stays what it says, but no run of more than two `=` is
-/// left, so it holds no line that looks like the end of a block.
-pub(crate) fn fenced(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut run = 0;
-    for c in text.chars() {
-        run = if c == '=' { run + 1 } else { 0 };
-        if run <= 2 {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// As [`fenced`], on one line.
-pub(crate) fn fenced_line(text: &str) -> String {
-    let line: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
-    fenced(&line.join(" "))
 }
 
 /// `the account a`, `the accounts a and b`; nothing of none.

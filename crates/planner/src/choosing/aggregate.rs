@@ -1,0 +1,188 @@
+//! What the rollouts of a candidate say together.
+//!
+//! Invariants: the order of results does not matter, bit for bit; every result is counted exactly once; only rollouts
+//! that reached recovery have a cost.
+
+use countermove_incident::{Entities, RecoveryState, VerbClass};
+
+use crate::choosing::candidate::CostEstimate;
+use crate::choosing::student_t;
+use crate::rollouts::runner::{RolloutEnd, RolloutResult};
+
+/// Confidence of the interval of a mean.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// The rollouts of one candidate, taken together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Counts, mean, variance and interval.
+    pub cost: CostEstimate,
+    /// Mean cost of one simulated action, over all rollouts; 0 if there is none.
+    pub action_cost: f64,
+    /// Mean number of facts that hold where truncated rollouts were cut off; absent if none was.
+    pub achieved_at_truncation: Option<f64>,
+    /// State after the candidate's own action; absent if no rollout got that far.
+    pub predicted_state: Option<RecoveryState>,
+    /// Hosts, addresses and domains that the candidate's own action cuts off or cleans; 0 if it does neither.
+    pub interrupted: usize,
+    /// The first fault by rollout number, if a rollout was malformed.
+    pub fault: Option<String>,
+}
+
+impl Tally {
+    /// Rollouts that say something about the candidate: all but the cancelled ones.
+    pub fn finished(&self) -> u32 {
+        self.cost.terminal + self.cost.truncated + self.cost.malformed
+    }
+}
+
+/// Takes the rollouts of one candidate together.
+pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally {
+    let mut results: Vec<&RolloutResult> = results.into_iter().collect();
+    // One order for sums and for "first", whatever the order of arrival.
+    results.sort_by_key(|result| result.key);
+    let mut tally = Tally::default();
+    let mut costs = Vec::new();
+    let mut achieved = Vec::new();
+    let (mut actions, mut spent) = (0, 0.0);
+    for result in results {
+        actions += result.steps.len();
+        spent += result.cost;
+        match result.end {
+            RolloutEnd::Terminal => {
+                tally.cost.terminal += 1;
+                costs.push(result.cost);
+            }
+            RolloutEnd::Truncated => {
+                tally.cost.truncated += 1;
+                achieved.push(result.steps.last().map_or(0, |step| step.state_after.achieved()));
+            }
+            RolloutEnd::Malformed => {
+                tally.cost.malformed += 1;
+                tally.fault.get_or_insert_with(|| result.fault.clone());
+            }
+            RolloutEnd::Cancelled => tally.cost.cancelled += 1,
+        }
+        if tally.predicted_state.is_none() {
+            tally.predicted_state = result.steps.first().map(|step| step.state_after);
+            tally.interrupted = result.steps.first().map_or(0, |step| interrupted(&step.action));
+        }
+    }
+    if !achieved.is_empty() {
+        tally.achieved_at_truncation = Some(achieved.iter().sum::<usize>() as f64 / achieved.len() as f64);
+    }
+    if actions > 0 {
+        tally.action_cost = spent / actions as f64;
+    }
+    estimate(&costs, &mut tally.cost);
+    tally
+}
+
+fn interrupted(action: &str) -> usize {
+    let interrupts = |class: &VerbClass| matches!(class, VerbClass::Contain | VerbClass::Eradicate);
+    if VerbClass::of(action).iter().any(interrupts) { Entities::find(action).iter().count() } else { 0 }
+}
+
+/// Mean, unbiased variance and Student interval of `costs`.
+fn estimate(costs: &[f64], cost: &mut CostEstimate) {
+    if costs.is_empty() {
+        return;
+    }
+    let n = costs.len() as f64;
+    let mean = costs.iter().sum::<f64>() / n;
+    cost.mean = Some(mean);
+    if costs.len() < 2 {
+        return;
+    }
+    let variance = costs.iter().map(|cost| (cost - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    cost.variance = Some(variance);
+    if let Some(t) = student_t::two_sided_quantile(CONFIDENCE, (costs.len() - 1) as u32) {
+        let half = t * (variance / n).sqrt();
+        cost.low = Some(mean - half);
+        cost.high = Some(mean + half);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::language_model::Usage;
+    use crate::rollouts::runner::{RolloutKey, RolloutStep};
+
+    fn result(rollout: u32, end: RolloutEnd, cost: f64, achieved: usize) -> RolloutResult {
+        let state_after = RecoveryState::from_bits(std::array::from_fn(|bit| bit < achieved));
+        RolloutResult {
+            key: RolloutKey { step: 0, candidate: 0, rollout },
+            end,
+            steps: vec![RolloutStep { action: "Isolate a".into(), state_after, cost }],
+            cost,
+            fault: if end == RolloutEnd::Malformed { format!("fault {rollout}") } else { String::new() },
+            usage: Usage { sampled_tokens: 3, forced_tokens: 4, ..Usage::default() },
+        }
+    }
+
+    #[test]
+    fn only_terminal_rollouts_have_a_cost() {
+        let results = [
+            result(0, RolloutEnd::Terminal, 4.0, 6),
+            result(1, RolloutEnd::Truncated, 20.0, 3),
+            result(2, RolloutEnd::Terminal, 6.0, 6),
+            result(3, RolloutEnd::Malformed, 1.0, 1),
+            result(4, RolloutEnd::Cancelled, 0.0, 0),
+            result(5, RolloutEnd::Terminal, 5.0, 6),
+        ];
+        let tally = tally(&results);
+        assert_eq!((tally.cost.terminal, tally.cost.truncated), (3, 1));
+        assert_eq!((tally.cost.malformed, tally.cost.cancelled), (1, 1));
+        assert_eq!(tally.cost.mean, Some(5.0));
+        assert_eq!(tally.cost.variance, Some(1.0));
+        // t(0.975, 2) / √3 = 2.4841
+        assert!((tally.cost.low.unwrap() - 2.5159).abs() < 1e-3);
+        assert!((tally.cost.high.unwrap() - 7.4841).abs() < 1e-3);
+        assert_eq!(tally.achieved_at_truncation, Some(3.0));
+        assert_eq!(tally.fault.as_deref(), Some("fault 3"));
+        assert_eq!(tally.finished(), 5);
+    }
+
+    #[test]
+    fn too_few_rollouts_have_no_interval() {
+        let none = tally(&[]);
+        assert_eq!(none, Tally::default());
+        let one = tally(&[result(0, RolloutEnd::Terminal, 4.0, 6)]);
+        assert_eq!((one.cost.mean, one.cost.variance, one.cost.low), (Some(4.0), None, None));
+    }
+
+    fn ends() -> impl Strategy<Value = RolloutEnd> {
+        prop_oneof![
+            Just(RolloutEnd::Terminal),
+            Just(RolloutEnd::Truncated),
+            Just(RolloutEnd::Malformed),
+            Just(RolloutEnd::Cancelled),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn order_does_not_matter_and_counts_add_up(
+            (order, ends) in prop::collection::vec((ends(), 1.0f64..40.0, 0usize..7), 0..24)
+                .prop_flat_map(|ends| (Just((0..ends.len()).collect::<Vec<_>>()).prop_shuffle(), Just(ends)))
+        ) {
+            let results: Vec<RolloutResult> = ends
+                .iter()
+                .enumerate()
+                .map(|(rollout, &(end, cost, achieved))| result(rollout as u32, end, cost, achieved))
+                .collect();
+            let straight = tally(&results);
+            let shuffled = tally(order.iter().map(|&i| &results[i]));
+            prop_assert_eq!(&straight, &shuffled);
+            prop_assert_eq!((straight.finished() + straight.cost.cancelled) as usize, results.len());
+            prop_assert_eq!(straight.cost.mean.is_some(), straight.cost.terminal > 0);
+            prop_assert_eq!(straight.cost.variance.is_some(), straight.cost.terminal > 1);
+            if let (Some(low), Some(mean), Some(high)) = (straight.cost.low, straight.cost.mean, straight.cost.high) {
+                prop_assert!(low <= mean && mean <= high);
+            }
+        }
+    }
+}

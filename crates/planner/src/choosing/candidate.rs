@@ -1,0 +1,59 @@
+//! What is chosen from: actions that were proposed, and what recovery is estimated to cost after each.
+
+use countermove_incident::RecoveryState;
+use serde::{Deserialize, Serialize};
+
+/// A response action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// What to do, in one imperative sentence.
+    pub text: String,
+    /// Why.
+    pub explanation: String,
+}
+
+/// An estimate of what recovery costs if a candidate is taken first. Only rollouts that reached full recovery enter
+/// the mean, the variance and the interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostEstimate {
+    /// Rollouts that reached full recovery, n.
+    pub terminal: u32,
+    /// Rollouts that hit the depth limit.
+    pub truncated: u32,
+    /// Rollouts that broke off on an answer which could not be used.
+    pub malformed: u32,
+    /// Rollouts that were cancelled.
+    pub cancelled: u32,
+    /// Mean cost; absent if `terminal` is 0.
+    pub mean: Option<f64>,
+    /// Unbiased sample variance; absent if `terminal` is below 2.
+    pub variance: Option<f64>,
+    /// Lower bound of the two-sided 95 % Student interval of the mean; absent if `terminal` is below 2.
+    pub low: Option<f64>,
+    /// Upper bound of that interval.
+    pub high: Option<f64>,
+}
+
+/// An action that was proposed for a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Position in the step, from 0.
+    pub index: u32,
+    /// The action.
+    pub action: Action,
+    /// What recovery costs if it is taken; all zero before the rollouts.
+    pub cost: CostEstimate,
+    /// State that the model expects after the action; absent until a rollout got that far.
+    pub predicted_state: Option<RecoveryState>,
+    /// The model's reasoning, as it wrote it.
+    pub reasoning: String,
+}
+
+/// A proposal that was thrown away before any rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedCandidate {
+    /// The action.
+    pub action: Action,
+    /// Why it was thrown away, in one sentence.
+    pub reason: String,
+}

@@ -1,0 +1,60 @@
+//! What perception and reasoning made of the evidence.
+
+use countermove_incident::{DigestReport, RecoveryState, Tactic};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::roles::Roles;
+
+/// A technique of MITRE ATT&CK by identifier and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TechniqueName {
+    /// Identifier, such as `T1110.001`.
+    pub id: String,
+    /// Name, such as `Brute Force: Password Guessing`.
+    pub name: String,
+}
+
+/// Lines of the alert log that say the same, folded into one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceLine {
+    /// Number of the group in the digest, from 1.
+    pub number: u32,
+    /// The folded line as the model reads it.
+    pub text: String,
+    /// Records folded into it.
+    pub count: u64,
+}
+
+/// A tactic that the model believes the attacker follows, with the evidence for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TacticBelief {
+    /// The tactic.
+    pub tactic: Tactic,
+    /// Its share of all evidence of the attack, from 0 to 1; those of all beliefs add up to 1.
+    pub weight: f32,
+    /// Techniques of this tactic that the alerts name.
+    pub techniques: Vec<TechniqueName>,
+    /// Alert groups of the digest that speak for the tactic, best first.
+    pub evidence: Vec<EvidenceLine>,
+}
+
+/// What perception and reasoning made of the evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// Whether there is an incident at all.
+    pub is_incident: bool,
+    /// One sentence about what happened.
+    pub description: String,
+    /// Who is who.
+    pub entities: Roles,
+    /// Conjectured tactics, the most likely first.
+    pub tactics: Vec<TacticBelief>,
+    /// How far recovery has come already.
+    pub state: RecoveryState,
+    /// The model's reasoning, as it wrote it.
+    pub reasoning: String,
+    /// Answers of the model that could not be used, one entry each.
+    pub rejected: Vec<String>,
+    /// How the log was read.
+    pub digest: DigestReport,
+}

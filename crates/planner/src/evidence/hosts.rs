@@ -1,0 +1,361 @@
+//! What the system description says of each host: its other names, what it is, and whether it has to stay up.
+//!
+//! Descriptions are prose, lists or tables, so this reads what stands beside an address: `web01 at 10.0.2.13 (Debian
+//! 12) runs Apache.`, `- web01 (10.0.2.13, Debian 12): Apache`, `10.0.2.13 web01 [Debian 12] Apache`, `web01 |
+//! 10.0.2.13 | Apache`. What it does not find is missing from a prompt, never wrong in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countermove_incident::{Entities, EntityKind};
+
+use crate::words::has_word;
+
+/// Longest text about a host in a prompt, in bytes.
+const MAX_ABOUT: usize = 80;
+/// Longest sentence about what a host does to others.
+const MAX_HABIT: usize = 90;
+
+/// Words that tell that a host looks at others by order.
+const WATCHING: [&str; 4] = ["scan", "monitor", "check", "audit"];
+/// Words of a rule that says that something has to stay as it is.
+const KEEPING: [&str; 9] =
+    ["must", "has to", "have to", "stay", "remain", "keep", "outage", "cannot", "may not"];
+/// Words of a rule that forbids two hosts to reach each other, which keeps neither of them up.
+const FORBIDDING: [&str; 2] = ["never be able to reach", "no traffic may"];
+/// Words that stand where a name would and are none.
+const NO_NAMES: [&str; 14] = [
+    "the",
+    "is",
+    "address",
+    "addresses",
+    "and",
+    "ip",
+    "network",
+    "networks",
+    "host",
+    "hosts",
+    "name",
+    "of",
+    "to",
+    "a",
+];
+
+/// The hosts that a description tells of, by address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hosts {
+    /// Addresses by name, in lower case.
+    names: BTreeMap<String, String>,
+    /// Addresses by what else stands in the bracket with the address and tells one host from another, such as the identifier
+    /// of an inventory, in lower case.
+    aliases: BTreeMap<String, String>,
+    /// What stands beside the address.
+    about: BTreeMap<String, String>,
+    /// Sentences that say that the host looks at others.
+    habits: BTreeMap<String, String>,
+}
+
+impl Hosts {
+    /// Reads a description. `systems` are the addresses of the defended system.
+    pub(crate) fn read(description: &str, systems: &[String]) -> Hosts {
+        let mut hosts = Hosts::default();
+        let lines: Vec<&str> = description.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let mut start = 0;
+            for sentence in line.split_inclusive(". ") {
+                let indented = lines.get(number + 1).filter(|next| next.starts_with("    "));
+                hosts.read_sentence(sentence, indented.copied(), systems);
+                start += sentence.len();
+            }
+            debug_assert_eq!(start, line.len());
+        }
+        for sentence in lines.iter().flat_map(|line| line.split_inclusive(". ")) {
+            let lower = sentence.to_lowercase();
+            if !WATCHING.iter().any(|word| lower.contains(word)) {
+                continue;
+            }
+            let trimmed = sentence.trim().trim_end_matches('.');
+            for (name, address) in &hosts.names {
+                if lower.trim_start().starts_with(name.as_str()) && !hosts.habits.contains_key(address) {
+                    hosts.habits.insert(address.clone(), shortened(trimmed, MAX_HABIT));
+                }
+            }
+        }
+        hosts
+    }
+
+    fn read_sentence(&mut self, sentence: &str, below: Option<&str>, systems: &[String]) {
+        let places: Vec<(usize, String)> = Entities::places(sentence)
+            .into_iter()
+            .filter(|(_, entity)| entity.kind == EntityKind::Address && systems.contains(&entity.value))
+            .map(|(place, entity)| (place, entity.value))
+            .collect();
+        for (number, (place, address)) in places.iter().enumerate() {
+            let Some((before, rest)) = sentence.split_at_checked(*place) else { continue };
+            let after = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '.' || c == ':');
+            let name = name_before(before).or_else(|| name_behind(before, after));
+            if let Some(name) = &name {
+                self.names.entry(name.to_lowercase()).or_insert_with(|| address.clone());
+            }
+            for alias in aliases(before) {
+                self.aliases.entry(alias.to_lowercase()).or_insert_with(|| address.clone());
+            }
+            let length = rest.len() - after.len();
+            let end = places
+                .get(number + 1)
+                .map_or(after.len(), |(next, _)| next.saturating_sub(place + length).min(after.len()));
+            let own = after.get(..end).unwrap_or(after);
+            let mut about = cleaned(own);
+            if let Some(name) = name.as_ref().filter(|_| name_before(before).is_none()) {
+                about = cleaned(about.strip_prefix(name.as_str()).unwrap_or(&about));
+            }
+            if let Some(below) = below {
+                about = format!("{about}, {}", below.trim());
+            }
+            let named = name.is_some();
+            let known = self.about.contains_key(address);
+            if !known && (named || !about.is_empty()) {
+                let name = name.unwrap_or_else(|| address.clone());
+                let about = if about.is_empty() { name } else { format!("{name}: {about}") };
+                self.about.insert(address.clone(), shortened(&about, MAX_ABOUT));
+            }
+        }
+    }
+
+    /// The names of the hosts in lower case, with their addresses.
+    pub(crate) fn names(&self) -> &BTreeMap<String, String> {
+        &self.names
+    }
+
+    /// All names of the hosts in lower case, with their addresses.
+    pub(crate) fn all_names(&self) -> BTreeMap<String, String> {
+        let mut all = self.aliases.clone();
+        all.extend(self.names.clone());
+        all
+    }
+
+    /// Addresses of the hosts that a text names.
+    pub(crate) fn named_in(&self, text: &str) -> BTreeSet<String> {
+        let lower = text.to_lowercase();
+        let all = self.names.iter().chain(&self.aliases);
+        all.filter(|(name, _)| has_word(&lower, name)).map(|(_, address)| address.clone()).collect()
+    }
+
+    /// The host's name and what it is, as the description says; none if it says nothing.
+    pub(crate) fn about(&self, address: &str) -> Option<&str> {
+        self.about.get(address).map(String::as_str)
+    }
+
+    /// The sentence that says that the host looks at others, if there is one.
+    pub(crate) fn habit(&self, address: &str) -> Option<&str> {
+        self.habits.get(address).map(String::as_str)
+    }
+
+    /// Addresses of the hosts that a rule says have to stay up or reachable.
+    pub(crate) fn kept(&self, rules: &[String]) -> Vec<String> {
+        let mut kept = Vec::new();
+        for rule in rules {
+            let lower = rule.to_lowercase();
+            let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+            if !has(&KEEPING) || has(&FORBIDDING) {
+                continue;
+            }
+            let addresses = self.about.keys().filter(|address| rule.contains(address.as_str()));
+            let named = self.names.iter().filter(|(name, _)| has_word(&lower, name));
+            for address in addresses.chain(named.map(|(_, address)| address)) {
+                if !kept.contains(address) {
+                    kept.push(address.clone());
+                }
+            }
+        }
+        kept
+    }
+}
+
+/// Further names of a host in the bracket before its address: `laptop-001 (h-001-01, 10.0.1.11)`. A word that is no
+/// identifier, such as a system's name, has no digit or no mark in it.
+fn aliases(before: &str) -> impl Iterator<Item = &str> {
+    let inside = before.rfind('(').and_then(|open| before.get(open + 1..)).filter(|own| !own.contains(')'));
+    let is_identifier = |word: &&str| {
+        is_name(word)
+            && !word.contains(char::is_whitespace)
+            && word.contains(|c: char| c.is_ascii_digit())
+            && word.contains(['-', '_'])
+    };
+    inside.unwrap_or_default().split(',').map(str::trim).filter(is_identifier)
+}
+
+/// The name that stands in front of an address: `web01 at `, `web01 (`, `web01 | `, `The gateway (Debian 12) at `.
+fn name_before(before: &str) -> Option<String> {
+    let mut text = before.trim_end();
+    text = if let Some(text) = text.strip_suffix(" at") {
+        text.trim_end()
+    } else if let Some(text) = text.strip_suffix(['(', '|']) {
+        text.trim_end()
+    } else {
+        // `laptop-001 (h-001-01, `: the bracket holds more than the address.
+        text.strip_suffix(',')?;
+        let open = text.rfind('(')?;
+        text.get(open..).filter(|inside| !inside.contains(')'))?;
+        text.get(..open)?.trim_end()
+    };
+    if text.ends_with(')') {
+        text = text.get(..text.rfind('(')?)?.trim_end();
+    }
+    let mut words = text.rsplit(|c: char| c.is_whitespace() || c == '|');
+    let last = words.next()?.trim_matches(|c: char| !c.is_alphanumeric() && c != '_' && c != '-');
+    if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
+        // `Server 3`: a noun and a number.
+        let noun = words.next()?;
+        return noun
+            .chars()
+            .all(char::is_alphabetic)
+            .then(|| format!("{noun} {last}"))
+            .filter(|_| !noun.is_empty());
+    }
+    is_name(last).then(|| last.to_owned())
+}
+
+/// The name behind an address that begins its line: `10.0.2.13 web01 [Debian 12]`, `10.0.2.13 | web01 | …`.
+fn name_behind(before: &str, after: &str) -> Option<String> {
+    if !before.chars().all(|c| c.is_whitespace() || matches!(c, '-' | '*' | '|')) {
+        return None;
+    }
+    let after = after.trim_start_matches(|c: char| c.is_whitespace() || c == '|');
+    let name = after.get(..after.find(['[', '|', ':', ',', '('])?)?.trim();
+    (name.split_whitespace().count() <= 2 && is_name(name)).then(|| name.to_owned())
+}
+
+fn is_name(word: &str) -> bool {
+    word.contains(char::is_alphabetic)
+        && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '))
+        && !NO_NAMES.contains(&word.to_lowercase().as_str())
+}
+
+/// What stands behind an address, without the punctuation that joins it to it.
+fn cleaned(text: &str) -> String {
+    let joins = |c: char| c.is_whitespace() || matches!(c, ',' | ')' | '|' | ';' | ':' | '-');
+    let text = text.trim_matches(joins).trim_end_matches(['.', ' ', '(', '|']);
+    let mut out = String::with_capacity(text.len());
+    let mut open = 0_usize;
+    for c in text.chars() {
+        match c {
+            '(' => open += 1,
+            // A bracket that was opened before the address.
+            ')' if open == 0 => {
+                out.push(',');
+                continue;
+            }
+            ')' => open -= 1,
+            '|' => {
+                out.push(',');
+                continue;
+            }
+            _ => {}
+        }
+        out.push(c);
+    }
+    out.replace(" ,", ",").replace(",,", ",")
+}
+
+/// At most so many bytes, cut between words.
+fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let head = text.get(..end).unwrap_or_default();
+    head.rsplit_once(' ').map_or(head, |(head, _)| head).trim_end_matches([',', ';']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn systems(addresses: &[&str]) -> Vec<String> {
+        addresses.iter().map(|address| (*address).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_way_of_describing_a_host_is_read() {
+        let own = systems(&["10.0.2.13", "10.0.2.14"]);
+        for (text, about) in [
+            ("web_shop at 10.0.2.13 (Debian 11) runs Apache.", "web_shop: (Debian 11) runs Apache"),
+            (
+                "In the DMZ, web_shop (10.0.2.13, Debian 11) takes orders.",
+                "web_shop: Debian 11, takes orders",
+            ),
+            (
+                "- web_shop (10.0.2.13, Debian 11), DMZ: Nginx; takes orders",
+                "web_shop: Debian 11, DMZ: Nginx; takes orders",
+            ),
+            (
+                "  10.0.2.13 web_shop [Debian 11] Nginx\n    takes orders, importance 4 of 5",
+                "web_shop: [Debian 11] Nginx, takes orders, importance 4 of 5",
+            ),
+            ("web_shop | 10.0.2.13 | DMZ | Debian 11", "web_shop: DMZ, Debian 11"),
+            ("- web_shop (h-001-01, 10.0.2.13): linux, owner u-001", "web_shop: linux, owner u-001"),
+        ] {
+            let hosts = Hosts::read(text, &own);
+            assert_eq!(hosts.names().get("web_shop").map(String::as_str), Some("10.0.2.13"), "{text}");
+            assert_eq!(hosts.about("10.0.2.13"), Some(about), "{text}");
+        }
+        let hosts =
+            Hosts::read("Server 3 (10.0.2.13, Ubuntu 20): OpenSSH\nGateway at 10.0.2.14 runs Snort.", &own);
+        assert_eq!(hosts.names().get("server 3").map(String::as_str), Some("10.0.2.13"));
+        assert_eq!(hosts.names().get("gateway").map(String::as_str), Some("10.0.2.14"));
+        let hosts = Hosts::read("The client has the address 10.0.2.13 and likes it.", &own);
+        assert!(hosts.names().is_empty(), "{hosts:?}");
+    }
+
+    #[test]
+    fn what_stands_in_the_bracket_with_an_address_is_a_name_if_it_is_an_identifier() {
+        let own = systems(&["10.0.2.13", "10.0.2.14"]);
+        let hosts = Hosts::read(
+            "- laptop-001 (h-001-01, 10.0.2.13): windows\n- db01 (Debian 11, 10.0.2.14): linux\n",
+            &own,
+        );
+        let all = hosts.all_names();
+        let known = all.iter().map(|(name, address)| (name.as_str(), address.as_str()));
+        assert_eq!(
+            known.collect::<Vec<_>>(),
+            [("db01", "10.0.2.14"), ("h-001-01", "10.0.2.13"), ("laptop-001", "10.0.2.13")]
+        );
+        let named = hosts.named_in("auth_login user=u-001 src_host=H-001-01 dst=h-001-011");
+        assert_eq!(named.into_iter().collect::<Vec<_>>(), ["10.0.2.13"]);
+    }
+
+    #[test]
+    fn hosts_that_look_at_others_and_hosts_that_stay_up_are_known() {
+        let own = systems(&["10.0.2.13", "10.0.2.14"]);
+        let hosts = Hosts::read(
+            "web_shop at 10.0.2.13 runs Apache. siem at 10.0.2.14 collects logs.\nsiem scans all servers every night; \
+             that is allowed.",
+            &own,
+        );
+        assert_eq!(hosts.habit("10.0.2.14"), Some("siem scans all servers every night; that is allowed"));
+        assert_eq!(hosts.habit("10.0.2.13"), None);
+        let rules = |rule: &str| hosts.kept(&[rule.to_owned()]);
+        assert_eq!(rules("Apache on web_shop must not be taken offline."), ["10.0.2.13"]);
+        assert_eq!(rules("10.0.2.14 has to remain accessible from web_shop."), ["10.0.2.14", "10.0.2.13"]);
+        assert!(rules("siem and web_shop must never be able to reach each other.").is_empty());
+        assert!(rules("The shop on web_shop may be offline for two hours.").is_empty());
+        assert!(rules("web_shop2 must stay up.").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_description_makes_it_panic(text in "(?s).{0,200}", tail in "[ -~é中\n(|)]{0,60}") {
+            let own = systems(&["10.0.2.13", "2001:db8::5"]);
+            let text = format!("{text}10.0.2.13{tail}2001:db8::5{text}");
+            let hosts = Hosts::read(&text, &own);
+            for about in own.iter().filter_map(|address| hosts.about(address)) {
+                prop_assert!(about.len() <= MAX_ABOUT);
+            }
+        }
+    }
+}

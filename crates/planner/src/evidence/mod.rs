@@ -1,0 +1,12 @@
+//! What the evidence says by itself: who is who on which host, the groups of the log with their surroundings, what
+//! follows from verdicts on them, and whether later alerts fit.
+//!
+//! Nothing here asks a model.
+
+pub(crate) mod adaptation;
+pub(crate) mod assessment;
+pub(crate) mod conclusion;
+pub(crate) mod groups;
+pub(crate) mod hosts;
+pub(crate) mod roles;
+pub(crate) mod scene;

@@ -1,0 +1,181 @@
+//! The evidence of an incident, made ready for questions: condensed, fenced, and each group with its surroundings.
+//!
+//! Invariants: the same evidence and budget give the same scene, so every prompt of an incident begins with the same
+//! bytes; whatever had to be left out is said in the report's warnings.
+
+use std::collections::HashSet;
+
+use countermove_incident::{
+    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, LogLine, approximate_tokens,
+};
+use serde::Serialize;
+
+use crate::evidence::groups::{GroupView, views};
+use crate::evidence::hosts::Hosts;
+use crate::templates::{TemplateError, TemplateName, Templates};
+use crate::words::{fenced, fenced_line};
+
+/// What is known about an incident.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// The system in prose or lines.
+    pub system_description: String,
+    /// What the intrusion detection system and other logs say.
+    pub log: AlertLog,
+    /// Rules that a plan has to keep, one sentence each.
+    pub constraints: Vec<String>,
+    /// What a reader should know about how the evidence was gathered, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Evidence made ready for questions.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// The first segment of every prompt; empty if the template shows nothing of the evidence as a whole.
+    pub(crate) context: String,
+    /// Instruction that stands before everything else.
+    pub(crate) system: String,
+    /// The log, condensed.
+    pub(crate) digest: Digest,
+    /// The groups of the digest, in its order, as they are asked about.
+    pub(crate) groups: Vec<GroupView>,
+    /// The lines of the log that are no alerts.
+    pub(crate) lines: Vec<LogLine>,
+    /// How the log was read, with warnings about the rest of the evidence.
+    pub(crate) report: DigestReport,
+    /// What an action may name.
+    pub(crate) grounding: Grounding,
+    /// Hosts and addresses of the defended system.
+    pub(crate) systems: Vec<String>,
+    /// What the description says of them.
+    pub(crate) hosts: Hosts,
+    /// Those that have to stay up and reachable.
+    pub(crate) kept: Vec<String>,
+    /// Whether the log holds anything at all.
+    pub(crate) has_records: bool,
+}
+
+/// Share of the budget that the alerts may take before the system description has had its own, in percent.
+const ALERT_SHARE: usize = 50;
+
+impl Scene {
+    /// Condenses the evidence so that the context has about `budget` tokens.
+    pub(crate) fn new(
+        evidence: &Evidence,
+        templates: &Templates,
+        budget: usize,
+    ) -> Result<Scene, TemplateError> {
+        let constraints: Vec<String> = evidence.constraints.iter().map(|rule| fenced_line(rule)).collect();
+        let rules: usize = constraints.iter().map(|rule| approximate_tokens(rule) + 2).sum();
+        let budget = budget.saturating_sub(rules).max(budget / 4);
+
+        #[derive(Default, Serialize)]
+        struct Values<'a> {
+            system: &'a str,
+            constraints: &'a [String],
+            alerts: &'a str,
+        }
+        let shows_evidence = !templates.render(TemplateName::Context, Values::default())?.trim().is_empty();
+
+        // The description gets what the alerts leave; if it leaves something itself, or no prompt shows it, the alerts get
+        // that.
+        let description = fenced(evidence.system_description.trim());
+        let needed = if shows_evidence { approximate_tokens(&description) } else { 0 };
+        let share = budget * ALERT_SHARE / 100;
+        let digest = Digest::new(&evidence.log, share.max(budget.saturating_sub(needed)));
+        let rest = budget.saturating_sub(approximate_tokens(digest.text()));
+        let (description, left_out) = condense(&description, rest, &evidence.log);
+
+        let alerts = fenced(digest.text());
+        let values = Values { system: &description, constraints: &constraints, alerts: alerts.trim_end() };
+        let context = templates.render(TemplateName::Context, values)?;
+        let system = templates.render(TemplateName::System, ())?;
+
+        let mut report = digest.report().clone();
+        report.warnings.extend(evidence.notes.iter().cloned());
+        if left_out > 0 && !context.is_empty() {
+            report.warnings.push(format!(
+                "The system description does not fit the prompt: {left_out} of its lines and sentences were left out, \
+                 those that name nothing from the alerts first."
+            ));
+        }
+
+        let mut grounding = Grounding::new(&evidence.system_description, &evidence.log);
+        for rule in &evidence.constraints {
+            grounding.add_text(rule);
+        }
+        let systems = systems(&evidence.system_description, &grounding);
+        let hosts = Hosts::read(&evidence.system_description, &systems);
+        let kept = hosts.kept(&evidence.constraints);
+        let groups = views(&evidence.log, &digest, &systems, &hosts);
+        let lines = evidence.log.lines().cloned().collect();
+        let has_records = !evidence.log.records.is_empty();
+        Ok(Scene {
+            context,
+            system,
+            digest,
+            groups,
+            lines,
+            report,
+            grounding,
+            systems,
+            hosts,
+            kept,
+            has_records,
+        })
+    }
+
+    /// Whether a plain line is folded into this group.
+    pub(crate) fn is_line_of(&self, group: &GroupView, text: &str) -> bool {
+        !group.is_alert && group.lines.iter().any(|line| line == text)
+    }
+}
+
+/// Addresses of the defended system; host names if it has no addresses.
+fn systems(description: &str, grounding: &Grounding) -> Vec<String> {
+    let addresses = grounding.internal_addresses();
+    if !addresses.is_empty() {
+        return addresses;
+    }
+    let named = Entities::find(description);
+    named.of(EntityKind::Host).chain(named.of(EntityKind::Domain)).map(str::to_owned).collect()
+}
+
+/// The description within `budget` tokens, and how many of its parts were left out. Parts that name what the log
+/// names stay first, then the others, both from the top; those that stay keep their order.
+fn condense(description: &str, budget: usize, log: &AlertLog) -> (String, usize) {
+    if approximate_tokens(description) <= budget {
+        return (description.to_owned(), 0);
+    }
+    let mut seen = HashSet::new();
+    for alert in log.alerts() {
+        for end in [&alert.source, &alert.destination].into_iter().flatten() {
+            seen.insert(end.address.as_str());
+        }
+    }
+    let parts: Vec<&str> =
+        description.lines().flat_map(sentences).filter(|part| !part.trim().is_empty()).collect();
+    let concerned =
+        |part: &str| Entities::find(part).iter().any(|entity| seen.contains(entity.value.as_str()));
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_cached_key(|&i| !parts.get(i).is_some_and(|part| concerned(part)));
+    let mut kept = vec![false; parts.len()];
+    let mut left = budget;
+    for i in order {
+        let cost = parts.get(i).map_or(0, |part| approximate_tokens(part) + 1);
+        if cost <= left
+            && let Some(slot) = kept.get_mut(i)
+        {
+            *slot = true;
+            left -= cost;
+        }
+    }
+    let text: Vec<&str> =
+        parts.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(part, _)| part.trim()).collect();
+    (text.join("\n"), parts.len() - text.len())
+}
+
+/// The sentences of a line, each with the full stop that ends it.
+fn sentences(line: &str) -> impl Iterator<Item = &str> {
+    line.split_inclusive(". ")
+}

@@ -1,0 +1,263 @@
+//! How actions may begin in a state, as the template `openings.txt.j2` lists it: one opening a line.
+//!
+//! A line is a whole action, unless it ends in `...`, which lets the model go on. Behind ` | ` it may say why; then the
+//! model is not asked. If the template lists nothing, actions are free text. A small model is a poor writer and a
+//! better chooser, so the built-in list suits it; an empty file in the folder of templates sets a larger model free.
+
+use countermove_incident::{RecoveryState, VerbClass};
+use serde::Serialize;
+
+use crate::evidence::roles::Roles;
+use crate::prompts::coverage::Coverage;
+use crate::templates::{TemplateError, TemplateName, Templates};
+use crate::words::{fenced_line, normalise};
+
+/// How an action may begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// The words, without the dots.
+    pub(crate) text: String,
+    /// Whether the model may go on.
+    pub(crate) continued: bool,
+    /// Why one would take it; empty if the template does not say.
+    pub(crate) explanation: String,
+}
+
+/// How actions may begin in a state. Empty: actions are free text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Menu {
+    pub(crate) openings: Vec<Opening>,
+}
+
+impl Menu {
+    /// What the template lists in a state that came about by the actions of a history.
+    pub(crate) fn new(
+        templates: &Templates,
+        state: RecoveryState,
+        roles: &Roles,
+        history: &[String],
+    ) -> Result<Menu, TemplateError> {
+        #[derive(Serialize)]
+        struct Values<'a> {
+            state: RecoveryState,
+            attackers: &'a [String],
+            systems: &'a [String],
+            targets: &'a [String],
+            left: Left,
+        }
+        let left = Left::new(&Coverage::after(roles, history, state), roles);
+        let Roles { attackers, systems, targets, .. } = roles;
+        let text =
+            templates.render(TemplateName::Openings, Values { state, attackers, systems, targets, left })?;
+        let mut openings: Vec<Opening> = Vec::new();
+        for line in text.lines() {
+            // A line that lists nothing begins with its explanation.
+            let (opening, explanation) = line.split_once("| ").unwrap_or((line, ""));
+            let opening = fenced_line(opening);
+            let (text, continued) = match opening.strip_suffix("...") {
+                Some(start) => (start.trim_end(), true),
+                None => (opening.as_str(), false),
+            };
+            if !text.is_empty() && !openings.iter().any(|known| known.text == text) {
+                let explanation = fenced_line(explanation);
+                openings.push(Opening { text: text.to_owned(), continued, explanation });
+            }
+        }
+        Ok(Menu { openings })
+    }
+
+    /// The menu without the whole actions that say the same as one of `actions`.
+    pub(crate) fn without<'a>(&self, actions: impl IntoIterator<Item = &'a str>) -> Menu {
+        let gone: Vec<String> = actions.into_iter().map(normalise).collect();
+        let stays = |opening: &&Opening| opening.continued || !gone.contains(&normalise(&opening.text));
+        Menu { openings: self.openings.iter().filter(stays).cloned().collect() }
+    }
+
+    /// Whether actions are free text.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.openings.is_empty()
+    }
+
+    /// Whether the menu explains every action that it allows.
+    pub(crate) fn explains(&self) -> bool {
+        !self.is_empty() && self.openings.iter().all(|opening| !opening.explanation.is_empty())
+    }
+
+    /// Why one would take this action; empty if the menu does not say.
+    pub(crate) fn explanation(&self, action: &str) -> &str {
+        let matches = |opening: &&Opening| match opening.continued {
+            true => action.starts_with(&opening.text),
+            false => action == opening.text,
+        };
+        self.openings.iter().find(matches).map_or("", |opening| &opening.explanation)
+    }
+}
+
+/// What is left for each kind of response, as the template reads it. Where nothing is left and the fact is missing all
+/// the same, everything is: what was done did not do.
+#[derive(Debug, Serialize)]
+struct Left {
+    contain: Contain,
+    preserve: Reach,
+    analyse: Reach,
+    eradicate: Reach,
+    harden: Reach,
+    restore: Reach,
+}
+
+#[derive(Debug, Serialize)]
+struct Contain {
+    attackers: Vec<String>,
+    /// Attacked hosts that need not stay up.
+    isolable: Vec<String>,
+    accounts: Vec<String>,
+    /// Whether no attacked host has to stay up, so that it may do to isolate them.
+    may_isolate: bool,
+    /// Whether everything was done already.
+    tried: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Reach {
+    hosts: Vec<String>,
+    accounts: Vec<String>,
+    /// Whether everything was done already.
+    tried: bool,
+}
+
+impl Left {
+    fn new(coverage: &Coverage<'_>, roles: &Roles) -> Left {
+        let nothing = Coverage::after(roles, &[], RecoveryState::default());
+        let may_be_cut = |host: &String| !roles.kept.contains(host);
+        let left = |kind: VerbClass| {
+            let of = |coverage: &Coverage<'_>| {
+                let mut left = coverage.left(kind);
+                if kind == VerbClass::Contain {
+                    left.hosts.retain(may_be_cut);
+                }
+                left
+            };
+            let own = of(coverage);
+            let tried = own.attackers.is_empty() && own.hosts.is_empty() && own.accounts.is_empty();
+            (if tried { of(&nothing) } else { own }, tried)
+        };
+        let reach = |kind: VerbClass| {
+            let (left, tried) = left(kind);
+            Reach { hosts: left.hosts, accounts: left.accounts, tried }
+        };
+        let may_isolate = roles.targets.iter().all(may_be_cut);
+        let (mut contain, tried) = left(VerbClass::Contain);
+        // A host that attacks and has to be cleaned is isolated; to block it as well says nothing more.
+        contain.attackers.retain(|name| !contain.hosts.contains(name));
+        Left {
+            contain: Contain {
+                attackers: contain.attackers,
+                isolable: contain.hosts,
+                accounts: contain.accounts,
+                may_isolate,
+                tried,
+            },
+            preserve: reach(VerbClass::Preserve),
+            analyse: reach(VerbClass::Analyse),
+            eradicate: reach(VerbClass::Eradicate),
+            harden: reach(VerbClass::Harden),
+            restore: reach(VerbClass::Restore),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn roles() -> Roles {
+        Roles {
+            attackers: names(&["203.0.113.7", "198.51.100.3"]),
+            systems: names(&["10.0.2.13", "10.0.2.14", "10.0.2.15"]),
+            targets: names(&["10.0.2.13", "10.0.2.14"]),
+            stolen_accounts: names(&["shop_rw"]),
+            planted_accounts: names(&["svc_helper"]),
+            ..Roles::default()
+        }
+    }
+
+    fn menu(state: [bool; 6], roles: &Roles, history: &[&str]) -> Vec<String> {
+        let templates = Templates::load(None).unwrap();
+        let menu = Menu::new(&templates, RecoveryState::from_bits(state), roles, &names(history)).unwrap();
+        assert!(menu.explains() || menu.is_empty());
+        menu.openings.into_iter().map(|opening| opening.text).collect()
+    }
+
+    #[test]
+    fn the_menu_reaches_everything_at_once() {
+        assert_eq!(
+            menu([false; 6], &roles(), &[]),
+            [
+                "Isolate 10.0.2.13 and 10.0.2.14 from the network, disable the account shop_rw and block all traffic from \
+                 203.0.113.7 and 198.51.100.3",
+                "Disable the account shop_rw and block all traffic from 203.0.113.7 and 198.51.100.3",
+                "Isolate 10.0.2.13 and 10.0.2.14 from the network",
+                "Save the logs and a memory image of 10.0.2.13 and 10.0.2.14",
+                "Search the logs of 10.0.2.13 and 10.0.2.14 for what the attacker did",
+            ]
+        );
+        assert_eq!(
+            menu([true, true, true, false, false, false], &roles(), &[]),
+            [
+                "Remove the malware and the backdoors from 10.0.2.13 and 10.0.2.14 and delete the account svc_helper",
+                "Patch and harden 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw",
+            ]
+        );
+        assert_eq!(
+            menu([true, true, true, true, true, false], &roles(), &[]),
+            ["Restore the services of 10.0.2.13 and 10.0.2.14 and check them"]
+        );
+        assert!(menu([true; 6], &roles(), &[]).is_empty());
+    }
+
+    #[test]
+    fn what_was_reached_is_left_out_unless_it_was_not_enough() {
+        let known = [true, true, false, false, false, false];
+        let one = ["Save the logs of 10.0.2.13 (it changed nothing)"];
+        assert!(
+            menu(known, &roles(), &one).contains(&"Save the logs and a memory image of 10.0.2.14".to_owned())
+        );
+        let all = ["Save the logs of 10.0.2.13 and 10.0.2.14 (it changed nothing)"];
+        let again = "Save the logs and a memory image of 10.0.2.13 and 10.0.2.14".to_owned();
+        assert!(menu(known, &roles(), &all).contains(&again));
+    }
+
+    #[test]
+    fn what_was_tried_in_vain_blocks_nothing_that_follows() {
+        let all = [
+            "Isolate 10.0.2.13 and 10.0.2.14, disable the account shop_rw and block all traffic from 203.0.113.7 \
+                    and 198.51.100.3 (it changed nothing)",
+        ];
+        let patch = "Patch and harden 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw"
+            .to_owned();
+        assert!(menu([false; 6], &roles(), &all).contains(&patch));
+        assert!(!menu([false; 6], &roles(), &[]).contains(&patch));
+    }
+
+    #[test]
+    fn hosts_that_have_to_stay_up_are_not_isolated() {
+        let roles = Roles { kept: names(&["10.0.2.13"]), ..roles() };
+        let menu = menu([false; 6], &roles, &[]);
+        assert!(menu[0].starts_with("Isolate 10.0.2.14 from the network, "), "{menu:?}");
+        assert!(!menu.iter().any(|text| text.starts_with("Isolate 10.0.2.14 from the network and")
+            || text == "Isolate 10.0.2.14 from the network"));
+    }
+
+    #[test]
+    fn unknown_attackers_and_hosts_leave_what_is_known() {
+        let nobody = Roles { targets: names(&["10.0.2.13"]), ..Roles::default() };
+        assert_eq!(menu([false; 6], &nobody, &[])[0], "Isolate 10.0.2.13 from the network");
+        let nothing = Roles { attackers: names(&["203.0.113.7"]), ..Roles::default() };
+        assert_eq!(menu([false; 6], &nothing, &[]), ["Block all traffic from 203.0.113.7"]);
+        assert!(menu([false; 6], &Roles::default(), &[]).is_empty());
+    }
+}

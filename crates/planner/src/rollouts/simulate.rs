@@ -1,0 +1,240 @@
+//! Runs rollouts with a model at hand: what a worker does, and what a planner without workers does.
+//!
+//! Invariants: a result depends on the batch's policy, rules, prices and context and on the rollout's specification
+//! alone, whatever runs beside it, so it can be run again anywhere; no simulated action breaks a rule that the plan has
+//! to keep.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use countermove_incident::{CostModel, Grounding, RecoveryState};
+use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
+
+use crate::language_model::{
+    Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
+};
+use crate::prompts::menu::Menu;
+use crate::prompts::questions::{Situation, action_prompt, state_prompt};
+use crate::prompts::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
+use crate::rollouts::checks::Checks;
+use crate::rollouts::runner::{
+    RolloutBatch, RolloutEnd, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec, RolloutStep,
+};
+use crate::seeds::derive_seed;
+use crate::templates::{TemplateError, Templates};
+use crate::words::{futile, history_line};
+
+/// Most tokens of the JSON answer of the task *state*; the names of the open facts make up nearly all of them.
+const STATE_TOKENS: u32 = 128;
+/// Most tokens of the JSON answer of the task *action* in a rollout.
+const ACTION_TOKENS: u32 = 256;
+/// How often a rollout asks for an action at most, if what it gets breaks a rule.
+const TRIES: u64 = 3;
+
+/// Runs one rollout: predicts the state after the candidate's action, then asks for the next action, and so on to
+/// recovery or to the depth limit, which counts the candidate's own action. Actions cost what the batch's model says and keep
+/// the batch's constraints; what they name occurs in the batch's context or among its entities.
+///
+/// # Errors
+/// [`ModelError::Unavailable`] if no model could be reached: the rollout can be run again elsewhere. Where the rules
+/// leave no action the rollout ends as truncated; everything else that goes wrong ends it as malformed, both with the
+/// steps so far and the fault.
+pub async fn run_rollout(
+    model: &impl LanguageModel,
+    templates: &Templates,
+    batch: &RolloutBatch,
+    spec: &RolloutSpec,
+    tokens: &TokenCounter,
+) -> Result<RolloutResult, ModelError> {
+    let started = Instant::now();
+    let mut grounding = Grounding::default();
+    let parts = batch.context.iter().map(String::as_str).chain(batch.entities.all());
+    for part in parts.chain([spec.action.as_str()]).chain(spec.history.iter().map(String::as_str)) {
+        grounding.add_text(part);
+    }
+    let costs = batch.pricing.model(&batch.entities.systems);
+    let (steps, usage) = (Vec::new(), Usage::default());
+    let mut run = Run { model, templates, batch, spec, tokens, grounding, steps, usage };
+    let (end, fault) = match run.simulate(&*costs).await {
+        Ok(end) => (end, String::new()),
+        Err(Break::Model(error @ ModelError::Unavailable(_))) => return Err(error),
+        // No answer was bad: the rules leave no way on, and that says something of the candidate.
+        Err(fault @ Break::Rules(_)) => (RolloutEnd::Truncated, fault.to_string()),
+        Err(fault) => (RolloutEnd::Malformed, fault.to_string()),
+    };
+    let usage = Usage { rollouts: 1, elapsed: started.elapsed(), ..run.usage };
+    let cost = run.steps.iter().map(|step| step.cost).sum();
+    Ok(RolloutResult { key: spec.key, end, steps: run.steps, cost, fault, usage })
+}
+
+/// Runs rollouts on one model, all of a batch at once so that the engine can batch their questions.
+#[derive(Debug)]
+pub struct LocalRunner<M> {
+    model: Arc<M>,
+    templates: Arc<Templates>,
+}
+
+impl<M> LocalRunner<M> {
+    /// Runs rollouts on `model`.
+    pub fn new(model: Arc<M>, templates: Arc<Templates>) -> Self {
+        Self { model, templates }
+    }
+}
+
+impl<M: LanguageModel> RolloutRunner for LocalRunner<M> {
+    fn run(
+        &self,
+        batch: RolloutBatch,
+        tokens: &TokenCounter,
+    ) -> BoxStream<'static, Result<RolloutReport, ModelError>> {
+        let batch = Arc::new(batch);
+        let running: FuturesUnordered<_> = (0..batch.rollouts.len())
+            .map(|position| {
+                let (model, templates, batch) = (self.model.clone(), self.templates.clone(), batch.clone());
+                let tokens = tokens.clone();
+                async move {
+                    let Some(spec) = batch.rollouts.get(position) else {
+                        return Err(ModelError::Refused("there is no such rollout".into()));
+                    };
+                    let result = run_rollout(&*model, &templates, &batch, spec, &tokens).await?;
+                    Ok(RolloutReport { result, worker: String::new() })
+                }
+            })
+            .collect();
+        running.boxed()
+    }
+}
+
+struct Run<'a, M> {
+    model: &'a M,
+    templates: &'a Templates,
+    batch: &'a RolloutBatch,
+    spec: &'a RolloutSpec,
+    tokens: &'a TokenCounter,
+    /// What the context names.
+    grounding: Grounding,
+    steps: Vec<RolloutStep>,
+    usage: Usage,
+}
+
+/// What breaks a rollout off.
+#[derive(Debug, thiserror::Error)]
+enum Break {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    #[error("a prompt could not be made: {0}")]
+    Template(#[from] TemplateError),
+    #[error("no action is left that keeps the rules: {0}")]
+    Rules(String),
+}
+
+impl<M: LanguageModel> Run<'_, M> {
+    async fn simulate(&mut self, costs: &dyn CostModel) -> Result<RolloutEnd, Break> {
+        let mut state = self.spec.state;
+        let mut action = self.spec.action.clone();
+        let mut history = self.spec.history.clone();
+        for depth in 1.. {
+            let after = state.union(self.predict(state, &action, &history).await?);
+            let cost = costs.cost(state, &action, after);
+            self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });
+            if after.is_terminal() {
+                return Ok(RolloutEnd::Terminal);
+            }
+            if depth >= self.batch.policy.max_depth {
+                break;
+            }
+            history.push(history_line(&action, state, after));
+            state = after;
+            action = self.next_action(state, &history, depth).await?;
+        }
+        Ok(RolloutEnd::Truncated)
+    }
+
+    /// Greedy and without a seed of its own: equal questions have equal answers, and a cache may give them.
+    async fn predict(
+        &mut self,
+        state: RecoveryState,
+        action: &str,
+        history: &[String],
+    ) -> Result<RecoveryState, Break> {
+        let open = open_facts(state, action);
+        if open.achieved() == 0 {
+            return Ok(state);
+        }
+        let prompt = state_prompt(self.templates, self.situation(state, history), action, open)?;
+        let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
+        let answer = self.ask(prompt, state_schema(open), STATE_TOKENS, sampling).await?;
+        Ok(parse_state(&answer, open)?)
+    }
+
+    async fn next_action(
+        &mut self,
+        state: RecoveryState,
+        history: &[String],
+        depth: u32,
+    ) -> Result<String, Break> {
+        let RolloutBatch { entities, policy, constraints, .. } = self.batch;
+        let menu = self.menu(Menu::new(self.templates, state, entities, history)?, state, history)?;
+        let prompt = action_prompt(self.templates, self.situation(state, history), &[])?;
+        let mut fault = String::new();
+        for attempt in 0..TRIES {
+            let mut positions = vec![u64::from(depth)];
+            // The first try keeps the seed that a rollout without rules has.
+            positions.extend((attempt > 0).then_some(attempt));
+            let seed = derive_seed(self.spec.seed, "rollout action", &positions);
+            let sampling = Sampling { temperature: policy.temperature, top_p: policy.top_p, seed };
+            let answer =
+                self.ask(prompt.clone(), action_schema(&menu, false), ACTION_TOKENS, sampling).await?;
+            let action = parse_action(&answer)?.action;
+            if menu.openings.iter().any(|opening| !opening.continued && opening.text == action) {
+                // What the menu lists was looked at above.
+                return Ok(action);
+            }
+            match (Checks { grounding: &self.grounding, constraints }).fault(state, &action) {
+                None => return Ok(action),
+                Some(found) => fault = found,
+            }
+        }
+        Err(Break::Rules(fault))
+    }
+
+    /// The menu without the actions that break a rule, and without those that changed nothing, unless nothing else is
+    /// left.
+    fn menu(&self, menu: Menu, state: RecoveryState, history: &[String]) -> Result<Menu, Break> {
+        let checks = Checks { grounding: &self.grounding, constraints: &self.batch.constraints };
+        let faults: Vec<(&str, String)> = menu
+            .openings
+            .iter()
+            .filter_map(|opening| Some((opening.text.as_str(), checks.rule_fault(state, &opening.text)?)))
+            .collect();
+        let allowed = menu.without(faults.iter().map(|(text, _)| *text));
+        if let Some((_, fault)) = faults.first().filter(|_| allowed.is_empty()) {
+            return Err(Break::Rules(fault.clone()));
+        }
+        let fresh = allowed.without(futile(history));
+        Ok(if fresh.is_empty() { allowed } else { fresh })
+    }
+
+    fn situation<'b>(&'b self, state: RecoveryState, history: &'b [String]) -> Situation<'b> {
+        let RolloutBatch { system, context, entities, .. } = self.batch;
+        Situation { system, shared: context, roles: entities, state, history }
+    }
+
+    async fn ask(
+        &mut self,
+        prompt: Prompt,
+        json_schema: serde_json::Value,
+        answer_tokens: u32,
+        sampling: Sampling,
+    ) -> Result<Answer, ModelError> {
+        let thinking_tokens = self.batch.policy.thinking_tokens;
+        let format =
+            AnswerFormat { thinking_tokens, json_schema, max_tokens: thinking_tokens + answer_tokens };
+        let question = Question { prompt, format, sampling, purpose: Purpose::Rollout };
+        let answer = self.model.ask(question, self.tokens).await?;
+        self.usage += answer.usage;
+        Ok(answer)
+    }
+}

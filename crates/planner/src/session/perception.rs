@@ -1,0 +1,89 @@
+//! Perception: from the evidence to an assessment.
+//!
+//! The model judges each group of the digest by itself: everyday traffic, or a tactic of an attack. All groups are asked
+//! about at once, so that the engine batches them. What follows from that is for [`conclude`], without a model.
+//!
+//! Two cases are decided by code alone. A log without records is no incident and the model is not asked: a system
+//! description is no evidence of an attack. And an alert of the highest priority from an address that raises other serious
+//! alerts as well is part of an attack: the answer's grammar leaves no other choice, since an untuned small model denies
+//! plain attacks about as often as it sees them. A response is taken to have done nothing yet; what it has done is
+//! reported by the operator, not read from alerts, which show what an attacker does.
+
+use countermove_incident::Tactic;
+use futures::future::join_all;
+
+use crate::error::PlanError;
+use crate::evidence::assessment::Assessment;
+use crate::evidence::conclusion::conclude;
+use crate::evidence::scene::Scene;
+use crate::language_model::{
+    AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
+};
+use crate::options::PlanOptions;
+use crate::prompts::questions::incident_prompt;
+use crate::prompts::tasks::{incident_schema, parse_incident};
+use crate::seeds::derive_seed;
+use crate::templates::Templates;
+
+/// Most tokens of the JSON answer: a name of a tactic.
+const ANSWER_TOKENS: u32 = 32;
+
+/// Asks the model what happened. Gives the assessment and the work behind it.
+pub(crate) async fn perceive(
+    model: &impl LanguageModel,
+    templates: &Templates,
+    scene: &Scene,
+    options: &PlanOptions,
+    tokens: &TokenCounter,
+) -> Result<(Assessment, Usage), PlanError> {
+    let mut questions = Vec::new();
+    for group in &scene.groups {
+        let question = Question {
+            prompt: incident_prompt(templates, scene, &group.words)?,
+            format: AnswerFormat {
+                thinking_tokens: options.thinking_tokens,
+                json_schema: incident_schema(group.is_certain),
+                max_tokens: options.thinking_tokens + ANSWER_TOKENS,
+            },
+            sampling: Sampling {
+                temperature: 0.0,
+                top_p: 1.0,
+                seed: derive_seed(options.seed, "perception", &[u64::from(group.number)]),
+            },
+            purpose: Purpose::Decision,
+        };
+        questions.push(model.ask(question, tokens));
+    }
+    let mut usage = Usage::default();
+    let mut verdicts: Vec<Option<Tactic>> = Vec::new();
+    let mut reasoning = Vec::new();
+    let mut rejected = Vec::new();
+    let mut fault: Option<PlanError> = None;
+    for (group, answer) in scene.groups.iter().zip(join_all(questions).await) {
+        let read = match answer {
+            Ok(answer) => {
+                usage += answer.usage;
+                if !answer.thinking.is_empty() {
+                    reasoning.push(format!("A{}: {}", group.number, answer.thinking));
+                }
+                parse_incident(&answer).map_err(PlanError::from)
+            }
+            // One sequence can fail alone; without a model, or with a prompt that is too long, all will.
+            Err(error @ ModelError::Failed(_)) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        match read {
+            Ok(verdict) => verdicts.push(verdict),
+            Err(error) => {
+                rejected.push(format!("What the model makes of alert group A{}: {error}.", group.number));
+                fault.get_or_insert(error);
+                verdicts.push(None);
+            }
+        }
+    }
+    if let Some(error) = fault.filter(|_| rejected.len() == verdicts.len()) {
+        return Err(error);
+    }
+    let assessment = conclude(scene, &verdicts);
+    Ok((Assessment { reasoning: reasoning.join("\n"), rejected, ..assessment }, usage))
+}

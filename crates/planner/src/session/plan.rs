@@ -1,0 +1,135 @@
+//! What a plan is: actions, candidates with their costs, steps and the end.
+
+use countermove_incident::RecoveryState;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::choosing::assurance::Assurance;
+use crate::choosing::candidate::{Candidate, RejectedCandidate};
+use crate::evidence::adaptation::ExpectedAlerts;
+use crate::evidence::assessment::Assessment;
+use crate::language_model::Usage;
+
+/// Where a state comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StateSource {
+    /// The model predicted it; nobody has looked.
+    Predicted,
+    /// The operator reported it.
+    Reported,
+}
+
+/// A state after an action, and how it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateAfter {
+    /// The state.
+    pub state: RecoveryState,
+    /// Where it comes from.
+    pub source: StateSource,
+}
+
+/// One step of a plan: a decision between candidates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanStep {
+    /// Position in the plan, from 0.
+    pub index: u32,
+    /// State before the action.
+    pub state_before: RecoveryState,
+    /// What was proposed and simulated.
+    pub candidates: Vec<Candidate>,
+    /// What was proposed and thrown away.
+    pub rejected: Vec<RejectedCandidate>,
+    /// Index of the chosen candidate.
+    pub chosen: u32,
+    /// Why this one, in one sentence that names the figures.
+    pub reason: String,
+    /// How far the choice can be trusted.
+    pub assurance: Assurance,
+    /// Alerts that the conjectured tactic is expected to raise next; absent if nobody will compare them.
+    pub expected: Option<ExpectedAlerts>,
+    /// SHA-256 over the incident, everything done before, and this decision; lower-case hex. Empty until the session has
+    /// taken the step in.
+    pub hash: String,
+    /// State after the action: predicted in offline mode, reported in interactive mode. Absent until it is known.
+    pub state_after: Option<StateAfter>,
+    /// Work behind the decision.
+    pub usage: Usage,
+}
+
+impl PlanStep {
+    /// The hash of this step in an incident in which `before` was done: who approves it has seen just this.
+    pub(crate) fn seal(&self, incident: &str, before: &[String]) -> String {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            // Lengths first, so that no two lists of parts run together to the same bytes.
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(b"countermove plan step 1");
+        part(incident.as_bytes());
+        part(&(before.len() as u64).to_le_bytes());
+        before.iter().for_each(|line| part(line.as_bytes()));
+        part(&self.index.to_le_bytes());
+        part(&self.state_before.bits().map(u8::from));
+        part(&self.chosen.to_le_bytes());
+        for candidate in &self.candidates {
+            part(candidate.action.text.as_bytes());
+            part(candidate.action.explanation.as_bytes());
+            part(&candidate.cost.mean.unwrap_or(f64::NAN).to_bits().to_le_bytes());
+            part(&candidate.predicted_state.unwrap_or_default().bits().map(u8::from));
+        }
+        part(self.reason.as_bytes());
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The chosen candidate. `None` only in a step that was not made by [`crate::Planner`].
+    pub fn chosen_candidate(&self) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| candidate.index == self.chosen)
+    }
+
+    /// Text of the chosen action; empty where there is no chosen candidate.
+    pub fn action(&self) -> &str {
+        self.chosen_candidate().map_or("", |candidate| candidate.action.text.as_str())
+    }
+}
+
+/// Why planning ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PlanEnd {
+    /// Every recovery bit is true.
+    Recovered,
+    /// The step limit was reached first.
+    StepLimit,
+    /// Perception found no incident.
+    NoIncident,
+    /// No usable candidate could be proposed.
+    NoCandidate,
+    /// The deadline passed.
+    Deadline,
+    /// The caller cancelled.
+    Cancelled,
+    /// A fault ended it.
+    Failed,
+}
+
+/// The end of planning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanEnded {
+    /// Why.
+    pub end: PlanEnd,
+    /// The fault in one sentence; empty unless `end` is [`PlanEnd::Failed`].
+    pub error: String,
+    /// Work behind the whole plan.
+    pub usage: Usage,
+}
+
+/// The decisions of an incident, from the first look at the evidence to the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What was made of the evidence; absent if planning ended before perception did.
+    pub assessment: Option<Assessment>,
+    /// Steps in order.
+    pub steps: Vec<PlanStep>,
+    /// Why planning ended, and the work behind it.
+    pub ended: PlanEnded,
+}

@@ -1,0 +1,424 @@
+//! An incident being planned, as a value: what is known, what was decided, and whose turn it is.
+//!
+//! A session is driven from outside. [`crate::Planner::step`] does the next piece of model work; in interactive mode
+//! an operator approves, rejects and reports between them. Transitions are plain functions without I/O, so a history
+//! of decisions can be replayed.
+//!
+//! Invariants: model work changes a session only when it is complete, so dropping it leaves the session as it was;
+//! a session that has ended never changes again; the state moves on only by a reported or a predicted outcome.
+
+mod saved;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use countermove_incident::{AlertLog, Constraints, RecoveryState, Reversibility};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::adaptation::{Comparison, Observed, attack_goes_on};
+use crate::evidence::assessment::{Assessment, TacticBelief};
+use crate::evidence::scene::Scene;
+use crate::language_model::{TokenCounter, Usage};
+use crate::options::{Autonomy, PlanMode, PlanOptions};
+use crate::seeds::derive_seed;
+use crate::session::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSource};
+use crate::session::proposals::{Refusal, Taken};
+use crate::words::history_line;
+pub use saved::RestoreError;
+pub(crate) use saved::Saved;
+
+/// Whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The evidence has to be read.
+    Perception,
+    /// The evidence has to be read anew, since the conjecture no longer fits it.
+    Revision,
+    /// The next step has to be decided.
+    Decision,
+    /// The last step's action waits for an approval.
+    Approval,
+    /// The approved action waits for its outcome.
+    Outcome,
+    /// Planning has ended.
+    Ended(PlanEnded),
+}
+
+/// Why an operator's word cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// Nobody waits for this now.
+    #[error("{what} is not possible now: {now}")]
+    NotNow {
+        /// What was tried.
+        what: &'static str,
+        /// What the incident waits for.
+        now: &'static str,
+    },
+    /// It is about another step than the current one.
+    #[error("step {step} is not the one that waits; that is step {current}")]
+    WrongStep {
+        /// The step that was named.
+        step: u32,
+        /// The step that waits.
+        current: u32,
+    },
+    /// The step was decided anew since, or is not what the caller has seen.
+    #[error(
+        "step {step} is not the one that was approved: its hash is {current}, not {named}; look at it again and approve that"
+    )]
+    Stale {
+        /// The step.
+        step: u32,
+        /// Its hash.
+        current: String,
+        /// The hash that was named.
+        named: String,
+    },
+    /// It is about another action than the chosen one.
+    #[error("the action of step {step} is {chosen:?}, not {named:?}")]
+    WrongAction {
+        /// The step.
+        step: u32,
+        /// Its action.
+        chosen: String,
+        /// The action that was named.
+        named: String,
+    },
+}
+
+/// The state fell back, since the attack was seen to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FellBack {
+    /// The state now.
+    pub state: RecoveryState,
+    /// Why, in one sentence that names the evidence.
+    pub reason: String,
+    /// The step that waited for an approval and was withdrawn, if one did. Its approval is refused from now on.
+    pub withdrawn: Option<u32>,
+}
+
+/// An incident being planned.
+#[derive(Clone, Debug)]
+pub struct PlanSession {
+    pub(crate) incident: String,
+    pub(crate) options: PlanOptions,
+    pub(crate) scene: Arc<Scene>,
+    /// What the plan has to keep to.
+    pub(crate) constraints: Arc<Constraints>,
+    pub(crate) assessment: Option<Assessment>,
+    pub(crate) state: RecoveryState,
+    pub(crate) steps: Vec<PlanStep>,
+    pub(crate) taken: Vec<Taken>,
+    pub(crate) refusals: Vec<Refusal>,
+    /// Steps that were withdrawn when the state fell back, each as often as that happened.
+    withdrawn: Vec<u32>,
+    /// Alerts that came since the last step was decided.
+    observed: Observed,
+    /// Why the conjecture has to be revised.
+    revision: Option<String>,
+    pub(crate) usage: Usage,
+    pub(crate) tokens: TokenCounter,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) end_announced: bool,
+    started: Instant,
+    phase: Phase,
+}
+
+impl PlanSession {
+    pub(crate) fn new(
+        incident: String,
+        options: PlanOptions,
+        scene: Arc<Scene>,
+        constraints: Arc<Constraints>,
+    ) -> Self {
+        let started = Instant::now();
+        Self {
+            incident,
+            // A deadline beyond what the clock can hold is none.
+            deadline: options.deadline.and_then(|deadline| started.checked_add(deadline)),
+            options,
+            scene,
+            constraints,
+            assessment: None,
+            state: RecoveryState::default(),
+            steps: Vec::new(),
+            taken: Vec::new(),
+            refusals: Vec::new(),
+            withdrawn: Vec::new(),
+            observed: Observed::default(),
+            revision: None,
+            usage: Usage::default(),
+            tokens: TokenCounter::default(),
+            end_announced: false,
+            started,
+            phase: Phase::Perception,
+        }
+    }
+
+    /// Whose turn it is.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Name of the incident.
+    pub fn incident(&self) -> &str {
+        &self.incident
+    }
+
+    /// Options in force.
+    pub fn options(&self) -> &PlanOptions {
+        &self.options
+    }
+
+    /// What was made of the evidence.
+    pub fn assessment(&self) -> Option<&Assessment> {
+        self.assessment.as_ref()
+    }
+
+    /// How the evidence was read, with what was left out.
+    pub fn digest(&self) -> &countermove_incident::DigestReport {
+        &self.scene.report
+    }
+
+    /// State now.
+    pub fn state(&self) -> RecoveryState {
+        self.state
+    }
+
+    /// Decisions so far.
+    pub fn steps(&self) -> &[PlanStep] {
+        &self.steps
+    }
+
+    /// A live count of the tokens behind the incident, for progress alone.
+    pub fn tokens(&self) -> &TokenCounter {
+        &self.tokens
+    }
+
+    /// When planning has to end.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The plan as it stands. Before planning has ended, its end is [`PlanEnd::Cancelled`].
+    pub fn plan(&self) -> Plan {
+        let ended = match &self.phase {
+            Phase::Ended(ended) => ended.clone(),
+            _ => PlanEnded { end: PlanEnd::Cancelled, error: String::new(), usage: self.usage_now() },
+        };
+        Plan { assessment: self.assessment.clone(), steps: self.steps.clone(), ended }
+    }
+
+    /// Approves the step that waits, as its hash names it; it now waits for its outcome. An action's text, if it is given,
+    /// is compared as well.
+    ///
+    /// # Errors
+    /// If no approval is waited for, or step, hash or action are not the current ones.
+    pub fn approve(&mut self, step: u32, hash: &str, action: Option<&str>) -> Result<(), SessionError> {
+        let current = self.waiting("an approval", &Phase::Approval, step)?;
+        if let Some(action) = action.filter(|action| *action != current.action()) {
+            return Err(SessionError::WrongAction {
+                step,
+                chosen: current.action().to_owned(),
+                named: action.to_owned(),
+            });
+        }
+        if current.hash != hash {
+            let (current, named) = (current.hash.clone(), hash.to_owned());
+            return Err(SessionError::Stale { step, current, named });
+        }
+        self.phase = Phase::Outcome;
+        Ok(())
+    }
+
+    /// Rejects the action of the step that waits. The step is taken back and decided again; the model reads the
+    /// reason, and the same action is not proposed again.
+    ///
+    /// # Errors
+    /// If no approval is waited for, or the step is not the current one.
+    pub fn reject(&mut self, step: u32, reason: &str) -> Result<(), SessionError> {
+        let action = self.waiting("a rejection", &Phase::Approval, step)?.action().to_owned();
+        self.steps.pop();
+        self.refusals.push(Refusal { step, action, reason: reason.trim().to_owned() });
+        self.phase = Phase::Decision;
+        Ok(())
+    }
+
+    /// Takes the state that was found after the approved action; it may have fallen back. Gives how the alerts that came
+    /// since the step was decided compare with those that were expected. If they do not fit, the conjecture is revised
+    /// before the next step.
+    ///
+    /// # Errors
+    /// If no outcome is waited for, or the step is not the current one.
+    pub fn report_outcome(
+        &mut self,
+        step: u32,
+        state: RecoveryState,
+    ) -> Result<Option<Comparison>, SessionError> {
+        let current = self.waiting("an outcome", &Phase::Outcome, step)?;
+        let comparison = self.observed.compare(current.expected.as_ref(), self.options.alert_precision);
+        self.observed = Observed::default();
+        self.arrive(StateAfter { state, source: StateSource::Reported });
+        if let Some(comparison) = comparison.as_ref().filter(|comparison| !comparison.holds)
+            && self.phase == Phase::Decision
+        {
+            self.revise(format!("{comparison}, below {:.2}.", self.options.alert_precision));
+        }
+        Ok(comparison)
+    }
+
+    /// Takes note of alerts that came. If they show that an attack goes on which was held to be contained, the state falls
+    /// back, a step that waits for an approval is withdrawn, and the conjecture is revised. While an approved action is
+    /// carried out nothing falls back: its outcome says what the state is.
+    pub(crate) fn observe(&mut self, alerts: &AlertLog) -> Option<FellBack> {
+        self.observed.add(alerts);
+        let waits = matches!(self.phase, Phase::Decision | Phase::Revision | Phase::Approval);
+        let roles = self.assessment.as_ref().map(|assessment| &assessment.entities)?;
+        let seen = attack_goes_on(alerts, roles).filter(|_| waits && self.state.is_attack_contained)?;
+        self.state.is_attack_contained = false;
+        let withdrawn = match self.phase {
+            Phase::Approval => self.steps.pop().map(|step| step.index),
+            _ => None,
+        };
+        self.withdrawn.extend(withdrawn);
+        let reason = format!("The attack was held to be contained and goes on: {seen}.");
+        self.revise(reason.clone());
+        Some(FellBack { state: self.state, reason, withdrawn })
+    }
+
+    /// Has the evidence read anew before the next decision.
+    fn revise(&mut self, reason: String) {
+        self.phase = Phase::Revision;
+        self.revision = Some(reason);
+    }
+
+    /// Ends planning because the caller wants it. Nothing happens if it has ended.
+    pub fn cancel(&mut self) {
+        self.end(PlanEnd::Cancelled, String::new());
+    }
+
+    /// Ends planning because its deadline has passed. Nothing happens if it has ended.
+    pub fn expire(&mut self) {
+        self.end(PlanEnd::Deadline, String::new());
+    }
+
+    /// Takes what perception concluded.
+    pub(crate) fn assessed(&mut self, assessment: Assessment, usage: Usage) {
+        self.usage += usage;
+        self.state = assessment.state;
+        let is_incident = assessment.is_incident;
+        self.assessment = Some(assessment);
+        self.phase = Phase::Decision;
+        if !is_incident {
+            self.end(PlanEnd::NoIncident, String::new());
+        }
+    }
+
+    /// Takes a second look at the evidence. The state stays: it is what was reported since. Gives why it was taken and what
+    /// was conjectured before. A look that finds no incident any more changes nothing: what was found once is not undone
+    /// by alerts that look harmless.
+    pub(crate) fn revised(&mut self, assessment: &Assessment, usage: Usage) -> (String, Vec<TacticBelief>) {
+        self.usage += usage;
+        self.phase = Phase::Decision;
+        let before = self.assessment.as_ref().map(|known| known.tactics.clone()).unwrap_or_default();
+        if assessment.is_incident {
+            self.assessment = Some(assessment.clone());
+        }
+        (self.revision.take().unwrap_or_default(), before)
+    }
+
+    /// Takes a decision. In offline mode its predicted state becomes the next one at once; in interactive mode the
+    /// incident's autonomy may approve it.
+    pub(crate) fn decided(&mut self, mut step: PlanStep) {
+        step.hash = step.seal(&self.incident, &self.history());
+        let approved = self.approves(&step);
+        self.observed = Observed::default();
+        self.usage += step.usage;
+        let predicted = step.chosen_candidate().and_then(|candidate| candidate.predicted_state);
+        self.steps.push(step);
+        match self.options.mode {
+            PlanMode::Interactive => {
+                self.phase = if approved { Phase::Outcome } else { Phase::Approval };
+            }
+            PlanMode::Offline => {
+                let state = predicted.unwrap_or(self.state);
+                self.arrive(StateAfter { state, source: StateSource::Predicted });
+            }
+        }
+    }
+
+    /// Whether the incident's autonomy approves the step.
+    fn approves(&self, step: &PlanStep) -> bool {
+        let Autonomy::ApproveReversible { confidence } = self.options.autonomy else { return false };
+        let assurance = &step.assurance;
+        let safe = assurance.reversibility <= Reversibility::Reversible;
+        safe && assurance.is_clear && assurance.best == step.chosen && assurance.chance >= confidence
+    }
+
+    /// Ends planning, unless it has ended.
+    pub(crate) fn end(&mut self, end: PlanEnd, error: String) {
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.phase = Phase::Ended(PlanEnded { end, error, usage: self.usage_now() });
+        }
+    }
+
+    /// The step that is to be decided next.
+    pub(crate) fn next_step(&self) -> u32 {
+        self.steps.len() as u32
+    }
+
+    /// Root of the seeds of the next decision. A step that is decided again has other seeds.
+    pub(crate) fn decision_seed(&self) -> u64 {
+        let step = self.next_step();
+        let refused = self.refusals.iter().filter(|refusal| refusal.step == step).count();
+        let withdrawn = self.withdrawn.iter().filter(|withdrawn| **withdrawn == step).count();
+        let rejections = refused + withdrawn;
+        derive_seed(self.options.seed, "decision", &[u64::from(step), rejections as u64])
+    }
+
+    /// Actions taken so far, as prompts tell them.
+    pub(crate) fn history(&self) -> Vec<String> {
+        self.taken.iter().map(|taken| history_line(&taken.action, taken.before, taken.after)).collect()
+    }
+
+    fn usage_now(&self) -> Usage {
+        Usage { elapsed: self.started.elapsed(), ..self.usage }
+    }
+
+    fn arrive(&mut self, after: StateAfter) {
+        let Some(step) = self.steps.last_mut() else { return };
+        step.state_after = Some(after);
+        self.taken.push(Taken {
+            step: step.index,
+            action: step.action().to_owned(),
+            before: step.state_before,
+            after: after.state,
+        });
+        self.state = after.state;
+        self.phase = Phase::Decision;
+        if after.state.is_terminal() {
+            self.end(PlanEnd::Recovered, String::new());
+        } else if self.next_step() >= self.options.max_steps {
+            self.end(PlanEnd::StepLimit, String::new());
+        }
+    }
+
+    /// The current step, if it waits in this phase and is the one that was named.
+    fn waiting(&self, what: &'static str, phase: &Phase, step: u32) -> Result<&PlanStep, SessionError> {
+        let now = match &self.phase {
+            Phase::Perception | Phase::Revision => "the evidence is being read",
+            Phase::Decision => "a step is being decided",
+            Phase::Approval => "an action waits for approval or rejection",
+            Phase::Outcome => "an approved action waits for its outcome",
+            Phase::Ended(_) => "planning has ended",
+        };
+        match self.steps.last() {
+            Some(current) if self.phase == *phase => match current.index {
+                index if index == step => Ok(current),
+                current => Err(SessionError::WrongStep { step, current }),
+            },
+            _ => Err(SessionError::NotNow { what, now }),
+        }
+    }
+}

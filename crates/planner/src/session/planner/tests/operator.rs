@@ -1,0 +1,99 @@
+//! Sessions that somebody else takes part in: an operator who decides, or another owner who goes on.
+
+use countermove_incident::RecoveryState;
+
+use super::*;
+use crate::session::plan::StateSource;
+use crate::session::plan_session::SessionError;
+
+#[tokio::test]
+async fn an_operator_approves_rejects_and_reports() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
+    let mut session = planner.session("incidents/1", &evidence(), options).unwrap();
+    assert!(matches!(session.approve(0, "x", None), Err(SessionError::NotNow { .. })));
+    planner.run(&mut session, &|_| {}).await;
+    assert_eq!(session.phase(), &Phase::Approval);
+    let first = session.steps()[0].action().to_owned();
+    let hash = |session: &PlanSession| session.steps().last().unwrap().hash.clone();
+    let first_hash = hash(&session);
+
+    assert_eq!(
+        session.approve(1, &first_hash, Some(&first)),
+        Err(SessionError::WrongStep { step: 1, current: 0 })
+    );
+    assert!(matches!(
+        session.approve(0, &first_hash, Some("Do something else")),
+        Err(SessionError::WrongAction { .. })
+    ));
+    assert!(matches!(session.report_outcome(0, RecoveryState::default()), Err(SessionError::NotNow { .. })));
+    session.reject(0, "The host must stay on the network.").unwrap();
+    assert_eq!(session.steps().len(), 0);
+
+    let asked = model.asked().len();
+    planner.run(&mut session, &|_| {}).await;
+    let again = session.steps()[0].clone();
+    assert_ne!(again.action(), first);
+    assert_eq!(again.index, 0);
+    let turn = model.asked()[asked].prompt.segments[1].clone();
+    assert!(turn.contains(&format!("Not wanted: {first} (The host must stay on the network.)")), "{turn}");
+
+    assert!(
+        matches!(session.approve(0, &first_hash, None), Err(SessionError::Stale { .. })),
+        "it was decided anew"
+    );
+    session.approve(0, &again.hash, Some(again.action())).unwrap();
+    assert_eq!(session.phase(), &Phase::Outcome);
+    let found = RecoveryState { is_hardened: true, ..RecoveryState::default() };
+    session.report_outcome(0, found).unwrap();
+    assert_eq!(session.state(), found);
+    assert_eq!(session.steps()[0].state_after.unwrap().source, StateSource::Reported);
+
+    planner.run(&mut session, &|_| {}).await;
+    let step = session.steps()[1].clone();
+    assert_eq!(step.state_before, found);
+    session.approve(1, &step.hash, None).unwrap();
+    session.report_outcome(1, RecoveryState::default()).unwrap();
+    assert_eq!(session.state(), RecoveryState::default(), "a real state may fall back");
+
+    planner.run(&mut session, &|_| {}).await;
+    let step = session.steps()[2].clone();
+    session.approve(2, &step.hash, None).unwrap();
+    session.report_outcome(2, RecoveryState::from_bits([true; 6])).unwrap();
+    assert_eq!(session.plan().ended.end, PlanEnd::Recovered);
+    assert!(matches!(session.reject(2, ""), Err(SessionError::NotNow { .. })));
+}
+
+#[tokio::test]
+async fn a_session_restored_before_every_step_gives_the_same_plan() {
+    let model = model(optimist);
+    let (expected, _) = plan(&model, options()).await;
+    let planner = planner(&model);
+    let mut session = planner.session("incidents/1", &evidence(), options()).unwrap();
+    while !matches!(session.phase(), Phase::Ended(_)) {
+        session = planner.restore(&session.save(), &evidence(), Duration::ZERO).unwrap();
+        planner.step(&mut session, &Record::default()).await;
+    }
+    assert_eq!(essence(session.plan()), essence(expected));
+}
+
+#[tokio::test]
+async fn a_saved_session_keeps_its_age_and_damage_is_refused() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let options = PlanOptions { deadline: Some(Duration::from_secs(60)), ..options() };
+    let saved = planner.session("incidents/1", &evidence(), options).unwrap().save();
+    let late = planner.restore(&saved, &evidence(), Duration::from_secs(3600)).unwrap();
+    assert!(late.deadline().unwrap() < Instant::now());
+    let mut other = saved.clone();
+    let at = other.windows(11).position(|part| part == b"\"version\":1").unwrap() + 10;
+    other[at] = b'9';
+    for damaged in [&saved[..saved.len() / 2], &other, b""] {
+        let refused = planner.restore(damaged, &evidence(), Duration::ZERO).map(|_| ());
+        assert!(
+            matches!(refused, Err(crate::session::plan_session::RestoreError::Unreadable(_))),
+            "{refused:?}"
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! Proposals that cannot be used.
+
+use super::*;
+
+#[tokio::test]
+async fn duplicates_are_rejected_and_said() {
+    let model =
+        acting(&["Block all traffic from 203.0.113.7", "block ALL traffic  from 203.0.113.7."], by_seed);
+    let (plan, events) = plan(&model, PlanOptions { max_steps: 1, ..options() }).await;
+    let step = &plan.steps[0];
+    assert_eq!(step.candidates.len(), 1);
+    // The first round asks for three, later ones for the two that are missing, at most nine in all.
+    assert_eq!(step.rejected.len(), 8);
+    assert!(step.rejected.iter().all(|rejected| rejected.reason.contains("repeats another candidate")));
+    let notice =
+        events.iter().find_map(|event| if let PlanEvent::Notice(text) = event { Some(text) } else { None });
+    assert!(notice.unwrap().contains("only 1 candidate instead of 3"), "{notice:?}");
+    let asked = model.asked();
+    let retried =
+        asked.iter().any(|question| question.prompt.segments.concat().contains("Not wanted: Block"));
+    assert!(retried, "later rounds say what is there already");
+}
+
+#[tokio::test]
+async fn actions_on_what_does_not_exist_are_rejected() {
+    let model = acting(&["Block all traffic from 198.51.100.99", "Isolate 10.9.9.9"], by_seed);
+    let (plan, events) = plan(&model, options()).await;
+    assert_eq!(plan.ended.end, PlanEnd::NoCandidate);
+    assert!(plan.steps.is_empty());
+    let rejected = events.iter().find_map(|event| match event {
+        PlanEvent::Proposed { candidates, rejected, .. } if candidates.is_empty() => Some(rejected),
+        _ => None,
+    });
+    let rejected = rejected.unwrap();
+    assert_eq!(rejected.len(), 9);
+    for rejected in rejected {
+        let named = rejected.action.text.rsplit(' ').next().unwrap();
+        assert!(rejected.reason.contains(named), "{}", rejected.reason);
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_changed_nothing_is_not_proposed_again() {
+    const ACTIONS: [&str; 2] = ["Block all traffic from 203.0.113.7", "Patch the web server on 10.0.2.13"];
+    let model = model(|question| match task(question) {
+        Task::Action => Ok(serde_json::json!({"Action": ACTIONS[by_seed(question) % 2]}).to_string()),
+        Task::State => optimist(question).map(|json| json.replace("true", "false")),
+        Task::Incident => optimist(question),
+    });
+    let options = PlanOptions { max_steps: 3, candidates: 4, ..options() };
+    let (plan, events) = plan(&model, options).await;
+    assert_eq!(plan.ended.end, PlanEnd::NoCandidate);
+    assert_eq!(plan.steps.len(), 2);
+    assert_ne!(plan.steps[0].action(), plan.steps[1].action());
+    let last = events.iter().rev().find_map(|event| match event {
+        PlanEvent::Proposed { rejected, .. } => Some(rejected),
+        _ => None,
+    });
+    let last = last.unwrap();
+    assert!(last.iter().all(|rejected| rejected.reason.contains("changed nothing")), "{last:?}");
+    let history = model.asked().last().unwrap().prompt.segments[1].clone();
+    assert_eq!(history.matches("Changed nothing: ").count(), 2, "{history}");
+}
