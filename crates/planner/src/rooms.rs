@@ -21,10 +21,11 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// The rooms that the text imports from outside its tests, which stand indented in a module of their own.
 fn imported(text: &str) -> impl Iterator<Item = usize> {
-    let path = |line: &str| line.split_once("use crate::").filter(|(before, _)| !before.starts_with(' '));
-    text.lines()
-        .filter_map(move |line| path(line).and_then(|(_, path)| path.split("::").next()).map(str::to_owned))
-        .filter_map(|first| ROOMS.iter().position(|room| *room == first))
+    text.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| {
+        let (_, path) = line.split_once("use crate::")?;
+        let first = path.split("::").next()?;
+        ROOMS.iter().position(|room| *room == first)
+    })
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countermove_planner::{PlanError, TemplateError};
+use countermove_planner::TemplateError;
 use countermove_simulator::GeneratorError;
 
 /// Why a training set cannot be written or read.
@@ -35,9 +35,6 @@ pub enum DatasetError {
     /// Scenarios cannot be made.
     #[error(transparent)]
     Generator(#[from] GeneratorError),
-    /// An incident cannot be rendered.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
     /// A prompt cannot be rendered.
     #[error("a prompt could not be made: {0}")]
     Template(#[from] TemplateError),
