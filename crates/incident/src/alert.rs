@@ -1,46 +1,16 @@
-//! What a log says: alerts, and lines that are no alerts.
-//!
-//! Invariant: no text in a record holds a control character or one that changes how its surroundings look; records
-//! that a reader makes are escaped by [`crate::printable`] on the way in.
+//! What records are made of: the pair by which alerts are compared, ends of traffic, and counts.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
 use crate::classification::{AlertClass, normalise_classification};
-
-/// One record of a log, or several equal ones folded into one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// An alert of an intrusion detection system.
-    Alert(Alert),
-    /// Anything else: evidence without a class.
-    Line(LogLine),
-}
-
-impl Record {
-    /// When it happened, or happened first.
-    pub fn time(&self) -> Option<Timestamp> {
-        match self {
-            Record::Alert(alert) => alert.time,
-            Record::Line(line) => line.time,
-        }
-    }
-
-    /// How often it happened.
-    pub fn repeats(&self) -> Repeats {
-        match self {
-            Record::Alert(alert) => alert.repeats,
-            Record::Line(line) => line.repeats,
-        }
-    }
-}
+use crate::{Format, Record, RecordKind, Timestamp};
 
 /// An alert of an intrusion detection system.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Alert {
+pub(crate) struct Alert {
     /// When it was raised; the first time if it stands for several.
     pub time: Option<Timestamp>,
     /// Class as the log names it; empty if it names none.
@@ -64,9 +34,35 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// The pair by which predicted and observed alerts are compared.
-    pub fn kind(&self) -> AlertKind {
-        AlertKind::new(&self.classification, self.priority)
+    pub(crate) fn into_record(self, format: Format) -> Record {
+        Record {
+            kind: RecordKind::Alert,
+            format,
+            time: self.time,
+            message: self.message,
+            detail: self.detail,
+            rule: self.signature.map(|signature| signature.to_string()).unwrap_or_default(),
+            priority: self.priority,
+            classification: self.classification,
+            protocol: self.protocol,
+            source: self.source,
+            destination: self.destination,
+            repeats: self.repeats,
+            ..Record::default()
+        }
+    }
+}
+
+impl LogLine {
+    pub(crate) fn into_record(self, kind: RecordKind, format: Format) -> Record {
+        Record {
+            kind,
+            format,
+            time: self.time,
+            message: self.text,
+            repeats: self.repeats,
+            ..Record::default()
+        }
     }
 }
 
@@ -107,10 +103,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint. An IP address is put into its usual form.
+    /// An endpoint. An IP address is put into its usual form; an IPv4 address in IPv6 (`::ffff:10.0.2.11`) is the former.
     pub fn new(address: &str, port: Option<u16>) -> Endpoint {
         let address = match address.parse::<IpAddr>() {
-            Ok(ip) => ip.to_string(),
+            Ok(ip) => ip.to_canonical().to_string(),
             Err(_) => address.to_owned(),
         };
         Endpoint { address, port }
@@ -135,7 +131,7 @@ impl fmt::Display for Endpoint {
 
 /// Identity of the rule that raised an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Signature {
+pub(crate) struct Signature {
     /// Generator: 1 for text rules.
     pub gid: u32,
     /// Rule.
@@ -152,7 +148,7 @@ impl fmt::Display for Signature {
 
 /// A line that is no alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     /// When it was written, if it says so; the first time if it stands for several.
     pub time: Option<Timestamp>,
     /// What it says, without the time.

@@ -14,7 +14,7 @@ mod line;
 use serde::{Deserialize, Serialize};
 
 use crate::text::approximate_tokens;
-use crate::{AlertKind, AlertLog, Record, Timestamp};
+use crate::{AlertKind, AlertLog, RecordKind, Timestamp};
 use family::{Family, Folding};
 use line::{Dates, Line};
 
@@ -39,10 +39,14 @@ pub struct Group {
     pub first: Option<Timestamp>,
     /// Last time.
     pub last: Option<Timestamp>,
-    /// What kind of alerts they are; nothing for plain lines.
+    /// What its records may be used for.
+    pub record_kind: RecordKind,
+    /// What kind of alerts they are; nothing for what is no alert.
     pub kind: Option<AlertKind>,
-    /// The alerts' message, or the line's text.
+    /// The records' message; the first if they differ in numbers.
     pub message: String,
+    /// Places of its records in the log, in ascending order.
+    pub records: Vec<usize>,
     /// Hosts that the traffic came from, in the order of the log; all of them, also where `text` shortens.
     pub sources: Vec<String>,
     /// Hosts that it went to, likewise.
@@ -204,12 +208,9 @@ impl Selection {
     fn into_digest(self, log: &AlertLog, header: &str, footer: Option<&str>, budget_tokens: usize) -> Digest {
         let mut report = DigestReport { warnings: log.warnings.clone(), ..DigestReport::default() };
         for record in &log.records {
-            let count = record.repeats().count;
+            let count = record.repeats.count;
             report.records = report.records.saturating_add(count);
-            let kind = match record {
-                Record::Alert(_) => &mut report.alerts,
-                Record::Line(_) => &mut report.plain_lines,
-            };
+            let kind = if record.is_alert() { &mut report.alerts } else { &mut report.plain_lines };
             *kind = kind.saturating_add(count);
         }
         let mut lines = Vec::new();

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use crate::entities::Network;
-use crate::{AlertLog, Endpoint, Entities, Entity, EntityKind, Record};
+use crate::{AlertLog, Endpoint, Entities, Entity, EntityKind};
 
 /// What the system description and the evidence name. An action may name nothing else.
 #[derive(Clone, Debug, Default)]
@@ -34,22 +34,24 @@ impl Grounding {
         // Alerts repeat their texts; each is read once.
         let mut seen: HashSet<&str> = HashSet::new();
         for record in &evidence.records {
-            match record {
-                Record::Alert(alert) => {
-                    for end in [&alert.source, &alert.destination].into_iter().flatten() {
-                        grounding.add_endpoint(end);
-                    }
-                    for text in [alert.message.as_str(), alert.detail.as_str()] {
-                        if seen.insert(text) {
-                            grounding.add_text(text);
-                        }
-                    }
+            for end in [&record.source, &record.destination].into_iter().flatten() {
+                grounding.add_endpoint(end);
+            }
+            let fields = [
+                &record.message,
+                &record.detail,
+                &record.host,
+                &record.account,
+                &record.process,
+                &record.file,
+            ];
+            for text in fields.into_iter().chain(&record.via).chain(Some(&record.raw)) {
+                if seen.insert(text) {
+                    grounding.add_text(text);
                 }
-                Record::Line(line) => {
-                    if seen.insert(&line.text) {
-                        grounding.add_text(&line.text);
-                    }
-                }
+            }
+            if !record.account.is_empty() {
+                grounding.known.insert((EntityKind::Account, record.account.to_lowercase()));
             }
         }
         grounding

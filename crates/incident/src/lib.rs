@@ -14,7 +14,7 @@ mod formats;
 mod grounding;
 mod lines;
 mod log;
-pub mod record;
+mod record;
 mod repeats;
 mod state;
 mod tactics;
@@ -23,7 +23,8 @@ mod text;
 mod time;
 
 pub use actions::{D3fend, Reversibility, VerbClass, VerbForm, VerbUse, Word, destroys_evidence};
-pub use alert::{Alert, AlertKind, Endpoint, LogLine, Record, Repeats, Signature};
+pub(crate) use alert::{Alert, LogLine, Signature};
+pub use alert::{AlertKind, Endpoint, Repeats};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
 pub use constraints::{Broken, Constraint, Constraints, HostNames, Rule};
 pub use cost::{
@@ -34,6 +35,7 @@ pub use entities::{Entities, Entity, EntityKind, Network};
 pub use formats::{AlertFormat, Format};
 pub use grounding::Grounding;
 pub use log::{AlertLog, LogError};
+pub use record::{Record, RecordKind, SensorVerdict};
 pub use repeats::KnownLines;
 pub use state::RecoveryState;
 pub use tactics::Tactic;

@@ -9,8 +9,8 @@ mod reading;
 
 use std::io::{self, BufRead};
 
+use crate::Record;
 use crate::formats::condensed;
-use crate::{Alert, LogLine, Record};
 pub(crate) use fold::drop_client_port;
 use reading::Reading;
 
@@ -57,23 +57,17 @@ impl AlertLog {
 
     /// Records in the log, folded ones counted singly.
     pub fn total(&self) -> u64 {
-        self.records.iter().map(|record| record.repeats().count).fold(0, u64::saturating_add)
+        self.records.iter().map(|record| record.repeats.count).fold(0, u64::saturating_add)
     }
 
     /// The records that are alerts.
-    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.records.iter().filter_map(|record| match record {
-            Record::Alert(alert) => Some(alert),
-            Record::Line(_) => None,
-        })
+    pub fn alerts(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(|record| record.is_alert())
     }
 
     /// The records that are no alerts.
-    pub fn lines(&self) -> impl Iterator<Item = &LogLine> {
-        self.records.iter().filter_map(|record| match record {
-            Record::Line(line) => Some(line),
-            Record::Alert(_) => None,
-        })
+    pub fn lines(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(|record| !record.is_alert())
     }
 
     /// The log as text that is read back as the same records, counts included. Of a log that [`AlertLog::read`] read

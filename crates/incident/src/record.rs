@@ -6,7 +6,7 @@
 //! Invariant: no text in a record holds a control character or one that changes how its surroundings look; records
 //! that a reader makes are escaped by [`crate::printable`] on the way in, after entities were read from the raw text.
 
-use crate::{Endpoint, Format, Repeats, Tactic, Timestamp};
+use crate::{AlertKind, Endpoint, Format, Repeats, Tactic, Timestamp};
 
 /// What a record may be used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,4 +83,16 @@ pub struct Record {
     pub is_cut: bool,
     /// How many records it stands for.
     pub repeats: Repeats,
+}
+
+impl Record {
+    /// Whether a sensor says that something is wrong.
+    pub fn is_alert(&self) -> bool {
+        self.kind == RecordKind::Alert
+    }
+
+    /// The pair by which predicted and observed alerts are compared.
+    pub fn alert_kind(&self) -> AlertKind {
+        AlertKind::new(&self.classification, self.priority)
+    }
 }

@@ -170,9 +170,9 @@ impl School<'_> {
             let mut seen: Vec<AlertKind> = Vec::new();
             let before = path.iter().take(at).filter(|earlier| earlier.tactic == step.tactic);
             let alerts = before.flat_map(|earlier| &earlier.alerts).rev();
-            alerts.for_each(|alert| add_new(&mut seen, alert.kind()));
+            alerts.for_each(|alert| add_new(&mut seen, alert.alert_kind()));
             let mut expected: Vec<AlertKind> = Vec::new();
-            step.alerts.iter().for_each(|alert| add_new(&mut expected, alert.kind()));
+            step.alerts.iter().for_each(|alert| add_new(&mut expected, alert.alert_kind()));
             let rendered = case.alerts(step.tactic, &seen, &expected)?;
             let think = thoughts::alerts(step.tactic, &expected);
             self.add(Example::new(Task::Alerts, self.split, &scenario.name, rendered, think));

@@ -38,15 +38,15 @@ impl<'a> Showing<'a> {
 
     /// The tactic that the record shows; none if it is part of no attack.
     pub fn of(&self, record: &Record) -> Option<Tactic> {
-        match record {
-            Record::Alert(alert) => {
+        match record.is_alert() {
+            true => {
                 let end = |end: &Option<countermove_incident::Endpoint>| {
                     end.as_ref().map(|end| end.address.clone()).unwrap_or_default()
                 };
-                let (source, destination) = (end(&alert.source), end(&alert.destination));
-                self.alerts.get(&(alert.message.as_str(), source.as_str(), destination.as_str())).copied()
+                let (source, destination) = (end(&record.source), end(&record.destination));
+                self.alerts.get(&(record.message.as_str(), source.as_str(), destination.as_str())).copied()
             }
-            Record::Line(line) => self.of_line(&line.text),
+            false => self.of_line(&record.message),
         }
     }
 
@@ -101,19 +101,18 @@ mod tests {
                 assert!(log.records.iter().all(|record| of(record).is_none()), "seed {seed}");
                 continue;
             }
-            let shown: Vec<Tactic> =
-                log.alerts().filter_map(|alert| of(&Record::Alert(alert.clone()))).collect();
+            let shown: Vec<Tactic> = log.alerts().filter_map(of).collect();
             for tactic in scenario.truth.tactics_shown() {
                 // Two steps may raise the very same alert; it then shows the first of them.
                 let raised = scenario.truth.shown().iter().filter(|step| step.tactic == tactic);
                 let told = raised
                     .flat_map(|step| &step.alerts)
-                    .any(|alert| of(&Record::Alert(alert.clone())).is_some_and(|other| other != tactic));
+                    .any(|alert| of(alert).is_some_and(|other| other != tactic));
                 assert!(shown.contains(&tactic) || told, "seed {seed}: {tactic} of {shown:?}");
             }
             let accounts = scenario.truth.accounts.iter();
             let used = accounts.filter(|account| account.state != AccountState::Clean).count();
-            let told = log.lines().filter(|line| of(&Record::Line((*line).clone())).is_some()).count();
+            let told = log.lines().filter(|line| of(line).is_some()).count();
             assert!(told >= used, "seed {seed}: {told} lines for {used} accounts");
             lines += told;
         }

@@ -4,7 +4,7 @@
 //! the address or domain in [`Truth::attackers`]; targets, steps and constraints hold keys. Other names of a host are
 //! in the [`Host`] itself, and [`Truth::host`] finds it by any of them.
 
-use countermove_incident::{Alert, AlertFormat, Tactic, VerbClass};
+use countermove_incident::{AlertFormat, Record, Tactic, VerbClass};
 use serde::{Deserialize, Serialize};
 
 use crate::policies::Brief;
@@ -172,7 +172,7 @@ pub struct Step {
     pub target: String,
     /// Alerts that it raises; none if no sensor sees it, or if they were lost.
     #[serde(with = "alert_lines")]
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Record>,
 }
 
 /// What brings about a fact: any of the ways.
@@ -406,22 +406,23 @@ impl Truth {
 
 /// Alerts as lines in the bracketed form, the one that keeps everything.
 mod alert_lines {
-    use countermove_incident::{Alert, AlertFormat, AlertLog, Record};
+    use countermove_incident::{AlertFormat, AlertLog, Format, Record};
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(alerts: &[Alert], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(alerts: &[Record], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(alerts.iter().map(|alert| alert.render(AlertFormat::Bracketed)))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Alert>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Record>, D::Error> {
         let lines = Vec::<String>::deserialize(deserializer)?;
         lines.into_iter().map(|line| alert(&line).ok_or_else(|| de::Error::custom(refusal(&line)))).collect()
     }
 
-    fn alert(line: &str) -> Option<Alert> {
+    fn alert(line: &str) -> Option<Record> {
         let records = AlertLog::parse(line.as_bytes()).ok()?.records;
         match <[Record; 1]>::try_from(records) {
-            Ok([Record::Alert(alert)]) => Some(alert),
+            // The form of the file is no part of the alert.
+            Ok([alert]) if alert.is_alert() => Some(Record { format: Format::Unknown, ..alert }),
             _ => None,
         }
     }

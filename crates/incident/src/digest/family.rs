@@ -6,7 +6,7 @@ use super::Group;
 use super::line::{AlertText, Dates, Hosts, Line, line_text};
 use crate::log::drop_client_port;
 use crate::text::pattern;
-use crate::{Alert, AlertKind, AlertLog, LogLine, Record, Repeats, Timestamp};
+use crate::{AlertKind, AlertLog, Record, RecordKind, Timestamp};
 
 /// How far a family is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +29,15 @@ pub(super) struct Family {
     count: u64,
 }
 
+/// What the records of a family share.
 #[derive(Clone, Debug)]
-enum What {
-    Alert { message: String, classification: String, kind: AlertKind, protocol: String },
-    Line,
+struct What {
+    kind: RecordKind,
+    /// Of alerts.
+    message: String,
+    classification: String,
+    alert: AlertKind,
+    protocol: String,
 }
 
 /// Records that differ in nothing but time, ports and details.
@@ -42,8 +47,12 @@ pub(super) struct Member {
     pub(super) destination: String,
     pub(super) source_ports: BTreeSet<u16>,
     pub(super) destination_ports: BTreeSet<u16>,
-    /// A few of the details; for lines the text.
+    /// The message of what is no alert; empty for alerts, whose family has it.
+    text: String,
+    /// A few of the details.
     pub(super) details: Vec<String>,
+    /// Places of its records in the log.
+    records: Vec<usize>,
     pub(super) count: u64,
     pub(super) first: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
@@ -59,27 +68,19 @@ impl Family {
     pub(super) fn of_log(log: &AlertLog) -> Vec<Family> {
         let mut families: Vec<Family> = Vec::new();
         let mut by_key: HashMap<FamilyKey, usize> = HashMap::new();
-        let mut members: HashMap<(usize, String, String), usize> = HashMap::new();
+        let mut members: HashMap<(usize, String, String, String), usize> = HashMap::new();
         let mut now = None;
         for (position, record) in log.records.iter().enumerate() {
-            now = record.time().or(now);
-            let (key, mut member) = match record {
-                Record::Alert(alert) => (FamilyKey::of_alert(alert), Member::of_alert(alert)),
-                Record::Line(line) => (FamilyKey::Line(pattern(&line.text)), Member::of_line(line)),
-            };
-            (member.order, member.position) = (now, position);
-            let family = *by_key.entry(key).or_insert_with(|| {
+            now = record.time.or(now);
+            let member = Member::of(record, now, position);
+            let family = *by_key.entry(FamilyKey::of(record)).or_insert_with(|| {
                 families.push(Family { what: What::of(record), members: Vec::new(), count: 0 });
                 families.len() - 1
             });
-            let (Some(place), text) = (families.get_mut(family), member.details.first()) else { continue };
+            let Some(place) = families.get_mut(family) else { continue };
             place.count = place.count.saturating_add(member.count);
-            let text = match record {
-                Record::Alert(_) => String::new(),
-                Record::Line(_) => text.cloned().unwrap_or_default(),
-            };
-            let pair = (family, member.source.clone(), member.destination.clone() + &text);
-            let known = *members.entry(pair).or_insert(place.members.len());
+            let key = (family, member.source.clone(), member.destination.clone(), member.text.clone());
+            let known = *members.entry(key).or_insert(place.members.len());
             match place.members.get_mut(known) {
                 Some(known) => known.absorb(member),
                 None => place.members.push(member),
@@ -95,18 +96,20 @@ impl Family {
             Some(2) => 3,
             Some(3) => 2,
             Some(4..) => 1,
-            // An alert that nobody has weighed may be anything; a plain line is mostly context.
-            None if matches!(self.what, What::Alert { .. }) => 3,
+            // An alert that nobody has weighed may be anything; other lines are mostly context, and telemetry is nothing else.
+            None if self.is_alert() => 3,
+            None if self.what.kind == RecordKind::Telemetry => 1,
             None => 2,
         };
         3 * severity - i64::from(self.count.max(1).ilog(4).min(6))
     }
 
     pub(super) fn priority(&self) -> Option<u8> {
-        match &self.what {
-            What::Alert { kind, .. } => kind.priority,
-            What::Line => None,
-        }
+        self.what.alert.priority.filter(|_| self.is_alert())
+    }
+
+    fn is_alert(&self) -> bool {
+        self.what.kind == RecordKind::Alert
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -122,7 +125,7 @@ impl Family {
     pub(super) fn lines(&self, folding: Folding, dates: Dates) -> Vec<Line> {
         let parts: Vec<Vec<&Member>> = match folding {
             Folding::Pairs => self.members.iter().map(|member| vec![member]).collect(),
-            Folding::Hosts if matches!(self.what, What::Alert { .. }) => {
+            Folding::Hosts if self.is_alert() => {
                 let (by_source, by_destination) =
                     (self.split(|member| &member.source), self.split(|member| &member.destination));
                 if by_destination.len() < by_source.len() { by_destination } else { by_source }
@@ -152,40 +155,41 @@ impl Family {
                 (all.position, all.order) = (member.position, member.order);
             }
             all.add_details(&member.details);
+            all.records.extend(&member.records);
         }
         let sources = Hosts::new(members.iter().map(|member| member.source.as_str()), &all.source_ports);
         let destinations =
             Hosts::new(members.iter().map(|member| member.destination.as_str()), &all.destination_ports);
         let mut text = dates.span(all.first, all.last, all.count);
-        let (kind, message) = match &self.what {
-            What::Alert { message, classification, kind, protocol } => {
-                let line = AlertText {
-                    priority: kind.priority,
-                    message,
-                    classification: if brief { "" } else { classification },
-                    protocol,
-                    sources: &sources,
-                    destinations: &destinations,
-                    details: if brief { &[] } else { &all.details },
-                };
-                line.write(&mut text);
-                (Some(kind.clone()), message.clone())
-            }
-            What::Line => {
-                let message =
-                    members.first().and_then(|member| member.details.first()).cloned().unwrap_or_default();
-                line_text(&mut text, &message, members.len());
-                (None, message)
-            }
+        let message = match self.is_alert() {
+            true => self.what.message.clone(),
+            false => members.first().map(|member| member.text.clone()).unwrap_or_default(),
         };
+        if self.is_alert() {
+            let line = AlertText {
+                priority: self.what.alert.priority,
+                message: &message,
+                classification: if brief { "" } else { &self.what.classification },
+                protocol: &self.what.protocol,
+                sources: &sources,
+                destinations: &destinations,
+                details: if brief { &[] } else { &all.details },
+            };
+            line.write(&mut text);
+        } else {
+            line_text(&mut text, &message, members.len(), &sources, &destinations);
+        }
+        all.records.sort_unstable();
         let group = Group {
             number: 0,
             text,
             count: all.count,
             first: all.first,
             last: all.last,
-            kind,
+            record_kind: self.what.kind,
+            kind: self.is_alert().then(|| self.what.alert.clone()),
             message,
+            records: all.records,
             sources: sources.into_names(),
             destinations: destinations.into_names(),
         };
@@ -195,22 +199,20 @@ impl Family {
 
 impl What {
     fn of(record: &Record) -> What {
-        match record {
-            Record::Alert(alert) => What::Alert {
-                message: alert_message(alert),
-                classification: alert.classification.clone(),
-                kind: alert.kind(),
-                protocol: alert.protocol.clone(),
-            },
-            Record::Line(_) => What::Line,
+        What {
+            kind: record.kind,
+            message: if record.is_alert() { alert_message(record) } else { String::new() },
+            classification: record.classification.clone(),
+            alert: record.alert_kind(),
+            protocol: record.protocol.clone(),
         }
     }
 }
 
 /// The message, or the rule where there is none.
-fn alert_message(alert: &Alert) -> String {
-    match alert.signature {
-        Some(signature) if alert.message.is_empty() => format!("rule {signature}"),
+fn alert_message(alert: &Record) -> String {
+    match alert.rule.as_str() {
+        rule if alert.message.is_empty() && !rule.is_empty() => format!("rule {rule}"),
         _ => alert.message.clone(),
     }
 }
@@ -218,58 +220,60 @@ fn alert_message(alert: &Alert) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum FamilyKey {
     Alert { message: String, kind: AlertKind, protocol: String },
-    Line(String),
+    Line(RecordKind, String),
 }
 
 impl FamilyKey {
-    fn of_alert(alert: &Alert) -> FamilyKey {
-        FamilyKey::Alert {
-            message: alert_message(alert),
-            kind: alert.kind(),
-            protocol: alert.protocol.clone(),
+    fn of(record: &Record) -> FamilyKey {
+        match record.is_alert() {
+            true => FamilyKey::Alert {
+                message: alert_message(record),
+                kind: record.alert_kind(),
+                protocol: record.protocol.clone(),
+            },
+            false => FamilyKey::Line(record.kind, pattern(&record.message)),
         }
     }
 }
 
 impl Member {
-    fn of_alert(alert: &Alert) -> Member {
-        // The ends alone are needed, without the port of the client.
-        let mut ends = Alert {
-            source: alert.source.clone(),
-            destination: alert.destination.clone(),
-            ..Alert::default()
+    fn of(record: &Record, order: Option<Timestamp>, position: usize) -> Member {
+        let mut member = Member {
+            count: record.repeats.count,
+            first: record.time,
+            last: record.repeats.last.or(record.time),
+            order,
+            position,
+            records: vec![position],
+            ..Member::default()
         };
-        drop_client_port(&mut ends);
-        let mut member = Member::new(alert.time, alert.repeats);
-        if let Some(end) = ends.source {
+        // The ends alone are needed, without the port of the client.
+        let (mut source, mut destination) = (record.source.clone(), record.destination.clone());
+        drop_client_port(&mut source, &mut destination);
+        if let Some(end) = source {
             member.source = end.address;
             member.source_ports.extend(end.port);
         }
-        if let Some(end) = ends.destination {
+        if let Some(end) = destination {
             member.destination = end.address;
             member.destination_ports.extend(end.port);
         }
-        if !alert.detail.is_empty() {
-            member.details.push(alert.detail.clone());
+        if !record.is_alert() {
+            member.text.clone_from(&record.message);
+        } else if !record.detail.is_empty() {
+            member.details.push(record.detail.clone());
         }
         member
     }
 
-    fn of_line(line: &LogLine) -> Member {
-        Member { details: vec![line.text.clone()], ..Member::new(line.time, line.repeats) }
-    }
-
-    fn new(time: Option<Timestamp>, repeats: Repeats) -> Member {
-        Member { count: repeats.count, first: time, last: repeats.last.or(time), ..Member::default() }
-    }
-
-    /// Counts another of the same pair of hosts, or of the same text, into this one.
+    /// Counts another of the same pair of hosts and the same text into this one.
     fn absorb(&mut self, other: Member) {
         self.count = self.count.saturating_add(other.count);
         self.first = [self.first, other.first].into_iter().flatten().min();
         self.last = self.last.max(other.last);
         self.source_ports.extend(other.source_ports);
         self.destination_ports.extend(other.destination_ports);
+        self.records.extend(other.records);
         self.add_details(&other.details);
     }
 

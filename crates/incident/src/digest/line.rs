@@ -42,7 +42,7 @@ impl Dates {
     pub(super) fn of_log(log: &AlertLog) -> Dates {
         let mut dates = Dates::None;
         for record in &log.records {
-            for time in [record.time(), record.repeats().last].into_iter().flatten() {
+            for time in [record.time, record.repeats.last].into_iter().flatten() {
                 dates = match dates {
                     Dates::None => Dates::One(time),
                     Dates::One(day) if day.same_day(time) => dates,
@@ -196,9 +196,13 @@ impl AlertText<'_> {
     }
 }
 
-/// Writes what a plain line says behind its times.
-pub(super) fn line_text(out: &mut String, text: &str, texts: usize) {
+/// Writes what a record that is no alert says behind its times, and its ends where the text does not name them.
+pub(super) fn line_text(out: &mut String, text: &str, texts: usize, sources: &Hosts, destinations: &Hosts) {
     out.push_str(&shorten(text, MAX_LINE));
+    let named = |hosts: &Hosts| hosts.names.iter().all(|name| text.contains(name.as_str()));
+    if !named(sources) || !named(destinations) {
+        let _ = write!(out, " {} -> {}", sources.text(), destinations.text());
+    }
     if texts > 1 {
         let _ = write!(out, " (and {} similar)", texts - 1);
     }

@@ -76,16 +76,13 @@ fn alert(time: Option<Timestamp>, event: &Object, rule: &Object) -> Alert {
 fn summary(event: &Object, event_type: &str) -> String {
     let mut out = format!("{event_type} event");
     let protocol = clean_protocol(text(event, "proto").unwrap_or_default());
-    let mut ends = Alert {
-        source: end(event, "src_ip", "src_port", &protocol),
-        destination: end(event, "dest_ip", "dest_port", &protocol),
-        ..Alert::default()
-    };
-    drop_client_port(&mut ends);
+    let mut source = end(event, "src_ip", "src_port", &protocol);
+    let mut destination = end(event, "dest_ip", "dest_port", &protocol);
+    drop_client_port(&mut source, &mut destination);
     if !protocol.is_empty() {
         out.push_str(&format!(" {protocol}"));
     }
-    if let (Some(source), Some(destination)) = (ends.source, ends.destination) {
+    if let (Some(source), Some(destination)) = (source, destination) {
         out.push_str(&format!(" {source} -> {destination}"));
     }
     let parts = details(event);

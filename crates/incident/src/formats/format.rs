@@ -11,8 +11,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::Timestamp;
-use crate::record::Record;
+use crate::{Record, Timestamp};
 
 /// A form in which a source writes its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

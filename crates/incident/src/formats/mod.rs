@@ -46,21 +46,26 @@ pub(crate) enum Parsed {
     Broken(LogLine),
 }
 
-/// Reads one line that is not empty.
-pub(crate) fn parse_line(line: &str) -> Parsed {
+/// Reads one line that is not empty, and says in which format.
+pub(crate) fn parse_line(line: &str) -> (Parsed, Format) {
     if let Some(parsed) = eve::parse(line) {
-        return parsed;
+        let format = if matches!(parsed, Parsed::Line(_)) { Format::Unknown } else { Format::Eve };
+        return (parsed, format);
     }
-    let marked = if line.contains("[**]") {
-        snort::parse_marked(line)
+    let (marked, format) = if line.contains("[**]") {
+        (snort::parse_marked(line), Format::SnortFast)
     } else if line.contains("[pri=") {
-        bracketed::parse(line).map(Parsed::Alert)
+        (bracketed::parse(line).map(Parsed::Alert), Format::Bracketed)
     } else if line.contains("[Classification:") || line.contains("[Priority:") {
-        snort::parse_syslog(line).map(Parsed::Alert)
+        (snort::parse_syslog(line).map(Parsed::Alert), Format::SnortFast)
     } else {
-        return Parsed::Line(syslog::parse(line));
+        return (Parsed::Line(syslog::parse(line)), Format::Unknown);
     };
-    marked.unwrap_or_else(|| Parsed::Broken(syslog::parse(line)))
+    let format = if matches!(marked, Some(Parsed::Partial(_))) { Format::SnortFull } else { format };
+    match marked {
+        Some(parsed) => (parsed, format),
+        None => (Parsed::Broken(syslog::parse(line)), Format::Unknown),
+    }
 }
 
 /// Text from the log as records hold it: escaped, without spaces around it, and of bounded length.
@@ -172,13 +177,13 @@ mod tests {
     #[test]
     fn lines_are_told_apart() {
         assert!(matches!(
-            parse_line("Jun  3 12:59:31 web sshd[1]: Failed password for root"),
+            parse_line("Jun  3 12:59:31 web sshd[1]: Failed password for root").0,
             Parsed::Line(_)
         ));
-        assert!(matches!(parse_line("[**] nothing more"), Parsed::Broken(_)));
-        assert!(matches!(parse_line("[**] [1:2:3] a message [**]"), Parsed::Partial(_)));
-        assert!(matches!(parse_line("x [pri=high cls"), Parsed::Broken(_)));
-        assert!(matches!(parse_line("{\"event_type\":\"dns\"}"), Parsed::Event(_)));
-        assert!(matches!(parse_line("{\"level\":\"info\"}"), Parsed::Line(_)));
+        assert!(matches!(parse_line("[**] nothing more").0, Parsed::Broken(_)));
+        assert!(matches!(parse_line("[**] [1:2:3] a message [**]").0, Parsed::Partial(_)));
+        assert!(matches!(parse_line("x [pri=high cls").0, Parsed::Broken(_)));
+        assert!(matches!(parse_line("{\"event_type\":\"dns\"}").0, Parsed::Event(_)));
+        assert!(matches!(parse_line("{\"level\":\"info\"}").0, Parsed::Line(_)));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Alert, Endpoint, LogLine, Record, Timestamp};
+use crate::{Endpoint, Record, Timestamp};
 
 /// A form of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ impl AlertFormat {
         [AlertFormat::SnortFast, AlertFormat::SnortFull, AlertFormat::Bracketed, AlertFormat::Eve];
 }
 
-impl Alert {
-    /// The alert in this form, without a line break at the end.
+impl Record {
+    /// An alert in this form, without a line break at the end.
     pub fn render(&self, format: AlertFormat) -> String {
         match format {
             AlertFormat::SnortFast => fast(self),
@@ -43,16 +43,16 @@ impl Alert {
 pub(crate) fn condensed(records: &[Record]) -> String {
     let mut out = String::new();
     for record in records {
-        match record {
-            Record::Alert(alert) => out.push_str(&bracketed(alert)),
-            Record::Line(line) => out.push_str(&condensed_line(line)),
+        match record.is_alert() {
+            true => out.push_str(&bracketed(record)),
+            false => out.push_str(&condensed_line(record)),
         }
         out.push('\n');
     }
     out
 }
 
-fn condensed_line(line: &LogLine) -> String {
+fn condensed_line(line: &Record) -> String {
     let mut out = String::new();
     if let Some(time) = line.time {
         out.push_str(&log_time(time));
@@ -65,7 +65,7 @@ fn condensed_line(line: &LogLine) -> String {
         }
         out.push_str("] ");
     }
-    out.push_str(&line.text);
+    out.push_str(&line.message);
     out
 }
 
@@ -88,12 +88,12 @@ fn end(endpoint: Option<&Endpoint>) -> String {
     }
 }
 
-fn ends(alert: &Alert) -> String {
+fn ends(alert: &Record) -> String {
     format!("{} -> {}", end(alert.source.as_ref()), end(alert.destination.as_ref()))
 }
 
 /// `[Classification: x] [Priority: 2] `.
-fn fields(alert: &Alert) -> String {
+fn fields(alert: &Record) -> String {
     let mut out = String::new();
     if !alert.classification.is_empty() {
         let _ = write!(out, "[Classification: {}] ", alert.classification);
@@ -105,18 +105,18 @@ fn fields(alert: &Alert) -> String {
 }
 
 /// `[**] [1:2:3] message [**]`.
-fn headline(alert: &Alert) -> String {
-    let signature = alert.signature.map(|signature| format!("[{signature}] ")).unwrap_or_default();
-    format!("[**] {signature}{} [**]", alert.message)
+fn headline(alert: &Record) -> String {
+    let rule = if alert.rule.is_empty() { String::new() } else { format!("[{}] ", alert.rule) };
+    format!("[**] {rule}{} [**]", alert.message)
 }
 
-fn fast(alert: &Alert) -> String {
+fn fast(alert: &Record) -> String {
     let time = alert.time.map(|time| snort_time(time) + " ").unwrap_or_default();
     let protocol = if alert.protocol.is_empty() { String::new() } else { format!("{{{}}} ", alert.protocol) };
     format!("{time}{} {}{protocol}{}", headline(alert), fields(alert), ends(alert))
 }
 
-fn full(alert: &Alert) -> String {
+fn full(alert: &Record) -> String {
     let mut out = headline(alert);
     out.push('\n');
     let fields = fields(alert);
@@ -132,7 +132,7 @@ fn full(alert: &Alert) -> String {
     out
 }
 
-fn bracketed(alert: &Alert) -> String {
+fn bracketed(alert: &Record) -> String {
     let mut out = alert.time.map(|time| log_time(time) + " ").unwrap_or_default();
     let priority = alert.priority.map_or_else(|| "None".to_owned(), |priority| priority.to_string());
     let _ = write!(out, "[pri={priority}");
@@ -147,8 +147,8 @@ fn bracketed(alert: &Alert) -> String {
         let _ = write!(out, "{{{}}} ", alert.protocol);
     }
     out.push_str(&ends(alert));
-    if let Some(signature) = alert.signature {
-        let _ = write!(out, " [{signature}]");
+    if !alert.rule.is_empty() {
+        let _ = write!(out, " [{}]", alert.rule);
     }
     let _ = write!(out, " {}", alert.message);
     if !alert.detail.is_empty() {
@@ -157,13 +157,14 @@ fn bracketed(alert: &Alert) -> String {
     out
 }
 
-fn eve(alert: &Alert) -> String {
+fn eve(alert: &Record) -> String {
     let mut rule =
         json!({ "action": "allowed", "signature": alert.message, "category": alert.classification });
-    if let Some(signature) = alert.signature {
-        rule["gid"] = json!(signature.gid);
-        rule["signature_id"] = json!(signature.sid);
-        rule["rev"] = json!(signature.rev);
+    let numbers: Vec<u32> = alert.rule.split(':').filter_map(|number| number.parse().ok()).collect();
+    if let [gid, sid, rev] = numbers[..] {
+        rule["gid"] = json!(gid);
+        rule["signature_id"] = json!(sid);
+        rule["rev"] = json!(rev);
     }
     if let Some(priority) = alert.priority {
         rule["severity"] = json!(priority);

@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use crate::formats::MAX_TEXT;
 use crate::text::pattern;
-use crate::{Alert, AlertKind, Endpoint, Record, Repeats, Timestamp};
+use crate::{AlertKind, Endpoint, Record, RecordKind, Repeats, Timestamp};
 
 /// Forgets the port that a client's system drew at random, so that what is left tells which service was meant.
-pub(crate) fn drop_client_port(alert: &mut Alert) {
+pub(crate) fn drop_client_port(source: &mut Option<Endpoint>, destination: &mut Option<Endpoint>) {
     let port = |end: &Option<Endpoint>| end.as_ref().and_then(|end| end.port);
-    let client = match client(port(&alert.source), port(&alert.destination)) {
-        Some(Side::Source) => alert.source.as_mut(),
-        Some(Side::Destination) => alert.destination.as_mut(),
+    let client = match client(port(source), port(destination)) {
+        Some(Side::Source) => source.as_mut(),
+        Some(Side::Destination) => destination.as_mut(),
         None => None,
     };
     if let Some(client) = client {
@@ -40,15 +40,15 @@ fn client(source: Option<u16>, destination: Option<u16>) -> Option<Side> {
 pub(super) enum Likeness {
     /// They differ in time and client port alone.
     Fine,
-    /// They differ in time, ports and detail; lines in words with digits.
+    /// They differ in time, ports and detail; what is no alert also in words with digits.
     SameMessage,
     /// They have the same class and priority.
     SameKind,
-    /// They are both alerts, or both lines, of about the same weight.
+    /// They are of one kind, and of about the same weight.
     Any,
 }
 
-/// Different records that are kept apart at each likeness, for each of three priorities and for lines.
+/// Different records that are kept apart at each likeness, for each weight.
 pub(super) const LIMITS: [(Likeness, usize); 4] = [
     (Likeness::Fine, 10_000),
     (Likeness::SameMessage, 2_000),
@@ -58,119 +58,114 @@ pub(super) const LIMITS: [(Likeness, usize); 4] = [
 
 /// Most bytes of a record in [`crate::AlertLog::condensed`]: message, class, detail, two addresses, and the rest.
 const MAX_RECORD: usize = MAX_TEXT + 128 + 200 + 2 * 136 + 200;
-/// Weights that have limits of their own: three priorities, and lines.
-pub(super) const WEIGHTS: usize = 4;
-// A folded log fits a message of 64 MiB, as `condensed` promises.
-const _: () = assert!(WEIGHTS * (LIMITS[0].1 + LIMITS[1].1 + LIMITS[2].1 + 1) * MAX_RECORD < 64 << 20);
+/// Weights that have limits of their own: three priorities of alerts, and each other kind of record.
+pub(super) const WEIGHTS: usize = 6;
+// A folded log fits a message of 96 MiB, as `condensed` promises.
+const _: () = assert!(WEIGHTS * (LIMITS[0].1 + LIMITS[1].1 + LIMITS[2].1 + 1) * MAX_RECORD < 96 << 20);
 
-/// Which limits a record counts against, so that many records of a low priority never crowd out one of a high one.
+/// Which limits a record counts against, so that many records of a low priority, or of a kind that seldom matters, never crowd
+/// out one of a high priority.
 pub(super) fn weight(record: &Record) -> usize {
-    match record {
-        Record::Line(_) => 0,
-        Record::Alert(alert) => usize::from(alert.kind().priority.unwrap_or(2).clamp(1, 3)),
+    match record.kind {
+        RecordKind::Unknown => 0,
+        RecordKind::Alert => usize::from(record.alert_kind().priority.unwrap_or(2).clamp(1, 3)),
+        RecordKind::Log => 4,
+        RecordKind::Telemetry => 5,
     }
 }
 
 /// A text that records of this likeness share and others do not. Records hold no control characters, so that one can
 /// separate the parts.
 pub(super) fn write_key(key: &mut String, record: &Record, likeness: Likeness, weight: usize) {
-    let tag = likeness as u8;
     // Writing to a string cannot fail.
-    let _ = match record {
-        Record::Line(line) => match likeness {
-            Likeness::Fine => write!(key, "{tag}\u{1f}{weight}\u{1f}{}", line.text),
-            Likeness::SameMessage => write!(key, "{tag}\u{1f}{weight}\u{1f}{}", pattern(&line.text)),
-            _ => write!(key, "{tag}\u{1f}{weight}"),
-        },
-        Record::Alert(alert) => {
-            let _ = write!(key, "{tag}\u{1f}{weight}");
-            match likeness {
-                Likeness::Any => Ok(()),
-                Likeness::SameKind => {
-                    let kind = alert.kind();
-                    write!(key, "\u{1f}{}\u{1f}{:?}", kind.classification, kind.priority)
-                }
-                Likeness::SameMessage => write_alert_key(key, alert, false),
-                Likeness::Fine => write_alert_key(key, alert, true),
-            }
+    let _ = write!(key, "{}\u{1f}{weight}", likeness as u8);
+    let _ = match likeness {
+        Likeness::Any => Ok(()),
+        Likeness::SameKind => {
+            let kind = record.alert_kind();
+            write!(key, "\u{1f}{}\u{1f}{:?}", kind.classification, kind.priority)
         }
+        Likeness::SameMessage if record.is_alert() => write_fields(key, record, &record.message, false),
+        Likeness::SameMessage => write_fields(key, record, &pattern(&record.message), false),
+        Likeness::Fine => write_fields(key, record, &record.message, true),
     };
 }
 
-fn write_alert_key(key: &mut String, alert: &Alert, fine: bool) -> std::fmt::Result {
-    let Alert { classification, priority, protocol, message, signature, .. } = alert;
-    write!(key, "\u{1f}{classification}\u{1f}{priority:?}\u{1f}{protocol}\u{1f}{message}")?;
-    if let Some(signature) = signature {
-        write!(key, "\u{1f}{signature}")?;
-    }
+fn write_fields(key: &mut String, record: &Record, message: &str, fine: bool) -> std::fmt::Result {
+    let Record { classification, priority, protocol, rule, .. } = record;
+    write!(key, "\u{1f}{classification}\u{1f}{priority:?}\u{1f}{protocol}\u{1f}{message}\u{1f}{rule}")?;
     let port = |end: &Option<Endpoint>| end.as_ref().and_then(|end| end.port);
-    let (mut from, mut to) = (port(&alert.source), port(&alert.destination));
+    let (mut from, mut to) = (port(&record.source), port(&record.destination));
     match client(from, to) {
         Some(Side::Source) => from = None,
         Some(Side::Destination) => to = None,
         None => {}
     }
-    for (end, port) in [(&alert.source, from), (&alert.destination, to)] {
+    for (end, port) in [(&record.source, from), (&record.destination, to)] {
         let address = end.as_ref().map_or("", |end| end.address.as_str());
         write!(key, "\u{1f}{address}")?;
         if let Some(port) = port.filter(|_| fine) {
             write!(key, "\u{1f}:{port}")?;
         }
     }
-    if fine { write!(key, "\u{1f}{}", alert.detail) } else { Ok(()) }
+    write!(key, "\u{1f}{}\u{1f}{}\u{1f}{:?}", record.host, record.account, record.verdict)?;
+    if !fine {
+        return Ok(());
+    }
+    write!(key, "\u{1f}{}\u{1f}{}\u{1f}{}", record.detail, record.process, record.file)?;
+    write!(key, "\u{1f}{:?}\u{1f}{:?}", record.tactics, record.techniques)?;
+    for proxy in &record.via {
+        write!(key, "\u{1f}{proxy}")?;
+    }
+    Ok(())
 }
 
 /// Takes out of a record what those that will be folded into it need not share.
 pub(super) fn blur(record: &mut Record, likeness: Likeness) {
-    match record {
-        Record::Line(line) => match likeness {
-            Likeness::Fine => {}
-            Likeness::SameMessage => line.text = pattern(&line.text),
-            Likeness::SameKind | Likeness::Any => line.text = "(further different lines)".to_owned(),
-        },
-        Record::Alert(alert) => match likeness {
-            Likeness::Fine => {}
-            Likeness::SameMessage => {
-                for end in [&mut alert.source, &mut alert.destination].into_iter().flatten() {
-                    end.port = None;
-                }
-                alert.detail.clear();
+    match likeness {
+        Likeness::Fine => {}
+        Likeness::SameMessage => {
+            for end in [&mut record.source, &mut record.destination].into_iter().flatten() {
+                end.port = None;
             }
-            Likeness::SameKind | Likeness::Any => {
-                let message = "(further different alerts)".to_owned();
-                let AlertKind { priority, .. } = alert.kind();
-                let classification = match likeness {
-                    Likeness::SameKind => std::mem::take(&mut alert.classification),
-                    _ => String::new(),
-                };
-                let (time, repeats) = (alert.time, alert.repeats);
-                *alert = Alert { time, repeats, classification, priority, message, ..Alert::default() };
+            if !record.is_alert() {
+                record.message = pattern(&record.message);
             }
-        },
+            for text in [&mut record.detail, &mut record.process, &mut record.file, &mut record.raw] {
+                text.clear();
+            }
+        }
+        Likeness::SameKind | Likeness::Any => {
+            let what = if record.is_alert() { "alerts" } else { "lines" };
+            let AlertKind { priority, .. } = record.alert_kind();
+            let classification = match likeness {
+                Likeness::SameKind => std::mem::take(&mut record.classification),
+                _ => String::new(),
+            };
+            *record = Record {
+                kind: record.kind,
+                time: record.time,
+                repeats: record.repeats,
+                classification,
+                priority,
+                message: format!("(further different {what})"),
+                ..Record::default()
+            };
+        }
     }
 }
 
 /// Counts `other` into `kept`, which it is like.
 pub(super) fn fold(kept: &mut Record, other: Record) {
-    match (kept, other) {
-        (Record::Alert(kept), Record::Alert(mut other)) => {
-            for (kept, other) in
-                [(&mut kept.source, &other.source), (&mut kept.destination, &other.destination)]
-            {
-                if let (Some(kept), Some(other)) = (kept, other)
-                    && kept.port != other.port
-                {
-                    kept.port = None;
-                }
-            }
-            merge(&mut kept.time, &mut kept.repeats, other.time.take(), other.repeats);
+    for (kept, other) in [(&mut kept.source, &other.source), (&mut kept.destination, &other.destination)] {
+        if let (Some(kept), Some(other)) = (kept, other)
+            && kept.port != other.port
+        {
+            kept.port = None;
         }
-        (Record::Line(kept), Record::Line(other)) => {
-            merge(&mut kept.time, &mut kept.repeats, other.time, other.repeats);
-        }
-        // Keys of alerts and lines differ, so that these never meet.
-        _ => {}
     }
+    kept.is_cut |= other.is_cut;
+    merge(&mut kept.time, &mut kept.repeats, other.time, other.repeats);
 }
 
 fn merge(time: &mut Option<Timestamp>, repeats: &mut Repeats, other_time: Option<Timestamp>, other: Repeats) {

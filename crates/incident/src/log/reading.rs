@@ -7,7 +7,7 @@ use super::fold::{LIMITS, WEIGHTS, blur, fold, weight, write_key};
 use super::{AlertLog, LogError};
 use crate::formats::{Continuation, MAX_TEXT, Parsed, PartialAlert, parse_line};
 use crate::lines::{LineFaults, Lines, MAX_LINE};
-use crate::{Record, Timestamp};
+use crate::{Format, Record, RecordKind, Timestamp};
 
 /// Marks in evidence that may be meant for a program or a model that reads it.
 const LURES: [&str; 11] = [
@@ -90,20 +90,21 @@ impl Reading {
         if line.trim().is_empty() {
             return;
         }
-        match parse_line(line) {
-            Parsed::Alert(alert) => self.add(Record::Alert(alert)),
+        let (parsed, format) = parse_line(line);
+        match parsed {
+            Parsed::Alert(alert) => self.add(alert.into_record(format)),
             Parsed::Partial(alert) => self.pending = Some(alert),
-            Parsed::Event(line) => self.add(Record::Line(line)),
+            Parsed::Event(line) => self.add(line.into_record(RecordKind::Telemetry, format)),
             Parsed::Line(line) => {
                 self.unknown += 1;
-                self.add(Record::Line(line));
+                self.add(line.into_record(RecordKind::Unknown, format));
             }
             Parsed::Broken(line) => {
                 self.broken += 1;
                 if self.broken == 1 {
                     self.first_broken = self.line;
                 }
-                self.add(Record::Line(line));
+                self.add(line.into_record(RecordKind::Unknown, format));
             }
         }
     }
@@ -112,31 +113,24 @@ impl Reading {
         if let Some(pending) = self.pending.take() {
             let (alert, whole) = pending.finish();
             self.unfinished += u64::from(!whole);
-            self.add(Record::Alert(alert));
+            self.add(alert.into_record(Format::SnortFull));
         }
     }
 
     fn add(&mut self, mut record: Record) {
-        let (time, repeats, text) = match &mut record {
-            Record::Alert(alert) => (&mut alert.time, &mut alert.repeats, &alert.message),
-            Record::Line(line) => (&mut line.time, &mut line.repeats, &line.text),
-        };
-        self.shortened += u64::from(text.ends_with('…') && text.len() > MAX_TEXT - 8);
-        if let Some(time) = time {
+        self.shortened += u64::from(record.message.ends_with('…') && record.message.len() > MAX_TEXT - 8);
+        if let Some(time) = &mut record.time {
             *time = time.following(self.previous);
             self.previous = Some(*time);
-            repeats.last = repeats.last.map(|last| last.following(Some(*time))).filter(|last| *last > *time);
+            record.repeats.last =
+                record.repeats.last.map(|last| last.following(Some(*time))).filter(|last| *last > *time);
         }
-        self.alerts += u64::from(matches!(record, Record::Alert(_)));
+        self.alerts += u64::from(record.is_alert());
         if self.fold { self.fold_in(record) } else { self.push(record) }
     }
 
     fn push(&mut self, record: Record) {
-        let (text, detail) = match &record {
-            Record::Alert(alert) => (alert.message.as_str(), alert.detail.as_str()),
-            Record::Line(line) => (line.text.as_str(), ""),
-        };
-        self.lures += u64::from(is_lure(text) || is_lure(detail));
+        self.lures += u64::from(is_lure(&record.message) || is_lure(&record.detail));
         self.log.records.push(record);
     }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use countermove_incident::{Alert, AlertKind, AlertLog, Tactic};
+use countermove_incident::{AlertKind, AlertLog, Record, Tactic};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::groups::SERIOUS;
@@ -48,7 +48,7 @@ pub(crate) struct Observed {
 impl Observed {
     /// Takes alerts in.
     pub(crate) fn add(&mut self, log: &AlertLog) {
-        self.kinds.extend(log.alerts().map(Alert::kind));
+        self.kinds.extend(log.alerts().map(Record::alert_kind));
     }
 
     /// Compares with what was expected; `None` if there is nothing to compare.
@@ -96,8 +96,8 @@ pub(crate) fn attack_goes_on(log: &AlertLog, roles: &Roles) -> Option<String> {
     let named = |end: &Option<countermove_incident::Endpoint>, names: &[String]| {
         end.as_ref().is_some_and(|end| names.contains(&end.address))
     };
-    let shows = |alert: &&Alert| {
-        let grave = alert.kind().priority.is_some_and(|priority| priority <= SERIOUS);
+    let shows = |alert: &&Record| {
+        let grave = alert.alert_kind().priority.is_some_and(|priority| priority <= SERIOUS);
         let attacker = named(&alert.source, &roles.attackers) || named(&alert.destination, &roles.attackers);
         grave && (attacker || named(&alert.source, &roles.targets))
     };
@@ -105,7 +105,7 @@ pub(crate) fn attack_goes_on(log: &AlertLog, roles: &Roles) -> Option<String> {
     let end = |end: &Option<countermove_incident::Endpoint>| {
         end.as_ref().map_or_else(|| "an unknown host".to_owned(), |end| end.address.clone())
     };
-    Some(format!("{} -> {}: {}", end(&alert.source), end(&alert.destination), alert.kind()))
+    Some(format!("{} -> {}: {}", end(&alert.source), end(&alert.destination), alert.alert_kind()))
 }
 
 #[cfg(test)]

@@ -89,9 +89,9 @@ fn is_slip(scene: &Scene, shown: &[Shown<'_>]) -> bool {
         return false;
     }
     let mut failures: BTreeMap<(Vec<String>, Vec<String>), u32> = BTreeMap::new();
-    for line in scene.lines.iter().filter(|line| fails_to_log_in(&line.text)) {
-        if serious().any(|(group, _)| scene.is_line_of(group, &line.text)) {
-            let found = Entities::find(&line.text);
+    for line in scene.lines.iter().filter(|line| fails_to_log_in(&line.message)) {
+        if serious().any(|(group, _)| scene.is_line_of(group, &line.message)) {
+            let found = Entities::find(&line.message);
             let of = |kind| found.of(kind).map(str::to_owned).collect::<Vec<_>>();
             *failures.entry((of(EntityKind::Account), of(EntityKind::Address))).or_default() += 1;
         }
@@ -207,7 +207,7 @@ fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
     let log: Vec<(&str, Entities)> = scene
         .lines
         .iter()
-        .map(|line| (line.text.as_str(), Entities::find(without_orders(&line.text))))
+        .map(|line| (line.message.as_str(), Entities::find(without_orders(&line.message))))
         .collect();
     for Shown { group, tactic } in shown.iter().filter(|shown| !shown.group.is_alert) {
         for (text, found) in log.iter().filter(|(text, _)| scene.is_line_of(group, text)) {

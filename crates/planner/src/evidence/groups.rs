@@ -4,11 +4,9 @@
 //! outside shows in other alerts as well, what the host inside is, whether it looks at others by order. Code finds that
 //! out, since it is exact, and the prompt says it in a few words.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use countermove_incident::{
-    AlertLog, Digest, Entities, EntityKind, Group, Record, VerbClass, VerbForm, VerbUse,
-};
+use countermove_incident::{AlertLog, Digest, Entities, EntityKind, Group, VerbClass, VerbForm, VerbUse};
 use serde::Serialize;
 
 use crate::evidence::hosts::Hosts;
@@ -73,13 +71,7 @@ impl GroupView {
 
 /// The groups of a digest, in its order.
 pub(crate) fn views(log: &AlertLog, digest: &Digest, systems: &[String], hosts: &Hosts) -> Vec<GroupView> {
-    let members = members(log, digest);
-    let mut views: Vec<GroupView> = digest
-        .groups()
-        .iter()
-        .zip(members)
-        .map(|(group, records)| view(group, records, log, systems))
-        .collect();
+    let mut views: Vec<GroupView> = digest.groups().iter().map(|group| view(group, log, systems)).collect();
     let surroundings = Surroundings::of(&views);
     let certain: Vec<bool> = views.iter().map(|view| surroundings.is_certain(view, hosts)).collect();
     let told: Vec<[String; 2]> = views.iter().map(|view| surroundings.ends(view, hosts)).collect();
@@ -91,50 +83,7 @@ pub(crate) fn views(log: &AlertLog, digest: &Digest, systems: &[String], hosts: 
     views
 }
 
-/// Positions of the records of each group.
-fn members(log: &AlertLog, digest: &Digest) -> Vec<Vec<usize>> {
-    let mut by_alert: HashMap<(&str, Option<u8>), Vec<usize>> = HashMap::new();
-    let mut by_line: HashMap<String, Vec<usize>> = HashMap::new();
-    for (at, group) in digest.groups().iter().enumerate() {
-        match &group.kind {
-            Some(kind) => by_alert.entry((&group.message, kind.priority)).or_default().push(at),
-            None => by_line.entry(countermove_incident::pattern(&group.message)).or_default().push(at),
-        }
-    }
-    let mut members: Vec<Vec<usize>> = vec![Vec::new(); digest.groups().len()];
-    for (position, record) in log.records.iter().enumerate() {
-        let found = match record {
-            Record::Alert(alert) => {
-                let kind = alert.kind();
-                let candidates = by_alert.get(&(alert.message.as_str(), kind.priority));
-                let has = |names: &[String], end: &Option<countermove_incident::Endpoint>| match end {
-                    Some(end) => names.contains(&end.address),
-                    None => names.is_empty(),
-                };
-                candidates.into_iter().flatten().copied().find(|at| {
-                    digest.groups().get(*at).is_some_and(|group| {
-                        group.kind.as_ref() == Some(&kind)
-                            && has(&group.sources, &alert.source)
-                            && has(&group.destinations, &alert.destination)
-                    })
-                })
-            }
-            Record::Line(line) => {
-                let candidates = by_line.get(&countermove_incident::pattern(&line.text));
-                let same =
-                    |at: &usize| digest.groups().get(*at).is_some_and(|group| group.message == line.text);
-                let candidates = candidates.map_or(&[][..], Vec::as_slice);
-                candidates.iter().copied().find(same).or(candidates.first().copied())
-            }
-        };
-        if let Some(own) = found.and_then(|at| members.get_mut(at)) {
-            own.push(position);
-        }
-    }
-    members
-}
-
-fn view(group: &Group, records: Vec<usize>, log: &AlertLog, systems: &[String]) -> GroupView {
+fn view(group: &Group, log: &AlertLog, systems: &[String]) -> GroupView {
     let is_inside = |name: &String| systems.contains(name);
     let (mut outside, mut from_inside, mut to_inside) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (names, inside) in [(&group.sources, &mut from_inside), (&group.destinations, &mut to_inside)] {
@@ -148,13 +97,13 @@ fn view(group: &Group, records: Vec<usize>, log: &AlertLog, systems: &[String]) 
     }
     let mut classification = String::new();
     let mut lines = BTreeSet::new();
-    for record in records.iter().filter_map(|at| log.records.get(*at)) {
-        match record {
-            Record::Alert(alert) => classification.clone_from(&alert.classification),
+    for record in group.records.iter().filter_map(|at| log.records.get(*at)) {
+        match record.is_alert() {
+            true => classification.clone_from(&record.classification),
             // A plain line does not say who is the source.
-            Record::Line(line) => {
-                lines.insert(line.text.clone());
-                let found = Entities::find(without_orders(&line.text));
+            false => {
+                lines.insert(record.message.clone());
+                let found = Entities::find(without_orders(&record.message));
                 for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Domain)) {
                     if systems.iter().any(|own| own == name) {
                         to_inside.insert(name.to_owned());
@@ -177,7 +126,7 @@ fn view(group: &Group, records: Vec<usize>, log: &AlertLog, systems: &[String]) 
         number: group.number,
         priority,
         is_alert: group.kind.is_some(),
-        records,
+        records: group.records.clone(),
         lines,
         outside,
         from_inside,

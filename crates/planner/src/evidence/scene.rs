@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use countermove_incident::{
-    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, LogLine, approximate_tokens,
+    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, Record, approximate_tokens,
 };
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ pub(crate) struct Scene {
     /// The groups of the digest, in its order, as they are asked about.
     pub(crate) groups: Vec<GroupView>,
     /// The lines of the log that are no alerts.
-    pub(crate) lines: Vec<LogLine>,
+    pub(crate) lines: Vec<Record>,
     /// How the log was read, with warnings about the rest of the evidence.
     pub(crate) report: DigestReport,
     /// What an action may name.
@@ -127,7 +127,7 @@ impl Scene {
 
     /// Whether a plain line is folded into this group.
     pub(crate) fn is_line_of(&self, group: &GroupView, text: &str) -> bool {
-        !group.is_alert && group.lines.iter().any(|line| line == text)
+        !group.is_alert && group.lines.contains(text)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use countermove_incident::{Alert, AlertKind, CostModel, RecoveryState, Tactic};
+use countermove_incident::{AlertKind, CostModel, Record, RecoveryState, Tactic};
 
 use super::confusion::Confusion;
 use crate::{Judge, Lure, Outcome, Truth};
@@ -99,7 +99,7 @@ impl Move {
             return;
         }
         let predicted: BTreeSet<&AlertKind> = predicted.iter().collect();
-        let observed: BTreeSet<AlertKind> = outcome.alerts.iter().map(Alert::kind).collect();
+        let observed: BTreeSet<AlertKind> = outcome.alerts.iter().map(Record::alert_kind).collect();
         let hits = observed.iter().filter(|kind| predicted.contains(kind)).count();
         self.alerts = Some(Confusion {
             true_positives: hits as u64,
@@ -193,10 +193,8 @@ mod tests {
         let alert = countermove_incident::AlertLog::parse(
             b"02/06-10:15:22.341201 [**] [1:2006546:3] Scan [**] [Priority: 2] {TCP} 1.2.3.4:5 -> 10.0.0.1:22",
         );
-        let alerts = match alert.unwrap().records.remove(0) {
-            countermove_incident::Record::Alert(alert) => vec![alert],
-            other => panic!("{other:?}"),
-        };
+        let alerts = alert.unwrap().records;
+        assert!(matches!(alerts.as_slice(), [alert] if alert.is_alert()));
         let step = |tactic, alerts| Step {
             tactic,
             technique: "T1595".into(),
@@ -245,10 +243,10 @@ mod tests {
 
     #[test]
     fn kinds_of_alerts_are_compared_each_once() {
-        let alert = |class: &str, priority| Alert {
+        let alert = |class: &str, priority| Record {
             classification: class.into(),
             priority: Some(priority),
-            ..Alert::default()
+            ..Record::default()
         };
         let scenario = crate::testing::scenario();
         let contained = crate::World::new(&scenario).apply("Do nothing.");

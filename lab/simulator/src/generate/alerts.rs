@@ -1,6 +1,6 @@
 //! Alerts that an attacker's step, or everyday traffic, sets off.
 
-use countermove_incident::{Alert, Endpoint, Signature, Tactic};
+use countermove_incident::{Endpoint, Record, RecordKind, Tactic};
 
 use super::clock::Clock;
 use crate::data::{Kind, OutsideUse, Rule, Vocabulary};
@@ -27,7 +27,7 @@ pub(super) struct Traffic<'a> {
 /// Alerts of one kind of traffic.
 #[derive(Clone, Debug)]
 pub(super) struct Raised {
-    pub(super) alerts: Vec<Alert>,
+    pub(super) alerts: Vec<Record>,
     pub(super) category: String,
     /// Position of the host to which it was done.
     pub(super) target: usize,
@@ -143,7 +143,7 @@ pub(super) fn everyday(
     port: Option<u16>,
     clock: &Clock,
     rng: &mut Rng,
-) -> Alert {
+) -> Record {
     let common = if rule.protocol == "UDP" { 53 } else { rng.one_of(&[80, 443, 443, 22]) };
     let port = port.unwrap_or(common);
     let [source, destination] = ends;
@@ -151,21 +151,22 @@ pub(super) fn everyday(
 }
 
 /// An alert of a rule. A rule for any protocol is seen over TCP.
-pub(super) fn alert(rule: &Rule, ends: [(&str, u16); 2], clock: &Clock) -> Alert {
+pub(super) fn alert(rule: &Rule, ends: [(&str, u16); 2], clock: &Clock) -> Record {
     let protocol = if rule.protocol == "IP" { "TCP" } else { &rule.protocol };
     let with_ports = protocol != "ICMP";
     let [source, destination] =
         ends.map(|(address, port)| Some(Endpoint::new(address, with_ports.then_some(port))));
-    Alert {
+    Record {
+        kind: RecordKind::Alert,
         time: clock.time(),
         classification: rule.class.description.to_owned(),
         priority: Some(rule.priority),
         protocol: protocol.to_owned(),
         source,
         destination,
-        signature: Some(Signature { gid: 1, sid: rule.sid, rev: rule.rev }),
+        rule: format!("1:{}:{}", rule.sid, rule.rev),
         message: rule.message.clone(),
-        ..Alert::default()
+        ..Record::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use countermove_incident::{Alert, AlertFormat, LogLine, Record, Timestamp};
+use countermove_incident::{AlertFormat, Record, RecordKind, Timestamp};
 use serde_json::json;
 
 use super::clock::Clock;
@@ -32,19 +32,24 @@ pub(super) struct Request {
 }
 
 impl Evidence {
-    pub(super) fn add(&mut self, alert: Alert) {
-        self.entries.push(Entry { record: Record::Alert(alert), request: None });
+    pub(super) fn add(&mut self, alert: Record) {
+        self.entries.push(Entry { record: alert, request: None });
     }
 
     /// An alert with what its request said, in a form that tells it.
-    pub(super) fn add_request(&mut self, mut alert: Alert, request: Request) {
+    pub(super) fn add_request(&mut self, mut alert: Record, request: Request) {
         alert.detail = format!("http {}{} GET 200 {}", request.host, request.path, request.agent);
-        self.entries.push(Entry { record: Record::Alert(alert), request: Some(request) });
+        self.entries.push(Entry { record: alert, request: Some(request) });
     }
 
     /// A line of a host's log, as `web-01 sshd[812]: …`.
     pub(super) fn add_line(&mut self, clock: &Clock, text: String) {
-        let record = Record::Line(LogLine { time: clock.whole_second(), text, ..LogLine::default() });
+        let record = Record {
+            kind: RecordKind::Unknown,
+            time: clock.whole_second(),
+            message: text,
+            ..Record::default()
+        };
         self.entries.push(Entry { record, request: None });
     }
 
@@ -58,7 +63,7 @@ impl Evidence {
     }
 
     pub(super) fn sort(&mut self) {
-        self.entries.sort_by_key(|entry| entry.record.time());
+        self.entries.sort_by_key(|entry| entry.record.time);
     }
 
     /// The records in their order.
@@ -70,12 +75,11 @@ impl Evidence {
     pub(super) fn render(&self, format: AlertFormat) -> String {
         let mut text = String::with_capacity(self.entries.len() * 220);
         for entry in &self.entries {
-            match (&entry.record, &entry.request) {
-                (Record::Alert(alert), Some(request)) if format == AlertFormat::Eve => {
-                    text.push_str(&with_request(alert, request));
-                }
-                (Record::Alert(alert), _) => text.push_str(&alert.render(format)),
-                (Record::Line(line), _) => write_line(&mut text, line),
+            let record = &entry.record;
+            match &entry.request {
+                Some(request) if format == AlertFormat::Eve => text.push_str(&with_request(record, request)),
+                _ if record.is_alert() => text.push_str(&record.render(format)),
+                _ => write_line(&mut text, record),
             }
             text.push('\n');
         }
@@ -84,7 +88,7 @@ impl Evidence {
 }
 
 /// An EVE alert with its request.
-fn with_request(alert: &Alert, request: &Request) -> String {
+fn with_request(alert: &Record, request: &Request) -> String {
     let line = alert.render(AlertFormat::Eve);
     let http = json!({
         "hostname": request.host,
@@ -101,12 +105,12 @@ fn with_request(alert: &Alert, request: &Request) -> String {
 }
 
 /// `Jun  3 12:59:31 text`, or with a year `2026-06-03T12:59:31.000000 text`.
-fn write_line(text: &mut String, line: &LogLine) {
+fn write_line(text: &mut String, line: &Record) {
     // Writing to a string cannot fail.
     let _ = match line.time {
-        Some(time) if time.year().is_none() => write!(text, "{} {}", syslog_time(time), line.text),
-        Some(time) => write!(text, "{time} {}", line.text),
-        None => write!(text, "{}", line.text),
+        Some(time) if time.year().is_none() => write!(text, "{} {}", syslog_time(time), line.message),
+        Some(time) => write!(text, "{time} {}", line.message),
+        None => write!(text, "{}", line.message),
     };
 }
 

@@ -19,7 +19,7 @@ mod techniques;
 
 use std::collections::BTreeSet;
 
-use countermove_incident::{AlertFormat, Record, Tactic};
+use countermove_incident::{AlertFormat, Tactic};
 
 use crate::data::{Flow, FlowStep, Vocabulary};
 use crate::rng::Rng;
@@ -225,7 +225,7 @@ impl<'a> Generator<'a> {
         attackers.extend(attack.domain.clone());
         let in_lines = |name: &str| {
             let mut records = evidence.records();
-            !silent && records.any(|record| matches!(record, Record::Line(line) if line.text.contains(name)))
+            !silent && records.any(|record| !record.is_alert() && record.message.contains(name))
         };
         let seen =
             |name: &String, steps| addresses_seen(attack, steps).contains(name.as_str()) || in_lines(name);

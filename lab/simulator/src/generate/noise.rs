@@ -1,6 +1,6 @@
 //! What a network shows on any day: updates, scans from the Internet that find nothing, false positives.
 
-use countermove_incident::{Alert, Tactic};
+use countermove_incident::{Record, Tactic};
 
 use super::alerts::{self, everyday};
 use super::clock::Clock;
@@ -122,7 +122,7 @@ impl Background<'_> {
         rng.pick(&places).copied()
     }
 
-    fn take(&self, evidence: &mut Evidence, rule: &Rule, alert: Alert) {
+    fn take(&self, evidence: &mut Evidence, rule: &Rule, alert: Record) {
         if !evidence.categories.contains(&rule.category) {
             evidence.categories.insert(rule.category.clone());
         }

@@ -17,7 +17,7 @@ mod bits;
 mod cover;
 mod judge;
 
-use countermove_incident::{Alert, AlertFormat, AlertLog, Grounding, RecoveryState, Tactic, VerbClass};
+use countermove_incident::{AlertFormat, AlertLog, Grounding, Record, RecoveryState, Tactic, VerbClass};
 
 use crate::Scenario;
 
@@ -59,7 +59,7 @@ pub struct Outcome {
     /// What the attacker did next, unless the attack is contained.
     pub tactic: Option<Tactic>,
     /// Alerts that this raised.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Record>,
 }
 
 impl Outcome {

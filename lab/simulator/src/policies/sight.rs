@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countermove_incident::{AlertLog, Entities, EntityKind, Grounding, Record, Tactic};
+use countermove_incident::{AlertLog, Entities, EntityKind, Grounding, Tactic};
 
 use super::Brief;
 use crate::classes::tactics_of_class;
@@ -47,17 +47,17 @@ impl Sight {
         let Ok(more) = AlertLog::read(text.as_bytes()) else { return };
         let own = Grounding::new(&self.system, &AlertLog::default());
         for record in &more.records {
-            let text = match record {
-                Record::Alert(alert) => {
-                    let priority = alert.kind().priority.unwrap_or(UNKNOWN);
+            let text = match record.is_alert() {
+                true => {
+                    let priority = record.alert_kind().priority.unwrap_or(UNKNOWN);
                     self.urgent |= priority == 1;
-                    for end in [&alert.source, &alert.destination].into_iter().flatten() {
+                    for end in [&record.source, &record.destination].into_iter().flatten() {
                         let seen = self.ends.entry(end.address.clone()).or_insert((priority, 0));
-                        *seen = (seen.0.min(priority), seen.1.saturating_add(alert.repeats.count));
+                        *seen = (seen.0.min(priority), seen.1.saturating_add(record.repeats.count));
                     }
-                    format!("{} {}", alert.message, alert.detail)
+                    format!("{} {}", record.message, record.detail)
                 }
-                Record::Line(line) => line.text.clone(),
+                false => record.message.clone(),
             };
             for entity in own.unknown_entities(&text) {
                 let known = match entity.kind {
@@ -119,7 +119,9 @@ impl Sight {
     /// The likeliest tactic of each alert of an attack, each once.
     pub(super) fn tactics(&self) -> Vec<Tactic> {
         let mut tactics = Vec::new();
-        for alert in self.log.alerts().filter(|alert| alert.kind().priority.unwrap_or(UNKNOWN) <= ATTACK) {
+        for alert in
+            self.log.alerts().filter(|alert| alert.alert_kind().priority.unwrap_or(UNKNOWN) <= ATTACK)
+        {
             if let Some(tactic) = tactics_of_class(&alert.classification).first()
                 && !tactics.contains(tactic)
             {

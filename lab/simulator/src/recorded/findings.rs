@@ -78,7 +78,7 @@ fn step(found: &Found<'_>, truth: &Truth, targeted: &[String], tactic: Tactic, t
         sources.extend(truth.attackers.iter().cloned());
     }
     let shows =
-        |alert: &countermove_incident::Alert| tactics_of_class(&alert.classification).contains(&tactic);
+        |alert: &countermove_incident::Record| tactics_of_class(&alert.classification).contains(&tactic);
     let mut alerts = found.between(truth, &sources, targeted).filter(|(alert, ..)| shows(alert)).peekable();
     let (source, target) = match alerts.peek() {
         Some((_, source, target)) => (source.clone(), target.clone()),

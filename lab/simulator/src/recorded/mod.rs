@@ -19,7 +19,7 @@ mod system;
 
 use std::path::{Path, PathBuf};
 
-use countermove_incident::{Alert, AlertFormat, AlertLog, Tactic, Technique, technique};
+use countermove_incident::{AlertFormat, AlertLog, Record, Tactic, Technique, technique};
 
 use crate::incident_files::{FileError, LOG_FILE, MOST_LOG, MOST_SYSTEM, SYSTEM_FILE, malformed, read_text};
 use crate::truth::{Family, Scenario, Step, Truth};
@@ -115,7 +115,7 @@ fn recorded(folder: &Path) -> Result<Scenario, FileError> {
 struct Found<'a> {
     folder: &'a Path,
     system: &'a str,
-    alerts: Vec<Alert>,
+    alerts: Vec<Record>,
 }
 
 impl Found<'_> {
@@ -125,7 +125,7 @@ impl Found<'_> {
         truth: &'a Truth,
         sources: &'a [String],
         targets: &'a [String],
-    ) -> impl Iterator<Item = (&'a Alert, String, String)> {
+    ) -> impl Iterator<Item = (&'a Record, String, String)> {
         self.alerts.iter().filter_map(move |alert| {
             let key =
                 |name: &str| truth.host(name).map_or_else(|| name.to_owned(), |host| host.address.clone());
@@ -138,10 +138,10 @@ impl Found<'_> {
 }
 
 /// Of many alerts the first of each kind, a few.
-fn kinds<'a>(alerts: impl Iterator<Item = &'a Alert>) -> Vec<Alert> {
-    let mut kept: Vec<Alert> = Vec::new();
+fn kinds<'a>(alerts: impl Iterator<Item = &'a Record>) -> Vec<Record> {
+    let mut kept: Vec<Record> = Vec::new();
     for alert in alerts {
-        if kept.len() < STEP_ALERTS && kept.iter().all(|own| own.kind() != alert.kind()) {
+        if kept.len() < STEP_ALERTS && kept.iter().all(|own| own.alert_kind() != alert.alert_kind()) {
             kept.push(alert.clone());
         }
     }

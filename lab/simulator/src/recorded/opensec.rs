@@ -14,7 +14,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use countermove_incident::{Alert, AlertFormat, Endpoint, Tactic, VerbClass};
+use countermove_incident::{AlertFormat, Endpoint, Record, RecordKind, Tactic, VerbClass};
 use regex::Regex;
 use serde::Deserialize;
 
@@ -392,7 +392,7 @@ impl Files<'_> {
 
     /// An artifact as an alert, for what the attacker goes on doing. OpenSec's own type of alert, or the table of its
     /// log, is the class.
-    fn alert(&self, id: &str, text: &str, [source, target]: [&String; 2]) -> Alert {
+    fn alert(&self, id: &str, text: &str, [source, target]: [&String; 2]) -> Record {
         let word = |key: &str| {
             text.split_whitespace().find_map(|word| word.strip_prefix(key)).map(|word| word.trim_matches('"'))
         };
@@ -403,14 +403,15 @@ impl Files<'_> {
             Some("medium") => 2,
             _ => 3,
         };
-        Alert {
+        Record {
+            kind: RecordKind::Alert,
             classification: class.replace('_', " "),
             priority: Some(priority),
             protocol: "TCP".to_owned(),
             source: Some(Endpoint::new(source, None)),
             destination: Some(Endpoint::new(target, None)),
             message: text.to_owned(),
-            ..Alert::default()
+            ..Record::default()
         }
     }
 
