@@ -5,6 +5,7 @@
 mod bracketed;
 mod eve;
 pub(crate) mod format;
+mod json;
 mod render;
 mod snort;
 mod snort_full;

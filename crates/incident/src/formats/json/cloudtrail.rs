@@ -1,0 +1,204 @@
+//! AWS CloudTrail's records, also as EventBridge delivers them (in `detail`). Each is one call of the API: a log.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::fields::{Fields, scalar};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, told};
+use crate::record::{RecordKind, SensorVerdict};
+
+/// See the module.
+pub(crate) const CLOUD_TRAIL: ObjectFormat = ObjectFormat { format: Format::CloudTrail, recognises, read };
+
+/// Parameters of a call that its message names: who and what it acts upon.
+const SUBJECTS: [&str; 16] = [
+    "userName",
+    "roleName",
+    "groupName",
+    "policyArn",
+    "policyName",
+    "roleArn",
+    "bucketName",
+    "key",
+    "name",
+    "instanceId",
+    "instancesSet.items",
+    "groupId",
+    "snapshotId",
+    "secretId",
+    "keyId",
+    "functionName",
+];
+
+/// A call, also in EventBridge's envelope.
+fn call(object: &Object) -> Option<Fields<'_>> {
+    let of = |fields: Fields<'_>| {
+        let named = ["eventSource", "eventName"].iter().all(|key| fields.string(key).is_some());
+        named && ["eventVersion", "userIdentity", "awsRegion", "eventTime"].iter().any(|key| fields.has(key))
+    };
+    let outer = Fields(object);
+    Some(outer).filter(|fields| of(*fields)).or_else(|| outer.object("detail").filter(|fields| of(*fields)))
+}
+
+fn recognises(object: &Object) -> bool {
+    !object.contains_key("RuleTitle") && !object.contains_key("rule") && call(object).is_some()
+}
+
+fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
+    let call = call(object)?;
+    let name = call.text("eventName")?;
+    let service = call.text("eventSource").unwrap_or_default();
+    let account = call
+        .first(&[
+            "userIdentity.userName",
+            "userIdentity.sessionContext.sessionIssuer.userName",
+            "userIdentity.invokedBy",
+            "userIdentity.principalId",
+            "userIdentity.type",
+            "userIdentity.arn",
+        ])
+        .unwrap_or_default();
+    // A service that acts for somebody stands there too, by its name; it is no end of any traffic.
+    let source = call.end(&["sourceIPAddress"], &[]).filter(|end| end.ip().is_some());
+    let error = call.text("errorCode");
+    let is_refused = error.as_deref().is_some_and(|code| {
+        ["AccessDenied", "Unauthorized", "Forbidden"].iter().any(|word| code.contains(word))
+    });
+    let result = call.first(&["responseElements.ConsoleLogin", "responseElements.SwitchRole"]);
+    let facts = listed([
+        told("by", Some(account.as_ref()).filter(|name| !name.is_empty())),
+        told("from", call.text("sourceIPAddress")),
+        told("region", call.text("awsRegion")),
+        subjects(call),
+        told("", result),
+        call.text("additionalEventData.MFAUsed")
+            .filter(|used| used == "No")
+            .map(|_| "without MFA".to_owned()),
+        told("refused:", error.clone()),
+    ]);
+    let draft = Draft {
+        kind: RecordKind::Log,
+        time: call.time(&["eventTime"]),
+        sensor: Cow::Borrowed("cloudtrail"),
+        message: Cow::Owned(super::titled(&format!("{name} ({service})"), &facts)),
+        detail: Cow::Owned(listed([
+            told("", call.text("errorMessage")),
+            told("agent", call.text("userAgent")),
+            told("type", call.text("userIdentity.type")),
+            told("account", call.first(&["recipientAccountId", "userIdentity.accountId"])),
+        ])),
+        classification: call.text("eventType").filter(|kind| kind != "AwsApiCall").unwrap_or_default(),
+        source,
+        account,
+        file: object_named(call).unwrap_or_default(),
+        verdict: is_refused.then_some(SensorVerdict::Blocked),
+        ..Draft::default()
+    };
+    Some(draft.finish(Format::CloudTrail, object, envelope))
+}
+
+fn subjects(call: Fields<'_>) -> Option<String> {
+    let parameters = call.object("requestParameters")?;
+    let told: Vec<String> = SUBJECTS
+        .iter()
+        .filter_map(|key| match *key {
+            "instancesSet.items" => {
+                let ids: Vec<_> =
+                    parameters.objects(key).take(8).filter_map(|item| item.text("instanceId")).collect();
+                (!ids.is_empty()).then(|| format!("instances {}", ids.join(" ")))
+            }
+            key => Some(format!("{key} {}", scalar(parameters.0.get(key)?)?)),
+        })
+        .chain(permissions(parameters))
+        .take(6)
+        .collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
+/// Whom a call lets in: accounts, groups (`all` is everybody) and networks.
+fn permissions<'a>(parameters: Fields<'a>) -> impl Iterator<Item = String> + use<'a> {
+    let attribute =
+        parameters.object("createVolumePermission.add").or_else(|| parameters.object("launchPermission.add"));
+    let shared = attribute.into_iter().flat_map(|add| add.objects("items")).filter_map(|item| {
+        let whom = item.first(&["group", "userId"])?;
+        Some(format!("shared with {whom}"))
+    });
+    let opened = parameters
+        .objects("ipPermissions.items")
+        .flat_map(|rule| rule.objects("ipRanges.items"))
+        .filter_map(|range| Some(format!("opened to {}", range.text("cidrIp")?)));
+    shared.chain(opened)
+}
+
+/// The object in a bucket, or the bucket.
+fn object_named(call: Fields<'_>) -> Option<Cow<'_, str>> {
+    let parameters = call.object("requestParameters")?;
+    let bucket = parameters.0.get("bucketName").and_then(Value::as_str)?;
+    Some(match parameters.0.get("key").and_then(Value::as_str) {
+        Some(key) => Cow::Owned(format!("{bucket}/{key}")),
+        None => Cow::Borrowed(bucket),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{changed, record};
+    use super::*;
+    use crate::Endpoint;
+
+    const LOGIN: &str = r#"{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","principalId":"AIDAX","userName":"deploy"},"eventTime":"2026-06-03T12:59:31Z","eventSource":"signin.amazonaws.com","eventName":"ConsoleLogin","awsRegion":"eu-central-1","sourceIPAddress":"203.0.113.9","userAgent":"curl/8.5","responseElements":{"ConsoleLogin":"Failure"},"additionalEventData":{"MFAUsed":"No"},"eventType":"AwsConsoleSignIn","recipientAccountId":"123456789012"}"#;
+
+    #[test]
+    fn a_call_is_a_log_that_says_who_did_what_from_where() {
+        let record = record(LOGIN);
+        assert_eq!((record.kind, record.priority), (RecordKind::Log, None));
+        assert_eq!(
+            record.message,
+            "ConsoleLogin (signin.amazonaws.com): by deploy, from 203.0.113.9, region eu-central-1, Failure, without MFA"
+        );
+        assert_eq!(record.source, Some(Endpoint::new("203.0.113.9", None)));
+        assert_eq!((record.account.as_str(), record.classification.as_str()), ("deploy", "AwsConsoleSignIn"));
+        assert_eq!(record.detail, "agent curl/8.5, type IAMUser, account 123456789012");
+        assert_eq!(record.time.unwrap().to_string(), "2026-06-03T12:59:31.000000");
+    }
+
+    #[test]
+    fn what_a_call_acts_upon_is_named() {
+        let call = |name: &str, parameters: Value| {
+            changed(
+                LOGIN,
+                &[
+                    ("eventName", name.into()),
+                    ("requestParameters", parameters),
+                    ("responseElements", Value::Null),
+                    ("additionalEventData", Value::Null),
+                ],
+            )
+        };
+        let key = call("CreateAccessKey", serde_json::json!({"userName": "admin"}));
+        assert!(key.message.ends_with("region eu-central-1, userName admin"), "{}", key.message);
+        let shared = serde_json::json!({"snapshotId": "snap-1", "createVolumePermission": {"add": {"items": [{"group": "all"}]}}});
+        let snapshot = call("ModifySnapshotAttribute", shared);
+        assert!(snapshot.message.ends_with("snapshotId snap-1, shared with all"), "{}", snapshot.message);
+        let object = call("GetObject", serde_json::json!({"bucketName": "shop", "key": "orders.csv"}));
+        assert_eq!(object.file, "shop/orders.csv");
+    }
+
+    #[test]
+    fn a_refused_call_is_blocked_and_a_service_is_no_source() {
+        let refused = changed(LOGIN, &[("errorCode", "AccessDenied".into())]);
+        assert_eq!(refused.verdict, Some(SensorVerdict::Blocked));
+        assert!(refused.message.ends_with("refused: AccessDenied"));
+        let service = changed(LOGIN, &[("sourceIPAddress", "cloudformation.amazonaws.com".into())]);
+        assert_eq!(service.source, None);
+    }
+
+    #[test]
+    fn eventbridge_delivers_the_same() {
+        let text = format!(
+            r#"{{"version":"0","detail-type":"AWS Console Sign In via CloudTrail","detail":{LOGIN}}}"#
+        );
+        assert_eq!(record(&text).message, record(LOGIN).message);
+    }
+}

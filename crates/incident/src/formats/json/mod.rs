@@ -1,0 +1,208 @@
+//! Formats whose records are JSON objects.
+//!
+//! Each is told by an object's own keys, never by what stands in a value that others can write. Messages of alerts are the
+//! rule's title. Those of logs and telemetry stand by themselves: they name what happened, to whom and from where, without
+//! what changes from one record to the next (identifiers, ports of clients, counters), so that like records fold.
+
+mod cloudtrail;
+mod ecs;
+mod eve;
+mod falco;
+mod fields;
+mod ocsf;
+mod sigma;
+mod snort;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod wazuh;
+mod windows;
+mod windows_events;
+mod zeek;
+
+use std::borrow::Cow;
+use std::io;
+use std::net::IpAddr;
+
+use tags::Tags;
+
+use super::format::{Envelope, Format, Object, ObjectFormat};
+use super::{MAX_DETAIL, MAX_TEXT, clean, clean_classification, clean_message, clean_protocol};
+use crate::record::{Record, RecordKind, SensorVerdict};
+use crate::{Endpoint, Timestamp};
+
+/// All of them. No object that a source of one format writes is recognised by another.
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 10] = [
+    eve::EVE,
+    snort::SNORT_JSON,
+    wazuh::WAZUH,
+    ecs::ECS,
+    ocsf::OCSF,
+    sigma::SIGMA,
+    falco::FALCO,
+    zeek::ZEEK_JSON,
+    windows::WINDOWS_EVENT,
+    cloudtrail::CLOUD_TRAIL,
+];
+
+/// Longest name of a host, an account, a sensor or a rule, in bytes.
+const MAX_NAME: usize = 128;
+
+/// Longest original text that a record keeps, in bytes.
+const MAX_RAW: usize = 1024;
+
+/// Most proxies that a record names.
+const MAX_VIA: usize = 8;
+
+/// What was read of an object, in the source's own words. [`Draft::finish`] makes a record of it.
+#[derive(Clone, Debug, Default)]
+struct Draft<'a> {
+    kind: RecordKind,
+    time: Option<Timestamp>,
+    sensor: Cow<'a, str>,
+    host: Cow<'a, str>,
+    message: Cow<'a, str>,
+    detail: Cow<'a, str>,
+    rule: Cow<'a, str>,
+    priority: Option<u8>,
+    classification: Cow<'a, str>,
+    tags: Tags,
+    protocol: Cow<'a, str>,
+    source: Option<Endpoint>,
+    destination: Option<Endpoint>,
+    via: Vec<String>,
+    account: Cow<'a, str>,
+    process: Cow<'a, str>,
+    file: Cow<'a, str>,
+    verdict: Option<SensorVerdict>,
+    /// The text that the source itself quotes; without one the object is.
+    raw: Option<Cow<'a, str>>,
+}
+
+impl Draft<'_> {
+    /// The record. What the object leaves open is taken from what stood around it.
+    fn finish(self, format: Format, object: &Object, envelope: &Envelope<'_>) -> Record {
+        let raw = self.raw.unwrap_or_else(|| Cow::Owned(as_text(object)));
+        let host = if self.host.is_empty() { Cow::Borrowed(envelope.host) } else { self.host };
+        let protocol = clean_protocol(&self.protocol);
+        // Type and code of ICMP stand where ports do.
+        let without_port = protocol.contains("ICMP");
+        let end = |end: Option<Endpoint>| {
+            end.map(|end| Endpoint { port: end.port.filter(|_| !without_port), ..end })
+        };
+        Record {
+            kind: self.kind,
+            format,
+            time: self.time.or(envelope.time),
+            sensor: clean(&self.sensor, MAX_NAME),
+            host: clean(&host, MAX_NAME),
+            message: clean_message(&self.message),
+            detail: clean(&self.detail, MAX_DETAIL),
+            rule: clean(&self.rule, MAX_NAME),
+            priority: self.priority,
+            classification: clean_classification(&self.classification),
+            tactics: self.tags.tactics,
+            techniques: self.tags.techniques,
+            source: end(self.source),
+            destination: end(self.destination),
+            protocol,
+            via: self.via.into_iter().take(MAX_VIA).collect(),
+            account: clean(&self.account, MAX_NAME),
+            process: clean(&self.process, MAX_TEXT),
+            file: clean(&self.file, MAX_TEXT),
+            verdict: self.verdict,
+            raw: clean(&raw, MAX_RAW),
+            ..Record::default()
+        }
+    }
+}
+
+/// `label value` for a value that there is.
+fn told(label: &str, value: Option<impl AsRef<str>>) -> Option<String> {
+    let value = value?;
+    let value = value.as_ref();
+    Some(if label.is_empty() { value.to_owned() } else { format!("{label} {value}") })
+}
+
+/// What is told, in order, apart by commas.
+fn listed<const N: usize>(parts: [Option<String>; N]) -> String {
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// `title: facts`, or the title alone.
+fn titled(title: &str, facts: &str) -> String {
+    if facts.is_empty() { title.to_owned() } else { format!("{title}: {facts}") }
+}
+
+/// Both ends as telemetry names them: `TCP 10.0.3.18 -> 198.51.100.80:443`. The port of the source is one of many that a
+/// client uses and is left out, unless the other end has none below it.
+fn traffic(protocol: &str, source: Option<&Endpoint>, destination: Option<&Endpoint>) -> String {
+    let shown = |end: &Endpoint, other: Option<&Endpoint>| {
+        let is_client = end.port > other.and_then(|other| other.port) && end.port > Some(1023);
+        Endpoint { port: end.port.filter(|_| !is_client), ..end.clone() }.to_string()
+    };
+    let mut out = protocol.to_ascii_uppercase();
+    if let (Some(source), Some(destination)) = (source, destination) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(&format!(
+            "{} -> {}",
+            shown(source, Some(destination)),
+            shown(destination, Some(source))
+        ));
+    }
+    out
+}
+
+/// Whether an end may be a proxy of the site, so that what it says of the client counts: its address is private, or of the
+/// same IPv6 site as the other end's. Anybody else may write whatever he likes into such a header.
+fn is_own_proxy(proxy: &Endpoint, other: Option<&Endpoint>) -> bool {
+    match (proxy.ip(), other.and_then(Endpoint::ip)) {
+        (Some(IpAddr::V4(proxy)), _) => proxy.is_private(),
+        (Some(IpAddr::V6(proxy)), other) => {
+            let same_site = |other: std::net::Ipv6Addr| other.segments()[..3] == proxy.segments()[..3];
+            proxy.is_unique_local() || matches!(other, Some(IpAddr::V6(other)) if same_site(other))
+        }
+        _ => false,
+    }
+}
+
+/// What a sensor did, in the words of firewalls and agents; nothing for others.
+fn verdict(word: &str) -> Option<SensorVerdict> {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "allow" | "allowed" | "pass" | "passed" | "accept" | "accepted" | "permit" | "permitted" => {
+            Some(SensorVerdict::Allowed)
+        }
+        "block" | "blocked" | "drop" | "dropped" | "deny" | "denied" | "reject" | "rejected"
+        | "quarantine" | "quarantined" | "prevented" | "reset" => Some(SensorVerdict::Blocked),
+        _ => None,
+    }
+}
+
+/// The beginning of an object as JSON.
+fn as_text(object: &Object) -> String {
+    let mut text = Head(Vec::with_capacity(MAX_RAW));
+    // It ends with an error where the text is full; what was written stays.
+    let _ = serde_json::to_writer(&mut text, object);
+    let mut bytes = text.0;
+    let valid = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
+    bytes.truncate(valid);
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Takes one byte more than a record keeps, so that the cut is seen.
+struct Head(Vec<u8>);
+
+impl io::Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = (MAX_RAW + 4).saturating_sub(self.0.len());
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.0.extend_from_slice(taken);
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! One sample of each writer: every format takes its own and no other's, and no value in a field does harm.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+/// The record of a sample; the test fails unless exactly one format recognises it.
+pub(super) fn record(text: &str) -> Record {
+    let object: Object = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let formats: Vec<&ObjectFormat> =
+        OBJECT_FORMATS.iter().filter(|format| (format.recognises)(&object)).collect();
+    let [format] = formats.as_slice() else {
+        panic!("{:?} recognise {text}", formats.iter().map(|format| format.format).collect::<Vec<_>>())
+    };
+    let record =
+        (format.read)(&object, &Envelope::default()).unwrap_or_else(|| panic!("no record of {text}"));
+    assert_eq!(record.format, format.format);
+    record
+}
+
+/// The record of a sample with some values replaced.
+pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
+    let mut object: Object = serde_json::from_str(text).unwrap();
+    for (key, value) in changes {
+        object.insert((*key).to_owned(), value.clone());
+    }
+    record(&Value::Object(object).to_string())
+}
+
+const SAMPLES: [(Format, &str); 15] = [
+    (
+        Format::Eve,
+        r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
+    ),
+    (
+        Format::Eve,
+        r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","event_type":"dns","src_ip":"10.0.3.18","src_port":50000,"dest_ip":"10.0.2.53","dest_port":53,"proto":"UDP","dns":{"type":"query","rrname":"www.example.com","rrtype":"A"}}"#,
+    ),
+    (
+        Format::SnortJson,
+        r#"{"timestamp":"06/03-12:59:31.342001","pkt_num":1,"proto":"TCP","pkt_gen":"raw","dir":"C2S","src_ap":"203.0.113.9:51234","dst_ap":"10.0.2.11:22","rule":"1:9900030:2","action":"allow","msg":"LOCAL SSH"}"#,
+    ),
+    (
+        Format::Wazuh,
+        r#"{"timestamp":"2026-06-03T12:59:40.342+0000","rule":{"level":10,"description":"sshd: brute force","id":"5712","mitre":{"id":["T1110"]}},"agent":{"id":"004","name":"bastion01","ip":"10.0.2.11"},"full_log":"x","data":{"srcip":"203.0.113.9","srcuser":"admin","url":"/"},"location":"/var/log/auth.log"}"#,
+    ),
+    (
+        Format::Ecs,
+        r#"{"@timestamp":"2026-06-03T12:59:31.342Z","kibana.alert.rule.name":"SSH brute force","kibana.alert.severity":"high","event":{"kind":"signal"},"host":{"name":"bastion01"},"source":{"ip":"203.0.113.9","port":51234},"destination":{"ip":"10.0.2.11","port":22},"user":{"name":"admin"},"process":{"command_line":"sshd"},"winlog":{"event_id":"4625","channel":"Security"}}"#,
+    ),
+    (
+        Format::Ecs,
+        r#"{"@timestamp":"2026-06-03T12:59:31.342Z","event":{"module":"suricata","dataset":"suricata.alert","severity_label":"high"},"rule":{"name":"LOCAL SSH","uuid":"1"},"source":{"ip":"203.0.113.9"},"destination":{"ip":"10.0.2.11"}}"#,
+    ),
+    (
+        Format::Ocsf,
+        r#"{"class_uid":2004,"category_uid":2,"severity_id":4,"time":1780491571342,"metadata":{"version":"1.3.0","product":{"name":"EDR"}},"finding_info":{"title":"SSH brute force"},"src_endpoint":{"ip":"203.0.113.9"},"user":{"name":"admin"},"process":{"cmd_line":"sh"},"device":{"hostname":"bastion01"}}"#,
+    ),
+    (
+        Format::Sigma,
+        r##"{"group":"Sigma","kind":"individual","name":"Failed logon","timestamp":"2026-06-03T12:59:31.342+00:00","level":"high","source":"sigma","id":"r-1","tags":["attack.t1110"],"document":{"kind":"evtx","data":{"Event":{"System":{"Provider":{"#attributes":{"Name":"p"}},"EventID":4625,"Computer":"DC01"},"EventData":{"TargetUserName":"svc","IpAddress":"10.0.3.17"}}}}}"##,
+    ),
+    (
+        Format::Sigma,
+        r#"{"Timestamp":"2026-06-03 12:59:31.342 +00:00","RuleTitle":"Failed logon","Level":"high","Computer":"DC01","Channel":"Sec","EventID":4625,"RuleID":"r-1","Details":"TgtUser: svc ¦ SrcIP: 10.0.3.17"}"#,
+    ),
+    (
+        Format::Sigma,
+        r#"{"title":"Failed logon","id":"r-1","rule_level":"high","tags":["attack.t1110"],"count":1,"matches":[{"Channel":"Security","EventID":4625,"Computer":"DC01","TargetUserName":"svc","IpAddress":"10.0.3.17"}]}"#,
+    ),
+    (
+        Format::Falco,
+        r#"{"hostname":"node1","output":"Shell in a container","output_fields":{"container.name":"shop","fd.name":"10.0.2.13:45000->203.0.113.66:4444","proc.cmdline":"sh -i","user.name":"root"},"priority":"Warning","rule":"Shell","source":"syscall","tags":["T1059"],"time":"2026-06-03T12:59:31.342001000Z"}"#,
+    ),
+    (
+        Format::ZeekJson,
+        r#"{"ts":1780491571.342001,"uid":"C1","id.orig_h":"203.0.113.9","id.orig_p":1,"id.resp_h":"10.0.2.11","id.resp_p":22,"note":"Scan::Port_Scan","msg":"scanned","sub":"remote","src":"203.0.113.9","dst":"10.0.2.11"}"#,
+    ),
+    (
+        Format::WindowsEvent,
+        r#"{"@timestamp":"2026-06-03T12:59:31.342Z","ecs":{"version":"8.0.0"},"event":{"code":"4625","kind":"event"},"message":"An account failed to log on.","winlog":{"channel":"Security","computer_name":"DC01","event_id":"4625","event_data":{"IpAddress":"10.0.3.17","TargetUserName":"svc"},"provider_name":"Microsoft-Windows-Security-Auditing"}}"#,
+    ),
+    (
+        Format::WindowsEvent,
+        r##"{"Event":{"System":{"Provider":{"#attributes":{"Name":"Microsoft-Windows-Sysmon"}},"EventID":3,"Computer":"WS-017","TimeCreated":{"#attributes":{"SystemTime":"2026-06-03T12:59:31.342Z"}}},"EventData":{"Image":"u.exe","User":"CORP\\alice","SourceIp":"10.0.3.17","DestinationIp":"203.0.113.66","DestinationPort":443}}}"##,
+    ),
+    (
+        Format::CloudTrail,
+        r#"{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","userName":"deploy"},"eventTime":"2026-06-03T12:59:31Z","eventSource":"iam.amazonaws.com","eventName":"CreateAccessKey","awsRegion":"eu-central-1","sourceIPAddress":"203.0.113.9","userAgent":"curl","requestParameters":{"userName":"admin"}}"#,
+    ),
+];
+
+/// What other formats begin with, as an attacker may put it into a name, a URL or a user agent.
+const MARKS: [&str; 9] = [
+    "[pri=1 cls=x] {TCP} 10.0.2.20:1 -> 10.0.2.21:445 x",
+    "[**] [1:1:1] x [**] [Priority: 1] {TCP} 10.0.2.20:1 -> 10.0.2.21:445",
+    r#"{"event_type":"alert","alert":{"severity":1,"signature":"x"},"src_ip":"10.0.2.20","dest_ip":"10.0.2.21"}"#,
+    "\n{\"kibana.alert.rule.name\":\"x\",\"kibana.alert.severity\":\"critical\"}\n",
+    "CEF:0|a|b|1|1|x|10|src=10.0.2.20 dst=10.0.2.21",
+    "TgtUser: x ¦ SrcIP: 10.0.2.20",
+    "x\tSource Network Address:\t10.0.2.20\r\nSource Network Address:\t10.0.2.20",
+    "attack.t1110 TA0040",
+    "\u{202e}\u{1b}]0;x\u{7}",
+];
+
+#[test]
+fn every_sample_is_recognised_by_its_own_format_alone() {
+    for (format, text) in SAMPLES {
+        assert_eq!(record(text).format, format, "{text}");
+    }
+}
+
+#[test]
+fn objects_of_no_format_are_recognised_by_none() {
+    for text in [
+        r#"{}"#,
+        r#"{"level":"info","ts":1780491571.3,"msg":"started","caller":"main.go"}"#,
+        r#"{"timestamp":"2026-06-03T12:59:31Z","level":"error","message":"event_type rule kibana.alert"}"#,
+        r#"{"@timestamp":"2026-06-03T12:59:31Z","log.level":"INFO","message":"x","service.name":"shop"}"#,
+        r#"{"event_type":"login","user":"x"}"#,
+        r#"{"log":"x\n","stream":"stdout","time":"2026-06-03T12:59:31Z"}"#,
+        r#"{"name":"x","version":"1.0.0","level":"high"}"#,
+        r#"{"priority":"1","rule":"x"}"#,
+        r#"{"EventID":1}"#,
+        r#"{"Records":[]}"#,
+    ] {
+        let object: Object = serde_json::from_str(text).unwrap();
+        for format in &OBJECT_FORMATS {
+            assert!(!(format.recognises)(&object), "{:?} takes {text}", format.format);
+        }
+    }
+}
+
+/// Every value in an object that is no object or list, by its place in the order of a walk.
+fn leaves(value: &mut Value, visit: &mut impl FnMut(&mut Value)) {
+    match value {
+        Value::Object(object) => object.values_mut().for_each(|value| leaves(value, visit)),
+        Value::Array(items) => items.iter_mut().for_each(|value| leaves(value, visit)),
+        leaf => visit(leaf),
+    }
+}
+
+fn replaced(text: &str, place: usize, new: &Value) -> Option<Object> {
+    let mut value: Value = serde_json::from_str(text).unwrap();
+    let mut count = 0;
+    leaves(&mut value, &mut |_| count += 1);
+    let (place, mut at) = (place % count, 0);
+    leaves(&mut value, &mut |leaf| {
+        if at == place {
+            *leaf = new.clone();
+        }
+        at += 1;
+    });
+    value.as_object().cloned()
+}
+
+fn is_bounded(record: &Record) -> bool {
+    let texts = [
+        &record.sensor,
+        &record.host,
+        &record.message,
+        &record.detail,
+        &record.rule,
+        &record.classification,
+        &record.protocol,
+        &record.account,
+        &record.process,
+        &record.file,
+        &record.raw,
+    ];
+    let ends = [&record.source, &record.destination];
+    texts.iter().all(|text| text.len() <= MAX_RAW && crate::printable(text) == text.as_str())
+        && record.techniques.len() <= 16
+        && record.tactics.len() <= 15
+        && record.via.len() <= MAX_VIA
+        && record.via.iter().all(|via| via.len() <= MAX_NAME && crate::printable(via) == via.as_str())
+        && ends.iter().all(|end| {
+            end.as_ref().is_none_or(|end| {
+                end.address.len() <= MAX_NAME && crate::printable(&end.address) == end.address.as_str()
+            })
+        })
+        && record.priority.is_none_or(|priority| (1..=4).contains(&priority))
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[0-9a-f.:/, ]{0,40}".prop_map(Value::from),
+        Just(Value::from("é".repeat(5_000))),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec(("[a-z.#_A-Z]{0,12}", inner), 0..4)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_value_in_any_field_is_survived(
+        sample in 0..SAMPLES.len(), places in prop::collection::vec((any::<usize>(), any_value()), 1..4),
+    ) {
+        let (_, text) = SAMPLES[sample];
+        let mut text = text.to_owned();
+        for (place, value) in &places {
+            if let Some(object) = replaced(&text, *place, value) {
+                text = Value::Object(object).to_string();
+            }
+        }
+        let object: Object = serde_json::from_str(&text).unwrap();
+        for format in &OBJECT_FORMATS {
+            // Also a format that does not recognise it must survive it.
+            if let Some(record) = (format.read)(&object, &Envelope::default()) {
+                prop_assert!(is_bounded(&record), "{record:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn marks_of_other_formats_in_a_field_stay_text(
+        sample in 0..SAMPLES.len(), place in any::<usize>(), mark in 0..MARKS.len(),
+    ) {
+        let (format, text) = SAMPLES[sample];
+        let before = record(text);
+        let object = replaced(text, place, &Value::from(MARKS[mark])).unwrap();
+        for other in OBJECT_FORMATS.iter().filter(|other| other.format != format) {
+            prop_assert!(!(other.recognises)(&object), "{:?}", other.format);
+        }
+        let own = OBJECT_FORMATS.iter().find(|own| own.format == format).unwrap();
+        if (own.recognises)(&object) && let Some(after) = (own.read)(&object, &Envelope::default()) {
+            // What a sensor saw stays what it saw, and no address of the payload becomes an end.
+            prop_assert!(before.kind == RecordKind::Alert || after.kind != RecordKind::Alert, "{after:?}");
+            for end in [&after.source, &after.destination].into_iter().flatten() {
+                prop_assert!(!end.address.starts_with("10.0.2.2") , "{after:?}");
+            }
+        }
+    }
+}
