@@ -5,6 +5,8 @@
 mod bracketed;
 mod eve;
 pub(crate) mod format;
+// The reader takes them over, as those of `text`.
+#[allow(dead_code)]
 mod json;
 mod render;
 mod snort;

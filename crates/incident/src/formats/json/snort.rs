@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::fields::{self, Fields};
 use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, told, verdict};
-use crate::record::RecordKind;
+use crate::record::{RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// See the module.
@@ -45,7 +45,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
                 .filter(|found| *found > 0)
                 .and_then(|found| u8::try_from(found.min(4)).ok()),
             classification: alert.text("class").unwrap_or_default(),
-            verdict: alert.text("action").and_then(|word| verdict(word.trim_start_matches("would_"))),
+            verdict: alert.text("action").and_then(|word| action(&word)),
             detail: Cow::Owned(listed([told(
                 "service",
                 alert.text("service").filter(|name| name != "unknown"),
@@ -57,6 +57,12 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         }
         .finish(Format::SnortJson, object, envelope),
     )
+}
+
+/// `would_drop` and `cant_drop` let it pass.
+fn action(word: &str) -> Option<SensorVerdict> {
+    let passes = ["would_", "cant_"].iter().any(|beginning| word.starts_with(beginning));
+    if passes { Some(SensorVerdict::Allowed) } else { verdict(word) }
 }
 
 /// The plugin leaves out the year where Snort is not told to show it (`-y`), and writes the sensor's own hour. `seconds` are
@@ -88,7 +94,6 @@ fn endpoint(text: &str, protocol: &str) -> Option<Endpoint> {
 mod tests {
     use super::super::tests::{changed, record};
     use super::*;
-    use crate::record::SensorVerdict;
 
     const FULL: &str = r#"{ "seconds" : 1780491571, "action" : "drop", "class" : "Attempted Administrator Privilege Gain", "dst_addr" : "10.0.2.11", "dst_ap" : "10.0.2.11:22", "gid" : 1, "msg" : "LOCAL SSH logins", "pkt_num" : 8, "priority" : 1, "proto" : "TCP", "rev" : 2, "rule" : "1:9900030:2", "service" : "ssh", "sid" : 9900030, "src_addr" : "203.0.113.9", "src_ap" : "203.0.113.9:51234", "timestamp" : "06/03-12:59:31.342001" }"#;
 
@@ -113,6 +118,13 @@ mod tests {
         assert_eq!((record.kind, record.priority), (RecordKind::Alert, None));
         assert_eq!(record.source, Some(Endpoint::new("203.0.113.9", None)));
         assert_eq!(record.time.unwrap().to_string(), "06-03T12:59:31.342001");
+    }
+
+    #[test]
+    fn what_would_have_been_dropped_passed() {
+        let verdict = |word: &str| changed(FULL, &[("action", word.into())]).verdict;
+        assert_eq!([verdict("would_drop"), verdict("allow")], [Some(SensorVerdict::Allowed); 2]);
+        assert_eq!([verdict("block"), verdict("reset")], [Some(SensorVerdict::Blocked); 2]);
     }
 
     #[test]
