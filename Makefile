@@ -14,7 +14,7 @@ WORKERS ?= 2
 SUITE ?= simulated real opensec
 # How hard it plans; nothing means as hard as `countermove plan` does.
 EVAL_EFFORT ?=
-# Further arguments: of `countermove plan` in demo, of `countermove evaluate` in eval, of `cargo test` in test, of the
+# Further arguments: of `countermove plan` in demo, of `countermove-lab evaluate` in eval, of `cargo test` in test, of the
 # script in bench-engine, bench-plan and bench-training.
 ARGS ?=
 # Compute capability that `make cuda` builds for: 90 is Hopper (H100, H200), 80 Ampere, 89 Ada.
@@ -23,7 +23,8 @@ CUDA_COMPUTE_CAP ?= 90
 BUILD_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/countermove/build
 
 export CARGO_TERM_COLOR ?= auto
-COUNTERMOVE := target/debug/countermove
+PROGRAMS := target/debug
+COUNTERMOVE := $(PROGRAMS)/countermove
 
 .PHONY: help
 help: ## List the targets
@@ -44,7 +45,7 @@ build: toolchain ## Build all binaries (dev profile: dependencies and the engine
 
 .PHONY: model
 model: build ## Fetch the default model into the cache, once (98 MB)
-	$(COUNTERMOVE) model fetch
+	$(PROGRAMS)/countermove-worker model fetch
 
 .PHONY: demo
 demo: model ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
@@ -63,7 +64,7 @@ eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/e
 	untuned=$$!; trap 'kill $$untuned' EXIT; \
 	until $(COUNTERMOVE) workers --coordinator http://$(UNTUNED) list >/dev/null 2>&1; do kill -0 $$untuned; sleep 1; done; \
 	$(foreach suite,$(SUITE),echo "suite $(suite)" >&2; \
-	$(COUNTERMOVE) up --workers $(WORKERS) -- evaluate --suite $(suite) $(EVAL_$(suite)) --untuned http://$(UNTUNED) \
+	$(COUNTERMOVE) up --workers $(WORKERS) -- countermove-lab evaluate --suite $(suite) $(EVAL_$(suite)) --untuned http://$(UNTUNED) \
 	  $(EVAL_EFFORT) --baseline random,playbook,greedy \
 	  --write docs/evaluation.md --chart docs/evaluation-$(suite).svg $(ARGS);)
 
@@ -85,22 +86,22 @@ fmt: toolchain ## Format the code
 
 .PHONY: bench-engine
 bench-engine: toolchain ## Measure the engine beside llama.cpp on the same cores (builds llama.cpp once, 10 minutes or more)
-	$(CARGO) build --release -p countermove
-	target/release/countermove model fetch
+	$(CARGO) build --release -p countermove-lab -p countermove-worker
+	target/release/countermove-worker model fetch
 	$(PYTHON) scripts/bench_engine.py --cache '$(BUILD_CACHE)' $(ARGS)
 
 .PHONY: bench-plan
 bench-plan: toolchain ## Measure a whole plan beside the same plan with sharing, batching and fast-forward off (half an hour)
 	$(CARGO) build --release -p countermove -p countermove-coordinator -p countermove-worker
-	target/release/countermove model fetch
+	target/release/countermove-worker model fetch
 	$(PYTHON) scripts/bench_plan.py --incident '$(INCIDENT)' $(ARGS)
 
 .PHONY: bench-training
 bench-training: toolchain ## Measure training beside Hugging Face peft: ARGS='--data rows.jsonl' (torch in BUILD_CACHE, minutes)
-	$(CARGO) build --release -p countermove
-	target/release/countermove model fetch
+	$(CARGO) build --release -p countermove-lab -p countermove-worker
+	target/release/countermove-worker model fetch
 	PYTHON='$(PYTHON)' scripts/pip_tools.sh '$(BUILD_CACHE)/reference-venv' -r tests/reference/requirements.txt
-	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' scripts/bench_training.py --countermove target/release/countermove $(ARGS)
+	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' scripts/bench_training.py --countermove target/release/countermove-lab $(ARGS)
 
 # Built in one go, so that features are the same for all.
 CLUSTER_PACKAGES := -p countermove-coordinator -p countermove-worker -p countermove-tests

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures `countermove train` beside Hugging Face peft on one job: the same base, rows, rank, batch and lengths.
+"""Measures `countermove-lab train` beside Hugging Face peft on one job: the same base, rows, rank, batch and lengths.
 
 Both tune all projections of the default model on the first rows of --data (JSON lines with system, prompt and answer)
 and count the tokens of the examples a second, and the peak of their memory. peft pads a micro-batch to its longest
@@ -22,7 +22,7 @@ from benchmarking import default_model, warn_if_busy
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True, help="JSON lines of rows")
-    parser.add_argument("--countermove", default="target/debug/countermove", help="the binary")
+    parser.add_argument("--countermove", default="target/debug/countermove-lab", help="the binary")
     parser.add_argument("--model", type=pathlib.Path, default=default_model(), help="the default model's GGUF")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--batch", type=int, default=16, help="rows of a step")
@@ -37,7 +37,7 @@ def main():
     ours = countermove(options)
     command = [sys.executable, __file__, *sys.argv[1:], "--peft-only"]
     theirs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
-    for name, figures in (("countermove train", ours), ("peft, float32", theirs)):
+    for name, figures in (("countermove-lab train", ours), ("peft, float32", theirs)):
         print(f"{name:<20} {figures['tokens_per_second']:7.0f} tokens/s   peak {figures['peak_mib']:6.0f} MiB   {figures['note']}")
     print(f"ratio {ours['tokens_per_second'] / theirs['tokens_per_second']:.2f}")
 

@@ -26,7 +26,7 @@ def default_model():
         home = os.path.join(cache, "countermove")
     path = pathlib.Path(home) / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
     if not path.exists():
-        sys.exit(f"the default model is not at {path}; run `countermove model fetch`")
+        sys.exit(f"the default model is not at {path}; run `countermove-worker model fetch`")
     return path
 
 

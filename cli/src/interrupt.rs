@@ -6,7 +6,7 @@ use crate::failure::Failure;
 
 /// The wish of user or system that the command end.
 #[derive(Debug)]
-pub(crate) struct Interrupt {
+pub struct Interrupt {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -21,7 +21,7 @@ impl Interrupt {
     }
 
     /// Waits for the next signal. Safe to drop.
-    pub(crate) async fn wait(&mut self) {
+    pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -45,7 +45,7 @@ pub(crate) async fn workers(arguments: WorkersArgs) -> Result<Exit, Failure> {
 }
 
 /// All workers, page by page.
-pub(crate) async fn list(coordinator: &Coordinator) -> Result<Vec<Worker>, Failure> {
+pub async fn list(coordinator: &Coordinator) -> Result<Vec<Worker>, Failure> {
     let mut client = coordinator.cluster();
     let mut workers = Vec::new();
     let mut page_token = String::new();

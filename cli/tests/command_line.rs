@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
 
 const ALERT: &str = "02/06-10:15:22.341201 [**] [1:2006546:3] ET SCAN SSH Brute Force [**] [Classification: Attempted \
@@ -76,70 +75,12 @@ fn a_file_name_cannot_act_on_the_terminal() {
 #[test]
 fn bad_input_shows_before_a_cluster_is_started() {
     assert_fails(&["up", "--", "plan", "--incident", "no/such/folder"], 2, &["no/such/folder"]);
-    assert_fails(&["up", "--", "model", "info"], 2, &["plan, evaluate, workers or incidents"]);
-    assert_fails(&["up", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
-}
-
-#[test]
-fn a_missing_default_model_names_the_command_that_fetches_it() {
-    let home = tempfile::tempdir().unwrap();
-    let home = home.path().to_str().unwrap();
-    assert_fails(&["model", "--home", home, "info"], 1, &["countermove model fetch"]);
+    assert_fails(&["up", "--", "up"], 2, &["plan, workers, incidents, or a program"]);
     assert_fails(
-        &["model", "--home", home, "generate", "--prompt", "hello"],
-        1,
-        &["countermove model fetch"],
+        &["up", "--", "no-such-program"],
+        2,
+        &["no-such-program", "neither a command of countermove nor a program"],
     );
-}
-
-#[test]
-fn a_default_model_that_is_cut_or_another_is_refused() {
-    let home = tempfile::tempdir().unwrap();
-    let models = home.path().join("models");
-    fs::create_dir(&models).unwrap();
-    fs::write(models.join("SmolLM2-135M-Instruct.Q4_1.gguf"), b"GGUF\x03\0\0\0").unwrap();
-    let home = home.path().to_str().unwrap();
-    assert_fails(&["model", "--home", home, "info"], 1, &["SmolLM2-135M-Instruct.Q4_1.gguf"]);
-    assert_fails(&["model", "--home", home, "generate", "--prompt", "x"], 1, &["countermove model fetch"]);
-}
-
-/// A small random model of the repository, and its adapter.
-fn fixture(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures").join(name);
-    folder.to_str().unwrap().to_owned()
-}
-
-#[test]
-fn an_adapter_is_part_of_what_a_model_is() {
-    let (model, adapter) = (fixture("tiny-qwen2"), fixture("tiny-qwen2/adapter"));
-    let info = |more: &[&str]| {
-        let output = countermove(&[&["model", "info", "--json", "--model", &model], more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
-    };
-    let (plain, tuned) = (info(&[]), info(&["--adapter", &adapter]));
-    assert_eq!(plain["adapter_sha256"], serde_json::Value::Null);
-    assert_eq!(tuned["adapter_sha256"].as_str().map(str::len), Some(64));
-    assert_eq!(plain["weights_sha256"], tuned["weights_sha256"]);
-    assert_eq!(plain["weights_sha256"].as_str().map(str::len), Some(64));
-    let bench = ["model", "bench", "--prefix", "20", "--sequences", "2", "--decode", "2", "--model", &model];
-    let output = countermove(&[&bench[..], &["--adapter", &adapter, "--json"]].concat());
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-
-    let other = fixture("tiny-qwen3/adapter");
-    for command in ["info", "bench"] {
-        assert_fails(
-            &["model", command, "--model", &model, "--adapter", &other],
-            1,
-            &["adapter_model.safetensors", "made for another model than", "tiny-qwen2"],
-        );
-        assert_fails(
-            &["model", command, "--model", &model, "--adapter", "no/such"],
-            1,
-            &["no/such/adapter_config.json"],
-        );
-    }
-    assert_fails(&["model", "info", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
 }
 
 #[test]
@@ -169,13 +110,4 @@ fn help_lists_the_exit_codes() {
     }
     assert_eq!(countermove(&["plan", "--candidates", "99"]).status.code(), Some(2));
     assert_eq!(countermove(&["nonsense"]).status.code(), Some(2));
-}
-
-#[test]
-fn a_schema_that_is_no_json_is_told_before_the_model_is_loaded() {
-    let folder = tempfile::tempdir().unwrap();
-    let schema = folder.path().join("schema.json");
-    fs::write(&schema, "{").unwrap();
-    let schema = Path::new(&schema).to_str().unwrap();
-    assert_fails(&["model", "generate", "--prompt", "x", "--schema", schema], 2, &["is not JSON"]);
 }

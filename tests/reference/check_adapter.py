@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that Hugging Face peft loads an adapter of `countermove train` to the same predictions.
+"""Checks that Hugging Face peft loads an adapter of `countermove-lab train` to the same predictions.
 
 Both compute the mean loss of the answers of the first rows of --data (JSON lines with system, prompt and answer) in single
 precision, each with its own code from the adapter's files. Run it with a Python that has tests/reference/requirements.txt.

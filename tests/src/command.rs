@@ -1,4 +1,4 @@
-//! Running `countermove` as a person does.
+//! Running `countermove` and `countermove-lab` as a person does.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -30,7 +30,16 @@ pub struct CliOutput {
 impl Cli {
     /// `countermove ARGUMENTS`, talking to the coordinator at `url`.
     pub fn new<A: AsRef<OsStr>>(url: &str, arguments: impl IntoIterator<Item = A>) -> Self {
-        let mut command = Command::new(program("countermove"));
+        Self::of("countermove", url, arguments)
+    }
+
+    /// `countermove-lab ARGUMENTS`, talking to the coordinator at `url`.
+    pub fn lab<A: AsRef<OsStr>>(url: &str, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::of("countermove-lab", url, arguments)
+    }
+
+    fn of<A: AsRef<OsStr>>(name: &str, url: &str, arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut command = Command::new(program(name));
         command.env("COUNTERMOVE_COORDINATOR", url).args(arguments);
         Self { command }
     }

@@ -60,7 +60,7 @@ pub fn default_model() -> PathBuf {
     let path = home.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(
         path.is_file(),
-        "the default model is not at {}; run `make test`, or `countermove model fetch`",
+        "the default model is not at {}; run `make test`, or `countermove-worker model fetch`",
         path.display()
     );
     path

@@ -1,4 +1,4 @@
-//! `countermove evaluate` against a cluster: plays, compares, writes; and says what is wrong before it plays.
+//! `countermove-lab evaluate` against a cluster: plays, compares, writes; and says what is wrong before it plays.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ async fn an_evaluation_plays_compares_and_writes() {
     let (page, chart) = (folder.path().join("page.md"), folder.path().join("chart.svg"));
     fs::write(&page, "# Figures\n<!-- begin simulated -->\n<!-- end simulated -->\n").expect("a page");
     let output =
-        Cli::new(&cluster.url, ["evaluate", "--suite", "simulated", "--incidents", "2", "--seeds", "1"])
+        Cli::lab(&cluster.url, ["evaluate", "--suite", "simulated", "--incidents", "2", "--seeds", "1"])
             .args(["--candidates", "2", "--rollouts", "1", "--depth", "1", "--steps", "1", "--json"])
             .args(["--ablate", "planning", "--baseline", "random,playbook,greedy", "--write"])
             .arg(&page)
@@ -77,7 +77,7 @@ async fn what_cannot_be_evaluated_is_refused_before_anything_is_played() {
     fs::write(path("page.md"), "nothing").expect("a file");
     // Nobody listens there: what is refused is refused without asking anybody.
     let refused = async |flags: &[&str], parts: &[&str]| {
-        Cli::new("http://127.0.0.1:9", ["evaluate", "--suite"]).args(flags).run().await.assert_refused(parts);
+        Cli::lab("http://127.0.0.1:9", ["evaluate", "--suite"]).args(flags).run().await.assert_refused(parts);
     };
     refused(&["nowhere"], &["nowhere", "simulated", "real", "opensec"]).await;
     refused(&[&path("empty")], &["empty", "holds no scenario"]).await;

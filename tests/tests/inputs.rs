@@ -270,3 +270,18 @@ async fn a_worker_with_a_broken_model_says_which_file_and_why() {
     assert!(log.contains("SHA-256"), "the message names the digest: {log}");
     assert!(log.contains("SmolLM2-135M-Instruct.Q4_1.gguf"), "the message names the file: {log}");
 }
+
+#[tokio::test]
+async fn up_names_a_model_that_is_missing_and_ends_as_its_program_does() {
+    let _turn = exclusive();
+    default_model();
+    let up = |rest: &'static [&'static str]| Cli::new("", ["up", "--workers", "1"]).args(rest).run();
+    let missing = up(&["--model", "no/such/model.gguf"]).await;
+    assert_eq!(missing.code, 1, "{missing:?}");
+    missing.assert_failure(&["no/such/model.gguf"]);
+    let script = "\"$0\" workers list || exit 1; exit 7";
+    let countermove = program("countermove").display().to_string();
+    let ended = Cli::new("", ["up", "--workers", "1", "--", "sh", "-c", script, &countermove]).run().await;
+    assert_eq!(ended.code, 7, "{ended:?}");
+    assert!(ended.stdout.contains("ready"), "the program found the coordinator: {ended:?}");
+}

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Parser, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use countermove_model::{
     CpuListError, DeviceError, EngineOptions, LoadOptions, ModelSource, SourceError, WeightFormat,
     allowed_cpus, check_allowed_cpus, parse_cpu_list,
@@ -12,11 +12,16 @@ use countermove_model::{
 use countermove_proto::{ParseIdError, WorkerId};
 
 use crate::adapter::AdapterChoice;
+use crate::cpu_part::CpuPart;
+use crate::model_command::ModelArguments;
 
 /// Serves the model to a Countermove coordinator.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "countermove-worker", version, group = ArgGroup::new("cores"))]
+#[command(name = "countermove-worker", version, group = ArgGroup::new("cores"), args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Address to listen on; port 0 takes a free one, which the line on standard output tells.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "COUNTERMOVE_WORKER_LISTEN")]
     pub listen: SocketAddr,
@@ -43,6 +48,9 @@ pub struct Arguments {
     /// CPUs to compute on, such as 0,2-3. Workers on one machine need disjoint ones.
     #[arg(long, value_name = "LIST", group = "cores")]
     pub cpus: Option<String>,
+    /// CPUs to compute on: the K-th of N equal parts of those that the process may use.
+    #[arg(long, value_name = "K/N", group = "cores")]
+    pub cpu_part: Option<CpuPart>,
     /// Memory for keys and values.
     #[arg(long, value_name = "MiB", default_value_t = 1024)]
     pub kv_memory: usize,
@@ -89,6 +97,13 @@ pub struct Arguments {
     /// Drain and exit when standard input ends, so that the process never outlives the one that holds its other end.
     #[arg(long)]
     pub exit_with_parent: bool,
+}
+
+/// What a worker's program does beside serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Fetch the default model, find models, say what they are.
+    Model(ModelArguments),
 }
 
 /// How weights are held in memory.
@@ -215,13 +230,13 @@ impl TryFrom<Arguments> for Config {
         if let Some(length) = arguments.context_length {
             in_range("--context-length", length, 16, 1 << 24)?;
         }
-        let threads = match (arguments.cpus, arguments.threads) {
-            (Some(list), _) => {
+        let threads = match (arguments.cpus, arguments.threads, arguments.cpu_part) {
+            (Some(list), ..) => {
                 let cpus = parse_cpu_list(&list)?;
                 check_allowed_cpus(&cpus)?;
                 cpus
             }
-            (None, Some(asked)) => {
+            (None, Some(asked), _) => {
                 let mut cpus = allowed_cpus();
                 if !(1..=cpus.len()).contains(&asked) {
                     return Err(ConfigError::Threads { asked, allowed: cpus.len() });
@@ -229,7 +244,8 @@ impl TryFrom<Arguments> for Config {
                 cpus.truncate(asked);
                 cpus
             }
-            (None, None) => Vec::new(),
+            (None, None, Some(part)) => part.of(&allowed_cpus()),
+            (None, None, None) => Vec::new(),
         };
         #[cfg(feature = "etcd")]
         let registry = match arguments.etcd {
@@ -325,6 +341,7 @@ mod tests {
     #[test]
     fn cpus_and_threads_exclude_each_other() {
         assert!(Arguments::try_parse_from(["w", "--cpus", "0", "--threads", "1"]).is_err());
+        assert!(Arguments::try_parse_from(["w", "--cpus", "0", "--cpu-part", "1/2"]).is_err());
     }
 
     #[test]
@@ -332,5 +349,7 @@ mod tests {
         let first = allowed_cpus()[0];
         assert_eq!(config(&["--cpus", &first.to_string()]).unwrap().load.threads, [first]);
         assert_eq!(config(&["--threads", "1"]).unwrap().load.threads, [first]);
+        assert_eq!(config(&["--cpu-part", "1/1"]).unwrap().load.threads, allowed_cpus());
+        assert_eq!(config(&["--cpu-part", "1/4096"]).unwrap().load.threads, [first]);
     }
 }

@@ -1,4 +1,4 @@
-//! The worker process: reads flags, loads the model, serves it until a signal comes.
+//! The worker process: reads flags, loads the model, serves it until a signal comes; or does what `model …` asks for.
 //!
 //! Standard output gets one line, `listening on ADDR`, when calls are taken; the log goes to standard error.
 //! Exit codes: 0 after a signal, 1 if something failed, 2 for flags that cannot be used.
@@ -15,7 +15,8 @@ use countermove_planner::Templates;
 use countermove_proto::WorkerId;
 use countermove_proto::v1::ModelIdentity;
 use countermove_worker::{
-    Arguments, Config, EngineModel, Limits, LogFormat, Replica, ServedModel, SimulatedModel, Worker, serve,
+    Arguments, Command, Config, EngineModel, Limits, LogFormat, Replica, ServedModel, SimulatedModel, Worker,
+    serve,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,9 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Model(model)) = arguments.command {
+        return model.run().map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS);
+    }
     start_log(arguments.log_format);
     let config = match Config::try_from(arguments) {
         Ok(config) => config,

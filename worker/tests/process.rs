@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn has_model() -> bool {
     let found = ModelSource::Default.resolve(&home(None), &mut |_| {}).is_ok();
     if !found {
-        eprintln!("skipped: the default model is not there; run `countermove model fetch`");
+        eprintln!("skipped: the default model is not there; run `countermove-worker model fetch`");
     }
     found
 }

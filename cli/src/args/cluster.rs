@@ -45,7 +45,8 @@ pub(crate) struct UpArgs {
     /// Show the log of coordinator and workers also while a command runs.
     #[arg(long, short)]
     pub(crate) verbose: bool,
-    /// A command to run against this cluster, such as `plan --incident DIR`; its exit code becomes that of `up`.
+    /// A command to run against this cluster, such as `plan --incident DIR`, or a program, which finds the coordinator in
+    /// COUNTERMOVE_COORDINATOR; its exit code becomes that of `up`.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }

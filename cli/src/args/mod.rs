@@ -1,23 +1,16 @@
 //! The command line: one module for each group of commands, and [`values`], which reads what stands behind flags.
 
 mod cluster;
-mod dataset;
-mod evaluate;
-mod model;
 mod plan;
-mod train;
-mod values;
+pub mod values;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::EXIT_CODES;
 
 pub(crate) use cluster::*;
-pub(crate) use dataset::*;
-pub(crate) use evaluate::*;
-pub(crate) use model::*;
-pub(crate) use plan::*;
-pub(crate) use train::*;
+pub(crate) use plan::{Budget, PlanArgs};
+pub use plan::{Costs, PlanOptions};
 
 /// Plans the response to network incidents.
 #[derive(Debug, Parser)]
@@ -37,19 +30,11 @@ pub(crate) enum Command {
     Workers(WorkersArgs),
     /// See and steer the incidents of a coordinator.
     Incidents(IncidentsArgs),
-    /// Play scenarios whose truth is known through a coordinator, and print what its plans are worth.
-    Evaluate(EvaluateArgs),
-    /// Make training sets from simulated incidents.
-    Dataset(DatasetArgs),
-    /// Fetch the default model, look at models, try them out.
-    Model(ModelArgs),
-    /// Tune a model on incidents with their answers; writes a LoRA adapter.
-    Train(TrainArgs),
 }
 
 /// Which coordinator to talk to.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Remote {
+pub struct Remote {
     /// Address of the coordinator.
     #[arg(
         long = "coordinator",
@@ -57,7 +42,7 @@ pub(crate) struct Remote {
         env = "COUNTERMOVE_COORDINATOR",
         default_value = "http://127.0.0.1:7700"
     )]
-    pub(crate) url: String,
+    pub url: String,
 }
 
 #[cfg(test)]

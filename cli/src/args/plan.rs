@@ -81,7 +81,7 @@ impl From<PriorityArg> for Priority {
 
 /// How to plan. What is not given is the coordinator's default.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct PlanOptions {
+pub struct PlanOptions {
     /// Candidate actions proposed for each step, N [default: 3].
     #[arg(long, value_name = "N", value_parser = whole(limits::CANDIDATES))]
     pub(crate) candidates: Option<u32>,
@@ -93,7 +93,7 @@ pub(crate) struct PlanOptions {
     pub(crate) depth: Option<u32>,
     /// Actions in the plan at most [default: 10].
     #[arg(long, value_name = "K", value_parser = whole(limits::STEPS))]
-    pub(crate) steps: Option<u32>,
+    pub steps: Option<u32>,
     /// Seed of every random choice: the same seed gives the same plan [default: drawn, and reported].
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
@@ -102,7 +102,7 @@ pub(crate) struct PlanOptions {
     pub(crate) temperature: Option<f32>,
     /// Tokens of reasoning before each answer of perception and of a candidate, at most.
     #[arg(long, value_name = "TOKENS", value_parser = whole(limits::THINKING_TOKENS))]
-    pub(crate) thinking_tokens: Option<u32>,
+    pub thinking_tokens: Option<u32>,
     /// Time that planning may take, such as 90s, 2m or 1h30m.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
@@ -134,4 +134,4 @@ pub(crate) enum Budget {
 
 /// What actions cost.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Costs(pub(crate) Pricing);
+pub struct Costs(pub Pricing);

@@ -1,4 +1,4 @@
-//! What stands behind flags, read and checked.
+//! What stands behind flags, read and checked. Errors are the end of a sentence that begins with the flag.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ pub(super) fn whole(range: RangeInclusive<u32>) -> clap::builder::RangedI64Value
     clap::value_parser!(u32).range(i64::from(*range.start())..=i64::from(*range.end()))
 }
 
-pub(super) fn temperature(text: &str) -> Result<f32, String> {
+/// A sampling temperature.
+///
+/// # Errors
+/// What it has to be instead.
+pub fn temperature(text: &str) -> Result<f32, String> {
     in_range(text, |value| (0.0..=2.0).contains(&value), "a number from 0 to 2")
-}
-
-pub(super) fn top_p(text: &str) -> Result<f32, String> {
-    in_range(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and at most 1")
 }
 
 pub(super) fn confidence(text: &str) -> Result<f64, String> {
@@ -60,7 +60,11 @@ pub(super) fn budget(text: &str) -> Result<Budget, String> {
     }
 }
 
-pub(super) fn costs(text: &str) -> Result<Costs, String> {
+/// A cost model by its name, or by the file with its table.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn costs(text: &str) -> Result<Costs, String> {
     if let Some(pricing) = Pricing::named(text) {
         return Ok(Costs(pricing));
     }
@@ -71,17 +75,19 @@ pub(super) fn costs(text: &str) -> Result<Costs, String> {
     Ok(Costs(Pricing::Minutes(Arc::new(table))))
 }
 
-pub(super) fn at_once(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=256).contains(number));
-    number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
-}
-
-pub(super) fn in_range(text: &str, fits: impl Fn(f32) -> bool, what: &str) -> Result<f32, String> {
+/// A number that fits; `what` says which do.
+///
+/// # Errors
+/// What it has to be instead.
+pub fn in_range(text: &str, fits: impl Fn(f32) -> bool, what: &str) -> Result<f32, String> {
     text.parse().ok().filter(|&value| fits(value)).ok_or_else(|| format!("it has to be {what}"))
 }
 
 /// A time such as `90s`, `2m`, `1h30m`, `500ms`, or a plain number of seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// How a time is written.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "give a time such as 90s, 2m or 1h30m".to_owned();
     let mut rest = text;
     let mut total = Duration::ZERO;

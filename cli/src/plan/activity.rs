@@ -163,7 +163,7 @@ fn outcome(outcome: &OutcomeReported) -> String {
 }
 
 /// A revision in one line.
-pub(crate) fn revised(revised: &ConjectureRevised) -> String {
+pub fn revised(revised: &ConjectureRevised) -> String {
     let first = |beliefs: &[TacticBelief]| {
         beliefs.first().map_or("none".into(), |belief| tactic_name(belief.tactic()))
     };

@@ -20,8 +20,8 @@ use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::render;
 
-pub(crate) use activity::revised;
-pub(crate) use watch::Watch;
+pub use activity::revised;
+pub use watch::Watch;
 
 /// Time that the coordinator has to stop an incident after Ctrl-C.
 const CANCEL: Duration = Duration::from_secs(10);
@@ -144,7 +144,7 @@ async fn interrupted(
 }
 
 /// Stops planning.
-pub(crate) async fn cancel(coordinator: &Coordinator, name: &str) -> Result<(), Failure> {
+pub async fn cancel(coordinator: &Coordinator, name: &str) -> Result<(), Failure> {
     let request =
         CancelIncidentRequest { name: name.to_owned(), request_id: request_id(), validate_only: false };
     let mut client = coordinator.incidents();
@@ -189,7 +189,7 @@ async fn print(coordinator: &Coordinator, name: &str, json: bool) -> Result<(), 
 }
 
 /// Writes to standard output. A reader that has gone, as after `| head`, is no failure.
-pub(crate) fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -234,7 +234,7 @@ fn options(arguments: &PlanArgs) -> PlanOptions {
 
 impl args::PlanOptions {
     /// As the coordinator reads them; what was not given is its default.
-    pub(crate) fn message(&self) -> PlanOptions {
+    pub fn message(&self) -> PlanOptions {
         let (mut budget_rollouts, mut budget_tokens, mut budget_time) = (0, 0, None);
         for budget in &self.budget {
             match *budget {

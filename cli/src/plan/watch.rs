@@ -19,7 +19,7 @@ const ATTEMPTS: u32 = 6;
 
 /// An incident that is followed.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     coordinator: Coordinator,
     name: String,
     stream: Option<Streaming<WatchIncidentResponse>>,
@@ -33,7 +33,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Follows an incident from its first event.
-    pub(crate) fn new(coordinator: Coordinator, name: String, console: Console, quiet: bool) -> Self {
+    pub fn new(coordinator: Coordinator, name: String, console: Console, quiet: bool) -> Self {
         let bar = if quiet { ProgressBar::hidden() } else { console.progress() };
         Self {
             coordinator,
@@ -49,7 +49,7 @@ impl Watch {
     }
 
     /// The next event; milestones and progress are shown on the way. Safe to drop and to call again.
-    pub(crate) async fn next(&mut self) -> Result<IncidentEvent, Failure> {
+    pub async fn next(&mut self) -> Result<IncidentEvent, Failure> {
         loop {
             match self.receive().await {
                 Ok(Some(Update::Event(event))) => {

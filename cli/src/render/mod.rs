@@ -8,4 +8,5 @@ mod text;
 pub(crate) use cluster::{incidents, workers};
 pub(crate) use incident::{Page, end_sentence, incident, tactic_name};
 pub(crate) use step::{FACTS, cost, step};
-pub(crate) use text::{Style, count, one_line, thousands, time};
+pub(crate) use text::{Style, count, time};
+pub use text::{one_line, thousands};

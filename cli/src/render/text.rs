@@ -44,7 +44,7 @@ pub(crate) fn width(text: &str) -> usize {
 }
 
 /// The text on one line and without anything that acts on a terminal.
-pub(crate) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     printable(&words.join(" ")).into_owned()
 }
@@ -109,7 +109,7 @@ pub(crate) fn hanging(first: &str, text: &str, columns: usize) -> String {
 }
 
 /// A number with its thousands apart.
-pub(crate) fn thousands(number: u64) -> String {
+pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -1,25 +1,25 @@
-//! `countermove up`: a coordinator and workers on this machine, as processes, until Ctrl-C or until a command has ended.
+//! `countermove up`: a coordinator and workers on this machine, as processes, until Ctrl-C or until a command or program
+//! has ended.
 
 mod child;
-mod cores;
+mod program;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use countermove_model::{ModelSource, allowed_cpus, home};
+use clap::{CommandFactory, Parser};
 use countermove_proto::v1::WorkerStatus;
 use tokio::sync::mpsc;
 
 use self::child::{Child, Death};
+use self::program::Program;
 use crate::args::{Cli, Command, UpArgs};
 use crate::client::Coordinator;
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::model::in_background;
 use crate::plan::write_out;
 use crate::render::{count, one_line};
 use crate::{plan, workers};
@@ -41,6 +41,7 @@ enum Task {
     Nothing,
     Plan(Box<plan::Prepared>),
     Other(Box<Command>),
+    Program(Program),
 }
 
 pub(crate) async fn up(
@@ -50,14 +51,18 @@ pub(crate) async fn up(
 ) -> Result<Exit, Failure> {
     // What can be wrong with the command, its files and the model shows before anything starts.
     let task = Task::parse(&arguments.command).await?;
-    let source: ModelSource =
-        arguments.model.parse().map_err(|error| Failure::Input(format!("--model: {error}")))?;
-    // A model of the hub is fetched once, not by each worker.
-    let wanted = source.clone();
-    let found = in_background(console, interrupt, move |on_fetch| wanted.resolve(&home(None), on_fetch));
-    let Some(path) = found.await? else { return Ok(Exit::Interrupted) };
-    let model = source.pinned(&path);
     let programs = Programs::find()?;
+    // A model of the hub is fetched once, not by each worker.
+    let model = match programs
+        .worker
+        .clone()
+        .args(["model", "find", "--model", &arguments.model])
+        .ask(interrupt)
+        .await?
+    {
+        Ok(answer) => answer.trim_end().to_owned(),
+        Err(exit) => return Ok(exit),
+    };
     let (send_death, mut deaths) = mpsc::channel(64);
     let mut cluster = Cluster { console: console.clone(), children: Vec::new(), send_death };
     let started = tokio::select! {
@@ -89,9 +94,8 @@ async fn run(
     let mut work = std::pin::pin!(async {
         match task {
             Task::Plan(prepared) => prepared.run(url, console, interrupt).await,
-            Task::Other(command) => {
-                Box::pin(crate::run_client(*command, Some(url), console, interrupt)).await
-            }
+            Task::Other(command) => Box::pin(crate::run(*command, Some(url), console, interrupt)).await,
+            Task::Program(program) => program.run(url, interrupt).await,
             Task::Nothing => {
                 interrupt.wait().await;
                 // Ctrl-C is the ordinary way to end a cluster.
@@ -115,8 +119,15 @@ async fn run(
 
 impl Task {
     async fn parse(words: &[String]) -> Result<Self, Failure> {
-        if words.is_empty() {
-            return Ok(Self::Nothing);
+        let Some(first) = words.first() else { return Ok(Self::Nothing) };
+        if Cli::command().find_subcommand(first).is_none() {
+            let program = Program::find(first).ok_or_else(|| {
+                Failure::Input(format!(
+                    "the command after `--`: {} is neither a command of countermove nor a program beside it or in PATH",
+                    one_line(first)
+                ))
+            })?;
+            return Ok(Self::Program(program.args(&words[1..])));
         }
         let all = std::iter::once("countermove").chain(words.iter().map(String::as_str));
         let cli = Cli::try_parse_from(all).map_err(|error| {
@@ -126,13 +137,11 @@ impl Task {
         })?;
         match cli.command {
             Command::Plan(arguments) => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
-            command @ (Command::Workers(_) | Command::Incidents(_) | Command::Evaluate(_)) => Ok(Self::Other(Box::new(command))),
-            Command::Up(_) | Command::Model(_) | Command::Dataset(_) | Command::Train(_) => {
-                Err(Failure::Input(
-                "the command after `--` has to be one that talks to a coordinator: plan, evaluate, workers or \
-                 incidents".to_owned(),
-            ))
-            }
+            command @ (Command::Workers(_) | Command::Incidents(_)) => Ok(Self::Other(Box::new(command))),
+            Command::Up(_) => Err(Failure::Input(
+                "the command after `--` has to be plan, workers, incidents, or a program that talks to a coordinator"
+                    .to_owned(),
+            )),
         }
     }
 }
@@ -151,20 +160,20 @@ impl Cluster {
     async fn start(
         &mut self,
         arguments: &UpArgs,
-        model: &ModelSource,
+        model: &str,
         programs: &Programs,
     ) -> Result<String, Failure> {
         let begun = Instant::now();
-        let (parts, shared) = cores::divide(&allowed_cpus(), usize::from(arguments.workers));
-        if shared {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        if cpus < usize::from(arguments.workers) {
             self.console.line(&format!(
                 "warning: there are fewer CPUs than workers, so workers share them; {} would do better",
-                count(allowed_cpus().len() as u64, "worker")
+                count(cpus as u64, "worker")
             ));
         }
-        for (index, cpus) in parts.iter().enumerate() {
-            let flags = worker_flags(arguments, model, index, cpus);
-            self.spawn(&format!("worker {}", index + 1), &programs.worker, &flags, arguments)?;
+        for number in 1..=arguments.workers {
+            let flags = worker_flags(arguments, model, number);
+            self.spawn(&format!("worker {number}"), programs.worker.path(), &flags, arguments)?;
         }
         self.console.line(&format!("loading the model in {}", count(self.children.len() as u64, "worker")));
         let mut urls = Vec::new();
@@ -172,7 +181,7 @@ impl Cluster {
             urls.push(format!("http://{}", worker.ready(LOADING).await?));
         }
         let flags = coordinator_flags(arguments, &urls);
-        self.spawn(COORDINATOR, &programs.coordinator, &flags, arguments)?;
+        self.spawn(COORDINATOR, programs.coordinator.path(), &flags, arguments)?;
         let coordinator = match self.children.last_mut() {
             Some(child) => child.ready(STARTING).await?,
             None => return Err(Failure::Failed("the coordinator was not started".to_owned())),
@@ -253,38 +262,33 @@ impl Cluster {
 
 /// The binaries of the cluster.
 struct Programs {
-    coordinator: PathBuf,
-    worker: PathBuf,
+    coordinator: Program,
+    worker: Program,
 }
 
 impl Programs {
     fn find() -> Result<Self, Failure> {
-        let here = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_path_buf));
-        let path = std::env::var_os("PATH").unwrap_or_default();
         let find = |name: &str| {
-            here.iter().cloned().chain(std::env::split_paths(&path)).map(|folder| folder.join(name)).find(|file| file.is_file())
-                .ok_or_else(|| {
-                    Failure::Failed(format!(
-                        "{name} is neither beside this program nor in PATH; build all of it with `cargo build --workspace`"
-                    ))
-                })
+            Program::find(name).ok_or_else(|| {
+                Failure::Failed(format!(
+                    "{name} is neither beside this program nor in PATH; build all of it with `cargo build --workspace`"
+                ))
+            })
         };
         Ok(Self { coordinator: find("countermove-coordinator")?, worker: find("countermove-worker")? })
     }
 }
 
-fn worker_flags(arguments: &UpArgs, model: &ModelSource, index: usize, cpus: &[usize]) -> Vec<OsString> {
+fn worker_flags(arguments: &UpArgs, model: &str, number: u16) -> Vec<OsString> {
     let mut flags = Flags::default();
     flags.add("--listen", "127.0.0.1:0");
-    flags.add("--model", model.to_string());
+    flags.add("--model", model);
     if let Some(adapter) = &arguments.adapter {
         flags.add("--adapter", adapter);
     }
-    flags.add("--id", format!("local-{}-{}", std::process::id(), index + 1));
+    flags.add("--id", format!("local-{}-{number}", std::process::id()));
     flags.add("--drain-timeout", DRAINING.as_secs().to_string());
-    if !cpus.is_empty() {
-        flags.add("--cpus", cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
-    }
+    flags.add("--cpu-part", format!("{number}/{}", arguments.workers));
     if let Some(memory) = arguments.kv_memory {
         flags.add("--kv-memory", memory.to_string());
     }
@@ -351,10 +355,9 @@ mod tests {
     fn what_is_asked_for_reaches_the_workers() {
         let given =
             arguments(&["--kv-memory", "64", "--templates", "t", "--sequential", "--adapter", "tuned"]);
-        let model = "hf:org/name@abc".parse().unwrap();
-        let flags = worker_flags(&given, &model, 1, &[2, 3]);
+        let flags = worker_flags(&given, "hf:org/name@abc", 2);
         for pair in [
-            ["--cpus", "2,3"],
+            ["--cpu-part", "2/2"],
             ["--kv-memory", "64"],
             ["--templates", "t"],
             ["--model", "hf:org/name@abc"],
@@ -368,12 +371,15 @@ mod tests {
     #[tokio::test]
     async fn only_commands_for_a_coordinator_run_in_a_cluster() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        for text in ["up", "model fetch", "nonsense", "plan", "plan --incident no/such/folder"] {
+        for text in
+            ["up", "workers nonsense", "no-such-program fetch", "plan", "plan --incident no/such/folder"]
+        {
             let failure = Task::parse(&words(text)).await.err().unwrap_or_else(|| panic!("{text}"));
             assert_eq!(failure.code(), 2, "{text}");
             assert!(!failure.to_string().contains('\n'), "{failure}");
         }
         assert!(matches!(Task::parse(&words("workers list")).await, Ok(Task::Other(_))));
+        assert!(matches!(Task::parse(&words("sh -c true")).await, Ok(Task::Program(_))));
         assert!(matches!(Task::parse(&[]).await, Ok(Task::Nothing)));
     }
 }

@@ -68,7 +68,7 @@ impl ModelSource {
             path: path.to_path_buf(),
             reason: format!(
                 "the default model has {DEFAULT_MODEL_BYTES} bytes and this file has {found}; run \
-                 'countermove model fetch' to get it again"
+                 'countermove-worker model fetch' to get it again"
             ),
         })
     }
@@ -116,7 +116,7 @@ mod tests {
             ModelSource::Default.load(&folder, &options, &mut |_| {}).expect_err("it is 4 bytes long");
         std::fs::remove_dir_all(&folder).expect("the folder is ours");
         assert!(error.to_string().contains("this file has 4"), "{error}");
-        assert!(error.to_string().contains("countermove model fetch"), "{error}");
+        assert!(error.to_string().contains("countermove-worker model fetch"), "{error}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) const DEFAULT_MODEL_BYTES: u64 = 98_362_432;
 /// Where a model comes from. Parses from `default`, `hf:organisation/name[@revision][/file.gguf]`, or a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ModelSource {
-    /// The model that `countermove model fetch` puts under the home folder.
+    /// The model that `countermove-worker model fetch` puts under the home folder.
     #[default]
     Default,
     /// A GGUF file, or a folder with safetensors, `config.json` and `tokenizer.json`.
@@ -106,7 +106,7 @@ impl ModelSource {
                 } else {
                     Err(LoadError::Missing {
                         path,
-                        advice: "run 'countermove model fetch' to get the default model".to_owned(),
+                        advice: "run 'countermove-worker model fetch' to get the default model".to_owned(),
                     })
                 }
             }
@@ -212,7 +212,7 @@ mod tests {
     fn a_missing_default_model_names_the_command() {
         let home = std::env::temp_dir().join("countermove-no-such-home");
         let error = ModelSource::Default.resolve(&home, &mut |_| {}).expect_err("nothing is there");
-        assert!(error.to_string().contains("countermove model fetch"), "{error}");
+        assert!(error.to_string().contains("countermove-worker model fetch"), "{error}");
         assert!(error.to_string().contains(DEFAULT_MODEL_FILE), "{error}");
     }
 

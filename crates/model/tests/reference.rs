@@ -20,7 +20,7 @@ fn default_model() -> PathBuf {
     let path = home(None).join("models").join(DEFAULT_MODEL_FILE);
     assert!(
         path.is_file(),
-        "the default model is not at {}; run `make test`, or `countermove model fetch`",
+        "the default model is not at {}; run `make test`, or `countermove-worker model fetch`",
         path.display()
     );
     path

@@ -58,7 +58,7 @@ pub enum FileError {
     },
     /// A folder holds no scenario.
     #[error(
-        "{} holds no scenario: neither {TRUTH_FILE} nor folders with one; `countermove dataset generate` makes some",
+        "{} holds no scenario: neither {TRUTH_FILE} nor folders with one; `countermove-lab dataset generate` makes some",
         path.display()
     )]
     Empty {

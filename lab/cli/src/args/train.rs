@@ -4,15 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use countermove::args::values::duration;
+use countermove::failure::EXIT_CODES;
 use countermove_training::TaskShare;
-
-use super::values::duration;
-use crate::failure::EXIT_CODES;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct TrainArgs {
-    /// Folder that `countermove dataset generate` wrote, or files of rows: JSON lines with system, prompt, think and
+    /// Folder that `countermove-lab dataset generate` wrote, or files of rows: JSON lines with system, prompt, think and
     /// answer, or the published document with instructions and answers (.json).
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     pub(crate) data: Vec<PathBuf>,

@@ -1,4 +1,4 @@
-//! `countermove dataset generate`: makes training sets from simulated incidents.
+//! `countermove-lab dataset generate`: makes training sets from simulated incidents.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use countermove_planner::Templates;
 use countermove_simulator::Vocabulary;
 
 use crate::args::{DatasetArgs, DatasetCommand, DatasetForm, DatasetGenerateArgs};
-use crate::console::Console;
-use crate::failure::{Exit, Failure};
-use crate::interrupt::Interrupt;
+use countermove::console::Console;
+use countermove::failure::{Exit, Failure};
+use countermove::interrupt::Interrupt;
 
 /// Public data beside the project.
 const USUAL_DATA: &str = "../shared/data";

@@ -1,4 +1,4 @@
-//! `countermove evaluate`: plays scenarios with known truth through a running cluster, and prints what it is worth.
+//! `countermove-lab evaluate`: plays scenarios with known truth through a running cluster, and prints what it is worth.
 
 mod drive;
 mod endpoint;
@@ -18,12 +18,12 @@ use indicatif::ProgressBar;
 use self::drive::Rules;
 use self::endpoint::Endpoint;
 use crate::args::{Ablation, Baseline, EvaluateArgs};
-use crate::client::Coordinator;
-use crate::console::Console;
-use crate::failure::{Exit, Failure};
-use crate::interrupt::Interrupt;
-use crate::plan::write_out;
-use crate::workers;
+use countermove::client::Coordinator;
+use countermove::console::Console;
+use countermove::failure::{Exit, Failure};
+use countermove::interrupt::Interrupt;
+use countermove::plan::write_out;
+use countermove::workers;
 
 /// Name of the system under test in reports.
 const SYSTEM: &str = "countermove";
@@ -406,7 +406,7 @@ mod tests {
 
     fn arguments(flags: &[&str]) -> EvaluateArgs {
         let all =
-            ["countermove", "evaluate", "--suite", "simulated"].into_iter().chain(flags.iter().copied());
+            ["countermove-lab", "evaluate", "--suite", "simulated"].into_iter().chain(flags.iter().copied());
         match Cli::try_parse_from(all).unwrap().command {
             Command::Evaluate(arguments) => arguments,
             other => panic!("{other:?}"),

@@ -1,26 +1,19 @@
-//! `countermove model`: fetch the default model, look at models, try them out.
+//! `countermove-lab model`: try models out, and merge adapters into them.
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use countermove_model::{
-    BenchOptions, Class, DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Engine, EngineOptions, Event, Fetch,
-    LoadOptions, MergedType, ModelInfo, ModelSource, OnFetch, Request, bench, check_allowed_cpus, home,
-    merge, parse_cpu_list,
+    BenchOptions, Class, Engine, EngineOptions, Event, Fetch, LoadOptions, MergedType, ModelSource, OnFetch,
+    Request, bench, check_allowed_cpus, home, merge, parse_cpu_list,
 };
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 use crate::args::{BenchArgs, GenerateArgs, MergeArgs, MergedTypeArg, ModelArgs, ModelCommand, Which};
-use crate::console::Console;
-use crate::failure::{Exit, Failure};
-use crate::interrupt::Interrupt;
-use crate::plan::write_out;
-use crate::render::{one_line, thousands};
-
-/// The fetch: the same text as the script that the repository ships.
-const FETCH: &str = include_str!("../../scripts/fetch_model.py");
+use countermove::console::Console;
+use countermove::failure::{Exit, Failure};
+use countermove::interrupt::Interrupt;
+use countermove::plan::write_out;
+use countermove::render::{one_line, thousands};
 
 /// Longest schema, in bytes.
 const MAX_SCHEMA: u64 = 1 << 20;
@@ -32,85 +25,10 @@ pub(crate) async fn model(
 ) -> Result<Exit, Failure> {
     let home = home(arguments.home);
     match arguments.command {
-        ModelCommand::Fetch { python } => fetch(&python, &home, interrupt).await,
-        ModelCommand::Info { which, json } => info(which, home, json, console, interrupt).await,
         ModelCommand::Generate(arguments) => generate(arguments, home, console, interrupt).await,
         ModelCommand::Bench(arguments) => measure(arguments, home, console, interrupt).await,
         ModelCommand::Merge(arguments) => merge_adapter(arguments, home, console, interrupt).await,
     }
-}
-
-/// Runs the fetch script with Python, which brings TLS and pip's settings. The script's messages and its progress go to
-/// standard error as they are.
-async fn fetch(python: &Path, home: &Path, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
-    let program = python.display();
-    let mut child = Command::new(python)
-        .args(["-", "--file", DEFAULT_MODEL_FILE, "--sha256", DEFAULT_MODEL_SHA256, "--home"])
-        .arg(home)
-        .stdin(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            Failure::Failed(format!(
-                "{program} cannot be run ({error}); install Python 3 with pip, or name it with --python"
-            ))
-        })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin
-            .write_all(FETCH.as_bytes())
-            .await
-            .map_err(|error| Failure::Failed(format!("{program} does not take the fetch script: {error}")))?;
-    }
-    let status = tokio::select! {
-        status = child.wait() => status,
-        // Ctrl-C reaches the script as well; a SIGTERM does not, so it is ended here. What has come stays.
-        () = interrupt.wait() => {
-            let _ = child.kill().await;
-            return Ok(Exit::Interrupted);
-        }
-    };
-    match status {
-        Ok(status) if status.success() => Ok(Exit::Success),
-        Ok(_) => Ok(Exit::Failure),
-        Err(error) => Err(Failure::Failed(format!("{program} was lost: {error}"))),
-    }
-}
-
-async fn info(
-    which: Which,
-    home: PathBuf,
-    json: bool,
-    console: &Console,
-    interrupt: &mut Interrupt,
-) -> Result<Exit, Failure> {
-    let source = parse_source(&which.model)?;
-    let options = LoadOptions { adapter: which.adapter, ..LoadOptions::default() };
-    let found = in_background(console, interrupt, move |on_fetch| source.inspect(&home, &options, on_fetch));
-    let Some((path, info)) = found.await? else { return Ok(Exit::Interrupted) };
-    let text = if json { json_line(&info)? } else { info_text(&path, &info) };
-    write_out(text.as_bytes())?;
-    Ok(Exit::Success)
-}
-
-fn info_text(path: &Path, info: &ModelInfo) -> String {
-    let kv = |tokens: u64| mebibytes(info.kv_bytes_per_token as u64 * tokens);
-    let mut lines = vec![
-        ("file", path.display().to_string()),
-        ("name", one_line(&info.name)),
-        ("architecture", one_line(&info.architecture)),
-        ("parameters", thousands(info.parameters)),
-        ("context", format!("{} tokens", thousands(info.context_length as u64))),
-        ("vocabulary", format!("{} tokens", thousands(info.vocab_size as u64))),
-        ("weights", format!("SHA-256 {}", info.weights_sha256)),
-        ("tokenizer", format!("SHA-256 {}", info.tokenizer_sha256)),
-        ("on disk", mebibytes(info.file_bytes)),
-        ("in memory", format!("{} of weights", mebibytes(info.weight_bytes))),
-        ("keys and values", format!("{} for each 1,024 tokens; shared prefixes count once", kv(1024))),
-    ];
-    if let Some(adapter) = &info.adapter_sha256 {
-        lines.push(("adapter", format!("SHA-256 {adapter}")));
-    }
-    lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
 }
 
 async fn generate(
@@ -210,7 +128,7 @@ async fn measure(
 }
 
 /// Runs work on a thread of its own, with its transfers on the console; nothing if the user interrupts.
-pub(crate) async fn in_background<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+async fn in_background<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     console: &Console,
     interrupt: &mut Interrupt,
     work: impl FnOnce(&mut OnFetch<'_>) -> Result<T, E> + Send + 'static,
@@ -333,26 +251,6 @@ mod tests {
     fn streamed_text_keeps_its_lines_and_loses_what_acts() {
         assert_eq!(for_terminal("a\n\tb\u{1b}[2Jc\r\n"), "a\n\tb\\u{1b}[2Jc\\r\n");
         assert_eq!(for_terminal(""), "");
-    }
-
-    #[test]
-    fn the_script_names_the_model_that_the_engine_expects() {
-        assert!(FETCH.contains(DEFAULT_MODEL_FILE) && FETCH.contains(DEFAULT_MODEL_SHA256));
-    }
-
-    #[test]
-    fn what_a_model_takes_is_told_before_it_is_taken() {
-        let info = ModelInfo {
-            name: "tiny".to_owned(),
-            parameters: 134_515_008,
-            weight_bytes: 150 << 20,
-            kv_bytes_per_token: 23_040,
-            ..ModelInfo::default()
-        };
-        let text = info_text(Path::new("m.gguf"), &info);
-        for needed in ["134,515,008", "150.0 MiB of weights", "22.5 MiB for each 1,024 tokens"] {
-            assert!(text.contains(needed), "{needed} is missing in\n{text}");
-        }
     }
 
     #[test]

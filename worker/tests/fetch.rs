@@ -160,7 +160,7 @@ fn a_wrong_hash_leaves_nothing_behind() {
 #[test]
 fn the_command_runs_the_same_script() {
     let index = Index::start("good");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_countermove"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-worker"));
     command.args(["model", "fetch", "--home"]).arg(index.home());
     let output = index.isolate(&mut command).output().unwrap();
     let stderr = text(&output.stderr);

@@ -7,8 +7,8 @@ use countermove_simulator::oracle::Oracle;
 use countermove_simulator::{Generator, GeneratorOptions, Scenario, Vocabulary};
 
 use crate::args::EvaluateArgs;
-use crate::console::Console;
-use crate::failure::Failure;
+use countermove::console::Console;
+use countermove::failure::Failure;
 
 /// A scenario with the cost of the cheapest plan; none for a benign one.
 pub(super) type Judged = (Scenario, Option<f64>);

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-
-use super::values::{at_once, costs};
-use super::{Costs, PlanOptions, Remote};
+use countermove::args::values::costs;
+use countermove::args::{Costs, PlanOptions, Remote};
 
 #[derive(Debug, Args)]
 pub(crate) struct EvaluateArgs {
@@ -101,4 +100,9 @@ pub(crate) enum Baseline {
     Playbook,
     /// Takes what fits the worst alert.
     Greedy,
+}
+
+fn at_once(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=256).contains(number));
+    number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::failure::Failure;
+use countermove::failure::Failure;
 
 /// Checks that there is a place for the figures, so that it does not show after an hour that there is none.
 pub(super) fn check(section: Option<&Path>, name: &str, chart: Option<&Path>) -> Result<(), Failure> {

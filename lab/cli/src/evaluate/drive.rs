@@ -15,14 +15,14 @@ use countermove_proto::v1::{
 use countermove_simulator::evaluation::{Episode, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
 
-use crate::client::{Coordinator, bounded, request_id};
-use crate::console::Console;
-use crate::decisions;
-use crate::failure::Failure;
-use crate::plan::{Watch, revised};
+use countermove::client::{Coordinator, bounded, request_id};
+use countermove::console::Console;
+use countermove::decisions;
+use countermove::failure::Failure;
+use countermove::plan::{Watch, revised};
 
 /// Who approves, in the incident's record.
-const APPROVER: &str = "countermove evaluate";
+const APPROVER: &str = "countermove-lab evaluate";
 
 /// How a scenario is played.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ async fn once(
         episode.error = Some(failure.to_string());
         if !operator.name.is_empty() {
             // The fault is told already; an incident that cannot be cancelled ends with its coordinator.
-            let _ = crate::plan::cancel(coordinator, &operator.name).await;
+            let _ = countermove::plan::cancel(coordinator, &operator.name).await;
         }
     }
     rules.price(scenario, &mut episode);

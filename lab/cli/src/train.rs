@@ -1,4 +1,4 @@
-//! `countermove train`: tune a model on incidents with their answers.
+//! `countermove-lab train`: tune a model on incidents with their answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use countermove_training::{
 use indicatif::ProgressBar;
 
 use crate::args::{PrecisionArg, Projection, TrainArgs};
-use crate::console::Console;
-use crate::failure::{Exit, Failure};
-use crate::interrupt::Interrupt;
-use crate::render::{one_line, thousands};
+use countermove::console::Console;
+use countermove::failure::{Exit, Failure};
+use countermove::interrupt::Interrupt;
+use countermove::render::{one_line, thousands};
 
 /// Steps between two lines where there is no terminal.
 const LINE_STEPS: usize = 10;
@@ -95,7 +95,7 @@ fn files(arguments: &TrainArgs, source: &ModelSource) -> Result<TrainFiles, Fail
         let found = split_files(path, "train").map_err(refused)?;
         if found.is_empty() {
             return Err(Failure::Input(format!(
-                "{} holds no train-*.jsonl; make it with `countermove dataset generate`, or name files of rows",
+                "{} holds no train-*.jsonl; make it with `countermove-lab dataset generate`, or name files of rows",
                 one_line(&path.display().to_string())
             )));
         }

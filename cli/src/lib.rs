@@ -1,0 +1,93 @@
+//! `countermove`: the person's client, and a whole cluster on one machine.
+//!
+//! Standard output carries results alone: a plan, a table, a document. Progress, remarks and errors go to standard
+//! error; an error is one sentence. Exit codes stand in [`failure::EXIT_CODES`].
+//!
+//! A program of its own that talks to a coordinator as this one does begins with [`main`] and takes from the public
+//! modules what it needs.
+
+pub mod args;
+pub mod client;
+pub mod console;
+pub mod decisions;
+mod evidence;
+pub mod failure;
+mod incidents;
+pub mod interrupt;
+pub mod plan;
+pub mod render;
+mod report;
+mod tail;
+mod up;
+pub mod workers;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::console::Console;
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+
+/// All of `countermove`: reads the command line, does what it says, and gives the exit code.
+pub fn client() -> ExitCode {
+    let cli = Cli::parse();
+    main(async move |console, interrupt| match cli.command {
+        Command::Up(arguments) => up::up(arguments, console, interrupt).await,
+        client => run(client, None, console, interrupt).await,
+    })
+}
+
+/// The frame of a program: runs its work on one thread, tells its failure, gives its exit code.
+pub fn main(work: impl AsyncFnOnce(&Console, &mut Interrupt) -> Result<Exit, Failure>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Err(error) => Err(Failure::Failed(format!("the runtime cannot start: {error}"))),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(Box::pin(async {
+                let mut interrupt = Interrupt::new()?;
+                work(&Console::new(), &mut interrupt).await
+            }));
+            // A thread that still reads a file or computes is not waited for.
+            runtime.shutdown_background();
+            outcome
+        }
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.code().into()
+        }
+    }
+}
+
+/// Runs a command that talks to a coordinator; `url` goes before the one in its arguments.
+async fn run(
+    command: Command,
+    url: Option<&str>,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    let choose = |remote: args::Remote| args::Remote { url: url.map_or(remote.url, str::to_owned) };
+    match command {
+        Command::Plan(arguments) => {
+            let remote = choose(arguments.remote.clone());
+            let prepared = tokio::select! {
+                prepared = plan::Prepared::read(arguments) => prepared?,
+                () = interrupt.wait() => return Ok(Exit::Interrupted),
+            };
+            prepared.run(&remote.url, console, interrupt).await
+        }
+        Command::Workers(arguments) => {
+            let remote = choose(arguments.remote);
+            workers::workers(args::WorkersArgs { remote, ..arguments }).await
+        }
+        Command::Incidents(arguments) => {
+            let remote = choose(arguments.remote);
+            incidents::incidents(args::IncidentsArgs { remote, ..arguments }, console, interrupt).await
+        }
+        Command::Up(_) => Err(Failure::Input("`up` does not talk to a coordinator".to_owned())),
+    }
+}

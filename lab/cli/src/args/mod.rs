@@ -1,0 +1,46 @@
+//! The command line: one module for each command.
+
+mod dataset;
+mod evaluate;
+mod model;
+mod train;
+
+use clap::{Parser, Subcommand};
+use countermove::failure::EXIT_CODES;
+
+pub(crate) use dataset::*;
+pub(crate) use evaluate::*;
+pub(crate) use model::*;
+pub(crate) use train::*;
+
+/// Makes training sets, tunes models, tries them out, and judges what plans are worth.
+#[derive(Debug, Parser)]
+#[command(name = "countermove-lab", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play scenarios whose truth is known through a coordinator, and print what its plans are worth.
+    Evaluate(EvaluateArgs),
+    /// Make training sets from simulated incidents.
+    Dataset(DatasetArgs),
+    /// Try models out, and merge adapters into them.
+    Model(ModelArgs),
+    /// Tune a model on incidents with their answers; writes a LoRA adapter.
+    Train(TrainArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,25 @@
+//! `countermove-lab`: makes training sets, tunes models, tries them out, and judges what plans are worth.
+//!
+//! It uses the product and the product does not know it. Output, errors and exit codes are as those of `countermove`.
+
+mod args;
+mod dataset;
+mod evaluate;
+mod model;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    countermove::main(async move |console, interrupt| match cli.command {
+        Command::Evaluate(arguments) => evaluate::evaluate(arguments, console, interrupt).await,
+        Command::Dataset(arguments) => dataset::dataset(arguments, console, interrupt).await,
+        Command::Model(arguments) => model::model(arguments, console, interrupt).await,
+        Command::Train(arguments) => train::train(arguments, console, interrupt).await,
+    })
+}
