@@ -12,6 +12,8 @@ INCIDENT ?= tests/incidents/web-shell
 WORKERS ?= 2
 # Suites that `make eval` plays: simulated, real, opensec.
 SUITE ?= simulated real opensec
+# Fuzz targets that `make fuzz` runs; all by default.
+TARGETS ?=
 # How hard it plans; nothing means as hard as `countermove plan` does.
 EVAL_EFFORT ?=
 # Further arguments: of `countermove plan` in demo, of `countermove-lab evaluate` in eval, of `cargo test` in test, of the
@@ -126,6 +128,16 @@ chaos: toolchain ## Kill, freeze, cut off and restart processes under 100 incide
 soak: toolchain ## Keep a cluster with simulated workers busy for MINUTES (30) and draw its memory into docs/soak.svg
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
 	target/debug/examples/soak
+
+# Sanitizers need a nightly compiler and would watch for what safe Rust has not; overflows and assertions are checked.
+.PHONY: fuzz
+fuzz: toolchain ## Feed odd bytes to each parser of evidence for MINUTES (10) each; needs cargo-fuzz and a C++ compiler
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is not installed: cargo install cargo-fuzz" >&2; exit 1; }
+	@set -e; for target in $(or $(TARGETS),$$($(CARGO) fuzz list)); do \
+	  echo "== $$target"; mkdir -p "fuzz/corpus/$$target"; \
+	  $(CARGO) fuzz run --sanitizer none "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
+	    -max_total_time=$$((60 * $(or $(MINUTES),10))) -max_len=16384 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1; \
+	done
 
 .PHONY: reference-fixtures
 reference-fixtures: toolchain ## Make the reference fixtures again with transformers and torch (several GB in BUILD_CACHE)

@@ -11,6 +11,8 @@ mod cost;
 mod digest;
 mod entities;
 mod formats;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grounding;
 mod lines;
 mod log;

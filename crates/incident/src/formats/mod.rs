@@ -14,7 +14,7 @@ mod snort_full;
 mod syslog;
 // The reader takes them over from the modules above, which it replaces.
 #[allow(dead_code)]
-mod text;
+pub(crate) mod text;
 
 pub use format::Format;
 pub use render::AlertFormat;

@@ -7,6 +7,7 @@
 mod auditd;
 mod bracketed;
 mod cef;
+mod cisco;
 mod csv;
 mod falco;
 mod leef;
@@ -22,6 +23,7 @@ mod sudo;
 mod syslog;
 mod web;
 mod web_errors;
+mod zeek_tsv;
 
 #[cfg(test)]
 mod hostile;
@@ -33,7 +35,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 13] = [
+pub(crate) const LINES: [LineFormat; 14] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -46,11 +48,12 @@ pub(crate) const LINES: [LineFormat; 13] = [
     web_errors::FORMAT,
     sshd::FORMAT,
     sudo::FORMAT,
+    cisco::FORMAT,
     syslog::FORMAT,
 ];
 
 /// The formats of several lines.
-pub(crate) const LAYOUTS: [LayoutFormat; 2] = [snort_full::FORMAT, ossec::FORMAT];
+pub(crate) const LAYOUTS: [LayoutFormat; 3] = [snort_full::FORMAT, ossec::FORMAT, zeek_tsv::FORMAT];
 
 /// Longest name of a program, an account or a rule.
 const MAX_NAME: usize = 128;
