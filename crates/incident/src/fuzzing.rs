@@ -1,9 +1,10 @@
-//! Entry of the fuzz targets in `fuzz/`, which cargo-fuzz alone builds (`--cfg fuzzing`).
+//! Entry of the fuzz targets in `fuzz/`, behind the feature `fuzzing`, which nothing else sets.
 //!
 //! A target feeds any bytes to one parser. It fails on a panic, on a hang, and on a record that breaks what all records
 //! promise.
 
-use crate::formats::format::{Envelope, LineFormat, Offered};
+use crate::formats::format::{Envelope, LineFormat, Object, Offered};
+use crate::formats::json::OBJECT_FORMATS;
 use crate::formats::text::{LAYOUTS, LINES};
 use crate::record::Record;
 use crate::{AlertLog, Format, printable};
@@ -35,6 +36,14 @@ pub fn run(target: &str, data: &[u8]) {
             record.as_deref().into_iter().for_each(check);
         }
         reader.end().iter().for_each(check);
+    }
+    let objects = OBJECT_FORMATS.iter().filter(|format| is_meant(format.format));
+    for format in objects.inspect(|_| parsers += 1) {
+        for object in serde_json::Deserializer::from_str(&text).into_iter::<Object>().map_while(Result::ok) {
+            let is_recognised = (format.recognises)(&object);
+            let record = (format.read)(&object, &Envelope::default());
+            record.filter(|_| is_recognised).iter().for_each(check);
+        }
     }
     assert!(parsers > 0, "no format is called {target}");
 }

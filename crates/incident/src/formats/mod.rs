@@ -7,7 +7,7 @@ mod eve;
 pub(crate) mod format;
 // The reader takes them over, as those of `text`.
 #[allow(dead_code)]
-mod json;
+pub(crate) mod json;
 mod render;
 mod snort;
 mod snort_full;

@@ -24,7 +24,9 @@ use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
+pub(super) use falco::priority as falco_priority;
 use tags::Tags;
+pub(super) use wazuh::priority as wazuh_priority;
 
 use super::format::{Envelope, Format, Object, ObjectFormat};
 use super::{MAX_DETAIL, MAX_TEXT, clean, clean_classification, clean_message, clean_protocol};

@@ -2,25 +2,13 @@
 //! 0.38 `… | evt_type=open user=root process=cat command=cat /etc/shadow terminal=0 container_id=host`.
 
 use super::super::format::{Envelope, LineFormat};
+use super::super::json::falco_priority;
 use super::super::{Format, MAX_DETAIL, clean, clean_message, endpoints};
 use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, may_be_from};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind};
 
 pub(super) const FORMAT: LineFormat = LineFormat { format: Format::Falco, recognises, read };
-
-/// Falco's levels on the one scale.
-const LEVELS: [(&str, u8); 9] = [
-    ("Emergency", 1),
-    ("Alert", 1),
-    ("Critical", 1),
-    ("Error", 1),
-    ("Warning", 2),
-    ("Notice", 3),
-    ("Informational", 4),
-    ("Info", 4),
-    ("Debug", 4),
-];
 
 fn recognises(line: &str, envelope: &Envelope<'_>) -> bool {
     may_be_from(envelope, &["falco"]) && parts(line).is_some()
@@ -34,8 +22,7 @@ fn parts(line: &str) -> Option<(Option<Timestamp>, u8, &str)> {
         None => (None, line.get(clock_length(line)?..)?),
     };
     let (level, text) = rest.strip_prefix(": ")?.split_once(' ')?;
-    let (_, priority) = LEVELS.iter().find(|(name, _)| *name == level)?;
-    Some((time, *priority, text))
+    Some((time, falco_priority(level)?, text))
 }
 
 /// Bytes of a time of day with nanoseconds, `12:59:31.342001000`.

@@ -27,6 +27,8 @@ mod zeek_tsv;
 
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod rendered;
 
 use super::format::{Envelope, LayoutFormat, LineFormat};
 use super::{Format, MAX_ADDRESS, clean};

@@ -13,6 +13,7 @@
 //! part of them.
 
 use super::super::format::{Layout, LayoutFormat, Offered};
+use super::super::json::wazuh_priority;
 use super::super::{Format, MAX_ADDRESS, clean, clean_classification, clean_message, port};
 use super::{MAX_NAME, MAX_RAW, end};
 use crate::Timestamp;
@@ -31,17 +32,6 @@ fn headline(line: &str) -> Option<(Timestamp, &str)> {
     let (seconds, _) = stamp.split_once('.')?;
     let groups = rest.split_once("- ").map_or("", |(_, groups)| groups);
     Some((Timestamp::parse_epoch(seconds)?, groups.trim().trim_end_matches(',')))
-}
-
-/// OSSEC's levels from 0 to 15 on the one scale; see `docs/evidence.md`.
-fn priority(level: u32) -> Option<u8> {
-    match level {
-        0 => None,
-        1..=3 => Some(4),
-        4..=6 => Some(3),
-        7..=11 => Some(2),
-        _ => Some(1),
-    }
 }
 
 #[derive(Default)]
@@ -166,7 +156,7 @@ impl Open {
         let (id, rest) = rule.split_once(' ')?;
         let (level, message) = rest.trim_start().strip_prefix("(level ")?.split_once(')')?;
         self.record.rule = clean(id, MAX_NAME);
-        self.record.priority = priority(level.trim().parse().ok()?);
+        self.record.priority = wazuh_priority(level.trim().parse().ok()?);
         let message = message.trim_start().strip_prefix("->").unwrap_or(message).trim();
         self.record.message = clean_message(message.trim_matches('\''));
         Some(())
@@ -239,11 +229,7 @@ Jun  3 13:01:05 mail01 sshd[140]: Accepted password for backup from 203.0.113.9 
     }
 
     #[test]
-    fn levels_keep_their_order() {
-        assert_eq!(
-            [0, 2, 3, 5, 7, 10, 12, 15].map(priority),
-            [None, Some(4), Some(4), Some(3), Some(2), Some(2), Some(1), Some(1)]
-        );
+    fn nothing_else_is_taken() {
         assert!(!recognises("x ** Alert 1780491570.1: -"));
         assert!(!recognises("** Alert me"));
     }

@@ -27,7 +27,8 @@ pub(super) const FORMAT: LayoutFormat =
 const MAX_COLUMNS: usize = 256;
 
 fn recognises(line: &str) -> bool {
-    line.starts_with("#separator \\x") || line.strip_prefix("#fields").is_some_and(|rest| rest.trim_start().starts_with("ts"))
+    line.starts_with("#separator \\x")
+        || line.strip_prefix("#fields").is_some_and(|rest| rest.trim_start().starts_with("ts"))
 }
 
 struct Reader {
@@ -113,7 +114,8 @@ impl Reader {
             }
         }
         // Only a line of this log begins with a time and has no column too many.
-        let is_of_log = values.next().is_none() && Timestamp::parse_epoch(object.get("ts")?.as_str()?).is_some();
+        let is_of_log =
+            values.next().is_none() && Timestamp::parse_epoch(object.get("ts")?.as_str()?).is_some();
         if !is_of_log {
             return None;
         }
@@ -135,7 +137,9 @@ impl Reader {
         }
         if kind.starts_with("set[") || kind.starts_with("vector[") {
             let items = text.split(self.within).filter(|item| *item != self.empty && *item != self.unset);
-            return Some(Value::Array(items.take(MAX_COLUMNS).map(|item| Value::from(unescaped(item))).collect()));
+            return Some(Value::Array(
+                items.take(MAX_COLUMNS).map(|item| Value::from(unescaped(item))).collect(),
+            ));
         }
         match (kind, text) {
             ("bool", "T") => Some(Value::Bool(true)),
