@@ -8,6 +8,7 @@ use countermove_proto::v1::{
     ApproveActionRequest, Candidate, Incident, IncidentStatus, PlanStep, RejectActionRequest,
     ReportOutcomeRequest,
 };
+use countermove_wire::{IntoMessage, recovery_state};
 
 use crate::client::{Coordinator, bounded, request_id};
 use crate::failure::Failure;
@@ -79,7 +80,7 @@ pub async fn send_outcome(
     let request = ReportOutcomeRequest {
         name: name.to_owned(),
         step,
-        state: Some(state.into()),
+        state: Some(state.into_message()),
         request_id: request_id(),
         validate_only: false,
     };
@@ -128,10 +129,9 @@ pub(crate) async fn report_outcome(
     let state = match found {
         Found::Facts(state) => *state,
         Found::AsPredicted => {
-            let before = RecoveryState::from(step.state_before.unwrap_or_default());
+            let before = recovery_state(step.state_before.unwrap_or_default());
             let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-            let predicted =
-                candidate.and_then(|candidate| candidate.predicted_state).map(RecoveryState::from);
+            let predicted = candidate.and_then(|candidate| candidate.predicted_state).map(recovery_state);
             before.union(predicted.ok_or_else(|| {
                 Failure::Input("nothing was predicted for this action; name the facts that hold".to_owned())
             })?)

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 pub(crate) use cacao::cacao;
 use countermove_incident::VerbClass;
-use countermove_proto::document::{Assessment, Candidate, Cost, PlanDocument, State, Step};
+use countermove_wire::document::{Assessment, Candidate, Cost, PlanDocument, State, Step};
 
 /// Writes the report.
 pub(crate) fn markdown(document: &PlanDocument) -> String {

@@ -5,7 +5,6 @@ mod support;
 
 use std::time::Duration;
 
-use countermove_proto::document::PlanDocument;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::watch_incident_response::Update;
 use countermove_proto::v1::{
@@ -14,6 +13,7 @@ use countermove_proto::v1::{
     RejectActionRequest, ReportAlertsRequest, ReportOutcomeRequest, StateSource, WatchIncidentRequest,
 };
 use countermove_proto::{Condition, Error, RequestId};
+use countermove_wire::document::PlanDocument;
 use support::cluster::{ALERTS, Cluster, Setup, create_request, fields, options, refusal};
 use support::until;
 use support::worker::{Script, identity};

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use countermove_planner::ModelError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -247,43 +246,6 @@ impl From<Status> for Error {
     }
 }
 
-impl From<ModelError> for Error {
-    fn from(error: ModelError) -> Self {
-        match error {
-            ModelError::Refused(text) => Self::ModelRefused(text),
-            ModelError::Failed(text) => Self::ModelFailed(text),
-            ModelError::Unavailable(text) => {
-                Self::Unavailable { cause: Outage::Model, message: text, retry_after: Duration::from_secs(1) }
-            }
-        }
-    }
-}
-
-impl From<Error> for ModelError {
-    /// What an error of a worker means to planning: a question that can never be answered, one that may be answered
-    /// elsewhere, or one on which the model failed.
-    fn from(error: Error) -> Self {
-        match error {
-            Error::ModelRefused(text) => Self::Refused(text),
-            Error::InvalidArgument(_) => Self::Refused(error.to_string()),
-            Error::ModelFailed(text) => Self::Failed(text),
-            Error::Internal(_) | Error::NotFound { .. } | Error::Precondition { .. } => {
-                Self::Failed(error.to_string())
-            }
-            // What tonic says to a message beyond the size limit, or to a method that the peer lacks.
-            Error::Foreign { code: Code::OutOfRange | Code::Unimplemented, .. } => {
-                Self::Refused(error.to_string())
-            }
-            Error::Exhausted { .. }
-            | Error::Unavailable { .. }
-            | Error::DeadlineExceeded(_)
-            | Error::Cancelled(_)
-            | Error::Transport(_)
-            | Error::Foreign { .. } => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
 impl Resource {
     const ALL: [Self; 2] = [Self::Incident, Self::Worker];
 
@@ -514,18 +476,6 @@ mod tests {
         let status = Status::from(Error::InvalidArgument(vec![violation; 500]));
         assert!(status.message().len() <= MAX_MESSAGE);
         assert!(status.details().len() < 12 * 1024, "{} bytes", status.details().len());
-    }
-
-    #[test]
-    fn a_model_error_crosses_the_wire() {
-        for error in [
-            ModelError::Refused("too long".into()),
-            ModelError::Failed("a NaN".into()),
-            ModelError::Unavailable("it is stopping".into()),
-        ] {
-            let status = Status::from(Error::from(error.clone()));
-            assert_eq!(ModelError::from(Error::from(status)), error);
-        }
     }
 
     proptest! {

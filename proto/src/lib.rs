@@ -1,22 +1,16 @@
 //! What goes over the wire: messages, services, ids and errors. Coordinator, worker and clients all depend on this
 //! crate and never on each other.
 //!
-//! Invariant: the conversions between messages and domain types live here and nowhere else, so that both ends of a
-//! connection read a field in the same way.
+//! Invariant: it knows no incident and no plan beyond their messages. What a message means to the planner is said in
+//! `crates/wire`, so that whoever wants the messages alone compiles no planner.
 
-mod convert;
-pub mod document;
 mod error;
 mod ids;
-pub mod record;
+mod time;
 
-pub use convert::{
-    duration_from_message, duration_to_message, plan_options, pricing, rollout_result_message,
-    run_rollouts_request, system_time, timestamp,
-};
-pub use countermove_planner::limits;
 pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
 pub use ids::{IncidentId, ParseIdError, RequestId, Tenant, WorkerId};
+pub use time::{duration_from_message, duration_to_message, system_time, timestamp};
 
 /// Messages and services of the package `countermove.v1`, which users see.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::large_futures, unreachable_pub)]

@@ -1,15 +1,15 @@
 //! The work behind a call. Dropping one of these futures drops its sequences.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_planner::{
-    LanguageModel, ModelError, Question, RolloutBatch, RolloutEnd, RolloutKey, RolloutResult, RolloutSpec,
-    TokenCounter, Usage, run_rollout,
+    LanguageModel, ModelError, Question, RolloutBatch, RolloutEnd, RolloutResult, RolloutSpec, TokenCounter,
+    Usage, run_rollout,
 };
+use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
-use countermove_proto::{Error, rollout_result_message};
+use countermove_wire::{FromDomain, IntoMessage, rollout_result_message};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -51,11 +51,11 @@ pub(crate) async fn generate<M: LanguageModel>(
     let mut asking = std::pin::pin!(replica.model.ask(question, &tokens));
     let answer = loop {
         tokio::select! {
-            answer = &mut asking => break answer?,
+            answer = &mut asking => break answer.map_err(Error::from_domain)?,
             news = progress.next() => offer(&answers, wire::GenerateResponse { event: Some(Event::Progress(news)) }),
         }
     };
-    give(&answers, wire::GenerateResponse { event: Some(Event::Answer(answer.into())) }).await;
+    give(&answers, wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) }).await;
     Ok(())
 }
 
@@ -64,7 +64,6 @@ pub(crate) async fn generate<M: LanguageModel>(
 pub(crate) async fn run_rollouts<M: LanguageModel>(
     replica: Arc<Replica<M>>,
     batch: RolloutBatch,
-    attempts: HashMap<RolloutKey, u32>,
     places: Vec<Place>,
     answers: Answers<wire::RunRolloutsResponse>,
 ) -> Result<(), Error> {
@@ -88,8 +87,7 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
         tokio::select! {
             ended = running.next() => {
                 let Some((spec, result)) = ended else { return Ok(()) };
-                let attempt = attempts.get(&spec.key).copied().unwrap_or_default();
-                let result = rollout_result_message(settle(spec, result)?, attempt, spec.seed);
+                let result = rollout_result_message(settle(spec, result)?, spec.seed);
                 give(&answers, wire::RunRolloutsResponse { event: Some(Event::Result(result)) }).await;
             }
             news = progress.next() => {
@@ -104,7 +102,7 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
 fn settle(spec: &RolloutSpec, result: Result<RolloutResult, ModelError>) -> Result<RolloutResult, Error> {
     match result {
         Ok(result) => Ok(result),
-        Err(error @ ModelError::Unavailable(_)) => Err(error.into()),
+        Err(error @ ModelError::Unavailable(_)) => Err(Error::from_domain(error)),
         Err(error @ (ModelError::Refused(_) | ModelError::Failed(_))) => Ok(RolloutResult {
             key: spec.key,
             end: RolloutEnd::Malformed,
@@ -157,6 +155,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use countermove_incident::RecoveryState;
+    use countermove_planner::RolloutKey;
 
     use super::*;
 

@@ -1,6 +1,5 @@
 //! The gRPC service: checks requests, finds room for them and starts their work.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use countermove_planner::{LanguageModel, Question, RolloutBatch, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
+use countermove_wire::FromMessage;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -166,7 +166,7 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
     ) -> Result<Response<Self::GenerateStream>, Status> {
         self.accept()?;
         let deadline = deadline::of_request(request.metadata());
-        let question = Question::try_from(request.into_inner())?;
+        let question = Question::from_message(request.into_inner())?;
         check_text("segments", question.prompt.segments.iter().chain([&question.prompt.system]))?;
         let place = self.0.admission.decision().map_err(|full| exhausted("decisions", full))?;
         let call = Call::new(4, deadline);
@@ -185,22 +185,14 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
     ) -> Result<Response<Self::RunRolloutsStream>, Status> {
         self.accept()?;
         let deadline = deadline::of_request(request.metadata());
-        let request = request.into_inner();
-        let attempts: HashMap<_, _> = request
-            .rollouts
-            .iter()
-            .filter_map(|spec| spec.key)
-            .map(|key| (key.into(), key.attempt))
-            .collect();
-        let batch = RolloutBatch::try_from(request)?;
+        let batch = RolloutBatch::from_message(request.into_inner())?;
         self.check_batch(&batch)?;
         let count = batch.rollouts.len();
         let places = self.0.admission.rollouts(count).map_err(|full| exhausted("rollouts", full))?;
         tracing::debug!(incident = batch.incident, rollouts = count, "rollouts taken on");
         // Room for every result, so that a slow reader never holds up the batch.
         let call = Call::new(count + 4, deadline);
-        let work =
-            call::run_rollouts(Arc::clone(&self.0.replica), batch, attempts, places, call.sender.clone());
+        let work = call::run_rollouts(Arc::clone(&self.0.replica), batch, places, call.sender.clone());
         Ok(self.start(call, work))
     }
 }

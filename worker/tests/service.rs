@@ -165,7 +165,6 @@ fn rollouts(count: u32) -> wire::RunRolloutsRequest {
                     step: 1,
                     candidate: rollout % 3,
                     rollout,
-                    attempt: 2,
                     seed: u64::from(rollout) + 100,
                 }),
                 // All that is missing is what the action brings about.
@@ -217,7 +216,7 @@ async fn rollouts_run_at_once_and_each_result_carries_its_key() {
             assert_eq!(result.end(), countermove_proto::v1::RolloutEnd::Terminal, "{result:?}");
             assert_eq!(result.steps[0].action, "Block 10.0.0.9 at the gateway.");
             let key = result.key.unwrap();
-            assert_eq!((key.step, key.attempt, key.seed), (1, 2, u64::from(key.rollout) + 100));
+            assert_eq!((key.step, key.seed), (1, u64::from(key.rollout) + 100));
             seen.push(key.rollout);
         }
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use countermove_incident::Pricing;
+use countermove_proto::Tenant;
 use countermove_proto::v1::Priority;
-use countermove_proto::{Tenant, limits};
+use countermove_wire::limits;
 
 use super::Remote;
 use super::values::{budget, certainty, confidence, costs, duration, share, temperature, whole};

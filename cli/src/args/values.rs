@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_incident::{MinuteTable, Pricing};
-use countermove_proto::limits;
+use countermove_wire::limits;
 
 use super::{Budget, Costs};
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use countermove_incident::RecoveryState;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{PlanEnded, PlanStep};
+use countermove_wire::recovery_state;
 use tokio::sync::mpsc;
 
 use super::watch::Watch;
@@ -68,8 +69,8 @@ async fn ask(
         }
         None => {}
     }
-    let before = step.state_before.unwrap_or_default().into();
-    let predicted = decisions::chosen(step).predicted_state.unwrap_or_default().into();
+    let before = recovery_state(step.state_before.unwrap_or_default());
+    let predicted = recovery_state(decisions::chosen(step).predicted_state.unwrap_or_default());
     let state = person.outcome(before, predicted).await?;
     decisions::send_outcome(coordinator, &name, step.index, state).await?;
     Ok(None)

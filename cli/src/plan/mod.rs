@@ -11,6 +11,7 @@ use countermove_proto::v1::{
     Autonomy, CancelIncidentRequest, CreateIncidentRequest, Evidence, ExportFormat, ExportPlanRequest,
     GetIncidentRequest, Incident, PlanEnd, PlanEnded, PlanMode, PlanOptions, Priority,
 };
+use countermove_wire::IntoMessage;
 
 use crate::args::{self, Budget, PlanArgs};
 use crate::client::{Coordinator, bounded, request_id};
@@ -56,7 +57,7 @@ impl Prepared {
         let request = CreateIncidentRequest {
             evidence: Some(evidence),
             options: Some(options(&arguments)),
-            cost_model: arguments.costs.as_ref().map(|costs| (&costs.0).into()),
+            cost_model: arguments.costs.as_ref().map(|costs| (&costs.0).into_message()),
             request_id: request_id(),
             validate_only: false,
             tenant: arguments.tenant.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -161,7 +161,7 @@ fn lead(mark: char, number: &str, mean: &str, interval: &str) -> String {
 }
 
 fn facts_of(state: RecoveryState) -> [bool; 6] {
-    countermove_incident::RecoveryState::from(state).bits()
+    countermove_wire::recovery_state(state).bits()
 }
 
 #[cfg(test)]

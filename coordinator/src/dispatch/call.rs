@@ -6,6 +6,7 @@ use countermove_planner::{Answer, RolloutResult, TokenCounter};
 use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
+use countermove_wire::FromMessage;
 use tokio::time::timeout;
 use tonic::{Request, Streaming};
 
@@ -29,7 +30,7 @@ pub(super) async fn generate(
             Some(wire::GenerateResponse { event: Some(Event::Progress(news)) }) => {
                 count(grant, tokens, news.tokens)
             }
-            Some(wire::GenerateResponse { event: Some(Event::Answer(answer)) }) => return Ok(answer.into()),
+            Some(wire::GenerateResponse { event: Some(Event::Answer(answer)) }) => return read(answer),
             // An event of a later version of the protocol.
             Some(wire::GenerateResponse { event: None }) => {}
             None => return Err(Error::Internal("the worker ended the call without an answer".to_owned())),
@@ -69,15 +70,16 @@ impl Rollouts {
             };
             match message.event {
                 Some(Event::Progress(news)) => count(grant, &self.tokens, news.tokens),
-                Some(Event::Result(result)) => {
-                    // A worker that sends what cannot be read is at fault, not the question.
-                    let read = RolloutResult::try_from(result);
-                    return read.map(Some).map_err(|error| Error::Internal(error.to_string()));
-                }
+                Some(Event::Result(result)) => return read(result).map(Some),
                 None => {}
             }
         }
     }
+}
+
+/// A worker that sends what cannot be read is at fault, not the question.
+fn read<M, T: FromMessage<M>>(message: M) -> Result<T, Error> {
+    T::from_message(message).map_err(|error| Error::Internal(error.to_string()))
 }
 
 fn bounded<T>(message: T, time: Duration) -> Request<T> {

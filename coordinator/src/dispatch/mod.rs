@@ -25,6 +25,7 @@ use std::time::Duration;
 use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCounter};
 use countermove_proto::worker::v1::GenerateRequest;
 use countermove_proto::{Error, IncidentId, WorkerId};
+use countermove_wire::{FromDomain, model_error};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -181,7 +182,7 @@ impl IncidentWorkers {
                 lease.rest(time);
                 return Ok(());
             }
-            Verdict::GiveUp => return Err(error.into()),
+            Verdict::GiveUp => return Err(model_error(error)),
             Verdict::Eject => {
                 lease.eject(&error.to_string());
                 self.notice(format!(
@@ -202,7 +203,7 @@ impl IncidentWorkers {
                     "the same work lost its worker {} times and failed {} times; the last time: {error}",
                     patience.losses, patience.failures
                 )),
-                _ => error.into(),
+                _ => model_error(error),
             });
         }
         Ok(())
@@ -224,7 +225,7 @@ impl IncidentWorkers {
 
 impl LanguageModel for IncidentWorkers {
     async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
-        let request = GenerateRequest::from(&question);
+        let request = GenerateRequest::from_domain(&question);
         let mut patience = Patience::default();
         loop {
             let mut grant = self.wait_for_place().await?;

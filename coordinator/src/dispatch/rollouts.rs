@@ -2,7 +2,7 @@
 //!
 //! All of them wait in the queue of the coordinator. What is granted on one worker goes there in one call, neighbours in
 //! the batch together, since rollouts of one candidate share the most. What a broken call leaves behind goes back to the
-//! queue with the attempt counted, and to whoever has room. A rollout that takes much longer than its siblings did is
+//! queue with the failure counted, and to whoever has room. A rollout that takes much longer than its siblings did is
 //! started once more elsewhere.
 //!
 //! Invariant: every rollout that was not reported waits, or is in one call, or is hedged and in two. None is reported
@@ -15,7 +15,8 @@ use countermove_planner::{
     ModelError, RolloutBatch, RolloutKey, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
     TokenCounter,
 };
-use countermove_proto::{Error, WorkerId, run_rollouts_request};
+use countermove_proto::{Error, WorkerId};
+use countermove_wire::run_rollouts_request;
 use futures::StreamExt;
 use futures::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use tokio::time::Instant;
@@ -40,7 +41,6 @@ impl RolloutRunner for IncidentWorkers {
 #[derive(Clone, Debug)]
 struct Task {
     spec: RolloutSpec,
-    attempt: u32,
     patience: Patience,
 }
 
@@ -86,7 +86,7 @@ impl Run {
     fn new(workers: IncidentWorkers, mut batch: RolloutBatch, tokens: TokenCounter) -> Self {
         let waiting: Vec<_> = std::mem::take(&mut batch.rollouts)
             .into_iter()
-            .map(|spec| Task { spec, attempt: 0, patience: Patience::default() })
+            .map(|spec| Task { spec, patience: Patience::default() })
             .collect();
         Self {
             turn: workers.turn(Kind::Rollout),
@@ -188,7 +188,7 @@ impl Run {
             return now.checked_add(patience);
         };
         let (key, first) = (task.spec.key, share.worker.clone());
-        let copy = Task { attempt: task.attempt + 1, ..task.clone() };
+        let copy = task.clone();
         let (incident, second) = (shared.origin.incident, grant.lease().worker());
         tracing::info!(%incident, ?key, worker = %first, hedge = %second, "a slow rollout is started once more");
         self.hedged.insert(key);
@@ -204,8 +204,7 @@ impl Run {
         self.workers.warmed(&worker);
         let specs: Vec<_> = tasks.iter().map(|task| task.spec.clone()).collect();
         let tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.spec.key, task)).collect();
-        let request =
-            run_rollouts_request(&self.batch, &specs, |key| tasks.get(key).map_or(0, |task| task.attempt));
+        let request = run_rollouts_request(&self.batch, &specs);
         let time = self.workers.call_time();
         let silence = self.workers.options().silence;
         let tokens = self.tokens.clone();
@@ -283,7 +282,6 @@ impl Run {
         // What runs elsewhere as well goes on there.
         tasks.retain(|task| !self.shares.values().any(|share| share.tasks.contains_key(&task.spec.key)));
         for task in &mut tasks {
-            task.attempt += 1;
             task.patience.losses += patience.losses - before.losses;
             task.patience.failures += patience.failures - before.failures;
         }

@@ -9,7 +9,7 @@
 //! playbook, and a step keeps its identifier while the plan goes on.
 
 use countermove_incident::{Entities, EntityKind, VerbClass};
-use countermove_proto::document::{PlanDocument, Step};
+use countermove_wire::document::{PlanDocument, Step};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 

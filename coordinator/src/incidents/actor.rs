@@ -16,9 +16,10 @@ use countermove_planner::{
 use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    self, ActionApproved, AlertsReported, CandidatesProposed, ConjectureRevised, Notice, PlanEnd, PlanEnded,
-    PlanStep, PlanningStage, Progress, StateFellBack,
+    self, ActionApproved, AlertsReported, Notice, PlanEnd, PlanEnded, PlanStep, PlanningStage, Progress,
+    StateFellBack,
 };
+use countermove_wire::{FromDomain, IntoMessage, Told, told};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -304,7 +305,8 @@ impl Actor {
         self.session = session;
         self.desk.taken = self.desk.reports;
         if let Some(FellBack { state, reason, withdrawn }) = fell_back {
-            let event = StateFellBack { state: Some(state.into()), reason, withdrawn_step: withdrawn };
+            let event =
+                StateFellBack { state: Some(state.into_message()), reason, withdrawn_step: withdrawn };
             let saved = takeover::save(&self.session, self.desk.taken);
             self.desk.append(vec![Kind::FellBack(event)], Some(saved)).await?;
         }
@@ -318,7 +320,7 @@ impl Actor {
         let ended = PlanEnded {
             end: PlanEnd::Failed.into(),
             error: fault.to_string(),
-            usage: Some(self.session.plan().ended.usage.into()),
+            usage: Some(self.session.plan().ended.usage.into_message()),
         };
         if let Err(error) = self.desk.log.append(Kind::Ended(ended), None).await {
             tracing::error!(%incident, %error, "the end of an incident could not be written");
@@ -367,7 +369,7 @@ impl Desk {
             let trial = planner
                 .session(id.name(), &evidence, options)
                 .map_err(|error| Error::invalid("alerts", error.to_string()))?;
-            let digest = v1::DigestReport::from(trial.digest().clone());
+            let digest = v1::DigestReport::from_domain(trial.digest().clone());
             Ok::<_, Error>(Merged { text, alerts, evidence, known, repeated, digest })
         });
         let Merged { text, alerts, evidence, known, repeated, digest } =
@@ -419,36 +421,13 @@ impl Desk {
 
     /// The event that something makes; a sign of life makes none and goes to the watchers.
     fn kind(&self, event: PlanEvent) -> Option<Kind> {
-        Some(match event {
-            PlanEvent::Assessed(assessment) => {
-                Kind::Assessed(v1::Assessment { model: self.fleet.model(), ..assessment.into() })
+        match told(event, self.fleet.model()) {
+            Told::Event(kind) => Some(kind),
+            Told::Progress(progress) => {
+                self.progress.send_replace(progress);
+                None
             }
-            PlanEvent::Proposed { step, candidates, rejected } => Kind::Proposed(CandidatesProposed {
-                step,
-                candidates: candidates.into_iter().map(Into::into).collect(),
-                rejected: rejected.into_iter().map(Into::into).collect(),
-            }),
-            PlanEvent::Rollout(report) => Kind::Rollout(report.into()),
-            PlanEvent::Revised { step, reason, before, assessment } => Kind::Revised(ConjectureRevised {
-                step,
-                reason,
-                before: before.into_iter().map(Into::into).collect(),
-                assessment: Some(v1::Assessment { model: self.fleet.model(), ..assessment.into() }),
-            }),
-            PlanEvent::Decided(step) => Kind::Decided(step.into()),
-            PlanEvent::Approved { step, plan_hash } => Kind::Approved(ActionApproved {
-                step,
-                approver: String::new(),
-                is_automatic: true,
-                plan_hash,
-            }),
-            PlanEvent::Notice(text) => Kind::Notice(Notice { text }),
-            PlanEvent::Ended(ended) => Kind::Ended(ended.into()),
-            PlanEvent::Progress(progress) => {
-                self.progress.send_replace(progress.into());
-                return None;
-            }
-        })
+        }
     }
 
     /// Tells watchers how many tokens there are by now.
@@ -458,7 +437,11 @@ impl Desk {
     }
 
     fn changed(&self, session: &PlanSession) -> Changed {
-        Changed { incident: self.log.incident(), digest: session.digest().clone().into(), repeated: 0 }
+        Changed {
+            incident: self.log.incident(),
+            digest: session.digest().clone().into_message(),
+            repeated: 0,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use countermove_planner::{PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{ActionApproved, ActionRejected, DigestReport, Incident, OutcomeReported};
 use countermove_proto::{Condition, Error, IncidentId};
+use countermove_wire::IntoMessage;
 use tokio::sync::oneshot;
 
 use super::store::RequestKey;
@@ -71,8 +72,8 @@ pub(super) fn apply(
             let comparison = session.report_outcome(*step, *state).map_err(refused)?;
             Some(Kind::Outcome(OutcomeReported {
                 step: *step,
-                state: Some((*state).into()),
-                comparison: comparison.map(Into::into),
+                state: Some((*state).into_message()),
+                comparison: comparison.map(IntoMessage::into_message),
             }))
         }
         Change::ReportAlerts { .. } | Change::Cancel => None,

@@ -30,7 +30,8 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     self, DigestReport, Incident, IncidentCreated, IncidentEvent, IncidentStatus, Progress,
 };
-use countermove_proto::{Error, IncidentId, Outage, plan_options, pricing};
+use countermove_proto::{Error, IncidentId, Outage};
+use countermove_wire::{FromDomain, plan_options, pricing};
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -166,8 +167,8 @@ impl Incidents {
         let id = IncidentId::generate();
         let mut options = plan_options(&options, &self.0.options.defaults, draw_seed)?;
         options.pricing = pricing(cost_model, &options.pricing)?;
-        let in_force = v1::PlanOptions::from(&options);
-        let cost_model = Some(v1::CostModel::from(&options.pricing));
+        let in_force = v1::PlanOptions::from_domain(&options);
+        let cost_model = Some(v1::CostModel::from_domain(&options.pricing));
         let (tenant, priority) = (payer.tenant().to_string(), payer.priority().into());
 
         let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
@@ -189,7 +190,7 @@ impl Incidents {
             })
             .await?
         };
-        let digest = DigestReport::from(session.digest().clone());
+        let digest = DigestReport::from_domain(session.digest().clone());
         if check_only {
             let mut incident = projection::empty(String::new());
             incident.options = Some(in_force);

@@ -3,8 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use countermove_proto::document::PlanDocument;
-use countermove_proto::record::RecordDocument;
 use countermove_proto::v1::incident_service_server::IncidentService;
 use countermove_proto::v1::{
     ApproveActionRequest, ApproveActionResponse, CancelIncidentRequest, CancelIncidentResponse,
@@ -15,6 +13,9 @@ use countermove_proto::v1::{
     WatchIncidentRequest, WatchIncidentResponse,
 };
 use countermove_proto::{Error, IncidentId};
+use countermove_wire::document::PlanDocument;
+use countermove_wire::record::RecordDocument;
+use countermove_wire::recovery_state;
 use futures::{Stream, StreamExt};
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -202,7 +203,7 @@ impl IncidentService for IncidentApi {
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::ReportOutcome { step: request.step, state: state.into() };
+        let change = Change::ReportOutcome { step: request.step, state: recovery_state(state) };
         let answer = |changed: Changed| ReportOutcomeResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::of("ReportOutcome", &request), key, change, answer).await
     }

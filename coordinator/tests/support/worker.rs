@@ -14,7 +14,8 @@ use countermove_planner::{LanguageModel, Question, RolloutBatch, RolloutEnd, Rol
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
-use countermove_proto::{Error, PROTOCOL_VERSION, rollout_result_message};
+use countermove_proto::{Error, PROTOCOL_VERSION};
+use countermove_wire::{FromDomain, FromMessage, IntoMessage, rollout_result_message};
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, Stream};
 use tokio::net::TcpListener;
@@ -41,12 +42,14 @@ pub struct Script {
     pub answer_errors: Mutex<Vec<Error>>,
     /// Ends calls of RunRollouts after this many results, without a word.
     pub results_per_call: Mutex<Option<usize>>,
-    /// A rollout whose first attempt never ends.
-    pub stalled: Mutex<Option<RolloutKey>>,
+    /// A rollout that never ends at the worker that gets it first; workers that share this have one such rollout.
+    pub stalled: Arc<Mutex<Option<RolloutKey>>>,
+    /// Whether it was this worker that got it first.
+    pub stalls: AtomicBool,
     /// Sends each result twice.
     pub stutters: AtomicBool,
-    /// Rollouts that came, with their attempts.
-    pub rollouts: Mutex<Vec<(RolloutKey, u32)>>,
+    /// Rollouts that came, in order.
+    pub rollouts: Mutex<Vec<RolloutKey>>,
     pub questions: AtomicUsize,
     /// When a question came, by its seed.
     pub arrivals: Mutex<HashMap<u64, Instant>>,
@@ -67,7 +70,8 @@ impl Default for Script {
             rollout_errors: Mutex::default(),
             answer_errors: Mutex::default(),
             results_per_call: Mutex::default(),
-            stalled: Mutex::default(),
+            stalled: Arc::default(),
+            stalls: AtomicBool::new(false),
             stutters: AtomicBool::new(false),
             rollouts: Mutex::default(),
             questions: AtomicUsize::new(0),
@@ -91,7 +95,7 @@ impl Script {
         Self { rollout_delay: Mutex::new(delay), ..Self::named(id) }
     }
 
-    pub fn rollouts(&self) -> Vec<(RolloutKey, u32)> {
+    pub fn rollouts(&self) -> Vec<RolloutKey> {
         self.rollouts.lock().unwrap().clone()
     }
 
@@ -246,15 +250,15 @@ impl WorkerService for Service {
         if let Some(error) = next(&script.answer_errors) {
             return Err(error.into());
         }
-        let question = Question::try_from(request.into_inner())?;
+        let question = Question::from_message(request.into_inner())?;
         let open = Open::new(&script);
         let delay = *script.answer_delay.lock().unwrap();
         Ok(Response::new(Box::pin(async_stream::try_stream! {
             let _open = open;
             yield wire::GenerateResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 3 })) };
             tokio::time::sleep(delay).await;
-            let answer = script.model.ask(question, &TokenCounter::default()).await.map_err(Error::from)?;
-            yield wire::GenerateResponse { event: Some(Event::Answer(answer.into())) };
+            let answer = script.model.ask(question, &TokenCounter::default()).await.map_err(Error::from_domain)?;
+            yield wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) };
         })))
     }
 
@@ -266,21 +270,15 @@ impl WorkerService for Service {
     ) -> Result<Response<Self::RunRolloutsStream>, Status> {
         use wire::run_rollouts_response::Event;
         let script = Arc::clone(&self.0);
-        let request = request.into_inner();
-        let attempts: HashMap<RolloutKey, u32> = request
-            .rollouts
-            .iter()
-            .filter_map(|spec| spec.key)
-            .map(|key| (key.into(), key.attempt))
-            .collect();
-        let batch = RolloutBatch::try_from(request)?;
-        let came = batch.rollouts.iter().map(|spec| (spec.key, attempts[&spec.key]));
-        script.rollouts.lock().unwrap().extend(came);
+        let batch = RolloutBatch::from_message(request.into_inner())?;
+        script.rollouts.lock().unwrap().extend(batch.rollouts.iter().map(|spec| spec.key));
         if let Some(error) = next(&script.rollout_errors) {
             return Err(error.into());
         }
         let open = Open::new(&script);
-        let stalled = *script.stalled.lock().unwrap();
+        let came = |key: &mut RolloutKey| batch.rollouts.iter().any(|spec| spec.key == *key);
+        let stalled = script.stalled.lock().unwrap().take_if(came);
+        script.stalls.fetch_or(stalled.is_some(), Ordering::SeqCst);
         let (delay, most) = (*script.rollout_delay.lock().unwrap(), *script.results_per_call.lock().unwrap());
         Ok(Response::new(Box::pin(async_stream::try_stream! {
             let _open = open;
@@ -291,7 +289,7 @@ impl WorkerService for Service {
                 .enumerate()
                 .map(|(position, spec)| {
                     let (script, batch) = (&script, &batch);
-                    let stalls = stalled == Some(spec.key) && attempts[&spec.key] == 0;
+                    let stalls = stalled == Some(spec.key);
                     async move {
                         // One after the other, so that a worker can be killed between two.
                         tokio::time::sleep(delay * u32::try_from(position + 1).unwrap()).await;
@@ -307,7 +305,7 @@ impl WorkerService for Service {
                 if most.is_some_and(|most| sent >= most) {
                     break;
                 }
-                let message = rollout_result_message(result, attempts[&spec.key], spec.seed);
+                let message = rollout_result_message(result, spec.seed);
                 for _ in 0..1 + usize::from(script.stutters.load(Ordering::SeqCst)) {
                     yield wire::RunRolloutsResponse { event: Some(Event::Result(message.clone())) };
                 }

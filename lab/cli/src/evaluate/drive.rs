@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use countermove_incident::{AlertKind, Pricing, RecoveryState, Tactic};
+use countermove_incident::{AlertKind, Pricing, Tactic};
 use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
@@ -14,6 +14,7 @@ use countermove_proto::v1::{
 };
 use countermove_simulator::evaluation::{Episode, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
+use countermove_wire::{FromMessage, IntoMessage, recovery_state};
 
 use countermove::client::{Coordinator, bounded, request_id};
 use countermove::console::Console;
@@ -111,7 +112,7 @@ pub(super) async fn create(
             notes: Vec::new(),
         }),
         options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..rules.options }),
-        cost_model: rules.costs_in(scenario).as_ref().map(Into::into),
+        cost_model: rules.costs_in(scenario).as_ref().map(IntoMessage::into_message),
         request_id: request_id(),
         validate_only: dry,
         ..CreateIncidentRequest::default()
@@ -169,7 +170,7 @@ impl Operator<'_> {
     async fn act(&mut self, step: &PlanStep, episode: &mut Episode) -> Result<(), Failure> {
         let chosen = decisions::chosen(step);
         let action = chosen.action.unwrap_or_default().text;
-        let predicted = chosen.predicted_state.map(RecoveryState::from);
+        let predicted = chosen.predicted_state.map(recovery_state);
         decisions::send_approval(self.coordinator, &self.name, step, APPROVER.to_owned()).await?;
         let before = self.world.state();
         let outcome = self.world.apply(&action);
@@ -203,7 +204,7 @@ fn kinds(expected: &ExpectedAlerts) -> Vec<AlertKind> {
 }
 
 fn read(assessment: &Assessment) -> (bool, Vec<Tactic>) {
-    let tactics = assessment.tactics.iter().filter_map(|belief| Tactic::try_from(belief.tactic()).ok());
+    let tactics = assessment.tactics.iter().filter_map(|belief| Tactic::from_message(belief.tactic()).ok());
     (assessment.is_incident, tactics.collect())
 }
 

@@ -5,10 +5,9 @@ use countermove_planner::{
     PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate, RolloutEnd,
     RolloutReport, StateSource, TacticBelief, TechniqueName,
 };
+use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
-use super::{duration_from_message, duration_to_message};
-use crate::error::Error;
-use crate::v1;
+use crate::{FromDomain, IntoMessage};
 
 /// The options in force: what the message leaves open comes from `defaults`, and a seed that it leaves open from
 /// `draw_seed`.
@@ -73,12 +72,12 @@ pub fn plan_options(
         alert_precision: message.alert_precision.unwrap_or(defaults.alert_precision),
         ..defaults.clone()
     };
-    options.validate()?;
+    options.validate().map_err(Error::from_domain)?;
     Ok(options)
 }
 
-impl From<OptionsError> for Error {
-    fn from(error: OptionsError) -> Self {
+impl FromDomain<OptionsError> for Error {
+    fn from_domain(error: OptionsError) -> Self {
         Self::invalid(
             format!("options.{}", error.field),
             format!("it is {}, but it must be {}", error.found, error.allowed),
@@ -86,8 +85,8 @@ impl From<OptionsError> for Error {
     }
 }
 
-impl From<&PlanOptions> for v1::PlanOptions {
-    fn from(options: &PlanOptions) -> Self {
+impl FromDomain<&PlanOptions> for v1::PlanOptions {
+    fn from_domain(options: &PlanOptions) -> Self {
         Self {
             candidates: options.candidates,
             rollouts: options.rollouts,
@@ -122,53 +121,53 @@ impl From<&PlanOptions> for v1::PlanOptions {
     }
 }
 
-impl From<Assessment> for v1::Assessment {
-    fn from(assessment: Assessment) -> Self {
+impl FromDomain<Assessment> for v1::Assessment {
+    fn from_domain(assessment: Assessment) -> Self {
         Self {
             is_incident: assessment.is_incident,
             description: assessment.description,
-            entities: Some(assessment.entities.into()),
-            tactics: assessment.tactics.into_iter().map(Into::into).collect(),
-            state: Some(assessment.state.into()),
+            entities: Some(assessment.entities.into_message()),
+            tactics: assessment.tactics.into_iter().map(IntoMessage::into_message).collect(),
+            state: Some(assessment.state.into_message()),
             reasoning: assessment.reasoning,
             rejected: assessment.rejected,
-            digest: Some(assessment.digest.into()),
+            digest: Some(assessment.digest.into_message()),
             model: None,
         }
     }
 }
 
-impl From<TacticBelief> for v1::TacticBelief {
-    fn from(belief: TacticBelief) -> Self {
+impl FromDomain<TacticBelief> for v1::TacticBelief {
+    fn from_domain(belief: TacticBelief) -> Self {
         Self {
-            tactic: v1::Tactic::from(belief.tactic).into(),
+            tactic: v1::Tactic::from_domain(belief.tactic).into(),
             weight: belief.weight,
-            techniques: belief.techniques.into_iter().map(Into::into).collect(),
-            evidence: belief.evidence.into_iter().map(Into::into).collect(),
+            techniques: belief.techniques.into_iter().map(IntoMessage::into_message).collect(),
+            evidence: belief.evidence.into_iter().map(IntoMessage::into_message).collect(),
         }
     }
 }
 
-impl From<TechniqueName> for v1::Technique {
-    fn from(technique: TechniqueName) -> Self {
+impl FromDomain<TechniqueName> for v1::Technique {
+    fn from_domain(technique: TechniqueName) -> Self {
         Self { id: technique.id, name: technique.name }
     }
 }
 
-impl From<EvidenceLine> for v1::EvidenceLine {
-    fn from(line: EvidenceLine) -> Self {
+impl FromDomain<EvidenceLine> for v1::EvidenceLine {
+    fn from_domain(line: EvidenceLine) -> Self {
         Self { number: line.number, text: line.text, count: line.count }
     }
 }
 
-impl From<Action> for v1::Action {
-    fn from(action: Action) -> Self {
+impl FromDomain<Action> for v1::Action {
+    fn from_domain(action: Action) -> Self {
         Self { text: action.text, explanation: action.explanation }
     }
 }
 
-impl From<CostEstimate> for v1::CostEstimate {
-    fn from(cost: CostEstimate) -> Self {
+impl FromDomain<CostEstimate> for v1::CostEstimate {
+    fn from_domain(cost: CostEstimate) -> Self {
         Self {
             terminal: cost.terminal,
             truncated: cost.truncated,
@@ -182,26 +181,26 @@ impl From<CostEstimate> for v1::CostEstimate {
     }
 }
 
-impl From<Candidate> for v1::Candidate {
-    fn from(candidate: Candidate) -> Self {
+impl FromDomain<Candidate> for v1::Candidate {
+    fn from_domain(candidate: Candidate) -> Self {
         Self {
             index: candidate.index,
-            action: Some(candidate.action.into()),
-            cost: Some(candidate.cost.into()),
-            predicted_state: candidate.predicted_state.map(Into::into),
+            action: Some(candidate.action.into_message()),
+            cost: Some(candidate.cost.into_message()),
+            predicted_state: candidate.predicted_state.map(IntoMessage::into_message),
             reasoning: candidate.reasoning,
         }
     }
 }
 
-impl From<RejectedCandidate> for v1::RejectedCandidate {
-    fn from(rejected: RejectedCandidate) -> Self {
-        Self { action: Some(rejected.action.into()), reason: rejected.reason }
+impl FromDomain<RejectedCandidate> for v1::RejectedCandidate {
+    fn from_domain(rejected: RejectedCandidate) -> Self {
+        Self { action: Some(rejected.action.into_message()), reason: rejected.reason }
     }
 }
 
-impl From<StateSource> for v1::StateSource {
-    fn from(source: StateSource) -> Self {
+impl FromDomain<StateSource> for v1::StateSource {
+    fn from_domain(source: StateSource) -> Self {
         match source {
             StateSource::Predicted => Self::Predicted,
             StateSource::Reported => Self::Reported,
@@ -209,28 +208,29 @@ impl From<StateSource> for v1::StateSource {
     }
 }
 
-impl From<PlanStep> for v1::PlanStep {
-    fn from(step: PlanStep) -> Self {
-        let source = step.state_after.map_or(v1::StateSource::Unspecified, |after| after.source.into());
+impl FromDomain<PlanStep> for v1::PlanStep {
+    fn from_domain(step: PlanStep) -> Self {
+        let source =
+            step.state_after.map_or(v1::StateSource::Unspecified, |after| after.source.into_message());
         Self {
             index: step.index,
-            state_before: Some(step.state_before.into()),
-            candidates: step.candidates.into_iter().map(Into::into).collect(),
-            rejected: step.rejected.into_iter().map(Into::into).collect(),
+            state_before: Some(step.state_before.into_message()),
+            candidates: step.candidates.into_iter().map(IntoMessage::into_message).collect(),
+            rejected: step.rejected.into_iter().map(IntoMessage::into_message).collect(),
             chosen: step.chosen,
             reason: step.reason,
-            state_after: step.state_after.map(|after| after.state.into()),
+            state_after: step.state_after.map(|after| after.state.into_message()),
             state_after_source: source.into(),
-            usage: Some(step.usage.into()),
-            assurance: Some(step.assurance.into()),
+            usage: Some(step.usage.into_message()),
+            assurance: Some(step.assurance.into_message()),
             plan_hash: step.hash,
-            expected_alerts: step.expected.map(Into::into),
+            expected_alerts: step.expected.map(IntoMessage::into_message),
         }
     }
 }
 
-impl From<PlanEnd> for v1::PlanEnd {
-    fn from(end: PlanEnd) -> Self {
+impl FromDomain<PlanEnd> for v1::PlanEnd {
+    fn from_domain(end: PlanEnd) -> Self {
         match end {
             PlanEnd::Recovered => Self::Recovered,
             PlanEnd::StepLimit => Self::StepLimit,
@@ -243,30 +243,34 @@ impl From<PlanEnd> for v1::PlanEnd {
     }
 }
 
-impl From<PlanEnded> for v1::PlanEnded {
-    fn from(ended: PlanEnded) -> Self {
-        Self { end: v1::PlanEnd::from(ended.end).into(), error: ended.error, usage: Some(ended.usage.into()) }
+impl FromDomain<PlanEnded> for v1::PlanEnded {
+    fn from_domain(ended: PlanEnded) -> Self {
+        Self {
+            end: v1::PlanEnd::from_domain(ended.end).into(),
+            error: ended.error,
+            usage: Some(ended.usage.into_message()),
+        }
     }
 }
 
-impl From<RolloutReport> for v1::RolloutFinished {
-    fn from(report: RolloutReport) -> Self {
+impl FromDomain<RolloutReport> for v1::RolloutFinished {
+    fn from_domain(report: RolloutReport) -> Self {
         let result = report.result;
         Self {
             step: result.key.step,
             candidate: result.key.candidate,
             rollout: result.key.rollout,
-            end: v1::RolloutEnd::from(result.end).into(),
+            end: v1::RolloutEnd::from_domain(result.end).into(),
             cost: (result.end == RolloutEnd::Terminal).then_some(result.cost),
             depth: u32::try_from(result.steps.len()).unwrap_or(u32::MAX),
             worker: report.worker,
-            usage: Some(result.usage.into()),
+            usage: Some(result.usage.into_message()),
         }
     }
 }
 
-impl From<PlanningStage> for v1::PlanningStage {
-    fn from(stage: PlanningStage) -> Self {
+impl FromDomain<PlanningStage> for v1::PlanningStage {
+    fn from_domain(stage: PlanningStage) -> Self {
         match stage {
             PlanningStage::Perception => Self::Perception,
             PlanningStage::Candidates => Self::Candidates,
@@ -276,10 +280,10 @@ impl From<PlanningStage> for v1::PlanningStage {
     }
 }
 
-impl From<Progress> for v1::Progress {
-    fn from(progress: Progress) -> Self {
+impl FromDomain<Progress> for v1::Progress {
+    fn from_domain(progress: Progress) -> Self {
         Self {
-            stage: v1::PlanningStage::from(progress.stage).into(),
+            stage: v1::PlanningStage::from_domain(progress.stage).into(),
             step: progress.step,
             rollouts_finished: progress.rollouts_finished,
             rollouts_total: progress.rollouts_total,
@@ -382,7 +386,7 @@ mod tests {
                     .map_or(Autonomy::Advise, |confidence| Autonomy::ApproveReversible { confidence }),
                 ..PlanOptions::default()
             };
-            let message = v1::PlanOptions::from(&options);
+            let message = v1::PlanOptions::from_domain(&options);
             let again = plan_options(&message, &PlanOptions::default(), || 0).unwrap();
             prop_assert_eq!(again, options);
         }
@@ -404,7 +408,8 @@ mod tests {
                 fault: String::new(),
                 usage: Usage::default(),
             };
-            let message = v1::RolloutFinished::from(RolloutReport { result, worker: "workers/a".into() });
+            let message =
+                v1::RolloutFinished::from_domain(RolloutReport { result, worker: "workers/a".into() });
             assert_eq!(message.cost, cost);
             assert_eq!((message.step, message.candidate, message.rollout), (1, 2, 3));
         }

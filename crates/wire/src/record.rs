@@ -3,14 +3,14 @@
 //! Contract: as for [`PlanDocument`]; an event is an object with `sequence`, `time`, `kind` and what belongs to that kind. Events
 //! are complete and in order, so that what was known at any moment can be read from those before it.
 
+use countermove_proto::v1;
+use countermove_proto::v1::incident_event::Kind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::document::{
     Assessment, Candidate, PlanDocument, Rejected, State, Step, TacticBelief, Usage, word,
 };
-use crate::v1;
-use crate::v1::incident_event::Kind;
 
 /// An incident from its creation to its end.
 #[derive(Clone, Debug, Serialize)]

@@ -2,12 +2,12 @@
 
 use countermove_incident::{AlertKind, DigestReport, Tactic};
 use countermove_planner::{Comparison, ExpectedAlerts};
+use countermove_proto::{Error, v1};
 
-use crate::error::Error;
-use crate::v1;
+use crate::{FromDomain, FromMessage, IntoMessage};
 
-impl From<Tactic> for v1::Tactic {
-    fn from(tactic: Tactic) -> Self {
+impl FromDomain<Tactic> for v1::Tactic {
+    fn from_domain(tactic: Tactic) -> Self {
         match tactic {
             Tactic::Reconnaissance => Self::Reconnaissance,
             Tactic::ResourceDevelopment => Self::ResourceDevelopment,
@@ -27,19 +27,17 @@ impl From<Tactic> for v1::Tactic {
     }
 }
 
-impl TryFrom<v1::Tactic> for Tactic {
-    type Error = Error;
-
-    fn try_from(tactic: v1::Tactic) -> Result<Self, Error> {
+impl FromMessage<v1::Tactic> for Tactic {
+    fn from_message(tactic: v1::Tactic) -> Result<Self, Error> {
         Self::ALL
             .into_iter()
-            .find(|&known| v1::Tactic::from(known) == tactic)
+            .find(|&known| v1::Tactic::from_domain(known) == tactic)
             .ok_or_else(|| Error::invalid("tactic", "it has to be set"))
     }
 }
 
-impl From<DigestReport> for v1::DigestReport {
-    fn from(report: DigestReport) -> Self {
+impl FromDomain<DigestReport> for v1::DigestReport {
+    fn from_domain(report: DigestReport) -> Self {
         Self {
             records: report.records,
             alerts: report.alerts,
@@ -52,27 +50,27 @@ impl From<DigestReport> for v1::DigestReport {
     }
 }
 
-impl From<AlertKind> for v1::AlertKind {
-    fn from(kind: AlertKind) -> Self {
+impl FromDomain<AlertKind> for v1::AlertKind {
+    fn from_domain(kind: AlertKind) -> Self {
         Self { classification: kind.classification, priority: kind.priority.map(u32::from) }
     }
 }
 
-impl From<ExpectedAlerts> for v1::ExpectedAlerts {
-    fn from(expected: ExpectedAlerts) -> Self {
+impl FromDomain<ExpectedAlerts> for v1::ExpectedAlerts {
+    fn from_domain(expected: ExpectedAlerts) -> Self {
         Self {
-            tactic: v1::Tactic::from(expected.tactic).into(),
-            kinds: expected.kinds.into_iter().map(Into::into).collect(),
+            tactic: v1::Tactic::from_domain(expected.tactic).into(),
+            kinds: expected.kinds.into_iter().map(IntoMessage::into_message).collect(),
         }
     }
 }
 
-impl From<Comparison> for v1::AlertComparison {
-    fn from(comparison: Comparison) -> Self {
+impl FromDomain<Comparison> for v1::AlertComparison {
+    fn from_domain(comparison: Comparison) -> Self {
         Self {
-            tactic: v1::Tactic::from(comparison.tactic).into(),
-            predicted: comparison.predicted.into_iter().map(Into::into).collect(),
-            observed: comparison.observed.into_iter().map(Into::into).collect(),
+            tactic: v1::Tactic::from_domain(comparison.tactic).into(),
+            predicted: comparison.predicted.into_iter().map(IntoMessage::into_message).collect(),
+            observed: comparison.observed.into_iter().map(IntoMessage::into_message).collect(),
             precision: comparison.precision,
             holds: comparison.holds,
         }
@@ -86,11 +84,11 @@ mod tests {
     #[test]
     fn every_tactic_has_its_own_number_and_name() {
         for tactic in Tactic::ALL {
-            let message = v1::Tactic::from(tactic);
-            assert_eq!(Tactic::try_from(message), Ok(tactic));
+            let message = v1::Tactic::from_domain(tactic);
+            assert_eq!(Tactic::from_message(message), Ok(tactic));
             let words = message.as_str_name().trim_start_matches("TACTIC_").replace('_', " ").to_lowercase();
             assert_eq!(words, tactic.name().to_lowercase());
         }
-        assert!(Tactic::try_from(v1::Tactic::Unspecified).is_err());
+        assert!(Tactic::from_message(v1::Tactic::Unspecified).is_err());
     }
 }

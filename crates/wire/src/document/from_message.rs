@@ -1,9 +1,10 @@
 //! The parts of a document from the messages that say the same.
 
 use countermove_incident::Tactic;
+use countermove_proto::duration_from_message;
 
 use super::*;
-use crate::convert::duration_from_message;
+use crate::FromMessage;
 
 impl From<v1::ModelIdentity> for Model {
     fn from(model: v1::ModelIdentity) -> Self {
@@ -82,7 +83,7 @@ impl From<v1::MinuteTable> for Minutes {
 
 impl From<v1::ExpectedAlerts> for ExpectedAlerts {
     fn from(expected: v1::ExpectedAlerts) -> Self {
-        let tactic = Tactic::try_from(expected.tactic()).map_or("unknown", |tactic| tactic.name());
+        let tactic = Tactic::from_message(expected.tactic()).map_or("unknown", |tactic| tactic.name());
         let kind =
             |kind: v1::AlertKind| AlertKind { classification: kind.classification, priority: kind.priority };
         Self { tactic: tactic.to_owned(), kinds: expected.kinds.into_iter().map(kind).collect() }
@@ -135,7 +136,7 @@ impl From<v1::Assessment> for Assessment {
 
 impl From<v1::TacticBelief> for TacticBelief {
     fn from(belief: v1::TacticBelief) -> Self {
-        let tactic = Tactic::try_from(belief.tactic());
+        let tactic = Tactic::from_message(belief.tactic());
         let (id, name) = tactic.map_or(("", "unknown"), |tactic| (tactic.id(), tactic.name()));
         Self {
             id: id.to_owned(),

@@ -2,34 +2,30 @@
 
 use countermove_incident::{Constraint, Constraints, Pricing};
 use countermove_planner::{
-    Answer, AnswerFormat, Prompt, Purpose, Question, RolloutBatch, RolloutKey, RolloutPolicy, RolloutResult,
-    RolloutSpec, RolloutStep, Sampling,
+    Answer, AnswerFormat, Prompt, Purpose, Question, RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy,
+    RolloutResult, RolloutSpec, RolloutStep, Sampling, Usage,
 };
+use countermove_proto::worker::v1 as wire;
+use countermove_proto::{Error, v1};
 
-use super::required;
-use crate::error::Error;
-use crate::v1;
-use crate::worker::v1 as wire;
+use crate::state::roles;
+use crate::{FromDomain, FromMessage, IntoMessage, pricing, recovery_state, required};
 
-/// The request for the rollouts of a batch. `attempt` says how often each was sent before.
-pub fn run_rollouts_request(
-    batch: &RolloutBatch,
-    rollouts: &[RolloutSpec],
-    attempt: impl Fn(&RolloutKey) -> u32,
-) -> wire::RunRolloutsRequest {
+/// The request for some rollouts of a batch.
+pub fn run_rollouts_request(batch: &RolloutBatch, rollouts: &[RolloutSpec]) -> wire::RunRolloutsRequest {
     wire::RunRolloutsRequest {
         incident: batch.incident.clone(),
         system: batch.system.clone(),
         context: batch.context.clone(),
-        entities: Some(batch.entities.clone().into()),
-        policy: Some(batch.policy.into()),
-        cost_model: Some((&batch.pricing).into()),
-        constraints: batch.constraints.rules.iter().map(Into::into).collect(),
+        entities: Some(batch.entities.clone().into_message()),
+        policy: Some(batch.policy.into_message()),
+        cost_model: Some((&batch.pricing).into_message()),
+        constraints: batch.constraints.rules.iter().map(IntoMessage::into_message).collect(),
         rollouts: rollouts
             .iter()
             .map(|spec| wire::RolloutSpec {
-                key: Some(key_message(spec.key, attempt(&spec.key), spec.seed)),
-                state: Some(spec.state.into()),
+                key: Some(key_message(spec.key, spec.seed)),
+                state: Some(spec.state.into_message()),
                 history: spec.history.clone(),
                 action: spec.action.clone(),
             })
@@ -37,20 +33,20 @@ pub fn run_rollouts_request(
     }
 }
 
-/// The message of a result. Attempt and seed are those of the request.
-pub fn rollout_result_message(result: RolloutResult, attempt: u32, seed: u64) -> wire::RolloutResult {
+/// The message of a result. The seed is that of the request.
+pub fn rollout_result_message(result: RolloutResult, seed: u64) -> wire::RolloutResult {
     wire::RolloutResult {
-        key: Some(key_message(result.key, attempt, seed)),
-        end: v1::RolloutEnd::from(result.end).into(),
-        steps: result.steps.into_iter().map(Into::into).collect(),
+        key: Some(key_message(result.key, seed)),
+        end: v1::RolloutEnd::from_domain(result.end).into(),
+        steps: result.steps.into_iter().map(IntoMessage::into_message).collect(),
         cost: result.cost,
         fault: result.fault,
-        usage: Some(result.usage.into()),
+        usage: Some(result.usage.into_message()),
     }
 }
 
-impl From<&Question> for wire::GenerateRequest {
-    fn from(question: &Question) -> Self {
+impl FromDomain<&Question> for wire::GenerateRequest {
+    fn from_domain(question: &Question) -> Self {
         Self {
             system: question.prompt.system.clone(),
             segments: question.prompt.segments.clone(),
@@ -68,11 +64,9 @@ impl From<&Question> for wire::GenerateRequest {
     }
 }
 
-impl TryFrom<wire::GenerateRequest> for Question {
-    type Error = Error;
-
+impl FromMessage<wire::GenerateRequest> for Question {
     /// The question, as a decision: that is what Generate is for.
-    fn try_from(request: wire::GenerateRequest) -> Result<Self, Error> {
+    fn from_message(request: wire::GenerateRequest) -> Result<Self, Error> {
         let answer = required(request.answer, "answer")?;
         let sampling = required(request.sampling, "sampling")?;
         check_sampling(sampling.temperature, sampling.top_p, "sampling")?;
@@ -101,30 +95,30 @@ impl TryFrom<wire::GenerateRequest> for Question {
     }
 }
 
-impl From<Answer> for wire::GenerateAnswer {
-    fn from(answer: Answer) -> Self {
+impl FromDomain<Answer> for wire::GenerateAnswer {
+    fn from_domain(answer: Answer) -> Self {
         Self {
             thinking: answer.thinking,
             json: answer.json,
             complete: answer.complete,
-            usage: Some(answer.usage.into()),
+            usage: Some(answer.usage.into_message()),
         }
     }
 }
 
-impl From<wire::GenerateAnswer> for Answer {
-    fn from(answer: wire::GenerateAnswer) -> Self {
-        Self {
+impl FromMessage<wire::GenerateAnswer> for Answer {
+    fn from_message(answer: wire::GenerateAnswer) -> Result<Self, Error> {
+        Ok(Self {
             thinking: answer.thinking,
             json: answer.json,
             complete: answer.complete,
-            usage: answer.usage.unwrap_or_default().into(),
-        }
+            usage: Usage::from_message(answer.usage.unwrap_or_default())?,
+        })
     }
 }
 
-impl From<RolloutPolicy> for wire::RolloutPolicy {
-    fn from(policy: RolloutPolicy) -> Self {
+impl FromDomain<RolloutPolicy> for wire::RolloutPolicy {
+    fn from_domain(policy: RolloutPolicy) -> Self {
         Self {
             max_depth: policy.max_depth,
             temperature: policy.temperature,
@@ -134,10 +128,8 @@ impl From<RolloutPolicy> for wire::RolloutPolicy {
     }
 }
 
-impl TryFrom<wire::RolloutPolicy> for RolloutPolicy {
-    type Error = Error;
-
-    fn try_from(policy: wire::RolloutPolicy) -> Result<Self, Error> {
+impl FromMessage<wire::RolloutPolicy> for RolloutPolicy {
+    fn from_message(policy: wire::RolloutPolicy) -> Result<Self, Error> {
         check_sampling(policy.temperature, policy.top_p, "policy")?;
         if policy.max_depth == 0 {
             return Err(Error::invalid("policy.max_depth", "it has to be at least 1"));
@@ -151,17 +143,15 @@ impl TryFrom<wire::RolloutPolicy> for RolloutPolicy {
     }
 }
 
-impl TryFrom<wire::RunRolloutsRequest> for RolloutBatch {
-    type Error = Error;
-
-    /// The batch. Attempts are left out: they have no effect on a result.
-    fn try_from(request: wire::RunRolloutsRequest) -> Result<Self, Error> {
-        let policy = required(request.policy, "policy")?.try_into()?;
-        let entities = request.entities.unwrap_or_default().into();
-        let pricing = super::pricing(request.cost_model, &Pricing::default())?;
-        let rules = request.constraints.into_iter().map(Constraint::try_from).collect::<Result<_, _>>()?;
+impl FromMessage<wire::RunRolloutsRequest> for RolloutBatch {
+    fn from_message(request: wire::RunRolloutsRequest) -> Result<Self, Error> {
+        let policy = RolloutPolicy::from_message(required(request.policy, "policy")?)?;
+        let entities = roles(request.entities.unwrap_or_default());
+        let pricing = pricing(request.cost_model, &Pricing::default())?;
+        let rules =
+            request.constraints.into_iter().map(Constraint::from_message).collect::<Result<_, _>>()?;
         let rollouts =
-            request.rollouts.into_iter().map(RolloutSpec::try_from).collect::<Result<Vec<_>, _>>()?;
+            request.rollouts.into_iter().map(RolloutSpec::from_message).collect::<Result<Vec<_>, _>>()?;
         let mut keys: Vec<_> = rollouts.iter().map(|spec| spec.key).collect();
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -180,40 +170,44 @@ impl TryFrom<wire::RunRolloutsRequest> for RolloutBatch {
     }
 }
 
-impl TryFrom<wire::RolloutSpec> for RolloutSpec {
-    type Error = Error;
-
-    fn try_from(spec: wire::RolloutSpec) -> Result<Self, Error> {
+impl FromMessage<wire::RolloutSpec> for RolloutSpec {
+    fn from_message(spec: wire::RolloutSpec) -> Result<Self, Error> {
         let key = required(spec.key, "rollouts.key")?;
         if spec.action.trim().is_empty() {
             return Err(Error::invalid("rollouts.action", "it is empty"));
         }
         Ok(Self {
-            key: key.into(),
+            key: rollout_key(key),
             seed: key.seed,
-            state: spec.state.unwrap_or_default().into(),
+            state: recovery_state(spec.state.unwrap_or_default()),
             history: spec.history,
             action: spec.action,
         })
     }
 }
 
-impl From<wire::RolloutKey> for RolloutKey {
-    fn from(key: wire::RolloutKey) -> Self {
-        Self { step: key.step, candidate: key.candidate, rollout: key.rollout }
+fn rollout_key(key: wire::RolloutKey) -> RolloutKey {
+    RolloutKey { step: key.step, candidate: key.candidate, rollout: key.rollout }
+}
+
+impl FromDomain<RolloutStep> for wire::RolloutStep {
+    fn from_domain(step: RolloutStep) -> Self {
+        Self { action: step.action, state_after: Some(step.state_after.into_message()), cost: step.cost }
     }
 }
 
-impl From<RolloutStep> for wire::RolloutStep {
-    fn from(step: RolloutStep) -> Self {
-        Self { action: step.action, state_after: Some(step.state_after.into()), cost: step.cost }
+impl FromMessage<wire::RolloutStep> for RolloutStep {
+    fn from_message(step: wire::RolloutStep) -> Result<Self, Error> {
+        Ok(Self {
+            action: step.action,
+            state_after: recovery_state(step.state_after.unwrap_or_default()),
+            cost: step.cost,
+        })
     }
 }
 
-impl TryFrom<wire::RolloutResult> for RolloutResult {
-    type Error = Error;
-
-    fn try_from(result: wire::RolloutResult) -> Result<Self, Error> {
+impl FromMessage<wire::RolloutResult> for RolloutResult {
+    fn from_message(result: wire::RolloutResult) -> Result<Self, Error> {
         let end = v1::RolloutEnd::try_from(result.end).map_err(|_| {
             Error::invalid("result.end", format!("{} is no way for a rollout to end", result.end))
         })?;
@@ -221,26 +215,18 @@ impl TryFrom<wire::RolloutResult> for RolloutResult {
             return Err(Error::invalid("result.cost", "it is not a finite number"));
         }
         Ok(Self {
-            key: required(result.key, "result.key")?.into(),
-            end: end.try_into()?,
-            steps: result
-                .steps
-                .into_iter()
-                .map(|step| RolloutStep {
-                    action: step.action,
-                    state_after: step.state_after.unwrap_or_default().into(),
-                    cost: step.cost,
-                })
-                .collect(),
+            key: rollout_key(required(result.key, "result.key")?),
+            end: RolloutEnd::from_message(end)?,
+            steps: result.steps.into_iter().map(RolloutStep::from_message).collect::<Result<_, _>>()?,
             cost: result.cost,
             fault: result.fault,
-            usage: result.usage.unwrap_or_default().into(),
+            usage: Usage::from_message(result.usage.unwrap_or_default())?,
         })
     }
 }
 
-fn key_message(key: RolloutKey, attempt: u32, seed: u64) -> wire::RolloutKey {
-    wire::RolloutKey { step: key.step, candidate: key.candidate, rollout: key.rollout, attempt, seed }
+fn key_message(key: RolloutKey, seed: u64) -> wire::RolloutKey {
+    wire::RolloutKey { step: key.step, candidate: key.candidate, rollout: key.rollout, seed }
 }
 
 fn check_sampling(temperature: f32, top_p: f32, field: &str) -> Result<(), Error> {
@@ -258,7 +244,7 @@ mod tests {
     use std::time::Duration;
 
     use countermove_incident::RecoveryState;
-    use countermove_planner::{Roles, RolloutEnd, Usage};
+    use countermove_planner::Roles;
     use proptest::prelude::*;
 
     use super::*;
@@ -322,9 +308,8 @@ mod tests {
                 constraints: Constraints::read(&["web-1 must stay up.".into()], ""),
                 rollouts,
             };
-            let request = run_rollouts_request(&batch, &batch.rollouts, |_| 2);
-            prop_assert!(request.rollouts.iter().all(|spec| spec.key.unwrap().attempt == 2));
-            prop_assert_eq!(RolloutBatch::try_from(request).unwrap(), batch);
+            let request = run_rollouts_request(&batch, &batch.rollouts);
+            prop_assert_eq!(RolloutBatch::from_message(request).unwrap(), batch);
         }
 
         #[test]
@@ -334,9 +319,9 @@ mod tests {
                     key, end, cost, usage, fault: "cut".into(),
                     steps: vec![RolloutStep { action: "Reset the password".into(), state_after: state, cost }],
                 };
-                let message = rollout_result_message(result.clone(), 1, seed);
+                let message = rollout_result_message(result.clone(), seed);
                 prop_assert_eq!(message.key.unwrap().seed, seed);
-                prop_assert_eq!(RolloutResult::try_from(message).unwrap(), result);
+                prop_assert_eq!(RolloutResult::from_message(message).unwrap(), result);
             }
         }
     }
@@ -357,7 +342,7 @@ mod tests {
     #[test]
     fn a_question_comes_back_with_its_properties_in_order() {
         let question = question();
-        let back = Question::try_from(wire::GenerateRequest::from(&question)).unwrap();
+        let back = Question::from_message(wire::GenerateRequest::from_domain(&question)).unwrap();
         assert_eq!(back, question);
         assert_eq!(back.format.json_schema.to_string(), question.format.json_schema.to_string());
     }
@@ -370,7 +355,7 @@ mod tests {
             complete: true,
             usage: Usage { prompt_tokens: 7, elapsed: Duration::from_millis(3), ..Usage::default() },
         };
-        assert_eq!(Answer::from(wire::GenerateAnswer::from(answer.clone())), answer);
+        assert_eq!(Answer::from_message(wire::GenerateAnswer::from_domain(answer.clone())), Ok(answer));
     }
 
     fn field_of<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
@@ -383,9 +368,9 @@ mod tests {
     #[test]
     fn a_question_that_makes_no_sense_is_refused_by_field() {
         let with = |change: fn(&mut wire::GenerateRequest)| {
-            let mut request = wire::GenerateRequest::from(&question());
+            let mut request = wire::GenerateRequest::from_domain(&question());
             change(&mut request);
-            field_of(Question::try_from(request))
+            field_of(Question::from_message(request))
         };
         assert_eq!(with(|r| r.answer = None), "answer");
         assert_eq!(with(|r| r.sampling = None), "sampling");
@@ -415,8 +400,8 @@ mod tests {
             constraints: Constraints::default(),
             rollouts: vec![spec.clone(), spec],
         };
-        let request = run_rollouts_request(&batch, &batch.rollouts, |_| 0);
-        assert_eq!(field_of(RolloutBatch::try_from(request)), "rollouts.key");
+        let request = run_rollouts_request(&batch, &batch.rollouts);
+        assert_eq!(field_of(RolloutBatch::from_message(request)), "rollouts.key");
     }
 
     #[test]
@@ -426,16 +411,16 @@ mod tests {
             end: v1::RolloutEnd::Terminal.into(),
             ..Default::default()
         };
-        assert!(RolloutResult::try_from(good.clone()).is_ok());
+        assert!(RolloutResult::from_message(good.clone()).is_ok());
         assert_eq!(
-            field_of(RolloutResult::try_from(wire::RolloutResult { key: None, ..good.clone() })),
+            field_of(RolloutResult::from_message(wire::RolloutResult { key: None, ..good.clone() })),
             "result.key"
         );
         assert_eq!(
-            field_of(RolloutResult::try_from(wire::RolloutResult { end: 9, ..good.clone() })),
+            field_of(RolloutResult::from_message(wire::RolloutResult { end: 9, ..good.clone() })),
             "result.end"
         );
         let endless = wire::RolloutResult { cost: f64::INFINITY, ..good };
-        assert_eq!(field_of(RolloutResult::try_from(endless)), "result.cost");
+        assert_eq!(field_of(RolloutResult::from_message(endless)), "result.cost");
     }
 }

@@ -6,9 +6,8 @@
 
 mod from_message;
 
+use countermove_proto::v1;
 use serde::{Deserialize, Serialize};
-
-use crate::v1;
 
 /// Version of the document's form.
 pub const DOCUMENT_VERSION: u32 = 1;

@@ -6,10 +6,10 @@ use countermove_incident::{
     ActionMinutes, Asset, Constraint, HostNames, MinuteTable, Pricing, Reversibility, Rule, VerbClass,
 };
 use countermove_planner::Assurance;
+use countermove_proto::worker::v1 as wire;
+use countermove_proto::{Error, v1};
 
-use crate::error::Error;
-use crate::v1;
-use crate::worker::v1 as wire;
+use crate::{FromDomain, FromMessage, IntoMessage};
 
 /// The cost model in force: the message's, or `default` where it names none.
 ///
@@ -20,7 +20,9 @@ pub fn pricing(message: Option<v1::CostModel>, default: &Pricing) -> Result<Pric
     let kind = v1::CostKind::try_from(message.kind)
         .map_err(|_| Error::invalid("cost_model.kind", format!("there is no kind {}", message.kind)))?;
     match (kind, message.minutes) {
-        (v1::CostKind::Minutes, Some(table)) => Ok(Pricing::Minutes(Arc::new(table.try_into()?))),
+        (v1::CostKind::Minutes, Some(table)) => {
+            Ok(Pricing::Minutes(Arc::new(MinuteTable::from_message(table)?)))
+        }
         (v1::CostKind::Minutes, None) => {
             Err(Error::invalid("cost_model.minutes", "it has to be set for costs in minutes"))
         }
@@ -33,25 +35,25 @@ pub fn pricing(message: Option<v1::CostModel>, default: &Pricing) -> Result<Pric
     }
 }
 
-impl From<&Pricing> for v1::CostModel {
-    fn from(pricing: &Pricing) -> Self {
+impl FromDomain<&Pricing> for v1::CostModel {
+    fn from_domain(pricing: &Pricing) -> Self {
         let (kind, minutes) = match pricing {
             Pricing::Unit => (v1::CostKind::Unit, None),
             Pricing::Superfluous => (v1::CostKind::Superfluous, None),
-            Pricing::Minutes(table) => (v1::CostKind::Minutes, Some(v1::MinuteTable::from(&**table))),
+            Pricing::Minutes(table) => (v1::CostKind::Minutes, Some(v1::MinuteTable::from_domain(&**table))),
         };
         Self { kind: kind.into(), minutes }
     }
 }
 
-impl From<&MinuteTable> for v1::MinuteTable {
-    fn from(table: &MinuteTable) -> Self {
+impl FromDomain<&MinuteTable> for v1::MinuteTable {
+    fn from_domain(table: &MinuteTable) -> Self {
         let row = |verb_class: v1::VerbClass, minutes: &ActionMinutes| v1::ActionMinutes {
             verb_class: verb_class.into(),
             work: minutes.work,
             outage: minutes.outage,
         };
-        let known = table.actions.iter().map(|(class, minutes)| row((*class).into(), minutes));
+        let known = table.actions.iter().map(|(class, minutes)| row((*class).into_message(), minutes));
         Self {
             disruption_weight: table.disruption_weight,
             default_criticality: table.default_criticality,
@@ -65,10 +67,8 @@ impl From<&MinuteTable> for v1::MinuteTable {
     }
 }
 
-impl TryFrom<v1::MinuteTable> for MinuteTable {
-    type Error = Error;
-
-    fn try_from(message: v1::MinuteTable) -> Result<Self, Error> {
+impl FromMessage<v1::MinuteTable> for MinuteTable {
+    fn from_message(message: v1::MinuteTable) -> Result<Self, Error> {
         let mut table = MinuteTable {
             disruption_weight: message.disruption_weight,
             default_criticality: message.default_criticality,
@@ -87,7 +87,7 @@ impl TryFrom<v1::MinuteTable> for MinuteTable {
                 Error::invalid(field, format!("there is no kind of response {}", row.verb_class))
             })?;
             let minutes = ActionMinutes { work: row.work, outage: row.outage };
-            let known = match Option::<VerbClass>::from(class) {
+            let known = match verb_class(class) {
                 Some(class) => table.actions.insert(class, minutes),
                 None => other.replace(minutes),
             };
@@ -103,8 +103,8 @@ impl TryFrom<v1::MinuteTable> for MinuteTable {
     }
 }
 
-impl From<VerbClass> for v1::VerbClass {
-    fn from(class: VerbClass) -> Self {
+impl FromDomain<VerbClass> for v1::VerbClass {
+    fn from_domain(class: VerbClass) -> Self {
         match class {
             VerbClass::Contain => Self::Contain,
             VerbClass::Preserve => Self::Preserve,
@@ -116,22 +116,21 @@ impl From<VerbClass> for v1::VerbClass {
     }
 }
 
-impl From<v1::VerbClass> for Option<VerbClass> {
-    fn from(class: v1::VerbClass) -> Self {
-        match class {
-            v1::VerbClass::Unspecified => None,
-            v1::VerbClass::Contain => Some(VerbClass::Contain),
-            v1::VerbClass::Preserve => Some(VerbClass::Preserve),
-            v1::VerbClass::Analyse => Some(VerbClass::Analyse),
-            v1::VerbClass::Eradicate => Some(VerbClass::Eradicate),
-            v1::VerbClass::Harden => Some(VerbClass::Harden),
-            v1::VerbClass::Restore => Some(VerbClass::Restore),
-        }
+/// The class of a message; `None` for actions of no known kind.
+fn verb_class(class: v1::VerbClass) -> Option<VerbClass> {
+    match class {
+        v1::VerbClass::Unspecified => None,
+        v1::VerbClass::Contain => Some(VerbClass::Contain),
+        v1::VerbClass::Preserve => Some(VerbClass::Preserve),
+        v1::VerbClass::Analyse => Some(VerbClass::Analyse),
+        v1::VerbClass::Eradicate => Some(VerbClass::Eradicate),
+        v1::VerbClass::Harden => Some(VerbClass::Harden),
+        v1::VerbClass::Restore => Some(VerbClass::Restore),
     }
 }
 
-impl From<Reversibility> for v1::Reversibility {
-    fn from(reversibility: Reversibility) -> Self {
+impl FromDomain<Reversibility> for v1::Reversibility {
+    fn from_domain(reversibility: Reversibility) -> Self {
         match reversibility {
             Reversibility::Harmless => Self::Harmless,
             Reversibility::Reversible => Self::Reversible,
@@ -141,21 +140,21 @@ impl From<Reversibility> for v1::Reversibility {
     }
 }
 
-impl From<Assurance> for v1::Assurance {
-    fn from(assurance: Assurance) -> Self {
+impl FromDomain<Assurance> for v1::Assurance {
+    fn from_domain(assurance: Assurance) -> Self {
         Self {
             chance: assurance.chance,
             is_clear: assurance.is_clear,
             best: assurance.best,
-            reversibility: v1::Reversibility::from(assurance.reversibility).into(),
+            reversibility: v1::Reversibility::from_domain(assurance.reversibility).into(),
             doubts: assurance.doubts,
             wanted_evidence: assurance.wanted_evidence,
         }
     }
 }
 
-impl From<&Constraint> for wire::Constraint {
-    fn from(constraint: &Constraint) -> Self {
+impl FromDomain<&Constraint> for wire::Constraint {
+    fn from_domain(constraint: &Constraint) -> Self {
         let names = |host: &HostNames| {
             let first = host.shown().to_owned();
             wire::HostNames { names: [first].into_iter().chain(host.all().iter().cloned()).collect() }
@@ -175,10 +174,8 @@ impl From<&Constraint> for wire::Constraint {
     }
 }
 
-impl TryFrom<wire::Constraint> for Constraint {
-    type Error = Error;
-
-    fn try_from(message: wire::Constraint) -> Result<Self, Error> {
+impl FromMessage<wire::Constraint> for Constraint {
+    fn from_message(message: wire::Constraint) -> Result<Self, Error> {
         let kind = wire::ConstraintKind::try_from(message.kind).unwrap_or_default();
         let mut hosts = Vec::new();
         for host in message.hosts {
@@ -217,7 +214,7 @@ mod tests {
     fn cost_models_go_there_and_back() {
         let table = Pricing::Minutes(Arc::new(MinuteTable::parse(TABLE).unwrap()));
         for model in [Pricing::Unit, Pricing::Superfluous, table] {
-            assert_eq!(pricing(Some((&model).into()), &Pricing::Unit), Ok(model.clone()));
+            assert_eq!(pricing(Some((&model).into_message()), &Pricing::Unit), Ok(model.clone()));
             assert_eq!(pricing(None, &model), Ok(model.clone()));
             assert_eq!(pricing(Some(v1::CostModel::default()), &model), Ok(model));
         }
@@ -225,7 +222,7 @@ mod tests {
 
     #[test]
     fn cost_models_that_say_nothing_or_too_much_are_refused() {
-        let good = v1::MinuteTable::from(&MinuteTable::parse(TABLE).unwrap());
+        let good = v1::MinuteTable::from_domain(&MinuteTable::parse(TABLE).unwrap());
         let minutes = |table: v1::MinuteTable| v1::CostModel {
             kind: v1::CostKind::Minutes.into(),
             minutes: Some(table),
@@ -264,11 +261,11 @@ mod tests {
             Constraints::read(&sentences.map(String::from), "Server 6 (10.0.4.6)\nServer 2 (10.0.2.2)");
         assert_eq!(read.rules.len(), sentences.len());
         for constraint in read.rules {
-            let message = wire::Constraint::from(&constraint);
-            assert_eq!(Constraint::try_from(message.clone()), Ok(constraint));
+            let message = wire::Constraint::from_domain(&constraint);
+            assert_eq!(Constraint::from_message(message.clone()), Ok(constraint));
             let lone = wire::Constraint { hosts: Vec::new(), ..message };
-            assert!(Constraint::try_from(lone).is_err());
+            assert!(Constraint::from_message(lone).is_err());
         }
-        assert!(Constraint::try_from(wire::Constraint::default()).is_err());
+        assert!(Constraint::from_message(wire::Constraint::default()).is_err());
     }
 }

@@ -1,0 +1,112 @@
+//! The state of recovery, the roles that things play, how a rollout ended and what it took. Each converts both ways without
+//! loss.
+
+use countermove_incident::RecoveryState;
+use countermove_planner::{Roles, RolloutEnd, Usage};
+use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
+
+use crate::{FromDomain, FromMessage};
+
+impl FromDomain<RecoveryState> for v1::RecoveryState {
+    fn from_domain(state: RecoveryState) -> Self {
+        Self {
+            is_attack_contained: state.is_attack_contained,
+            is_knowledge_sufficient: state.is_knowledge_sufficient,
+            are_forensics_preserved: state.are_forensics_preserved,
+            is_eradicated: state.is_eradicated,
+            is_hardened: state.is_hardened,
+            is_recovered: state.is_recovered,
+        }
+    }
+}
+
+/// The state that a message describes.
+pub fn recovery_state(state: v1::RecoveryState) -> RecoveryState {
+    RecoveryState {
+        is_attack_contained: state.is_attack_contained,
+        is_knowledge_sufficient: state.is_knowledge_sufficient,
+        are_forensics_preserved: state.are_forensics_preserved,
+        is_eradicated: state.is_eradicated,
+        is_hardened: state.is_hardened,
+        is_recovered: state.is_recovered,
+    }
+}
+
+impl FromDomain<Usage> for v1::Usage {
+    fn from_domain(usage: Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            sampled_tokens: usage.sampled_tokens,
+            forced_tokens: usage.forced_tokens,
+            rollouts: usage.rollouts,
+            elapsed: Some(duration_to_message(usage.elapsed)),
+        }
+    }
+}
+
+impl FromMessage<v1::Usage> for Usage {
+    /// A negative duration, which no peer of ours sends, reads as none.
+    fn from_message(usage: v1::Usage) -> Result<Self, Error> {
+        Ok(Self {
+            prompt_tokens: usage.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            sampled_tokens: usage.sampled_tokens,
+            forced_tokens: usage.forced_tokens,
+            rollouts: usage.rollouts,
+            elapsed: usage.elapsed.and_then(duration_from_message).unwrap_or_default(),
+        })
+    }
+}
+
+impl FromDomain<Roles> for v1::Entities {
+    fn from_domain(roles: Roles) -> Self {
+        Self {
+            attackers: roles.attackers,
+            systems: roles.systems,
+            targets: roles.targets,
+            footholds: roles.footholds,
+            stolen_accounts: roles.stolen_accounts,
+            planted_accounts: roles.planted_accounts,
+            kept: roles.kept,
+            names: roles.names.into_iter().map(|(name, address)| v1::HostName { name, address }).collect(),
+        }
+    }
+}
+
+/// The roles that a message describes.
+pub(crate) fn roles(entities: v1::Entities) -> Roles {
+    Roles {
+        attackers: entities.attackers,
+        systems: entities.systems,
+        targets: entities.targets,
+        footholds: entities.footholds,
+        stolen_accounts: entities.stolen_accounts,
+        planted_accounts: entities.planted_accounts,
+        kept: entities.kept,
+        names: entities.names.into_iter().map(|host| (host.name, host.address)).collect(),
+    }
+}
+
+impl FromDomain<RolloutEnd> for v1::RolloutEnd {
+    fn from_domain(end: RolloutEnd) -> Self {
+        match end {
+            RolloutEnd::Terminal => Self::Terminal,
+            RolloutEnd::Truncated => Self::Truncated,
+            RolloutEnd::Malformed => Self::Malformed,
+            RolloutEnd::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl FromMessage<v1::RolloutEnd> for RolloutEnd {
+    fn from_message(end: v1::RolloutEnd) -> Result<Self, Error> {
+        match end {
+            v1::RolloutEnd::Unspecified => Err(Error::invalid("end", "it has to be set")),
+            v1::RolloutEnd::Terminal => Ok(Self::Terminal),
+            v1::RolloutEnd::Truncated => Ok(Self::Truncated),
+            v1::RolloutEnd::Malformed => Ok(Self::Malformed),
+            v1::RolloutEnd::Cancelled => Ok(Self::Cancelled),
+        }
+    }
+}
