@@ -53,6 +53,8 @@ fn parts(line: &str) -> Option<Parts<'_>> {
 }
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
+    // An enriched record has a separator of its own before the names that belong to its numbers.
+    let line = &line.replace('\u{1d}', " ");
     let mut record = begun(RecordKind::Log, Format::Auditd, envelope);
     record.sensor = "auditd".to_owned();
     let Some(Parts { node, kind, time, fields }) = parts(line) else {

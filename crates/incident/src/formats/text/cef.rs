@@ -6,7 +6,7 @@ use super::super::format::{Envelope, LineFormat};
 use super::super::{
     Format, MAX_ADDRESS, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port,
 };
-use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, of_ten, verdict};
+use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, may_be_from, of_ten, verdict};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind};
 
@@ -17,7 +17,7 @@ pub(super) const FORMAT: LineFormat =
 fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<([&'a str; 7], &'a str)> {
     let line = line.trim_start();
     let rest = match line.strip_prefix("CEF:") {
-        Some(rest) if envelope.program.is_empty() => rest.trim_start(),
+        Some(rest) if may_be_from(envelope, &["ossec", "wazuh", "ASM"]) => rest.trim_start(),
         None if envelope.program == "CEF" => line,
         // A program may have been told by others what to log.
         _ => return None,

@@ -22,7 +22,7 @@ const PAYLOADS: [&str; 12] = [
 ];
 
 /// Lines with `PAYLOAD` where others choose the text, the program that writes them, and what they are.
-const LINES_OF: [(&str, &str, Format, RecordKind); 22] = [
+const LINES_OF: [(&str, &str, Format, RecordKind); 24] = [
     (
         "sshd",
         "Failed password for invalid user PAYLOAD from 198.51.100.77 port 40022 ssh2",
@@ -58,6 +58,18 @@ const LINES_OF: [(&str, &str, Format, RecordKind); 22] = [
     ("su", "FAILED SU (to PAYLOAD) bob on pts/0", Format::Sudo, RecordKind::Log),
     ("kernel", "usb 1-1: Product: PAYLOAD", Format::Syslog, RecordKind::Log),
     ("shop", "PAYLOAD", Format::Syslog, RecordKind::Unknown),
+    (
+        "%ASA-6-605005",
+        "Login denied from 198.51.100.77/5 to inside:10.0.2.1/ssh for user \"PAYLOAD\"",
+        Format::Syslog,
+        RecordKind::Log,
+    ),
+    (
+        "ossec",
+        "Alert Level: 5; Rule: 5710 - x; Location: a->/b; srcip: 198.51.100.77; Jun  3 12:59:31 a sshd[1]: Invalid user PAYLOAD",
+        Format::Ossec,
+        RecordKind::Alert,
+    ),
     ("shop", "login of PAYLOAD failed", Format::Syslog, RecordKind::Unknown),
     (
         "",

@@ -12,6 +12,7 @@ mod csv;
 mod falco;
 mod leef;
 mod ossec;
+mod ossec_syslog;
 mod pairs;
 mod pam;
 mod pfsense_csv;
@@ -37,7 +38,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 14] = [
+pub(crate) const LINES: [LineFormat; 15] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -50,6 +51,7 @@ pub(crate) const LINES: [LineFormat; 14] = [
     web_errors::FORMAT,
     sshd::FORMAT,
     sudo::FORMAT,
+    ossec_syslog::FORMAT,
     cisco::FORMAT,
     syslog::FORMAT,
 ];

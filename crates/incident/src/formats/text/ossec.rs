@@ -122,13 +122,7 @@ impl Open {
             return false;
         };
         self.record.time = Some(in_utc(written, epoch));
-        let (origin, _) = rest.split_once("->").unwrap_or((&rest, ""));
-        let (name, address) = match origin.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
-            Some((name, address)) => (name.trim(), address.trim()),
-            None => (origin.trim(), ""),
-        };
-        let has_address = address.parse::<std::net::IpAddr>().is_ok();
-        self.agent = clean(if has_address { address } else { name }, MAX_ADDRESS);
+        self.agent = agent(&rest);
         self.record.host.clone_from(&self.agent);
         true
     }
@@ -161,6 +155,17 @@ impl Open {
         self.record.message = clean_message(message.trim_matches('\''));
         Some(())
     }
+}
+
+/// Address or name of the agent in `(bastion01) 10.0.2.11->/var/log/auth.log` or `mail01->/var/log/auth.log`.
+pub(super) fn agent(location: &str) -> String {
+    let (origin, _) = location.split_once("->").unwrap_or((location, ""));
+    let (name, address) = match origin.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+        Some((name, address)) => (name.trim(), address.trim()),
+        None => (origin.trim(), ""),
+    };
+    let has_address = address.parse::<std::net::IpAddr>().is_ok();
+    clean(if has_address { address } else { name }, MAX_ADDRESS)
 }
 
 /// The written local time in UTC: zones differ by quarters of an hour, and the stamp in the headline, which is in UTC, tells

@@ -17,6 +17,8 @@ pub(super) const FORMAT: LineFormat = LineFormat {
 };
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
+    // rsyslog writes a tab as its number.
+    let line = &line.replace("#011", "\t");
     let (count, line) = repeated(line);
     let mut record = if pam::is_pam(line) {
         pam::read(line, envelope, Format::Sshd)
@@ -158,6 +160,7 @@ mod tests {
         for (line, account, source) in [
             ("Failed password for root from 203.0.113.9 port 51234 ssh2", "root", "203.0.113.9:51234"),
             ("Failed password for root\t203.0.113.9\tport 51234 ssh2", "root", "203.0.113.9:51234"),
+            ("Failed password for root#011203.0.113.9#011port 51234 ssh2", "root", "203.0.113.9:51234"),
             ("Failed password for invalid user a b from 203.0.113.9 port 1 ssh2", "a b", "203.0.113.9:1"),
             (
                 "Accepted publickey for bob from 2001:db8::9 port 5 ssh2: ED25519 SHA256:x",
