@@ -29,7 +29,8 @@ use tags::Tags;
 pub(super) use wazuh::priority as wazuh_priority;
 
 use super::format::{Envelope, Format, Object, ObjectFormat};
-use super::{MAX_DETAIL, MAX_TEXT, clean, clean_classification, clean_message, clean_protocol};
+use super::{MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol};
+use crate::log::drop_client_port;
 use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
@@ -50,8 +51,11 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 10] = [
 /// Longest name of a host, an account, a sensor or a rule, in bytes.
 const MAX_NAME: usize = 128;
 
+/// Longest command line or path, in bytes.
+const MAX_COMMAND: usize = 256;
+
 /// Longest original text that a record keeps, in bytes.
-const MAX_RAW: usize = 1024;
+const MAX_RAW: usize = 512;
 
 /// Most proxies that a record names.
 const MAX_VIA: usize = 8;
@@ -110,8 +114,8 @@ impl Draft<'_> {
             protocol,
             via: self.via.into_iter().take(MAX_VIA).collect(),
             account: clean(&self.account, MAX_NAME),
-            process: clean(&self.process, MAX_TEXT),
-            file: clean(&self.file, MAX_TEXT),
+            process: clean(&self.process, MAX_COMMAND),
+            file: clean(&self.file, MAX_COMMAND),
             verdict: self.verdict,
             raw: clean(&raw, MAX_RAW),
             ..Record::default()
@@ -136,23 +140,16 @@ fn titled(title: &str, facts: &str) -> String {
     if facts.is_empty() { title.to_owned() } else { format!("{title}: {facts}") }
 }
 
-/// Both ends as telemetry names them: `TCP 10.0.3.18 -> 198.51.100.80:443`. The port of the source is one of many that a
-/// client uses and is left out, unless the other end has none below it.
+/// Both ends as telemetry names them, without the port that a client's system drew: `TCP 10.0.3.18 -> 198.51.100.80:443`.
 fn traffic(protocol: &str, source: Option<&Endpoint>, destination: Option<&Endpoint>) -> String {
-    let shown = |end: &Endpoint, other: Option<&Endpoint>| {
-        let is_client = end.port > other.and_then(|other| other.port) && end.port > Some(1023);
-        Endpoint { port: end.port.filter(|_| !is_client), ..end.clone() }.to_string()
-    };
     let mut out = protocol.to_ascii_uppercase();
+    let (mut source, mut destination) = (source.cloned(), destination.cloned());
+    drop_client_port(&mut source, &mut destination);
     if let (Some(source), Some(destination)) = (source, destination) {
         if !out.is_empty() {
             out.push(' ');
         }
-        out.push_str(&format!(
-            "{} -> {}",
-            shown(source, Some(destination)),
-            shown(destination, Some(source))
-        ));
+        out.push_str(&format!("{source} -> {destination}"));
     }
     out
 }

@@ -1,5 +1,7 @@
 //! One sample of each writer: every format takes its own and no other's, and no value in a field does harm.
 
+use std::path::{Path, PathBuf};
+
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -128,6 +130,115 @@ fn objects_of_no_format_are_recognised_by_none() {
         let object: Object = serde_json::from_str(text).unwrap();
         for format in &OBJECT_FORMATS {
             assert!(!(format.recognises)(&object), "{:?} takes {text}", format.format);
+        }
+    }
+}
+
+/// The records of a case of the shared folder of evidence, one object a line or in one list; nothing where it is absent.
+fn case(name: &str) -> Option<Vec<Record>> {
+    let data = std::env::var_os("COUNTERMOVE_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let path = data.join("../cases/evidence").join(name).join("alerts.log");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!("{} cannot be read: this case is not tested", path.display());
+        return None;
+    };
+    let objects = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).flat_map(|value| {
+        let list = value.get("Records").unwrap_or(&value);
+        list.as_array().cloned().unwrap_or_else(|| vec![list.clone()])
+    });
+    Some(objects.map(|object| record(&object.to_string())).collect())
+}
+
+fn ends(record: &Record) -> String {
+    let shown = |end: &Option<Endpoint>| end.as_ref().map_or_else(|| "?".to_owned(), Endpoint::to_string);
+    format!("{} -> {}", shown(&record.source), shown(&record.destination))
+}
+
+#[test]
+fn alerts_of_the_shared_cases_are_read_as_their_notes_say() {
+    if let Some(alerts) = case("ecs-kibana-alerts") {
+        assert_eq!(
+            alerts.iter().map(|alert| alert.priority).collect::<Vec<_>>(),
+            [Some(1), Some(1), Some(3)]
+        );
+        assert_eq!(ends(&alerts[0]), "203.0.113.9:51234 -> 10.0.2.11:22");
+        assert_eq!(alerts[1].tactics, [crate::Tactic::LateralMovement]);
+        assert_eq!(alerts[1].techniques, ["T1021"]);
+    }
+    if let Some(alerts) = case("wazuh-alerts-json") {
+        let priorities: Vec<_> = alerts.iter().filter_map(|alert| alert.priority).collect();
+        assert_eq!(priorities, [3, 3, 3, 2, 1, 4]);
+        assert!(alerts.iter().take(5).all(|alert| ends(alert).starts_with("203.0.113.9:")));
+        assert!(alerts.iter().take(5).all(|alert| ends(alert).ends_with("-> 10.0.2.11")));
+        assert_eq!(alerts[0].time.unwrap().to_string(), "2026-06-03T12:59:31.342000");
+    }
+    if let Some(alerts) = case("zeek-notice-json") {
+        let read: Vec<_> = alerts.iter().map(ends).collect();
+        assert_eq!(read, ["203.0.113.9 -> 10.0.2.11", "203.0.113.9 -> ?", "10.0.2.11 -> 10.0.2.20:22"]);
+        assert!(alerts[1].message.starts_with("SSH::Password_Guessing: 203.0.113.9 appears"));
+        assert!(alerts.iter().all(|alert| alert.kind == RecordKind::Alert && alert.priority.is_none()));
+    }
+    if let Some(alerts) = case("eve-xff-load-balancer") {
+        assert!(alerts.iter().all(|alert| ends(alert) == "203.0.113.9 -> 10.0.2.13:80"));
+        assert!(alerts.iter().all(|alert| alert.detail.contains("via 10.0.2.5")));
+    }
+    if let Some(alerts) = case("eve-response-direction") {
+        assert!(alerts.iter().all(|alert| ends(alert).starts_with("10.0.3.17:")), "{alerts:?}");
+        assert!(alerts.iter().all(|alert| ends(alert).ends_with("-> 10.0.2.14:80")));
+    }
+    if let Some(records) = case("eve-mitre-metadata") {
+        let alerts: Vec<_> = records.iter().filter(|record| record.kind == RecordKind::Alert).collect();
+        assert_eq!(alerts.len(), 4);
+        assert!(
+            alerts
+                .iter()
+                .any(|alert| alert.tactics == [crate::Tactic::Impact] && alert.techniques == ["T1496"])
+        );
+    }
+    if let Some(alerts) = case("eve-drop-event") {
+        assert_eq!((alerts[0].kind, alerts[0].priority), (RecordKind::Alert, Some(1)));
+        assert!(alerts[0].detail.contains("blocked"));
+    }
+    if let Some(alerts) = case("suricata-no-classtype") {
+        assert!(alerts.iter().all(|alert| alert.priority.is_none()));
+    }
+    for (name, asked) in
+        [("eve-dns-alert-v2", "a1b2c3.c2.example.net"), ("works-eve-dns-alert-v3", "a1b2c3.c2.example.net")]
+    {
+        if let Some(alerts) = case(name) {
+            assert_eq!(alerts[0].detail, format!("dns query {asked} TXT"));
+        }
+    }
+    for (name, count) in [("snort3-alert-json", 7), ("snort3-alert-json-default", 5)] {
+        if let Some(alerts) = case(name) {
+            assert_eq!(alerts.len(), count);
+            assert_eq!(ends(&alerts[0]), "203.0.113.9:51234 -> 10.0.2.11:22");
+            assert_eq!((alerts[0].rule.as_str(), alerts[0].kind), ("1:9900030:2", RecordKind::Alert));
+        }
+    }
+}
+
+#[test]
+fn logs_and_telemetry_of_the_shared_cases_are_no_alerts() {
+    if let Some(calls) = case("cloudtrail-records") {
+        assert_eq!(calls.len(), 4);
+        assert!(calls.iter().all(|call| call.kind == RecordKind::Log && ends(call) == "203.0.113.9 -> ?"));
+        assert_eq!(calls[0].time.unwrap().to_string(), "2026-06-03T12:59:31.000000");
+        assert!(calls[2].message.starts_with("StopLogging "));
+    }
+    if let Some(events) = case("windows-events-mapped-ipv4") {
+        assert_eq!(events.len(), 10);
+        assert!(
+            events.iter().all(|event| event.kind == RecordKind::Log && event.host == "DC01.corp.example")
+        );
+        assert!(events.iter().take(9).all(|event| event.account == "svc-backup"));
+        assert!(events.iter().take(9).all(|event| ends(event).starts_with("10.0.3.17:")));
+        assert!(events[9].message.starts_with("7045 Service installed on DC01.corp.example: "));
+    }
+    for name in ["eve-one-dns-query", "eve-telemetry-only-benign"] {
+        if let Some(events) = case(name) {
+            assert!(events.iter().all(|event| event.kind == RecordKind::Telemetry));
         }
     }
 }
