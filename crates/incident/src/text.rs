@@ -8,7 +8,9 @@ use std::borrow::Cow;
 /// or direction-changing ones of Unicode. `\n`, `\r`, `\t` and `\0` become these two characters, the rest `\u{202e}`.
 /// Everything else, template syntax and markup included, stays as it is. Idempotent.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(acts) {
+    // Most text is plain ASCII, which is told fast.
+    let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if is_plain || !text.chars().any(acts) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

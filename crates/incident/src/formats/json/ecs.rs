@@ -13,8 +13,18 @@ use crate::record::RecordKind;
 /// See the module.
 pub(crate) const ECS: ObjectFormat = ObjectFormat { format: Format::Ecs, recognises, read };
 
-/// Where Kibana keeps a rule's own fields, newest first.
-const RULE: [&str; 3] = ["kibana.alert.rule", "kibana.alert.rule.parameters", "signal.rule"];
+/// Where threats stand that a rule names, newest first.
+const THREATS: [&str; 4] =
+    ["kibana.alert.rule.threat", "kibana.alert.rule.parameters.threat", "signal.rule.threat", "threat"];
+
+/// The same in the flat fields of a search hit.
+const FLAT_THREATS: [&str; 5] = [
+    "kibana.alert.rule.threat.tactic.id",
+    "kibana.alert.rule.threat.technique.id",
+    "kibana.alert.rule.threat.technique.subtechnique.id",
+    "kibana.alert.rule.tags",
+    "rule.mitre.id",
+];
 
 fn recognises(object: &Object) -> bool {
     let fields = inner(Fields(object));
@@ -31,9 +41,10 @@ fn recognises(object: &Object) -> bool {
     !is_foreign && fields.has("@timestamp") && is_ecs
 }
 
-/// The document of a search hit, or the object itself.
+/// The document of a search hit, whole or as the fields that were asked for, or the object itself.
 fn inner(fields: Fields<'_>) -> Fields<'_> {
-    fields.object("_source").unwrap_or(fields)
+    let of_hit = |key| fields.object(key).filter(|_| fields.has("_index"));
+    of_hit("_source").or_else(|| of_hit("fields")).unwrap_or(fields)
 }
 
 /// Whether an object is an alert of Kibana's detection engine. It repeats the fields of what raised it.
@@ -94,35 +105,39 @@ fn kind(fields: Fields<'_>) -> RecordKind {
 }
 
 fn fill_alert<'a>(fields: Fields<'a>, draft: &mut Draft<'a>) {
-    let of_rule = |key: &str| RULE.iter().find_map(|rule| fields.text(&format!("{rule}.{key}")));
-    draft.message = of_rule("name")
-        .or_else(|| fields.first(&["rule.name", "suricata.eve.alert.signature", "event.action", "message"]))
+    draft.message = fields
+        .first(&[
+            "kibana.alert.rule.name",
+            "signal.rule.name",
+            "rule.name",
+            "suricata.eve.alert.signature",
+            "event.action",
+            "message",
+        ])
         .unwrap_or_default();
-    draft.rule = of_rule("rule_id")
-        .or_else(|| of_rule("uuid"))
-        .or_else(|| {
-            fields.first(&[
-                "rule.uuid",
-                "rule.id",
-                "kibana.alert.rule.uuid",
-                "suricata.eve.alert.signature_id",
-            ])
-        })
+    draft.rule = fields
+        .first(&[
+            "kibana.alert.rule.rule_id",
+            "kibana.alert.rule.parameters.rule_id",
+            "kibana.alert.rule.uuid",
+            "signal.rule.rule_id",
+            "signal.rule.id",
+            "rule.uuid",
+            "rule.id",
+            "suricata.eve.alert.signature_id",
+        ])
         .unwrap_or_default();
     draft.classification =
         fields.first(&["rule.category", "suricata.eve.alert.category"]).unwrap_or_default();
     draft.priority = priority(fields);
-    for rule in RULE.iter().map(|rule| format!("{rule}.threat")).chain(["threat".to_owned()]) {
-        for threat in fields.objects(&rule) {
+    for path in THREATS {
+        for threat in fields.objects(path) {
             take_threat(draft, threat);
         }
     }
-    for path in
-        ["threat.tactic.id", "threat.technique.id", "threat.technique.subtechnique.id", "rule.mitre.id"]
-    {
+    for path in FLAT_THREATS {
         draft.tags.take_all(fields.texts(path));
     }
-    draft.tags.take_all(fields.texts("kibana.alert.rule.tags"));
 }
 
 fn take_threat(draft: &mut Draft<'_>, threat: Fields<'_>) {
@@ -259,7 +274,8 @@ mod tests {
         let nested = r#"{"@timestamp":"2026-06-03T12:59:31.342Z","kibana":{"alert":{"rule":{"name":"SSH brute force","rule_id":"r-1","threat":[{"tactic":{"id":"TA0006"},"technique":[{"id":"T1110","subtechnique":[{"id":"T1110.001"}]}]}]},"severity":"critical"}},"host.name":"bastion01","source.ip":"203.0.113.9","source.port":51234,"destination.ip":"10.0.2.11","destination.port":22,"network.transport":"tcp"}"#;
         let signal = r#"{"@timestamp":"2026-06-03T12:59:31.342Z","signal":{"rule":{"name":"SSH brute force","severity":"critical","rule_id":"r-1","threat":[{"tactic":{"id":"TA0006"},"technique":[{"id":"T1110","subtechnique":[{"id":"T1110.001"}]}]}]}},"host":{"name":"bastion01"},"source":{"ip":"203.0.113.9","port":51234},"destination":{"ip":"10.0.2.11","port":22},"network":{"transport":"tcp"}}"#;
         let hit = format!(r#"{{"_index":"x","_id":"y","_source":{KIBANA}}}"#);
-        for text in [KIBANA, nested, signal, &hit] {
+        let asked = r#"{"_index":"x","_id":"y","fields":{"@timestamp":["2026-06-03T12:59:31.342Z"],"kibana.alert.rule.name":["SSH brute force"],"kibana.alert.rule.rule_id":["r-1"],"kibana.alert.severity":["critical"],"kibana.alert.rule.threat.tactic.id":["TA0006"],"kibana.alert.rule.threat.technique.id":["T1110"],"kibana.alert.rule.threat.technique.subtechnique.id":["T1110.001"],"host.name":["bastion01"],"source.ip":["203.0.113.9"],"source.port":[51234],"destination.ip":["10.0.2.11"],"destination.port":[22]}}"#;
+        for text in [KIBANA, nested, signal, &hit, asked] {
             let record = record(text);
             assert_eq!((record.kind, record.priority), (RecordKind::Alert, Some(1)), "{text}");
             assert_eq!(record.message, "SSH brute force");

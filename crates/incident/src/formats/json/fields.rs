@@ -172,6 +172,7 @@ pub(super) fn time(value: &Value) -> Option<Timestamp> {
                 _ => Timestamp::parse_prefix(text).map(|(time, _)| time),
             }
         }
+        Value::Array(items) => items.first().filter(|first| !first.is_array()).and_then(time),
         _ => None,
     }
 }

@@ -88,7 +88,12 @@ struct Draft<'a> {
 impl Draft<'_> {
     /// The record. What the object leaves open is taken from what stood around it.
     fn finish(self, format: Format, object: &Object, envelope: &Envelope<'_>) -> Record {
-        let raw = self.raw.unwrap_or_else(|| Cow::Owned(as_text(object)));
+        // What telemetry tells is in its message; an alert's other fields may be what a person looks for.
+        let raw = match (self.raw, self.kind) {
+            (Some(raw), _) => raw,
+            (None, RecordKind::Telemetry) => Cow::Borrowed(""),
+            (None, _) => Cow::Owned(as_text(object)),
+        };
         let host = if self.host.is_empty() { Cow::Borrowed(envelope.host) } else { self.host };
         let protocol = clean_protocol(&self.protocol);
         // Type and code of ICMP stand where ports do.
