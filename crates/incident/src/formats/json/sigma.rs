@@ -1,7 +1,7 @@
 //! Matches of Sigma rules, as chainsaw (`--json`, `--jsonl`), hayabusa and suzaku (JSON, JSONL) and Zircolite write them.
 //!
 //! The record is the rule's; ends, account, process and computer are those of the event that matched. Where one object holds
-//! several matches (chainsaw's aggregates, Zircolite), the record stands for all of them and shows the first.
+//! several matches (chainsaw's aggregates, Zircolite), the record stands for all of them, shows the first and names where else.
 
 use std::borrow::Cow;
 
@@ -54,10 +54,17 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     match writer(object)? {
         Writer::Chainsaw => {
             read_chainsaw(fields, &mut draft);
+            tell_others(
+                fields.objects("documents").filter_map(|document| document.object("data")),
+                &mut draft,
+            );
             repeats.count = objects_in(object.get("documents")).max(1);
         }
         Writer::Hayabusa => read_hayabusa(fields, &mut draft),
-        Writer::Zircolite => read_zircolite(fields, &mut draft, &mut repeats),
+        Writer::Zircolite => {
+            read_zircolite(fields, &mut draft, &mut repeats);
+            tell_others(fields.objects("matches"), &mut draft);
+        }
     }
     draft.kind = RecordKind::Alert;
     let mut record = draft.finish(Format::Sigma, object, envelope);
@@ -83,6 +90,30 @@ fn take_event<'a>(event: Fields<'a>, draft: &mut Draft<'a>) {
     draft.host = event.first(&["Computer", "host", "hostname", "node"]).unwrap_or_default();
     draft.account = event.first(&["User", "user", "UserName", "acct", "auid"]).unwrap_or_default();
     draft.process = event.first(&["CommandLine", "cmdline", "proctitle", "exe", "comm"]).unwrap_or_default();
+}
+
+/// Puts the computers and sources of other matches before what is told of the first.
+fn tell_others<'a>(events: impl Iterator<Item = Fields<'a>>, draft: &mut Draft<'_>) {
+    let mut others: Vec<String> = Vec::new();
+    for event in events {
+        let mut other = Draft::default();
+        take_event(event, &mut other);
+        let source = other
+            .source
+            .filter(|source| draft.source.as_ref().is_none_or(|first| first.address != source.address));
+        let is_elsewhere = !other.host.is_empty() && other.host != draft.host;
+        let place = listed([
+            told("on", Some(&other.host).filter(|_| is_elsewhere)),
+            told("from", source.map(|source| source.address)),
+        ]);
+        if !place.is_empty() && others.len() < 4 && !others.contains(&place) {
+            others.push(place);
+        }
+    }
+    if !others.is_empty() {
+        let more = Some(draft.detail.as_ref()).filter(|text| !text.is_empty());
+        draft.detail = Cow::Owned(listed([told("also", Some(others.join("; "))), told("", more)]));
+    }
 }
 
 fn read_chainsaw<'a>(fields: Fields<'a>, draft: &mut Draft<'a>) {
@@ -270,9 +301,10 @@ mod tests {
     #[test]
     fn a_rule_of_zircolite_stands_for_all_its_matches() {
         let record = record(
-            r#"{"title":"Failed logon from a workstation","id":"r-1","rule_level":"high","tags":["attack.credential-access","attack.t1110"],"count":2,"matches":[{"Channel":"Security","EventID":4625,"Computer":"DC01","Provider_Name":"Microsoft-Windows-Security-Auditing","TargetUserName":"svc","IpAddress":"10.0.3.17","IpPort":"50000","SystemTime":"2026-06-03T12:59:32Z"},{"SystemTime":"2026-06-03T12:59:31.342Z"}]}"#,
+            r#"{"title":"Failed logon from a workstation","id":"r-1","rule_level":"high","tags":["attack.credential-access","attack.t1110"],"count":2,"matches":[{"Channel":"Security","EventID":4625,"Computer":"DC01","Provider_Name":"Microsoft-Windows-Security-Auditing","TargetUserName":"svc","IpAddress":"10.0.3.17","IpPort":"50000","SystemTime":"2026-06-03T12:59:32Z"},{"Channel":"Security","EventID":4625,"Computer":"DC02","IpAddress":"10.0.3.18","SystemTime":"2026-06-03T12:59:31.342Z"}]}"#,
         );
         assert_match(&record);
+        assert!(record.detail.starts_with("also on DC02, from 10.0.3.18"), "{}", record.detail);
         assert_eq!(record.repeats.count, 2);
         assert_eq!(record.repeats.last.unwrap().to_string(), "2026-06-03T12:59:32.000000");
     }
