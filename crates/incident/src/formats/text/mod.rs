@@ -31,6 +31,8 @@ mod hostile;
 #[cfg(test)]
 mod rendered;
 
+use std::borrow::Cow;
+
 use super::format::{Envelope, LayoutFormat, LineFormat};
 use super::{Format, MAX_ADDRESS, clean};
 use crate::Endpoint;
@@ -133,6 +135,15 @@ fn verdict(word: &str) -> Option<SensorVerdict> {
     }
 }
 
+/// What a line says, with a blank for each tab (rsyslog writes `#011` for one): an address behind a tab that is escaped would
+/// not stand at a word's beginning any more.
+fn blanks(line: &str) -> Cow<'_, str> {
+    if !line.contains('\t') && !line.contains("#011") {
+        return Cow::Borrowed(line);
+    }
+    Cow::Owned(line.replace('\t', " ").replace("#011", " "))
+}
+
 /// Snort 3 puts messages in quotation marks.
 fn unquoted(message: &str) -> &str {
     let message = message.trim();
@@ -150,6 +161,28 @@ mod tests {
             [None, Some(1), Some(3), Some(4), None, None]
         );
         assert_eq!([0, 1, 4, 7, 10].map(of_ten), [None, Some(3), Some(2), Some(1), Some(1)]);
+    }
+
+    #[test]
+    fn a_tab_is_a_blank_in_whatever_a_program_says() {
+        for (program, line) in [
+            ("sshd", "Failed password for root from 203.0.113.9 port 5 ssh2"),
+            ("sudo", "bob : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/ping 203.0.113.9"),
+            ("login", "FAILED LOGIN on pts/0 from 203.0.113.9 for root"),
+            ("kernel", "refused: 203.0.113.9 again"),
+            ("shop", "came from 203.0.113.9 again"),
+            ("nginx", "2026/06/03 12:59:31 [error] 12#12: *1 x, client: 203.0.113.9, server: y"),
+        ] {
+            let envelope = Envelope { program, host: "web01", time: None };
+            let read = |line: &str| {
+                let format = LINES.iter().find(|format| (format.recognises)(line, &envelope)).unwrap();
+                Record { raw: String::new(), ..(format.read)(line, &envelope).unwrap() }
+            };
+            for mark in ["\t", "#011"] {
+                let tabbed = line.replacen(" 203.0.113.9", &format!("{mark}203.0.113.9"), 1);
+                assert_eq!(read(&tabbed), read(line), "{tabbed}");
+            }
+        }
     }
 
     #[test]

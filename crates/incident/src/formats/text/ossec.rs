@@ -34,12 +34,12 @@ fn headline(line: &str) -> Option<(Timestamp, &str)> {
     Some((Timestamp::parse_epoch(seconds)?, groups.trim().trim_end_matches(',')))
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Reader {
     open: Option<Open>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Open {
     record: Record,
     /// Address or name of the agent: where the alert's destination is, unless it names one.

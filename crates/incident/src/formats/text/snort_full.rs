@@ -38,11 +38,12 @@ fn headline(line: &str) -> Option<Record> {
 }
 
 /// An alert of which more lines may follow.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Reader {
     open: Option<Open>,
 }
 
+#[derive(Clone, Debug)]
 struct Open {
     record: Record,
     /// Both ends as text, read when the protocol is known.

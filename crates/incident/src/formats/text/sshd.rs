@@ -6,7 +6,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message, port};
 use super::syslog::repeated;
-use super::{MAX_NAME, begun, end, own_end, pam, program};
+use super::{MAX_NAME, begun, blanks, end, own_end, pam, program};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind};
 
@@ -17,8 +17,7 @@ pub(super) const FORMAT: LineFormat = LineFormat {
 };
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
-    // rsyslog writes a tab as its number.
-    let line = &line.replace("#011", "\t");
+    let line = &*blanks(line);
     let (count, line) = repeated(line);
     let mut record = if pam::is_pam(line) {
         pam::read(line, envelope, Format::Sshd)

@@ -5,7 +5,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message};
 use super::syslog::repeated;
-use super::{MAX_COMMAND, MAX_NAME, begun, pam, program};
+use super::{MAX_COMMAND, MAX_NAME, begun, blanks, pam, program};
 use crate::record::{Record, RecordKind};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
@@ -15,6 +15,7 @@ pub(super) const FORMAT: LineFormat = LineFormat {
 };
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
+    let line = &*blanks(line);
     let (count, line) = repeated(line);
     let line = line.trim();
     let mut record = begun(RecordKind::Log, Format::Sudo, envelope);

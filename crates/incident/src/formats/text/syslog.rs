@@ -7,7 +7,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message, clean_protocol, has_ports, port};
 use super::pairs::find;
-use super::{MAX_RAW, begun, end, pam, program, verdict};
+use super::{MAX_RAW, begun, blanks, end, pam, program, verdict};
 use crate::record::{Record, RecordKind};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
@@ -63,6 +63,7 @@ const GUARDS: [&str; 42] = [
 ];
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
+    let line = &*blanks(line);
     let name = program(envelope);
     if !GUARDS.iter().any(|guard| is_of(name, guard)) {
         let mut record = begun(RecordKind::Unknown, Format::Syslog, envelope);

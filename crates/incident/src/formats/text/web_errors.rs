@@ -8,7 +8,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_DETAIL, clean, clean_message, port};
 use super::web::SERVERS;
-use super::{MAX_NAME, MAX_RAW, begun, end, may_be_from, own_end};
+use super::{MAX_NAME, MAX_RAW, begun, blanks, end, may_be_from, own_end};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -65,6 +65,7 @@ fn nginx(line: &str) -> Option<(Timestamp, &str, &str)> {
 }
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
+    let line = &*blanks(line);
     let (time, client, message) = parts(line)?;
     let mut record = begun(RecordKind::Log, Format::WebAccess, envelope);
     record.time = Some(time);

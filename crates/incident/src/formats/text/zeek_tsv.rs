@@ -31,6 +31,7 @@ fn recognises(line: &str) -> bool {
         || line.strip_prefix("#fields").is_some_and(|rest| rest.trim_start().starts_with("ts"))
 }
 
+#[derive(Clone, Debug)]
 struct Reader {
     separator: char,
     within: char,
