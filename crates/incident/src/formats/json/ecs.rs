@@ -81,7 +81,9 @@ fn kind(fields: Fields<'_>) -> RecordKind {
         || is("event.kind", "alert")
         || is("event.kind", "signal")
         // Security Onion leaves out the kind.
-        || fields.text("event.dataset").is_some_and(|name| name == "alert" || name.ends_with(".alert"))
+        || fields
+            .text("event.dataset")
+            .is_some_and(|name| matches!(name.rsplit('.').next(), Some("alert" | "notice")))
         || (is("tags", "alert") && fields.has("rule.name"));
     let is_log =
         ["authentication", "iam", "configuration", "session", "web", "intrusion_detection", "malware"]
@@ -111,6 +113,8 @@ fn fill_alert<'a>(fields: Fields<'a>, draft: &mut Draft<'a>) {
             "signal.rule.name",
             "rule.name",
             "suricata.eve.alert.signature",
+            "notice.note",
+            "zeek.notice.note",
             "event.action",
             "message",
         ])
@@ -307,6 +311,15 @@ mod tests {
         assert_eq!((record.message.as_str(), record.rule.as_str()), ("LOCAL SSH logins", "9900030"));
         assert_eq!((record.sensor.as_str(), record.host.as_str()), ("suricata", "so-sensor"));
         assert_eq!(record.raw, r#"{"raw":1}"#);
+    }
+
+    #[test]
+    fn a_notice_of_zeek_through_security_onion_is_an_alert() {
+        let record = record(
+            r#"{"@timestamp":"2026-06-03T12:59:31.342Z","event":{"module":"zeek","dataset":"zeek.notice"},"notice":{"note":"Scan::Port_Scan","message":"203.0.113.9 scanned"},"source":{"ip":"203.0.113.9"},"destination":{"ip":"10.0.2.11"}}"#,
+        );
+        assert_eq!((record.kind, record.priority), (RecordKind::Alert, None));
+        assert_eq!(record.message, "Scan::Port_Scan");
     }
 
     #[test]

@@ -31,7 +31,7 @@ enum Writer {
 fn writer(object: &Object) -> Option<Writer> {
     let is_text = |key: &str| object.get(key).is_some_and(Value::is_string);
     let has = |key: &&str| object.contains_key(*key);
-    if is_text("RuleTitle") && ["Level", "RuleID", "Details", "RuleFile"].iter().any(|key| has(&key)) {
+    if is_text("RuleTitle") && ["Level", "RuleID", "Details", "RuleFile"].iter().any(has) {
         return Some(Writer::Hayabusa);
     }
     if is_text("rule_level") && is_text("title") {
@@ -39,8 +39,7 @@ fn writer(object: &Object) -> Option<Writer> {
     }
     let has_event = object.get("document").is_some_and(Value::is_object)
         || object.get("documents").is_some_and(Value::is_array);
-    (has_event && is_text("name") && ["level", "group", "source"].iter().any(|key| has(&key)))
-        .then_some(Writer::Chainsaw)
+    (has_event && is_text("name") && ["level", "group", "source"].iter().any(has)).then_some(Writer::Chainsaw)
 }
 
 fn recognises(object: &Object) -> bool {

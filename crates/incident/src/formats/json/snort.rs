@@ -13,8 +13,8 @@ pub(crate) const SNORT_JSON: ObjectFormat = ObjectFormat { format: Format::Snort
 fn recognises(object: &Object) -> bool {
     // The plugin writes numbers and strings under names of its own; one of each group is enough for an alert.
     let has = |key: &&str| object.get(*key).is_some_and(|value| value.is_string() || value.is_number());
-    ["msg", "rule", "sid"].iter().any(|key| has(&key))
-        && ["src_ap", "dst_ap", "src_addr", "dst_addr", "pkt_gen", "pkt_num"].iter().any(|key| has(&key))
+    ["msg", "rule", "sid"].iter().any(has)
+        && ["src_ap", "dst_ap", "src_addr", "dst_addr", "pkt_gen", "pkt_num"].iter().any(has)
         && !["event_type", "ts", "_path", "output", "@timestamp_ns"]
             .iter()
             .any(|key| object.contains_key(*key))

@@ -181,7 +181,7 @@ impl<'a> Event<'a> {
         draft.verdict = match self.id {
             5157 | 5152 => Some(SensorVerdict::Blocked),
             5156 => Some(SensorVerdict::Allowed),
-            27 | 28 if self.provider == SYSMON => Some(SensorVerdict::Blocked),
+            27 | 28 if windows_events::is_sysmon(&self.provider) => Some(SensorVerdict::Blocked),
             1007 | 1117 | 1121 | 1123 if self.provider == DEFENDER => Some(SensorVerdict::Blocked),
             _ => None,
         };
@@ -209,7 +209,7 @@ impl<'a> Event<'a> {
         match (self.id, computer) {
             // Somebody elsewhere logs on to this computer.
             (4624 | 4625 | 4778 | 21 | 25 | 1149, Some(computer))
-                if draft.source.is_some() && self.provider != SYSMON =>
+                if draft.source.is_some() && !windows_events::is_sysmon(&self.provider) =>
             {
                 draft.destination = Some(fields::end(computer, None));
             }

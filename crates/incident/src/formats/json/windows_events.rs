@@ -11,7 +11,7 @@ pub(super) const DEFENDER: &str = "Microsoft-Windows-Windows Defender";
 
 /// What an event is: its title, and what it may be used for.
 pub(super) fn event(provider: &str, id: u64) -> (Option<&'static str>, RecordKind) {
-    if provider == SYSMON {
+    if is_sysmon(provider) {
         // 4 and 16 are about Sysmon itself: that it was stopped or told to look elsewhere.
         let kind = if matches!(id, 4 | 16 | 255) { RecordKind::Log } else { RecordKind::Telemetry };
         return (title(SYSMON_EVENTS, id), kind);
@@ -42,6 +42,11 @@ pub(super) fn event(provider: &str, id: u64) -> (Option<&'static str>, RecordKin
         _ => &[],
     };
     (title(table, id), kind)
+}
+
+/// Sysmon, which numbers its events alike on Linux.
+pub(super) fn is_sysmon(provider: &str) -> bool {
+    matches!(provider, SYSMON | "Linux-Sysmon")
 }
 
 /// The title of an event of the Security or System log whose provider is not told, or told wrongly.
