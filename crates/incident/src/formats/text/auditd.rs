@@ -7,7 +7,7 @@
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_ADDRESS, clean, clean_message};
-use super::pairs::{Pair, find, pairs};
+use super::pairs::{Pair, pairs};
 use super::{MAX_COMMAND, MAX_NAME, begun, end, own_end, program};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind};
@@ -83,17 +83,18 @@ fn lasting(fields: &str) -> String {
 }
 
 fn fill(record: &mut Record, fields: &str, envelope: &Envelope<'_>) {
+    let all: Vec<Pair<'_>> = pairs(fields).collect();
     let told = |key: &str| {
-        pairs(fields)
+        all.iter()
             .find(|pair| pair.key == key && !matches!(pair.value, "" | "?" | "(none)" | "(null)"))
-            .map(|pair| decoded(&pair))
+            .map(decoded)
     };
     if let Some(address) = told("addr").or_else(|| told("laddr")) {
         record.source = end(&address, None);
         record.destination = record.source.as_ref().and_then(|_| own_end(envelope));
     }
     record.account = clean(&told("acct").or_else(|| told("AUID")).unwrap_or_default(), MAX_NAME);
-    let process = ["cmd", "proctitle"].into_iter().find_map(told).or_else(|| arguments(fields));
+    let process = ["cmd", "proctitle"].into_iter().find_map(told).or_else(|| arguments(&all));
     let process = process.or_else(|| ["exe", "comm"].into_iter().find_map(told));
     record.process = clean(&process.unwrap_or_default(), MAX_COMMAND);
     record.file = clean(&told("name").unwrap_or_default(), MAX_COMMAND);
@@ -101,15 +102,14 @@ fn fill(record: &mut Record, fields: &str, envelope: &Envelope<'_>) {
 }
 
 /// The command line of an `EXECVE` record, `argc=2 a0="curl" a1="-s"`.
-fn arguments(fields: &str) -> Option<String> {
+fn arguments(all: &[Pair<'_>]) -> Option<String> {
     let is_argument = |key: &str| {
         key.strip_prefix('a')
             .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
     };
     // A `SYSCALL` record has a0 to a3 as well, which are numbers; only `EXECVE` counts them.
-    find(fields, "argc")?;
-    let words: Vec<String> =
-        pairs(fields).filter(|pair| is_argument(pair.key)).take(16).map(|pair| decoded(&pair)).collect();
+    all.iter().find(|pair| pair.key == "argc")?;
+    let words: Vec<String> = all.iter().filter(|pair| is_argument(pair.key)).take(16).map(decoded).collect();
     (!words.is_empty()).then(|| words.join(" "))
 }
 

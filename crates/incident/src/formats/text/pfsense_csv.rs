@@ -12,7 +12,10 @@ use crate::{Signature, Timestamp};
 pub(super) const FORMAT: LineFormat = LineFormat { format: Format::PfsenseCsv, recognises, read };
 
 fn recognises(line: &str, envelope: &Envelope<'_>) -> bool {
-    may_be_from(envelope, &["snort"]) && parts(&fields(line)).is_some()
+    // The time is looked at first, so that other lines cost little.
+    may_be_from(envelope, &["snort"])
+        && line.split(',').next().is_some_and(|first| Timestamp::parse(first).is_some())
+        && parts(&fields(line)).is_some()
 }
 
 /// Time and rule, if the first fields are of this form.
