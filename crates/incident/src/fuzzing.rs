@@ -1,4 +1,5 @@
-//! Entry of the fuzz targets in `fuzz/`, behind the feature `fuzzing`, which nothing else sets.
+//! Entry of the fuzz targets in `fuzz/`, behind the feature `fuzzing`, which nothing else sets. Tests build it as well and feed it
+//! the seeds.
 //!
 //! A target feeds any bytes to one parser. It fails on a panic, on a hang, and on a record that breaks what all records
 //! promise.
@@ -85,4 +86,33 @@ fn check(record: &Record) {
     }
     assert!(record.repeats.count >= 1);
     assert!(record.priority.is_none_or(|priority| (1..=4).contains(&priority)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn each_target_survives_its_seeds() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+        let mut seeds = 0;
+        for target in fs::read_dir(folder.join("fuzz_targets")).unwrap() {
+            let target = target.unwrap().path();
+            let name = target.file_stem().unwrap().to_str().unwrap();
+            for seed in fs::read_dir(folder.join("seeds").join(name)).unwrap() {
+                run(name, &fs::read(seed.unwrap().path()).unwrap());
+                seeds += 1;
+            }
+        }
+        assert!(seeds >= 25, "{seeds}");
+    }
+
+    #[test]
+    #[should_panic(expected = "no format is called sshx")]
+    fn a_target_without_a_format_is_noticed() {
+        run("sshx", b"");
+    }
 }

@@ -11,7 +11,7 @@ mod cost;
 mod digest;
 mod entities;
 mod formats;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod grounding;
 mod lines;
