@@ -19,7 +19,8 @@ pub(super) const FORMAT: LineFormat = LineFormat {
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
     let line = &*blanks(line);
     let (count, line) = repeated(line);
-    let mut record = if pam::is_pam(line) {
+    // sshd repeats what PAM said in words of its own: `PAM 2 more authentication failures; … rhost=203.0.113.9  user=root`.
+    let mut record = if pam::is_pam(line) || line.starts_with("PAM ") {
         pam::read(line, envelope, Format::Sshd)
     } else {
         let mut record = begun(RecordKind::Log, Format::Sshd, envelope);
@@ -120,19 +121,16 @@ fn account<'a>(line: &'a str, words: &[(usize, &'a str)], at: usize) -> &'a str 
         _ => words.get(at).map_or(0, |(start, _)| *start),
     };
     let before = line.get(..end).unwrap_or_default();
-    const BEFORE: [&str; 7] = [
-        " for invalid user ",
-        " by invalid user ",
-        " by authenticating user ",
-        " from authenticating user ",
-        " from invalid user ",
-        " from user ",
-        " for ",
-    ];
-    let name = before
-        .strip_prefix("Invalid user ")
-        .or_else(|| before.strip_prefix("User "))
-        .or_else(|| BEFORE.iter().find_map(|mark| before.split_once(mark)).map(|(_, name)| name));
+    const MARKS: [&str; 4] =
+        [" invalid user ", " authenticating user ", " from user ", "Disconnecting user "];
+    /// Lines in which an account that exists stands behind `for`; in others it may be a host.
+    const FOR: [&str; 6] = ["Failed ", "Accepted ", "Postponed ", "Partial ", "maximum ", "Starting session"];
+    let behind = |mark: &str| before.split_once(mark).map(|(_, name)| name);
+    let is_for = FOR.iter().any(|beginning| line.starts_with(beginning));
+    let name = ["Invalid user ", "User "].iter().find_map(|beginning| before.strip_prefix(beginning));
+    let name = name
+        .or_else(|| MARKS.iter().find_map(|mark| behind(mark)))
+        .or_else(|| is_for.then(|| behind(" for ")).flatten());
     name.unwrap_or_default().trim()
 }
 
@@ -188,7 +186,7 @@ mod tests {
             ("User bob from 203.0.113.9 not allowed because not listed in AllowUsers", "bob", "203.0.113.9"),
             ("Failed password for root from client.example.net port 5 ssh2", "root", "client.example.net:5"),
             ("Connection from 203.0.113.9 port 5 on 10.0.2.20 port 22 rdomain \"\"", "", "203.0.113.9:5"),
-            ("reverse mapping checking getaddrinfo for x [203.0.113.9] failed.", "x", "203.0.113.9"),
+            ("reverse mapping checking getaddrinfo for x [203.0.113.9] failed.", "", "203.0.113.9"),
         ] {
             assert_eq!(shown(line), told(account, source), "{line}");
         }
@@ -221,6 +219,10 @@ mod tests {
         let line = "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= \
                     rhost=203.0.113.9  user=root";
         assert_eq!(shown(line), told("root", "203.0.113.9"));
+        let line = "PAM 2 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.9  user=root";
+        assert_eq!(shown(line), told("root", "203.0.113.9"));
+        let line = "Disconnecting authenticating user root 203.0.113.9 port 5: Too many authentication failures [preauth]";
+        assert_eq!(shown(line), told("root", "203.0.113.9:5"));
         assert_eq!(read("Received signal 15; terminating.", &AT_DB).source, None);
     }
 }
