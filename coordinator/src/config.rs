@@ -285,11 +285,11 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with what is wrong.
-    pub async fn open_store(&self) -> Result<Arc<dyn Store>, StoreError> {
+    pub async fn open_store(&self) -> Result<Store, StoreError> {
         tracing::info!(store = %self.store, "opening the store");
         Ok(match &self.store {
-            StoreUrl::Memory => Arc::new(MemoryStore::new(self.keep_incidents)),
-            database => Arc::new(SqlStore::open(database).await?),
+            StoreUrl::Memory => MemoryStore::new(self.keep_incidents).into(),
+            database => SqlStore::open(database).await?.into(),
         })
     }
 
@@ -299,7 +299,7 @@ impl Coordinator {
     /// See [`ServeError`].
     pub async fn run(
         self,
-        store: Arc<dyn Store>,
+        store: Store,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
@@ -311,7 +311,9 @@ impl Coordinator {
         let webhook = self.receiver.map(Receiver::start);
         let options = IncidentOptions { webhook, ..self.incidents };
         let incidents = Incidents::new(store, fleet.clone(), self.templates, options);
-        incidents.share(Sharing { address, lease: self.lease, keep: self.keep });
+        // A file belongs to one process, so nobody else is left who could renew.
+        let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
+        incidents.share(Sharing { address, lease: self.lease, settling, keep: self.keep });
         let stop = CancellationToken::new();
         let replica = self.replica.map(|replica| tokio::spawn(replica.keep(fleet.clone(), stop.clone())));
         let served = serve(incidents, fleet, listener, self.drain_timeout, shutdown).await;

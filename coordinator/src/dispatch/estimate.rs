@@ -30,7 +30,8 @@ impl Average {
 /// Tokens that the model computed for an answer: what it chose or was forced to, and what of the prompt was not in the
 /// cache.
 pub(super) fn computed(usage: &Usage) -> u64 {
-    usage.prompt_tokens.saturating_sub(usage.cached_tokens) + usage.sampled_tokens + usage.forced_tokens
+    let read = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
+    read.saturating_add(usage.sampled_tokens).saturating_add(usage.forced_tokens)
 }
 
 #[cfg(test)]

@@ -21,11 +21,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use countermove_planner::Purpose;
 use countermove_proto::v1::Priority;
 use countermove_proto::{IncidentId, Tenant};
 
 use super::Payer;
-use super::placement::Kind;
 
 /// Identifies a place in a queue. Later ones are larger.
 pub(crate) type Ticket = u64;
@@ -47,7 +47,7 @@ pub(crate) struct Open {
 /// Whose turn it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Next {
-    pub(crate) kind: Kind,
+    pub(crate) purpose: Purpose,
     pub(crate) ticket: Ticket,
     /// It had more than somebody else, class or tenant, that has work waiting or running.
     pub(crate) is_ahead: bool,
@@ -60,7 +60,7 @@ pub(crate) struct FairQueue {
     tenants: BTreeMap<Priority, Level<Tenant>>,
     incidents: BTreeMap<Payer, Level<IncidentId>>,
     /// Pieces of work that wait, by where they stand.
-    waiting: BTreeMap<(IncidentId, Kind, Ticket), u32>,
+    waiting: BTreeMap<(IncidentId, Purpose, Ticket), u32>,
 }
 
 /// Virtual time that a token takes in a class: the reciprocal of its weight. While all three have work waiting, urgent
@@ -75,21 +75,21 @@ fn pace(priority: Priority) -> u64 {
 
 impl FairQueue {
     /// Adds pieces of work to those that wait under a ticket. A ticket is for work of one kind.
-    pub(crate) fn wait(&mut self, origin: &Origin, kind: Kind, ticket: Ticket, count: u32) {
+    pub(crate) fn wait(&mut self, origin: &Origin, purpose: Purpose, ticket: Ticket, count: u32) {
         if count == 0 {
             return;
         }
-        *self.waiting.entry((origin.incident, kind, ticket)).or_default() += count;
+        *self.waiting.entry((origin.incident, purpose, ticket)).or_default() += count;
         let Origin { payer, incident } = origin;
-        self.classes.wait(&payer.priority(), kind, count);
-        self.tenants.entry(payer.priority()).or_default().wait(payer.tenant(), kind, count);
-        self.incidents.entry(payer.clone()).or_default().wait(incident, kind, count);
+        self.classes.wait(&payer.priority(), purpose, count);
+        self.tenants.entry(payer.priority()).or_default().wait(payer.tenant(), purpose, count);
+        self.incidents.entry(payer.clone()).or_default().wait(incident, purpose, count);
     }
 
     /// Takes away all that waits under a ticket, and says how much that was.
-    pub(crate) fn withdraw(&mut self, origin: &Origin, kind: Kind, ticket: Ticket) -> u32 {
-        let count = self.waiting.remove(&(origin.incident, kind, ticket)).unwrap_or(0);
-        self.each_level(origin, |share| share.withdraw(kind, count));
+    pub(crate) fn withdraw(&mut self, origin: &Origin, purpose: Purpose, ticket: Ticket) -> u32 {
+        let count = self.waiting.remove(&(origin.incident, purpose, ticket)).unwrap_or(0);
+        self.each_level(origin, |share| share.withdraw(purpose, count));
         count
     }
 
@@ -100,23 +100,23 @@ impl FairQueue {
         let tenants = self.tenants.get(&priority)?;
         let (_, tenant) = tenants.first(open, lead)?;
         let payer = Payer::new(priority, tenant.clone());
-        let (kind, &incident) = self.incidents.get(&payer)?.first(open, u64::MAX)?;
-        let tickets = (incident, kind, Ticket::MIN)..=(incident, kind, Ticket::MAX);
+        let (purpose, &incident) = self.incidents.get(&payer)?.first(open, u64::MAX)?;
+        let tickets = (incident, purpose, Ticket::MIN)..=(incident, purpose, Ticket::MAX);
         let (&(_, _, ticket), _) = self.waiting.range(tickets).next()?;
-        let lead = if kind == Kind::Decision { lead } else { 0 };
+        let lead = if purpose == Purpose::Decision { lead } else { 0 };
         let is_ahead = self.classes.is_ahead(&priority, lead) || tenants.is_ahead(tenant, lead);
-        Some(Next { kind, ticket, is_ahead })
+        Some(Next { purpose, ticket, is_ahead })
     }
 
     /// Begins a piece of work that waits under a ticket, and charges what it is expected to take, in tokens.
-    pub(crate) fn begin(&mut self, origin: &Origin, kind: Kind, ticket: Ticket, tokens: u64) {
-        let key = (origin.incident, kind, ticket);
+    pub(crate) fn begin(&mut self, origin: &Origin, purpose: Purpose, ticket: Ticket, tokens: u64) {
+        let key = (origin.incident, purpose, ticket);
         let Some(count) = self.waiting.get_mut(&key) else { return };
         *count -= 1;
         if *count == 0 {
             self.waiting.remove(&key);
         }
-        self.each_level(origin, |share| share.begin(kind, tokens));
+        self.each_level(origin, |share| share.begin(purpose, tokens));
     }
 
     /// Ends pieces of work that were charged with `charged` tokens and took `used`.
@@ -129,8 +129,8 @@ impl FairQueue {
     }
 
     /// Pieces of work that wait under a ticket.
-    pub(crate) fn waiting(&self, origin: &Origin, kind: Kind, ticket: Ticket) -> u32 {
-        self.waiting.get(&(origin.incident, kind, ticket)).copied().unwrap_or(0)
+    pub(crate) fn waiting(&self, origin: &Origin, purpose: Purpose, ticket: Ticket) -> u32 {
+        self.waiting.get(&(origin.incident, purpose, ticket)).copied().unwrap_or(0)
     }
 
     fn each_level(&mut self, Origin { payer, incident }: &Origin, change: impl Fn(&mut Share<'_>)) {
@@ -198,22 +198,22 @@ struct Share<'a> {
 }
 
 impl<K: Ord + Clone> Level<K> {
-    fn wait(&mut self, key: &K, kind: Kind, count: u32) {
+    fn wait(&mut self, key: &K, purpose: Purpose, count: u32) {
         self.flows.entry(key.clone()).or_default();
-        self.change(key, 1, |share| share.wait(kind, count));
+        self.change(key, 1, |share| share.wait(purpose, count));
     }
 
     /// The flow whose turn it is among those that wait for what is open, and for what. Of equal ones the first in order:
     /// the more urgent class, the older incident.
-    fn first(&self, open: Open, lead: u64) -> Option<(Kind, &K)> {
+    fn first(&self, open: Open, lead: u64) -> Option<(Purpose, &K)> {
         let decision = self.decisions.first().filter(|_| open.decisions);
         let rollout = self.rollouts.first().filter(|_| open.rollouts);
         match (decision, rollout) {
             (Some((question, key)), Some((rollout, _))) if question.saturating_sub(lead) <= *rollout => {
-                Some((Kind::Decision, key))
+                Some((Purpose::Decision, key))
             }
-            (_, Some((_, key))) => Some((Kind::Rollout, key)),
-            (Some((_, key)), None) => Some((Kind::Decision, key)),
+            (_, Some((_, key))) => Some((Purpose::Rollout, key)),
+            (Some((_, key)), None) => Some((Purpose::Decision, key)),
             (None, None) => None,
         }
     }
@@ -272,33 +272,33 @@ impl Flow {
         self.decisions == 0 && self.rollouts == 0 && self.running == 0
     }
 
-    fn waiting(&mut self, kind: Kind) -> &mut u32 {
-        match kind {
-            Kind::Decision => &mut self.decisions,
-            Kind::Rollout => &mut self.rollouts,
+    fn waiting(&mut self, purpose: Purpose) -> &mut u32 {
+        match purpose {
+            Purpose::Decision => &mut self.decisions,
+            Purpose::Rollout => &mut self.rollouts,
         }
     }
 }
 
 impl Share<'_> {
-    fn wait(&mut self, kind: Kind, count: u32) {
+    fn wait(&mut self, purpose: Purpose, count: u32) {
         if self.flow.decisions == 0 && self.flow.rollouts == 0 {
             self.flow.tag = self.flow.tag.max(*self.now);
         }
-        *self.flow.waiting(kind) += count;
+        *self.flow.waiting(purpose) += count;
     }
 
-    fn withdraw(&mut self, kind: Kind, count: u32) {
-        let waiting = self.flow.waiting(kind);
+    fn withdraw(&mut self, purpose: Purpose, count: u32) {
+        let waiting = self.flow.waiting(purpose);
         *waiting = waiting.saturating_sub(count);
     }
 
-    fn begin(&mut self, kind: Kind, tokens: u64) {
+    fn begin(&mut self, purpose: Purpose, tokens: u64) {
         // Not what begins now, which may have gone ahead: whoever comes next has no less than those that wait.
         *self.now = self.lowest.max(*self.now);
         self.flow.tag = self.flow.tag.saturating_add(tokens.saturating_mul(self.pace));
         self.flow.running += 1;
-        self.withdraw(kind, 1);
+        self.withdraw(purpose, 1);
     }
 
     fn end(&mut self, count: u32, charged: u64, used: u64) {
@@ -314,7 +314,7 @@ mod tests {
 
     use super::*;
 
-    const KIND: Kind = Kind::Rollout;
+    const KIND: Purpose = Purpose::Rollout;
 
     impl Open {
         const ALL: Self = Self { decisions: true, rollouts: true };
@@ -447,13 +447,13 @@ mod tests {
         let flood = [origin(Priority::Normal, "flood"), origin(Priority::Normal, "flood")];
         let few = origin(Priority::Normal, "few");
         let mut queue = FairQueue::default();
-        queue.wait(&flood[0], Kind::Rollout, 0, 10);
-        queue.wait(&flood[1], Kind::Decision, 1, 100);
-        queue.wait(&few, Kind::Rollout, 2, 100);
+        queue.wait(&flood[0], Purpose::Rollout, 0, 10);
+        queue.wait(&flood[1], Purpose::Decision, 1, 100);
+        queue.wait(&few, Purpose::Rollout, 2, 100);
         let mut serve = |open| {
             let next = queue.next(open, 500)?;
             let origin = if next.ticket == 2 { &few } else { &flood[next.ticket as usize] };
-            queue.begin(origin, next.kind, next.ticket, 100);
+            queue.begin(origin, next.purpose, next.ticket, 100);
             queue.end(origin, 1, 100, 100);
             Some(next.ticket)
         };
@@ -478,14 +478,14 @@ mod tests {
             origin(Priority::Normal, "late"),
         );
         let mut queue = FairQueue::default();
-        queue.wait(&waits, Kind::Rollout, 0, 10);
-        queue.wait(&ahead, Kind::Decision, 1, 10);
+        queue.wait(&waits, Purpose::Rollout, 0, 10);
+        queue.wait(&ahead, Purpose::Decision, 1, 10);
         for _ in 0..5 {
             let next = queue.next(Open::ALL, 1000).unwrap();
             assert_eq!(next.ticket, 1);
-            queue.begin(&ahead, next.kind, 1, 100);
+            queue.begin(&ahead, next.purpose, 1, 100);
         }
-        queue.wait(&late, Kind::Rollout, 2, 10);
+        queue.wait(&late, Purpose::Rollout, 2, 10);
         assert_eq!(queue.tenants[&Priority::Normal].flows[late.payer.tenant()].tag, 0);
     }
 
@@ -501,7 +501,7 @@ mod tests {
         assert_eq!((next(&queue), is_ahead(&queue, 0)), (Some(1), false));
         queue.begin(&few, KIND, 1, 50);
         assert_eq!((next(&queue), is_ahead(&queue, 0)), (Some(0), true), "few runs, and had less");
-        queue.wait(&flood, Kind::Decision, 2, 1);
+        queue.wait(&flood, Purpose::Decision, 2, 1);
         assert!(is_ahead(&queue, 0) && !is_ahead(&queue, 100), "a question has a lead");
         queue.end(&few, 1, 50, 300);
         assert!(!is_ahead(&queue, 0), "few has gone");
@@ -542,10 +542,10 @@ mod tests {
             let mut origins = vec![origin(Priority::Normal, "a"), origin(Priority::Normal, "b")];
             origins.extend([Priority::Urgent, Priority::Normal, Priority::Normal, Priority::Background]
                 .iter().zip(["c", "d", "e", "c"]).map(|(&priority, tenant)| origin(priority, tenant)));
-            let kind = |who: usize| if asks && who.is_multiple_of(2) { Kind::Decision } else { Kind::Rollout };
+            let purpose = |who: usize| if asks && who.is_multiple_of(2) { Purpose::Decision } else { Purpose::Rollout };
             let mut queue = FairQueue::default();
             for (who, origin) in origins.iter().enumerate().take(2) {
-                queue.wait(origin, kind(who), who as Ticket, 100_000);
+                queue.wait(origin, purpose(who), who as Ticket, 100_000);
             }
             let (mut got, mut since) = ([0_i64; 6], None);
             for (index, step) in moves.into_iter().enumerate() {
@@ -553,14 +553,14 @@ mod tests {
                     since = Some(got);
                 }
                 match step {
-                    Move::Wait(who, count) => queue.wait(&origins[who], kind(who), who as Ticket, count),
-                    Move::Withdraw(who) => { queue.withdraw(&origins[who], kind(who), who as Ticket); }
+                    Move::Wait(who, count) => queue.wait(&origins[who], purpose(who), who as Ticket, count),
+                    Move::Withdraw(who) => { queue.withdraw(&origins[who], purpose(who), who as Ticket); }
                     Move::Begin(tokens, _) => {
                         let next = queue.next(Open::ALL, lead).expect("work is never left while some waits");
                         let who = usize::try_from(next.ticket).unwrap();
-                        prop_assert_eq!(next.kind, kind(who));
-                        prop_assert!(queue.waiting(&origins[who], next.kind, next.ticket) > 0);
-                        queue.begin(&origins[who], next.kind, next.ticket, tokens);
+                        prop_assert_eq!(next.purpose, purpose(who));
+                        prop_assert!(queue.waiting(&origins[who], next.purpose, next.ticket) > 0);
+                        queue.begin(&origins[who], next.purpose, next.ticket, tokens);
                         queue.end(&origins[who], 1, tokens, tokens);
                         got[who] += i64::try_from(tokens).unwrap();
                     }

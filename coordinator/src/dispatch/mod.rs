@@ -15,14 +15,14 @@ mod estimate;
 mod fair;
 mod hedging;
 mod payer;
-pub(crate) mod placement;
+mod placement;
 mod queue;
 mod rollouts;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCounter};
+use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter};
 use countermove_proto::worker::v1::GenerateRequest;
 use countermove_proto::{Error, IncidentId, WorkerId};
 use countermove_wire::{FromDomain, model_error};
@@ -35,7 +35,7 @@ pub use queue::Dispatcher;
 
 use crate::workers::{Fleet, Lease, Outlook};
 use fair::Origin;
-use placement::{Kind, Verdict, judge};
+use placement::{Verdict, judge};
 use queue::{Grant, Warm};
 
 /// How work is sent.
@@ -121,8 +121,8 @@ impl IncidentWorkers {
         self.0.dispatcher.options()
     }
 
-    fn turn(&self, kind: Kind) -> queue::Turn {
-        self.0.dispatcher.turn(kind, self.0.origin.clone(), Arc::clone(&self.0.warm))
+    fn turn(&self, purpose: Purpose) -> queue::Turn {
+        self.0.dispatcher.turn(purpose, self.0.origin.clone(), Arc::clone(&self.0.warm))
     }
 
     fn warmed(&self, worker: &WorkerId) {
@@ -131,7 +131,7 @@ impl IncidentWorkers {
 
     /// A place for one question, as soon as it is its turn.
     async fn wait_for_place(&self) -> Result<Grant, ModelError> {
-        let turn = self.turn(Kind::Decision);
+        let turn = self.turn(Purpose::Decision);
         turn.want(1);
         tokio::select! {
             biased;
@@ -139,7 +139,7 @@ impl IncidentWorkers {
                 // One was asked for, so there is no second one to lose.
                 grants.into_iter().next().ok_or_else(|| ModelError::Failed("a place was lost".to_owned()))
             }
-            error = self.nobody(Kind::Decision) => Err(error),
+            error = self.nobody(Purpose::Decision) => Err(error),
             () = passed(self.0.deadline) => {
                 Err(ModelError::Unavailable("the deadline passed before a worker had room".to_owned()))
             }
@@ -147,12 +147,12 @@ impl IncidentWorkers {
     }
 
     /// Ends when nobody has taken work of this kind for [`DispatchOptions::worker_wait`], with who there is and why not.
-    async fn nobody(&self, kind: Kind) -> ModelError {
+    async fn nobody(&self, purpose: Purpose) -> ModelError {
         let mut changes = self.fleet().changes();
         let mut alone: Option<Instant> = None;
         loop {
             changes.borrow_and_update();
-            let until = match self.fleet().outlook(kind) {
+            let until = match self.fleet().outlook(purpose) {
                 Outlook::Someone => {
                     alone = None;
                     None

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use countermove_planner::Usage;
+use countermove_planner::{Purpose, Usage};
 use countermove_proto::WorkerId;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -23,8 +23,8 @@ use super::DispatchOptions;
 use super::estimate::{Average, computed};
 use super::fair::{FairQueue, Next, Open, Origin, Ticket};
 use super::passed;
-use super::placement::{Kind, Load, pick, speeds};
-use crate::workers::{Fleet, Lease, Share};
+use super::placement::{pick, speeds};
+use crate::workers::{Fleet, Lease, Load, Share};
 
 /// Tokens of a question before any was seen.
 const FIRST_DECISION: u32 = 256;
@@ -53,7 +53,7 @@ pub(super) type Warm = Arc<Mutex<HashSet<WorkerId>>>;
 #[derive(Debug)]
 pub(super) struct Turn {
     dispatcher: Dispatcher,
-    kind: Kind,
+    purpose: Purpose,
     origin: Origin,
     ticket: Ticket,
     wake: Arc<Notify>,
@@ -64,7 +64,7 @@ pub(super) struct Turn {
 pub(super) struct Grant {
     lease: Lease,
     dispatcher: Dispatcher,
-    kind: Kind,
+    purpose: Purpose,
     origin: Origin,
 }
 
@@ -111,13 +111,13 @@ impl Dispatcher {
     }
 
     /// Takes a place in the queue, at which nothing waits yet.
-    pub(super) fn turn(&self, kind: Kind, origin: Origin, warm: Warm) -> Turn {
+    pub(super) fn turn(&self, purpose: Purpose, origin: Origin, warm: Warm) -> Turn {
         let wake = Arc::new(Notify::new());
         let mut line = self.lock();
         let ticket = line.ticket();
         let waiter = Waiter { origin: origin.clone(), warm, granted: Vec::new(), wake: Arc::clone(&wake) };
         line.waiters.insert(ticket, waiter);
-        Turn { dispatcher: self.clone(), kind, origin, ticket, wake }
+        Turn { dispatcher: self.clone(), purpose, origin, ticket, wake }
     }
 
     /// A rollout's place on another worker than `not`, if nothing waits and one of them would decode it at once.
@@ -129,18 +129,18 @@ impl Dispatcher {
         let each = line.rollout.tokens();
         let leases = self.0.fleet.lease(|workers| {
             let loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
-            let may = |worker: usize| workers[worker].0 != *not && loads[worker].is_free(Kind::Rollout);
+            let may = |worker: usize| workers[worker].0 != *not && loads[worker].is_free(Purpose::Rollout);
             let warm = lock(warm);
             let is_warm = |worker: usize| warm.contains(&workers[worker].0);
-            let chosen = pick(&loads, &speeds(&loads), may, is_warm, (Kind::Rollout, each));
-            let share = |worker| Share { to: (), worker, kind: Kind::Rollout, sequences: 1, each };
+            let chosen = pick(&loads, &speeds(&loads), may, is_warm, (Purpose::Rollout, each));
+            let share = |worker| Share { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
             chosen.map(share).into_iter().collect()
         });
         let ((), lease) = leases.into_iter().next()?;
         let ticket = line.ticket();
-        line.queue.wait(origin, Kind::Rollout, ticket, 1);
-        line.queue.begin(origin, Kind::Rollout, ticket, each);
-        Some(Grant { lease, dispatcher: self.clone(), kind: Kind::Rollout, origin: origin.clone() })
+        line.queue.wait(origin, Purpose::Rollout, ticket, 1);
+        line.queue.begin(origin, Purpose::Rollout, ticket, each);
+        Some(Grant { lease, dispatcher: self.clone(), purpose: Purpose::Rollout, origin: origin.clone() })
     }
 
     /// Hands out what there is room for.
@@ -198,10 +198,10 @@ impl Line {
         ticket
     }
 
-    fn average(&mut self, kind: Kind) -> &mut Average {
-        match kind {
-            Kind::Decision => &mut self.decision,
-            Kind::Rollout => &mut self.rollout,
+    fn average(&mut self, purpose: Purpose) -> &mut Average {
+        match purpose {
+            Purpose::Decision => &mut self.decision,
+            Purpose::Rollout => &mut self.rollout,
         }
     }
 
@@ -209,35 +209,35 @@ impl Line {
     fn assign(&mut self, workers: &[(WorkerId, Load)]) -> Vec<Share<Ticket>> {
         let mut loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
         let speeds = speeds(&loads);
-        let wants: Vec<bool> = loads.iter().map(|load| load.wants(Kind::Rollout)).collect();
+        let wants: Vec<bool> = loads.iter().map(|load| load.wants(Purpose::Rollout)).collect();
         let lead = self.rollout.tokens().saturating_mul(LEAD);
-        let mut assigned: BTreeMap<(Ticket, usize), (Kind, u64, u32)> = BTreeMap::new();
+        let mut assigned: BTreeMap<(Ticket, usize), (Purpose, u64, u32)> = BTreeMap::new();
         loop {
-            let has_room = |kind: Kind, worker: usize| {
-                loads[worker].has_room(kind) && (kind == Kind::Decision || wants[worker])
+            let has_room = |purpose: Purpose, worker: usize| {
+                loads[worker].has_room(purpose) && (purpose == Purpose::Decision || wants[worker])
             };
-            let is_open = |kind| (0..loads.len()).any(|worker| has_room(kind, worker));
-            let open = Open { decisions: is_open(Kind::Decision), rollouts: is_open(Kind::Rollout) };
-            let Some(Next { kind, ticket, is_ahead }) = self.queue.next(open, lead) else { break };
-            let each = self.average(kind).tokens();
+            let is_open = |purpose| (0..loads.len()).any(|worker| has_room(purpose, worker));
+            let open = Open { decisions: is_open(Purpose::Decision), rollouts: is_open(Purpose::Rollout) };
+            let Some(Next { purpose, ticket, is_ahead }) = self.queue.next(open, lead) else { break };
+            let each = self.average(purpose).tokens();
             // Whatever waits has a waiter: both come and go together.
             let Some(waiter) = self.waiters.get(&ticket) else { break };
             let warm = lock(&waiter.warm);
             let is_warm = |worker: usize| warm.contains(&workers[worker].0);
             // At a worker questions overtake rollouts, so this holds for them as well.
-            let may = |worker: usize| has_room(kind, worker) && (!is_ahead || loads[worker].gains());
-            let Some(worker) = pick(&loads, &speeds, may, is_warm, (kind, each)) else { break };
-            self.queue.begin(&waiter.origin, kind, ticket, each);
-            loads[worker].add(kind, each);
-            assigned.entry((ticket, worker)).or_insert((kind, each, 0)).2 += 1;
+            let may = |worker: usize| has_room(purpose, worker) && (!is_ahead || loads[worker].gains());
+            let Some(worker) = pick(&loads, &speeds, may, is_warm, (purpose, each)) else { break };
+            self.queue.begin(&waiter.origin, purpose, ticket, each);
+            loads[worker].add(purpose, each);
+            assigned.entry((ticket, worker)).or_insert((purpose, each, 0)).2 += 1;
         }
         let mut shares = Vec::new();
-        for ((ticket, worker), (kind, each, mut count)) in assigned {
+        for ((ticket, worker), (purpose, each, mut count)) in assigned {
             // A worker takes at least a batch in one call.
             let most = workers[worker].1.capacity.max(1);
             while count > 0 {
                 let sequences = count.min(most);
-                shares.push(Share { to: ticket, worker, kind, sequences, each });
+                shares.push(Share { to: ticket, worker, purpose, sequences, each });
                 count -= sequences;
             }
         }
@@ -254,15 +254,15 @@ impl Turn {
             let Some(waiter) = line.waiters.get(&self.ticket) else { return };
             let granted = waiter.granted.iter().map(Lease::held).sum();
             let wanted = count.saturating_sub(granted);
-            let waiting = line.queue.waiting(&self.origin, self.kind, self.ticket);
+            let waiting = line.queue.waiting(&self.origin, self.purpose, self.ticket);
             if wanted <= waiting {
                 if wanted < waiting {
-                    line.queue.withdraw(&self.origin, self.kind, self.ticket);
-                    line.queue.wait(&self.origin, self.kind, self.ticket, wanted);
+                    line.queue.withdraw(&self.origin, self.purpose, self.ticket);
+                    line.queue.wait(&self.origin, self.purpose, self.ticket, wanted);
                 }
                 return;
             }
-            line.queue.wait(&self.origin, self.kind, self.ticket, wanted - waiting);
+            line.queue.wait(&self.origin, self.purpose, self.ticket, wanted - waiting);
         }
         self.dispatcher.hand_out();
     }
@@ -286,7 +286,12 @@ impl Turn {
     }
 
     fn grant(&self, lease: Lease) -> Grant {
-        Grant { lease, dispatcher: self.dispatcher.clone(), kind: self.kind, origin: self.origin.clone() }
+        Grant {
+            lease,
+            dispatcher: self.dispatcher.clone(),
+            purpose: self.purpose,
+            origin: self.origin.clone(),
+        }
     }
 }
 
@@ -296,7 +301,7 @@ impl Drop for Turn {
         let unused = self.take();
         {
             let mut line = self.dispatcher.lock();
-            line.queue.withdraw(&self.origin, self.kind, self.ticket);
+            line.queue.withdraw(&self.origin, self.purpose, self.ticket);
             line.waiters.remove(&self.ticket);
         }
         drop(unused);
@@ -311,7 +316,7 @@ impl Grant {
     /// Notes that one piece of work has ended.
     pub(super) fn finished(&mut self, usage: &Usage) {
         let tokens = computed(usage);
-        self.lease.finished(tokens, usage.sampled_tokens + usage.forced_tokens);
+        self.lease.finished(tokens, usage.sampled_tokens.saturating_add(usage.forced_tokens));
         self.settle(1, self.lease.each(), tokens, true);
     }
 
@@ -334,7 +339,7 @@ impl Grant {
         line.queue.end(&self.origin, count, charged, used);
         // What failed at once says nothing of what the next will take.
         if is_typical && used > 0 {
-            line.average(self.kind).add(used);
+            line.average(self.purpose).add(used);
         }
     }
 }
@@ -378,12 +383,12 @@ mod tests {
     }
 
     /// A line at which `counts` of each kind wait, one ticket and tenant each.
-    fn line(counts: &[(Kind, u32)]) -> Line {
+    fn line(counts: &[(Purpose, u32)]) -> Line {
         let mut line = Line::new();
-        for (ticket, &(kind, count)) in (0..).zip(counts) {
+        for (ticket, &(purpose, count)) in (0..).zip(counts) {
             let payer = Payer::new(Priority::Normal, format!("tenant-{ticket}").parse().unwrap());
             let origin = Origin { payer, incident: IncidentId::generate() };
-            line.queue.wait(&origin, kind, ticket, count);
+            line.queue.wait(&origin, purpose, ticket, count);
             let (warm, wake) = (Warm::default(), Arc::new(Notify::new()));
             line.waiters.insert(ticket, Waiter { origin, warm, granted: Vec::new(), wake });
         }
@@ -396,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_worker_gets_a_batch_and_a_half_and_the_tenants_share_it() {
-        let mut line = line(&[(Kind::Rollout, 100), (Kind::Rollout, 100)]);
+        let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Rollout, 100)]);
         let shares = line.assign(&[worker(1, 8)]);
         assert_eq!((given(&shares, 0), given(&shares, 1)), (6, 6));
         assert!(shares.iter().all(|share| share.sequences <= 8));
@@ -404,14 +409,14 @@ mod tests {
 
     #[test]
     fn questions_go_before_rollouts_and_leave_them_half_a_batch() {
-        let mut line = line(&[(Kind::Rollout, 100), (Kind::Decision, 100)]);
+        let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 100)]);
         let shares = line.assign(&[worker(1, 8)]);
         assert_eq!((given(&shares, 1), given(&shares, 0)), (10, 4));
     }
 
     #[test]
     fn a_question_does_not_wait_for_the_rollouts_at_a_worker() {
-        let mut line = line(&[(Kind::Rollout, 100), (Kind::Decision, 1)]);
+        let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 1)]);
         let mut full = worker(1, 8);
         full.1.rollouts = 12;
         let shares = line.assign(&[full]);
@@ -420,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_questions_overtakes_the_rollouts_of_others_by_a_lead() {
-        let mut line = line(&[(Kind::Rollout, 100), (Kind::Decision, 100)]);
+        let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 100)]);
         let full = |rollouts| {
             let mut worker = worker(1, 8);
             worker.1.rollouts = rollouts;
@@ -439,15 +444,15 @@ mod tests {
             LEAD * u64::from(FIRST_ROLLOUT) + u64::from(FIRST_DECISION),
             "the one that begins when they are even"
         );
-        line.queue.withdraw(&line.waiters[&0].origin.clone(), Kind::Rollout, 0);
+        line.queue.withdraw(&line.waiters[&0].origin.clone(), Purpose::Rollout, 0);
         let shares = line.assign(&full(12));
         assert_eq!(given(&shares, 1), 10, "nobody else waits");
     }
 
     #[test]
     fn who_had_more_than_others_at_work_fills_a_batch_only_as_far_as_it_pays() {
-        let mut line = line(&[(Kind::Rollout, 100), (Kind::Rollout, 1)]);
-        line.queue.begin(&line.waiters[&0].origin.clone(), Kind::Rollout, 0, 1_000_000);
+        let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Rollout, 1)]);
+        line.queue.begin(&line.waiters[&0].origin.clone(), Purpose::Rollout, 0, 1_000_000);
         let mut one = worker(1, 8);
         one.1.efficient = 3;
         let shares = line.assign(&[one.clone()]);
@@ -460,8 +465,8 @@ mod tests {
 
     #[test]
     fn a_flood_of_questions_fills_a_place_that_would_be_empty() {
-        let mut line = line(&[(Kind::Rollout, 100), (Kind::Decision, 100)]);
-        line.queue.begin(&line.waiters[&1].origin.clone(), Kind::Decision, 1, 1_000_000);
+        let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 100)]);
+        line.queue.begin(&line.waiters[&1].origin.clone(), Purpose::Decision, 1, 1_000_000);
         let mut worker = worker(1, 8);
         (worker.1.rollouts, worker.1.places.rollouts) = (5, 5);
         assert_eq!(given(&line.assign(&[worker]), 1), 3);
@@ -469,14 +474,14 @@ mod tests {
 
     #[test]
     fn no_call_has_more_than_a_batch() {
-        let mut line = line(&[(Kind::Rollout, 100)]);
+        let mut line = line(&[(Purpose::Rollout, 100)]);
         let shares = line.assign(&[worker(1, 8)]);
         assert_eq!(shares.iter().map(|share| share.sequences).collect::<Vec<_>>(), [8, 4]);
     }
 
     #[test]
     fn a_question_goes_back_to_the_worker_that_holds_the_prefix() {
-        let mut line = line(&[(Kind::Decision, 1)]);
+        let mut line = line(&[(Purpose::Decision, 1)]);
         let workers = [worker(1, 8), worker(2, 8)];
         let waiter = line.waiters.get_mut(&0).unwrap();
         lock(&waiter.warm).insert(workers[1].0.clone());
@@ -489,7 +494,7 @@ mod tests {
             workers in proptest::collection::vec((1_u32..40, 1_u32..40, 0_u32..60, 0_u32..40, 0_u64..10_000), 0..6),
             waiting in proptest::collection::vec((any::<bool>(), 1_u32..60), 0..8),
         ) {
-            let of = |decision| if decision { Kind::Decision } else { Kind::Rollout };
+            let of = |decision| if decision { Purpose::Decision } else { Purpose::Rollout };
             let counts: Vec<_> = waiting.iter().map(|&(decision, count)| (of(decision), count)).collect();
             let mut line = line(&counts);
             let mut workers: Vec<_> = (0..).zip(&workers).map(|(id, &(capacity, efficient, rollouts, decisions, outstanding))| {
@@ -499,26 +504,26 @@ mod tests {
             let before = workers.clone();
             let mut shares = line.assign(&workers);
             // Questions take room from rollouts and not the other way, and shares are in no order of time.
-            shares.sort_by_key(|share| share.kind == Kind::Decision);
+            shares.sort_by_key(|share| share.purpose == Purpose::Decision);
             for share in shares {
                 let load = &mut workers[share.worker].1;
-                prop_assert!(before[share.worker].1.wants(share.kind));
+                prop_assert!(before[share.worker].1.wants(share.purpose));
                 prop_assert!(share.sequences >= 1 && share.sequences <= load.capacity);
                 for _ in 0..share.sequences {
-                    prop_assert!(load.has_room(share.kind));
-                    load.add(share.kind, share.each);
+                    prop_assert!(load.has_room(share.purpose));
+                    load.add(share.purpose, share.each);
                 }
             }
-            for kind in [Kind::Decision, Kind::Rollout] {
-                let taken: u32 = counts.iter().filter(|count| count.0 == kind).map(|count| count.1).sum();
-                let left: u32 = line.waiters.iter().map(|(&t, w)| line.queue.waiting(&w.origin, kind, t)).sum();
+            for purpose in [Purpose::Decision, Purpose::Rollout] {
+                let taken: u32 = counts.iter().filter(|count| count.0 == purpose).map(|count| count.1).sum();
+                let left: u32 = line.waiters.iter().map(|(&t, w)| line.queue.waiting(&w.origin, purpose, t)).sum();
                 prop_assert!(left <= taken);
                 // Whoever is alone is never ahead of anybody.
                 let pays = |load: &Load| counts.len() == 1 || load.gains();
-                prop_assert!(left == 0 || workers.iter().all(|(_, load)| !(load.is_free(kind) && pays(load))));
+                prop_assert!(left == 0 || workers.iter().all(|(_, load)| !(load.is_free(purpose) && pays(load))));
                 // Rollouts overtake nothing.
-                let is_rollout = kind == Kind::Rollout;
-                prop_assert!(left == 0 || !is_rollout || workers.iter().all(|(_, load)| !(load.wants(kind) && pays(load))));
+                let is_rollout = purpose == Purpose::Rollout;
+                prop_assert!(left == 0 || !is_rollout || workers.iter().all(|(_, load)| !(load.wants(purpose) && pays(load))));
             }
         }
     }

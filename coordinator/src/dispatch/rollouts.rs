@@ -22,7 +22,6 @@ use futures::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use tokio::time::Instant;
 
 use super::hedging::most_hedges;
-use super::placement::Kind;
 use super::queue::{Grant, Turn};
 use super::{IncidentWorkers, Patience, call, passed};
 
@@ -89,7 +88,7 @@ impl Run {
             .map(|spec| Task { spec, patience: Patience::default() })
             .collect();
         Self {
-            turn: workers.turn(Kind::Rollout),
+            turn: workers.turn(Purpose::Rollout),
             workers,
             batch,
             total: waiting.len(),
@@ -150,7 +149,7 @@ impl Run {
                 // Every share has a call that says when it ends.
                 None => Err(ModelError::Failed("a call ended without a word".to_owned())),
             },
-            error = self.workers.nobody(Kind::Rollout), if !some_run => Err(error),
+            error = self.workers.nobody(Purpose::Rollout), if !some_run => Err(error),
             () = passed(look_again) => Ok(None),
             () = passed(deadline) => Ok(None),
         }

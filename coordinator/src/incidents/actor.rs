@@ -96,7 +96,7 @@ pub(super) async fn run(beginning: Beginning) {
     };
     let mut left = false;
     if let Err(fault) = actor.live().await {
-        left = fault.leaves_the_rest() && actor.desk.log.is_durable();
+        left = fault.leaves_the_rest();
         match left {
             true => tracing::info!(incident = %id, reason = %fault, "incident is left to its next owner"),
             false => actor.fail(&fault).await,
@@ -150,6 +150,8 @@ enum Fault {
     Store(#[from] StoreError),
     #[error("the evidence could not be made ready: {0}")]
     Evidence(String),
+    #[error("the coordinator is about to stop")]
+    HandedOver,
     #[error("the coordinator was stopped before planning ended")]
     Stopped,
 }
@@ -157,7 +159,7 @@ enum Fault {
 impl Fault {
     /// Whether another owner, or this one later, may do better.
     fn leaves_the_rest(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Stopped)
+        matches!(self, Self::Store(_) | Self::HandedOver)
     }
 }
 
@@ -171,8 +173,8 @@ enum Break {
 impl Actor {
     async fn live(&mut self) -> Result<(), Fault> {
         loop {
-            if *self.stop.borrow() >= Stop::Between {
-                return Err(Fault::Stopped);
+            if *self.stop.borrow() >= Stop::HandOver {
+                return Err(self.stopped());
             }
             self.take_evidence_in().await?;
             match self.session.phase() {
@@ -180,6 +182,14 @@ impl Actor {
                 Phase::Approval | Phase::Outcome => self.wait().await?,
                 Phase::Ended(_) => return Ok(()),
             }
+        }
+    }
+
+    /// What it means that the process stops.
+    fn stopped(&self) -> Fault {
+        match *self.stop.borrow() {
+            Stop::HandOver | Stop::HandOverNow => Fault::HandedOver,
+            Stop::Never | Stop::End => Fault::Stopped,
         }
     }
 
@@ -194,7 +204,7 @@ impl Actor {
             loop {
                 tokio::select! {
                     biased;
-                    () = stopped(&mut self.stop, Stop::Now) => break Break::Stopped,
+                    () = stopped(&mut self.stop, Stop::HandOverNow) => break Break::Stopped,
                     command = self.commands.recv() => match command {
                         None => break Break::Stopped,
                         Some(command @ Command { change: Change::Cancel, check_only: false, .. }) => {
@@ -215,7 +225,7 @@ impl Actor {
         self.desk.write(self.outbox.take(), saved).await?;
         match end {
             Break::Done => Ok(()),
-            Break::Stopped => Err(Fault::Stopped),
+            Break::Stopped => Err(self.stopped()),
             Break::Cancelled(command) => self.cancel(command).await,
         }
     }
@@ -226,7 +236,7 @@ impl Actor {
         self.desk.progress.send_modify(|progress| progress.set_stage(PlanningStage::Waiting));
         let command = tokio::select! {
             biased;
-            () = stopped(&mut self.stop, Stop::Between) => return Err(Fault::Stopped),
+            () = stopped(&mut self.stop, Stop::HandOver) => return Err(self.stopped()),
             command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
             Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
             () = passed(deadline) => {

@@ -13,12 +13,14 @@ use prost::Message;
 use tokio::sync::watch;
 
 use super::projection;
-use super::store::{Append, Claim, Hash, Head, Input, Link, Record, RequestKey, Store, StoreError, sha256};
+use super::store::{
+    Append, Claim, EventLog, Hash, Head, Input, Link, Record, RequestKey, StoreError, sha256,
+};
 
 /// Numbers events, chains them, writes them and tells watchers. There is one for each incident that goes on.
 pub(super) struct Log {
     claim: Claim,
-    store: Arc<dyn Store>,
+    store: Arc<dyn EventLog>,
     hash: Hash,
     incident: Incident,
     /// What a former owner wrote of the work that this one does again.
@@ -31,7 +33,7 @@ pub(super) struct Log {
 
 impl Log {
     /// The log of a new incident.
-    pub(super) fn new(claim: Claim, store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(claim: Claim, store: Arc<dyn EventLog>) -> Self {
         let incident = projection::empty(claim.id.name());
         Self {
             claim,
@@ -48,7 +50,7 @@ impl Log {
     /// session was saved.
     pub(super) fn resume(
         claim: Claim,
-        store: Arc<dyn Store>,
+        store: Arc<dyn EventLog>,
         incident: Incident,
         head: Head,
         told: Vec<Kind>,
@@ -57,13 +59,13 @@ impl Log {
         Self { claim, store, hash: head.hash, incident, told, request: None, last }
     }
 
-    pub(super) fn id(&self) -> IncidentId {
-        self.claim.id
+    /// The right to write to it.
+    pub(super) fn claim(&self) -> Claim {
+        self.claim
     }
 
-    /// Whether another owner could go on from what is written.
-    pub(super) fn is_durable(&self) -> bool {
-        self.store.is_durable()
+    pub(super) fn id(&self) -> IncidentId {
+        self.claim.id
     }
 
     /// Whether work is done that a former owner began and told of.
@@ -78,7 +80,7 @@ impl Log {
 
     /// Names the request that the next event answers; `None` if it answers none.
     pub(super) fn answers(&mut self, request: Option<RequestKey>) {
-        self.request = request.filter(|_| self.store.is_durable());
+        self.request = request;
     }
 
     /// Writes one event, and what came with it.
@@ -102,7 +104,6 @@ impl Log {
             // A log of many MiB takes its time.
             Some(input) => Some(digest(input).await?),
         };
-        let session = session.filter(|_| self.store.is_durable());
         let session_sha256 = session.as_deref().map(sha256);
         let (mut incident, mut hash) = (self.incident.clone(), self.hash);
         let changes = kinds.iter().any(projection::is_changed_by);

@@ -16,10 +16,14 @@ mod projection;
 mod simulation;
 mod store;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod watch;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +36,7 @@ use countermove_proto::v1::{
 };
 use countermove_proto::{Error, IncidentId, Outage};
 use countermove_wire::{FromDomain, plan_options, pricing};
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -39,8 +44,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) use command::{Change, Changed};
 pub(crate) use store::Finding;
 pub use store::{
-    Append, Claim, Hash, Head, Input, KnownRequest, MemoryStore, OwnerId, Record, RequestKey, Saved,
-    SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput,
+    Append, Claim, EventLog, Hash, Head, Input, KnownRequest, MemoryStore, OwnerId, Ownership, Record,
+    RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput,
 };
 pub use takeover::Sharing;
 pub(crate) use watch::Updates;
@@ -88,7 +93,9 @@ impl Default for IncidentOptions {
 pub struct Incidents(Arc<Inner>);
 
 struct Inner {
-    store: Arc<dyn Store>,
+    log: Arc<dyn EventLog>,
+    /// Absent if nobody goes on with what is kept.
+    ownership: Option<Arc<dyn Ownership>>,
     fleet: Fleet,
     dispatcher: Dispatcher,
     templates: Arc<Templates>,
@@ -105,10 +112,24 @@ struct Inner {
 enum Stop {
     /// Nothing.
     Never,
-    /// No new piece of work begins.
-    Between,
-    /// Work is broken off.
-    Now,
+    /// No new piece of work begins: another coordinator goes on.
+    HandOver,
+    /// Work is broken off as well.
+    HandOverNow,
+    /// Work is broken off, and nobody goes on: planning ends.
+    End,
+}
+
+/// A place among the incidents that are planned here, for as long as this is there.
+struct Place {
+    incidents: Incidents,
+    id: IncidentId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.incidents.lock().remove(&self.id);
+    }
 }
 
 /// What an incident is planned from, as a caller sent it.
@@ -132,13 +153,15 @@ struct Handle {
 impl Incidents {
     /// Plans with these workers and keeps what happens in this store. Needs a tokio runtime around it.
     pub fn new(
-        store: Arc<dyn Store>,
+        store: impl Into<Store>,
         fleet: Fleet,
         templates: Arc<Templates>,
         options: IncidentOptions,
     ) -> Self {
+        let store = store.into();
         Self(Arc::new(Inner {
-            store,
+            log: store.log(),
+            ownership: store.ownership(),
             dispatcher: Dispatcher::start(fleet.clone(), options.dispatch),
             fleet,
             templates,
@@ -206,19 +229,16 @@ impl Incidents {
             tenant,
             priority,
         };
-        let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.store));
+        let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log));
         let (commands, progress, handle, working) = Handle::open(&log);
-        self.register(id, handle)?;
+        let place = self.register(id, handle)?;
         log.answers(request);
         let saved = takeover::save(&session, 0);
         let input = Some(Input::Evidence(evidence));
-        if let Err(error) = log.write(vec![Kind::Created(created)], input, Some(saved)).await {
-            self.lock().remove(&id);
-            return Err(error.into());
-        }
+        log.write(vec![Kind::Created(created)], input, Some(saved)).await?;
         let incident = log.incident();
         tracing::info!(incident = %id, "incident created");
-        self.start(Beginning {
+        let beginning = Beginning {
             log,
             planner,
             fleet: self.0.fleet.clone(),
@@ -235,16 +255,26 @@ impl Incidents {
             progress,
             working,
             stop: self.0.stop.subscribe(),
-        });
+        };
+        self.start(beginning, place);
         Ok((incident, digest))
     }
 
-    /// Starts the task of an incident that is registered.
-    fn start(&self, beginning: Beginning) {
-        let (this, id) = (self.clone(), beginning.log.id());
+    /// Starts the task of an incident. Should it panic, the incident ends as failed, and its place is free again.
+    fn start(&self, beginning: Beginning, place: Place) {
+        let (this, claim) = (self.clone(), beginning.log.claim());
         self.0.tasks.spawn(async move {
-            Box::pin(actor::run(beginning)).await;
-            this.lock().remove(&id);
+            let id = claim.id;
+            let planned = AssertUnwindSafe(Box::pin(actor::run(beginning))).catch_unwind().await;
+            if let Err(panic) = planned {
+                // What it wrote is in the store; what it knew besides is not to be trusted any more.
+                let problem = format!("a fault of this program broke planning off: {}", said(&*panic));
+                tracing::error!(incident = %id, problem, "an incident's task panicked");
+                if let Err(error) = this.give_up(claim, problem).await {
+                    tracing::error!(incident = %id, %error, "the end of an incident could not be written");
+                }
+            }
+            drop(place);
             tracing::info!(incident = %id, "incident is no longer planned here");
         });
     }
@@ -284,10 +314,10 @@ impl Incidents {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn elsewhere(&self, id: IncidentId) -> Result<Option<String>, Error> {
-        if !self.0.store.is_durable() || self.lock().contains_key(&id) {
-            return Ok(None);
+        match &self.0.ownership {
+            Some(ownership) if !self.lock().contains_key(&id) => Ok(ownership.owner(id, self.0.me).await?),
+            _ => Ok(None),
         }
-        Ok(self.0.store.owner(id, self.0.me).await?)
     }
 
     /// What a change whose answer was lost came to: the incident as it stands, and what the event with this number says
@@ -297,7 +327,7 @@ impl Incidents {
     /// Those of the store.
     pub(crate) async fn recall(&self, id: IncidentId, sequence: u64) -> Result<Changed, Error> {
         let incident = self.get(id).await?;
-        let events = store::events(&*self.0.store, id, sequence.saturating_sub(1), 1).await?;
+        let events = store::events(&*self.0.log, id, sequence.saturating_sub(1), 1).await?;
         let (digest, repeated) = match events.into_iter().find_map(|event| event.kind) {
             Some(Kind::Created(created)) => (created.digest, 0),
             Some(Kind::Alerts(alerts)) => (alerts.digest, alerts.repeated_records),
@@ -311,12 +341,12 @@ impl Incidents {
     /// # Errors
     /// [`Error::NotFound`], or that of the store.
     pub(crate) async fn verify(&self, id: IncidentId) -> Result<Finding, Error> {
-        Ok(store::verify(&*self.0.store, id).await?)
+        Ok(store::verify(&*self.0.log, id).await?)
     }
 
-    /// The store, if what it remembers outlives the process.
-    pub(crate) fn durable_store(&self) -> Option<Arc<dyn Store>> {
-        Some(Arc::clone(&self.0.store)).filter(|store| store.is_durable())
+    /// What outlives the process, if anything does.
+    pub(crate) fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        self.0.ownership.clone()
     }
 
     /// One incident as it stands.
@@ -324,7 +354,7 @@ impl Incidents {
     /// # Errors
     /// [`Error::NotFound`].
     pub(crate) async fn get(&self, id: IncidentId) -> Result<Incident, Error> {
-        Ok(self.0.store.get(id).await?)
+        Ok(self.0.log.get(id).await?)
     }
 
     /// Incidents older than `before`, newest first.
@@ -336,7 +366,7 @@ impl Incidents {
         before: Option<IncidentId>,
         limit: usize,
     ) -> Result<Vec<Incident>, Error> {
-        Ok(self.0.store.list(before, limit).await?)
+        Ok(self.0.log.list(before, limit).await?)
     }
 
     /// What happened to an incident after event `after`, and what happens from now on.
@@ -346,7 +376,7 @@ impl Incidents {
     pub(crate) async fn watch(&self, id: IncidentId, after: u64) -> Result<Updates, Error> {
         // The handle first: an incident that ends in between is then followed to its end.
         let handle = self.lock().get(&id).cloned();
-        let last = self.0.store.head(id).await?.sequence;
+        let last = self.0.log.head(id).await?.sequence;
         if after > last {
             return Err(Error::invalid(
                 "resume_after",
@@ -354,7 +384,7 @@ impl Incidents {
             ));
         }
         let live = handle.map(|handle| (handle.last, handle.progress));
-        Ok(Updates::new(Arc::clone(&self.0.store), id, after, live, self.0.stop.subscribe()))
+        Ok(Updates::new(Arc::clone(&self.0.log), id, after, live, self.0.stop.subscribe()))
     }
 
     /// Sentences of all notices of an incident.
@@ -364,7 +394,7 @@ impl Incidents {
     pub(crate) async fn notices(&self, id: IncidentId) -> Result<Vec<String>, Error> {
         let (mut notices, mut after) = (Vec::new(), 0);
         loop {
-            let events = store::events(&*self.0.store, id, after, watch::PART).await?;
+            let events = store::events(&*self.0.log, id, after, watch::PART).await?;
             let Some(last) = events.last() else { return Ok(notices) };
             after = last.sequence;
             notices.extend(events.into_iter().filter_map(|event| match event.kind {
@@ -382,7 +412,7 @@ impl Incidents {
         let mut all: Vec<IncidentEvent> = Vec::new();
         loop {
             let after = all.last().map_or(0, |event| event.sequence);
-            let more = store::events(&*self.0.store, id, after, watch::PART).await?;
+            let more = store::events(&*self.0.log, id, after, watch::PART).await?;
             if more.is_empty() {
                 return Ok(all);
             }
@@ -410,23 +440,27 @@ impl Incidents {
     pub async fn finish(&self, bound: Duration) {
         self.start_drain();
         let until = Instant::now() + bound;
-        let durable = self.0.store.is_durable();
-        if durable {
-            self.0.stop.send_replace(Stop::Between);
+        let ownership = self.0.ownership.as_deref();
+        if ownership.is_some() {
+            self.0.stop.send_replace(Stop::HandOver);
         }
-        let rest = || if durable { self.active() } else { self.at_work() };
+        let rest = || if ownership.is_some() { self.active() } else { self.at_work() };
         while rest() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         match self.at_work() {
             0 => {}
-            incidents if durable => tracing::warn!(incidents, "work was broken off; others will do it again"),
+            incidents if ownership.is_some() => {
+                tracing::warn!(incidents, "work was broken off; others will do it again")
+            }
             incidents => tracing::warn!(incidents, "incidents were ended before their plans were done"),
         }
-        self.0.stop.send_replace(Stop::Now);
+        self.0.stop.send_replace(if ownership.is_some() { Stop::HandOverNow } else { Stop::End });
         self.0.tasks.close();
         self.0.tasks.wait().await;
-        if let Err(error) = self.0.store.leave(self.0.me).await {
+        if let Some(ownership) = ownership
+            && let Err(error) = ownership.leave(self.0.me).await
+        {
             tracing::warn!(%error, "others will notice only later that this coordinator is gone");
         }
     }
@@ -446,7 +480,8 @@ impl Incidents {
         Ok(())
     }
 
-    fn register(&self, id: IncidentId, handle: Handle) -> Result<(), Error> {
+    /// Takes a place for an incident.
+    fn register(&self, id: IncidentId, handle: Handle) -> Result<Place, Error> {
         let mut active = self.lock();
         if active.len() >= self.0.options.most_active {
             return Err(Error::Exhausted {
@@ -458,7 +493,7 @@ impl Incidents {
             });
         }
         active.insert(id, handle);
-        Ok(())
+        Ok(Place { incidents: self.clone(), id })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IncidentId, Handle>> {
@@ -488,6 +523,12 @@ fn read_evidence(evidence: v1::Evidence) -> Result<Evidence, Error> {
         constraints: evidence.constraints,
         notes: evidence.notes,
     })
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it did not say why")
 }
 
 async fn off_runtime<T: Send + 'static>(

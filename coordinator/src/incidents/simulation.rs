@@ -17,8 +17,8 @@ use futures::future::{BoxFuture, FutureExt, ready};
 
 use super::log::Log;
 use super::store::{
-    Append, Claim, Head, KnownRequest, OwnerId, Record, RequestKey, Saved, Store, StoreError, StoredInput,
-    events, verify,
+    Append, Claim, EventLog, Head, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved, StoreError,
+    StoredInput, events, verify,
 };
 
 /// Plays; each has its own seed.
@@ -102,7 +102,7 @@ impl Play {
         for index in 0..INCIDENTS {
             let coordinator = &mut play.coordinators[index % COORDINATORS];
             let claim = Claim { id: IncidentId::generate(), owner: coordinator.me, epoch: 1 };
-            let mut log = Log::new(claim, Arc::clone(&play.store) as Arc<dyn Store>);
+            let mut log = Log::new(claim, Arc::clone(&play.store) as Arc<dyn EventLog>);
             now(play.store.renew(coordinator.me, String::new(), Duration::from_millis(LEASE))).unwrap();
             let created = Kind::Created(IncidentCreated::default());
             now(log.write(vec![created], None, Some(0u32.to_be_bytes().to_vec()))).unwrap();
@@ -151,13 +151,13 @@ impl Play {
         let Ok(claims) = now(self.store.claim(coordinator.me, held, 10)) else { return };
         for claim in claims {
             self.faults.takeovers += 1;
-            let store = Arc::clone(&self.store) as Arc<dyn Store>;
+            let store = Arc::clone(&self.store) as Arc<dyn Ownership>;
             let adopted = now(async {
                 let saved = store.saved(claim.id).await?;
                 let told = events(&*store, claim.id, saved.session.0, 1000).await?;
                 let told: Vec<Kind> = told.into_iter().filter_map(|event| event.kind).collect();
                 let step = u32::from_be_bytes(saved.session.1.as_slice().try_into().expect("four bytes"));
-                let log = Log::resume(claim, Arc::clone(&store), saved.incident, saved.head, told);
+                let log = Log::resume(claim, store.clone(), saved.incident, saved.head, told);
                 Ok::<_, StoreError>(Work { log, step, told: 0 })
             });
             if let Ok(work) = adopted {
@@ -375,15 +375,7 @@ impl Model {
     }
 }
 
-impl Store for ModelStore {
-    fn is_durable(&self) -> bool {
-        true
-    }
-
-    fn is_exclusive(&self) -> bool {
-        false
-    }
-
+impl EventLog for ModelStore {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>> {
         ready(self.change(|model| model.write(append))).boxed()
     }
@@ -424,7 +416,9 @@ impl Store for ModelStore {
     ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
         ready(Ok(Vec::new())).boxed()
     }
+}
 
+impl Ownership for ModelStore {
     fn request(&self, _id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>> {
         ready(Ok(None)).boxed()
     }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::actor::{Beginning, merge};
 use super::log::Log;
-use super::store::{self, Claim, Input, Saved, StoreError};
+use super::store::{self, Claim, Input, Ownership, Saved, StoreError};
 use super::{GRACE, Incidents, NOTICES, Stop, off_runtime, read_evidence};
 use crate::dispatch::{IncidentWorkers, Payer};
 
@@ -35,6 +35,9 @@ pub struct Sharing {
     pub address: String,
     /// How long after its last sign of life a coordinator counts as gone. Above zero.
     pub lease: Duration,
+    /// For how long the store has to answer without a break before anything is taken over: after an outage others need
+    /// time to renew as well. As long as the lease, or zero if there can be no others.
+    pub settling: Duration,
     /// How long ended incidents are kept; absent: for ever.
     pub keep: Option<Duration>,
 }
@@ -88,27 +91,26 @@ impl Incidents {
     /// Begins to keep this coordinator's lease, to take over what others left behind, and to forget what is old, until
     /// the process stops. Nothing of it is needed for a store that does not outlive the process.
     pub fn share(&self, sharing: Sharing) {
-        if self.0.store.is_durable() {
+        if let Some(ownership) = self.ownership() {
             let this = self.clone();
-            self.0.tasks.spawn(async move { this.keep_sharing(sharing).await });
+            self.0.tasks.spawn(async move { this.keep_sharing(&*ownership, sharing).await });
         }
     }
 
-    async fn keep_sharing(&self, sharing: Sharing) {
+    async fn keep_sharing(&self, ownership: &dyn Ownership, sharing: Sharing) {
         let mut beat = interval(sharing.lease / 3);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Since when the store has answered without a break. After an outage others need time to renew as well.
-        let alone = self.0.store.is_exclusive();
-        let mut since = Instant::now().checked_sub(if alone { sharing.lease } else { Duration::ZERO });
+        // Since when the store has answered without a break.
+        let mut since: Option<Instant> = None;
         let (started, mut stop) = (Instant::now(), self.0.stop.subscribe());
         let mut forgotten: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop == Stop::Now) => return,
+                _ = stop.wait_for(|stop| *stop >= Stop::HandOverNow) => return,
                 _ = beat.tick() => {}
             }
-            let renewed = self.0.store.renew(self.0.me, sharing.address.clone(), sharing.lease).await;
+            let renewed = ownership.renew(self.0.me, sharing.address.clone(), sharing.lease).await;
             if let Err(error) = renewed {
                 tracing::warn!(%error, "this coordinator's lease was not renewed");
                 since = None;
@@ -117,12 +119,12 @@ impl Incidents {
             // Without a worker what is taken over would only fail. One that is about to connect is waited for.
             let can_work =
                 self.0.fleet.any_ready() || started.elapsed() >= self.0.options.dispatch.worker_wait;
-            if since.get_or_insert_with(Instant::now).elapsed() >= sharing.lease && can_work {
-                self.take_over().await;
+            if since.get_or_insert_with(Instant::now).elapsed() >= sharing.settling && can_work {
+                self.take_over(ownership).await;
             }
             if forgotten.is_none_or(|last| last.elapsed() >= FORGET) {
                 forgotten = Some(Instant::now());
-                match self.0.store.forget(sharing.keep, REQUESTS).await {
+                match ownership.forget(sharing.keep, REQUESTS).await {
                     Ok(0) => {}
                     Ok(incidents) => tracing::info!(incidents, "old incidents were forgotten"),
                     Err(error) => tracing::warn!(%error, "old incidents were not forgotten"),
@@ -132,13 +134,13 @@ impl Incidents {
     }
 
     /// Takes over what nobody owns.
-    async fn take_over(&self) {
+    async fn take_over(&self, ownership: &dyn Ownership) {
         let held: Vec<_> = self.lock().keys().copied().collect();
         let room = self.0.options.most_active.saturating_sub(held.len()).min(AT_ONCE);
         if room == 0 || !self.accepts() {
             return;
         }
-        let claims = match self.0.store.claim(self.0.me, held, room).await {
+        let claims = match ownership.claim(self.0.me, held, room).await {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::warn!(%error, "nothing could be taken over");
@@ -146,7 +148,7 @@ impl Incidents {
             }
         };
         for claim in claims {
-            match self.adopt(claim).await {
+            match self.adopt(ownership, claim).await {
                 Ok(()) => tracing::info!(incident = %claim.id, epoch = claim.epoch, "incident taken over"),
                 Err(Refusal::Store(error)) => {
                     tracing::warn!(incident = %claim.id, %error, "incident was not taken over");
@@ -162,8 +164,8 @@ impl Incidents {
     }
 
     /// Goes on with an incident.
-    async fn adopt(&self, claim: Claim) -> Result<(), Refusal> {
-        let saved = self.0.store.saved(claim.id).await?;
+    async fn adopt(&self, ownership: &dyn Ownership, claim: Claim) -> Result<(), Refusal> {
+        let saved = ownership.saved(claim.id).await?;
         self.check_session(claim.id, &saved.session).await?;
         let told = self.told_since(claim.id, saved.session.0).await?;
         let Saved { head, incident, inputs, session: (_, bytes) } = saved;
@@ -192,10 +194,11 @@ impl Incidents {
             };
             off_runtime(work).await.map_err(|error| Refusal::Unusable(error.to_string()))?
         };
-        let log = Log::resume(claim, Arc::clone(&self.0.store), incident, head, told);
+        let log = Log::resume(claim, Arc::clone(&self.0.log), incident, head, told);
         let (commands, progress, handle, working) = super::Handle::open(&log);
-        self.register(claim.id, handle).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        self.start(Beginning {
+        let place =
+            self.register(claim.id, handle).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let beginning = Beginning {
             log,
             planner,
             fleet: self.0.fleet.clone(),
@@ -212,13 +215,14 @@ impl Incidents {
             progress,
             working,
             stop: self.0.stop.subscribe(),
-        });
+        };
+        self.start(beginning, place);
         Ok(())
     }
 
     /// Checks that a session is the one that the log says was saved.
     async fn check_session(&self, id: IncidentId, (sequence, bytes): &(u64, Vec<u8>)) -> Result<(), Refusal> {
-        let records = self.0.store.records(id, sequence.saturating_sub(1), 1).await?;
+        let records = self.0.log.records(id, sequence.saturating_sub(1), 1).await?;
         let logged = records.first().and_then(|record| record.session_sha256);
         if logged != Some(store::sha256(bytes)) {
             return Err(Refusal::Unusable("the saved session is not the one that was written".to_owned()));
@@ -230,19 +234,19 @@ impl Incidents {
     async fn told_since(&self, id: IncidentId, saved: u64) -> Result<Vec<Kind>, StoreError> {
         let (mut told, mut after) = (Vec::new(), saved);
         loop {
-            let events = store::events(&*self.0.store, id, after, super::watch::PART).await?;
+            let events = store::events(&*self.0.log, id, after, super::watch::PART).await?;
             let Some(last) = events.last() else { return Ok(told) };
             after = last.sequence;
             told.extend(events.into_iter().filter_map(|event| event.kind));
         }
     }
 
-    /// Ends an incident that no version of this program at hand can go on with.
-    async fn give_up(&self, claim: Claim, problem: String) -> Result<(), StoreError> {
-        let head = self.0.store.head(claim.id).await?;
-        let incident = self.0.store.get(claim.id).await?;
+    /// Ends an incident that cannot be gone on with here.
+    pub(super) async fn give_up(&self, claim: Claim, problem: String) -> Result<(), StoreError> {
+        let head = self.0.log.head(claim.id).await?;
+        let incident = self.0.log.get(claim.id).await?;
         let ended = PlanEnded { end: PlanEnd::Failed.into(), error: problem, usage: None };
-        let mut log = Log::resume(claim, Arc::clone(&self.0.store), incident, head, Vec::new());
+        let mut log = Log::resume(claim, Arc::clone(&self.0.log), incident, head, Vec::new());
         log.append(Kind::Ended(ended), None).await
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::Stop;
-use super::store::{self, Store};
+use super::store::{self, EventLog};
 
 /// Events read at a time.
 pub(super) const PART: usize = 256;
@@ -31,11 +31,11 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The updates of an incident after some event.
 pub(crate) struct Updates {
-    store: Arc<dyn Store>,
+    store: Arc<dyn EventLog>,
     id: IncidentId,
     after: u64,
     ready: VecDeque<IncidentEvent>,
-    /// The ends to follow; absent for an incident that nobody plans.
+    /// The ends to follow; absent for an incident that nobody plans here.
     live: Option<(watch::Receiver<u64>, watch::Receiver<Progress>)>,
     next_progress: Instant,
     stop: watch::Receiver<Stop>,
@@ -44,7 +44,7 @@ pub(crate) struct Updates {
 
 impl Updates {
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn EventLog>,
         id: IncidentId,
         after: u64,
         live: Option<(watch::Receiver<u64>, watch::Receiver<Progress>)>,
@@ -124,14 +124,14 @@ impl Updates {
     /// Waits a while for somebody else's events; the end of an incident that has ended.
     async fn look_later(&mut self) -> Result<(), Error> {
         let head = self.store.head(self.id).await?;
-        if head.ended || !self.store.is_durable() {
+        if head.ended {
             // What was written between the two looks is still read.
             self.over = head.sequence <= self.after;
             return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => Ok(()),
-            _ = self.stop.wait_for(|stop| *stop >= Stop::Between) => Err(Error::Unavailable {
+            _ = self.stop.wait_for(|stop| *stop >= Stop::HandOver) => Err(Error::Unavailable {
                 cause: Outage::Draining,
                 message: "this coordinator is about to stop; go on at another one".to_owned(),
                 retry_after: Duration::from_secs(1),

@@ -14,7 +14,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-use crate::incidents::{Hash, RequestKey, Store};
+use crate::incidents::{Hash, Ownership, RequestKey};
 
 /// Answers of the last requests.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Replies {
     /// As of [`Self::once`], and those of the store.
     pub(crate) async fn once_kept<T, W, F, C, R>(
         self: &Arc<Self>,
-        store: Option<Arc<dyn Store>>,
+        store: Option<Arc<dyn Ownership>>,
         id: Option<RequestId>,
         print: Fingerprint,
         work: W,

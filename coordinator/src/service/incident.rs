@@ -63,7 +63,7 @@ impl IncidentApi {
         let work = move |key| async move { incidents.change(id, change, false, key).await.map(answer) };
         let incidents = self.incidents.clone();
         let recall = move |id, event| async move { incidents.recall(id, event).await.map(answer) };
-        let store = self.incidents.durable_store();
+        let store = self.incidents.ownership();
         Ok(Response::new(self.replies.once_kept(store, request_id, print, work, recall).await?))
     }
 
@@ -117,7 +117,7 @@ impl IncidentService for IncidentApi {
             let Changed { incident, digest, .. } = incidents.recall(id, event).await?;
             Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
         };
-        let store = self.incidents.durable_store();
+        let store = self.incidents.ownership();
         Ok(Response::new(self.replies.once_kept(store, request_id, print, work, recall).await?))
     }
 

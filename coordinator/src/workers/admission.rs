@@ -5,6 +5,8 @@ use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1::GetModelResponse;
 use countermove_proto::{PROTOCOL_VERSION, WorkerId};
 
+use super::load::Places;
+
 /// What every worker of this coordinator has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Requirements {
@@ -27,20 +29,6 @@ pub(super) struct Profile {
     pub efficient: u32,
     /// Sequences that it takes on of each kind, decoding and waiting together.
     pub places: Places,
-}
-
-/// Most sequences that a worker takes on; what is beyond it refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Places {
-    pub rollouts: u32,
-    pub decisions: u32,
-}
-
-impl Default for Places {
-    /// Those of a worker that does not say.
-    fn default() -> Self {
-        Self { rollouts: u32::MAX, decisions: u32::MAX }
-    }
 }
 
 impl Requirements {

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use countermove_planner::Purpose;
 use countermove_proto::v1::{self, ModelIdentity, WorkerStatus};
 use countermove_proto::{WorkerId, timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::admission::{Places, Profile};
+use super::admission::Profile;
+use super::load::{Load, Places};
 use super::meter::Meter;
 use crate::discovery::WorkerUrl;
-use crate::dispatch::placement::{Kind, Load};
 
 /// One worker as this coordinator sees it.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(super) struct Entry {
     /// It says itself that it serves.
     pub serving: bool,
     /// It is full until then, of work of one kind.
-    resting: BTreeMap<Kind, Instant>,
+    resting: BTreeMap<Purpose, Instant>,
     /// Rollouts and questions that this coordinator has there now.
     pub rollouts: u32,
     pub decisions: u32,
@@ -143,13 +144,13 @@ impl Entry {
     }
 
     /// Whether work of this kind goes to it, be it only when it has room.
-    pub(super) fn takes(&self, kind: Kind) -> bool {
-        self.standing() == Standing::Ready && (kind == Kind::Decision || !self.is_own)
+    pub(super) fn takes(&self, purpose: Purpose) -> bool {
+        self.standing() == Standing::Ready && (purpose == Purpose::Decision || !self.is_own)
     }
 
     /// Leaves it alone with work of one kind, since it is full of that.
-    pub(super) fn rest(&mut self, kind: Kind, until: Instant) {
-        self.resting.insert(kind, until);
+    pub(super) fn rest(&mut self, purpose: Purpose, until: Instant) {
+        self.resting.insert(purpose, until);
     }
 
     /// When it may next be asked again for something of which it was full.
@@ -167,16 +168,16 @@ impl Entry {
 
     /// What placement looks at.
     pub(super) fn load(&self, profile: &Profile, now: Instant) -> Load {
-        let places = |kind: Kind, places: u32| {
-            let rests = self.resting.get(&kind).is_some_and(|&until| until > now);
-            if rests || !self.takes(kind) { 0 } else { places }
+        let places = |purpose: Purpose, places: u32| {
+            let rests = self.resting.get(&purpose).is_some_and(|&until| until > now);
+            if rests || !self.takes(purpose) { 0 } else { places }
         };
         Load {
             capacity: profile.capacity,
             efficient: profile.efficient,
             places: Places {
-                rollouts: places(Kind::Rollout, profile.places.rollouts),
-                decisions: places(Kind::Decision, profile.places.decisions),
+                rollouts: places(Purpose::Rollout, profile.places.rollouts),
+                decisions: places(Purpose::Decision, profile.places.decisions),
             },
             rollouts: self.rollouts,
             decisions: self.decisions,
@@ -186,18 +187,18 @@ impl Entry {
     }
 
     /// Counts sequences that come to it.
-    pub(super) fn begin(&mut self, kind: Kind, sequences: u32, expected: u64, now: Instant) {
+    pub(super) fn begin(&mut self, purpose: Purpose, sequences: u32, expected: u64, now: Instant) {
         self.meter(now);
-        let held = self.held(kind);
+        let held = self.held(purpose);
         *held = held.saturating_add(sequences);
         self.outstanding = self.outstanding.saturating_add(expected);
     }
 
     /// Counts sequences that have ended there, and the tokens that they took.
-    pub(super) fn end(&mut self, kind: Kind, sequences: u32, tokens: u64, now: Instant) {
+    pub(super) fn end(&mut self, purpose: Purpose, sequences: u32, tokens: u64, now: Instant) {
         self.meter(now);
         self.meter.count(tokens);
-        let held = self.held(kind);
+        let held = self.held(purpose);
         *held = held.saturating_sub(sequences);
     }
 
@@ -206,10 +207,10 @@ impl Entry {
         self.outstanding = self.outstanding.saturating_sub(before).saturating_add(after);
     }
 
-    fn held(&mut self, kind: Kind) -> &mut u32 {
-        match kind {
-            Kind::Decision => &mut self.decisions,
-            Kind::Rollout => &mut self.rollouts,
+    fn held(&mut self, purpose: Purpose) -> &mut u32 {
+        match purpose {
+            Purpose::Decision => &mut self.decisions,
+            Purpose::Rollout => &mut self.rollouts,
         }
     }
 
@@ -305,11 +306,11 @@ mod tests {
         entry.accept(profile("w-1"), session());
         let places = |entry: &Entry, now| {
             let load = entry.load(&profile("w-1"), now);
-            (load.has_room(Kind::Rollout), load.has_room(Kind::Decision))
+            (load.has_room(Purpose::Rollout), load.has_room(Purpose::Decision))
         };
         assert_eq!(places(&entry, now), (true, true));
         let until = now + Duration::from_secs(1);
-        entry.rest(Kind::Rollout, until);
+        entry.rest(Purpose::Rollout, until);
         assert_eq!((entry.standing(), places(&entry, now)), (Standing::Ready, (false, true)));
         assert_eq!(entry.next_rested(now), Some(until));
         assert_eq!((places(&entry, until), entry.next_rested(until)), ((true, true), None));
@@ -363,12 +364,14 @@ mod tests {
     #[tokio::test]
     async fn the_coordinators_own_replica_takes_questions_alone() {
         let mut entry = Entry { is_own: true, ..Entry::new(url()) };
-        assert!(!entry.takes(Kind::Decision), "it has not answered yet");
+        assert!(!entry.takes(Purpose::Decision), "it has not answered yet");
         entry.accept(profile("w-1"), session());
-        assert!(entry.takes(Kind::Decision) && !entry.takes(Kind::Rollout));
+        assert!(entry.takes(Purpose::Decision) && !entry.takes(Purpose::Rollout));
         let load = entry.load(&profile("w-1"), Instant::now());
         assert!(
-            load.has_room(Kind::Decision) && !load.has_room(Kind::Rollout) && !load.is_free(Kind::Rollout)
+            load.has_room(Purpose::Decision)
+                && !load.has_room(Purpose::Rollout)
+                && !load.is_free(Purpose::Rollout)
         );
     }
 
@@ -377,15 +380,15 @@ mod tests {
         let mut entry = Entry::new(url());
         entry.accept(profile("w-1"), session());
         let begun = Instant::now();
-        entry.begin(Kind::Rollout, 6, 600, begun);
+        entry.begin(Purpose::Rollout, 6, 600, begun);
         assert_eq!((entry.rollouts, entry.outstanding), (6, 600));
         // Its batch holds four; two wait.
-        entry.end(Kind::Rollout, 6, 2000, begun + Duration::from_secs(10));
+        entry.end(Purpose::Rollout, 6, 2000, begun + Duration::from_secs(10));
         entry.expect(600, 0);
         let load = entry.load(&profile("w-1"), Instant::now());
         assert_eq!((load.rollouts, load.outstanding, load.rate), (0, 0, Some(50.0)));
         // Time without work is not counted.
-        entry.begin(Kind::Decision, 1, 100, begun + Duration::from_secs(1000));
+        entry.begin(Purpose::Decision, 1, 100, begun + Duration::from_secs(1000));
         assert_eq!(entry.load(&profile("w-1"), Instant::now()).rate, Some(50.0));
         entry.accept(profile("w-2"), session());
         assert_eq!(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countermove_planner::Purpose;
 use countermove_proto::WorkerId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -10,8 +11,8 @@ use tonic::transport::Channel;
 
 use super::Fleet;
 use super::entry::{Contact, Entry, Session};
+use super::load::remaining;
 use crate::discovery::WorkerUrl;
-use crate::dispatch::placement::{Kind, remaining};
 
 /// The right to run work on one worker.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Lease {
     pub(super) session: Session,
     /// That of the member whom it was taken from: another one may be at its address later.
     pub(super) recheck: Arc<Notify>,
-    pub(super) kind: Kind,
+    pub(super) purpose: Purpose,
     pub(super) held: u32,
     /// Tokens that each of its sequences is expected to take.
     pub(super) each: u64,
@@ -85,7 +86,7 @@ impl Lease {
     /// Gives one sequence back, since it has ended after so many tokens; `generated` of them the worker chose or was
     /// forced to.
     pub(crate) fn finished(&mut self, tokens: u64, generated: u64) {
-        let rollouts = u64::from(self.kind == Kind::Rollout);
+        let rollouts = u64::from(self.purpose == Purpose::Rollout);
         self.give_back(1, tokens, generated);
         self.update(|entry| entry.rollouts_finished += rollouts);
     }
@@ -101,7 +102,7 @@ impl Lease {
         self.tokens.reported = self.tokens.reported.saturating_add(tokens);
         let after = (self.remaining(), self.tokens.known());
         self.update(|entry| {
-            entry.tokens += after.1 - before.1;
+            entry.tokens = entry.tokens.saturating_add(after.1.saturating_sub(before.1));
             entry.expect(before.0, after.0);
         });
     }
@@ -112,13 +113,13 @@ impl Lease {
 
     fn give_back(&mut self, sequences: u32, tokens: u64, generated: u64) {
         let before = (self.remaining(), self.tokens.known());
-        let (kind, sequences) = (self.kind, sequences.min(self.held));
+        let (purpose, sequences) = (self.purpose, sequences.min(self.held));
         self.held -= sequences;
         self.tokens.of_ended = self.tokens.of_ended.saturating_add(generated);
         let after = (self.remaining(), self.tokens.known());
         self.update(|entry| {
-            entry.end(kind, sequences, tokens, Instant::now());
-            entry.tokens += after.1 - before.1;
+            entry.end(purpose, sequences, tokens, Instant::now());
+            entry.tokens = entry.tokens.saturating_add(after.1.saturating_sub(before.1));
             entry.expect(before.0, after.0);
         });
         self.fleet.0.freed.send_replace(());
@@ -127,7 +128,7 @@ impl Lease {
     /// Leaves the worker alone for a while with work of this kind, since it is full of that.
     pub(crate) fn rest(&self, time: Duration) {
         let until = Instant::now() + time.clamp(Duration::from_millis(10), Duration::from_secs(60));
-        self.update(|entry| entry.rest(self.kind, until));
+        self.update(|entry| entry.rest(self.purpose, until));
     }
 
     /// Takes the worker out until it answers again, since the transport failed.

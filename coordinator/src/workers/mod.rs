@@ -11,6 +11,7 @@ mod admission;
 mod entry;
 mod lease;
 mod link;
+mod load;
 mod meter;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::collections::btree_map::Entry as Slot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use countermove_planner::Purpose;
 use countermove_proto::v1::{self, ModelIdentity};
 use countermove_proto::worker::v1::GetModelResponse;
 use countermove_proto::{Error, Resource, WorkerId};
@@ -26,14 +28,16 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use admission::Places;
 pub use countermove_membership::Backoff;
 pub(crate) use lease::Lease;
 use lease::Tally;
 pub use link::LinkOptions;
+pub(crate) use load::Load;
+#[cfg(test)]
+pub(crate) use load::Places;
+use load::remaining;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
-use crate::dispatch::placement::{Kind, Load, remaining};
 use admission::Requirements;
 use entry::{Contact, Entry, Refused, Session, Standing};
 
@@ -110,7 +114,7 @@ pub(crate) struct Share<T> {
     pub(crate) to: T,
     /// The worker, by its place among those that can be used.
     pub(crate) worker: usize,
-    pub(crate) kind: Kind,
+    pub(crate) purpose: Purpose,
     pub(crate) sequences: u32,
     /// Tokens that each of them is expected to take.
     pub(crate) each: u64,
@@ -204,7 +208,7 @@ impl Fleet {
 
     /// Whether any worker takes rollouts, full ones included: without one no plan comes to its end.
     pub fn any_ready(&self) -> bool {
-        self.outlook(Kind::Rollout) != Outlook::Nobody
+        self.outlook(Purpose::Rollout) != Outlook::Nobody
     }
 
     /// Takes in a replica of this coordinator's own, for questions alone, until what is returned is dropped.
@@ -219,9 +223,9 @@ impl Fleet {
         Attached { fleet: self.clone(), url }
     }
 
-    pub(crate) fn outlook(&self, kind: Kind) -> Outlook {
+    pub(crate) fn outlook(&self, purpose: Purpose) -> Outlook {
         let table = self.lock();
-        match table.workers.values().any(|member| member.entry.takes(kind)) {
+        match table.workers.values().any(|member| member.entry.takes(purpose)) {
             true => Outlook::Someone,
             false => Outlook::Nobody,
         }
@@ -283,16 +287,16 @@ impl Fleet {
             usable.push((entry, worker, session, Arc::clone(&member.recheck)));
         }
         let mut leases = Vec::new();
-        for Share { to, worker, kind, sequences, each } in assign(&workers) {
+        for Share { to, worker, purpose, sequences, each } in assign(&workers) {
             let Some((entry, worker, session, recheck)) = usable.get_mut(worker) else { continue };
-            entry.begin(kind, sequences, remaining(sequences, each, 0), now);
+            entry.begin(purpose, sequences, remaining(sequences, each, 0), now);
             let lease = Lease {
                 fleet: self.clone(),
                 url: entry.url.clone(),
                 worker: worker.clone(),
                 session: session.clone(),
                 recheck: Arc::clone(recheck),
-                kind,
+                purpose,
                 held: sequences,
                 each,
                 tokens: Tally::default(),

@@ -41,7 +41,7 @@ pub struct Sampling {
 }
 
 /// Which queue a question belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// Perception and candidates: somebody waits for exactly this answer.
     Decision,
@@ -93,13 +93,14 @@ pub struct Usage {
 }
 
 impl AddAssign for Usage {
-    /// Adds the counts. `elapsed` is left alone: whoever owns the clock sets it, since work may overlap.
+    /// Adds the counts, which are other machines' word and so may be anything. `elapsed` is left alone: whoever owns the
+    /// clock sets it, since work may overlap.
     fn add_assign(&mut self, other: Self) {
-        self.prompt_tokens += other.prompt_tokens;
-        self.cached_tokens += other.cached_tokens;
-        self.sampled_tokens += other.sampled_tokens;
-        self.forced_tokens += other.forced_tokens;
-        self.rollouts += other.rollouts;
+        self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.sampled_tokens = self.sampled_tokens.saturating_add(other.sampled_tokens);
+        self.forced_tokens = self.forced_tokens.saturating_add(other.forced_tokens);
+        self.rollouts = self.rollouts.saturating_add(other.rollouts);
     }
 }
 

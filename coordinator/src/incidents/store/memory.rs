@@ -2,16 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use countermove_proto::IncidentId;
 use countermove_proto::v1::Incident;
-use countermove_proto::{IncidentId, RequestId};
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use super::{
-    Append, Claim, Head, KnownRequest, OwnerId, Record, RequestKey, Saved, Store, StoreError, StoredInput,
-    without_steps,
-};
+use super::{Append, EventLog, Head, Record, StoreError, StoredInput, without_steps};
 
 /// Keeps incidents in memory: all that go on, and as many of the ended ones as it was told.
 ///
@@ -82,15 +78,7 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
-    fn is_durable(&self) -> bool {
-        false
-    }
-
-    fn is_exclusive(&self) -> bool {
-        true
-    }
-
+impl EventLog for MemoryStore {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>> {
         ready(self.write(append)).boxed()
     }
@@ -137,47 +125,5 @@ impl Store for MemoryStore {
         let incidents =
             newest_first.take(limit).map(|(_, log)| without_steps(log.incident.clone())).collect();
         ready(Ok(incidents)).boxed()
-    }
-
-    fn request(&self, _id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>> {
-        ready(Ok(None)).boxed()
-    }
-
-    fn answer(&self, _key: RequestKey, _answer: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
-        ready(Ok(())).boxed()
-    }
-
-    fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>> {
-        ready(Err(StoreError::NotFound(id))).boxed()
-    }
-
-    fn renew(
-        &self,
-        _owner: OwnerId,
-        _address: String,
-        _ttl: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        ready(Ok(())).boxed()
-    }
-
-    fn claim(
-        &self,
-        _owner: OwnerId,
-        _held: Vec<IncidentId>,
-        _limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>> {
-        ready(Ok(Vec::new())).boxed()
-    }
-
-    fn leave(&self, _owner: OwnerId) -> BoxFuture<'_, Result<(), StoreError>> {
-        ready(Ok(())).boxed()
-    }
-
-    fn owner(&self, _id: IncidentId, _me: OwnerId) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
-        ready(Ok(None)).boxed()
-    }
-
-    fn forget(&self, _age: Option<Duration>, _requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        ready(Ok(0)).boxed()
     }
 }

@@ -6,7 +6,9 @@
 //! over since, or if somebody else's event lies in between. What is appended is there as a whole or not at all, and
 //! stays there when the process dies.
 //!
-//! [`MemoryStore`] is for one process that may forget; [`SqlStore`] keeps SQLite files and PostgreSQL databases.
+//! Two traits say what a store can do: every one is an [`EventLog`], and one that outlives the process is an
+//! [`Ownership`] as well. [`MemoryStore`] is for one process that may forget; [`SqlStore`] keeps SQLite files and
+//! PostgreSQL databases.
 
 mod chain;
 mod memory;
@@ -16,6 +18,7 @@ mod tests;
 mod url;
 mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_proto::v1::{self, Evidence, Incident, IncidentEvent};
@@ -137,14 +140,8 @@ pub struct Saved {
     pub session: (u64, Vec<u8>),
 }
 
-/// Keeps incidents.
-pub trait Store: Send + Sync + 'static {
-    /// Whether what is written outlives the process, so that incidents are handed over and not ended when it stops.
-    fn is_durable(&self) -> bool;
-
-    /// Whether no other process can use it, so that whoever owned something in it before is gone.
-    fn is_exclusive(&self) -> bool;
-
+/// The logs of incidents, and what they make of each incident.
+pub trait EventLog: Send + Sync + 'static {
     /// Writes events.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>>;
 
@@ -176,7 +173,11 @@ pub trait Store: Send + Sync + 'static {
         before: Option<IncidentId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
+}
 
+/// A log that outlives the process, with what is needed so that one process goes on where another one stopped: who owns
+/// what, and which requests had their effect already.
+pub trait Ownership: EventLog {
     /// What is known of a request.
     fn request(&self, id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>>;
 
@@ -207,6 +208,45 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets incidents that ended longer than `age` ago, if an age is given, and requests older than `requests`.
     /// Gives the number of incidents.
     fn forget(&self, age: Option<Duration>, requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>>;
+}
+
+/// Where a coordinator keeps its incidents.
+#[derive(Clone)]
+pub enum Store {
+    /// With the process they are gone: nobody goes on with them.
+    Passing(Arc<dyn EventLog>),
+    /// Other processes go on with them.
+    Lasting(Arc<dyn Ownership>),
+}
+
+impl Store {
+    /// The logs.
+    pub fn log(&self) -> Arc<dyn EventLog> {
+        match self {
+            Self::Passing(log) => Arc::clone(log),
+            Self::Lasting(shared) => Arc::clone(shared) as Arc<dyn EventLog>,
+        }
+    }
+
+    /// Who owns what, where that outlives the process.
+    pub fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        match self {
+            Self::Passing(_) => None,
+            Self::Lasting(shared) => Some(Arc::clone(shared)),
+        }
+    }
+}
+
+impl From<MemoryStore> for Store {
+    fn from(store: MemoryStore) -> Self {
+        Self::Passing(Arc::new(store))
+    }
+}
+
+impl From<SqlStore> for Store {
+    fn from(store: SqlStore) -> Self {
+        Self::Lasting(Arc::new(store))
+    }
 }
 
 /// Why a store did not do what was asked.
@@ -244,12 +284,12 @@ pub enum StoreError {
 /// # Errors
 /// Those of the store.
 pub(crate) async fn events(
-    store: &dyn Store,
+    log: &dyn EventLog,
     id: IncidentId,
     after: u64,
     limit: usize,
 ) -> Result<Vec<IncidentEvent>, StoreError> {
-    store.records(id, after, limit).await?.iter().map(Record::decode).collect()
+    log.records(id, after, limit).await?.iter().map(Record::decode).collect()
 }
 
 impl Record {

@@ -14,29 +14,39 @@ use super::super::log::Log;
 use super::*;
 
 /// A store, and what it needs to live.
-struct Kept {
-    store: Arc<dyn Store>,
+struct Kept<S: ?Sized> {
+    store: Arc<S>,
     _folder: Option<TempDir>,
     _server: Option<Postgres>,
 }
 
-async fn sqlite() -> Kept {
+async fn sqlite() -> Kept<dyn Ownership> {
     let folder = tempfile::tempdir().unwrap();
     let url = StoreUrl::Sqlite(folder.path().join("a folder/incidents%3F.db"));
     Kept { store: Arc::new(SqlStore::open(&url).await.unwrap()), _folder: Some(folder), _server: None }
 }
 
-/// All kinds of stores that can be had here; the durable ones only, if asked so.
-async fn stores(durable: bool) -> Vec<Kept> {
+/// All kinds of stores that outlive the process and can be had here.
+async fn lasting() -> Vec<Kept<dyn Ownership>> {
     let mut stores = vec![sqlite().await];
-    if !durable {
-        stores.push(Kept { store: Arc::new(MemoryStore::new(100)), _folder: None, _server: None });
-    }
     if let Some(server) = Postgres::start() {
         let store = SqlStore::open(&server.url().parse().unwrap()).await.unwrap();
         stores.push(Kept { store: Arc::new(store), _folder: None, _server: Some(server) });
     }
     stores
+}
+
+/// Those, and the one that does not.
+async fn logs() -> Vec<Kept<dyn EventLog>> {
+    let lasting = lasting().await.into_iter();
+    let mut logs: Vec<_> = lasting
+        .map(|Kept { store, _folder, _server }| {
+            let store: Arc<dyn EventLog> = store;
+            Kept { store, _folder, _server }
+        })
+        .collect();
+    logs.push(Kept { store: Arc::new(MemoryStore::new(100)), _folder: None, _server: None });
+    logs
 }
 
 fn claim() -> Claim {
@@ -60,8 +70,8 @@ fn key() -> RequestKey {
 }
 
 /// An incident with an event, by its owner.
-async fn begun(store: &Arc<dyn Store>, claim: Claim) -> Log {
-    let mut log = Log::new(claim, Arc::clone(store));
+async fn begun(store: Arc<dyn EventLog>, claim: Claim) -> Log {
+    let mut log = Log::new(claim, store);
     log.write(vec![created()], Some(evidence()), Some(b"session 1".to_vec())).await.unwrap();
     log
 }
@@ -74,9 +84,9 @@ async fn end(log: &mut Log) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_read_in_order_and_in_parts() {
-    for Kept { store, .. } in &stores(false).await {
+    for Kept { store, .. } in &logs().await {
         let claim = claim();
-        let mut log = begun(store, claim).await;
+        let mut log = begun(store.clone(), claim).await;
         log.write(vec![note("2"), note("3")], None, None).await.unwrap();
         log.append(note("4"), None).await.unwrap();
         let numbers = async |after, limit| -> Vec<u64> {
@@ -97,9 +107,9 @@ async fn events_are_read_in_order_and_in_parts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incident_is_what_its_events_make_of_it() {
-    for Kept { store, .. } in &stores(false).await {
+    for Kept { store, .. } in &logs().await {
         let claim = claim();
-        let mut log = begun(store, claim).await;
+        let mut log = begun(store.clone(), claim).await;
         log.append(Kind::Decided(PlanStep::default()), None).await.unwrap();
         log.append(Kind::Rollout(RolloutFinished::default()), None).await.unwrap();
         let incident = store.get(claim.id).await.unwrap();
@@ -114,11 +124,11 @@ async fn an_incident_is_what_its_events_make_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn incidents_are_listed_newest_first_without_steps() {
-    for Kept { store, .. } in &stores(false).await {
+    for Kept { store, .. } in &logs().await {
         let mut names = Vec::new();
         let mut ids = Vec::new();
         for _ in 0..5 {
-            let mut log = begun(store, claim()).await;
+            let mut log = begun(store.clone(), claim()).await;
             log.append(Kind::Decided(PlanStep::default()), None).await.unwrap();
             names.insert(0, log.id().name());
             ids.push(log.id());
@@ -135,13 +145,13 @@ async fn incidents_are_listed_newest_first_without_steps() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_but_the_owner_writes() {
-    for Kept { store, .. } in &stores(true).await {
+    for Kept { store, .. } in &lasting().await {
         let first = claim();
-        let mut log = begun(store, first).await;
-        let mut twin = begun(store, claim()).await;
+        let mut log = begun(store.clone(), first).await;
+        let mut twin = begun(store.clone(), claim()).await;
         // Somebody writes with the same claim in between: the number gives it away.
         let head = store.head(first.id).await.unwrap();
-        let mut other = Log::resume(first, Arc::clone(store), log.incident(), head, Vec::new());
+        let mut other = Log::resume(first, store.clone(), log.incident(), head, Vec::new());
         other.append(note("in between"), None).await.unwrap();
         let refused = log.append(note("too late"), None).await;
         assert_eq!(refused, Err(StoreError::Sequence { id: first.id, last: 2, offered: 2 }));
@@ -155,16 +165,16 @@ async fn nobody_but_the_owner_writes() {
         assert_eq!(twin.append(note("a ghost"), None).await, Err(StoreError::Fenced(twin.id())));
         let head = store.head(first.id).await.unwrap();
         assert_eq!(head.sequence, 2, "nothing of it was written");
-        let mut mine = Log::resume(claims[0], Arc::clone(store), other.incident(), head, Vec::new());
+        let mut mine = Log::resume(claims[0], store.clone(), other.incident(), head, Vec::new());
         mine.append(note("the heir"), None).await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_answer_was_lost_is_not_done_twice() {
-    for Kept { store, .. } in &stores(true).await {
+    for Kept { store, .. } in &lasting().await {
         let claim = claim();
-        let log = begun(store, claim).await;
+        let log = begun(store.clone(), claim).await;
         let record =
             |hash| Record { sequence: 2, event: vec![], input_sha256: None, session_sha256: None, hash };
         let append = Append {
@@ -188,12 +198,12 @@ async fn a_write_whose_answer_was_lost_is_not_done_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_nobody_alive_owns_is_claimed() {
     const LONG: Duration = Duration::from_secs(60);
-    for Kept { store, .. } in &stores(true).await {
+    for Kept { store, .. } in &lasting().await {
         let (a, b) = (OwnerId::generate(), OwnerId::generate());
         store.renew(a, "http://a:1".into(), LONG).await.unwrap();
         store.renew(b, "http://b:1".into(), LONG).await.unwrap();
         let of_a = Claim { owner: a, ..claim() };
-        let mut log = begun(store, of_a).await;
+        let mut log = begun(store.clone(), of_a).await;
         assert_eq!(store.owner(of_a.id, b).await.unwrap().as_deref(), Some("http://a:1"));
         assert_eq!(store.owner(of_a.id, a).await.unwrap(), None, "it is its own");
         assert_eq!(store.claim(b, vec![], 10).await.unwrap(), []);
@@ -213,7 +223,7 @@ async fn only_what_nobody_alive_owns_is_claimed() {
         last = store.claim(c, vec![], 10).await.unwrap();
         assert_eq!(last, [Claim { owner: c, epoch: 4, ..of_a }]);
         let (head, incident) = (store.head(of_a.id).await.unwrap(), store.get(of_a.id).await.unwrap());
-        let mut log = Log::resume(last[0], Arc::clone(store), incident, head, Vec::new());
+        let mut log = Log::resume(last[0], store.clone(), incident, head, Vec::new());
         end(&mut log).await;
         assert_eq!(store.claim(a, vec![], 10).await.unwrap(), [], "what has ended is left alone");
     }
@@ -221,9 +231,9 @@ async fn only_what_nobody_alive_owns_is_claimed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_finds_what_it_needs_to_go_on() {
-    for Kept { store, .. } in &stores(true).await {
+    for Kept { store, .. } in &lasting().await {
         let claim = claim();
-        let mut log = begun(store, claim).await;
+        let mut log = begun(store.clone(), claim).await;
         log.append(note("2"), Some(Input::Alerts("more\n".to_owned()))).await.unwrap();
         log.write(vec![note("3")], None, Some(b"session 2".to_vec())).await.unwrap();
         log.append(note("4"), None).await.unwrap();
@@ -238,9 +248,9 @@ async fn an_owner_finds_what_it_needs_to_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_remembered_with_its_effect() {
-    for Kept { store, .. } in &stores(true).await {
+    for Kept { store, .. } in &lasting().await {
         let (claim, key) = (claim(), key());
-        let mut log = begun(store, claim).await;
+        let mut log = begun(store.clone(), claim).await;
         assert_eq!(store.request(key.id).await.unwrap(), None);
         log.answers(Some(key));
         log.append(note("the effect"), None).await.unwrap();
@@ -258,8 +268,8 @@ async fn a_request_is_remembered_with_its_effect() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_old_is_forgotten_and_what_goes_on_is_not() {
-    for Kept { store, .. } in &stores(true).await {
-        let (going, mut ended) = (begun(store, claim()).await, begun(store, claim()).await);
+    for Kept { store, .. } in &lasting().await {
+        let (going, mut ended) = (begun(store.clone(), claim()).await, begun(store.clone(), claim()).await);
         end(&mut ended).await;
         store.answer(key(), Vec::new()).await.unwrap();
         let day = Duration::from_secs(24 * 3600);
@@ -274,10 +284,10 @@ async fn what_is_old_is_forgotten_and_what_goes_on_is_not() {
 
 #[tokio::test]
 async fn memory_forgets_ended_incidents_in_the_order_of_their_end() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(2));
+    let store: Arc<dyn EventLog> = Arc::new(MemoryStore::new(2));
     let mut logs = Vec::new();
     for _ in 0..4 {
-        logs.push(begun(&store, claim()).await);
+        logs.push(begun(store.clone(), claim()).await);
     }
     for index in [2, 0, 1] {
         end(&mut logs[index]).await;
@@ -293,8 +303,8 @@ async fn a_file_is_opened_again_and_by_one_process_at_a_time() {
     let url = StoreUrl::Sqlite(folder.path().join("incidents.db"));
     let claim = claim();
     {
-        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url).await.unwrap());
-        begun(&store, claim).await;
+        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
+        begun(store.clone(), claim).await;
         let refused = SqlStore::open(&url).await.err().unwrap().to_string();
         assert!(refused.contains("another coordinator uses it"), "{refused}");
     }
@@ -317,8 +327,8 @@ async fn a_store_of_a_later_version_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_untouched_log_verifies() {
-    for Kept { store, .. } in &stores(false).await {
-        let mut log = begun(store, claim()).await;
+    for Kept { store, .. } in &logs().await {
+        let mut log = begun(store.clone(), claim()).await;
         for number in 0..600 {
             log.append(note(&number.to_string()), None).await.unwrap();
         }
@@ -343,8 +353,8 @@ async fn the_first_broken_event_is_named_whatever_was_done_to_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("incidents.db");
         let url = StoreUrl::Sqlite(path.clone());
-        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url).await.unwrap());
-        let mut log = begun(&store, claim()).await;
+        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
+        let mut log = begun(store.clone(), claim()).await;
         log.append(note("2"), None).await.unwrap();
         log.append(note("3"), None).await.unwrap();
         log.append(note("4"), Some(Input::Alerts("more".to_owned()))).await.unwrap();
@@ -370,8 +380,8 @@ async fn edit(path: &std::path::Path, statement: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_waits_for_a_database_that_restarts() {
     let Some(mut server) = Postgres::start() else { return };
-    let store: Arc<dyn Store> = Arc::new(SqlStore::open(&server.url().parse().unwrap()).await.unwrap());
-    let mut log = begun(&store, claim()).await;
+    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&server.url().parse().unwrap()).await.unwrap());
+    let mut log = begun(store.clone(), claim()).await;
     server.stop();
     let writing = tokio::spawn(async move {
         for number in 0..5 {
@@ -390,8 +400,8 @@ async fn a_transaction_that_sqlite_ended_by_itself_spoils_none_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("incidents.db");
     let url = StoreUrl::Sqlite(path.clone());
-    let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url).await.unwrap());
-    let mut log = begun(&store, claim()).await;
+    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
+    let mut log = begun(store.clone(), claim()).await;
     let pool = sqlx::any::AnyPoolOptions::new()
         .max_connections(1)
         .connect(&format!("sqlite://{}", path.display()))
@@ -407,7 +417,7 @@ async fn a_transaction_that_sqlite_ended_by_itself_spoils_none_after_it() {
     let stranger = Claim { owner: OwnerId::generate(), ..claim() };
     let stranger = Claim { id: log.id(), ..stranger };
     let (head, incident) = (store.head(log.id()).await.unwrap(), store.get(log.id()).await.unwrap());
-    let mut fenced = Log::resume(stranger, Arc::clone(&store), incident, head, Vec::new());
+    let mut fenced = Log::resume(stranger, store.clone(), incident, head, Vec::new());
     assert_eq!(fenced.append(note("fenced"), None).await, Err(StoreError::Fenced(log.id())));
     log.append(note("kept"), None).await.unwrap();
     let id = log.id();
@@ -454,8 +464,8 @@ async fn a_connection_over_which_nothing_comes_is_given_up() {
             });
         }
     });
-    let store: Arc<dyn Store> = Arc::new(SqlStore::open(&way.parse().unwrap()).await.unwrap());
-    let mut log = begun(&store, claim()).await;
+    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&way.parse().unwrap()).await.unwrap());
+    let mut log = begun(store.clone(), claim()).await;
     cut.send_replace(true);
     log.append(note("over another connection"), None).await.unwrap();
     let found = verify(&*store, log.id()).await.unwrap();

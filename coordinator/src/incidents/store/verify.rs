@@ -3,7 +3,7 @@
 use countermove_proto::IncidentId;
 
 use super::chain::{Hash, Link, sha256};
-use super::{Record, Store, StoreError};
+use super::{EventLog, Record, StoreError};
 
 /// Records read at a time.
 const PART: usize = 256;
@@ -25,14 +25,14 @@ pub(crate) struct Finding {
 ///
 /// # Errors
 /// Those of the store. A broken chain is a finding and no error.
-pub(crate) async fn verify(store: &dyn Store, id: IncidentId) -> Result<Finding, StoreError> {
+pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding, StoreError> {
     // The end first: events that are written meanwhile are not missed below.
-    let end = store.head(id).await?;
+    let end = log.head(id).await?;
     let mut found = Finding { events: 0, head: [0; 32], inputs_gone: 0, broken: None };
     while found.broken.is_none() {
-        let records = store.records(id, found.events, PART).await?;
+        let records = log.records(id, found.events, PART).await?;
         let Some(last) = records.last().map(|record| record.sequence) else { break };
-        let inputs = store.inputs(id, found.events, last).await?;
+        let inputs = log.inputs(id, found.events, last).await?;
         for record in &records {
             let input = inputs.iter().find(|(sequence, _)| *sequence == record.sequence);
             if let Some(problem) = problem(id, &found, record, input.map(|(_, bytes)| bytes.as_slice())) {

@@ -24,8 +24,8 @@ use sqlx::{AnyPool, Connection, Executor};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Append, Claim, Head, KnownRequest, OwnerId, Record, RequestKey, Saved, Store, StoreError, StoreUrl,
-    StoredInput,
+    Append, Claim, EventLog, Head, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved, StoreError,
+    StoreUrl, StoredInput,
 };
 use schema::{MigrationError, migrate};
 
@@ -196,15 +196,7 @@ enum Fault {
     Said(#[from] StoreError),
 }
 
-impl Store for SqlStore {
-    fn is_durable(&self) -> bool {
-        true
-    }
-
-    fn is_exclusive(&self) -> bool {
-        self.dialect == Dialect::Sqlite
-    }
-
+impl EventLog for SqlStore {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>> {
         async move { self.patiently(|| self.write(&append)).await }.boxed()
     }
@@ -242,7 +234,9 @@ impl Store for SqlStore {
     ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
         async move { self.patiently(|| self.read_list(before, limit)).await }.boxed()
     }
+}
 
+impl Ownership for SqlStore {
     fn request(&self, id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>> {
         async move { self.patiently(|| self.read_request(id)).await }.boxed()
     }
