@@ -19,7 +19,7 @@ use crate::incidents::{
 };
 use crate::replica::Replica;
 use crate::server::{ServeError, serve};
-use crate::webhook::{Receiver, WebhookError};
+use crate::webhook::{Receiver, Webhook, WebhookError};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
 
 /// How long a worker that is missing after an outage of etcd has to register again: some of its attempts, and a lease.
@@ -308,7 +308,7 @@ impl Coordinator {
             None => format!("http://{}", listener.local_addr()?),
         };
         let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
-        let webhook = self.receiver.map(Receiver::start);
+        let webhook = self.receiver.map(Webhook::new);
         let options = IncidentOptions { webhook, ..self.incidents };
         let incidents = Incidents::new(store, fleet.clone(), self.templates, options);
         // A file belongs to one process, so nobody else is left who could renew.

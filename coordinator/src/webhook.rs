@@ -9,25 +9,42 @@
 //! - `Content-Type: application/json`.
 //!
 //! The receiver answers with a status from 200 to 299 once it has taken the action on. On anything else, or on none within
-//! ten seconds, it is tried again with growing pauses, [`ATTEMPTS`] times in all; redirects are not followed. The
-//! incident's log says how it ended. What the action achieved comes back through `ReportOutcome`, whoever reports it.
+//! ten seconds, it is tried again with growing pauses, [`ATTEMPTS`] times in all; redirects are not followed. What the
+//! action achieved comes back through `ReportOutcome`, whoever reports it.
 //!
-//! Invariants: only approved actions are sent; planning never waits for a receiver; the secret is in no log.
+//! This module makes the attempts. That a delivery outlives the process, and what became of it, is the incident's log's
+//! business ([`crate::incidents`]): it says `pending` before the first attempt, and whoever owns the incident goes on until it
+//! says `taken` or `failed`. So a receiver may get an action more than once, and never not at all without a word.
+//!
+//! Invariants: only approved actions are sent; a receiver takes no thread and holds up nothing but its own deliveries; the
+//! secret and the address are in no log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use backon::{ExponentialBuilder, Retryable};
 use hmac::{Hmac, Mac};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use sha2::Sha256;
-use tokio::sync::mpsc;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Attempts to deliver an approval at most.
-pub const ATTEMPTS: u32 = 5;
-/// Approvals that wait for delivery at most; what comes beyond that is not sent, and the incident says so.
-const QUEUE: usize = 256;
+pub const ATTEMPTS: u32 = 10;
+/// Attempts that are made at the same time, over all incidents; others wait for their turn.
+const AT_ONCE: usize = 64;
 /// Pause before the second attempt; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Time in which the receiver has to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Shortest secret, in bytes: as long as the hash's output asks for (RFC 2104, section 3).
@@ -72,7 +89,9 @@ pub struct Response {
 /// Where approvals go. Clones are the same.
 #[derive(Clone)]
 pub struct Webhook {
-    queue: mpsc::Sender<Delivery>,
+    receiver: Receiver,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    places: Arc<Semaphore>,
 }
 
 /// Why a webhook cannot be used.
@@ -86,16 +105,18 @@ pub enum WebhookError {
     Secret(usize),
 }
 
-struct Delivery {
-    approval: Approval,
-    /// Where sentences about it go: the incident's log.
-    notices: mpsc::Sender<String>,
+/// A delivery that was given up.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    pub(crate) attempts: u32,
+    /// Why, as the rest of a sentence.
+    pub(crate) problem: String,
 }
 
 /// Where to send, and how to sign.
 #[derive(Clone)]
 pub struct Receiver {
-    url: String,
+    url: Uri,
     secret: Arc<[u8]>,
     first_pause: Duration,
 }
@@ -107,9 +128,9 @@ impl std::fmt::Debug for Webhook {
 }
 
 impl std::fmt::Debug for Receiver {
-    /// Without the secret.
+    /// Without the secret, and without the address, which may hold another one.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receiver").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Receiver").field("host", &self.url.host()).finish_non_exhaustive()
     }
 }
 
@@ -119,115 +140,86 @@ impl Receiver {
     /// # Errors
     /// See [`WebhookError`].
     pub fn new(url: &str, secret: &str) -> Result<Self, WebhookError> {
-        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        let named = host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'));
-        if !named || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(WebhookError::Url(url.to_owned()));
+        let refused = || WebhookError::Url(url.to_owned());
+        let url: Uri = url.parse().map_err(|_| refused())?;
+        let named = url.host().is_some_and(|host| !host.is_empty());
+        if !named || !matches!(url.scheme_str(), Some("http" | "https")) {
+            return Err(refused());
         }
         let secret = secret.trim().as_bytes();
         if secret.len() < SHORTEST_SECRET {
             return Err(WebhookError::Secret(secret.len()));
         }
-        Ok(Self { url: url.to_owned(), secret: secret.into(), first_pause: FIRST_PAUSE })
+        Ok(Self { url, secret: secret.into(), first_pause: FIRST_PAUSE })
     }
 
     /// With another pause before the second attempt.
     pub fn with_first_pause(self, first_pause: Duration) -> Self {
         Self { first_pause, ..self }
     }
-
-    /// Starts to deliver. Has to be called on a runtime.
-    pub fn start(self) -> Webhook {
-        let (queue, mut deliveries) = mpsc::channel::<Delivery>(QUEUE);
-        tokio::spawn(async move {
-            while let Some(Delivery { approval, notices }) = deliveries.recv().await {
-                // Each has a task of its own, so that one that is tried again holds up no other.
-                let receiver = self.clone();
-                tokio::spawn(async move {
-                    let step = approval.step + 1;
-                    let sentence = match receiver.deliver(approval).await {
-                        Ok(attempts) => {
-                            format!("The webhook took the action of step {step} (attempt {attempts}).")
-                        }
-                        Err(fault) => format!("The webhook did not take the action of step {step}: {fault}."),
-                    };
-                    tracing::info!(%sentence, "webhook");
-                    // An incident that has ended meanwhile reads nothing any more.
-                    let _ = notices.send(sentence).await;
-                });
-            }
-        });
-        Webhook { queue }
-    }
-
-    async fn deliver(&self, approval: Approval) -> Result<u32, String> {
-        let body = serde_json::to_vec(&approval).map_err(|error| format!("it cannot be written: {error}"))?;
-        let delivery = format!("{}/steps/{}/{}", approval.incident, approval.step, approval.plan_hash);
-        let mut pause = self.first_pause;
-        let mut fault = String::new();
-        for attempt in 1..=ATTEMPTS {
-            if attempt > 1 {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            let (receiver, body, delivery) = (self.clone(), body.clone(), delivery.clone());
-            match tokio::task::spawn_blocking(move || receiver.post(&delivery, &body)).await {
-                Ok(Ok(())) => return Ok(attempt),
-                Ok(Err(Refused { reason, is_final })) => {
-                    fault = reason;
-                    if is_final {
-                        return Err(fault);
-                    }
-                }
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        Err(format!("after {ATTEMPTS} attempts, {fault}"))
-    }
-
-    fn post(&self, delivery: &str, body: &[u8]) -> Result<(), Refused> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let agent = ureq::AgentBuilder::new().timeout(ANSWER).redirects(0).build();
-        let sent = agent
-            .post(&self.url)
-            .set("Content-Type", "application/json")
-            .set("Countermove-Delivery", delivery)
-            .set("Countermove-Timestamp", &now.to_string())
-            .set("Countermove-Signature", &sign(&self.secret, now, body))
-            .send_bytes(body);
-        match sent {
-            Ok(answer) if (200..300).contains(&answer.status()) => Ok(()),
-            Ok(answer) => Err(Refused::by(answer.status())),
-            Err(ureq::Error::Status(status, _)) => Err(Refused::by(status)),
-            Err(ureq::Error::Transport(fault)) => {
-                // The address is left out: it may hold a token.
-                Err(Refused {
-                    reason: format!("it could not be reached ({})", fault.kind()),
-                    is_final: false,
-                })
-            }
-        }
-    }
 }
 
 impl Webhook {
-    /// Sends an approval. Sentences about how it went come to `notices`.
-    pub(crate) async fn send(&self, approval: Approval, notices: mpsc::Sender<String>) {
-        let step = approval.step + 1;
-        if let Err(refused) = self.queue.try_send(Delivery { approval, notices }) {
-            let notices = match refused {
-                mpsc::error::TrySendError::Full(delivery) | mpsc::error::TrySendError::Closed(delivery) => {
-                    delivery.notices
-                }
-            };
-            let _ = notices.try_send(format!(
-                "The webhook did not get the action of step {step}: {QUEUE} others wait to be delivered."
-            ));
+    /// Sends to this receiver.
+    pub fn new(receiver: Receiver) -> Self {
+        let connector =
+            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(ANSWER);
+        Self { receiver, client: client.build(connector), places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Delivers an approval under this id, and gives the number of the attempt that was taken. Dropping it stops trying.
+    pub(crate) async fn deliver(&self, id: &str, approval: &Approval) -> Result<u32, Undelivered> {
+        let attempts = AtomicU32::new(0);
+        let given_up = |problem| Undelivered { attempts: attempts.load(Ordering::Relaxed), problem };
+        let body = match serde_json::to_vec(approval) {
+            Ok(body) => Bytes::from(body),
+            Err(error) => return Err(given_up(format!("it cannot be written: {error}"))),
+        };
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(self.receiver.first_pause)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_factor(2.0)
+            .with_max_times(ATTEMPTS as usize - 1);
+        let attempt = || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            self.post(id, body.clone())
+        };
+        let sent = attempt.retry(pauses).when(|refused| !refused.is_final).await;
+        match sent {
+            Ok(()) => Ok(attempts.load(Ordering::Relaxed)),
+            Err(Refused { reason, is_final: true }) => Err(given_up(reason)),
+            Err(Refused { reason, .. }) => Err(given_up(format!("after {ATTEMPTS} attempts, {reason}"))),
+        }
+    }
+
+    /// One attempt.
+    async fn post(&self, id: &str, body: Bytes) -> Result<(), Refused> {
+        // It is never closed.
+        let _place = self.places.acquire().await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let request = Request::post(&self.receiver.url)
+            .header("Content-Type", "application/json")
+            .header("Countermove-Delivery", id)
+            .header("Countermove-Timestamp", now.to_string())
+            .header("Countermove-Signature", sign(&self.receiver.secret, now, &body))
+            .body(Full::new(body))
+            .map_err(|error| Refused { reason: format!("it cannot be written: {error}"), is_final: true })?;
+        // The faults are told without the address: it may hold a token.
+        let passing = |reason: &str| Refused { reason: reason.to_owned(), is_final: false };
+        match timeout(ANSWER, self.client.request(request)).await {
+            Err(_) => Err(passing(&format!("it did not answer within {} s", ANSWER.as_secs()))),
+            Ok(Err(error)) if error.is_connect() => Err(passing("it could not be reached")),
+            Ok(Err(_)) => Err(passing("the connection broke before it answered")),
+            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
+            Ok(Ok(answer)) => Err(Refused::by(answer.status().as_u16())),
         }
     }
 }
 
 /// Why a receiver did not take a delivery.
+#[derive(Debug)]
 struct Refused {
     reason: String,
     /// It will never take it.
@@ -282,12 +274,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_and_the_secret_is_never_shown() {
-        for url in ["", "ftp://a", "http://", "https:///x", "http://a b", "example.com"] {
+        for url in ["", "ftp://a", "http://", "https:///x", "http://a b", "example.com", "/x", "http://:1"] {
             assert!(matches!(Receiver::new(url, SECRET), Err(WebhookError::Url(_))), "{url}");
         }
         assert!(matches!(Receiver::new("http://a", "short\n"), Err(WebhookError::Secret(5))));
         let receiver = Receiver::new("http://a", SECRET).unwrap();
         assert!(!format!("{receiver:?}").contains(SECRET));
+        let keyed = Receiver::new("https://me:key1@soar.example/hook?token=key2", SECRET).unwrap();
+        let shown = format!("{keyed:?}");
+        assert!(shown.contains("soar.example") && !shown.contains("key"), "{shown}");
     }
 
     fn approval() -> Approval {
@@ -336,17 +331,18 @@ mod tests {
         (url, served)
     }
 
-    async fn deliver(url: &str) -> String {
-        let receiver = Receiver::new(url, SECRET).unwrap().with_first_pause(Duration::from_millis(1));
-        let (sender, mut notices) = mpsc::channel(4);
-        receiver.start().send(approval(), sender).await;
-        notices.recv().await.unwrap()
+    fn webhook(url: &str) -> Webhook {
+        Webhook::new(Receiver::new(url, SECRET).unwrap().with_first_pause(Duration::from_millis(1)))
+    }
+
+    async fn deliver(url: &str) -> Result<u32, Undelivered> {
+        webhook(url).deliver("incidents/x/steps/0/ab", &approval()).await
     }
 
     #[tokio::test]
     async fn a_delivery_is_signed_and_tried_again_until_it_is_taken() {
         let (url, served) = serve(&[500, 429, 204]);
-        assert_eq!(deliver(&url).await, "The webhook took the action of step 1 (attempt 3).");
+        assert_eq!(deliver(&url).await, Ok(3));
         let requests = served.join().unwrap();
         let header = |head: &str, name: &str| {
             let line = head
@@ -369,16 +365,37 @@ mod tests {
     #[tokio::test]
     async fn a_receiver_that_refuses_is_not_asked_again() {
         let (url, served) = serve(&[403]);
-        assert!(
-            deliver(&url).await.contains("did not take the action of step 1: it answered with status 403")
-        );
+        let problem = "it answered with status 403".to_owned();
+        assert_eq!(deliver(&url).await, Err(Undelivered { attempts: 1, problem }));
         assert_eq!(served.join().unwrap().len(), 1);
     }
 
     #[tokio::test]
     async fn a_receiver_that_is_not_there_is_said() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let told = deliver(&format!("http://{free}/")).await;
-        assert!(told.contains("after 5 attempts, it could not be reached"), "{told}");
+        let problem = format!("after {ATTEMPTS} attempts, it could not be reached");
+        assert_eq!(
+            deliver(&format!("http://{free}/")).await,
+            Err(Undelivered { attempts: ATTEMPTS, problem })
+        );
+    }
+
+    /// However many receivers hang, they take no thread: this runtime has one, and no other to give away.
+    #[tokio::test(flavor = "current_thread")]
+    async fn receivers_that_never_answer_take_no_thread() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let webhook = webhook(&format!("http://{}/", listener.local_addr().unwrap()));
+        let hanging: Vec<_> = (0..20)
+            .map(|_| {
+                let webhook = webhook.clone();
+                tokio::spawn(async move { webhook.deliver("x", &approval()).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let begun = tokio::time::Instant::now();
+        let answer = tokio::time::timeout(Duration::from_secs(2), tokio::task::spawn_blocking(|| 7)).await;
+        assert_eq!(answer.unwrap().unwrap(), 7);
+        assert!(begun.elapsed() < Duration::from_secs(1) && hanging.iter().all(|task| !task.is_finished()));
+        hanging.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

@@ -6,7 +6,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use countermove_coordinator::webhook::{Receiver, sign};
+use countermove_coordinator::webhook::{Receiver, Webhook, sign};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     ApproveActionRequest, ExportFormat, ExportPlanRequest, IncidentStatus, PlanMode, PlanOptions, PlanStep,
@@ -255,7 +255,7 @@ fn header<'a>(head: &'a str, name: &str) -> &'a str {
 async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/actions", listener.local_addr().unwrap());
-    let webhook = Some(Receiver::new(&url, SECRET).unwrap().start());
+    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()));
     let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
     let received = tokio::task::spawn_blocking(move || receive(&listener));
     live.cluster.api().approve_action(live.approval(&live.step)).await.unwrap();
@@ -267,9 +267,13 @@ async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     assert_eq!(told["incident"], live.name.as_str());
     assert_eq!(told["plan_hash"], live.step.plan_hash.as_str());
     assert_eq!(told["action"], chosen.action.as_ref().unwrap().text.as_str());
-    let notice =
-        live.watch.until(|kind| if let Kind::Notice(notice) = kind { Some(notice.text) } else { None }).await;
-    assert_eq!(notice, "The webhook took the action of step 1 (attempt 1).");
+    let mut delivered = async || {
+        live.watch.until(|kind| if let Kind::Delivery(told) = kind { Some(told) } else { None }).await
+    };
+    let (pending, taken) = (delivered().await, delivered().await);
+    assert_eq!((pending.status(), taken.status()), (DeliveryStatus::Pending, DeliveryStatus::Taken));
+    assert_eq!(taken.sentence(), "The webhook took the action of step 1 (attempt 1).");
+    assert_eq!(header(&head, "countermove-delivery"), taken.id);
 }
 
 #[tokio::test]

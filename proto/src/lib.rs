@@ -4,10 +4,12 @@
 //! Invariant: it knows no incident and no plan beyond their messages. What a message means to the planner is said in
 //! `crates/wire`, so that whoever wants the messages alone compiles no planner.
 
+mod delivery;
 mod error;
 mod ids;
 mod time;
 
+pub use delivery::remark;
 pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
 pub use ids::{IncidentId, ParseIdError, RequestId, Tenant, WorkerId};
 pub use time::{duration_from_message, duration_to_message, system_time, timestamp};

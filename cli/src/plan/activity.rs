@@ -70,6 +70,7 @@ impl Activity {
             Kind::Approved(approved) => {
                 Some(format!("step {}: approved by {}", approved.step + 1, one_line(&approved.approver)))
             }
+            Kind::Delivery(delivery) => Some(format!("note: {}", one_line(&delivery.sentence()))),
             Kind::Rejected(rejected) => {
                 Some(format!("step {}: rejected: {}", rejected.step + 1, one_line(&rejected.reason)))
             }

@@ -9,26 +9,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use countermove_incident::{AlertLog, KnownLines, Reversibility, VerbClass};
+use countermove_incident::{AlertLog, KnownLines};
 use countermove_planner::{
     Evidence, FellBack, Phase, PlanError, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter,
 };
 use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    self, ActionApproved, AlertsReported, Notice, PlanEnd, PlanEnded, PlanStep, PlanningStage, Progress,
-    StateFellBack,
+    self, ActionApproved, AlertsReported, Delivery, DeliveryStatus, Notice, PlanEnd, PlanEnded,
+    PlanningStage, Progress, StateFellBack,
 };
 use countermove_wire::{FromDomain, IntoMessage, Told, told};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::command::{Change, Changed, Command, apply, over};
+use super::command::{Change, Changed, Command, again, apply, over};
+use super::courier::Courier;
 use super::log::Log;
+use super::seal::sealed;
 use super::store::{Input, StoreError};
 use super::{Stop, takeover};
 use crate::dispatch::IncidentWorkers;
-use crate::webhook::{Approval, Response, Webhook};
+use crate::webhook::Webhook;
 use crate::workers::Fleet;
 
 /// How often the count of tokens is told while nothing else happens.
@@ -55,8 +57,6 @@ pub(super) struct Beginning {
     pub(super) commands: mpsc::Receiver<Command>,
     /// Who is told of approved actions.
     pub(super) webhook: Option<Webhook>,
-    /// The other end of `notices`.
-    pub(super) notify: mpsc::Sender<String>,
     pub(super) notices: mpsc::Receiver<String>,
     pub(super) progress: watch::Sender<Progress>,
     /// True while the model is at work for the incident.
@@ -68,7 +68,7 @@ pub(super) struct Beginning {
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
     let Beginning { log, planner, fleet, session, evidence, fresh, known, reports, taken, .. } = beginning;
-    let Beginning { commands, webhook, notify, notices, progress, working, stop, .. } = beginning;
+    let Beginning { commands, webhook, notices, progress, working, stop, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let outbox = Arc::new(Outbox::default());
@@ -84,8 +84,7 @@ pub(super) async fn run(beginning: Beginning) {
             fresh,
             reports,
             taken,
-            webhook,
-            notify,
+            courier: Courier::new(webhook),
             notices,
             progress,
             tokens,
@@ -136,8 +135,7 @@ struct Desk {
     /// Reports of alerts in the evidence, and of these the ones that the session has taken in.
     reports: u32,
     taken: u32,
-    webhook: Option<Webhook>,
-    notify: mpsc::Sender<String>,
+    courier: Courier,
     notices: mpsc::Receiver<String>,
     progress: watch::Sender<Progress>,
     tokens: TokenCounter,
@@ -172,6 +170,7 @@ enum Break {
 
 impl Actor {
     async fn live(&mut self) -> Result<(), Fault> {
+        self.desk.resume_deliveries();
         loop {
             if *self.stop.borrow() >= Stop::HandOver {
                 return Err(self.stopped());
@@ -215,6 +214,7 @@ impl Actor {
                     () = &mut work => break Break::Done,
                     () = self.outbox.filled() => self.desk.write(self.outbox.take(), None).await?,
                     Some(sentence) = self.desk.notices.recv() => self.desk.notice(sentence).await?,
+                    delivery = self.desk.courier.settled() => self.desk.settle(delivery).await?,
                     _ = pulse.tick() => self.desk.pulse(),
                 }
             }
@@ -239,6 +239,7 @@ impl Actor {
             () = stopped(&mut self.stop, Stop::HandOver) => return Err(self.stopped()),
             command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
             Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
+            delivery = self.desk.courier.settled() => return self.desk.settle(delivery).await,
             () = passed(deadline) => {
                 self.session.expire();
                 return self.announce_end().await;
@@ -246,7 +247,7 @@ impl Actor {
         };
         match command {
             Command { change: Change::Cancel, check_only: false, .. } => self.cancel(command).await,
-            Command { change: Change::ReportAlerts { .. }, .. } => {
+            Command { change: Change::ReportAlerts { .. } | Change::Resend { .. }, .. } => {
                 self.desk.answer_at_work(command, &self.session, &self.planner).await
             }
             Command { change, check_only, reply, request } => {
@@ -264,6 +265,12 @@ impl Actor {
         change: &Change,
         check_only: bool,
     ) -> Result<Result<Changed, Error>, Fault> {
+        if let Change::Approve { step, .. } = change
+            && let Err(problem) = sealed(&self.desk.log.incident(), *step)
+            && *self.session.phase() == Phase::Approval
+        {
+            return Ok(Err(Error::Internal(format!("{problem}; `countermove incidents verify` says more"))));
+        }
         let mut next = self.session.clone();
         match apply(self.desk.log.id(), &mut next, change) {
             Err(refused) => return Ok(Err(refused)),
@@ -350,6 +357,7 @@ impl Desk {
         self.log.answers(request);
         let answer = match change {
             Change::ReportAlerts { text } => self.add_alerts(text, check_only, session, planner).await?,
+            Change::Resend { step } => self.resend(step, check_only).await?.map(|()| self.changed(session)),
             Change::Cancel => Ok(self.changed(session)),
             word => match apply(self.log.id(), &mut session.clone(), &word) {
                 Err(refused) => Err(refused),
@@ -406,23 +414,55 @@ impl Desk {
         self.append(kinds, session).await
     }
 
-    /// Writes events, and tells the webhook of approvals among them: what is not in the log is never sent.
+    /// Writes events. An approval begins a delivery, which is sent as soon as it is in the log.
     async fn append(&mut self, kinds: Vec<Kind>, session: Option<Vec<u8>>) -> Result<(), Fault> {
-        let approvals = kinds.iter().filter_map(|kind| match kind {
-            Kind::Approved(approved) => Some(approved.clone()),
-            _ => None,
-        });
-        let approvals: Vec<_> = approvals.collect();
-        self.log.write(kinds, None, session).await?;
-        for approved in approvals {
-            let Some(webhook) = &self.webhook else { break };
-            let plan = self.log.incident().plan.unwrap_or_default();
-            if let Some(step) = plan.steps.into_iter().find(|step| step.index == approved.step) {
-                let approval = approval(self.log.id().name(), &step, approved);
-                webhook.send(approval, self.notify.clone()).await;
+        let name = self.log.id().name();
+        let (mut all, mut pending) = (Vec::with_capacity(kinds.len()), Vec::new());
+        for kind in kinds {
+            let order = match &kind {
+                Kind::Approved(approved) => self.courier.order(&name, approved),
+                _ => None,
+            };
+            all.push(kind);
+            if let Some(delivery) = order {
+                pending.push(delivery.clone());
+                all.push(Kind::Delivery(delivery));
             }
         }
+        self.log.write(all, None, session).await?;
+        for delivery in pending {
+            self.courier.send(&self.log.incident(), delivery);
+        }
         Ok(())
+    }
+
+    /// Goes on with what a former owner had on its way.
+    fn resume_deliveries(&mut self) {
+        let incident = self.log.incident();
+        for delivery in &incident.deliveries {
+            if delivery.status() == DeliveryStatus::Pending {
+                self.courier.send(&incident, delivery.clone());
+            }
+        }
+    }
+
+    /// Writes what became of a delivery.
+    async fn settle(&mut self, delivery: Delivery) -> Result<(), Fault> {
+        tracing::info!(incident = %self.log.id(), outcome = delivery.sentence(), "webhook");
+        Ok(self.log.append(Kind::Delivery(delivery), None).await?)
+    }
+
+    /// Sends an action once more.
+    async fn resend(&mut self, step: u32, check_only: bool) -> Result<Result<(), Error>, Fault> {
+        let delivery = match again(&self.log.incident(), step, self.courier.has_receiver()) {
+            Ok(delivery) => delivery,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if !check_only {
+            self.log.append(Kind::Delivery(delivery.clone()), None).await?;
+            self.courier.send(&self.log.incident(), delivery);
+        }
+        Ok(Ok(()))
     }
 
     async fn notice(&mut self, text: String) -> Result<(), Fault> {
@@ -465,32 +505,6 @@ struct Merged {
     known: KnownLines,
     repeated: u64,
     digest: v1::DigestReport,
-}
-
-/// What the webhook is told of an approved step.
-fn approval(incident: String, step: &PlanStep, approved: ActionApproved) -> Approval {
-    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-    let action = chosen.and_then(|candidate| candidate.action.clone()).unwrap_or_default();
-    let reversibility = match Reversibility::of(&action.text) {
-        Reversibility::Harmless => "harmless",
-        Reversibility::Reversible => "reversible",
-        Reversibility::Laborious => "laborious",
-        Reversibility::Irreversible => "irreversible",
-    };
-    let response = |class: VerbClass| Response { kind: class.name(), d3fend: class.d3fend().id };
-    Approval {
-        version: 1,
-        event: "action_approved",
-        incident,
-        step: step.index,
-        plan_hash: step.plan_hash.clone(),
-        responses: VerbClass::of(&action.text).into_iter().map(response).collect(),
-        action: action.text,
-        explanation: action.explanation,
-        approver: approved.approver,
-        is_automatic: approved.is_automatic,
-        reversibility: reversibility.to_owned(),
-    }
 }
 
 /// Both logs as one, folded anew. Warnings of both are kept.

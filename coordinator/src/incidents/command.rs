@@ -3,7 +3,9 @@
 use countermove_incident::RecoveryState;
 use countermove_planner::{PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{ActionApproved, ActionRejected, DigestReport, Incident, OutcomeReported};
+use countermove_proto::v1::{
+    ActionApproved, ActionRejected, Delivery, DeliveryStatus, DigestReport, Incident, OutcomeReported,
+};
 use countermove_proto::{Condition, Error, IncidentId};
 use countermove_wire::IntoMessage;
 use tokio::sync::oneshot;
@@ -21,6 +23,8 @@ pub(crate) enum Change {
     ReportOutcome { step: u32, state: RecoveryState },
     /// Add alerts.
     ReportAlerts { text: String },
+    /// Send an approved action to the webhook once more.
+    Resend { step: u32 },
     /// Stop planning.
     Cancel,
 }
@@ -76,8 +80,36 @@ pub(super) fn apply(
                 comparison: comparison.map(IntoMessage::into_message),
             }))
         }
-        Change::ReportAlerts { .. } | Change::Cancel => None,
+        Change::ReportAlerts { .. } | Change::Resend { .. } | Change::Cancel => None,
     })
+}
+
+/// The delivery of a step as it is when it begins anew.
+pub(super) fn again(incident: &Incident, step: u32, has_receiver: bool) -> Result<Delivery, Error> {
+    let refused = |condition, description: String| Error::Precondition {
+        condition,
+        subject: incident.name.clone(),
+        description,
+    };
+    if !has_receiver {
+        let description = "this coordinator has no webhook; start it with --webhook";
+        return Err(refused(Condition::Status, description.to_owned()));
+    }
+    let known = incident.deliveries.iter().find(|delivery| delivery.step == step);
+    match known {
+        None => Err(refused(
+            Condition::Step,
+            format!("no action of step {} was ever on its way to a webhook", u64::from(step) + 1),
+        )),
+        Some(known) if known.status() == DeliveryStatus::Pending => {
+            Err(refused(Condition::Status, "it is on its way already".to_owned()))
+        }
+        Some(known) => {
+            let mut delivery = Delivery { attempts: 0, problem: String::new(), ..known.clone() };
+            delivery.set_status(DeliveryStatus::Pending);
+            Ok(delivery)
+        }
+    }
 }
 
 /// What is said to a change that comes after the end.

@@ -10,8 +10,10 @@
 
 mod actor;
 mod command;
+mod courier;
 mod log;
 mod projection;
+mod seal;
 #[cfg(test)]
 mod simulation;
 mod store;
@@ -34,7 +36,7 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     self, DigestReport, Incident, IncidentCreated, IncidentEvent, IncidentStatus, Progress,
 };
-use countermove_proto::{Error, IncidentId, Outage};
+use countermove_proto::{Error, IncidentId, Outage, remark};
 use countermove_wire::{FromDomain, plan_options, pricing};
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch as latest};
@@ -197,7 +199,7 @@ impl Incidents {
         let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
         let (notify, notices) = mpsc::channel(NOTICES);
         let dispatcher = self.0.dispatcher.clone();
-        let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify.clone()));
+        let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
         let (read, known, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
@@ -250,7 +252,6 @@ impl Incidents {
             taken: 0,
             commands,
             webhook: self.0.options.webhook.clone(),
-            notify,
             notices,
             progress,
             working,
@@ -387,7 +388,7 @@ impl Incidents {
         Ok(Updates::new(Arc::clone(&self.0.log), id, after, live, self.0.stop.subscribe()))
     }
 
-    /// Sentences of all notices of an incident.
+    /// What an incident's events have to say besides the plan.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -397,10 +398,7 @@ impl Incidents {
             let events = store::events(&*self.0.log, id, after, watch::PART).await?;
             let Some(last) = events.last() else { return Ok(notices) };
             after = last.sequence;
-            notices.extend(events.into_iter().filter_map(|event| match event.kind {
-                Some(Kind::Notice(notice)) => Some(notice.text),
-                _ => None,
-            }));
+            notices.extend(events.iter().filter_map(|event| event.kind.as_ref().and_then(remark)));
         }
     }
 

@@ -2,7 +2,8 @@
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    Incident, IncidentEvent, IncidentStatus, ModelIdentity, Plan, PlanMode, RecoveryState, StateSource,
+    DeliveryStatus, Incident, IncidentEvent, IncidentStatus, ModelIdentity, Plan, PlanMode, RecoveryState,
+    StateSource,
 };
 
 /// The incident of this name before its first event.
@@ -75,7 +76,18 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
             incident.state = outcome.state;
             incident.set_status(IncidentStatus::Planning);
         }
+        Some(Kind::Delivery(delivery)) => {
+            incident.deliveries.retain(|known| known.step != delivery.step);
+            incident.deliveries.push(delivery.clone());
+        }
         Some(Kind::Ended(ended)) => {
+            // What is over is not carried out any more.
+            for delivery in &mut incident.deliveries {
+                if delivery.status() == DeliveryStatus::Pending {
+                    delivery.set_status(DeliveryStatus::Failed);
+                    delivery.problem = "planning ended before the receiver took it".to_owned();
+                }
+            }
             plan.end = ended.end;
             plan.usage = ended.usage;
             incident.error.clone_from(&ended.error);
@@ -94,8 +106,8 @@ pub(crate) fn is_changed_by(kind: &Kind) -> bool {
 #[cfg(test)]
 mod tests {
     use countermove_proto::v1::{
-        ActionApproved, ActionRejected, Assessment, ConjectureRevised, IncidentCreated, OutcomeReported,
-        PlanEnd, PlanEnded, PlanOptions, PlanStep, StateFellBack,
+        ActionApproved, ActionRejected, Assessment, ConjectureRevised, Delivery, IncidentCreated,
+        OutcomeReported, PlanEnd, PlanEnded, PlanOptions, PlanStep, StateFellBack,
     };
 
     use super::*;
@@ -206,6 +218,25 @@ mod tests {
             look(RecoveryState::default()),
         ]);
         assert_eq!(incident.state, Some(contained()));
+    }
+
+    #[test]
+    fn a_delivery_is_what_was_last_said_of_it_and_none_outlives_the_end() {
+        let delivery = |step, status: DeliveryStatus| {
+            Kind::Delivery(Delivery { step, status: status.into(), ..Delivery::default() })
+        };
+        let mut kinds = vec![
+            created(PlanMode::Interactive),
+            delivery(0, DeliveryStatus::Pending),
+            delivery(0, DeliveryStatus::Taken),
+            delivery(1, DeliveryStatus::Pending),
+        ];
+        let status = |kinds: &[Kind]| -> Vec<DeliveryStatus> {
+            fold(kinds.to_vec()).deliveries.iter().map(Delivery::status).collect()
+        };
+        assert_eq!(status(&kinds), [DeliveryStatus::Taken, DeliveryStatus::Pending]);
+        kinds.push(Kind::Ended(PlanEnded::default()));
+        assert_eq!(status(&kinds), [DeliveryStatus::Taken, DeliveryStatus::Failed]);
     }
 
     #[test]

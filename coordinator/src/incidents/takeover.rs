@@ -180,7 +180,7 @@ impl Incidents {
             .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
         let (notify, notices) = mpsc::channel(NOTICES);
         let (dispatcher, payer) = (self.0.dispatcher.clone(), Payer::of(&incident));
-        let workers = IncidentWorkers::new(dispatcher, claim.id, payer, deadline, Some(notify.clone()));
+        let workers = IncidentWorkers::new(dispatcher, claim.id, payer, deadline, Some(notify));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
         let (session, gathered) = {
             let planner = Arc::clone(&planner);
@@ -210,7 +210,6 @@ impl Incidents {
             taken,
             commands,
             webhook: self.0.options.webhook.clone(),
-            notify,
             notices,
             progress,
             working,

@@ -9,8 +9,8 @@ use countermove_proto::v1::{
     CreateIncidentRequest, CreateIncidentResponse, ExportFormat, ExportPlanRequest, ExportPlanResponse,
     GetIncidentRequest, GetIncidentResponse, ListIncidentsRequest, ListIncidentsResponse,
     RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
-    ReportOutcomeRequest, ReportOutcomeResponse, VerifyIncidentRequest, VerifyIncidentResponse,
-    WatchIncidentRequest, WatchIncidentResponse,
+    ReportOutcomeRequest, ReportOutcomeResponse, ResendActionRequest, ResendActionResponse,
+    VerifyIncidentRequest, VerifyIncidentResponse, WatchIncidentRequest, WatchIncidentResponse,
 };
 use countermove_proto::{Error, IncidentId};
 use countermove_wire::document::PlanDocument;
@@ -253,6 +253,24 @@ impl IncidentService for IncidentApi {
         let change = Change::Reject { step: request.step, reason: request.reason.clone() };
         let answer = |changed: Changed| RejectActionResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::of("RejectAction", &request), key, change, answer).await
+    }
+
+    async fn resend_action(
+        &self,
+        request: Request<ResendActionRequest>,
+    ) -> Result<Response<ResendActionResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
+            return answered(&address, owner.resend_action(pass_on(request, &metadata)).await);
+        }
+        let key = Key {
+            name: &request.name,
+            request_id: &request.request_id,
+            validate_only: request.validate_only,
+        };
+        let change = Change::Resend { step: request.step };
+        let answer = |changed: Changed| ResendActionResponse { incident: Some(changed.incident) };
+        self.change(Fingerprint::of("ResendAction", &request), key, change, answer).await
     }
 
     async fn cancel_incident(

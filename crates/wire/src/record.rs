@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::document::{
     Assessment, Candidate, PlanDocument, Rejected, State, Step, TacticBelief, Usage, word,
 };
+use countermove_proto::remark;
 
 /// An incident from its creation to its end.
 #[derive(Clone, Debug, Serialize)]
@@ -24,10 +25,7 @@ pub struct RecordDocument {
 impl RecordDocument {
     /// The record of an incident with these events.
     pub fn new(incident: v1::Incident, events: Vec<v1::IncidentEvent>) -> Self {
-        let notices = events.iter().filter_map(|event| match &event.kind {
-            Some(Kind::Notice(notice)) => Some(notice.text.clone()),
-            _ => None,
-        });
+        let notices = events.iter().filter_map(|event| event.kind.as_ref().and_then(remark));
         let plan = PlanDocument::new(incident, notices.collect::<Vec<_>>());
         Self { plan, events: events.into_iter().map(event).collect() }
     }
@@ -129,6 +127,19 @@ fn told(kind: Kind) -> (&'static str, Value) {
             });
             ("revised", value)
         }
+        Kind::Delivery(delivery) => {
+            let problem = Some(delivery.problem.as_str()).filter(|problem| !problem.is_empty());
+            let value = json!({
+                "step": delivery.step,
+                "id": delivery.id,
+                "status": word(delivery.status().as_str_name(), "DELIVERY_STATUS_"),
+                "attempts": delivery.attempts,
+                "problem": problem,
+                "approver": delivery.approver,
+                "is_automatic": delivery.is_automatic,
+            });
+            ("delivery", value)
+        }
         Kind::FellBack(fell_back) => {
             let state = fell_back.state.map(State::from);
             let value = json!({"state": state, "reason": fell_back.reason, "withdrawn_step": fell_back.withdrawn_step});
@@ -177,6 +188,7 @@ mod tests {
             Kind::Alerts(Default::default()),
             Kind::Revised(Default::default()),
             Kind::FellBack(Default::default()),
+            Kind::Delivery(Default::default()),
             Kind::Notice(v1::Notice { text: "worker w-1 was lost".into() }),
             Kind::Ended(Default::default()),
         ];

@@ -8,3 +8,4 @@ pub(crate) mod plan_session;
 pub(crate) mod planner;
 pub(crate) mod proposals;
 pub(crate) mod rounds;
+pub(crate) mod seal;

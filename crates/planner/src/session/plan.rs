@@ -2,13 +2,13 @@
 
 use countermove_incident::RecoveryState;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::choosing::assurance::Assurance;
 use crate::choosing::candidate::{Candidate, RejectedCandidate};
 use crate::evidence::adaptation::ExpectedAlerts;
 use crate::evidence::assessment::Assessment;
 use crate::language_model::Usage;
+use crate::session::seal::{Seal, SealedCandidate};
 
 /// Where a state comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,27 +59,15 @@ pub struct PlanStep {
 impl PlanStep {
     /// The hash of this step in an incident in which `before` was done: who approves it has seen just this.
     pub(crate) fn seal(&self, incident: &str, before: &[String]) -> String {
-        let mut hash = Sha256::new();
-        let mut part = |bytes: &[u8]| {
-            // Lengths first, so that no two lists of parts run together to the same bytes.
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
-        part(b"countermove plan step 1");
-        part(incident.as_bytes());
-        part(&(before.len() as u64).to_le_bytes());
-        before.iter().for_each(|line| part(line.as_bytes()));
-        part(&self.index.to_le_bytes());
-        part(&self.state_before.bits().map(u8::from));
-        part(&self.chosen.to_le_bytes());
-        for candidate in &self.candidates {
-            part(candidate.action.text.as_bytes());
-            part(candidate.action.explanation.as_bytes());
-            part(&candidate.cost.mean.unwrap_or(f64::NAN).to_bits().to_le_bytes());
-            part(&candidate.predicted_state.unwrap_or_default().bits().map(u8::from));
-        }
-        part(self.reason.as_bytes());
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let candidates = self.candidates.iter().map(|candidate| SealedCandidate {
+            text: &candidate.action.text,
+            explanation: &candidate.action.explanation,
+            mean: candidate.cost.mean,
+            predicted: candidate.predicted_state,
+        });
+        let (index, state_before, chosen) = (self.index, self.state_before, self.chosen);
+        let candidates = candidates.collect();
+        Seal { incident, before, index, state_before, chosen, candidates, reason: &self.reason }.hash()
     }
 
     /// The chosen candidate. `None` only in a step that was not made by [`crate::Planner`].
