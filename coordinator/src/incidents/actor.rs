@@ -22,6 +22,7 @@ use countermove_proto::v1::{
 use countermove_wire::{FromDomain, IntoMessage, Told, told};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::command::{Change, Changed, Command, again, apply, over};
 use super::courier::Courier;
@@ -61,6 +62,8 @@ pub(super) struct Beginning {
     pub(super) progress: watch::Sender<Progress>,
     /// True while the model is at work for the incident.
     pub(super) working: Arc<AtomicBool>,
+    /// Cancelled when another coordinator owns the incident.
+    pub(super) lost: CancellationToken,
     /// Says when the process stops.
     pub(super) stop: watch::Receiver<Stop>,
 }
@@ -68,7 +71,7 @@ pub(super) struct Beginning {
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
     let Beginning { log, planner, fleet, session, evidence, fresh, known, reports, taken, .. } = beginning;
-    let Beginning { commands, webhook, notices, progress, working, stop, .. } = beginning;
+    let Beginning { commands, webhook, notices, progress, working, lost, stop, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let outbox = Arc::new(Outbox::default());
@@ -91,6 +94,7 @@ pub(super) async fn run(beginning: Beginning) {
         },
         commands,
         working,
+        lost,
         stop,
     };
     let mut left = false;
@@ -120,6 +124,7 @@ struct Actor {
     desk: Desk,
     commands: mpsc::Receiver<Command>,
     working: Arc<AtomicBool>,
+    lost: CancellationToken,
     stop: watch::Receiver<Stop>,
 }
 
@@ -165,6 +170,7 @@ impl Fault {
 enum Break {
     Done,
     Cancelled(Command),
+    Lost,
     Stopped,
 }
 
@@ -192,6 +198,11 @@ impl Actor {
         }
     }
 
+    /// Another coordinator owns the incident.
+    fn fenced(&self) -> Fault {
+        StoreError::Fenced(self.desk.log.id()).into()
+    }
+
     /// One piece of model work, with an open ear for callers.
     async fn work(&mut self) -> Result<(), Fault> {
         let before = self.session.clone();
@@ -204,6 +215,7 @@ impl Actor {
                 tokio::select! {
                     biased;
                     () = stopped(&mut self.stop, Stop::HandOverNow) => break Break::Stopped,
+                    () = self.lost.cancelled() => break Break::Lost,
                     command = self.commands.recv() => match command {
                         None => break Break::Stopped,
                         Some(command @ Command { change: Change::Cancel, check_only: false, .. }) => {
@@ -220,11 +232,16 @@ impl Actor {
             }
         };
         self.working.store(false, Ordering::SeqCst);
+        if matches!(end, Break::Lost) {
+            // Nothing more of it can be written.
+            return Err(self.fenced());
+        }
         // Work that is done is told and saved in one, so it is never done again.
         let saved = matches!(end, Break::Done).then(|| takeover::save(&self.session, self.desk.taken));
         self.desk.write(self.outbox.take(), saved).await?;
         match end {
             Break::Done => Ok(()),
+            Break::Lost => Err(self.fenced()),
             Break::Stopped => Err(self.stopped()),
             Break::Cancelled(command) => self.cancel(command).await,
         }
@@ -237,6 +254,7 @@ impl Actor {
         let command = tokio::select! {
             biased;
             () = stopped(&mut self.stop, Stop::HandOver) => return Err(self.stopped()),
+            () = self.lost.cancelled() => return Err(self.fenced()),
             command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
             Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
             delivery = self.desk.courier.settled() => return self.desk.settle(delivery).await,

@@ -11,6 +11,7 @@
 mod actor;
 mod command;
 mod courier;
+mod duties;
 mod log;
 mod projection;
 mod seal;
@@ -41,15 +42,16 @@ use countermove_wire::{FromDomain, plan_options, pricing};
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use command::{Change, Changed};
+pub use duties::Sharing;
 pub(crate) use store::Finding;
 pub use store::{
-    Append, Claim, EventLog, Hash, Head, Input, KnownRequest, MemoryStore, OwnerId, Ownership, Record,
+    Append, Claim, EventLog, Hash, Head, Held, Input, KnownRequest, MemoryStore, OwnerId, Ownership, Record,
     RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput,
 };
-pub use takeover::Sharing;
 pub(crate) use watch::Updates;
 
 use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer};
@@ -106,6 +108,8 @@ struct Inner {
     draining: AtomicBool,
     stop: latest::Sender<Stop>,
     me: OwnerId,
+    /// Whether the store answers.
+    answers: latest::Sender<bool>,
     tasks: TaskTracker,
 }
 
@@ -150,6 +154,10 @@ struct Handle {
     last: latest::Receiver<u64>,
     progress: latest::Receiver<Progress>,
     working: Arc<AtomicBool>,
+    /// Counts the owners of the incident up to this one.
+    epoch: u64,
+    /// Cancelled when another coordinator was found to own it.
+    lost: CancellationToken,
 }
 
 impl Incidents {
@@ -172,6 +180,7 @@ impl Incidents {
             draining: AtomicBool::new(false),
             stop: latest::Sender::new(Stop::Never),
             me: OwnerId::generate(),
+            answers: latest::Sender::new(true),
             tasks: TaskTracker::new(),
         }))
     }
@@ -233,6 +242,7 @@ impl Incidents {
         };
         let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log));
         let (commands, progress, handle, working) = Handle::open(&log);
+        let lost = handle.lost.clone();
         let place = self.register(id, handle)?;
         log.answers(request);
         let saved = takeover::save(&session, 0);
@@ -255,6 +265,7 @@ impl Incidents {
             notices,
             progress,
             working,
+            lost,
             stop: self.0.stop.subscribe(),
         };
         self.start(beginning, place);
@@ -506,8 +517,14 @@ impl Handle {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (progress, progress_now) = latest::channel(Progress::default());
         let working = Arc::new(AtomicBool::new(true));
-        let handle =
-            Self { commands, last: log.follow(), progress: progress_now, working: Arc::clone(&working) };
+        let handle = Self {
+            commands,
+            last: log.follow(),
+            progress: progress_now,
+            working: Arc::clone(&working),
+            epoch: log.claim().epoch,
+            lost: CancellationToken::new(),
+        };
         (inbox, progress, handle, working)
     }
 }

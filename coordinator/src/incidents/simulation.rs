@@ -17,8 +17,8 @@ use futures::future::{BoxFuture, FutureExt, ready};
 
 use super::log::Log;
 use super::store::{
-    Append, Claim, EventLog, Head, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved, StoreError,
-    StoredInput, events, verify,
+    Append, Claim, EventLog, Head, Held, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved,
+    StoreError, StoredInput, events, verify,
 };
 
 /// Plays; each has its own seed.
@@ -144,9 +144,12 @@ impl Play {
     fn beat(&mut self, who: usize) {
         let coordinator = &mut self.coordinators[who];
         let lease = Duration::from_millis(LEASE);
-        if coordinator.frozen || now(self.store.renew(coordinator.me, String::new(), lease)).is_err() {
+        if coordinator.frozen {
             return;
         }
+        let Ok(owned) = now(self.store.renew(coordinator.me, String::new(), lease)) else { return };
+        // What another one has taken over is let go of.
+        coordinator.held.retain(|&id, work| owned.contains(&Held { id, epoch: work.log.claim().epoch }));
         let held = coordinator.held.keys().copied().collect();
         let Ok(claims) = now(self.store.claim(coordinator.me, held, 10)) else { return };
         for claim in claims {
@@ -442,10 +445,11 @@ impl Ownership for ModelStore {
         owner: OwnerId,
         _address: String,
         ttl: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Held>, StoreError>> {
         let renewed = self.change(|model| {
             model.leases.insert(*owner.as_bytes(), model.clock + ttl.as_millis() as u64);
-            Ok(())
+            let mine = model.incidents.values().filter(|kept| kept.claim.owner == owner && !kept.head.ended);
+            Ok(mine.map(|kept| Held { id: kept.claim.id, epoch: kept.claim.epoch }).collect())
         });
         ready(renewed).boxed()
     }
@@ -484,7 +488,12 @@ impl Ownership for ModelStore {
         ready(Ok(None)).boxed()
     }
 
-    fn forget(&self, _age: Option<Duration>, _requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn forget(
+        &self,
+        _age: Option<Duration>,
+        _requests: Duration,
+        _most: u32,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
         ready(Ok(0)).boxed()
     }
 }

@@ -1,8 +1,7 @@
 //! Incidents that outlive their coordinator: what is kept of a session, and how another owner goes on with it.
 //!
-//! Contract: every coordinator renews a lease in the store and looks for incidents whose owner has none. It claims them
-//! one by one and goes on from the session that was saved last. Work that was under way then is done again with the same
-//! seeds; what was told of it already is not told twice.
+//! Contract: an incident that was claimed goes on from the session that was saved last. Work that was under way then is
+//! done again with the same seeds; what was told of it already is not told twice.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,34 +12,13 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Incident, PlanEnd, PlanEnded};
 use countermove_proto::{Error, IncidentId, Outage, system_time};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use super::actor::{Beginning, merge};
 use super::log::Log;
 use super::store::{self, Claim, Input, Ownership, Saved, StoreError};
-use super::{GRACE, Incidents, NOTICES, Stop, off_runtime, read_evidence};
+use super::{GRACE, Incidents, NOTICES, off_runtime, read_evidence};
 use crate::dispatch::{IncidentWorkers, Payer};
-
-/// Incidents that are taken over at a time, so that several coordinators share what one leaves behind.
-const AT_ONCE: usize = 32;
-/// How long a request is remembered.
-const REQUESTS: Duration = Duration::from_secs(24 * 3600);
-/// Time between two looks for what may be forgotten.
-const FORGET: Duration = Duration::from_secs(3600);
-
-/// How a coordinator shares incidents with others.
-#[derive(Clone, Debug)]
-pub struct Sharing {
-    /// Where other coordinators reach this one, such as `http://10.0.0.5:7700`.
-    pub address: String,
-    /// How long after its last sign of life a coordinator counts as gone. Above zero.
-    pub lease: Duration,
-    /// For how long the store has to answer without a break before anything is taken over: after an outage others need
-    /// time to renew as well. As long as the lease, or zero if there can be no others.
-    pub settling: Duration,
-    /// How long ended incidents are kept; absent: for ever.
-    pub keep: Option<Duration>,
-}
 
 /// A session with what the coordinator knows about its evidence, as one string of bytes: the number of reports of alerts
 /// that the session has taken in, as a big-endian `u32`, then the session.
@@ -88,79 +66,24 @@ enum Refusal {
 }
 
 impl Incidents {
-    /// Begins to keep this coordinator's lease, to take over what others left behind, and to forget what is old, until
-    /// the process stops. Nothing of it is needed for a store that does not outlive the process.
-    pub fn share(&self, sharing: Sharing) {
-        if let Some(ownership) = self.ownership() {
-            let this = self.clone();
-            self.0.tasks.spawn(async move { this.keep_sharing(&*ownership, sharing).await });
-        }
-    }
-
-    async fn keep_sharing(&self, ownership: &dyn Ownership, sharing: Sharing) {
-        let mut beat = interval(sharing.lease / 3);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Since when the store has answered without a break.
-        let mut since: Option<Instant> = None;
-        let (started, mut stop) = (Instant::now(), self.0.stop.subscribe());
-        let mut forgotten: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop >= Stop::HandOverNow) => return,
-                _ = beat.tick() => {}
+    /// Goes on with an incident that was claimed, or ends it if nobody can. Says whether it goes on.
+    pub(super) async fn take_over(&self, ownership: &dyn Ownership, claim: Claim) -> bool {
+        match self.adopt(ownership, claim).await {
+            Ok(()) => {
+                tracing::info!(incident = %claim.id, epoch = claim.epoch, "incident taken over");
+                return true;
             }
-            let renewed = ownership.renew(self.0.me, sharing.address.clone(), sharing.lease).await;
-            if let Err(error) = renewed {
-                tracing::warn!(%error, "this coordinator's lease was not renewed");
-                since = None;
-                continue;
+            Err(Refusal::Store(error)) => {
+                tracing::warn!(incident = %claim.id, %error, "incident was not taken over");
             }
-            // Without a worker what is taken over would only fail. One that is about to connect is waited for.
-            let can_work =
-                self.0.fleet.any_ready() || started.elapsed() >= self.0.options.dispatch.worker_wait;
-            if since.get_or_insert_with(Instant::now).elapsed() >= sharing.settling && can_work {
-                self.take_over(ownership).await;
-            }
-            if forgotten.is_none_or(|last| last.elapsed() >= FORGET) {
-                forgotten = Some(Instant::now());
-                match ownership.forget(sharing.keep, REQUESTS).await {
-                    Ok(0) => {}
-                    Ok(incidents) => tracing::info!(incidents, "old incidents were forgotten"),
-                    Err(error) => tracing::warn!(%error, "old incidents were not forgotten"),
+            Err(Refusal::Unusable(problem)) => {
+                tracing::error!(incident = %claim.id, problem, "incident cannot be gone on with");
+                if let Err(error) = self.give_up(claim, problem).await {
+                    tracing::warn!(incident = %claim.id, %error, "its end could not be written");
                 }
             }
         }
-    }
-
-    /// Takes over what nobody owns.
-    async fn take_over(&self, ownership: &dyn Ownership) {
-        let held: Vec<_> = self.lock().keys().copied().collect();
-        let room = self.0.options.most_active.saturating_sub(held.len()).min(AT_ONCE);
-        if room == 0 || !self.accepts() {
-            return;
-        }
-        let claims = match ownership.claim(self.0.me, held, room).await {
-            Ok(claims) => claims,
-            Err(error) => {
-                tracing::warn!(%error, "nothing could be taken over");
-                return;
-            }
-        };
-        for claim in claims {
-            match self.adopt(ownership, claim).await {
-                Ok(()) => tracing::info!(incident = %claim.id, epoch = claim.epoch, "incident taken over"),
-                Err(Refusal::Store(error)) => {
-                    tracing::warn!(incident = %claim.id, %error, "incident was not taken over");
-                }
-                Err(Refusal::Unusable(problem)) => {
-                    tracing::error!(incident = %claim.id, problem, "incident cannot be gone on with");
-                    if let Err(error) = self.give_up(claim, problem).await {
-                        tracing::warn!(incident = %claim.id, %error, "its end could not be written");
-                    }
-                }
-            }
-        }
+        false
     }
 
     /// Goes on with an incident.
@@ -196,6 +119,7 @@ impl Incidents {
         };
         let log = Log::resume(claim, Arc::clone(&self.0.log), incident, head, told);
         let (commands, progress, handle, working) = super::Handle::open(&log);
+        let lost = handle.lost.clone();
         let place =
             self.register(claim.id, handle).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let beginning = Beginning {
@@ -213,6 +137,7 @@ impl Incidents {
             notices,
             progress,
             working,
+            lost,
             stop: self.0.stop.subscribe(),
         };
         self.start(beginning, place);

@@ -50,6 +50,15 @@ pub struct Claim {
     pub epoch: u64,
 }
 
+/// An incident in somebody's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The incident.
+    pub id: IncidentId,
+    /// Counts owners from 1.
+    pub epoch: u64,
+}
+
 /// What came from outside with an event, and what an owner that takes the incident over needs to go on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -187,8 +196,13 @@ pub trait Ownership: EventLog {
     /// What an owner needs to go on.
     fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>>;
 
-    /// Says that `owner` is alive for `ttl` from now on, and where it is reached.
-    fn renew(&self, owner: OwnerId, address: String, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Says that `owner` is alive for `ttl` from now on, and where it is reached. Gives the unfinished incidents that it owns.
+    fn renew(
+        &self,
+        owner: OwnerId,
+        address: String,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Held>, StoreError>>;
 
     /// Gives `owner` up to `limit` unfinished incidents that nobody owns: those whose owner is not alive, and those of
     /// its own that are not among `held`.
@@ -205,9 +219,14 @@ pub trait Ownership: EventLog {
     /// Where the owner of an unfinished incident is reached, if that is another process than `me` and alive.
     fn owner(&self, id: IncidentId, me: OwnerId) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
 
-    /// Forgets incidents that ended longer than `age` ago, if an age is given, and requests older than `requests`.
-    /// Gives the number of incidents.
-    fn forget(&self, age: Option<Duration>, requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// Forgets up to `most` incidents that ended longer than `age` ago, if an age is given, and requests older than
+    /// `requests`. Gives the number of incidents.
+    fn forget(
+        &self,
+        age: Option<Duration>,
+        requests: Duration,
+        most: u32,
+    ) -> BoxFuture<'_, Result<u64, StoreError>>;
 }
 
 /// Where a coordinator keeps its incidents.

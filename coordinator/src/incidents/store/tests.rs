@@ -204,6 +204,9 @@ async fn only_what_nobody_alive_owns_is_claimed() {
         store.renew(b, "http://b:1".into(), LONG).await.unwrap();
         let of_a = Claim { owner: a, ..claim() };
         let mut log = begun(store.clone(), of_a).await;
+        let held = Held { id: of_a.id, epoch: 1 };
+        assert_eq!(store.renew(a, "http://a:1".into(), LONG).await.unwrap(), [held]);
+        assert_eq!(store.renew(b, "http://b:1".into(), LONG).await.unwrap(), []);
         assert_eq!(store.owner(of_a.id, b).await.unwrap().as_deref(), Some("http://a:1"));
         assert_eq!(store.owner(of_a.id, a).await.unwrap(), None, "it is its own");
         assert_eq!(store.claim(b, vec![], 10).await.unwrap(), []);
@@ -273,10 +276,10 @@ async fn what_is_old_is_forgotten_and_what_goes_on_is_not() {
         end(&mut ended).await;
         store.answer(key(), Vec::new()).await.unwrap();
         let day = Duration::from_secs(24 * 3600);
-        assert_eq!(store.forget(None, day).await.unwrap(), 0);
-        assert_eq!(store.forget(Some(day), day).await.unwrap(), 0);
+        assert_eq!(store.forget(None, day, 9).await.unwrap(), 0);
+        assert_eq!(store.forget(Some(day), day, 9).await.unwrap(), 0);
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(store.forget(Some(Duration::ZERO), day).await.unwrap(), 1);
+        assert_eq!(store.forget(Some(Duration::ZERO), day, 9).await.unwrap(), 1);
         assert!(store.get(going.id()).await.is_ok());
         assert_eq!(store.head(ended.id()).await.unwrap_err(), StoreError::NotFound(ended.id()));
     }

@@ -24,8 +24,8 @@ use sqlx::{AnyPool, Connection, Executor};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Append, Claim, EventLog, Head, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved, StoreError,
-    StoreUrl, StoredInput,
+    Append, Claim, EventLog, Head, Held, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved,
+    StoreError, StoreUrl, StoredInput,
 };
 use schema::{MigrationError, migrate};
 
@@ -249,9 +249,18 @@ impl Ownership for SqlStore {
         async move { self.patiently(|| self.read_saved(id)).await }.boxed()
     }
 
-    fn renew(&self, owner: OwnerId, address: String, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn renew(
+        &self,
+        owner: OwnerId,
+        address: String,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Held>, StoreError>> {
         // Not patient: whoever renews does so again soon, and wants to know that it did not work.
-        async move { self.in_time(self.write_lease(owner, &address, ttl)).await.map_err(said) }.boxed()
+        async move {
+            self.in_time(self.write_lease(owner, &address, ttl)).await.map_err(said)?;
+            self.in_time(self.read_held(owner)).await.map_err(said)
+        }
+        .boxed()
     }
 
     fn claim(
@@ -271,8 +280,13 @@ impl Ownership for SqlStore {
         async move { self.patiently(|| self.read_owner(id, me)).await }.boxed()
     }
 
-    fn forget(&self, age: Option<Duration>, requests: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        async move { self.delete_old(age, requests).await.map_err(said) }.boxed()
+    fn forget(
+        &self,
+        age: Option<Duration>,
+        requests: Duration,
+        most: u32,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        async move { self.delete_old(age, requests, most).await.map_err(said) }.boxed()
     }
 }
 

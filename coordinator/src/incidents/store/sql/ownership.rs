@@ -9,7 +9,7 @@ use std::time::Duration;
 use countermove_proto::IncidentId;
 use sqlx::Row;
 
-use super::super::{Claim, OwnerId};
+use super::super::{Claim, Held, OwnerId};
 use super::reading::{incident_id, number};
 use super::writing::{bytes, signed};
 use super::{Fault, SqlStore};
@@ -37,6 +37,16 @@ impl SqlStore {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    pub(super) async fn read_held(&self, owner: OwnerId) -> Result<Vec<Held>, Fault> {
+        let rows = sqlx::query("SELECT id, epoch FROM incidents WHERE owner = $1 AND end_time IS NULL")
+            .bind(owner.as_bytes().to_vec())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| Ok(Held { id: incident_id(row.try_get("id")?)?, epoch: number(row, "epoch")? }))
+            .collect()
     }
 
     pub(super) async fn delete_lease(&self, owner: OwnerId) -> Result<(), Fault> {
@@ -86,7 +96,12 @@ impl SqlStore {
         Ok(claims)
     }
 
-    pub(super) async fn delete_old(&self, age: Option<Duration>, requests: Duration) -> Result<u64, Fault> {
+    pub(super) async fn delete_old(
+        &self,
+        age: Option<Duration>,
+        requests: Duration,
+        most: u32,
+    ) -> Result<u64, Fault> {
         let _writer = self.writer().await;
         let now = self.dialect.now();
         let mut transaction = self.pool.begin().await?;
@@ -101,15 +116,22 @@ impl SqlStore {
         let mut forgotten = 0;
         if let Some(age) = age {
             // The end's time is in nanoseconds.
-            let old = format!("SELECT id FROM incidents WHERE end_time < ({now} - $1) * 1000000");
-            for (table, column) in [("events", "incident"), ("inputs", "incident"), ("incidents", "id")] {
-                let deleted = sqlx::query(&format!("DELETE FROM {table} WHERE {column} IN ({old})"))
-                    .bind(milliseconds(age))
-                    .execute(&mut *transaction)
-                    .await?;
-                if table == "incidents" {
-                    forgotten = deleted.rows_affected();
+            let old = sqlx::query(&format!(
+                "SELECT id FROM incidents WHERE end_time < ({now} - $1) * 1000000 ORDER BY id LIMIT $2"
+            ))
+            .bind(milliseconds(age))
+            .bind(i64::from(most))
+            .fetch_all(&mut *transaction)
+            .await?;
+            for row in old {
+                let id: Vec<u8> = row.try_get("id")?;
+                for (table, column) in [("events", "incident"), ("inputs", "incident"), ("incidents", "id")] {
+                    sqlx::query(&format!("DELETE FROM {table} WHERE {column} = $1"))
+                        .bind(id.clone())
+                        .execute(&mut *transaction)
+                        .await?;
                 }
+                forgotten += 1;
             }
         }
         transaction.commit().await?;
