@@ -14,6 +14,7 @@ mod call;
 mod estimate;
 mod fair;
 mod hedging;
+mod notices;
 mod payer;
 mod placement;
 mod queue;
@@ -26,10 +27,10 @@ use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, 
 use countermove_proto::worker::v1::GenerateRequest;
 use countermove_proto::{Error, IncidentId, WorkerId};
 use countermove_wire::{FromDomain, model_error};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 pub use hedging::Hedging;
+pub use notices::{NoticeInbox, Notices, notices};
 pub use payer::Payer;
 pub use queue::Dispatcher;
 
@@ -80,7 +81,7 @@ struct Shared {
     dispatcher: Dispatcher,
     origin: Origin,
     deadline: Option<Instant>,
-    notices: Option<mpsc::Sender<String>>,
+    notices: Option<Notices>,
     warm: Warm,
 }
 
@@ -101,13 +102,13 @@ impl Patience {
 }
 
 impl IncidentWorkers {
-    /// The fleet for one incident. Sentences for the incident's readers go to `notices`; one that does not fit is lost.
+    /// The fleet for one incident. Sentences for the incident's readers go to `notices`.
     pub fn new(
         dispatcher: Dispatcher,
         incident: IncidentId,
         payer: Payer,
         deadline: Option<Instant>,
-        notices: Option<mpsc::Sender<String>>,
+        notices: Option<Notices>,
     ) -> Self {
         let origin = Origin { payer, incident };
         Self(Arc::new(Shared { dispatcher, origin, deadline, notices, warm: Warm::default() }))
@@ -211,7 +212,7 @@ impl IncidentWorkers {
 
     fn notice(&self, sentence: String) {
         if let Some(notices) = &self.0.notices {
-            let _ = notices.try_send(sentence);
+            notices.tell(sentence);
         }
     }
 

@@ -30,7 +30,7 @@ use super::log::Log;
 use super::seal::sealed;
 use super::store::{Input, StoreError};
 use super::{Stop, takeover};
-use crate::dispatch::IncidentWorkers;
+use crate::dispatch::{IncidentWorkers, NoticeInbox};
 use crate::webhook::Webhook;
 use crate::workers::Fleet;
 
@@ -58,7 +58,7 @@ pub(super) struct Beginning {
     pub(super) commands: mpsc::Receiver<Command>,
     /// Who is told of approved actions.
     pub(super) webhook: Option<Webhook>,
-    pub(super) notices: mpsc::Receiver<String>,
+    pub(super) notices: NoticeInbox,
     pub(super) progress: watch::Sender<Progress>,
     /// True while the model is at work for the incident.
     pub(super) working: Arc<AtomicBool>,
@@ -141,7 +141,7 @@ struct Desk {
     reports: u32,
     taken: u32,
     courier: Courier,
-    notices: mpsc::Receiver<String>,
+    notices: NoticeInbox,
     progress: watch::Sender<Progress>,
     tokens: TokenCounter,
 }
@@ -225,7 +225,7 @@ impl Actor {
                     },
                     () = &mut work => break Break::Done,
                     () = self.outbox.filled() => self.desk.write(self.outbox.take(), None).await?,
-                    Some(sentence) = self.desk.notices.recv() => self.desk.notice(sentence).await?,
+                    sentences = self.desk.notices.take() => self.desk.tell(sentences).await?,
                     delivery = self.desk.courier.settled() => self.desk.settle(delivery).await?,
                     _ = pulse.tick() => self.desk.pulse(),
                 }
@@ -256,7 +256,7 @@ impl Actor {
             () = stopped(&mut self.stop, Stop::HandOver) => return Err(self.stopped()),
             () = self.lost.cancelled() => return Err(self.fenced()),
             command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
-            Some(sentence) = self.desk.notices.recv() => return self.desk.notice(sentence).await,
+            sentences = self.desk.notices.take() => return self.desk.tell(sentences).await,
             delivery = self.desk.courier.settled() => return self.desk.settle(delivery).await,
             () = passed(deadline) => {
                 self.session.expire();
@@ -357,7 +357,7 @@ impl Actor {
             error: fault.to_string(),
             usage: Some(self.session.plan().ended.usage.into_message()),
         };
-        if let Err(error) = self.desk.log.append(Kind::Ended(ended), None).await {
+        if let Err(error) = self.desk.append(vec![Kind::Ended(ended)], None).await {
             tracing::error!(%incident, %error, "the end of an incident could not be written");
         }
     }
@@ -436,6 +436,10 @@ impl Desk {
     async fn append(&mut self, kinds: Vec<Kind>, session: Option<Vec<u8>>) -> Result<(), Fault> {
         let name = self.log.id().name();
         let (mut all, mut pending) = (Vec::with_capacity(kinds.len()), Vec::new());
+        if kinds.iter().any(|kind| matches!(kind, Kind::Ended(_))) {
+            // The end is the last that is written.
+            all.extend(self.notices.ready().into_iter().map(|text| Kind::Notice(Notice { text })));
+        }
         for kind in kinds {
             let order = match &kind {
                 Kind::Approved(approved) => self.courier.order(&name, approved),
@@ -483,8 +487,9 @@ impl Desk {
         Ok(Ok(()))
     }
 
-    async fn notice(&mut self, text: String) -> Result<(), Fault> {
-        Ok(self.log.append(Kind::Notice(Notice { text }), None).await?)
+    async fn tell(&mut self, sentences: Vec<String>) -> Result<(), Fault> {
+        let notices = sentences.into_iter().map(|text| Kind::Notice(Notice { text }));
+        Ok(self.log.write(notices.collect(), None, None).await?)
     }
 
     /// The event that something makes; a sign of life makes none and goes to the watchers.

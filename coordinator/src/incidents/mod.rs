@@ -54,7 +54,7 @@ pub use store::{
 };
 pub(crate) use watch::Updates;
 
-use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer};
+use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer, notices};
 use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
@@ -63,8 +63,6 @@ use log::Log;
 
 /// Commands that wait for one incident at most.
 const COMMANDS: usize = 16;
-/// Notices that wait to be written at most.
-const NOTICES: usize = 16;
 /// The calls of an incident outlast its deadline by this, so that it ends by its deadline and not by a failed call.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -206,7 +204,7 @@ impl Incidents {
         let (tenant, priority) = (payer.tenant().to_string(), payer.priority().into());
 
         let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
-        let (notify, notices) = mpsc::channel(NOTICES);
+        let (notify, notices) = notices();
         let dispatcher = self.0.dispatcher.clone();
         let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));

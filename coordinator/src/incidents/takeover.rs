@@ -11,14 +11,13 @@ use countermove_planner::{Evidence, PlanSession, Planner};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Incident, PlanEnd, PlanEnded};
 use countermove_proto::{Error, IncidentId, Outage, system_time};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::actor::{Beginning, merge};
 use super::log::Log;
 use super::store::{self, Claim, Input, Ownership, Saved, StoreError};
-use super::{GRACE, Incidents, NOTICES, off_runtime, read_evidence};
-use crate::dispatch::{IncidentWorkers, Payer};
+use super::{GRACE, Incidents, off_runtime, read_evidence};
+use crate::dispatch::{IncidentWorkers, Payer, notices};
 
 /// A session with what the coordinator knows about its evidence, as one string of bytes: the number of reports of alerts
 /// that the session has taken in, as a big-endian `u32`, then the session.
@@ -101,7 +100,7 @@ impl Incidents {
             .and_then(|options| options.deadline)
             .and_then(|deadline| Duration::try_from(deadline).ok())
             .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
-        let (notify, notices) = mpsc::channel(NOTICES);
+        let (notify, notices) = notices();
         let (dispatcher, payer) = (self.0.dispatcher.clone(), Payer::of(&incident));
         let workers = IncidentWorkers::new(dispatcher, claim.id, payer, deadline, Some(notify));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
