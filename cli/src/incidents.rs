@@ -114,6 +114,14 @@ pub(crate) async fn incidents(
                     found.events
                 )));
             }
+            if !found.problem.is_empty() {
+                return Err(Failure::Failed(format!(
+                    "{}: all {} events are as written, and {}",
+                    render::one_line(&name),
+                    found.events,
+                    render::one_line(&found.problem)
+                )));
+            }
             let mut line = format!("{} events, all as written, up to {}", found.events, found.head_sha256);
             if found.inputs_gone > 0 {
                 line.push_str(&format!(" ({} inputs are no longer kept)", found.inputs_gone));

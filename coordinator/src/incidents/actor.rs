@@ -16,7 +16,7 @@ use countermove_planner::{
 use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    self, ActionApproved, AlertsReported, Delivery, DeliveryStatus, Notice, PlanEnd, PlanEnded,
+    self, ActionApproved, AlertsReported, Delivery, DeliveryStatus, Incident, Notice, PlanEnd, PlanEnded,
     PlanningStage, Progress, StateFellBack,
 };
 use countermove_wire::{FromDomain, IntoMessage, Told, told};
@@ -423,7 +423,7 @@ impl Desk {
                 self.fresh.push(alerts);
             }
         }
-        Ok(Ok(Changed { incident: self.log.incident(), digest, repeated }))
+        Ok(Ok(Changed { incident: Incident::clone(&self.log.incident()), digest, repeated }))
     }
 
     /// Writes what the planner told, and the session after it.
@@ -511,7 +511,7 @@ impl Desk {
 
     fn changed(&self, session: &PlanSession) -> Changed {
         Changed {
-            incident: self.log.incident(),
+            incident: Incident::clone(&self.log.incident()),
             digest: session.digest().clone().into_message(),
             repeated: 0,
         }

@@ -166,7 +166,7 @@ impl Incidents {
     /// Incidents that are planned here and are in the store.
     fn held(&self) -> Vec<Held> {
         let active = self.lock();
-        let written = active.iter().filter(|(_, handle)| *handle.last.borrow() > 0);
+        let written = active.iter().filter(|(_, handle)| handle.now.borrow().last_sequence > 0);
         written.map(|(&id, handle)| Held { id, epoch: handle.epoch }).collect()
     }
 

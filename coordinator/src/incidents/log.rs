@@ -1,6 +1,6 @@
 //! The writing end of one incident's log.
 //!
-//! Invariant: what is in [`Log::incident`] is what the store holds. An event that a former owner wrote for work that is
+//! Invariant: what is in [`Log::incident`] is what the events in the store make, folded here and read from nowhere else. An event that a former owner wrote for work that is
 //! now done once more is not written a second time.
 
 use std::sync::Arc;
@@ -13,22 +13,19 @@ use prost::Message;
 use tokio::sync::watch;
 
 use super::projection;
-use super::store::{
-    Append, Claim, EventLog, Hash, Head, Input, Link, Record, RequestKey, StoreError, sha256,
-};
+use super::store::{Append, Claim, EventLog, Hash, Input, Link, Record, RequestKey, StoreError, sha256};
 
 /// Numbers events, chains them, writes them and tells watchers. There is one for each incident that goes on.
 pub(super) struct Log {
     claim: Claim,
     store: Arc<dyn EventLog>,
     hash: Hash,
-    incident: Incident,
     /// What a former owner wrote of the work that this one does again.
     told: Vec<Kind>,
     /// The request that the next event answers.
     request: Option<RequestKey>,
-    /// Number of the last event.
-    last: watch::Sender<u64>,
+    /// The incident after its last event.
+    now: watch::Sender<Arc<Incident>>,
 }
 
 impl Log {
@@ -39,24 +36,24 @@ impl Log {
             claim,
             store,
             hash: [0; 32],
-            incident,
             told: Vec::new(),
             request: None,
-            last: watch::Sender::new(0),
+            now: watch::Sender::new(Arc::new(incident)),
         }
     }
 
-    /// The log of an incident that was begun by another owner. `told` are the events that were written since its
-    /// session was saved.
+    /// The log of an incident that was begun by another owner. `incident` is what
+    /// its events make of it, `hash` that of the last one, and `told` are those that were written since its session was
+    /// saved.
     pub(super) fn resume(
         claim: Claim,
         store: Arc<dyn EventLog>,
         incident: Incident,
-        head: Head,
+        hash: Hash,
         told: Vec<Kind>,
     ) -> Self {
-        let last = watch::Sender::new(head.sequence);
-        Self { claim, store, hash: head.hash, incident, told, request: None, last }
+        let now = watch::Sender::new(Arc::new(incident));
+        Self { claim, store, hash, told, request: None, now }
     }
 
     /// The right to write to it.
@@ -73,9 +70,9 @@ impl Log {
         self.told.iter().any(|kind| matches!(kind, Kind::Revised(_) | Kind::Proposed(_) | Kind::Rollout(_)))
     }
 
-    /// Follows the number of the last event; closed when this owner writes no more.
-    pub(super) fn follow(&self) -> watch::Receiver<u64> {
-        self.last.subscribe()
+    /// Follows the incident; closed when this owner writes no more.
+    pub(super) fn follow(&self) -> watch::Receiver<Arc<Incident>> {
+        self.now.subscribe()
     }
 
     /// Names the request that the next event answers; `None` if it answers none.
@@ -96,7 +93,8 @@ impl Log {
         session: Option<Vec<u8>>,
     ) -> Result<(), StoreError> {
         kinds.retain(|kind| !self.told.iter().any(|told| same_work(told, kind)));
-        let (Some(position), first) = (kinds.len().checked_sub(1), *self.last.borrow() + 1) else {
+        let before = self.now.borrow().last_sequence;
+        let (Some(position), first) = (kinds.len().checked_sub(1), before + 1) else {
             return Ok(());
         };
         let input = match input {
@@ -105,7 +103,7 @@ impl Log {
             Some(input) => Some(digest(input).await?),
         };
         let session_sha256 = session.as_deref().map(sha256);
-        let (mut incident, mut hash) = (self.incident.clone(), self.hash);
+        let (mut incident, mut hash) = (Incident::clone(&self.now.borrow()), self.hash);
         let changes = kinds.iter().any(projection::is_changed_by);
         let mut records = Vec::with_capacity(kinds.len());
         for (index, kind) in kinds.into_iter().enumerate() {
@@ -121,7 +119,7 @@ impl Log {
             hash = link.hash();
             records.push(Record { sequence, event, input_sha256, session_sha256, hash });
         }
-        let last = first + position as u64;
+        let (last, incident) = (first + position as u64, Arc::new(incident));
         let saved = session.is_some();
         let append = Append {
             claim: self.claim,
@@ -129,21 +127,21 @@ impl Log {
             input: input.map(|(bytes, _)| (last, bytes)),
             session,
             request: self.request,
-            incident: incident.clone(),
+            incident: Arc::clone(&incident),
             changes,
         };
         self.store.append(append).await?;
-        (self.incident, self.hash, self.request) = (incident, hash, None);
+        (self.hash, self.request) = (hash, None);
         if saved {
             self.told.clear();
         }
-        self.last.send_replace(last);
+        self.now.send_replace(incident);
         Ok(())
     }
 
     /// The incident as it stands.
-    pub(super) fn incident(&self) -> Incident {
-        self.incident.clone()
+    pub(super) fn incident(&self) -> Arc<Incident> {
+        Arc::clone(&self.now.borrow())
     }
 }
 

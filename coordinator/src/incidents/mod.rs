@@ -149,7 +149,8 @@ pub(crate) struct NewIncident {
 #[derive(Clone)]
 struct Handle {
     commands: mpsc::Sender<Command>,
-    last: latest::Receiver<u64>,
+    /// The incident after its last event; without one until it is in the store.
+    now: latest::Receiver<Arc<Incident>>,
     progress: latest::Receiver<Progress>,
     working: Arc<AtomicBool>,
     /// Counts the owners of the incident up to this one.
@@ -246,7 +247,7 @@ impl Incidents {
         let saved = takeover::save(&session, 0);
         let input = Some(Input::Evidence(evidence));
         log.write(vec![Kind::Created(created)], input, Some(saved)).await?;
-        let incident = log.incident();
+        let incident = Incident::clone(&log.incident());
         tracing::info!(incident = %id, "incident created");
         let beginning = Beginning {
             log,
@@ -359,12 +360,18 @@ impl Incidents {
         self.0.ownership.clone()
     }
 
-    /// One incident as it stands.
+    /// One incident as its events make it.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub(crate) async fn get(&self, id: IncidentId) -> Result<Incident, Error> {
-        Ok(self.0.log.get(id).await?)
+        let here = self.lock().get(&id).map(|handle| Arc::clone(&handle.now.borrow()));
+        let last = self.0.log.head(id).await?.sequence;
+        match here {
+            // Another coordinator may have written since.
+            Some(incident) if incident.last_sequence >= last => Ok(Incident::clone(&incident)),
+            _ => Ok(store::replay(&*self.0.log, id).await?.0),
+        }
     }
 
     /// Incidents older than `before`, newest first.
@@ -393,7 +400,7 @@ impl Incidents {
                 format!("it is {after}, and the incident's last event is {last}"),
             ));
         }
-        let live = handle.map(|handle| (handle.last, handle.progress));
+        let live = handle.map(|handle| (handle.now, handle.progress));
         Ok(Updates::new(Arc::clone(&self.0.log), id, after, live, self.0.stop.subscribe()))
     }
 
@@ -517,7 +524,7 @@ impl Handle {
         let working = Arc::new(AtomicBool::new(true));
         let handle = Self {
             commands,
-            last: log.follow(),
+            now: log.follow(),
             progress: progress_now,
             working: Arc::clone(&working),
             epoch: log.claim().epoch,

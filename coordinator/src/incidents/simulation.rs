@@ -18,7 +18,7 @@ use futures::future::{BoxFuture, FutureExt, ready};
 use super::log::Log;
 use super::store::{
     Append, Claim, EventLog, Head, Held, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved,
-    StoreError, StoredInput, events, verify,
+    StoreError, StoredInput, events, replay, verify,
 };
 
 /// Plays; each has its own seed.
@@ -160,7 +160,8 @@ impl Play {
                 let told = events(&*store, claim.id, saved.session.0, 1000).await?;
                 let told: Vec<Kind> = told.into_iter().filter_map(|event| event.kind).collect();
                 let step = u32::from_be_bytes(saved.session.1.as_slice().try_into().expect("four bytes"));
-                let log = Log::resume(claim, store.clone(), saved.incident, saved.head, told);
+                let log =
+                    Log::resume(claim, store.clone(), replay(&*store, claim.id).await?.0, saved.head, told);
                 Ok::<_, StoreError>(Work { log, step, told: 0 })
             });
             if let Ok(work) = adopted {
@@ -319,7 +320,7 @@ struct Model {
 struct Kept {
     claim: Claim,
     head: Head,
-    incident: Incident,
+    incident: Arc<Incident>,
     records: Vec<Record>,
     session: (u64, Vec<u8>),
 }
@@ -409,7 +410,7 @@ impl EventLog for ModelStore {
     }
 
     fn get(&self, id: IncidentId) -> BoxFuture<'_, Result<Incident, StoreError>> {
-        ready(self.read(id, |kept| kept.incident.clone())).boxed()
+        ready(self.read(id, |kept| Incident::clone(&kept.incident))).boxed()
     }
 
     fn list(
@@ -433,7 +434,6 @@ impl Ownership for ModelStore {
     fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>> {
         let saved = self.read(id, |kept| Saved {
             head: kept.head,
-            incident: kept.incident.clone(),
             inputs: Vec::new(),
             session: kept.session.clone(),
         });

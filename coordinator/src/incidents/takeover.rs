@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::actor::{Beginning, merge};
 use super::log::Log;
-use super::store::{self, Claim, Input, Ownership, Saved, StoreError};
+use super::store::{self, Claim, Hash, Input, Ownership, Saved, StoreError};
 use super::{GRACE, Incidents, off_runtime, read_evidence};
 use crate::dispatch::{IncidentWorkers, Payer, notices};
 
@@ -90,7 +90,11 @@ impl Incidents {
         let saved = ownership.saved(claim.id).await?;
         self.check_session(claim.id, &saved.session).await?;
         let told = self.told_since(claim.id, saved.session.0).await?;
-        let Saved { head, incident, inputs, session: (_, bytes) } = saved;
+        let Saved { head, inputs, session: (_, bytes) } = saved;
+        let (incident, hash) = self.replayed(claim.id).await?;
+        if (incident.last_sequence, hash) != (head.sequence, head.hash) {
+            return Err(Refusal::Unusable("its log does not end where it should".to_owned()));
+        }
         let (taken, _) = split(&bytes)?;
         let age = age(&incident);
         // The deadline is in the session, and the session needs the planner, which needs the deadline.
@@ -116,7 +120,7 @@ impl Incidents {
             };
             off_runtime(work).await.map_err(|error| Refusal::Unusable(error.to_string()))?
         };
-        let log = Log::resume(claim, Arc::clone(&self.0.log), incident, head, told);
+        let log = Log::resume(claim, Arc::clone(&self.0.log), incident, hash, told);
         let (commands, progress, handle, working) = super::Handle::open(&log);
         let lost = handle.lost.clone();
         let place =
@@ -153,6 +157,14 @@ impl Incidents {
         Ok(())
     }
 
+    /// The incident as its events make it. What is kept beside them may have been changed and is not gone on from.
+    async fn replayed(&self, id: IncidentId) -> Result<(Incident, Hash), Refusal> {
+        store::replay(&*self.0.log, id).await.map_err(|error| match error {
+            StoreError::Corrupt(problem) => Refusal::Unusable(problem),
+            error => error.into(),
+        })
+    }
+
     /// Events after the one with which the session was saved.
     async fn told_since(&self, id: IncidentId, saved: u64) -> Result<Vec<Kind>, StoreError> {
         let (mut told, mut after) = (Vec::new(), saved);
@@ -167,9 +179,13 @@ impl Incidents {
     /// Ends an incident that cannot be gone on with here.
     pub(super) async fn give_up(&self, claim: Claim, problem: String) -> Result<(), StoreError> {
         let head = self.0.log.head(claim.id).await?;
-        let incident = self.0.log.get(claim.id).await?;
+        // One whose log is damaged has to end as well.
+        let incident = match store::replay(&*self.0.log, claim.id).await {
+            Err(StoreError::Corrupt(_)) => self.0.log.get(claim.id).await?,
+            replayed => replayed?.0,
+        };
         let ended = PlanEnded { end: PlanEnd::Failed.into(), error: problem, usage: None };
-        let mut log = Log::resume(claim, Arc::clone(&self.0.log), incident, head, Vec::new());
+        let mut log = Log::resume(claim, Arc::clone(&self.0.log), incident, head.hash, Vec::new());
         log.append(Kind::Ended(ended), None).await
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::watch_incident_response::Update;
-use countermove_proto::v1::{IncidentEvent, PlanningStage, Progress};
+use countermove_proto::v1::{Incident, IncidentEvent, PlanningStage, Progress};
 use countermove_proto::{Error, IncidentId, Outage};
 use futures::Stream;
 use futures::stream;
@@ -36,7 +36,7 @@ pub(crate) struct Updates {
     after: u64,
     ready: VecDeque<IncidentEvent>,
     /// The ends to follow; absent for an incident that nobody plans here.
-    live: Option<(watch::Receiver<u64>, watch::Receiver<Progress>)>,
+    live: Option<(watch::Receiver<Arc<Incident>>, watch::Receiver<Progress>)>,
     next_progress: Instant,
     stop: watch::Receiver<Stop>,
     over: bool,
@@ -47,7 +47,7 @@ impl Updates {
         store: Arc<dyn EventLog>,
         id: IncidentId,
         after: u64,
-        live: Option<(watch::Receiver<u64>, watch::Receiver<Progress>)>,
+        live: Option<(watch::Receiver<Arc<Incident>>, watch::Receiver<Progress>)>,
         stop: watch::Receiver<Stop>,
     ) -> Self {
         let next_progress = Instant::now();
@@ -71,8 +71,8 @@ impl Updates {
                 return Some(Ok(Update::Event(event)));
             }
             // What is seen here is older than what is read next, so nothing falls between.
-            if let Some((last, _)) = &mut self.live {
-                last.borrow_and_update();
+            if let Some((now, _)) = &mut self.live {
+                now.borrow_and_update();
             }
             match store::events(&*self.store, self.id, self.after, PART).await {
                 Ok(events) if !events.is_empty() => self.ready = events.into(),
@@ -99,11 +99,11 @@ impl Updates {
 
     /// Waits for an event, or for a sign of life to tell.
     async fn wait(&mut self) -> Option<Progress> {
-        let (last, progress) = self.live.as_mut()?;
+        let (now, progress) = self.live.as_mut()?;
         let due = self.next_progress;
         tokio::select! {
             biased;
-            changed = last.changed() => {
+            changed = now.changed() => {
                 if changed.is_err() {
                     self.live = None;
                 }

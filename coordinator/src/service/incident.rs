@@ -296,7 +296,10 @@ impl IncidentService for IncidentApi {
     ) -> Result<Response<VerifyIncidentResponse>, Status> {
         let id = checks::name(&request.get_ref().name)?;
         let found = self.incidents.verify(id).await?;
-        let (broken_event, problem) = found.broken.unwrap_or_default();
+        let (broken_event, problem) = match found.broken {
+            Some((event, problem)) => (event, problem),
+            None => (0, found.differs.unwrap_or_default()),
+        };
         Ok(Response::new(VerifyIncidentResponse {
             events: found.events,
             head_sha256: found.head.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -1,7 +1,7 @@
 //! A store for one process that may forget.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countermove_proto::IncidentId;
 use countermove_proto::v1::Incident;
@@ -28,7 +28,7 @@ struct Logs {
 #[derive(Debug)]
 struct Log {
     head: Head,
-    incident: Incident,
+    incident: Arc<Incident>,
     records: Vec<Record>,
 }
 
@@ -111,7 +111,7 @@ impl EventLog for MemoryStore {
     }
 
     fn get(&self, id: IncidentId) -> BoxFuture<'_, Result<Incident, StoreError>> {
-        ready(self.read(id, |log| log.incident.clone())).boxed()
+        ready(self.read(id, |log| Incident::clone(&log.incident))).boxed()
     }
 
     fn list(
@@ -123,7 +123,7 @@ impl EventLog for MemoryStore {
         let newest_first =
             logs.by_id.iter().rev().filter(|(id, _)| before.is_none_or(|before| **id < before));
         let incidents =
-            newest_first.take(limit).map(|(_, log)| without_steps(log.incident.clone())).collect();
+            newest_first.take(limit).map(|(_, log)| without_steps(Incident::clone(&log.incident))).collect();
         ready(Ok(incidents)).boxed()
     }
 }

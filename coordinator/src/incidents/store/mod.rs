@@ -32,7 +32,7 @@ pub(crate) use chain::{Link, sha256};
 pub use memory::MemoryStore;
 pub use sql::SqlStore;
 pub use url::{StoreUrl, StoreUrlError};
-pub(crate) use verify::{Finding, verify};
+pub(crate) use verify::{Finding, replay, verify};
 
 /// A process that may own incidents. Each start of a coordinator is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +117,7 @@ pub struct Append {
     /// The request that they answer.
     pub request: Option<RequestKey>,
     /// The incident as it is after them.
-    pub incident: Incident,
+    pub incident: Arc<Incident>,
     /// Whether they change more of it than number and time of its last event.
     pub changes: bool,
 }
@@ -141,8 +141,6 @@ pub type StoredInput = (u64, Vec<u8>);
 pub struct Saved {
     /// The end of its log.
     pub head: Head,
-    /// The incident as it stands.
-    pub incident: Incident,
     /// Everything that came from outside, in order.
     pub inputs: Vec<Input>,
     /// The session, and the number of the event with which it was saved.
@@ -173,7 +171,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// The end of an incident's log.
     fn head(&self, id: IncidentId) -> BoxFuture<'_, Result<Head, StoreError>>;
 
-    /// An incident as it stands.
+    /// An incident as it stands, as it was kept beside its events. Where it matters what it says, [`replay`] is asked.
     fn get(&self, id: IncidentId) -> BoxFuture<'_, Result<Incident, StoreError>>;
 
     /// Up to `limit` incidents with ids below `before`, newest first, without the steps of their plans.

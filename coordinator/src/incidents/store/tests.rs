@@ -113,7 +113,7 @@ async fn an_incident_is_what_its_events_make_of_it() {
         log.append(Kind::Decided(PlanStep::default()), None).await.unwrap();
         log.append(Kind::Rollout(RolloutFinished::default()), None).await.unwrap();
         let incident = store.get(claim.id).await.unwrap();
-        assert_eq!(incident, log.incident(), "number and time of the last event as well");
+        assert_eq!(incident, *log.incident(), "number and time of the last event as well");
         assert_eq!(incident.plan.unwrap().steps.len(), 1);
         end(&mut log).await;
         let incident = store.get(claim.id).await.unwrap();
@@ -151,7 +151,8 @@ async fn nobody_but_the_owner_writes() {
         let mut twin = begun(store.clone(), claim()).await;
         // Somebody writes with the same claim in between: the number gives it away.
         let head = store.head(first.id).await.unwrap();
-        let mut other = Log::resume(first, store.clone(), log.incident(), head, Vec::new());
+        let mut other =
+            Log::resume(first, store.clone(), Incident::clone(&log.incident()), head.hash, Vec::new());
         other.append(note("in between"), None).await.unwrap();
         let refused = log.append(note("too late"), None).await;
         assert_eq!(refused, Err(StoreError::Sequence { id: first.id, last: 2, offered: 2 }));
@@ -165,7 +166,8 @@ async fn nobody_but_the_owner_writes() {
         assert_eq!(twin.append(note("a ghost"), None).await, Err(StoreError::Fenced(twin.id())));
         let head = store.head(first.id).await.unwrap();
         assert_eq!(head.sequence, 2, "nothing of it was written");
-        let mut mine = Log::resume(claims[0], store.clone(), other.incident(), head, Vec::new());
+        let mut mine =
+            Log::resume(claims[0], store.clone(), Incident::clone(&other.incident()), head.hash, Vec::new());
         mine.append(note("the heir"), None).await.unwrap();
     }
 }
@@ -226,7 +228,7 @@ async fn only_what_nobody_alive_owns_is_claimed() {
         last = store.claim(c, vec![], 10).await.unwrap();
         assert_eq!(last, [Claim { owner: c, epoch: 4, ..of_a }]);
         let (head, incident) = (store.head(of_a.id).await.unwrap(), store.get(of_a.id).await.unwrap());
-        let mut log = Log::resume(last[0], store.clone(), incident, head, Vec::new());
+        let mut log = Log::resume(last[0], store.clone(), incident, head.hash, Vec::new());
         end(&mut log).await;
         assert_eq!(store.claim(a, vec![], 10).await.unwrap(), [], "what has ended is left alone");
     }
@@ -243,7 +245,7 @@ async fn an_owner_finds_what_it_needs_to_go_on() {
         let saved = store.saved(claim.id).await.unwrap();
         assert_eq!(saved.inputs, [evidence(), Input::Alerts("more\n".to_owned())]);
         assert_eq!(saved.session, (3, b"session 2".to_vec()));
-        assert_eq!((saved.head.sequence, saved.incident.last_sequence), (4, 4));
+        assert_eq!(saved.head.sequence, 4);
         end(&mut log).await;
         assert!(matches!(store.saved(claim.id).await, Err(StoreError::Corrupt(_))));
     }
@@ -370,6 +372,37 @@ async fn the_first_broken_event_is_named_whatever_was_done_to_the_file() {
     }
 }
 
+/// What lists show is kept beside the events: whoever changes it changes nothing that is approved or sent, and is found out.
+#[tokio::test]
+async fn an_incident_that_is_not_what_its_events_make_is_found_and_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("incidents.db");
+    let url = StoreUrl::Sqlite(path.clone());
+    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
+    let mut log = begun(store.clone(), claim()).await;
+    let step = PlanStep { reason: "Block all traffic".to_owned(), ..PlanStep::default() };
+    log.append(Kind::Decided(step), None).await.unwrap();
+    let whole = verify(&*store, log.id()).await.unwrap();
+    assert_eq!((whole.events, whole.broken, whole.differs), (2, None, None));
+    let mut forged = store.get(log.id()).await.unwrap();
+    forged.plan.as_mut().unwrap().steps[0].reason = "Shut down db01".to_owned();
+    let hex: String = forged.encode_to_vec().iter().map(|byte| format!("{byte:02X}")).collect();
+    edit(&path, &format!("UPDATE incidents SET projection = X'{hex}'")).await;
+    let found = verify(&*store, log.id()).await.unwrap();
+    assert_eq!((found.events, found.broken), (2, None), "the events are whole");
+    assert!(found.differs.unwrap().contains("is not what they make of it"));
+    let (incident, hash) = replay(&*store, log.id()).await.unwrap();
+    assert_eq!(incident.plan.unwrap().steps[0].reason, "Block all traffic");
+    assert_eq!(hash, found.head);
+    edit(&path, "UPDATE incidents SET projection = X'FF'").await;
+    assert!(
+        verify(&*store, log.id()).await.unwrap().differs.is_some(),
+        "one that cannot be read is found as well"
+    );
+    edit(&path, "UPDATE events SET event = X'2200' WHERE sequence = 2").await;
+    assert!(matches!(replay(&*store, log.id()).await, Err(StoreError::Corrupt(_))));
+}
+
 /// Somebody with access to the file.
 async fn edit(path: &std::path::Path, statement: &str) {
     let url = format!("sqlite://{}", path.display());
@@ -420,7 +453,7 @@ async fn a_transaction_that_sqlite_ended_by_itself_spoils_none_after_it() {
     let stranger = Claim { owner: OwnerId::generate(), ..claim() };
     let stranger = Claim { id: log.id(), ..stranger };
     let (head, incident) = (store.head(log.id()).await.unwrap(), store.get(log.id()).await.unwrap());
-    let mut fenced = Log::resume(stranger, store.clone(), incident, head, Vec::new());
+    let mut fenced = Log::resume(stranger, store.clone(), incident, head.hash, Vec::new());
     assert_eq!(fenced.append(note("fenced"), None).await, Err(StoreError::Fenced(log.id())));
     log.append(note("kept"), None).await.unwrap();
     let id = log.id();

@@ -1,7 +1,10 @@
-//! Checks that the log of an incident is what was written.
+//! Reading an incident's log from its beginning, every event checked against the chain: to say whether it is what was
+//! written, and to make the incident of it.
 
 use countermove_proto::IncidentId;
+use countermove_proto::v1::Incident;
 
+use super::super::projection;
 use super::chain::{Hash, Link, sha256};
 use super::{EventLog, Record, StoreError};
 
@@ -19,31 +22,37 @@ pub(crate) struct Finding {
     pub(crate) inputs_gone: u64,
     /// The first event that is not what was written, and what is wrong with it.
     pub(crate) broken: Option<(u64, String)>,
+    /// What is wrong with the incident that is kept beside its events.
+    pub(crate) differs: Option<String>,
 }
 
-/// Reads a log from its beginning and checks every event against its hash, its input and the hash before.
+/// Checks every event against its hash, its input and the hash before, and the incident that is kept beside them against
+/// what they make of it.
 ///
 /// # Errors
 /// Those of the store. A broken chain is a finding and no error.
 pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding, StoreError> {
-    // The end first: events that are written meanwhile are not missed below.
+    // The end and the incident first: events that are written meanwhile are not missed below.
     let end = log.head(id).await?;
-    let mut found = Finding { events: 0, head: [0; 32], inputs_gone: 0, broken: None };
-    while found.broken.is_none() {
-        let records = log.records(id, found.events, PART).await?;
+    let kept = log.get(id).await;
+    let mut walk = Walk::new(id);
+    let mut then = None;
+    while walk.found.broken.is_none() {
+        let records = log.records(id, walk.found.events, PART).await?;
         let Some(last) = records.last().map(|record| record.sequence) else { break };
-        let inputs = log.inputs(id, found.events, last).await?;
+        let inputs = log.inputs(id, walk.found.events, last).await?;
         for record in &records {
             let input = inputs.iter().find(|(sequence, _)| *sequence == record.sequence);
-            if let Some(problem) = problem(id, &found, record, input.map(|(_, bytes)| bytes.as_slice())) {
-                found.broken = Some((found.events + 1, problem));
+            if !walk.take(record, input.map(|(_, bytes)| bytes.as_slice())) {
                 break;
             }
-            found.inputs_gone += u64::from(record.input_sha256.is_some() && input.is_none());
-            found.events = record.sequence;
-            found.head = record.hash;
+            walk.found.inputs_gone += u64::from(record.input_sha256.is_some() && input.is_none());
+            if kept.as_ref().is_ok_and(|kept| kept.last_sequence == record.sequence) {
+                then = Some(walk.incident.clone());
+            }
         }
     }
+    let mut found = walk.found;
     if found.broken.is_none() && found.events < end.sequence {
         let problem = format!("it is missing, and the log should end with event {}", end.sequence);
         found.broken = Some((found.events + 1, problem));
@@ -52,32 +61,100 @@ pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding
         found.events -= 1;
         found.broken = Some((end.sequence, "its hash is not the one that the incident ends with".to_owned()));
     }
+    if found.broken.is_none() {
+        found.differs = match (kept, then) {
+            (Err(error @ StoreError::Corrupt(_)), _) => Some(error.to_string()),
+            (Err(error), _) => return Err(error),
+            (Ok(kept), Some(made)) if made != kept => Some(
+                "the incident that is kept beside its events, which lists show, is not what they make of it"
+                    .to_owned(),
+            ),
+            (Ok(_), _) => None,
+        };
+    }
     Ok(found)
 }
 
-fn problem(id: IncidentId, found: &Finding, record: &Record, input: Option<&[u8]>) -> Option<String> {
-    if record.sequence != found.events + 1 {
-        return Some(format!("it is missing; the next one that is there has the number {}", record.sequence));
+/// The incident as its events make it, and the hash of the last one. What is kept beside the events is not looked at.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if an event is not what was written, or that of the store.
+pub(crate) async fn replay(log: &dyn EventLog, id: IncidentId) -> Result<(Incident, Hash), StoreError> {
+    let mut walk = Walk::new(id);
+    loop {
+        let records = log.records(id, walk.found.events, PART).await?;
+        if records.is_empty() {
+            return Ok((walk.incident, walk.found.head));
+        }
+        for record in &records {
+            if !walk.take(record, None)
+                && let Some((number, problem)) = walk.found.broken
+            {
+                return Err(StoreError::Corrupt(format!("event {number} of {id}: {problem}")));
+            }
+        }
     }
-    let link = Link {
-        id,
-        sequence: record.sequence,
-        previous: found.head,
-        event: &record.event,
-        input_sha256: record.input_sha256,
-        session_sha256: record.session_sha256,
-    };
-    if link.hash() != record.hash {
-        return Some("its hash does not fit its content and the event before".to_owned());
+}
+
+/// A log, read so far.
+struct Walk {
+    id: IncidentId,
+    found: Finding,
+    incident: Incident,
+}
+
+impl Walk {
+    fn new(id: IncidentId) -> Self {
+        let found = Finding { events: 0, head: [0; 32], inputs_gone: 0, broken: None, differs: None };
+        Self { id, found, incident: projection::empty(id.name()) }
     }
-    if let (Some(expected), Some(bytes)) = (record.input_sha256, input)
-        && sha256(bytes) != expected
-    {
-        return Some("the evidence or alerts that came with it were changed".to_owned());
+
+    /// Takes the next record; false if it is not what was written.
+    fn take(&mut self, record: &Record, input: Option<&[u8]>) -> bool {
+        match self.checked(record, input) {
+            Ok(event) => {
+                projection::apply(&mut self.incident, &event);
+                (self.found.events, self.found.head) = (record.sequence, record.hash);
+                true
+            }
+            Err(problem) => {
+                self.found.broken = Some((self.found.events + 1, problem));
+                false
+            }
+        }
     }
-    match record.decode() {
-        Ok(event) if event.sequence == record.sequence => None,
-        Ok(event) => Some(format!("it calls itself number {}", event.sequence)),
-        Err(error) => Some(error.to_string()),
+
+    fn checked(
+        &self,
+        record: &Record,
+        input: Option<&[u8]>,
+    ) -> Result<countermove_proto::v1::IncidentEvent, String> {
+        if record.sequence != self.found.events + 1 {
+            return Err(format!(
+                "it is missing; the next one that is there has the number {}",
+                record.sequence
+            ));
+        }
+        let link = Link {
+            id: self.id,
+            sequence: record.sequence,
+            previous: self.found.head,
+            event: &record.event,
+            input_sha256: record.input_sha256,
+            session_sha256: record.session_sha256,
+        };
+        if link.hash() != record.hash {
+            return Err("its hash does not fit its content and the event before".to_owned());
+        }
+        if let (Some(expected), Some(bytes)) = (record.input_sha256, input)
+            && sha256(bytes) != expected
+        {
+            return Err("the evidence or alerts that came with it were changed".to_owned());
+        }
+        match record.decode() {
+            Ok(event) if event.sequence == record.sequence => Ok(event),
+            Ok(event) => Err(format!("it calls itself number {}", event.sequence)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }

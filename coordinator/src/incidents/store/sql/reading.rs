@@ -115,7 +115,7 @@ impl SqlStore {
         };
         let inputs = self.read_inputs(id, 0, head.sequence).await?;
         let inputs = inputs.iter().map(|(_, content)| Input::decode(content)).collect::<Result<_, _>>()?;
-        Ok(Saved { head, incident: incident(&row)?, inputs, session: (unsigned(sequence)?, session) })
+        Ok(Saved { head, inputs, session: (unsigned(sequence)?, session) })
     }
 
     pub(super) async fn read_owner(&self, id: IncidentId, me: OwnerId) -> Result<Option<String>, Fault> {
