@@ -112,6 +112,9 @@ pub struct Args {
     /// Threads that serve; few, since workers on the same machine need the cores
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub runtime_threads: u16,
+    /// Threads that read evidence and work out plans between two questions to the workers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub compute_threads: u16,
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "COUNTERMOVE_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -264,6 +267,7 @@ impl TryFrom<&Args> for Coordinator {
                 },
                 most_active: args.max_incidents,
                 webhook: None,
+                compute_threads: args.compute_threads.into(),
             },
             store: match &args.store {
                 Some(store) => store.clone(),
@@ -310,7 +314,7 @@ impl Coordinator {
         let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
         let webhook = self.receiver.map(Webhook::new);
         let options = IncidentOptions { webhook, ..self.incidents };
-        let incidents = Incidents::new(store, fleet.clone(), self.templates, options);
+        let incidents = Incidents::new(store, fleet.clone(), self.templates, options)?;
         // A file belongs to one process, so nobody else is left who could renew.
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
         incidents.share(Sharing { address, lease: self.lease, settling, keep: self.keep });

@@ -1,6 +1,7 @@
 //! The coordinator: takes incidents in, plans them, and has workers do the model work. It holds no weights.
 
 pub mod config;
+pub mod cpu;
 pub mod discovery;
 pub mod dispatch;
 mod export;

@@ -35,8 +35,6 @@ fn main() -> ExitCode {
 fn run(args: &Args, coordinator: Coordinator) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.runtime_threads.into())
-        // Evidence is read here. Few threads bound the memory of reading much at once.
-        .max_blocking_threads(4)
         .thread_name("coordinator")
         .enable_all()
         .build()

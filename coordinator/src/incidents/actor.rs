@@ -6,7 +6,7 @@
 //! saved session has it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countermove_incident::{AlertLog, KnownLines};
@@ -26,10 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{Change, Changed, Command, again, apply, over};
 use super::courier::Courier;
-use super::log::Log;
+use super::log::{Enclosure, Log};
 use super::seal::sealed;
 use super::store::{Input, StoreError};
 use super::{Stop, takeover};
+use crate::cpu::{Broken, Cpu};
 use crate::dispatch::{IncidentWorkers, NoticeInbox};
 use crate::webhook::Webhook;
 use crate::workers::Fleet;
@@ -45,6 +46,8 @@ pub(super) struct Beginning {
     pub(super) log: Log,
     pub(super) planner: Arc<IncidentPlanner>,
     pub(super) fleet: Fleet,
+    /// Where it computes.
+    pub(super) cpu: Cpu,
     pub(super) session: PlanSession,
     /// All evidence there is.
     pub(super) evidence: Evidence,
@@ -70,18 +73,18 @@ pub(super) struct Beginning {
 
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
-    let Beginning { log, planner, fleet, session, evidence, fresh, known, reports, taken, .. } = beginning;
+    let Beginning { log, planner, fleet, cpu, session, evidence, fresh, known, reports, taken, .. } =
+        beginning;
     let Beginning { commands, webhook, notices, progress, working, lost, stop, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
-    let outbox = Arc::new(Outbox::default());
     let mut actor = Actor {
         session,
         planner,
-        outbox,
         desk: Desk {
             log,
             fleet,
+            cpu,
             evidence,
             known,
             fresh,
@@ -120,7 +123,6 @@ pub(super) async fn run(beginning: Beginning) {
 struct Actor {
     session: PlanSession,
     planner: Arc<IncidentPlanner>,
-    outbox: Arc<Outbox>,
     desk: Desk,
     commands: mpsc::Receiver<Command>,
     working: Arc<AtomicBool>,
@@ -132,6 +134,7 @@ struct Actor {
 struct Desk {
     log: Log,
     fleet: Fleet,
+    cpu: Cpu,
     evidence: Evidence,
     /// Lines that have come so far.
     known: KnownLines,
@@ -153,6 +156,8 @@ enum Fault {
     Store(#[from] StoreError),
     #[error("the evidence could not be made ready: {0}")]
     Evidence(String),
+    #[error(transparent)]
+    Work(#[from] Broken),
     #[error("the coordinator is about to stop")]
     HandedOver,
     #[error("the coordinator was stopped before planning ended")]
@@ -168,7 +173,7 @@ impl Fault {
 
 /// Why the session's work was broken off.
 enum Break {
-    Done,
+    Done(Box<PlanSession>),
     Cancelled(Command),
     Lost,
     Stopped,
@@ -205,10 +210,16 @@ impl Actor {
 
     /// One piece of model work, with an open ear for callers.
     async fn work(&mut self) -> Result<(), Fault> {
-        let before = self.session.clone();
         self.working.store(true, Ordering::SeqCst);
+        // Its own: what is told by work that was broken off goes nowhere.
+        let outbox = Arc::new(Outbox::default());
         let end = {
-            let mut work = Box::pin(self.planner.step(&mut self.session, &*self.outbox));
+            let (planner, sink, mut session) =
+                (Arc::clone(&self.planner), Arc::clone(&outbox), self.session.clone());
+            let mut work = self.desk.cpu.spawn(async move {
+                Box::pin(planner.step(&mut session, &*sink)).await;
+                session
+            });
             let mut pulse = interval(PULSE);
             pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -221,10 +232,15 @@ impl Actor {
                         Some(command @ Command { change: Change::Cancel, check_only: false, .. }) => {
                             break Break::Cancelled(command);
                         }
-                        Some(command) => self.desk.answer_at_work(command, &before, &self.planner).await?,
+                        Some(command) => {
+                            self.desk.answer_at_work(command, &self.session, &self.planner).await?;
+                        }
                     },
-                    () = &mut work => break Break::Done,
-                    () = self.outbox.filled() => self.desk.write(self.outbox.take(), None).await?,
+                    done = &mut work => break match done {
+                        Ok(session) => Break::Done(Box::new(session)),
+                        Err(error) => return Err(Broken::from(error).go_on_panicking().into()),
+                    },
+                    () = outbox.filled() => self.desk.write(outbox.take_told(), None).await?,
                     sentences = self.desk.notices.take() => self.desk.tell(sentences).await?,
                     delivery = self.desk.courier.settled() => self.desk.settle(delivery).await?,
                     _ = pulse.tick() => self.desk.pulse(),
@@ -232,15 +248,13 @@ impl Actor {
             }
         };
         self.working.store(false, Ordering::SeqCst);
-        if matches!(end, Break::Lost) {
-            // Nothing more of it can be written.
-            return Err(self.fenced());
-        }
-        // Work that is done is told and saved in one, so it is never done again.
-        let saved = matches!(end, Break::Done).then(|| takeover::save(&self.session, self.desk.taken));
-        self.desk.write(self.outbox.take(), saved).await?;
         match end {
-            Break::Done => Ok(()),
+            Break::Done(session) => {
+                // Work that is done is told and saved in one, so it is never done again.
+                self.session = *session;
+                let saved = takeover::save(&self.session, self.desk.taken);
+                self.desk.write(outbox.take(), Some(saved)).await
+            }
             Break::Lost => Err(self.fenced()),
             Break::Stopped => Err(self.stopped()),
             Break::Cancelled(command) => self.cancel(command).await,
@@ -315,8 +329,9 @@ impl Actor {
 
     /// Writes the event of an end that did not come from work.
     async fn announce_end(&mut self) -> Result<(), Fault> {
-        self.planner.step(&mut self.session, &*self.outbox).await;
-        self.desk.write(self.outbox.take(), None).await
+        let outbox = Outbox::default();
+        self.planner.step(&mut self.session, &outbox).await;
+        self.desk.write(outbox.take(), None).await
     }
 
     /// Gives the session the evidence that came since its last piece of work. The state may fall back with it.
@@ -328,7 +343,7 @@ impl Actor {
         }
         let (planner, evidence) = (Arc::clone(&self.planner), self.desk.evidence.clone());
         let (mut session, fresh) = (self.session.clone(), std::mem::take(&mut self.desk.fresh));
-        let replaced = tokio::task::spawn_blocking(move || {
+        let replaced = self.desk.cpu.run(move || {
             let mut fell_back = None;
             for alerts in &fresh {
                 fell_back = planner.replace_evidence(&mut session, &evidence, alerts)?.or(fell_back);
@@ -396,7 +411,7 @@ impl Desk {
     ) -> Result<Result<Changed, Error>, Fault> {
         let (planner, options) = (Arc::clone(planner), session.options().clone());
         let (evidence, id, mut known) = (self.evidence.clone(), self.log.id(), self.known.clone());
-        let merging = tokio::task::spawn_blocking(move || {
+        let merging = self.cpu.run(move || {
             let (text, repeated) = known.take(&text);
             let alerts = AlertLog::read(text.as_bytes())
                 .map_err(|error| Error::invalid("alerts", error.to_string()))?;
@@ -415,7 +430,8 @@ impl Desk {
             };
         if !check_only {
             let event = AlertsReported { digest: Some(digest.clone()), repeated_records: repeated };
-            self.log.append(Kind::Alerts(event), Some(Input::Alerts(text))).await?;
+            let input = self.cpu.run(move || Enclosure::of(&Input::Alerts(text))).await?;
+            self.log.append(Kind::Alerts(event), Some(input)).await?;
             self.evidence = evidence;
             self.known = known;
             self.reports += 1;
@@ -543,8 +559,7 @@ pub(super) fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error
     Ok(merged)
 }
 
-/// What the planner told and nobody has written yet. It is emptied after each poll of the work, so it stays as small
-/// as what one poll tells.
+/// What the planner told and nobody has written yet.
 #[derive(Debug, Default)]
 struct Outbox {
     events: Mutex<Vec<PlanEvent>>,
@@ -557,13 +572,33 @@ impl Outbox {
     }
 
     fn take(&self) -> Vec<PlanEvent> {
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// What can be told before the work is done. What it comes to is told and saved in one, when it is.
+    fn take_told(&self) -> Vec<PlanEvent> {
+        let mut events = self.lock();
+        let concludes = |event: &PlanEvent| {
+            !matches!(
+                event,
+                PlanEvent::Proposed { .. }
+                    | PlanEvent::Rollout(_)
+                    | PlanEvent::Notice(_)
+                    | PlanEvent::Progress(_)
+            )
+        };
+        let told = events.iter().position(concludes).unwrap_or(events.len());
+        events.drain(..told).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PlanEvent>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl PlanSink for Outbox {
     fn emit(&self, event: PlanEvent) {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.lock().push(event);
         self.filled.notify_one();
     }
 }

@@ -15,6 +15,12 @@ use tokio::sync::watch;
 use super::projection;
 use super::store::{Append, Claim, EventLog, Hash, Input, Link, Record, RequestKey, StoreError, sha256};
 
+/// An input as it is kept, and its digest.
+pub(super) struct Enclosure {
+    bytes: Vec<u8>,
+    sha256: Hash,
+}
+
 /// Numbers events, chains them, writes them and tells watchers. There is one for each incident that goes on.
 pub(super) struct Log {
     claim: Claim,
@@ -81,7 +87,7 @@ impl Log {
     }
 
     /// Writes one event, and what came with it.
-    pub(super) async fn append(&mut self, kind: Kind, input: Option<Input>) -> Result<(), StoreError> {
+    pub(super) async fn append(&mut self, kind: Kind, input: Option<Enclosure>) -> Result<(), StoreError> {
         self.write(vec![kind], input, None).await
     }
 
@@ -89,18 +95,13 @@ impl Log {
     pub(super) async fn write(
         &mut self,
         mut kinds: Vec<Kind>,
-        input: Option<Input>,
+        input: Option<Enclosure>,
         session: Option<Vec<u8>>,
     ) -> Result<(), StoreError> {
         kinds.retain(|kind| !self.told.iter().any(|told| same_work(told, kind)));
         let before = self.now.borrow().last_sequence;
         let (Some(position), first) = (kinds.len().checked_sub(1), before + 1) else {
             return Ok(());
-        };
-        let input = match input {
-            None => None,
-            // A log of many MiB takes its time.
-            Some(input) => Some(digest(input).await?),
         };
         let session_sha256 = session.as_deref().map(sha256);
         let (mut incident, mut hash) = (Incident::clone(&self.now.borrow()), self.hash);
@@ -112,7 +113,7 @@ impl Log {
                 IncidentEvent { sequence, time: Some(timestamp(SystemTime::now())), kind: Some(kind) };
             projection::apply(&mut incident, &event);
             let event = event.encode_to_vec();
-            let input_sha256 = input.as_ref().filter(|_| is_last).map(|(_, digest)| *digest);
+            let input_sha256 = input.as_ref().filter(|_| is_last).map(|input| input.sha256);
             let session_sha256 = session_sha256.filter(|_| is_last);
             let link =
                 Link { id: self.id(), sequence, previous: hash, event: &event, input_sha256, session_sha256 };
@@ -124,7 +125,7 @@ impl Log {
         let append = Append {
             claim: self.claim,
             records,
-            input: input.map(|(bytes, _)| (last, bytes)),
+            input: input.map(|input| (last, input.bytes)),
             session,
             request: self.request,
             incident: Arc::clone(&incident),
@@ -158,11 +159,10 @@ fn same_work(told: &Kind, kind: &Kind) -> bool {
     }
 }
 
-async fn digest(input: Input) -> Result<(Vec<u8>, Hash), StoreError> {
-    let work = tokio::task::spawn_blocking(move || {
+impl Enclosure {
+    /// Takes its time for a log of many MiB.
+    pub(super) fn of(input: &Input) -> Self {
         let bytes = input.encode();
-        let digest = sha256(&bytes);
-        (bytes, digest)
-    });
-    work.await.map_err(|error| StoreError::Unavailable(error.to_string()))
+        Self { sha256: sha256(&bytes), bytes }
+    }
 }

@@ -26,6 +26,7 @@ mod watch;
 use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,12 +55,13 @@ pub use store::{
 };
 pub(crate) use watch::Updates;
 
+use crate::cpu::Cpu;
 use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer, notices};
 use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
 use command::Command;
-use log::Log;
+use log::{Enclosure, Log};
 
 /// Commands that wait for one incident at most.
 const COMMANDS: usize = 16;
@@ -77,6 +79,8 @@ pub struct IncidentOptions {
     pub most_active: usize,
     /// Who is told of approved actions.
     pub webhook: Option<Webhook>,
+    /// Threads that compute.
+    pub compute_threads: usize,
 }
 
 impl Default for IncidentOptions {
@@ -86,6 +90,7 @@ impl Default for IncidentOptions {
             dispatch: DispatchOptions::default(),
             most_active: 1000,
             webhook: None,
+            compute_threads: 2,
         }
     }
 }
@@ -101,6 +106,7 @@ struct Inner {
     fleet: Fleet,
     dispatcher: Dispatcher,
     templates: Arc<Templates>,
+    cpu: Cpu,
     options: IncidentOptions,
     active: Mutex<HashMap<IncidentId, Handle>>,
     draining: AtomicBool,
@@ -161,19 +167,23 @@ struct Handle {
 
 impl Incidents {
     /// Plans with these workers and keeps what happens in this store. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
     pub fn new(
         store: impl Into<Store>,
         fleet: Fleet,
         templates: Arc<Templates>,
         options: IncidentOptions,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let store = store.into();
-        Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             log: store.log(),
             ownership: store.ownership(),
             dispatcher: Dispatcher::start(fleet.clone(), options.dispatch),
             fleet,
             templates,
+            cpu: Cpu::start(options.compute_threads)?,
             options,
             active: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -181,7 +191,7 @@ impl Incidents {
             me: OwnerId::generate(),
             answers: latest::Sender::new(true),
             tasks: TaskTracker::new(),
-        }))
+        })))
     }
 
     /// Takes an incident in and starts to plan it. With `check_only` it is read and checked, and nothing starts.
@@ -211,7 +221,7 @@ impl Incidents {
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
         let (read, known, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
-            off_runtime(move || {
+            self.compute(move || {
                 let mut known = KnownLines::default();
                 // What is there twice in the first log is the sensor's business; later it would be a repetition.
                 known.take(&evidence.alerts);
@@ -245,14 +255,15 @@ impl Incidents {
         let place = self.register(id, handle)?;
         log.answers(request);
         let saved = takeover::save(&session, 0);
-        let input = Some(Input::Evidence(evidence));
-        log.write(vec![Kind::Created(created)], input, Some(saved)).await?;
+        let input = self.compute(move || Ok(Enclosure::of(&Input::Evidence(evidence)))).await?;
+        log.write(vec![Kind::Created(created)], Some(input), Some(saved)).await?;
         let incident = Incident::clone(&log.incident());
         tracing::info!(incident = %id, "incident created");
         let beginning = Beginning {
             log,
             planner,
             fleet: self.0.fleet.clone(),
+            cpu: self.0.cpu.clone(),
             session,
             evidence: read,
             fresh: Vec::new(),
@@ -269,6 +280,18 @@ impl Incidents {
         };
         self.start(beginning, place);
         Ok((incident, digest))
+    }
+
+    /// Does what takes its time where nobody waits for it who answers calls.
+    ///
+    /// # Errors
+    /// That of the work, or [`Error::Internal`] if it panicked.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.0.cpu.run(work).await;
+        done.map_err(|error| Error::Internal(format!("the request could not be worked on: {error}")))?
     }
 
     /// Starts the task of an incident. Should it panic, the incident ends as failed, and its place is free again.
@@ -549,14 +572,6 @@ fn read_evidence(evidence: v1::Evidence) -> Result<Evidence, Error> {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it did not say why")
-}
-
-async fn off_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Internal(format!("the evidence could not be read: {error}")))?
 }
 
 /// A seed below 2^53, which every JSON reader keeps as it is.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::actor::{Beginning, merge};
 use super::log::Log;
 use super::store::{self, Claim, Hash, Input, Ownership, Saved, StoreError};
-use super::{GRACE, Incidents, off_runtime, read_evidence};
+use super::{GRACE, Incidents, read_evidence};
 use crate::dispatch::{IncidentWorkers, Payer, notices};
 
 /// A session with what the coordinator knows about its evidence, as one string of bytes: the number of reports of alerts
@@ -118,7 +118,7 @@ impl Incidents {
                     .map_err(|error| Error::Internal(error.to_string()))?;
                 Ok((session, gathered))
             };
-            off_runtime(work).await.map_err(|error| Refusal::Unusable(error.to_string()))?
+            self.compute(work).await.map_err(|error| Refusal::Unusable(error.to_string()))?
         };
         let log = Log::resume(claim, Arc::clone(&self.0.log), incident, hash, told);
         let (commands, progress, handle, working) = super::Handle::open(&log);
@@ -129,6 +129,7 @@ impl Incidents {
             log,
             planner,
             fleet: self.0.fleet.clone(),
+            cpu: self.0.cpu.clone(),
             session,
             evidence: gathered.all,
             fresh: gathered.fresh,

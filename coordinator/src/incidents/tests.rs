@@ -22,7 +22,7 @@ fn templates() -> Arc<Templates> {
 fn incidents(store: impl Into<Store>, options: IncidentOptions) -> Incidents {
     let fleet = Fleet::start(&StaticDiscovery::new([]), FleetOptions::default());
     let dispatch = DispatchOptions { worker_wait: Duration::from_secs(30), ..DispatchOptions::default() };
-    Incidents::new(store, fleet, templates(), IncidentOptions { dispatch, ..options })
+    Incidents::new(store, fleet, templates(), IncidentOptions { dispatch, ..options }).unwrap()
 }
 
 fn order() -> NewIncident {

@@ -67,6 +67,18 @@ impl IncidentApi {
         Ok(Response::new(self.replies.once_kept(store, request_id, print, work, recall).await?))
     }
 
+    /// The fingerprint of a request that may be large.
+    async fn fingerprint<T>(&self, method: &'static str, request: T) -> Result<(T, Fingerprint), Error>
+    where
+        T: Message + 'static,
+    {
+        let work = move || {
+            let print = Fingerprint::of(method, &request);
+            Ok((request, print))
+        };
+        self.incidents.compute(work).await
+    }
+
     /// Where the call has to go, if another coordinator owns the incident and the call was not passed on already.
     async fn owner(
         &self,
@@ -96,9 +108,9 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<CreateIncidentRequest>,
     ) -> Result<Response<CreateIncidentResponse>, Status> {
-        let mut request = request.into_inner();
+        let request = request.into_inner();
         let request_id = checks::request_id(&request.request_id)?;
-        let print = Fingerprint::of("CreateIncident", &request);
+        let (mut request, print) = self.fingerprint("CreateIncident", request).await?;
         let evidence = checks::evidence(request.evidence.take())?;
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
@@ -169,12 +181,12 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportAlertsRequest>,
     ) -> Result<Response<ReportAlertsResponse>, Status> {
-        let (metadata, _, mut request) = request.into_parts();
+        let (metadata, _, request) = request.into_parts();
         if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
             return answered(&address, owner.report_alerts(pass_on(request, &metadata)).await);
         }
         checks::more_alerts(&request.alerts)?;
-        let print = Fingerprint::of("ReportAlerts", &request);
+        let (mut request, print) = self.fingerprint("ReportAlerts", request).await?;
         let text = std::mem::take(&mut request.alerts);
         let key = Key {
             name: &request.name,

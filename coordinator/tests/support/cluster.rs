@@ -79,7 +79,7 @@ impl Cluster {
             webhook: setup.webhook,
             ..IncidentOptions::default()
         };
-        let incidents = Incidents::new(MemoryStore::new(50), fleet.clone(), templates(), options);
+        let incidents = Incidents::new(MemoryStore::new(50), fleet.clone(), templates(), options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel();

@@ -10,7 +10,7 @@ use countermove_tests::Postgres;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::log::Log;
+use super::super::log::{Enclosure, Log};
 use super::*;
 
 /// A store, and what it needs to live.
@@ -72,7 +72,7 @@ fn key() -> RequestKey {
 /// An incident with an event, by its owner.
 async fn begun(store: Arc<dyn EventLog>, claim: Claim) -> Log {
     let mut log = Log::new(claim, store);
-    log.write(vec![created()], Some(evidence()), Some(b"session 1".to_vec())).await.unwrap();
+    log.write(vec![created()], Some(Enclosure::of(&evidence())), Some(b"session 1".to_vec())).await.unwrap();
     log
 }
 
@@ -239,7 +239,7 @@ async fn an_owner_finds_what_it_needs_to_go_on() {
     for Kept { store, .. } in &lasting().await {
         let claim = claim();
         let mut log = begun(store.clone(), claim).await;
-        log.append(note("2"), Some(Input::Alerts("more\n".to_owned()))).await.unwrap();
+        log.append(note("2"), Some(Enclosure::of(&Input::Alerts("more\n".to_owned())))).await.unwrap();
         log.write(vec![note("3")], None, Some(b"session 2".to_vec())).await.unwrap();
         log.append(note("4"), None).await.unwrap();
         let saved = store.saved(claim.id).await.unwrap();
@@ -362,7 +362,7 @@ async fn the_first_broken_event_is_named_whatever_was_done_to_the_file() {
         let mut log = begun(store.clone(), claim()).await;
         log.append(note("2"), None).await.unwrap();
         log.append(note("3"), None).await.unwrap();
-        log.append(note("4"), Some(Input::Alerts("more".to_owned()))).await.unwrap();
+        log.append(note("4"), Some(Enclosure::of(&Input::Alerts("more".to_owned())))).await.unwrap();
         log.append(note("5"), None).await.unwrap();
         edit(&path, what).await;
         let found = verify(&*store, log.id()).await.unwrap();
