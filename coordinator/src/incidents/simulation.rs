@@ -496,4 +496,8 @@ impl Ownership for ModelStore {
     ) -> BoxFuture<'_, Result<u64, StoreError>> {
         ready(Ok(0)).boxed()
     }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
 }

@@ -188,7 +188,7 @@ pub trait Ownership: EventLog {
     /// What is known of a request.
     fn request(&self, id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>>;
 
-    /// Keeps the answer to a request.
+    /// Keeps the answer to a request that had an effect. One that had none may have none again.
     fn answer(&self, key: RequestKey, answer: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// What an owner needs to go on.
@@ -225,6 +225,9 @@ pub trait Ownership: EventLog {
         requests: Duration,
         most: u32,
     ) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Ends its work in good order. Nothing is asked afterwards.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Where a coordinator keeps its incidents.

@@ -325,9 +325,77 @@ async fn a_store_of_a_later_version_is_left_alone() {
     let path = folder.path().join("incidents.db");
     let url = StoreUrl::Sqlite(path.clone());
     drop(SqlStore::open(&url).await.unwrap());
-    edit(&path, "UPDATE schema_version SET version = 99").await;
+    edit(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 2").await;
     let refused = SqlStore::open(&url).await.err().unwrap().to_string();
     assert!(refused.contains("version 99") && refused.contains("later release"), "{refused}");
+}
+
+/// As the first release wrote it, before migrations were counted by sqlx.
+#[tokio::test]
+async fn a_store_of_an_earlier_release_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("incidents.db");
+    let url = StoreUrl::Sqlite(path.clone());
+    let claim = claim();
+    {
+        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
+        begun(store.clone(), claim).await;
+        store.close().await;
+    }
+    std::fs::remove_file(folder.path().join("incidents.db.lock")).unwrap();
+    for statement in
+        ["DROP TABLE _sqlx_migrations", "DROP TABLE store", "UPDATE schema_version SET version = 1"]
+    {
+        run(&path, statement).await;
+    }
+    let store = SqlStore::open(&url).await.unwrap();
+    assert_eq!(store.head(claim.id).await.unwrap().sequence, 1);
+}
+
+#[tokio::test]
+async fn a_clean_end_leaves_everything_in_the_one_file_and_a_store_that_is_not_what_it_was_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("incidents.db");
+    let url = StoreUrl::Sqlite(path.clone());
+    let claim = claim();
+    let beginning = folder.path().join("beginning.db");
+    {
+        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
+        std::fs::copy(&path, &beginning).unwrap();
+        begun(store.clone(), claim).await;
+        store.close().await;
+    }
+    // A copy of the file alone is the whole store.
+    let copy = folder.path().join("copy.db");
+    std::fs::copy(&path, &copy).unwrap();
+    let store = SqlStore::open(&StoreUrl::Sqlite(copy)).await.unwrap();
+    assert_eq!(store.head(claim.id).await.unwrap().sequence, 1);
+    drop(SqlStore::open(&url).await.unwrap());
+    // An earlier state, another store, none, and a damaged one are no empty stores.
+    let refused =
+        async || SqlStore::open(&url).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let log = folder.path().join("incidents.db-wal");
+    let put = |content: &[u8]| {
+        let _ = std::fs::remove_file(&log);
+        std::fs::write(&path, content).unwrap();
+    };
+    put(&std::fs::read(&beginning).unwrap());
+    assert!(refused().await.contains("an earlier state of the store"), "{}", refused().await);
+    put(b"");
+    assert!(refused().await.contains("not the store that was here"), "{}", refused().await);
+    put(&[b'x'; 8192]);
+    assert!(refused().await.contains("not a database"), "{}", refused().await);
+    std::fs::write(&log, b"garbage").unwrap();
+    assert!(refused().await.contains("incidents.db-wal is damaged"), "{}", refused().await);
+}
+
+#[tokio::test]
+async fn a_request_without_effect_leaves_nothing_in_the_store() {
+    for Kept { store, .. } in &lasting().await {
+        let key = key();
+        store.answer(key, vec![0; 1 << 20]).await.unwrap();
+        assert_eq!(store.request(key.id).await.unwrap(), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -405,12 +473,16 @@ async fn an_incident_that_is_not_what_its_events_make_is_found_and_not_believed(
 
 /// Somebody with access to the file.
 async fn edit(path: &std::path::Path, statement: &str) {
+    assert!(run(path, statement).await > 0, "{statement}");
+}
+
+async fn run(path: &std::path::Path, statement: &str) -> u64 {
     let url = format!("sqlite://{}", path.display());
     sqlx::any::install_default_drivers();
     let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
     let done = sqlx::query(statement).execute(&pool).await.unwrap();
-    assert!(done.rows_affected() > 0, "{statement}");
     pool.close().await;
+    done.rows_affected()
 }
 
 #[tokio::test(flavor = "multi_thread")]

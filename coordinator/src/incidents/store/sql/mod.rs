@@ -5,29 +5,31 @@
 //! over which nothing comes counts as broken. Leases are
 //! measured with the database's clock alone, so the clocks of coordinators do not matter.
 //!
-//! An SQLite file belongs to one process, which holds a lock on `FILE.lock` beside it. PostgreSQL is for several.
+//! An SQLite file belongs to one process and one user ([`file`]). PostgreSQL is for several.
 
+mod file;
 mod ownership;
 mod reading;
 mod schema;
 mod writing;
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use countermove_proto::v1::Incident;
 use countermove_proto::{IncidentId, RequestId};
 use futures::future::{BoxFuture, FutureExt};
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, Connection, Executor};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::{
     Append, Claim, EventLog, Head, Held, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved,
     StoreError, StoreUrl, StoredInput,
 };
-use schema::{MigrationError, migrate};
+use file::{FileLock, Identity};
+use schema::migrate;
 
 /// How long an operation is tried again while the database does not answer: as long as it takes to restart one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,8 +52,10 @@ pub struct SqlStore {
     dialect: Dialect,
     /// SQLite has one writer at a time; waiting here is cheaper than finding the file busy.
     writer: tokio::sync::Mutex<()>,
+    /// Where it is, for what the pool does not tell.
+    address: String,
     /// Held as long as the file is used.
-    _lock: Option<File>,
+    _lock: Option<FileLock>,
 }
 
 /// What differs between the databases.
@@ -69,6 +73,21 @@ impl Dialect {
             Self::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
         }
     }
+
+    /// Settings of a connection.
+    async fn set_up(self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let settings = match self {
+            // Readers see the last commit and never wait; a commit is on disk before it returns.
+            Self::Sqlite => ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"]
+                .map(|setting| format!("PRAGMA {setting}"))
+                .to_vec(),
+            Self::Postgres => vec![format!("SET idle_in_transaction_session_timeout = {IDLE}")],
+        };
+        for setting in settings {
+            connection.execute(setting.as_str()).await?;
+        }
+        Ok(())
+    }
 }
 
 impl SqlStore {
@@ -81,14 +100,16 @@ impl SqlStore {
             StoreError::Unavailable(format!("{url} cannot be opened: {problem}"))
         };
         sqlx::any::install_default_drivers();
-        let (address, dialect, lock) = match url {
+        let (address, dialect, mut lock) = match url {
             StoreUrl::Memory => return Err(failed(&"memory is no database")),
             StoreUrl::Sqlite(path) => {
-                let lock = lock(path).map_err(|problem| failed(&problem))?;
+                let lock = file::prepare(path).map_err(|problem| failed(&problem))?;
                 (sqlite_address(path), Dialect::Sqlite, Some(lock))
             }
             StoreUrl::Postgres(address) => (address.clone(), Dialect::Postgres, None),
         };
+        // The pool would try again and again, and say nothing of why.
+        connect(&address, dialect).await.map_err(|problem| failed(&problem))?;
         let connections = match dialect {
             Dialect::Sqlite => 4,
             Dialect::Postgres => CONNECTIONS,
@@ -96,25 +117,7 @@ impl SqlStore {
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECT)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    let settings = match dialect {
-                        // Readers see the last commit and never wait; a commit is on disk before it returns.
-                        Dialect::Sqlite => {
-                            ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"]
-                                .map(|setting| format!("PRAGMA {setting}"))
-                                .to_vec()
-                        }
-                        Dialect::Postgres => {
-                            vec![format!("SET idle_in_transaction_session_timeout = {IDLE}")]
-                        }
-                    };
-                    for setting in settings {
-                        connection.execute(setting.as_str()).await?;
-                    }
-                    Ok(())
-                })
-            })
+            .after_connect(move |connection, _| Box::pin(dialect.set_up(connection)))
             .after_release(move |connection, _| {
                 Box::pin(async move {
                     // A rollback may still be under way.
@@ -130,21 +133,65 @@ impl SqlStore {
             .connect(&address)
             .await
             .map_err(|error| failed(&plain(&error)))?;
-        let store = Self { pool, dialect, writer: tokio::sync::Mutex::new(()), _lock: lock };
-        let mut transaction = store.pool.begin().await.map_err(|error| failed(&plain(&error)))?;
-        migrate(&mut transaction, dialect).await.map_err(|error| match error {
-            MigrationError::Sql(error) => failed(&plain(&error)),
-            newer @ MigrationError::Newer { .. } => failed(&newer),
-        })?;
-        if dialect == Dialect::Sqlite {
-            // The lock says that no other process is alive.
-            sqlx::query("DELETE FROM coordinators")
-                .execute(&mut *transaction)
-                .await
-                .map_err(|error| failed(&plain(&error)))?;
+        let store = Self { pool, dialect, address, writer: tokio::sync::Mutex::new(()), _lock: None };
+        if let Some(lock) = &mut lock {
+            store.recognise(lock).await.map_err(|problem| failed(&problem))?;
         }
-        transaction.commit().await.map_err(|error| failed(&plain(&error)))?;
-        Ok(store)
+        migrate(&store.pool, dialect).await.map_err(|error| failed(&error))?;
+        match &mut lock {
+            Some(lock) => store.settle_in(lock).await.map_err(|problem| failed(&problem))?,
+            None => {
+                store.count_opening().await.map_err(|error| failed(&error))?;
+            }
+        }
+        Ok(Self { _lock: lock, ..store })
+    }
+
+    /// Whether the file holds the store that was there when it was opened last.
+    async fn recognise(&self, lock: &mut FileLock) -> Result<(), String> {
+        let is_known = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'store'";
+        let known: i64 =
+            sqlx::query_scalar(is_known).fetch_one(&self.pool).await.map_err(|error| plain(&error))?;
+        let found = match known {
+            0 => None,
+            _ => self.read_identity().await.map_err(|error| error.to_string())?,
+        };
+        // A file without an id is empty, or of a release that gave none.
+        lock.check(found.unwrap_or(Identity { id: Uuid::nil(), opened: 0 }))
+    }
+
+    /// Makes a file this process's own.
+    async fn settle_in(&self, lock: &mut FileLock) -> Result<(), String> {
+        // The lock says that no other process is alive.
+        let alone = sqlx::query("DELETE FROM coordinators").execute(&self.pool).await;
+        alone.map_err(|error| plain(&error))?;
+        let identity = self.count_opening().await.map_err(|error| error.to_string())?;
+        self.checkpoint().await.map_err(|error| plain(&error))?;
+        lock.note(identity)
+    }
+
+    /// Brings everything into the one file, so that a copy of it alone is whole.
+    async fn checkpoint(&self) -> Result<(), sqlx::Error> {
+        let _writer = self.writer().await;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await.map(drop)
+    }
+
+    /// Closes all connections; what is asked afterwards fails.
+    async fn shut(&self) {
+        let closing = async {
+            if self.dialect == Dialect::Sqlite
+                && let Err(error) = self.checkpoint().await
+            {
+                tracing::warn!(
+                    error = plain(&error),
+                    "what was written last stays in the -wal file beside the store"
+                );
+            }
+            self.pool.close().await;
+        };
+        if timeout(CONNECT, closing).await.is_err() {
+            tracing::warn!("the store was still in use when it was closed");
+        }
     }
 
     /// Does `work`, again and again while the database does not answer, at most for [`PATIENCE`].
@@ -161,7 +208,14 @@ impl SqlStore {
                     tracing::warn!(error = plain(&error), "store does not answer; trying again");
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(Fault::Sql(error)) => return Err(StoreError::Unavailable(plain(&error))),
+                // The pool says that no connection came up, and not why.
+                Err(Fault::Sql(sqlx::Error::PoolTimedOut)) => {
+                    let why = connect(&self.address, self.dialect).await;
+                    return Err(StoreError::Unavailable(why.err().unwrap_or_else(|| {
+                        format!("all connections were in use for {} s", PATIENCE.as_secs())
+                    })));
+                }
+                Err(fault) => return Err(said(fault)),
             }
         }
     }
@@ -288,30 +342,30 @@ impl Ownership for SqlStore {
     ) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move { self.delete_old(age, requests, most).await.map_err(said) }.boxed()
     }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.shut().boxed()
+    }
 }
 
 fn said(fault: Fault) -> StoreError {
     match fault {
+        Fault::Sql(error) if is_damage(&error) => StoreError::Corrupt(plain(&error)),
         Fault::Sql(error) => StoreError::Unavailable(plain(&error)),
         Fault::Said(error) => error,
     }
 }
 
-/// Takes the lock that says that the file is in use.
-fn lock(path: &Path) -> Result<File, String> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
-    let file = File::create(&name).map_err(|error| format!("{}: {error}", name.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err("another coordinator uses it; give each its own file, or use \
-                                              PostgreSQL for several coordinators"
-            .to_owned()),
-        Err(TryLockError::Error(error)) => Err(format!("{}: {error}", name.display())),
+/// Tries one connection and closes it again.
+async fn connect(address: &str, dialect: Dialect) -> Result<(), String> {
+    let connecting = async {
+        let mut connection = AnyConnection::connect(address).await?;
+        dialect.set_up(&mut connection).await?;
+        connection.close().await
+    };
+    match timeout(CONNECT, connecting).await {
+        Ok(connected) => connected.map_err(|error| plain(&error)),
+        Err(_) => Err(plain(&sqlx::Error::PoolTimedOut)),
     }
 }
 
@@ -349,6 +403,16 @@ fn is_passing(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether the database itself cannot be read any more: SQLite's `corrupt` and `not a database`, PostgreSQL's `data corrupted`
+/// and `index corrupted`.
+fn is_damage(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().is_some_and(|code| match code.parse::<u32>() {
+        Ok(code) if code < 10_000 => matches!(code & 0xff, 11 | 26),
+        _ => matches!(&*code, "XX001" | "XX002"),
+    })
 }
 
 /// What went wrong, without the words around it.

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use countermove_proto::IncidentId;
 use sqlx::Row;
+use uuid::Uuid;
 
-use super::super::{Claim, Held, OwnerId};
+use super::super::{Claim, Held, OwnerId, StoreError};
+use super::file::Identity;
 use super::reading::{incident_id, number};
 use super::writing::{bytes, signed};
 use super::{Fault, SqlStore};
@@ -37,6 +39,30 @@ impl SqlStore {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Which store this is.
+    pub(super) async fn read_identity(&self) -> Result<Option<Identity>, Fault> {
+        let row = sqlx::query("SELECT id, opened FROM store").fetch_optional(&self.pool).await?;
+        row.map(|row| {
+            let id = row.try_get::<Vec<u8>, _>("id")?;
+            let id = Uuid::from_slice(&id).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            Ok(Identity { id, opened: number(&row, "opened")? })
+        })
+        .transpose()
+    }
+
+    /// Counts one more opening of the store, and gives it its id at the first.
+    pub(super) async fn count_opening(&self) -> Result<Identity, Fault> {
+        let _writer = self.writer().await;
+        let counted = sqlx::query("UPDATE store SET opened = opened + 1").execute(&self.pool).await?;
+        if counted.rows_affected() == 0 {
+            sqlx::query("INSERT INTO store (id, opened) VALUES ($1, 1)")
+                .bind(Uuid::now_v7().as_bytes().to_vec())
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(self.read_identity().await?.ok_or(StoreError::Corrupt("the store has no id".to_owned()))?)
     }
 
     pub(super) async fn read_held(&self, owner: OwnerId) -> Result<Vec<Held>, Fault> {

@@ -1,104 +1,51 @@
-//! The tables, and how an older store becomes a newer one.
+//! The tables, and how an older store becomes a newer one: the files in `migrations`, by sqlx's migrator.
 //!
-//! Invariant: a migration that was released never changes. One more version is one more entry in [`MIGRATIONS`], and a
-//! store of a later version than this program knows is left alone.
+//! Invariant: a migration that was released never changes; sqlx keeps its hash and refuses a store that was made by another
+//! one. One more version is one more file, and a store of a later version than this program knows is left alone.
 
-use sqlx::{Any, Transaction};
+use futures::future::{BoxFuture, FutureExt, ready};
+use sqlx::AnyPool;
+use sqlx::error::BoxDynError;
+use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Migrator};
 
 use super::Dialect;
 
-/// Statements of each version, the first being version 1. `BYTEA` is `BLOB` in SQLite.
-const MIGRATIONS: &[&[&str]] = &[&[
-    // Processes that may own incidents; `lease_until` is in milliseconds of the database's clock.
-    "CREATE TABLE coordinators (
-        id BYTEA PRIMARY KEY,
-        address TEXT NOT NULL,
-        lease_until BIGINT NOT NULL
-    )",
-    // `projection` is the incident as its events make it, but for number and time of its last event, which have
-    // columns of their own; `session` is what an owner goes on from. Times are in nanoseconds since 1970.
-    "CREATE TABLE incidents (
-        id BYTEA PRIMARY KEY,
-        owner BYTEA NOT NULL,
-        epoch BIGINT NOT NULL,
-        last_sequence BIGINT NOT NULL,
-        last_hash BYTEA NOT NULL,
-        update_time BIGINT NOT NULL,
-        end_time BIGINT,
-        projection BYTEA NOT NULL,
-        session BYTEA,
-        session_sequence BIGINT
-    )",
-    "CREATE INDEX incidents_open ON incidents (owner) WHERE end_time IS NULL",
-    "CREATE TABLE events (
-        incident BYTEA NOT NULL,
-        sequence BIGINT NOT NULL,
-        event BYTEA NOT NULL,
-        input_sha256 BYTEA,
-        session_sha256 BYTEA,
-        hash BYTEA NOT NULL,
-        PRIMARY KEY (incident, sequence)
-    )",
-    "CREATE TABLE inputs (
-        incident BYTEA NOT NULL,
-        sequence BIGINT NOT NULL,
-        content BYTEA NOT NULL,
-        PRIMARY KEY (incident, sequence)
-    )",
-    "CREATE TABLE requests (
-        id BYTEA PRIMARY KEY,
-        fingerprint BYTEA NOT NULL,
-        incident BYTEA,
-        sequence BIGINT,
-        answer BYTEA,
-        created BIGINT NOT NULL
-    )",
-    "CREATE INDEX requests_created ON requests (created)",
-]];
+/// Statements of each version, the first being version 1, as PostgreSQL reads them.
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("incidents", include_str!("migrations/0001_incidents.sql")),
+    ("store", include_str!("migrations/0002_store.sql")),
+];
 
 /// Why a store cannot be brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MigrationError {
+pub(super) enum SchemaError {
     #[error(
-        "it has version {found}, and this program knows versions up to {known}: install the later release"
+        "it has version {found}, and this program knows versions up to {}: install the later release",
+        MIGRATIONS.len()
     )]
-    Newer { found: i64, known: usize },
+    Newer { found: i64 },
     #[error(transparent)]
-    Sql(#[from] sqlx::Error),
+    Migration(MigrateError),
 }
 
 /// Brings the store to the latest version. One process at a time: others wait.
-pub(super) async fn migrate(
-    transaction: &mut Transaction<'static, Any>,
-    dialect: Dialect,
-) -> Result<(), MigrationError> {
-    if dialect == Dialect::Postgres {
-        // The key is any number that nobody else uses.
-        sqlx::query("SELECT pg_advisory_xact_lock(7700001)").execute(&mut **transaction).await?;
-    }
-    sqlx::query("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
-        .execute(&mut **transaction)
-        .await?;
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT MAX(version) FROM schema_version").fetch_one(&mut **transaction).await?;
-    let found = found.unwrap_or(0);
-    let done = usize::try_from(found).unwrap_or(0);
-    if done > MIGRATIONS.len() {
-        return Err(MigrationError::Newer { found, known: MIGRATIONS.len() });
-    }
-    for (version, statements) in (1i64..).zip(MIGRATIONS).skip(done) {
-        for statement in *statements {
-            let statement = match dialect {
-                Dialect::Sqlite => statement.replace("BYTEA", "BLOB"),
-                Dialect::Postgres => (*statement).to_owned(),
+pub(super) async fn migrate(pool: &AnyPool, dialect: Dialect) -> Result<(), SchemaError> {
+    let migrated = async { Migrator::new(dialect).await?.run(pool).await };
+    migrated.await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => SchemaError::Newer { found },
+        error => SchemaError::Migration(error),
+    })
+}
+
+impl MigrationSource<'static> for Dialect {
+    fn resolve(self) -> BoxFuture<'static, Result<Vec<Migration>, BoxDynError>> {
+        let migrations = (1..).zip(MIGRATIONS).map(|(version, (name, statements))| {
+            let statements = match self {
+                Self::Sqlite => statements.replace("BYTEA", "BLOB"),
+                Self::Postgres => statements.to_owned(),
             };
-            sqlx::query(&statement).execute(&mut **transaction).await?;
-        }
-        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
-            .bind(version)
-            .execute(&mut **transaction)
-            .await?;
-        tracing::info!(version, "store was brought up to date");
+            Migration::new(version, name.into(), MigrationType::Simple, statements.into(), false)
+        });
+        ready(Ok(migrations.collect())).boxed()
     }
-    Ok(())
 }

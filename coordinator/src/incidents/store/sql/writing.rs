@@ -92,15 +92,10 @@ impl SqlStore {
 
     pub(super) async fn write_answer(&self, key: RequestKey, answer: &[u8]) -> Result<(), Fault> {
         let _writer = self.writer().await;
-        let upsert = format!(
-            "INSERT INTO requests (id, fingerprint, answer, created) VALUES ($1, $2, $3, {}) \
-             ON CONFLICT (id) DO UPDATE SET answer = excluded.answer",
-            self.dialect.now()
-        );
-        sqlx::query(&upsert)
+        sqlx::query("UPDATE requests SET answer = $2 WHERE id = $1 AND fingerprint = $3")
             .bind(key.id.as_bytes().to_vec())
-            .bind(key.fingerprint.to_vec())
             .bind(answer.to_vec())
+            .bind(key.fingerprint.to_vec())
             .execute(&self.pool)
             .await?;
         Ok(())
