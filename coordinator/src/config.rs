@@ -115,6 +115,9 @@ pub struct Args {
     /// Threads that read evidence and work out plans between two questions to the workers
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub compute_threads: u16,
+    /// Hours that an incident waits for a person's word before planning ends; 0: for ever
+    #[arg(long, value_name = "HOURS", default_value_t = 72.0, value_parser = hours)]
+    pub answer_within: f64,
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "COUNTERMOVE_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -268,6 +271,8 @@ impl TryFrom<&Args> for Coordinator {
                 most_active: args.max_incidents,
                 webhook: None,
                 compute_threads: args.compute_threads.into(),
+                patience: (args.answer_within > 0.0)
+                    .then(|| Duration::from_secs_f64(args.answer_within * 3600.0)),
             },
             store: match &args.store {
                 Some(store) => store.clone(),
@@ -314,7 +319,7 @@ impl Coordinator {
         let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
         let webhook = self.receiver.map(Webhook::new);
         let options = IncidentOptions { webhook, ..self.incidents };
-        let incidents = Incidents::new(store, fleet.clone(), self.templates, options)?;
+        let incidents = Incidents::new(store.clone(), fleet.clone(), self.templates, options)?;
         // A file belongs to one process, so nobody else is left who could renew.
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
         incidents.share(Sharing { address, lease: self.lease, settling, keep: self.keep });
@@ -326,6 +331,8 @@ impl Coordinator {
             // It ends when it is told to; a fault in it is none of serving.
             let _ = replica.await;
         }
+        // After the last reader.
+        store.close().await;
         served
     }
 }
@@ -368,6 +375,13 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
         _ => Err("a number of seconds from 0 to 1000000 is needed".to_owned()),
+    }
+}
+
+fn hours(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(hours) if (0.0..=1e6).contains(&hours) => Ok(hours),
+        _ => Err("a number of hours from 0 to 1000000 is needed".to_owned()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Serving, and ending without losing what can be kept.
 //!
 //! Health has three names. The whole server (``) and `countermove.v1.ClusterService` serve until the process is told
-//! to stop. `countermove.v1.IncidentService` serves while some worker takes work besides: an incident that is created
-//! without one waits, and fails when none comes. Use the first for liveness and the last for readiness.
+//! to stop. `countermove.v1.IncidentService` serves while besides the store answers and some worker takes work: an incident
+//! that is created without a worker waits, and fails when none comes. Use the first for liveness and the last for readiness.
 
 use std::future::Future;
 use std::io;
@@ -12,7 +12,7 @@ use countermove_proto::v1::cluster_service_server::ClusterServiceServer;
 use countermove_proto::v1::incident_service_server::IncidentServiceServer;
 use countermove_proto::{FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::server::NamedService;
 use tonic::transport::Server;
@@ -94,7 +94,7 @@ pub async fn serve(
     tokio::select! {
         end = &mut server => return Ok(end?),
         () = shutdown => {}
-        () = follow_fleet(&health, &fleet) => {}
+        () = follow_readiness(&health, &fleet, incidents.store_answers()) => {}
     }
 
     tracing::info!(incidents = incidents.active(), "draining");
@@ -117,14 +117,19 @@ pub async fn serve(
 const INCIDENT_SERVICE: &str = <IncidentServiceServer<IncidentApi> as NamedService>::NAME;
 const CLUSTER_SERVICE: &str = <ClusterServiceServer<ClusterApi> as NamedService>::NAME;
 
-/// Keeps the health of the incident service as the workers are. Never ends while there is a fleet.
-async fn follow_fleet(health: &HealthReporter, fleet: &Fleet) {
+/// Keeps the health of the incident service as workers and store are. Never ends while there are both.
+async fn follow_readiness(health: &HealthReporter, fleet: &Fleet, mut store: watch::Receiver<bool>) {
     let mut changes = fleet.changes();
     loop {
         changes.borrow_and_update();
-        let status = if fleet.any_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let is_ready = *store.borrow_and_update() && fleet.any_ready();
+        let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         health.set_service_status(INCIDENT_SERVICE, status).await;
-        if changes.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = changes.changed() => changed,
+            changed = store.changed() => changed,
+        };
+        if changed.is_err() {
             return std::future::pending().await;
         }
     }

@@ -7,18 +7,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use countermove_incident::{AlertLog, KnownLines};
 use countermove_planner::{
     Evidence, FellBack, Phase, PlanError, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter,
 };
-use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     self, ActionApproved, AlertsReported, Delivery, DeliveryStatus, Incident, Notice, PlanEnd, PlanEnded,
     PlanningStage, Progress, StateFellBack,
 };
+use countermove_proto::system_time;
 use countermove_wire::{FromDomain, IntoMessage, Told, told};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -48,6 +48,8 @@ pub(super) struct Beginning {
     pub(super) fleet: Fleet,
     /// Where it computes.
     pub(super) cpu: Cpu,
+    /// How long it waits for a person's word.
+    pub(super) patience: Option<Duration>,
     pub(super) session: PlanSession,
     /// All evidence there is.
     pub(super) evidence: Evidence,
@@ -75,7 +77,7 @@ pub(super) struct Beginning {
 pub(super) async fn run(beginning: Beginning) {
     let Beginning { log, planner, fleet, cpu, session, evidence, fresh, known, reports, taken, .. } =
         beginning;
-    let Beginning { commands, webhook, notices, progress, working, lost, stop, .. } = beginning;
+    let Beginning { commands, webhook, notices, progress, working, lost, stop, patience, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let mut actor = Actor {
@@ -99,6 +101,7 @@ pub(super) async fn run(beginning: Beginning) {
         working,
         lost,
         stop,
+        patience,
     };
     let mut left = false;
     if let Err(fault) = actor.live().await {
@@ -128,6 +131,7 @@ struct Actor {
     working: Arc<AtomicBool>,
     lost: CancellationToken,
     stop: watch::Receiver<Stop>,
+    patience: Option<Duration>,
 }
 
 /// What can be used while the session is at work.
@@ -261,9 +265,10 @@ impl Actor {
         }
     }
 
-    /// Waits for an operator, within the deadline.
+    /// Waits for an operator, within the deadline and as long as its patience lasts.
     async fn wait(&mut self) -> Result<(), Fault> {
         let deadline = self.session.deadline().map(Instant::from_std);
+        let silence = self.silence_ends();
         self.desk.progress.send_modify(|progress| progress.set_stage(PlanningStage::Waiting));
         let command = tokio::select! {
             biased;
@@ -276,6 +281,7 @@ impl Actor {
                 self.session.expire();
                 return self.announce_end().await;
             }
+            () = passed(silence) => return self.end_unanswered().await,
         };
         match command {
             Command { change: Change::Cancel, check_only: false, .. } => self.cancel(command).await,
@@ -290,6 +296,24 @@ impl Actor {
                 Ok(())
             }
         }
+    }
+
+    /// When its patience is over, counted from the last event by this machine's clock.
+    fn silence_ends(&self) -> Option<Instant> {
+        let last = self.desk.log.incident().update_time.and_then(system_time);
+        let since = last.and_then(|last| SystemTime::now().duration_since(last).ok()).unwrap_or_default();
+        let left = self.patience?.saturating_sub(since);
+        // One that no clock can hold never comes.
+        Instant::now().checked_add(left)
+    }
+
+    /// Ends an incident that nobody answers, so that its place is free for another one.
+    async fn end_unanswered(&mut self) -> Result<(), Fault> {
+        let hours = self.patience.unwrap_or_default().as_secs_f64() / 3600.0;
+        let text = format!("Nobody answered for {hours:.1} hours, so planning ends.");
+        self.desk.log.append(Kind::Notice(Notice { text }), None).await?;
+        self.session.expire();
+        self.announce_end().await
     }
 
     async fn take_word(

@@ -13,6 +13,7 @@ mod command;
 mod courier;
 mod duties;
 mod log;
+mod places;
 mod projection;
 mod seal;
 #[cfg(test)]
@@ -38,7 +39,7 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     self, DigestReport, Incident, IncidentCreated, IncidentEvent, IncidentStatus, Progress,
 };
-use countermove_proto::{Error, IncidentId, Outage, remark};
+use countermove_proto::{Error, IncidentId, Outage, Tenant, remark};
 use countermove_wire::{FromDomain, plan_options, pricing};
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch as latest};
@@ -62,6 +63,7 @@ use crate::workers::Fleet;
 use actor::Beginning;
 use command::Command;
 use log::{Enclosure, Log};
+use places::{Full, admit};
 
 /// Commands that wait for one incident at most.
 const COMMANDS: usize = 16;
@@ -81,6 +83,8 @@ pub struct IncidentOptions {
     pub webhook: Option<Webhook>,
     /// Threads that compute.
     pub compute_threads: usize,
+    /// How long an incident waits for a person's word before planning ends; absent: for ever.
+    pub patience: Option<Duration>,
 }
 
 impl Default for IncidentOptions {
@@ -91,6 +95,7 @@ impl Default for IncidentOptions {
             most_active: 1000,
             webhook: None,
             compute_threads: 2,
+            patience: None,
         }
     }
 }
@@ -159,6 +164,8 @@ struct Handle {
     now: latest::Receiver<Arc<Incident>>,
     progress: latest::Receiver<Progress>,
     working: Arc<AtomicBool>,
+    /// On whose account it is planned.
+    tenant: Tenant,
     /// Counts the owners of the incident up to this one.
     epoch: u64,
     /// Cancelled when another coordinator was found to own it.
@@ -212,7 +219,8 @@ impl Incidents {
         options.pricing = pricing(cost_model, &options.pricing)?;
         let in_force = v1::PlanOptions::from_domain(&options);
         let cost_model = Some(v1::CostModel::from_domain(&options.pricing));
-        let (tenant, priority) = (payer.tenant().to_string(), payer.priority().into());
+        let (account, priority) = (payer.tenant().clone(), payer.priority().into());
+        let tenant = account.to_string();
 
         let deadline = options.deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
         let (notify, notices) = notices();
@@ -250,7 +258,7 @@ impl Incidents {
             priority,
         };
         let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log));
-        let (commands, progress, handle, working) = Handle::open(&log);
+        let (commands, progress, handle, working) = Handle::open(&log, account);
         let lost = handle.lost.clone();
         let place = self.register(id, handle)?;
         log.answers(request);
@@ -264,6 +272,7 @@ impl Incidents {
             planner,
             fleet: self.0.fleet.clone(),
             cpu: self.0.cpu.clone(),
+            patience: self.0.options.patience,
             session,
             evidence: read,
             fresh: Vec::new(),
@@ -518,16 +527,23 @@ impl Incidents {
     }
 
     /// Takes a place for an incident.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] if there is none, or none for this tenant.
     fn register(&self, id: IncidentId, handle: Handle) -> Result<Place, Error> {
         let mut active = self.lock();
-        if active.len() >= self.0.options.most_active {
-            return Err(Error::Exhausted {
-                message: format!(
-                    "{} incidents are being planned already, and no more are taken",
-                    active.len()
+        let (most, taken) = (self.0.options.most_active, active.len());
+        let own = active.values().filter(|known| known.tenant == handle.tenant).count();
+        if let Err(full) = admit(most, taken, own) {
+            let message = match full {
+                Full::All => format!("{taken} incidents are being planned already, and no more are taken"),
+                Full::Share => format!(
+                    "{taken} of {most} incidents are being planned already, {own} of them for the tenant {}; the \
+                     places that are left are kept for other tenants",
+                    handle.tenant
                 ),
-                retry_after: Duration::from_secs(10),
-            });
+            };
+            return Err(Error::Exhausted { message, retry_after: Duration::from_secs(10) });
         }
         active.insert(id, handle);
         Ok(Place { incidents: self.clone(), id })
@@ -541,7 +557,10 @@ impl Incidents {
 
 impl Handle {
     /// Both ends of what ties an incident's task to its callers.
-    fn open(log: &Log) -> (mpsc::Receiver<Command>, latest::Sender<Progress>, Self, Arc<AtomicBool>) {
+    fn open(
+        log: &Log,
+        tenant: Tenant,
+    ) -> (mpsc::Receiver<Command>, latest::Sender<Progress>, Self, Arc<AtomicBool>) {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (progress, progress_now) = latest::channel(Progress::default());
         let working = Arc::new(AtomicBool::new(true));
@@ -550,6 +569,7 @@ impl Handle {
             now: log.follow(),
             progress: progress_now,
             working: Arc::clone(&working),
+            tenant,
             epoch: log.claim().epoch,
             lost: CancellationToken::new(),
         };

@@ -106,6 +106,7 @@ impl Incidents {
             .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
         let (notify, notices) = notices();
         let (dispatcher, payer) = (self.0.dispatcher.clone(), Payer::of(&incident));
+        let tenant = payer.tenant().clone();
         let workers = IncidentWorkers::new(dispatcher, claim.id, payer, deadline, Some(notify));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
         let (session, gathered) = {
@@ -121,7 +122,7 @@ impl Incidents {
             self.compute(work).await.map_err(|error| Refusal::Unusable(error.to_string()))?
         };
         let log = Log::resume(claim, Arc::clone(&self.0.log), incident, hash, told);
-        let (commands, progress, handle, working) = super::Handle::open(&log);
+        let (commands, progress, handle, working) = super::Handle::open(&log, tenant);
         let lost = handle.lost.clone();
         let place =
             self.register(claim.id, handle).map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -130,6 +131,7 @@ impl Incidents {
             planner,
             fleet: self.0.fleet.clone(),
             cpu: self.0.cpu.clone(),
+            patience: self.0.options.patience,
             session,
             evidence: gathered.all,
             fresh: gathered.fresh,

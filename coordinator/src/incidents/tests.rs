@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use countermove_planner::Templates;
 use countermove_proto::v1::{self, IncidentStatus, PlanEnd};
+use futures::StreamExt;
 use futures::future::BoxFuture;
 
 use super::*;
@@ -93,6 +94,61 @@ impl EventLog for Panicking {
     ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
         self.store.list(before, limit)
     }
+}
+
+/// Two coordinators over one store, of which the second one takes what the first one holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lost_an_incident_hears_so_at_the_next_renewal_and_who_watches_there_goes_on_from_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(folder.path().join("incidents.db"));
+    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
+    let here = incidents(Store::Lasting(Arc::clone(&store)), IncidentOptions::default());
+    let (created, _) = here.create(order(), false, None).await.unwrap();
+    let id: IncidentId = created.name.parse().unwrap();
+    let mut updates = Box::pin(here.watch(id, 1).await.unwrap().stream());
+    // It is taken for dead, and does not know.
+    let heir = OwnerId::generate();
+    let claims = store.claim(heir, vec![], 9).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.id).collect::<Vec<_>>(), [id]);
+    let (incident, hash) = store::replay(&*store, id).await.unwrap();
+    let mut theirs = Log::resume(claims[0], store.clone(), incident, hash, Vec::new());
+    store.renew(heir, "http://heir:1".to_owned(), Duration::from_secs(60)).await.unwrap();
+    let lease = Duration::from_millis(300);
+    here.share(Sharing { address: "http://here:1".to_owned(), lease, settling: lease, keep: None });
+    until("letting go", async || here.active() == 0).await;
+    assert_eq!(here.elsewhere(id).await.unwrap().as_deref(), Some("http://heir:1"));
+    theirs.append(Kind::Notice(v1::Notice { text: "the heir".to_owned() }), None).await.unwrap();
+    let heard = async {
+        loop {
+            let update = updates.next().await.unwrap().unwrap();
+            if let v1::watch_incident_response::Update::Event(event) = update {
+                return event.kind;
+            }
+        }
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(5), heard).await.unwrap();
+    assert!(matches!(heard, Some(Kind::Notice(notice)) if notice.text == "the heir"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tenant_leaves_places_to_others() {
+    let options = IncidentOptions { most_active: 8, ..IncidentOptions::default() };
+    let incidents = incidents(MemoryStore::new(9), options);
+    let of = |tenant: &str| NewIncident {
+        payer: Payer::new(v1::Priority::Normal, tenant.parse().unwrap()),
+        ..order()
+    };
+    for _ in 0..6 {
+        incidents.create(of("red"), false, None).await.unwrap();
+    }
+    let refused = incidents.create(of("red"), false, None).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Exhausted { message, .. } if message.contains("kept for other tenants"))
+    );
+    for _ in 0..2 {
+        incidents.create(of("blue"), false, None).await.unwrap();
+    }
+    assert!(matches!(incidents.create(of("green"), false, None).await, Err(Error::Exhausted { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

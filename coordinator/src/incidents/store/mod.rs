@@ -257,6 +257,15 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Ends its work in good order. Nothing is asked afterwards.
+    pub async fn close(&self) {
+        if let Self::Lasting(shared) = self {
+            shared.close().await;
+        }
+    }
+}
+
 impl From<MemoryStore> for Store {
     fn from(store: MemoryStore) -> Self {
         Self::Passing(Arc::new(store))
