@@ -4,16 +4,18 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
 
 use countermove_coordinator::webhook::{Receiver, Webhook, sign};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, ExportFormat, ExportPlanRequest, IncidentStatus, PlanMode, PlanOptions, PlanStep,
-    RecoveryState, ReportAlertsRequest, ReportAlertsResponse, ReportOutcomeRequest,
+    ApproveActionRequest, Delivery, DeliveryStatus, ExportFormat, ExportPlanRequest, IncidentStatus, PlanEnd,
+    PlanMode, PlanOptions, PlanStep, RecoveryState, ReportAlertsRequest, ReportAlertsResponse,
+    ReportOutcomeRequest, ResendActionRequest,
 };
 use countermove_proto::{Condition, Error, RequestId};
 use support::cluster::{ALERTS, Cluster, Setup, Watch, options, refusal};
+use support::receiver::{header, receive};
 
 const CONTAINED: RecoveryState = RecoveryState {
     is_attack_contained: true,
@@ -232,32 +234,13 @@ async fn an_outcome_that_nobody_waits_for_is_refused() {
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
-/// Takes one delivery: its head and its body.
-fn receive(listener: &std::net::TcpListener) -> (String, Vec<u8>) {
-    let (stream, _) = listener.accept().unwrap();
-    let mut reader = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        reader.read_line(&mut head).unwrap();
-    }
-    let mut body = vec![0; header(&head, "content-length").parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    reader.get_mut().write_all(b"HTTP/1.1 204 Taken\r\nConnection: close\r\n\r\n").unwrap();
-    (head, body)
-}
-
-fn header<'a>(head: &'a str, name: &str) -> &'a str {
-    let named = |line: &'a str| line.split_once(':').filter(|(own, _)| own.eq_ignore_ascii_case(name));
-    head.lines().find_map(named).unwrap().1.trim()
-}
-
 #[tokio::test]
 async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/actions", listener.local_addr().unwrap());
     let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()));
     let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
-    let received = tokio::task::spawn_blocking(move || receive(&listener));
+    let received = tokio::task::spawn_blocking(move || receive(&listener, 204));
     live.cluster.api().approve_action(live.approval(&live.step)).await.unwrap();
     let (head, body) = received.await.unwrap();
     let timestamp = header(&head, "countermove-timestamp").parse().unwrap();
@@ -267,13 +250,50 @@ async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     assert_eq!(told["incident"], live.name.as_str());
     assert_eq!(told["plan_hash"], live.step.plan_hash.as_str());
     assert_eq!(told["action"], chosen.action.as_ref().unwrap().text.as_str());
-    let mut delivered = async || {
-        live.watch.until(|kind| if let Kind::Delivery(told) = kind { Some(told) } else { None }).await
-    };
-    let (pending, taken) = (delivered().await, delivered().await);
+    let (pending, taken) = (live.watch.until(delivery).await, live.watch.until(delivery).await);
     assert_eq!((pending.status(), taken.status()), (DeliveryStatus::Pending, DeliveryStatus::Taken));
     assert_eq!(taken.sentence(), "The webhook took the action of step 1 (attempt 1).");
     assert_eq!(header(&head, "countermove-delivery"), taken.id);
+}
+
+fn delivery(kind: Kind) -> Option<Delivery> {
+    if let Kind::Delivery(delivery) = kind { Some(delivery) } else { None }
+}
+
+#[tokio::test]
+async fn an_action_that_the_receiver_refused_is_shown_and_can_be_sent_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/actions", listener.local_addr().unwrap());
+    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()));
+    let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
+    let receiver = tokio::task::spawn_blocking(move || (receive(&listener, 403), receive(&listener, 204)));
+    let again =
+        |step| ResendActionRequest { name: live.name.clone(), step, request_id: id(), validate_only: false };
+    let mut api = live.cluster.api();
+    assert_eq!(condition(api.resend_action(again(0)).await), Condition::Step, "nothing was approved yet");
+    api.approve_action(live.approval(&live.step)).await.unwrap();
+    let (_, failed) = (live.watch.until(delivery).await, live.watch.until(delivery).await);
+    assert_eq!(
+        (failed.status(), failed.problem.as_str()),
+        (DeliveryStatus::Failed, "it answered with status 403")
+    );
+    assert_eq!(live.cluster.get(&live.name).await.deliveries, std::slice::from_ref(&failed));
+    api.resend_action(again(0)).await.unwrap();
+    let (_, taken) = (live.watch.until(delivery).await, live.watch.until(delivery).await);
+    assert_eq!((taken.status(), taken.id.as_str()), (DeliveryStatus::Taken, failed.id.as_str()));
+    let ((first, _), (second, _)) = receiver.await.unwrap();
+    assert_eq!(header(&first, "countermove-delivery"), header(&second, "countermove-delivery"));
+    assert_eq!(live.cluster.get(&live.name).await.deliveries, [taken]);
+}
+
+#[tokio::test]
+async fn an_incident_that_nobody_answers_ends_and_says_so() {
+    let mut live = Live::with(Setup { patience: Some(Duration::from_millis(400)), ..Setup::default() }).await;
+    let notice =
+        live.watch.until(|kind| if let Kind::Notice(notice) = kind { Some(notice.text) } else { None });
+    assert!(notice.await.starts_with("Nobody answered for"));
+    let ended = live.watch.until(|kind| if let Kind::Ended(ended) = kind { Some(ended) } else { None }).await;
+    assert_eq!(ended.end(), PlanEnd::Deadline);
 }
 
 #[tokio::test]

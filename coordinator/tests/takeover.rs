@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ApproveActionRequest, CancelIncidentRequest, CreateIncidentRequest, Incident, IncidentStatus,
-    ListIncidentsRequest, PlanEnd, PlanMode, PlanOptions, Priority, RecoveryState, ReportAlertsRequest,
-    ReportOutcomeRequest,
+    ApproveActionRequest, CancelIncidentRequest, CreateIncidentRequest, DeliveryStatus, Incident,
+    IncidentStatus, ListIncidentsRequest, PlanEnd, PlanMode, PlanOptions, Priority, RecoveryState,
+    ReportAlertsRequest, ReportOutcomeRequest,
 };
 use countermove_proto::{Error, RequestId};
 use countermove_tests::{Postgres, Signal};
 use support::cluster::{ALERTS, Cluster, Setup, create_request, options};
 use support::process::{Coordinator, assert_told_once, decisions};
+use support::receiver::{header, receive};
 use support::worker::{FakeWorker, Script};
 
 /// Workers that take their time, so that a plan can be caught in the middle.
@@ -158,6 +159,54 @@ async fn an_operator_finds_the_incident_waiting_where_it_waited() {
     assert_told_once(&more);
     let alerts = more.iter().filter(|event| matches!(event.kind, Some(Kind::Alerts(_)))).count();
     assert_eq!(alerts, 1, "reported once");
+    coordinator.verify(&name).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approved_action_reaches_the_receiver_over_the_end_of_its_coordinator() {
+    let (_workers, urls) = workers(0);
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("incidents.db").display());
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret of more than thirty-two bytes").unwrap();
+    let listener = std::sync::Arc::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("http://{}/actions", listener.local_addr().unwrap());
+    let flags = ["--webhook", &url, "--webhook-secret", secret.to_str().unwrap()];
+    let receive = |status| {
+        let listener = std::sync::Arc::clone(&listener);
+        tokio::task::spawn_blocking(move || receive(&listener, status))
+    };
+    let mut coordinator = Coordinator::start(&urls, &store, &flags);
+    let interactive = PlanOptions { mode: PlanMode::Interactive.into(), max_steps: 2, ..options() };
+    let name = coordinator.create(interactive).await;
+    coordinator.events(&name, 0, |kind| matches!(kind, Kind::Decided(_))).await;
+    let step = coordinator.get(&name).await.plan.unwrap().steps[0].clone();
+    let approve = ApproveActionRequest {
+        name: name.clone(),
+        approver: "the night shift".to_owned(),
+        plan_hash: step.plan_hash.clone(),
+        request_id: id(),
+        ..ApproveActionRequest::default()
+    };
+    let refused = receive(503);
+    coordinator.api().approve_action(approve).await.unwrap();
+    let (first, _) = refused.await.unwrap();
+    coordinator.process.signal(Signal::Terminate);
+    assert_eq!(coordinator.process.exit_code(Duration::from_secs(30)).await, 0);
+
+    let taken = receive(204);
+    let coordinator = Coordinator::start(&urls, &store, &flags);
+    let (second, body) =
+        tokio::time::timeout(Duration::from_secs(25), taken).await.expect("in time").unwrap();
+    assert_eq!(header(&first, "countermove-delivery"), header(&second, "countermove-delivery"));
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (&told["approver"], &told["plan_hash"]),
+        (&"the night shift".into(), &step.plan_hash.as_str().into())
+    );
+    let is_taken =
+        |kind: &Kind| matches!(kind, Kind::Delivery(told) if told.status() == DeliveryStatus::Taken);
+    coordinator.events(&name, 0, is_taken).await;
     coordinator.verify(&name).await;
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countermove_proto::IncidentId;
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::watch;
@@ -41,15 +42,21 @@ pub struct Sharing {
     pub keep: Option<Duration>,
 }
 
-/// Since when the store has answered every renewal; absent while it does not.
-type Standing = Option<Instant>;
+/// What the last renewal told.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    /// Since when the store has answered every one; absent while it does not.
+    since: Option<Instant>,
+    /// Incidents that are this coordinator's by the store and that it does not work on, since the store failed them.
+    orphans: Vec<IncidentId>,
+}
 
 impl Incidents {
     /// Begins to keep this coordinator's lease, to take over what others left behind, and to forget what is old, until
     /// the process stops. Nothing of it is needed for a store that does not outlive the process.
     pub fn share(&self, sharing: Sharing) {
         let Some(ownership) = self.ownership() else { return };
-        let (standing, stands) = watch::channel(None);
+        let (standing, stands) = watch::channel(Standing::default());
         let (this, kept, address) = (self.clone(), Arc::clone(&ownership), sharing.address);
         self.0.tasks.spawn(async move { this.keep_lease(&*kept, address, sharing.lease, standing).await });
         let (this, kept) = (self.clone(), Arc::clone(&ownership));
@@ -77,13 +84,18 @@ impl Incidents {
             let held = self.held();
             match ownership.renew(self.0.me, address.clone(), lease).await {
                 Ok(owned) => {
-                    standing.send_modify(|since| *since = since.or_else(|| Some(Instant::now())));
-                    self.0.answers.send_if_modified(|answers| !std::mem::replace(answers, true));
                     self.let_go(&held, &owned);
+                    // Whatever is in the store took its place here before, so what has none now is an orphan.
+                    let orphans = self.orphans(owned.iter().map(|held| held.id));
+                    standing.send_modify(|known| {
+                        let since = known.since.or_else(|| Some(Instant::now()));
+                        *known = Standing { since, orphans };
+                    });
+                    self.0.answers.send_if_modified(|answers| !std::mem::replace(answers, true));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "this coordinator's lease was not renewed");
-                    standing.send_replace(None);
+                    standing.send_replace(Standing::default());
                     self.0.answers.send_if_modified(|answers| std::mem::replace(answers, false));
                 }
             }
@@ -113,8 +125,9 @@ impl Incidents {
             // Without a worker what is taken over would only fail. One that is about to connect is waited for.
             let can_work =
                 self.0.fleet.any_ready() || started.elapsed() >= self.0.options.dispatch.worker_wait;
-            while can_work && standing.borrow().is_some_and(|since| since.elapsed() >= settling) {
-                match self.adopt_some(ownership).await {
+            while can_work && standing.borrow().since.is_some_and(|since| since.elapsed() >= settling) {
+                let orphans = self.orphans(standing.borrow().orphans.iter().copied());
+                match self.adopt_some(ownership, orphans).await {
                     Ok(0) => break,
                     // There may be more.
                     Ok(_) => {}
@@ -128,13 +141,16 @@ impl Incidents {
     }
 
     /// Takes over a few of those that nobody owns, and says of how many it went on with.
-    async fn adopt_some(&self, ownership: &dyn Ownership) -> Result<usize, StoreError> {
-        let held: Vec<_> = self.lock().keys().copied().collect();
-        let room = self.0.options.most_active.saturating_sub(held.len()).min(AT_ONCE);
+    async fn adopt_some(
+        &self,
+        ownership: &dyn Ownership,
+        orphans: Vec<IncidentId>,
+    ) -> Result<usize, StoreError> {
+        let room = self.0.options.most_active.saturating_sub(self.active()).min(AT_ONCE);
         if room == 0 || !self.accepts() {
             return Ok(0);
         }
-        let claims = ownership.claim(self.0.me, held, room).await?;
+        let claims = ownership.claim(self.0.me, orphans, room).await?;
         let adopted = stream::iter(claims).map(|claim| self.take_over(ownership, claim));
         Ok(adopted.buffer_unordered(SIDE_BY_SIDE).filter(|done| std::future::ready(*done)).count().await)
     }
@@ -168,6 +184,12 @@ impl Incidents {
         let active = self.lock();
         let written = active.iter().filter(|(_, handle)| handle.now.borrow().last_sequence > 0);
         written.map(|(&id, handle)| Held { id, epoch: handle.epoch }).collect()
+    }
+
+    /// Those that nobody works on here.
+    fn orphans(&self, ids: impl Iterator<Item = IncidentId>) -> Vec<IncidentId> {
+        let active = self.lock();
+        ids.filter(|id| !active.contains_key(id)).collect()
     }
 
     /// Waits for the next beat; false when the process stops.

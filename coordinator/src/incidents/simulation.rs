@@ -150,8 +150,9 @@ impl Play {
         let Ok(owned) = now(self.store.renew(coordinator.me, String::new(), lease)) else { return };
         // What another one has taken over is let go of.
         coordinator.held.retain(|&id, work| owned.contains(&Held { id, epoch: work.log.claim().epoch }));
-        let held = coordinator.held.keys().copied().collect();
-        let Ok(claims) = now(self.store.claim(coordinator.me, held, 10)) else { return };
+        let orphans =
+            owned.iter().map(|held| held.id).filter(|id| !coordinator.held.contains_key(id)).collect();
+        let Ok(claims) = now(self.store.claim(coordinator.me, orphans, 10)) else { return };
         for claim in claims {
             self.faults.takeovers += 1;
             let store = Arc::clone(&self.store) as Arc<dyn Ownership>;
@@ -457,7 +458,7 @@ impl Ownership for ModelStore {
     fn claim(
         &self,
         owner: OwnerId,
-        held: Vec<IncidentId>,
+        orphans: Vec<IncidentId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>> {
         let claimed = self.change(|model| {
@@ -465,7 +466,8 @@ impl Ownership for ModelStore {
             let alive = |owner: OwnerId| leases.get(owner.as_bytes()).is_some_and(|&until| until > clock);
             let free = model.incidents.values_mut().filter(|kept| {
                 let claim = kept.claim;
-                !kept.head.ended && !held.contains(&claim.id) && (claim.owner == owner || !alive(claim.owner))
+                let is_orphan = claim.owner == owner && orphans.contains(&claim.id);
+                !kept.head.ended && (is_orphan || !alive(claim.owner))
             });
             let claims = free.take(limit).map(|kept| {
                 kept.claim = Claim { owner, epoch: kept.claim.epoch + 1, ..kept.claim };

@@ -2,31 +2,29 @@
 //!
 //! Contract: the work of a request runs to its end even if its caller hangs up, so that repeating it finds the answer.
 //! Only success is remembered: after a failure the same id may be used again. The same id with another payload or
-//! another method is refused. The memory is bounded; what is pushed out counts as never seen, unless a store keeps it:
-//! then the effect is written together with the id, and a repetition is known to every coordinator, also after a crash
-//! between effect and answer.
+//! another method is refused. The memory is bounded in bytes; what is pushed out counts as never seen, unless a store keeps
+//! it: then the effect is written together with the id, and a repetition is known to every coordinator, also after a crash
+//! between effect and answer. A request without effect is kept in no store.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use countermove_proto::{Error, IncidentId, RequestId};
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::incidents::{Hash, Ownership, RequestKey};
 
+/// What a request takes in memory besides its answer, in bytes.
+const REQUEST: u32 = 512;
+
 /// Answers of the last requests.
 #[derive(Debug)]
 pub(crate) struct Replies {
-    capacity: usize,
-    memory: Mutex<Memory>,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    slots: HashMap<RequestId, Arc<Slot>>,
-    order: VecDeque<RequestId>,
+    slots: Cache<RequestId, Arc<Slot>>,
 }
 
 #[derive(Debug)]
@@ -52,8 +50,19 @@ impl Fingerprint {
 }
 
 impl Replies {
-    pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity: capacity.max(1), memory: Mutex::default() })
+    /// Remembers as many as fit in so many bytes, the last that were used.
+    pub(crate) fn new(bytes: u64) -> Arc<Self> {
+        let weight = |_: &RequestId, slot: &Arc<Slot>| {
+            let answer = slot.answer.get().map_or(0, Vec::len);
+            u32::try_from(answer).unwrap_or(u32::MAX).saturating_add(REQUEST)
+        };
+        // By order of use: one that has just come is never turned away for one that is asked more often.
+        let slots = Cache::builder()
+            .max_capacity(bytes)
+            .weigher(weight)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Arc::new(Self { slots })
     }
 
     /// Answers the request behind `print`, which came under `id`: by doing `work`, or from memory. Without an id the
@@ -80,7 +89,12 @@ impl Replies {
             let answer =
                 slot.answer.get_or_try_init(|| async { work.await.map(|answer| answer.encode_to_vec()) });
             match answer.await {
-                Ok(answer) => Ok(answer.clone()),
+                Ok(answer) => {
+                    let answer = answer.clone();
+                    // Only now is it known what it weighs.
+                    this.slots.insert(id, Arc::clone(&slot));
+                    Ok(answer)
+                }
                 Err(error) => {
                     this.forget(id, &slot);
                     Err(error)
@@ -136,35 +150,19 @@ impl Replies {
     }
 
     fn slot(&self, id: RequestId, fingerprint: Fingerprint) -> Result<Arc<Slot>, Error> {
-        let mut memory = self.lock();
-        if let Some(slot) = memory.slots.get(&id) {
-            if slot.fingerprint != fingerprint {
-                return Err(used_otherwise(id));
-            }
-            return Ok(Arc::clone(slot));
-        }
-        let slot = Arc::new(Slot { fingerprint, answer: OnceCell::new() });
-        memory.slots.insert(id, Arc::clone(&slot));
-        memory.order.push_back(id);
-        while memory.slots.len() > self.capacity {
-            let Some(oldest) = memory.order.pop_front() else { break };
-            memory.slots.remove(&oldest);
+        let new = || Arc::new(Slot { fingerprint, answer: OnceCell::new() });
+        let slot = self.slots.entry(id).or_insert_with(new).into_value();
+        if slot.fingerprint != fingerprint {
+            return Err(used_otherwise(id));
         }
         Ok(slot)
     }
 
     fn forget(&self, id: RequestId, slot: &Arc<Slot>) {
-        let mut memory = self.lock();
-        if memory.slots.get(&id).is_some_and(|known| Arc::ptr_eq(known, slot) && !known.answer.initialized())
-        {
-            memory.slots.remove(&id);
-            memory.order.retain(|known| *known != id);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        // Both collections are changed without anything between that could panic.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.entry(id).and_compute_with(|known| match known {
+            Some(known) if Arc::ptr_eq(known.value(), slot) && !slot.answer.initialized() => Op::Remove,
+            _ => Op::Nop,
+        });
     }
 }
 
@@ -204,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_repeated_request_has_one_effect_and_one_answer() {
-        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        let (replies, count, id) = (Replies::new(1 << 20), Arc::default(), RequestId::generate());
         let request = request("a");
         let (first, second) = tokio::join!(
             replies.once(Some(id), Fingerprint::of("Cancel", &request), work(&count)),
@@ -218,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_id_each_request_is_done() {
-        let (replies, count) = (Replies::new(8), Arc::default());
+        let (replies, count) = (Replies::new(1 << 20), Arc::default());
         for n in 1..=2 {
             let answer =
                 replies.once(None, Fingerprint::of("Cancel", &request("a")), work(&count)).await.unwrap();
@@ -228,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_id_for_something_else_is_refused() {
-        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        let (replies, count, id) = (Replies::new(1 << 20), Arc::default(), RequestId::generate());
         replies.once(Some(id), Fingerprint::of("Cancel", &request("a")), work(&count)).await.unwrap();
         let other_payload =
             replies.once(Some(id), Fingerprint::of("Cancel", &request("b")), work(&count)).await;
@@ -241,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_not_remembered() {
-        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        let (replies, count, id) = (Replies::new(1 << 20), Arc::default(), RequestId::generate());
         let failing = async { Err::<Notice, _>(Error::Internal("once".into())) };
         assert!(replies.once(Some(id), Fingerprint::of("Cancel", &request("a")), failing).await.is_err());
         assert!(replies.once(Some(id), Fingerprint::of("Cancel", &request("b")), work(&count)).await.is_ok());
@@ -249,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_goes_on_when_the_caller_hangs_up() {
-        let (replies, count, id) = (Replies::new(8), Arc::default(), RequestId::generate());
+        let (replies, count, id) = (Replies::new(1 << 20), Arc::default(), RequestId::generate());
         let request = request("a");
         let call = replies.once(Some(id), Fingerprint::of("Cancel", &request), work(&count));
         assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
@@ -258,15 +256,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_bounded() {
-        let (replies, count) = (Replies::new(4), Arc::default());
+    async fn memory_is_bounded_in_bytes() {
+        let replies = Replies::new(4 * (1 << 20));
         for _ in 0..40 {
-            replies
-                .once(Some(RequestId::generate()), Fingerprint::of("Cancel", &request("a")), work(&count))
-                .await
-                .unwrap();
+            let answer = async { Ok(Notice { text: "x".repeat(1 << 20) }) };
+            let print = Fingerprint::of("Cancel", &request("a"));
+            replies.once(Some(RequestId::generate()), print, answer).await.unwrap();
         }
-        let memory = replies.lock();
-        assert_eq!((memory.slots.len(), memory.order.len()), (4, 4));
+        replies.slots.run_pending_tasks();
+        assert!((1..=4).contains(&replies.slots.entry_count()), "{}", replies.slots.entry_count());
     }
 }

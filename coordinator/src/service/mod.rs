@@ -13,5 +13,5 @@ mod peers;
 pub use cluster::ClusterApi;
 pub use incident::IncidentApi;
 
-/// Answers that are remembered for repeated requests, for each service.
-const REMEMBERED: usize = 4096;
+/// Bytes of answers that are remembered for repeated requests, for each service.
+const REMEMBERED: u64 = 32 << 20;

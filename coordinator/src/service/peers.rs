@@ -3,12 +3,11 @@
 //! Invariant: a call is passed on once at most, so two coordinators that each take the other for the owner cannot play
 //! ball with it.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::{Error, MAX_EVIDENCE_MESSAGE_BYTES, Outage};
+use moka::sync::Cache;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
@@ -20,14 +19,20 @@ const DEADLINE: &str = "grpc-timeout";
 /// Time for a connection to come up.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Addresses that are remembered.
-const MOST: usize = 64;
+const MOST: u64 = 64;
 
 /// A client of another coordinator.
 pub(crate) type Peer = IncidentServiceClient<Channel>;
 
 /// Connections to other coordinators.
-#[derive(Debug, Default)]
-pub(crate) struct Peers(Mutex<HashMap<String, Channel>>);
+#[derive(Debug)]
+pub(crate) struct Peers(Cache<String, Channel>);
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self(Cache::new(MOST))
+    }
+}
 
 impl Peers {
     /// A client of the coordinator at this address.
@@ -35,26 +40,16 @@ impl Peers {
     /// # Errors
     /// [`Error::Unavailable`] if it is no address.
     pub(crate) fn at(&self, address: &str) -> Result<Peer, Error> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = match known.get(address) {
-            Some(channel) => channel.clone(),
-            None => {
-                let endpoint = Endpoint::from_shared(address.to_owned())
-                    .map_err(|error| out_of_reach(address, &error.to_string()))?;
-                let channel = endpoint
-                    .connect_timeout(CONNECT)
-                    .tcp_nodelay(true)
-                    .http2_keep_alive_interval(Duration::from_secs(5))
-                    .keep_alive_timeout(Duration::from_secs(5))
-                    .connect_lazy();
-                if known.len() >= MOST {
-                    // Those that are still there are found again.
-                    known.clear();
-                }
-                known.insert(address.to_owned(), channel.clone());
-                channel
-            }
+        let connect = || {
+            let endpoint = Endpoint::from_shared(address.to_owned())?
+                .connect_timeout(CONNECT)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(5));
+            Ok::<_, tonic::transport::Error>(endpoint.connect_lazy())
         };
+        let channel = self.0.try_get_with_by_ref(address, connect);
+        let channel = channel.map_err(|error| out_of_reach(address, &error.to_string()))?;
         Ok(Peer::new(channel)
             .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES))

@@ -50,6 +50,7 @@ pub struct Setup {
     pub others: Vec<WorkerUrl>,
     pub most_active: usize,
     pub webhook: Option<Webhook>,
+    pub patience: Option<Duration>,
     pub drain: Duration,
 }
 
@@ -60,6 +61,7 @@ impl Default for Setup {
             others: Vec::new(),
             most_active: 100,
             webhook: None,
+            patience: None,
             drain: Duration::from_millis(300),
         }
     }
@@ -77,6 +79,7 @@ impl Cluster {
             },
             most_active: setup.most_active,
             webhook: setup.webhook,
+            patience: setup.patience,
             ..IncidentOptions::default()
         };
         let incidents = Incidents::new(MemoryStore::new(50), fleet.clone(), templates(), options).unwrap();

@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod model;
 pub mod process;
+pub mod receiver;
 pub mod worker;
 
 use std::sync::{Arc, OnceLock};

@@ -202,12 +202,12 @@ pub trait Ownership: EventLog {
         ttl: Duration,
     ) -> BoxFuture<'_, Result<Vec<Held>, StoreError>>;
 
-    /// Gives `owner` up to `limit` unfinished incidents that nobody owns: those whose owner is not alive, and those of
-    /// its own that are not among `held`.
+    /// Gives `owner` up to `limit` unfinished incidents that nobody works on: those whose owner is not alive, and of its
+    /// own the `orphans`.
     fn claim(
         &self,
         owner: OwnerId,
-        held: Vec<IncidentId>,
+        orphans: Vec<IncidentId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>>;
 

@@ -212,9 +212,10 @@ async fn only_what_nobody_alive_owns_is_claimed() {
         assert_eq!(store.owner(of_a.id, b).await.unwrap().as_deref(), Some("http://a:1"));
         assert_eq!(store.owner(of_a.id, a).await.unwrap(), None, "it is its own");
         assert_eq!(store.claim(b, vec![], 10).await.unwrap(), []);
-        assert_eq!(store.claim(a, vec![of_a.id], 10).await.unwrap(), [], "it holds it already");
+        assert_eq!(store.claim(a, vec![], 10).await.unwrap(), [], "it is at work on it");
         // What an owner has lost hold of itself comes back to it.
-        assert_eq!(store.claim(a, vec![], 10).await.unwrap(), [Claim { epoch: 2, ..of_a }]);
+        assert_eq!(store.claim(b, vec![of_a.id], 10).await.unwrap(), [], "nobody else can say so");
+        assert_eq!(store.claim(a, vec![of_a.id], 10).await.unwrap(), [Claim { epoch: 2, ..of_a }]);
         assert_eq!(log.append(note("x"), None).await, Err(StoreError::Fenced(of_a.id)));
         // One that has left, and one whose time is over.
         store.leave(a).await.unwrap();

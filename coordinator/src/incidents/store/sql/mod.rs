@@ -320,10 +320,10 @@ impl Ownership for SqlStore {
     fn claim(
         &self,
         owner: OwnerId,
-        held: Vec<IncidentId>,
+        orphans: Vec<IncidentId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>> {
-        async move { self.in_time(self.write_claims(owner, &held, limit)).await.map_err(said) }.boxed()
+        async move { self.in_time(self.write_claims(owner, &orphans, limit)).await.map_err(said) }.boxed()
     }
 
     fn leave(&self, owner: OwnerId) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -87,23 +87,24 @@ impl SqlStore {
     pub(super) async fn write_claims(
         &self,
         owner: OwnerId,
-        held: &[IncidentId],
+        orphans: &[IncidentId],
         limit: usize,
     ) -> Result<Vec<Claim>, Fault> {
         let select = format!(
-            "SELECT i.id, i.epoch FROM incidents i WHERE i.end_time IS NULL AND (i.owner = $1 OR NOT EXISTS \
-             (SELECT 1 FROM coordinators c WHERE c.id = i.owner AND c.lease_until > {})) ORDER BY i.id LIMIT $2",
+            "SELECT i.id, i.epoch FROM incidents i WHERE i.end_time IS NULL AND NOT EXISTS \
+             (SELECT 1 FROM coordinators c WHERE c.id = i.owner AND c.lease_until > {}) ORDER BY i.id LIMIT $1",
             self.dialect.now()
         );
-        let most = i64::try_from(limit.saturating_add(held.len())).unwrap_or(i64::MAX);
-        let rows =
-            sqlx::query(&select).bind(owner.as_bytes().to_vec()).bind(most).fetch_all(&self.pool).await?;
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut free = sqlx::query(&select).bind(most).fetch_all(&self.pool).await?;
+        for id in orphans.iter().take(limit.saturating_sub(free.len())) {
+            let own = "SELECT id, epoch FROM incidents WHERE id = $1 AND owner = $2 AND end_time IS NULL";
+            let own = sqlx::query(own).bind(bytes(*id)).bind(owner.as_bytes().to_vec());
+            free.extend(own.fetch_optional(&self.pool).await?);
+        }
         let mut claims = Vec::new();
-        for row in rows {
+        for row in free {
             let (id, epoch) = (incident_id(row.try_get("id")?)?, number(&row, "epoch")?);
-            if claims.len() >= limit || held.contains(&id) {
-                continue;
-            }
             let _writer = self.writer().await;
             // Of several that want it, the first gets it; the others find another epoch.
             let taken = sqlx::query(
