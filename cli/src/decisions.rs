@@ -6,7 +6,7 @@
 use countermove_incident::RecoveryState;
 use countermove_proto::v1::{
     ApproveActionRequest, Candidate, Incident, IncidentStatus, PlanStep, RejectActionRequest,
-    ReportOutcomeRequest,
+    ReportOutcomeRequest, ResendActionRequest,
 };
 use countermove_wire::{IntoMessage, recovery_state};
 
@@ -49,6 +49,14 @@ pub async fn send_approval(
         validate_only: false,
     };
     let sent = coordinator.incidents().approve_action(bounded(request)).await;
+    sent.map(drop).map_err(|status| coordinator.failure(&status))
+}
+
+/// Has an approved action sent to the webhook once more. Steps count from 0.
+pub(crate) async fn resend(coordinator: &Coordinator, name: &str, step: u32) -> Result<(), Failure> {
+    let request =
+        ResendActionRequest { name: name.to_owned(), step, request_id: request_id(), validate_only: false };
+    let sent = coordinator.incidents().resend_action(bounded(request)).await;
     sent.map(drop).map_err(|status| coordinator.failure(&status))
 }
 

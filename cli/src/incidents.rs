@@ -71,6 +71,10 @@ pub(crate) async fn incidents(
             let told = decisions::report_outcome(&coordinator, &full(&name), &found).await?;
             console.line(&format!("reported: {told}"));
         }
+        IncidentsCommand::Resend { name, step } => {
+            decisions::resend(&coordinator, &full(&name), step.saturating_sub(1)).await?;
+            console.line(&format!("the action of step {step} is on its way to the webhook again"));
+        }
         IncidentsCommand::ReportAlerts { name, file, follow, from_start, every } => {
             let name = full(&name);
             return match (file, follow) {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -342,6 +343,9 @@ fn receiver(args: &Args) -> Result<Option<Receiver>, ConfigError> {
     let (Some(url), Some(path)) = (&args.webhook, &args.webhook_secret) else { return Ok(None) };
     let secret =
         std::fs::read_to_string(path).map_err(|fault| ConfigError::Secret { path: path.clone(), fault })?;
+    if std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(file = %path.display(), "others can read the webhook's secret: chmod 600 it");
+    }
     Ok(Some(Receiver::new(url, &secret)?))
 }
 

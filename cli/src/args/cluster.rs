@@ -132,6 +132,14 @@ pub(crate) enum IncidentsCommand {
         #[arg(long, conflicts_with = "facts")]
         as_predicted: bool,
     },
+    /// Send an approved action to the webhook once more.
+    Resend {
+        /// Its name, `incidents/ID`, or the ID alone.
+        name: String,
+        /// The step, from 1.
+        #[arg(value_name = "STEP", value_parser = clap::value_parser!(u32).range(1..))]
+        step: u32,
+    },
     /// Add alerts to an incident that goes on.
     ReportAlerts {
         /// Its name, `incidents/ID`, or the ID alone.

@@ -51,6 +51,10 @@ pub(crate) fn incident(incident: &Incident, page: Page) -> String {
         out.push('\n');
         out.push_str(&step(planned, page));
     }
+    for delivery in &incident.deliveries {
+        out.push('\n');
+        out.push_str(&titled("WEBHOOK", &delivery.sentence(), page));
+    }
     out.push('\n');
     out.push_str(&titled("END", &end_sentence(plan.end(), plan.steps.len(), &incident.error), page));
     if incident.state.is_some() {
