@@ -39,13 +39,15 @@ pub fn notices() -> (Notices, NoticeInbox) {
 impl Notices {
     /// Tells a sentence.
     pub fn tell(&self, sentence: String) {
-        let mut waiting = self.0.lock();
+        let mut held = self.0.lock();
+        let waiting = &mut *held;
+        let has_room = waiting.sentences.len() < MOST;
         match waiting.sentences.iter_mut().find(|(known, _)| *known == sentence) {
             Some((_, times)) => *times += 1,
-            None if waiting.sentences.len() < MOST => waiting.sentences.push((sentence, 1)),
+            None if has_room => waiting.sentences.push((sentence, 1)),
             None => waiting.more += 1,
         }
-        drop(waiting);
+        drop(held);
         self.0.told.notify_one();
     }
 }

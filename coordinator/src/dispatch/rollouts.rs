@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use countermove_planner::{
-    ModelError, RolloutBatch, RolloutKey, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
+    ModelError, Purpose, RolloutBatch, RolloutKey, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
     TokenCounter,
 };
 use countermove_proto::{Error, WorkerId};

@@ -161,8 +161,13 @@ impl Play {
                 let told = events(&*store, claim.id, saved.session.0, 1000).await?;
                 let told: Vec<Kind> = told.into_iter().filter_map(|event| event.kind).collect();
                 let step = u32::from_be_bytes(saved.session.1.as_slice().try_into().expect("four bytes"));
-                let log =
-                    Log::resume(claim, store.clone(), replay(&*store, claim.id).await?.0, saved.head, told);
+                let log = Log::resume(
+                    claim,
+                    store.clone(),
+                    replay(&*store, claim.id).await?.0,
+                    saved.head.hash,
+                    told,
+                );
                 Ok::<_, StoreError>(Work { log, step, told: 0 })
             });
             if let Ok(work) = adopted {

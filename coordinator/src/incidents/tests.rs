@@ -1,13 +1,14 @@
 //! What happens around an incident's task.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use countermove_planner::Templates;
+use countermove_proto::RequestId;
 use countermove_proto::v1::{self, IncidentStatus, PlanEnd};
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 
 use super::*;
 use crate::discovery::StaticDiscovery;
@@ -19,10 +20,15 @@ fn templates() -> Arc<Templates> {
     Arc::clone(TEMPLATES.get_or_init(|| Arc::new(Templates::load(None).unwrap())))
 }
 
-/// A coordinator without workers.
+/// A coordinator without workers, which waits for some for long.
 fn incidents(store: impl Into<Store>, options: IncidentOptions) -> Incidents {
+    impatient(store, options, Duration::from_secs(30))
+}
+
+/// One that waits for workers for so long, before it takes anything over and before a plan fails.
+fn impatient(store: impl Into<Store>, options: IncidentOptions, worker_wait: Duration) -> Incidents {
     let fleet = Fleet::start(&StaticDiscovery::new([]), FleetOptions::default());
-    let dispatch = DispatchOptions { worker_wait: Duration::from_secs(30), ..DispatchOptions::default() };
+    let dispatch = DispatchOptions { worker_wait, ..DispatchOptions::default() };
     Incidents::new(store, fleet, templates(), IncidentOptions { dispatch, ..options }).unwrap()
 }
 
@@ -48,16 +54,28 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     panic!("{what} did not happen");
 }
 
-/// A store in which the first write after the creation of an incident panics.
-struct Panicking {
-    store: MemoryStore,
-    did: AtomicBool,
+/// A database with something in the way.
+struct Hindered {
+    store: SqlStore,
+    _folder: tempfile::TempDir,
+    /// What happens before something is written.
+    before: Box<dyn Fn(&Append) + Send + Sync>,
+    /// How long it takes to read what an owner goes on from.
+    reading: Duration,
+    renewals: AtomicUsize,
 }
 
-impl EventLog for Panicking {
+async fn hindered(before: impl Fn(&Append) + Send + Sync + 'static, reading: Duration) -> Arc<Hindered> {
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(folder.path().join("incidents.db"));
+    let store = SqlStore::open(&url).await.unwrap();
+    let (before, renewals) = (Box::new(before), AtomicUsize::new(0));
+    Arc::new(Hindered { store, _folder: folder, before, reading, renewals })
+}
+
+impl EventLog for Hindered {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>> {
-        let creates = append.records.first().is_some_and(|record| record.sequence == 1);
-        assert!(creates || self.did.swap(true, Ordering::SeqCst), "an overflow, say");
+        (self.before)(&append);
         self.store.append(append)
     }
 
@@ -93,6 +111,64 @@ impl EventLog for Panicking {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
         self.store.list(before, limit)
+    }
+}
+
+impl Ownership for Hindered {
+    fn request(&self, id: RequestId) -> BoxFuture<'_, Result<Option<KnownRequest>, StoreError>> {
+        self.store.request(id)
+    }
+
+    fn answer(&self, key: RequestKey, answer: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.answer(key, answer)
+    }
+
+    fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>> {
+        async move {
+            tokio::time::sleep(self.reading).await;
+            self.store.saved(id).await
+        }
+        .boxed()
+    }
+
+    fn renew(
+        &self,
+        owner: OwnerId,
+        address: String,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Held>, StoreError>> {
+        self.renewals.fetch_add(1, Ordering::SeqCst);
+        self.store.renew(owner, address, ttl)
+    }
+
+    fn claim(
+        &self,
+        owner: OwnerId,
+        orphans: Vec<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Claim>, StoreError>> {
+        self.store.claim(owner, orphans, limit)
+    }
+
+    fn leave(&self, owner: OwnerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.leave(owner)
+    }
+
+    fn owner(&self, id: IncidentId, me: OwnerId) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        self.store.owner(id, me)
+    }
+
+    fn forget(
+        &self,
+        age: Option<Duration>,
+        requests: Duration,
+        most: u32,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.forget(age, requests, most)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.store.close()
     }
 }
 
@@ -152,10 +228,45 @@ async fn one_tenant_leaves_places_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn taking_over_never_delays_the_lease() {
+    const LEASE: Duration = Duration::from_millis(600);
+    // To read what a single incident goes on from takes longer than the lease.
+    let store = hindered(|_| {}, 2 * LEASE).await;
+    let gone = incidents(Store::Lasting(store.clone()), IncidentOptions::default());
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let (created, _) = gone.create(order(), false, None).await.unwrap();
+        ids.push(created.name.parse::<IncidentId>().unwrap());
+    }
+    // It never renewed, so what it has is anybody's.
+    let heir = impatient(Store::Lasting(store.clone()), IncidentOptions::default(), Duration::ZERO);
+    let (begun, sharing) = (
+        Instant::now(),
+        Sharing { address: "http://heir:1".to_owned(), lease: LEASE, settling: Duration::ZERO, keep: None },
+    );
+    heir.share(sharing);
+    // Without workers what is taken over fails at once.
+    until("the end of all", async || {
+        let store = &store;
+        let ended = ids.iter().map(|&id| async move { store.head(id).await.unwrap().ended });
+        futures::future::join_all(ended).await.into_iter().all(|ended| ended)
+    })
+    .await;
+    let beats = begun.elapsed().as_secs_f64() / (LEASE / 3).as_secs_f64();
+    let renewals = store.renewals.load(Ordering::SeqCst) as f64;
+    assert!(beats > 6.0 && renewals > beats / 2.0, "{renewals} renewals in {beats} beats");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_panics_ends_its_incident_and_frees_its_place() {
-    let store = Panicking { store: MemoryStore::new(9), did: AtomicBool::new(false) };
+    let did = AtomicBool::new(false);
+    let panics = move |append: &Append| {
+        let creates = append.records.first().is_some_and(|record| record.sequence == 1);
+        assert!(creates || did.swap(true, Ordering::SeqCst), "an overflow, say");
+    };
+    let store = hindered(panics, Duration::ZERO).await;
     let one = IncidentOptions { most_active: 1, ..IncidentOptions::default() };
-    let incidents = incidents(Store::Passing(Arc::new(store)), one);
+    let incidents = incidents(Store::Lasting(store), one);
     let (created, _) = incidents.create(order(), false, None).await.unwrap();
     let id: IncidentId = created.name.parse().unwrap();
     // Cancelling writes the end, and that panics.
