@@ -261,7 +261,10 @@ impl Actor {
             }
             Break::Lost => Err(self.fenced()),
             Break::Stopped => Err(self.stopped()),
-            Break::Cancelled(command) => self.cancel(command).await,
+            Break::Cancelled(command) => {
+                self.desk.write(outbox.take_told(), None).await?;
+                self.cancel(command).await
+            }
         }
     }
 
