@@ -48,12 +48,10 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use command::{Change, Changed};
 pub use duties::Sharing;
-pub(crate) use store::Finding;
 pub use store::{
     Append, Claim, EventLog, Hash, Head, Held, Input, KnownRequest, MemoryStore, OwnerId, Ownership, Record,
     RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput,
 };
-pub(crate) use watch::Updates;
 
 use crate::cpu::Cpu;
 use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer, notices};
