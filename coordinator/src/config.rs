@@ -201,7 +201,7 @@ pub struct Coordinator {
     advertise: Option<WorkerUrl>,
     lease: Duration,
     keep: Option<Duration>,
-    receiver: Option<Receiver>,
+    webhook: Option<Webhook>,
     replica: Option<Replica>,
     keep_incidents: usize,
     drain_timeout: Duration,
@@ -282,7 +282,7 @@ impl TryFrom<&Args> for Coordinator {
             advertise: args.advertise.clone(),
             lease: Duration::from_secs_f64(args.lease),
             keep: args.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
-            receiver: receiver(args)?,
+            webhook: webhook(args)?,
             replica: replica(args)?,
             keep_incidents: args.keep_incidents,
             drain_timeout: Duration::from_secs_f64(args.drain_timeout),
@@ -318,8 +318,7 @@ impl Coordinator {
             None => format!("http://{}", listener.local_addr()?),
         };
         let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
-        let webhook = self.receiver.map(Webhook::new);
-        let options = IncidentOptions { webhook, ..self.incidents };
+        let options = IncidentOptions { webhook: self.webhook, ..self.incidents };
         let incidents = Incidents::new(store.clone(), fleet.clone(), self.templates, options)?;
         // A file belongs to one process, so nobody else is left who could renew.
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
@@ -339,14 +338,14 @@ impl Coordinator {
 }
 
 /// Who is told of approved actions.
-fn receiver(args: &Args) -> Result<Option<Receiver>, ConfigError> {
+fn webhook(args: &Args) -> Result<Option<Webhook>, ConfigError> {
     let (Some(url), Some(path)) = (&args.webhook, &args.webhook_secret) else { return Ok(None) };
     let secret =
         std::fs::read_to_string(path).map_err(|fault| ConfigError::Secret { path: path.clone(), fault })?;
     if std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
         tracing::warn!(file = %path.display(), "others can read the webhook's secret: chmod 600 it");
     }
-    Ok(Some(Receiver::new(url, &secret)?))
+    Ok(Some(Webhook::new(Receiver::new(url, &secret)?)?))
 }
 
 /// The replica of the coordinator's own.

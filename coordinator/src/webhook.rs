@@ -32,6 +32,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::ring;
 use serde::Serialize;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -103,6 +104,9 @@ pub enum WebhookError {
     /// The secret is too short to sign with.
     #[error("the secret has {0} bytes, and at least {SHORTEST_SECRET} are needed")]
     Secret(usize),
+    /// TLS cannot be set up: a fault of the build.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// A delivery that was given up.
@@ -161,12 +165,16 @@ impl Receiver {
 
 impl Webhook {
     /// Sends to this receiver.
-    pub fn new(receiver: Receiver) -> Self {
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    ///
+    /// # Errors
+    /// [`WebhookError::Tls`].
+    pub fn new(receiver: Receiver) -> Result<Self, WebhookError> {
+        // Named, so that it does not matter what else of the program speaks TLS.
+        let tls = HttpsConnectorBuilder::new().with_provider_and_webpki_roots(ring::default_provider())?;
+        let connector = tls.https_or_http().enable_http1().build();
         let mut client = Client::builder(TokioExecutor::new());
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(ANSWER);
-        Self { receiver, client: client.build(connector), places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Ok(Self { receiver, client: client.build(connector), places: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
     /// Delivers an approval under this id, and gives the number of the attempt that was taken. Dropping it stops trying.
@@ -332,7 +340,7 @@ mod tests {
     }
 
     fn webhook(url: &str) -> Webhook {
-        Webhook::new(Receiver::new(url, SECRET).unwrap().with_first_pause(Duration::from_millis(1)))
+        Webhook::new(Receiver::new(url, SECRET).unwrap().with_first_pause(Duration::from_millis(1))).unwrap()
     }
 
     async fn deliver(url: &str) -> Result<u32, Undelivered> {

@@ -238,7 +238,7 @@ const SECRET: &str = "a secret of more than thirty-two bytes";
 async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/actions", listener.local_addr().unwrap());
-    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()));
+    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()).unwrap());
     let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
     let received = tokio::task::spawn_blocking(move || receive(&listener, 204));
     live.cluster.api().approve_action(live.approval(&live.step)).await.unwrap();
@@ -264,7 +264,7 @@ fn delivery(kind: Kind) -> Option<Delivery> {
 async fn an_action_that_the_receiver_refused_is_shown_and_can_be_sent_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/actions", listener.local_addr().unwrap());
-    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()));
+    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()).unwrap());
     let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
     let receiver = tokio::task::spawn_blocking(move || (receive(&listener, 403), receive(&listener, 204)));
     let again =

@@ -60,8 +60,7 @@ impl Incidents {
         let (this, kept, address) = (self.clone(), Arc::clone(&ownership), sharing.address);
         self.0.tasks.spawn(async move { this.keep_lease(&*kept, address, sharing.lease, standing).await });
         let (this, kept) = (self.clone(), Arc::clone(&ownership));
-        let (lease, settling) = (sharing.lease, sharing.settling);
-        self.0.tasks.spawn(async move { this.keep_adopting(&*kept, lease, settling, stands).await });
+        self.0.tasks.spawn(async move { this.keep_adopting(&*kept, sharing.settling, stands).await });
         let this = self.clone();
         self.0.tasks.spawn(async move { this.keep_forgetting(&*ownership, sharing.keep).await });
     }
@@ -116,12 +115,17 @@ impl Incidents {
     async fn keep_adopting(
         &self,
         ownership: &dyn Ownership,
-        lease: Duration,
         settling: Duration,
-        standing: watch::Receiver<Standing>,
+        mut standing: watch::Receiver<Standing>,
     ) {
-        let (mut beat, started) = (every(lease / 3), Instant::now());
-        while self.until_next(&mut beat).await {
+        let (started, mut stop) = (Instant::now(), self.0.stop.subscribe());
+        loop {
+            // With every renewal; those that come while something is taken over count as one.
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop >= Stop::HandOverNow) => return,
+                renewed = standing.changed() => if renewed.is_err() { return },
+            }
             // Without a worker what is taken over would only fail. One that is about to connect is waited for.
             let can_work =
                 self.0.fleet.any_ready() || started.elapsed() >= self.0.options.dispatch.worker_wait;

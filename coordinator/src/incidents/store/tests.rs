@@ -325,7 +325,7 @@ async fn a_store_of_a_later_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("incidents.db");
     let url = StoreUrl::Sqlite(path.clone());
-    drop(SqlStore::open(&url).await.unwrap());
+    SqlStore::open(&url).await.unwrap().close().await;
     edit(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 2").await;
     let refused = SqlStore::open(&url).await.err().unwrap().to_string();
     assert!(refused.contains("version 99") && refused.contains("later release"), "{refused}");
@@ -369,9 +369,9 @@ async fn a_clean_end_leaves_everything_in_the_one_file_and_a_store_that_is_not_w
     // A copy of the file alone is the whole store.
     let copy = folder.path().join("copy.db");
     std::fs::copy(&path, &copy).unwrap();
-    let store = SqlStore::open(&StoreUrl::Sqlite(copy)).await.unwrap();
-    assert_eq!(store.head(claim.id).await.unwrap().sequence, 1);
-    drop(SqlStore::open(&url).await.unwrap());
+    let whole = SqlStore::open(&StoreUrl::Sqlite(copy)).await.unwrap();
+    assert_eq!(whole.head(claim.id).await.unwrap().sequence, 1);
+    SqlStore::open(&url).await.unwrap().close().await;
     // An earlier state, another store, none, and a damaged one are no empty stores.
     let refused =
         async || SqlStore::open(&url).await.err().map(|error| error.to_string()).unwrap_or_default();

@@ -134,17 +134,22 @@ impl SqlStore {
             .await
             .map_err(|error| failed(&plain(&error)))?;
         let store = Self { pool, dialect, address, writer: tokio::sync::Mutex::new(()), _lock: None };
-        if let Some(lock) = &mut lock {
-            store.recognise(lock).await.map_err(|problem| failed(&problem))?;
-        }
-        migrate(&store.pool, dialect).await.map_err(|error| failed(&error))?;
-        match &mut lock {
-            Some(lock) => store.settle_in(lock).await.map_err(|problem| failed(&problem))?,
-            None => {
-                store.count_opening().await.map_err(|error| failed(&error))?;
-            }
+        if let Err(problem) = store.take_in_use(lock.as_mut()).await {
+            store.pool.close().await;
+            return Err(failed(&problem));
         }
         Ok(Self { _lock: lock, ..store })
+    }
+
+    /// Brings the store up to date and counts one more opening, if it is the one that was here.
+    async fn take_in_use(&self, lock: Option<&mut FileLock>) -> Result<(), String> {
+        let Some(lock) = lock else {
+            migrate(&self.pool, self.dialect).await.map_err(|error| error.to_string())?;
+            return self.count_opening().await.map(drop).map_err(|error| error.to_string());
+        };
+        self.recognise(lock).await?;
+        migrate(&self.pool, self.dialect).await.map_err(|error| error.to_string())?;
+        self.settle_in(lock).await
     }
 
     /// Whether the file holds the store that was there when it was opened last.
