@@ -15,10 +15,10 @@ use countermove_planner::{
 };
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    self, ActionApproved, AlertsReported, Delivery, DeliveryStatus, Incident, Notice, PlanEnd, PlanEnded,
-    PlanningStage, Progress, StateFellBack,
+    self, AlertsReported, Delivery, DeliveryStatus, Incident, Notice, PlanEnd, PlanEnded, PlanningStage,
+    Progress, StateFellBack,
 };
-use countermove_proto::system_time;
+use countermove_proto::{Error, system_time};
 use countermove_wire::{FromDomain, IntoMessage, Told, told};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
