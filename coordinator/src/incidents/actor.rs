@@ -324,26 +324,31 @@ impl Actor {
         change: &Change,
         check_only: bool,
     ) -> Result<Result<Changed, Error>, Fault> {
-        if let Change::Approve { step, .. } = change
-            && let Err(problem) = sealed(&self.desk.log.incident(), *step)
-            && *self.session.phase() == Phase::Approval
-        {
-            return Ok(Err(Error::Internal(format!("{problem}; `countermove incidents verify` says more"))));
-        }
         let mut next = self.session.clone();
-        match apply(self.desk.log.id(), &mut next, change) {
+        let event = match apply(self.desk.log.id(), &mut next, change) {
             Err(refused) => return Ok(Err(refused)),
-            Ok(Some(event)) if !check_only => {
-                let saved = takeover::save(&next, self.desk.taken);
-                self.desk.append(vec![event], Some(saved)).await?;
-                self.session = next;
-                if matches!(self.session.phase(), Phase::Ended(_)) {
-                    self.announce_end().await?;
-                }
+            Ok(event) => event,
+        };
+        // What the session takes for its step has to be what the events say of it.
+        if let Err(problem) = self.seals(change) {
+            return Ok(Err(Error::Internal(problem)));
+        }
+        if let Some(event) = event.filter(|_| !check_only) {
+            let saved = takeover::save(&next, self.desk.taken);
+            self.desk.append(vec![event], Some(saved)).await?;
+            self.session = next;
+            if matches!(self.session.phase(), Phase::Ended(_)) {
+                self.announce_end().await?;
             }
-            Ok(_) => {}
         }
         Ok(Ok(self.desk.changed(&self.session)))
+    }
+
+    /// Whether a step that is approved is the one that its hash names.
+    fn seals(&self, change: &Change) -> Result<(), String> {
+        let Change::Approve { step, .. } = change else { return Ok(()) };
+        let sealed = sealed(&self.desk.log.incident(), *step).map(drop);
+        sealed.map_err(|problem| format!("{problem}; `countermove incidents verify` says more"))
     }
 
     async fn cancel(&mut self, command: Command) -> Result<(), Fault> {
