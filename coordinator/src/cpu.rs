@@ -154,7 +154,7 @@ mod tests {
     async fn a_panic_is_told_and_takes_no_thread_away() {
         let cpu = Cpu::start(1).unwrap();
         for _ in 0..3 {
-            let broken = cpu.run(|| panic!("an overflow, say")).await.map(|()| ());
+            let broken: Result<(), Broken> = cpu.run(|| panic!("an overflow, say")).await;
             assert!(broken.unwrap_err().to_string().contains("panic"));
         }
         assert_eq!(cpu.run(|| 7).await.unwrap(), 7);
