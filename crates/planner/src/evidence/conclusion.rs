@@ -88,12 +88,13 @@ fn is_slip(scene: &Scene, shown: &[Shown<'_>]) -> bool {
     if !serious().all(is_login) {
         return false;
     }
-    let mut failures: BTreeMap<(Vec<String>, Vec<String>), u32> = BTreeMap::new();
+    let mut failures: BTreeMap<(Vec<String>, Vec<String>), u64> = BTreeMap::new();
     for line in scene.lines.iter().filter(|line| fails_to_log_in(&line.message)) {
         if serious().any(|(group, _)| scene.is_line_of(group, &line.message)) {
             let found = Entities::find(&line.message);
             let of = |kind| found.of(kind).map(str::to_owned).collect::<Vec<_>>();
-            *failures.entry((of(EntityKind::Account), of(EntityKind::Address))).or_default() += 1;
+            let count = failures.entry((of(EntityKind::Account), of(EntityKind::Address))).or_default();
+            *count = count.saturating_add(line.repeats.count);
         }
     }
     failures.values().all(|&count| count < 2)

@@ -87,7 +87,8 @@ fn view(group: &Group, log: &AlertLog, systems: &[String]) -> GroupView {
     let is_inside = |name: &String| systems.contains(name);
     let (mut outside, mut from_inside, mut to_inside) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (names, inside) in [(&group.sources, &mut from_inside), (&group.destinations, &mut to_inside)] {
-        for name in names {
+        // Who acts in what is no alert is told from its text.
+        for name in names.iter().filter(|_| group.kind.is_some()) {
             if is_inside(name) {
                 inside.insert(name.clone())
             } else {
@@ -102,8 +103,8 @@ fn view(group: &Group, log: &AlertLog, systems: &[String]) -> GroupView {
             true => classification.clone_from(&record.classification),
             // A plain line does not say who is the source.
             false => {
-                lines.insert(record.message.clone());
-                let found = Entities::find(without_orders(&record.message));
+                let line = record.line();
+                let found = Entities::find(without_orders(&line));
                 for name in found.of(EntityKind::Address).chain(found.of(EntityKind::Domain)) {
                     if systems.iter().any(|own| own == name) {
                         to_inside.insert(name.to_owned());
@@ -111,6 +112,7 @@ fn view(group: &Group, log: &AlertLog, systems: &[String]) -> GroupView {
                         outside.insert(name.to_owned());
                     }
                 }
+                lines.insert(line.into_owned());
             }
         }
     }
@@ -324,9 +326,9 @@ mod tests {
         ]);
         let groups = read(&log);
         let group = |message: &str| groups.iter().find(|view| view.words.message == message).unwrap();
-        assert_eq!(groups.iter().map(|view| view.records.len()).sum::<usize>(), 7);
+        assert_eq!(groups.iter().map(|view| view.words.count).sum::<u64>(), 7);
         let exploit = group("Exploit");
-        assert_eq!((exploit.records.len(), exploit.words.count, exploit.is_certain), (2, 2, true));
+        assert_eq!((exploit.records.len(), exploit.words.count, exploit.is_certain), (1, 2, true));
         assert_eq!(exploit.words.source, "outside address, also in 1 other group, priority 2 at worst");
         assert_eq!(
             exploit.words.destination,

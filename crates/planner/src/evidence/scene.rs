@@ -108,7 +108,8 @@ impl Scene {
         let hosts = Hosts::read(&evidence.system_description, &systems);
         let kept = hosts.kept(&evidence.constraints);
         let groups = views(&evidence.log, &digest, &systems, &hosts);
-        let lines = evidence.log.lines().cloned().collect();
+        let in_full = |record: &Record| Record { message: record.line().into_owned(), ..record.clone() };
+        let lines = evidence.log.lines().map(in_full).collect();
         let has_records = !evidence.log.records.is_empty();
         Ok(Scene {
             context,
