@@ -125,7 +125,8 @@ fn assessed(assessment: &Assessment) -> String {
     if !assessment.is_incident {
         return format!("no incident: {}", one_line(&assessment.description));
     }
-    let tactics: Vec<_> = assessment.tactics.iter().map(|belief| tactic_name(belief.tactic().into())).collect();
+    let tactics: Vec<_> =
+        assessment.tactics.iter().map(|belief| tactic_name(belief.tactic().into())).collect();
     let mut line = format!("an incident: {}", one_line(&assessment.description));
     if !tactics.is_empty() {
         line += &format!(" [{}]", tactics.join(", "));

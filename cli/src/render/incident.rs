@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use countermove_wire::document::{
-    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Step, Tactic,
+    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Tactic,
     TacticBelief, Usage,
 };
 
@@ -41,7 +41,8 @@ pub(crate) fn incident(document: &PlanDocument, page: Page) -> String {
     for revised in &document.revisions {
         let (before, after) = (tactics(&revised.before), tactics(&revised.after));
         let text = format!("from {before} to {after}. {}", revised.reason);
-        let _ = writeln!(out, "\n{}", style.heading(&format!("REVISED BEFORE STEP {}", number(revised.step))));
+        let _ =
+            writeln!(out, "\n{}", style.heading(&format!("REVISED BEFORE STEP {}", number(revised.step))));
         out.push_str(&hanging("  ", &text, page.columns));
     }
     for planned in &document.steps {
@@ -290,8 +291,9 @@ mod tests {
 
     fn message() -> Incident {
         use countermove_proto::v1::{
-            Assessment, ConjectureRevised, DigestReport, Entities, EvidenceLine, IncidentStatus, ModelIdentity, Plan,
-            PlanEnd, PlanOptions, PlanStep, RecoveryState, Tactic, TacticBelief, Technique, Usage,
+            Assessment, ConjectureRevised, DigestReport, Entities, EvidenceLine, IncidentStatus,
+            ModelIdentity, Plan, PlanEnd, PlanOptions, PlanStep, RecoveryState, Tactic, TacticBelief,
+            Technique, Usage,
         };
         Incident {
             name: "incidents/018f3c1e-0000-7000-8000-000000000001".to_owned(),

@@ -144,7 +144,8 @@ fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
     let lead = lead(if chosen { '>' } else { ' ' }, &number(candidate.index).to_string(), &mean, &interval);
     let indent = width(&lead);
     let mut out = String::new();
-    for (index, line) in wrap(&candidate.action.text, page.columns.saturating_sub(indent)).iter().enumerate() {
+    for (index, line) in wrap(&candidate.action.text, page.columns.saturating_sub(indent)).iter().enumerate()
+    {
         let line = if chosen { page.style.good(line) } else { line.clone() };
         let _ = writeln!(out, "{}{line}", if index == 0 { lead.clone() } else { " ".repeat(indent) });
     }
@@ -177,13 +178,7 @@ mod tests {
             high: Some(6.4841),
             ..Cost::default()
         };
-        let unclear = Cost {
-            terminal: 1,
-            truncated: 1,
-            malformed: 1,
-            mean: Some(7.0),
-            ..Cost::default()
-        };
+        let unclear = Cost { terminal: 1, truncated: 1, malformed: 1, mean: Some(7.0), ..Cost::default() };
         Step {
             index: 0,
             candidates: vec![
@@ -269,8 +264,7 @@ STEP 1
 
     #[test]
     fn without_a_recovered_rollout_there_is_no_cost() {
-        let (mean, interval, ends) =
-            cost(&Cost { truncated: 2, cancelled: 1, ..Cost::default() });
+        let (mean, interval, ends) = cost(&Cost { truncated: 2, cancelled: 1, ..Cost::default() });
         assert_eq!((mean.as_str(), interval.as_str()), ("-", "-"));
         assert_eq!(ends, "0/3 recovered, 2 truncated, 1 cancelled");
     }

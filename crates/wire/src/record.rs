@@ -4,12 +4,12 @@
 //! are complete and in order, so that what was known at any moment can be read from those before it.
 
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::{remark, v1};
+use countermove_proto::{remark, time_text, v1};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::document::{
-    AlertKind, Assessment, Candidate, CostModel, Delivery, Digest, End, Options, PlanDocument, Priority, Rejected,
-    RolloutEnd, State, Step, Tactic, TacticBelief, Usage,
+    AlertKind, Assessment, Candidate, CostModel, Delivery, Digest, End, Options, PlanDocument, Priority,
+    Rejected, RolloutEnd, State, Step, Tactic, TacticBelief, Usage,
 };
 
 /// An incident from its creation to its end.
@@ -208,7 +208,7 @@ impl From<v1::IncidentEvent> for Event {
     fn from(event: v1::IncidentEvent) -> Self {
         Self {
             sequence: event.sequence,
-            time: event.time.map(|time| time.to_string()),
+            time: event.time.and_then(time_text),
             what: event.kind.map_or(What::Unknown {}, What::from),
         }
     }
@@ -342,8 +342,20 @@ mod tests {
         let events = json["events"].as_array().unwrap();
         let words: Vec<&str> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
         let expected = [
-            "created", "assessed", "proposed", "rollout", "decided", "approved", "rejected", "outcome", "alerts",
-            "revised", "fell_back", "delivery", "notice", "ended",
+            "created",
+            "assessed",
+            "proposed",
+            "rollout",
+            "decided",
+            "approved",
+            "rejected",
+            "outcome",
+            "alerts",
+            "revised",
+            "fell_back",
+            "delivery",
+            "notice",
+            "ended",
         ];
         assert_eq!(words, expected);
         assert_eq!(count, expected.len());

@@ -15,7 +15,10 @@ fn the_published_schema_is_the_documents() {
         std::fs::write(PUBLISHED, &current).expect("the schema can be written");
     }
     let published = std::fs::read_to_string(PUBLISHED).expect("there is a schema");
-    assert!(published == current, "docs/plan.schema.json is not what the types say; write it anew: {COMMAND}");
+    assert!(
+        published == current,
+        "docs/plan.schema.json is not what the types say; write it anew: {COMMAND}"
+    );
 }
 
 fn valid(validator: &jsonschema::Validator, document: &Value) -> Result<(), String> {
@@ -39,13 +42,17 @@ fn incident() -> v1::Incident {
     };
     let mean = v1::CostEstimate { mean: Some(1.5), variance: Some(0.5), ..v1::CostEstimate::default() };
     let state = v1::RecoveryState { is_attack_contained: true, ..v1::RecoveryState::default() };
-    let candidate = v1::Candidate { cost: Some(mean), predicted_state: Some(state), ..v1::Candidate::default() };
+    let candidate =
+        v1::Candidate { cost: Some(mean), predicted_state: Some(state), ..v1::Candidate::default() };
     let step = v1::PlanStep {
         candidates: vec![candidate],
         rejected: vec![v1::RejectedCandidate::default()],
         state_after: Some(state),
         state_after_source: v1::StateSource::Predicted.into(),
-        assurance: Some(v1::Assurance { reversibility: v1::Reversibility::Laborious.into(), ..Default::default() }),
+        assurance: Some(v1::Assurance {
+            reversibility: v1::Reversibility::Laborious.into(),
+            ..Default::default()
+        }),
         plan_hash: "0".repeat(64),
         expected_alerts: Some(v1::ExpectedAlerts {
             tactic: v1::Tactic::Impact.into(),
@@ -148,8 +155,21 @@ fn the_keys_and_words_of_version_1_are_as_they_were() {
         assert_eq!(words(pointer), word, "{pointer}");
     }
     for key in [
-        "version", "incident", "create_time", "update_time", "status", "model", "options", "cost_model", "assessment",
-        "state", "steps", "end", "error", "usage", "warnings",
+        "version",
+        "incident",
+        "create_time",
+        "update_time",
+        "status",
+        "model",
+        "options",
+        "cost_model",
+        "assessment",
+        "state",
+        "steps",
+        "end",
+        "error",
+        "usage",
+        "warnings",
     ] {
         assert!(json.get(key).is_some(), "{key} is missing");
     }

@@ -8,13 +8,14 @@ mod from_message;
 mod words;
 
 use countermove_planner::limits;
-use countermove_proto::v1;
+use countermove_proto::{time_text, v1};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 pub use words::{
-    Autonomy, CostKind, DeliveryStatus, End, Mode, Priority, Reversibility, RolloutEnd, StateSource, Status, Tactic, VerbClass,
+    Autonomy, CostKind, DeliveryStatus, End, Mode, Priority, Reversibility, RolloutEnd, StateSource, Status,
+    Tactic, VerbClass,
 };
 
 /// Version of the document's form.
@@ -92,16 +93,16 @@ pub struct Model {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Options {
     /// Candidates of a step, N.
-    #[schemars(range(max = limits::CANDIDATES.end()))]
+    #[schemars(range(max = *limits::CANDIDATES.end()))]
     pub candidates: u32,
     /// Rollouts of a candidate, M.
-    #[schemars(range(max = limits::ROLLOUTS.end()))]
+    #[schemars(range(max = *limits::ROLLOUTS.end()))]
     pub rollouts: u32,
     /// Actions in a rollout, D.
-    #[schemars(range(max = limits::DEPTH.end()))]
+    #[schemars(range(max = *limits::DEPTH.end()))]
     pub max_depth: u32,
     /// Actions in the plan.
-    #[schemars(range(max = limits::STEPS.end()))]
+    #[schemars(range(max = *limits::STEPS.end()))]
     pub max_steps: u32,
     /// Root of every random choice.
     pub seed: u64,
@@ -475,9 +476,11 @@ impl PlanDocument {
         Self {
             version: DOCUMENT_VERSION,
             incident: incident.name,
-            create_time: incident.create_time.map(|time| time.to_string()),
-            update_time: incident.update_time.map(|time| time.to_string()),
-            tenant: Some(incident.tenant).filter(|tenant| !tenant.is_empty()).unwrap_or_else(|| "default".to_owned()),
+            create_time: incident.create_time.and_then(time_text),
+            update_time: incident.update_time.and_then(time_text),
+            tenant: Some(incident.tenant)
+                .filter(|tenant| !tenant.is_empty())
+                .unwrap_or_else(|| "default".to_owned()),
             priority: match priority {
                 v1::Priority::Unspecified => Priority::Normal,
                 priority => priority.into(),

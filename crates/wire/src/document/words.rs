@@ -267,7 +267,18 @@ mod tests {
     #[test]
     fn every_value_has_a_word_of_its_own() {
         check!(
-            Status, DeliveryStatus, Priority, Mode, Autonomy, CostKind, VerbClass, Reversibility, StateSource, End, RolloutEnd, Tactic
+            Status,
+            DeliveryStatus,
+            Priority,
+            Mode,
+            Autonomy,
+            CostKind,
+            VerbClass,
+            Reversibility,
+            StateSource,
+            End,
+            RolloutEnd,
+            Tactic
         );
     }
 
