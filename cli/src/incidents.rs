@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use countermove_proto::v1::{ExportFormat, ListIncidentsRequest, VerifyIncidentRequest};
+use countermove_wire::document::PlanDocument;
 
 use crate::args::{IncidentsArgs, IncidentsCommand};
 use crate::client::{Coordinator, bounded, resource};
@@ -38,8 +39,8 @@ pub(crate) async fn incidents(
             }
         }
         IncidentsCommand::Get { name } => {
-            let incident = get(&coordinator, &full(&name)).await?;
-            write_out(render::incident(&incident, page()).as_bytes())?;
+            let document = PlanDocument::new(get(&coordinator, &full(&name)).await?, []);
+            write_out(render::incident(&document, page()).as_bytes())?;
         }
         IncidentsCommand::Watch { name } => {
             let mut watch = Watch::new(coordinator.clone(), full(&name), console.clone(), false);

@@ -9,7 +9,9 @@ use std::fmt::Write;
 
 pub(crate) use cacao::cacao;
 use countermove_incident::VerbClass;
-use countermove_wire::document::{Assessment, Candidate, Cost, PlanDocument, State, Step};
+use countermove_wire::document::{
+    Assessment, Candidate, Cost, CostKind, PlanDocument, State, StateSource, Step,
+};
 
 /// Writes the report.
 pub(crate) fn markdown(document: &PlanDocument) -> String {
@@ -59,9 +61,9 @@ impl Report {
                 Some(format!("Incident: `{}`", escape(&document.incident))),
                 document.create_time.as_ref().map(|time| format!("Created: {}", escape(time))),
                 Some(match (&document.end, &document.error) {
-                    (Some(end), Some(error)) => format!("End: {} ({})", words(end), escape(error)),
-                    (Some(end), None) => format!("End: {}", words(end)),
-                    (None, _) => format!("Status: {}", words(&document.status)),
+                    (Some(end), Some(error)) => format!("End: {} ({})", words(end.word()), escape(error)),
+                    (Some(end), None) => format!("End: {}", words(end.word())),
+                    (None, _) => format!("Status: {}", words(document.status.word())),
                 }),
                 document.model.as_ref().map(|model| {
                     let digest: String = model.weights_sha256.chars().take(12).collect();
@@ -75,16 +77,18 @@ impl Report {
                     options.max_depth,
                     options.mode
                 )),
-                Some(match document.cost_model.kind.as_str() {
-                    "minutes" => "Costs: in minutes of work and weighted outage".to_owned(),
-                    "unit" => "Costs: every action costs one".to_owned(),
-                    _ => "Costs: one for an action, two for a superfluous one".to_owned(),
+                Some(match document.cost_model.kind {
+                    CostKind::Minutes => "Costs: in minutes of work and weighted outage".to_owned(),
+                    CostKind::Unit => "Costs: every action costs one".to_owned(),
+                    CostKind::Superfluous | CostKind::Unspecified => {
+                        "Costs: one for an action, two for a superfluous one".to_owned()
+                    }
                 }),
             ]
             .into_iter()
             .flatten(),
         );
-        if document.steps.iter().any(|step| step.state_after_source.as_deref() == Some("predicted")) {
+        if document.steps.iter().any(|step| step.state_after_source == Some(StateSource::Predicted)) {
             self.line("States after an action are predictions of the model; nobody has looked.");
         }
     }
@@ -105,7 +109,7 @@ impl Report {
         }));
         for tactic in &assessment.tactics {
             let share = 100.0 * tactic.weight;
-            self.line(format!("### {} ({}), {share:.0} % of the evidence", escape(&tactic.name), tactic.id));
+            self.line(format!("### {} ({}), {share:.0} % of the evidence", tactic.name, tactic.id));
             let techniques =
                 tactic.techniques.iter().map(|t| format!("{} ({})", escape(&t.name), escape(&t.id)));
             let evidence = tactic
@@ -130,7 +134,7 @@ impl Report {
         if let Some(assurance) = &step.assurance {
             let chance = 100.0 * assurance.chance;
             let clear = if assurance.is_clear { "clear" } else { "not clear" };
-            let taken_back = words(&assurance.reversibility);
+            let taken_back = words(assurance.reversibility.word());
             let trust =
                 format!("Trust: {clear} ({chance:.0} % that nothing is cheaper); the action is {taken_back}");
             let doubts = assurance.doubts.iter().map(|doubt| format!("Doubt: {}", escape(doubt)));
@@ -145,7 +149,7 @@ impl Report {
             };
             self.list(VerbClass::of(&action.text).into_iter().map(kind));
         }
-        let after = match (&step.state_after, step.state_after_source.as_deref()) {
+        let after = match (&step.state_after, step.state_after_source) {
             (Some(state), Some(source)) => format!("{} ({source})", state_text(*state)),
             (Some(state), None) => state_text(*state),
             (None, _) => "not known yet".to_owned(),

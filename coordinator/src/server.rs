@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use countermove_proto::v1::cluster_service_server::ClusterServiceServer;
 use countermove_proto::v1::incident_service_server::IncidentServiceServer;
-use countermove_proto::{FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
+use countermove_proto::{Answers, FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -79,8 +79,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
-        .timeout(ANSWER)
         .trace_fn(|request| tracing::debug_span!("call", path = request.uri().path()))
+        .layer(Answers::within(Some(ANSWER)))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

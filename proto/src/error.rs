@@ -135,6 +135,8 @@ pub enum Outage {
     Owner,
     /// The store does not answer.
     Store,
+    /// The server did not get to it in time.
+    Late,
 }
 
 impl Error {
@@ -281,7 +283,8 @@ impl Condition {
 }
 
 impl Outage {
-    const ALL: [Self; 5] = [Self::NoWorker, Self::Draining, Self::Model, Self::Owner, Self::Store];
+    const ALL: [Self; 6] =
+        [Self::NoWorker, Self::Draining, Self::Model, Self::Owner, Self::Store, Self::Late];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -290,6 +293,7 @@ impl Outage {
             Self::Model => "MODEL_UNAVAILABLE",
             Self::Owner => "OWNER_CHANGES",
             Self::Store => "STORE_UNAVAILABLE",
+            Self::Late => "NO_ANSWER_IN_TIME",
         }
     }
 }

@@ -4,15 +4,19 @@
 //! Invariant: it knows no incident and no plan beyond their messages. What a message means to the planner is said in
 //! `crates/wire`, so that whoever wants the messages alone compiles no planner.
 
+mod answers;
 mod delivery;
 mod error;
 mod ids;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 
+pub use answers::{Answers, OurAnswers, caller_timeout};
 pub use delivery::remark;
 pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
 pub use ids::{IncidentId, ParseIdError, RequestId, Tenant, WorkerId};
-pub use time::{duration_from_message, duration_to_message, system_time, timestamp};
+pub use time::{duration_from_message, duration_to_message, system_time, time_text, timestamp};
 
 /// Messages and services of the package `countermove.v1`, which users see.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::large_futures, unreachable_pub)]

@@ -3,15 +3,13 @@
 //! tonic applies the header to the start of an answer. The answers here are streams, so their whole length is bounded
 //! by the same header.
 
-use std::time::Duration;
-
+use countermove_proto::caller_timeout;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
 /// When the caller stops waiting. A header that cannot be read is no deadline, as in tonic.
 pub(crate) fn of_request(metadata: &MetadataMap) -> Option<Instant> {
-    let timeout = parse(metadata.get("grpc-timeout")?.to_str().ok()?)?;
-    Instant::now().checked_add(timeout)
+    Instant::now().checked_add(caller_timeout(metadata.as_ref())?)
 }
 
 /// Ends at the deadline; never, if there is none.
@@ -22,58 +20,11 @@ pub(crate) async fn passed(deadline: Option<Instant>) {
     }
 }
 
-/// One to eight digits and a unit, as the gRPC specification of HTTP/2 headers defines it.
-fn parse(text: &str) -> Option<Duration> {
-    let (unit_at, unit) = text.char_indices().next_back()?;
-    let digits = &text[..unit_at];
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    Some(match unit {
-        'H' => Duration::from_secs(count * 3600),
-        'M' => Duration::from_secs(count * 60),
-        'S' => Duration::from_secs(count),
-        'm' => Duration::from_millis(count),
-        'u' => Duration::from_micros(count),
-        'n' => Duration::from_nanos(count),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::time::Duration;
 
     use super::*;
-
-    #[test]
-    fn every_unit_is_read() {
-        for (text, timeout) in [
-            ("2H", Duration::from_secs(7200)),
-            ("3M", Duration::from_secs(180)),
-            ("42S", Duration::from_secs(42)),
-            ("99999999m", Duration::from_millis(99_999_999)),
-            ("5u", Duration::from_micros(5)),
-            ("0n", Duration::ZERO),
-        ] {
-            assert_eq!(parse(text), Some(timeout), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_timeout_is_none() {
-        for text in ["", "S", "1", "1 S", "-1S", "1.5S", "123456789S", "1s", "1é"] {
-            assert_eq!(parse(text), None, "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_header_panics(text in ".{0,12}") {
-            let _ = parse(&text);
-        }
-    }
 
     #[test]
     fn what_tonic_writes_is_read() {

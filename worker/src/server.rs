@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use countermove_proto::FILE_DESCRIPTOR_SET;
 use countermove_proto::worker::v1::worker_service_server::WorkerServiceServer;
+use countermove_proto::{Answers, FILE_DESCRIPTOR_SET};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -61,6 +61,7 @@ pub async fn serve<M: ServedModel>(
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .layer(Answers::within(None))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

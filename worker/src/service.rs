@@ -1,5 +1,6 @@
 //! The gRPC service: checks requests, finds room for them and starts their work.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
 use countermove_wire::FromMessage;
+use futures::FutureExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -121,8 +123,10 @@ impl<M: ServedModel> Worker<M> {
         let Call { sender, receiver, deadline } = call;
         let stopping = self.0.stopping.clone();
         self.0.running.spawn(async move {
+            // A stream that ends without its answer would be taken for one: who panics has failed.
+            let work = AssertUnwindSafe(work).catch_unwind();
             let end = tokio::select! {
-                end = work => end,
+                end = work => end.unwrap_or_else(|_| Err(Error::Internal("the work panicked".to_owned()))),
                 () = sender.closed() => return,
                 () = deadline::passed(deadline) => {
                     Err(Error::DeadlineExceeded("the deadline passed before the work was done".to_owned()))

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countermove_planner::{Answer, LanguageModel, ModelError, Question, Templates, TokenCounter, Usage};
+use countermove_proto::testing::{extremes, methods};
 use countermove_proto::v1::{ModelIdentity, RecoveryState};
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::generate_response::Event;
@@ -16,6 +17,7 @@ use countermove_proto::worker::v1::run_rollouts_response::Event as Update;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
 use countermove_worker::{Limits, Replica, ServeError, ServedModel, Worker, serve};
+use prost::Message;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
@@ -400,4 +402,75 @@ async fn the_worker_says_what_it_is() {
     assert_eq!((model.worker_id.as_str(), model.protocol_version), ("w-1", PROTOCOL_VERSION));
     assert_eq!((model.capacity, model.context_length), (2, 2048));
     assert_eq!(model.model.unwrap().name, "fake");
+}
+
+/// Messages of a stream until its end, and how it ended.
+async fn drain<T>(
+    answer: Result<tonic::Response<tonic::Streaming<T>>, tonic::Status>,
+) -> (Vec<T>, Option<Error>) {
+    let mut stream = match answer {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => return (Vec::new(), Some(status.into())),
+    };
+    let mut messages = Vec::new();
+    loop {
+        let next = tokio::time::timeout(PATIENCE, stream.message()).await.expect("the call hangs");
+        match next {
+            Ok(Some(message)) => messages.push(message),
+            Ok(None) => return (messages, None),
+            Err(status) => return (messages, Some(status.into())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_numbers_come_a_call_is_refused_by_name_or_answered_in_full() {
+    let fake = Fake::new(0);
+    fake.open();
+    let mut served = Served::start(fake, 64, PATIENCE).await;
+    let (mut refused, mut answered) = (0, 0);
+    for method in methods("countermove.worker.v1") {
+        for extreme in extremes(&method.request) {
+            let what = format!("{} with {} = {}", method.name, extreme.field, extreme.value);
+            let (whole, error) = match method.name.as_str() {
+                "Generate" => {
+                    let mut request = question();
+                    request.merge(extreme.bytes.as_slice()).unwrap();
+                    let (messages, error) = drain(served.client.generate(request).await).await;
+                    (messages.iter().any(|message| matches!(message.event, Some(Event::Answer(_)))), error)
+                }
+                "RunRollouts" => {
+                    let mut request = rollouts(2);
+                    request.merge(extreme.bytes.as_slice()).unwrap();
+                    let asked = request.rollouts.len();
+                    let (messages, error) = drain(served.client.run_rollouts(request).await).await;
+                    let results =
+                        messages.iter().filter(|message| matches!(message.event, Some(Update::Result(_))));
+                    (results.count() == asked, error)
+                }
+                other => panic!("{other} takes numbers, and this test does not know it"),
+            };
+            match error {
+                Some(Error::InvalidArgument(_)) => refused += 1,
+                Some(error) => panic!("{what}: {error:?}"),
+                None => {
+                    assert!(whole, "{what} ends well and without its answer");
+                    answered += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 20 && answered > 10, "{refused} were refused and {answered} answered");
+}
+
+#[tokio::test]
+async fn a_model_that_panics_is_a_failed_call_and_no_empty_answer() {
+    let fake = Fake::new(0);
+    // A closed gate makes the fake's own code panic.
+    fake.gate.close();
+    let mut served = Served::start(fake, 8, PATIENCE).await;
+    let (messages, error) = drain(served.client.run_rollouts(rollouts(1)).await).await;
+    assert!(matches!(error, Some(Error::Internal(_))), "{error:?} after {messages:?}");
+    let (_, error) = drain(served.client.generate(question()).await).await;
+    assert!(matches!(error, Some(Error::Internal(_))), "{error:?}");
 }

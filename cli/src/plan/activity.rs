@@ -7,6 +7,7 @@ use countermove_proto::v1::{
     AlertsReported, Assessment, ConjectureRevised, IncidentEvent, OutcomeReported, PlanEnded, PlanStep,
     PlanningStage, Progress, TacticBelief,
 };
+use countermove_wire::document::End;
 
 use crate::decisions::chosen;
 use crate::render::{cost, count, end_sentence, one_line, tactic_name, time};
@@ -116,7 +117,7 @@ impl Activity {
     }
 
     fn ended(&self, ended: &PlanEnded) -> String {
-        end_sentence(ended.end(), self.steps, &ended.error)
+        end_sentence(End::of(ended.end()), self.steps, &ended.error)
     }
 }
 
@@ -124,7 +125,8 @@ fn assessed(assessment: &Assessment) -> String {
     if !assessment.is_incident {
         return format!("no incident: {}", one_line(&assessment.description));
     }
-    let tactics: Vec<_> = assessment.tactics.iter().map(|belief| tactic_name(belief.tactic())).collect();
+    let tactics: Vec<_> =
+        assessment.tactics.iter().map(|belief| tactic_name(belief.tactic().into())).collect();
     let mut line = format!("an incident: {}", one_line(&assessment.description));
     if !tactics.is_empty() {
         line += &format!(" [{}]", tactics.join(", "));
@@ -135,7 +137,7 @@ fn assessed(assessment: &Assessment) -> String {
 fn decided(step: &PlanStep) -> String {
     let chosen = chosen(step);
     let action = chosen.action.unwrap_or_default().text;
-    let (mean, _, ends) = cost(&chosen.cost.unwrap_or_default());
+    let (mean, _, ends) = cost(&chosen.cost.unwrap_or_default().into());
     let rollouts = step.usage.map_or(0, |usage| usage.rollouts);
     format!(
         "step {}: {} (cost {mean}, {ends}; {} in all)",
@@ -166,7 +168,7 @@ fn outcome(outcome: &OutcomeReported) -> String {
 /// A revision in one line.
 pub fn revised(revised: &ConjectureRevised) -> String {
     let first = |beliefs: &[TacticBelief]| {
-        beliefs.first().map_or("none".into(), |belief| tactic_name(belief.tactic()))
+        beliefs.first().map_or("none".into(), |belief| tactic_name(belief.tactic().into()))
     };
     let now = revised.assessment.as_ref().map_or(&[][..], |assessment| &assessment.tactics);
     format!(

@@ -50,7 +50,7 @@ async fn ask(
     step: &PlanStep,
     person: &mut Person,
 ) -> Result<Option<PlanEnded>, Failure> {
-    super::write_out(format!("\n{}", render_step(step, page())).as_bytes())?;
+    super::write_out(format!("\n{}", render_step(&step.clone().into(), page())).as_bytes())?;
     let verdict = match decide_or_hear(watch, step.index, person).await? {
         Heard::Verdict(verdict) => Some(verdict),
         Heard::Approved => None,

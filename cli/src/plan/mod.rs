@@ -12,6 +12,7 @@ use countermove_proto::v1::{
     GetIncidentRequest, Incident, PlanEnd, PlanEnded, PlanMode, PlanOptions, Priority,
 };
 use countermove_wire::IntoMessage;
+use countermove_wire::document::PlanDocument;
 
 use crate::args::{self, Budget, PlanArgs};
 use crate::client::{Coordinator, bounded, request_id};
@@ -186,7 +187,8 @@ async fn print(coordinator: &Coordinator, name: &str, json: bool) -> Result<(), 
         }
         return write_out(&document);
     }
-    write_out(render::incident(&get(coordinator, name).await?, page()).as_bytes())
+    let document = PlanDocument::new(get(coordinator, name).await?, []);
+    write_out(render::incident(&document, page()).as_bytes())
 }
 
 /// Writes to standard output. A reader that has gone, as after `| head`, is no failure.

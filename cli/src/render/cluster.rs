@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use countermove_proto::system_time;
 use countermove_proto::v1::{Incident, IncidentStatus, PlanEnd, Priority, Worker, WorkerStatus};
+use countermove_wire::document::End;
 
 use super::incident::end_sentence;
 use super::text::{hanging, one_line, pad, thousands, time, width};
@@ -81,12 +82,12 @@ pub(crate) fn incidents(incidents: &[Incident], now: SystemTime) -> String {
 }
 
 /// On whose account it is planned; incidents of releases without tenants belong to the default one.
-pub(crate) fn tenant(incident: &Incident) -> &str {
+fn tenant(incident: &Incident) -> &str {
     if incident.tenant.is_empty() { "default" } else { &incident.tenant }
 }
 
 /// How urgent it is, in a word.
-pub(crate) fn priority(incident: &Incident) -> &'static str {
+fn priority(incident: &Incident) -> &'static str {
     match incident.priority() {
         Priority::Urgent => "urgent",
         Priority::Unspecified | Priority::Normal => "normal",
@@ -119,7 +120,7 @@ fn incident_status(incident: &Incident) -> String {
             Some(PlanEnd::NoCandidate) => "no candidate".to_owned(),
             Some(PlanEnd::Deadline) => "deadline".to_owned(),
             Some(PlanEnd::Cancelled) => "cancelled".to_owned(),
-            Some(end @ PlanEnd::Failed) => end_sentence(end, 0, &incident.error),
+            Some(PlanEnd::Failed) => end_sentence(Some(End::Failed), 0, &incident.error),
         },
     }
 }

@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 
-use countermove_proto::v1::{
-    Assessment, Autonomy, CostKind, CostModel, DigestReport, Incident, IncidentStatus, ModelIdentity,
-    PlanEnd, PlanMode, PlanOptions, PlanStep, Tactic, TacticBelief, Usage,
+use countermove_wire::document::{
+    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Tactic,
+    TacticBelief, Usage,
 };
 
-use super::cluster::{priority, tenant};
 use super::step::{marks, step};
 use super::text::{Style, count, hanging, one_line, thousands, time};
 
@@ -32,45 +31,45 @@ impl Page {
 }
 
 /// The incident with its plan as it stands.
-pub(crate) fn incident(incident: &Incident, page: Page) -> String {
+pub(crate) fn incident(document: &PlanDocument, page: Page) -> String {
     let style = page.style;
-    let mut out = format!("{}  {}\n", style.heading("INCIDENT"), one_line(&incident.name));
-    let options = incident.options.unwrap_or_default();
-    match &incident.assessment {
-        Some(assessment) => out.push_str(&assessed(assessment, page)),
+    let mut out = format!("{}  {}\n", style.heading("INCIDENT"), one_line(&document.incident));
+    match &document.assessment {
+        Some(assessment) => out.push_str(&assessed(assessment, &document.warnings, page)),
         None => out.push_str("  The evidence has not been assessed yet.\n"),
     }
-    for revised in &incident.revisions {
-        let now = revised.assessment.as_ref().map_or(&[][..], |assessment| &assessment.tactics);
-        let text = format!("from {} to {}. {}", tactics(&revised.before), tactics(now), revised.reason);
-        let _ = writeln!(out, "\n{}", style.heading(&format!("REVISED BEFORE STEP {}", revised.step + 1)));
+    for revised in &document.revisions {
+        let (before, after) = (tactics(&revised.before), tactics(&revised.after));
+        let text = format!("from {before} to {after}. {}", revised.reason);
+        let _ =
+            writeln!(out, "\n{}", style.heading(&format!("REVISED BEFORE STEP {}", number(revised.step))));
         out.push_str(&hanging("  ", &text, page.columns));
     }
-    let plan = incident.plan.clone().unwrap_or_default();
-    for planned in &plan.steps {
+    for planned in &document.steps {
         out.push('\n');
         out.push_str(&step(planned, page));
     }
-    for delivery in &incident.deliveries {
+    for delivery in &document.deliveries {
         out.push('\n');
-        out.push_str(&titled("WEBHOOK", &delivery.sentence(), page));
+        out.push_str(&titled("WEBHOOK", &delivery.text, page));
     }
     out.push('\n');
-    out.push_str(&titled("END", &end_sentence(plan.end(), plan.steps.len(), &incident.error), page));
-    if incident.state.is_some() {
-        let _ = writeln!(out, "{}{}", lead("STATE", page), marks(incident.state, page));
+    let error = document.error.as_deref().unwrap_or_default();
+    out.push_str(&titled("END", &end_sentence(document.end, document.steps.len(), error), page));
+    if document.assessment.is_some() {
+        let _ = writeln!(out, "{}{}", lead("STATE", page), marks(&document.state, page));
     }
-    out.push_str(&titled("USED", &used(&plan.usage.unwrap_or_default()), page));
-    out.push_str(&titled("OPTIONS", &chosen_options(&options, incident.cost_model.as_ref()), page));
-    let shares = format!("{}, priority {}", tenant(incident), priority(incident));
+    out.push_str(&titled("USED", &used(&document.usage), page));
+    out.push_str(&titled("OPTIONS", &chosen_options(&document.options, document.cost_model.kind), page));
+    let shares = format!("{}, priority {}", one_line(&document.tenant), document.priority);
     out.push_str(&titled("TENANT", &shares, page));
-    if let Some(model) = &incident.model {
+    if let Some(model) = &document.model {
         out.push_str(&titled("MODEL", &model_line(model), page));
     }
-    if let Some(todo) = todo(incident, plan.steps.last()) {
+    if let Some(todo) = todo(document) {
         out.push_str(&titled("NEXT", &todo, page));
     }
-    if options.mode() != PlanMode::Interactive && !plan.steps.is_empty() {
+    if document.options.mode != Mode::Interactive && !document.steps.is_empty() {
         let note = "This is an offline plan: the states after each action are the model's predictions, and nothing was \
                     executed. Check each action before it is carried out.";
         out.push_str(&titled("NOTE", note, page));
@@ -79,62 +78,66 @@ pub(crate) fn incident(incident: &Incident, page: Page) -> String {
 }
 
 /// What an operator is waited for.
-fn todo(incident: &Incident, step: Option<&PlanStep>) -> Option<String> {
-    let step = step?;
-    let id = incident.name.rsplit('/').next().unwrap_or_default();
-    match incident.status() {
-        IncidentStatus::AwaitingApproval => Some(format!(
+fn todo(document: &PlanDocument) -> Option<String> {
+    let step = document.steps.last()?;
+    let id = document.incident.rsplit('/').next().unwrap_or_default();
+    match document.status {
+        Status::AwaitingApproval => Some(format!(
             "Step {} waits: `countermove incidents approve {id} {}`, or `reject {id} REASON`.",
-            step.index + 1,
+            number(step.index),
             short(&step.plan_hash)
         )),
-        IncidentStatus::AwaitingOutcome => Some(format!(
+        Status::AwaitingOutcome => Some(format!(
             "Step {} is approved: carry it out, then `countermove incidents report-outcome {id} FACTS`.",
-            step.index + 1
+            number(step.index)
         )),
-        _ => None,
+        Status::Planning | Status::Ended | Status::Unspecified => None,
     }
 }
 
 /// The names of believed tactics.
 fn tactics(beliefs: &[TacticBelief]) -> String {
-    let names: Vec<String> = beliefs.iter().map(|belief| tactic_name(belief.tactic())).collect();
+    let names: Vec<String> = beliefs.iter().map(|belief| tactic_name(belief.name)).collect();
     if names.is_empty() { "no tactic".to_owned() } else { names.join(", ") }
 }
 
-/// Why planning ended, in a sentence.
-pub(crate) fn end_sentence(end: PlanEnd, steps: usize, error: &str) -> String {
+/// Why planning ended, in a sentence; it goes on if there is no end.
+pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> String {
     let after = count(steps as u64, "step");
     match end {
-        PlanEnd::Unspecified => format!("Planning goes on; {after} so far."),
-        PlanEnd::Recovered => format!("Recovery is complete after {after}."),
-        PlanEnd::StepLimit => format!("The limit of {after} was reached before recovery was complete."),
-        PlanEnd::NoIncident => "The evidence shows no incident, so there is nothing to plan.".to_owned(),
-        PlanEnd::NoCandidate => format!("After {after} no usable action could be proposed."),
-        PlanEnd::Deadline => format!("The deadline passed after {after}."),
-        PlanEnd::Cancelled => format!("Planning was cancelled after {after}."),
-        PlanEnd::Failed => format!("Planning failed after {after}: {}", one_line(error)),
+        None => format!("Planning goes on; {after} so far."),
+        Some(End::Unspecified) => {
+            format!("Planning ended after {after}, for a reason that this version does not know.")
+        }
+        Some(End::Recovered) => format!("Recovery is complete after {after}."),
+        Some(End::StepLimit) => format!("The limit of {after} was reached before recovery was complete."),
+        Some(End::NoIncident) => "The evidence shows no incident, so there is nothing to plan.".to_owned(),
+        Some(End::NoCandidate) => format!("After {after} no usable action could be proposed."),
+        Some(End::Deadline) => format!("The deadline passed after {after}."),
+        Some(End::Cancelled) => format!("Planning was cancelled after {after}."),
+        Some(End::Failed) => format!("Planning failed after {after}: {}", one_line(error)),
     }
 }
 
-fn assessed(assessment: &Assessment, page: Page) -> String {
+fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String {
     let mut out = hanging("  ", &assessment.description, page.columns);
     let verdict = if assessment.is_incident { "this is an incident" } else { "this is no incident" };
     out.push_str(&item("verdict", verdict, page));
-    let entities = assessment.entities.clone().unwrap_or_default();
-    for (name, list) in
-        [("attackers", &entities.attackers), ("targets", &entities.targets), ("systems", &entities.systems)]
-    {
+    for (name, list) in [
+        ("attackers", &assessment.attackers),
+        ("targets", &assessment.targets),
+        ("systems", &assessment.systems),
+    ] {
         if !list.is_empty() {
             out.push_str(&item(name, &list.join(", "), page));
         }
     }
     if let Some(digest) = &assessment.digest {
         out.push_str(&item("evidence", &digest_line(digest), page));
-        for warning in &digest.warnings {
-            let text = item("warning", warning, page);
-            let _ = writeln!(out, "{}", page.style.warning(text.trim_end_matches('\n')));
-        }
+    }
+    for warning in warnings {
+        let text = item("warning", warning, page);
+        let _ = writeln!(out, "{}", page.style.warning(text.trim_end_matches('\n')));
     }
     if !assessment.rejected.is_empty() {
         let names = assessment.rejected.join("; ");
@@ -150,7 +153,7 @@ fn assessed(assessment: &Assessment, page: Page) -> String {
             .map(|technique| format!("{} {}", technique.id, technique.name))
             .collect();
         let mut line =
-            format!("{}, {:.0} % of the evidence", tactic_name(belief.tactic()), 100.0 * belief.weight);
+            format!("{}, {:.0} % of the evidence", tactic_name(belief.name), 100.0 * belief.weight);
         if !techniques.is_empty() {
             let _ = write!(line, ": {}", techniques.join("; "));
         }
@@ -169,15 +172,13 @@ fn assessed(assessment: &Assessment, page: Page) -> String {
 
 /// `Lateral Movement (TA0008)`.
 pub(crate) fn tactic_name(tactic: Tactic) -> String {
-    // The message's values are the tactics in their order, from 1; 0 is none.
-    let position = usize::try_from(i32::from(tactic)).ok().and_then(|value| value.checked_sub(1));
-    match position.and_then(|position| countermove_incident::Tactic::ALL.get(position)) {
+    match countermove_incident::Tactic::parse(tactic.word()) {
         Some(tactic) => format!("{} ({})", tactic.name(), tactic.id()),
         None => "a tactic that this version does not know".to_owned(),
     }
 }
 
-fn digest_line(digest: &DigestReport) -> String {
+fn digest_line(digest: &Digest) -> String {
     let mut line = format!(
         "{}, {} and {}, folded into {}",
         count(digest.records, "record"),
@@ -197,9 +198,8 @@ fn digest_line(digest: &DigestReport) -> String {
 }
 
 fn used(usage: &Usage) -> String {
-    let generated = usage.sampled_tokens + usage.forced_tokens;
-    let seconds =
-        usage.elapsed.map_or(0.0, |elapsed| elapsed.seconds as f64 + f64::from(elapsed.nanos) * 1e-9);
+    let generated = usage.sampled_tokens.saturating_add(usage.forced_tokens);
+    let seconds = usage.elapsed_seconds;
     let mut line = format!(
         "{} generated ({} chosen, {} forced)",
         count(generated, "token"),
@@ -218,47 +218,47 @@ fn used(usage: &Usage) -> String {
     line
 }
 
-fn chosen_options(options: &PlanOptions, cost_model: Option<&CostModel>) -> String {
+fn chosen_options(options: &Options, costs: CostKind) -> String {
     let mut line = format!(
-        "N={} candidates, M={} rollouts, depth {}, at most {}",
+        "N={} candidates, M={} rollouts, depth {}, at most {}, temperature {}, seed {}",
         options.candidates,
         options.rollouts,
         options.max_depth,
-        count(u64::from(options.max_steps), "step")
+        count(u64::from(options.max_steps), "step"),
+        options.temperature,
+        options.seed
     );
-    if let Some(temperature) = options.temperature {
-        let _ = write!(line, ", temperature {temperature}");
-    }
-    if let Some(seed) = options.seed {
-        let _ = write!(line, ", seed {seed}");
-    }
     line.push_str(if options.exhaustive { ", all rollouts" } else { ", raced" });
-    match cost_model.map(CostModel::kind) {
-        Some(CostKind::Minutes) => line.push_str(", costs in minutes"),
-        Some(CostKind::Unit) => line.push_str(", every action costs one"),
-        Some(CostKind::Superfluous | CostKind::Unspecified) | None => {}
+    match costs {
+        CostKind::Minutes => line.push_str(", costs in minutes"),
+        CostKind::Unit => line.push_str(", every action costs one"),
+        CostKind::Superfluous | CostKind::Unspecified => {}
     }
-    if options.budget_rollouts > 0 {
-        let _ = write!(line, ", at most {} a decision", count(options.budget_rollouts.into(), "rollout"));
+    let bounds = [
+        options.budget_rollouts.map(|most| count(most.into(), "rollout")),
+        options.budget_tokens.map(|most| count(most, "token")),
+        options.budget_seconds.map(time),
+    ];
+    for bound in bounds.into_iter().flatten() {
+        let _ = write!(line, ", at most {bound} a decision");
     }
-    if options.budget_tokens > 0 {
-        let _ = write!(line, ", at most {} a decision", count(options.budget_tokens, "token"));
-    }
-    if let Some(bound) = options.budget_time.and_then(countermove_proto::duration_from_message) {
-        let _ = write!(line, ", at most {} a decision", time(bound.as_secs_f64()));
-    }
-    if options.autonomy() == Autonomy::ApproveReversible {
+    if options.autonomy == Autonomy::ApproveReversible {
         line.push_str(", reversible actions approved by themselves");
     }
     line
 }
 
-fn model_line(model: &ModelIdentity) -> String {
+fn model_line(model: &Model) -> String {
     let mut line = format!("{}, SHA-256 {}", model.name, short(&model.weights_sha256));
-    if !model.adapter_sha256.is_empty() {
-        let _ = write!(line, ", adapter {}", short(&model.adapter_sha256));
+    if let Some(adapter) = &model.adapter_sha256 {
+        let _ = write!(line, ", adapter {}", short(adapter));
     }
     line
+}
+
+/// Steps count from 1 for people.
+pub(super) fn number(index: u32) -> u64 {
+    u64::from(index) + 1
 }
 
 fn short(digest: &str) -> &str {
@@ -281,11 +281,20 @@ fn titled(title: &str, text: &str, page: Page) -> String {
 
 #[cfg(test)]
 mod tests {
-    use countermove_proto::v1::{ConjectureRevised, Entities, EvidenceLine, Plan, RecoveryState, Technique};
+    use countermove_proto::v1::{self, Incident};
 
     use super::*;
 
-    fn example() -> Incident {
+    fn example() -> PlanDocument {
+        PlanDocument::new(message(), [])
+    }
+
+    fn message() -> Incident {
+        use countermove_proto::v1::{
+            Assessment, ConjectureRevised, DigestReport, Entities, EvidenceLine, IncidentStatus,
+            ModelIdentity, Plan, PlanEnd, PlanOptions, PlanStep, RecoveryState, Tactic, TacticBelief,
+            Technique, Usage,
+        };
         Incident {
             name: "incidents/018f3c1e-0000-7000-8000-000000000001".to_owned(),
             options: Some(PlanOptions {
@@ -294,6 +303,7 @@ mod tests {
                 max_depth: 10,
                 max_steps: 10,
                 seed: Some(7),
+                temperature: Some(0.6),
                 ..PlanOptions::default()
             }),
             assessment: Some(Assessment {
@@ -384,7 +394,7 @@ mod tests {
             "STATE    [ ] contained",
             "2,000 tokens generated (1,500 chosen, 500 forced)",
             "92 % of them cached; 9 rollouts; 20 s; 100 tokens/s",
-            "N=3 candidates, M=3 rollouts, depth 10, at most 10 steps, seed 7",
+            "N=3 candidates, M=3 rollouts, depth 10, at most 10 steps, temperature 0.6, seed 7",
             "SmolLM2 135M, SHA-256 b179c9523d0e",
             "nothing was executed",
             "REVISED BEFORE STEP 2",
@@ -419,32 +429,24 @@ mod tests {
 
     #[test]
     fn an_incident_without_an_assessment_or_a_plan_is_shown() {
-        let text =
-            incident(&Incident { name: "incidents/x".to_owned(), ..Incident::default() }, Page::plain(80));
+        let fresh = Incident { name: "incidents/x".to_owned(), ..Incident::default() };
+        let text = incident(&PlanDocument::new(fresh, []), Page::plain(80));
         assert!(text.contains("not been assessed") && text.contains("Planning goes on"), "{text}");
     }
 
     #[test]
     fn every_end_has_its_sentence() {
-        let ends = [
-            PlanEnd::Unspecified,
-            PlanEnd::Recovered,
-            PlanEnd::StepLimit,
-            PlanEnd::NoIncident,
-            PlanEnd::NoCandidate,
-            PlanEnd::Deadline,
-            PlanEnd::Cancelled,
-            PlanEnd::Failed,
-        ];
+        let ends: Vec<_> = End::ALL.iter().map(|(end, _)| Some(*end)).chain([None]).collect();
         let sentences: std::collections::HashSet<_> =
-            ends.into_iter().map(|end| end_sentence(end, 2, "a\nfault")).collect();
+            ends.iter().map(|&end| end_sentence(end, 2, "a\nfault")).collect();
         assert_eq!(sentences.len(), ends.len());
         assert!(sentences.iter().all(|sentence| !sentence.contains('\n')));
     }
 
     #[test]
     fn every_tactic_has_a_name() {
-        assert_eq!(tactic_name(Tactic::LateralMovement), "Lateral Movement (TA0008)");
-        assert!(tactic_name(Tactic::Unspecified).contains("does not know"));
+        assert_eq!(tactic_name(v1::Tactic::LateralMovement.into()), "Lateral Movement (TA0008)");
+        let unknown = Tactic::ALL.iter().filter(|(tactic, _)| tactic_name(*tactic).contains("does not know"));
+        assert_eq!(unknown.count(), 1, "the one that is none of them");
     }
 }

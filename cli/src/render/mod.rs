@@ -1,4 +1,4 @@
-//! Plans as text for people. Pure functions from messages to text.
+//! Plans as text for people. Pure functions, of a plan's document, and of messages where there is no plan.
 
 mod cluster;
 mod incident;

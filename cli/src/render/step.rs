@@ -2,22 +2,20 @@
 
 use std::fmt::Write;
 
-use countermove_proto::v1::{
-    Assurance, Candidate, CostEstimate, PlanStep, RecoveryState, Reversibility, StateSource,
-};
+use countermove_wire::document::{Assurance, Candidate, Cost, Reversibility, State, StateSource, Step};
 
-use super::incident::Page;
+use super::incident::{Page, number};
 use super::text::{hanging, one_line, pad, pad_left, width, wrap};
 
-/// The six facts of recovery in a word each, in the order of [`facts_of`].
+/// The six facts of recovery in a word each, in the order of [`State::facts`].
 pub(crate) const FACTS: [&str; 6] =
     ["contained", "understood", "preserved", "eradicated", "hardened", "recovered"];
 
 /// A step, as lines.
-pub(crate) fn step(step: &PlanStep, page: Page) -> String {
+pub(crate) fn step(step: &Step, page: Page) -> String {
     let style = page.style;
-    let mut out = format!("{}\n", style.heading(&format!("STEP {}", step.index + 1)));
-    let _ = writeln!(out, "  before   {}", marks(step.state_before, page));
+    let mut out = format!("{}\n", style.heading(&format!("STEP {}", number(step.index))));
+    let _ = writeln!(out, "  before   {}", marks(&step.state_before, page));
     out.push_str(&candidates(step, page));
     for (text, times) in thrown_away(step) {
         let text = if times > 1 { format!("{text} ({times} times)") } else { text };
@@ -25,7 +23,7 @@ pub(crate) fn step(step: &PlanStep, page: Page) -> String {
         out.push('\n');
     }
     if let Some(chosen) = step.candidates.iter().find(|candidate| candidate.index == step.chosen) {
-        let action = chosen.action.clone().unwrap_or_default();
+        let action = &chosen.action;
         out.push_str(&hanging("  choice   ", &action.text, page.columns));
         out.push_str(&hanging("  reason   ", &step.reason, page.columns));
         if !action.explanation.trim().is_empty() {
@@ -35,19 +33,19 @@ pub(crate) fn step(step: &PlanStep, page: Page) -> String {
     if let Some(assurance) = &step.assurance {
         out.push_str(&trust(assurance, page));
     }
-    let source = match step.state_after_source() {
-        StateSource::Predicted => "(predicted by the model, not observed)",
-        StateSource::Reported => "(reported by the operator)",
-        StateSource::Unspecified => return out,
+    let source = match step.state_after_source {
+        Some(StateSource::Predicted) => "(predicted by the model, not observed)",
+        Some(StateSource::Reported) => "(reported by the operator)",
+        Some(StateSource::Unspecified) | None => return out,
     };
-    let _ =
-        writeln!(out, "  after    {}\n           {}", marks(step.state_after, page), style.warning(source));
+    let after = marks(&step.state_after.unwrap_or_default(), page);
+    let _ = writeln!(out, "  after    {after}\n           {}", style.warning(source));
     out
 }
 
 /// How far the choice can be trusted, and what would decide where it cannot.
 fn trust(assurance: &Assurance, page: Page) -> String {
-    let taken_back = match assurance.reversibility() {
+    let taken_back = match assurance.reversibility {
         Reversibility::Harmless => "it changes nothing",
         Reversibility::Reversible => "it can be taken back",
         Reversibility::Laborious => "it is hard to take back",
@@ -80,8 +78,8 @@ fn trust(assurance: &Assurance, page: Page) -> String {
 }
 
 /// The recovery state as six marks.
-pub(crate) fn marks(state: Option<RecoveryState>, page: Page) -> String {
-    let facts = facts_of(state.unwrap_or_default());
+pub(crate) fn marks(state: &State, page: Page) -> String {
+    let facts = state.facts().map(|(_, holds)| holds);
     let marks: Vec<_> = FACTS
         .iter()
         .zip(facts)
@@ -94,13 +92,14 @@ pub(crate) fn marks(state: Option<RecoveryState>, page: Page) -> String {
 }
 
 /// The figures of an estimate: mean, interval, and how its rollouts ended.
-pub(crate) fn cost(estimate: &CostEstimate) -> (String, String, String) {
+pub(crate) fn cost(estimate: &Cost) -> (String, String, String) {
     let mean = estimate.mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}"));
     let interval = match (estimate.low, estimate.high) {
         (Some(low), Some(high)) => format!("{low:.2} to {high:.2}"),
         _ => "-".to_owned(),
     };
-    let total = estimate.terminal + estimate.truncated + estimate.malformed + estimate.cancelled;
+    let ended = [estimate.terminal, estimate.truncated, estimate.malformed, estimate.cancelled];
+    let total: u64 = ended.into_iter().map(u64::from).sum();
     let mut ends = format!("{}/{total} recovered", estimate.terminal);
     for (count, how) in [
         (estimate.truncated, "truncated"),
@@ -115,11 +114,10 @@ pub(crate) fn cost(estimate: &CostEstimate) -> (String, String, String) {
 }
 
 /// Proposals that were thrown away with their reasons, equal ones once with their number.
-fn thrown_away(step: &PlanStep) -> Vec<(String, usize)> {
+fn thrown_away(step: &Step) -> Vec<(String, usize)> {
     let mut all: Vec<(String, usize)> = Vec::new();
     for rejected in &step.rejected {
-        let action = rejected.action.as_ref().map_or("", |action| action.text.as_str());
-        let text = format!("\"{}\": {}", one_line(action), one_line(&rejected.reason));
+        let text = format!("\"{}\": {}", one_line(&rejected.action.text), one_line(&rejected.reason));
         match all.iter_mut().find(|(known, _)| *known == text) {
             Some((_, times)) => *times += 1,
             None => all.push((text, 1)),
@@ -128,7 +126,7 @@ fn thrown_away(step: &PlanStep) -> Vec<(String, usize)> {
     all
 }
 
-fn candidates(step: &PlanStep, page: Page) -> String {
+fn candidates(step: &Step, page: Page) -> String {
     if step.candidates.is_empty() {
         return String::new();
     }
@@ -142,12 +140,12 @@ fn candidates(step: &PlanStep, page: Page) -> String {
 
 /// A candidate takes as many lines as its action needs; how its rollouts ended stands under it.
 fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
-    let (mean, interval, ends) = cost(&candidate.cost.unwrap_or_default());
-    let lead = lead(if chosen { '>' } else { ' ' }, &(candidate.index + 1).to_string(), &mean, &interval);
-    let action = candidate.action.as_ref().map_or("", |action| action.text.as_str());
+    let (mean, interval, ends) = cost(&candidate.cost);
+    let lead = lead(if chosen { '>' } else { ' ' }, &number(candidate.index).to_string(), &mean, &interval);
     let indent = width(&lead);
     let mut out = String::new();
-    for (index, line) in wrap(action, page.columns.saturating_sub(indent)).iter().enumerate() {
+    for (index, line) in wrap(&candidate.action.text, page.columns.saturating_sub(indent)).iter().enumerate()
+    {
         let line = if chosen { page.style.good(line) } else { line.clone() };
         let _ = writeln!(out, "{}{line}", if index == 0 { lead.clone() } else { " ".repeat(indent) });
     }
@@ -160,57 +158,47 @@ fn lead(mark: char, number: &str, mean: &str, interval: &str) -> String {
     format!("  {mark}  {} {}  {}  ", pad(number, 2), pad_left(mean, 6), pad(interval, 15))
 }
 
-fn facts_of(state: RecoveryState) -> [bool; 6] {
-    countermove_wire::recovery_state(state).bits()
-}
-
 #[cfg(test)]
 mod tests {
-    use countermove_proto::v1::{Action, RejectedCandidate};
+    use countermove_wire::document::{Action, Rejected, Usage};
 
     use super::*;
 
-    fn candidate(index: u32, text: &str, cost: CostEstimate) -> Candidate {
-        Candidate {
-            index,
-            action: Some(Action { text: text.to_owned(), explanation: "It stops the attacker.".to_owned() }),
-            cost: Some(cost),
-            ..Candidate::default()
-        }
+    fn candidate(index: u32, text: &str, cost: Cost) -> Candidate {
+        let action = Action { text: text.to_owned(), explanation: "It stops the attacker.".to_owned() };
+        Candidate { index, action, cost, predicted_state: None, reasoning: String::new() }
     }
 
-    fn example() -> PlanStep {
-        let clear = CostEstimate {
+    fn example() -> Step {
+        let clear = Cost {
             terminal: 3,
             mean: Some(4.0),
             variance: Some(1.0),
             low: Some(1.5159),
             high: Some(6.4841),
-            ..CostEstimate::default()
+            ..Cost::default()
         };
-        let unclear = CostEstimate {
-            terminal: 1,
-            truncated: 1,
-            malformed: 1,
-            mean: Some(7.0),
-            ..CostEstimate::default()
-        };
-        PlanStep {
+        let unclear = Cost { terminal: 1, truncated: 1, malformed: 1, mean: Some(7.0), ..Cost::default() };
+        Step {
             index: 0,
             candidates: vec![
                 candidate(0, "Watch the traffic of 10.0.2.11.", unclear),
                 candidate(1, "Isolate 10.0.2.11 from the server network at the gateway 10.0.2.10.", clear),
             ],
-            rejected: vec![RejectedCandidate {
-                action: Some(Action { text: "Block 10.9.9.9.".to_owned(), ..Action::default() }),
+            rejected: vec![Rejected {
+                action: Action { text: "Block 10.9.9.9.".to_owned(), explanation: String::new() },
                 reason: "10.9.9.9 occurs neither in the system description nor in the evidence".to_owned(),
             }],
             chosen: 1,
             reason: "Its mean cost of 4.00 is the lowest of two.".to_owned(),
-            state_before: Some(RecoveryState::default()),
-            state_after: Some(RecoveryState { is_attack_contained: true, ..RecoveryState::default() }),
-            state_after_source: StateSource::Predicted.into(),
-            ..PlanStep::default()
+            action: None,
+            assurance: None,
+            plan_hash: String::new(),
+            expected_alerts: None,
+            state_before: State::default(),
+            state_after: Some(State { is_attack_contained: true, ..State::default() }),
+            state_after_source: Some(StateSource::Predicted),
+            usage: Usage::default(),
         }
     }
 
@@ -239,9 +227,15 @@ STEP 1
 
     #[test]
     fn a_choice_says_how_far_it_can_be_trusted() {
-        let mut assurance = Assurance { chance: 0.97, is_clear: true, ..Assurance::default() };
-        assurance.set_reversibility(Reversibility::Reversible);
-        let clear = PlanStep { assurance: Some(assurance.clone()), ..example() };
+        let assurance = Assurance {
+            chance: 0.97,
+            is_clear: true,
+            best: 1,
+            reversibility: Reversibility::Reversible,
+            doubts: Vec::new(),
+            wanted_evidence: Vec::new(),
+        };
+        let clear = Step { assurance: Some(assurance.clone()), ..example() };
         let text = step(&clear, Page::plain(80));
         assert!(
             text.contains("  trust    clear (97 % that it is the best); it can be taken back\n"),
@@ -253,7 +247,7 @@ STEP 1
             wanted_evidence: vec!["The logs of 10.0.2.11.".into(), "The counters.".into()],
             ..assurance
         };
-        let text = step(&PlanStep { assurance: Some(doubtful), ..example() }, Page::plain(80));
+        let text = step(&Step { assurance: Some(doubtful), ..example() }, Page::plain(80));
         let expected = "  doubt    It rests on a minority.\n  wanted   The logs of 10.0.2.11.\n           The counters.\n  trust    \
                         not clear; it can be taken back\n";
         assert!(text.contains(expected), "{text}");
@@ -270,8 +264,7 @@ STEP 1
 
     #[test]
     fn without_a_recovered_rollout_there_is_no_cost() {
-        let (mean, interval, ends) =
-            cost(&CostEstimate { truncated: 2, cancelled: 1, ..CostEstimate::default() });
+        let (mean, interval, ends) = cost(&Cost { truncated: 2, cancelled: 1, ..Cost::default() });
         assert_eq!((mean.as_str(), interval.as_str()), ("-", "-"));
         assert_eq!(ends, "0/3 recovered, 2 truncated, 1 cancelled");
     }
@@ -279,10 +272,10 @@ STEP 1
     #[test]
     fn text_of_the_model_cannot_act_on_the_terminal() {
         let mut step_ = example();
-        step_.candidates[1].action = Some(Action {
+        step_.candidates[1].action = Action {
             text: "Isolate\u{1b}]0;owned\u{7} it\nSTEP 2 \u{202e}gnihton".to_owned(),
             explanation: "\u{9b}31m".to_owned(),
-        });
+        };
         step_.reason = "a\rb".to_owned();
         let text = step(&step_, Page::plain(80));
         assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
@@ -291,7 +284,7 @@ STEP 1
 
     #[test]
     fn an_open_step_has_no_state_after() {
-        let open = PlanStep { state_after_source: StateSource::Unspecified.into(), ..example() };
+        let open = Step { state_after_source: None, ..example() };
         assert!(!step(&open, Page::plain(80)).contains("after "));
     }
 }

@@ -7,6 +7,7 @@ use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use countermove_wire::FromMessage;
+use countermove_wire::bounds::ResultBounds;
 use tokio::time::timeout;
 use tonic::{Request, Streaming};
 
@@ -44,6 +45,7 @@ pub(super) struct Rollouts {
     stream: Streaming<wire::RunRolloutsResponse>,
     silence: Duration,
     tokens: TokenCounter,
+    bounds: ResultBounds,
 }
 
 impl Rollouts {
@@ -54,11 +56,12 @@ impl Rollouts {
         time: Duration,
         silence: Duration,
         tokens: TokenCounter,
+        bounds: ResultBounds,
     ) -> Result<Self, Error> {
         let mut client = WorkerServiceClient::new(grant.lease().channel());
         let opening = async { client.run_rollouts(bounded(request, time)).await };
         let stream = while_heard(grant.lease(), silence, opening).await?.into_inner();
-        Ok(Self { stream, silence, tokens })
+        Ok(Self { stream, silence, tokens, bounds })
     }
 
     /// The next result; `None` when the worker has ended the call.
@@ -70,16 +73,24 @@ impl Rollouts {
             };
             match message.event {
                 Some(Event::Progress(news)) => count(grant, &self.tokens, news.tokens),
-                Some(Event::Result(result)) => return read(result).map(Some),
+                Some(Event::Result(result)) => {
+                    let result = read(result)?;
+                    self.bounds.check(&result).map_err(at_fault)?;
+                    return Ok(Some(result));
+                }
                 None => {}
             }
         }
     }
 }
 
-/// A worker that sends what cannot be read is at fault, not the question.
 fn read<M, T: FromMessage<M>>(message: M) -> Result<T, Error> {
-    T::from_message(message).map_err(|error| Error::Internal(error.to_string()))
+    T::from_message(message).map_err(at_fault)
+}
+
+/// A worker that sends what cannot be is at fault, not the question.
+fn at_fault(error: Error) -> Error {
+    Error::Internal(format!("the worker's answer cannot be: {error}"))
 }
 
 fn bounded<T>(message: T, time: Duration) -> Request<T> {

@@ -16,6 +16,7 @@ use countermove_planner::{
     TokenCounter,
 };
 use countermove_proto::{Error, WorkerId};
+use countermove_wire::bounds::ResultBounds;
 use countermove_wire::run_rollouts_request;
 use futures::StreamExt;
 use futures::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
@@ -66,6 +67,8 @@ struct Run {
     workers: IncidentWorkers,
     /// What all rollouts share; its own list of rollouts is empty.
     batch: RolloutBatch,
+    /// What its results may be.
+    bounds: ResultBounds,
     /// How many there are.
     total: usize,
     tokens: TokenCounter,
@@ -90,6 +93,7 @@ impl Run {
         Self {
             turn: workers.turn(Purpose::Rollout),
             workers,
+            bounds: ResultBounds::of(&batch),
             batch,
             total: waiting.len(),
             tokens,
@@ -206,9 +210,9 @@ impl Run {
         let request = run_rollouts_request(&self.batch, &specs);
         let time = self.workers.call_time();
         let silence = self.workers.options().silence;
-        let tokens = self.tokens.clone();
+        let (tokens, bounds) = (self.tokens.clone(), self.bounds);
         let opening = async move {
-            match call::Rollouts::open(&grant, request, time, silence, tokens).await {
+            match call::Rollouts::open(&grant, request, time, silence, tokens, bounds).await {
                 Ok(rollouts) => Progress::Open(grant, rollouts),
                 Err(error) => Progress::Broken(grant, error),
             }

@@ -130,7 +130,7 @@ fn description(document: &PlanDocument) -> String {
 }
 
 fn labels(document: &PlanDocument) -> Vec<String> {
-    let end = document.end.as_deref().unwrap_or(&document.status);
+    let end = document.end.map_or(document.status.word(), |end| end.word());
     vec!["countermove".to_owned(), end.replace('_', "-")]
 }
 

@@ -4,6 +4,7 @@
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1::GetModelResponse;
 use countermove_proto::{PROTOCOL_VERSION, WorkerId};
+use countermove_wire::bounds::SEQUENCES;
 
 use super::load::Places;
 
@@ -67,6 +68,7 @@ impl Requirements {
                 short(wanted)
             ));
         }
+        figures(answer)?;
         if let Some(difference) = self.model.as_ref().and_then(|cluster| difference(cluster, model)) {
             return Err(difference);
         }
@@ -88,6 +90,23 @@ impl Requirements {
 pub(super) fn efficient(answer: &GetModelResponse) -> u32 {
     let capacity = answer.capacity.max(1);
     if answer.efficient_sequences == 0 { capacity } else { answer.efficient_sequences.min(capacity) }
+}
+
+/// Checks what a worker says of its size; zero means that it does not say.
+fn figures(answer: &GetModelResponse) -> Result<(), String> {
+    let figures = [
+        ("capacity", answer.capacity),
+        ("efficient_sequences", answer.efficient_sequences),
+        ("rollout_places", answer.rollout_places),
+        ("decision_places", answer.decision_places),
+    ];
+    let most = *SEQUENCES.end();
+    match figures.into_iter().find(|(_, figure)| *figure > most) {
+        Some((name, figure)) => {
+            Err(format!("it says that its {name} is {figure}, and at most {most} sequences are believed"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A bound that a worker states; zero means that it states none.

@@ -18,6 +18,7 @@ use countermove_proto::{Error, PROTOCOL_VERSION};
 use countermove_wire::{FromDomain, FromMessage, IntoMessage, rollout_result_message};
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, Stream};
+use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -46,6 +47,8 @@ pub struct Script {
     pub stalled: Arc<Mutex<Option<RolloutKey>>>,
     /// Whether it was this worker that got it first.
     pub stalls: AtomicBool,
+    /// What is merged into each message of this name that it sends.
+    pub garbled: Mutex<Option<(&'static str, Vec<u8>)>>,
     /// Sends each result twice.
     pub stutters: AtomicBool,
     /// Rollouts that came, in order.
@@ -72,6 +75,7 @@ impl Default for Script {
             results_per_call: Mutex::default(),
             stalled: Arc::default(),
             stalls: AtomicBool::new(false),
+            garbled: Mutex::default(),
             stutters: AtomicBool::new(false),
             rollouts: Mutex::default(),
             questions: AtomicUsize::new(0),
@@ -97,6 +101,16 @@ impl Script {
 
     pub fn rollouts(&self) -> Vec<RolloutKey> {
         self.rollouts.lock().unwrap().clone()
+    }
+
+    /// The message as it is sent: with a number that nobody means, if the test wants that.
+    fn sent<M: Message + Default>(&self, name: &str, mut message: M) -> M {
+        if let Some((_, bytes)) =
+            self.garbled.lock().unwrap().as_ref().filter(|(garbled, _)| *garbled == name)
+        {
+            message.merge(bytes.as_slice()).expect("it is a field of this message");
+        }
+        message
     }
 
     pub fn open_calls(&self) -> usize {
@@ -226,14 +240,15 @@ impl WorkerService for Service {
         &self,
         _: Request<wire::GetModelRequest>,
     ) -> Result<Response<wire::GetModelResponse>, Status> {
-        Ok(Response::new(wire::GetModelResponse {
+        let message = wire::GetModelResponse {
             worker_id: self.0.id.lock().unwrap().clone(),
             protocol_version: *self.0.protocol_version.lock().unwrap(),
             model: Some(self.0.identity.lock().unwrap().clone()),
             capacity: self.0.capacity,
             context_length: 4096,
             ..wire::GetModelResponse::default()
-        }))
+        };
+        Ok(Response::new(self.0.sent("countermove.worker.v1.GetModelResponse", message)))
     }
 
     type GenerateStream = Answers<wire::GenerateResponse>;
@@ -258,7 +273,8 @@ impl WorkerService for Service {
             yield wire::GenerateResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 3 })) };
             tokio::time::sleep(delay).await;
             let answer = script.model.ask(question, &TokenCounter::default()).await.map_err(Error::from_domain)?;
-            yield wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) };
+            let answer = wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) };
+            yield script.sent("countermove.worker.v1.GenerateResponse", answer);
         })))
     }
 
@@ -305,9 +321,11 @@ impl WorkerService for Service {
                 if most.is_some_and(|most| sent >= most) {
                     break;
                 }
-                let message = rollout_result_message(result, spec.seed);
+                let result = Some(Event::Result(rollout_result_message(result, spec.seed)));
+                let message = wire::RunRolloutsResponse { event: result };
+                let message = script.sent("countermove.worker.v1.RunRolloutsResponse", message);
                 for _ in 0..1 + usize::from(script.stutters.load(Ordering::SeqCst)) {
-                    yield wire::RunRolloutsResponse { event: Some(Event::Result(message.clone())) };
+                    yield message.clone();
                 }
                 sent += 1;
             }

@@ -70,6 +70,15 @@ impl Pricing {
         }
     }
 
+    /// What one action costs at most in a system with these hosts and addresses.
+    pub fn dearest(&self, systems: &[String]) -> f64 {
+        match self {
+            Pricing::Unit => 1.0,
+            Pricing::Superfluous => 2.0,
+            Pricing::Minutes(table) => MinuteCost::new(Arc::clone(table), systems).dearest(),
+        }
+    }
+
     /// The model for a system with these hosts and addresses.
     pub fn model(&self, systems: &[String]) -> Box<dyn CostModel> {
         match self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countermove_incident::Pricing;
 use serde::{Deserialize, Serialize};
 
-/// What whole numbers of [`PlanOptions`] may be, for all who take them from a user.
+/// What numbers of [`PlanOptions`] may be, for all who take them from a user.
 pub mod limits {
     use std::ops::RangeInclusive;
 
@@ -19,6 +19,8 @@ pub mod limits {
     pub const STEPS: RangeInclusive<u32> = 1..=32;
     /// Tokens of reasoning before one answer.
     pub const THINKING_TOKENS: RangeInclusive<u32> = 0..=4096;
+    /// Sampling temperature.
+    pub const TEMPERATURE: RangeInclusive<f32> = 0.0..=2.0;
     /// Tokens of system description, constraints and alerts in a prompt.
     pub const CONTEXT_TOKENS: RangeInclusive<u32> = 200..=1_000_000;
     /// Rollouts of one decision, if they are bounded.
@@ -160,8 +162,8 @@ impl PlanOptions {
         whole("thinking_tokens", self.thinking_tokens, limits::THINKING_TOKENS)?;
         whole("rollout_thinking_tokens", self.rollout_thinking_tokens, limits::THINKING_TOKENS)?;
         whole("context_tokens", self.context_tokens, limits::CONTEXT_TOKENS)?;
-        // Written so that NaN fails.
-        if !(self.temperature >= 0.0 && self.temperature <= 2.0) {
+        // NaN is in no range.
+        if !limits::TEMPERATURE.contains(&self.temperature) {
             let found = self.temperature.to_string();
             return Err(OptionsError { field: "temperature", found, allowed: "from 0 to 2".into() });
         }

@@ -7,6 +7,7 @@
 //! Domain to message is [`FromDomain`] and cannot fail. Message to domain is [`FromMessage`]: a field that is missing or out
 //! of range is an [`Error`] that names it. Where nothing can be wrong it is a function.
 
+pub mod bounds;
 pub mod document;
 mod evidence;
 mod failure;

@@ -7,6 +7,7 @@ use countermove_planner::{
 };
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
+use crate::bounds::within;
 use crate::{FromDomain, IntoMessage};
 
 /// The options in force: what the message leaves open comes from `defaults`, and a seed that it leaves open from
@@ -23,7 +24,10 @@ pub fn plan_options(
     let deadline = match message.deadline {
         None => defaults.deadline,
         Some(deadline) => Some(duration_from_message(deadline).ok_or_else(|| {
-            Error::invalid("options.deadline", "it is negative, and it must be longer than 0 s")
+            Error::invalid(
+                "options.deadline",
+                "it is negative or no duration, and it must be longer than 0 s",
+            )
         })?),
     };
     let mode = match v1::PlanMode::try_from(message.mode) {
@@ -31,7 +35,9 @@ pub fn plan_options(
         Ok(v1::PlanMode::Interactive) => PlanMode::Interactive,
         Err(_) => return Err(Error::invalid("options.mode", format!("there is no mode {}", message.mode))),
     };
-    let autonomy_confidence = message.autonomy_confidence.unwrap_or(0.95);
+    // It has to make sense even where it is not used.
+    let autonomy_confidence =
+        within("options.autonomy_confidence", message.autonomy_confidence.unwrap_or(0.95), 0.5..=1.0)?;
     let autonomy = match v1::Autonomy::try_from(message.autonomy) {
         Ok(v1::Autonomy::Unspecified | v1::Autonomy::Advise) => Autonomy::Advise,
         Ok(v1::Autonomy::ApproveReversible) => {
@@ -47,7 +53,10 @@ pub fn plan_options(
     let budget_time = match message.budget_time {
         None => defaults.budget.time,
         Some(time) => Some(duration_from_message(time).ok_or_else(|| {
-            Error::invalid("options.budget_time", "it is negative, and it must be longer than 0 s")
+            Error::invalid(
+                "options.budget_time",
+                "it is negative or no duration, and it must be longer than 0 s",
+            )
         })?),
     };
     let options = PlanOptions {

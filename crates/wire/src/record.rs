@@ -3,23 +3,188 @@
 //! Contract: as for [`PlanDocument`]; an event is an object with `sequence`, `time`, `kind` and what belongs to that kind. Events
 //! are complete and in order, so that what was known at any moment can be read from those before it.
 
-use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
-use serde::Serialize;
-use serde_json::{Value, json};
+use countermove_proto::{remark, time_text, v1};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::document::{
-    Assessment, Candidate, PlanDocument, Rejected, State, Step, TacticBelief, Usage, word,
+    AlertKind, Assessment, Candidate, CostModel, Delivery, Digest, End, Options, PlanDocument, Priority,
+    Rejected, RolloutEnd, State, Step, Tactic, TacticBelief, Usage,
 };
-use countermove_proto::remark;
 
 /// An incident from its creation to its end.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RecordDocument {
     /// The plan as it stands.
     pub plan: PlanDocument,
     /// What happened, in order.
-    pub events: Vec<Value>,
+    pub events: Vec<Event>,
+}
+
+/// Something that happened to an incident.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    /// Position in the history, from 1.
+    pub sequence: u64,
+    /// When, as RFC 3339 writes it.
+    pub time: Option<String>,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened. Its name is the event's `kind`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum What {
+    /// The incident was created.
+    Created {
+        /// Options in force.
+        options: Option<Options>,
+        /// What actions cost.
+        cost_model: Option<CostModel>,
+        /// How the log was read.
+        digest: Option<DigestRead>,
+        /// On whose account it is planned.
+        tenant: String,
+        /// How urgent it is.
+        priority: Priority,
+    },
+    /// Perception is done.
+    Assessed {
+        /// What was made of the evidence.
+        assessment: Assessment,
+    },
+    /// Candidates of a step were proposed.
+    Proposed {
+        /// The step.
+        step: u32,
+        /// The candidates, without cost.
+        candidates: Vec<Candidate>,
+        /// Proposals that were thrown away.
+        rejected: Vec<Rejected>,
+    },
+    /// A rollout ended.
+    Rollout {
+        /// The step.
+        step: u32,
+        /// The candidate.
+        candidate: u32,
+        /// The rollout, from 0.
+        rollout: u32,
+        /// How it ended.
+        end: RolloutEnd,
+        /// Its cost, if it reached recovery.
+        cost: Option<f64>,
+        /// Actions simulated.
+        depth: u32,
+        /// Worker that ran it.
+        worker: String,
+        /// Its model work.
+        usage: Option<Usage>,
+    },
+    /// A step was decided.
+    Decided {
+        /// The step.
+        step: Step,
+    },
+    /// An action was approved.
+    Approved {
+        /// The step.
+        step: u32,
+        /// Who approved; empty if nobody was named.
+        approver: String,
+        /// Whether no person did.
+        is_automatic: bool,
+        /// Hash of the step that was approved.
+        plan_hash: String,
+    },
+    /// An action was rejected.
+    Rejected {
+        /// The step.
+        step: u32,
+        /// Why.
+        reason: String,
+    },
+    /// An outcome was reported.
+    Outcome {
+        /// The step.
+        step: u32,
+        /// State after the action.
+        state: Option<State>,
+        /// What came beside what was expected.
+        comparison: Option<Comparison>,
+    },
+    /// Alerts were added.
+    Alerts {
+        /// How the whole log reads then.
+        digest: Option<DigestRead>,
+        /// Records that were there already.
+        repeated_records: u64,
+    },
+    /// Planning ended.
+    Ended {
+        /// Why.
+        end: End,
+        /// The fault that ended it.
+        error: Option<String>,
+        /// Work behind the plan.
+        usage: Option<Usage>,
+    },
+    /// An approved action was sent to the webhook, or was not taken there.
+    Delivery(Delivery),
+    /// Something that a reader should know.
+    Notice {
+        /// One sentence.
+        text: String,
+    },
+    /// The conjecture was revised.
+    Revised {
+        /// The step that is planned with it.
+        step: u32,
+        /// Why.
+        reason: String,
+        /// The conjecture before.
+        before: Vec<TacticBelief>,
+        /// What is made of the evidence now.
+        assessment: Option<Assessment>,
+    },
+    /// The state fell back.
+    FellBack {
+        /// State now.
+        state: Option<State>,
+        /// Why.
+        reason: String,
+        /// The step that was withdrawn.
+        withdrawn_step: Option<u32>,
+    },
+    /// An event of a later version.
+    Unknown {},
+}
+
+/// How a log was read, with the warnings, which a plan's document lists elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestRead {
+    /// The figures.
+    pub read: Digest,
+    /// What a reader should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Alerts that came beside those that were expected.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The tactic that was conjectured.
+    #[serde(serialize_with = "as_word")]
+    pub tactic: Tactic,
+    /// Kinds that it was expected to raise.
+    pub predicted: Vec<AlertKind>,
+    /// Kinds that came.
+    pub observed: Vec<AlertKind>,
+    /// Share of the expected kinds that came.
+    pub precision: f64,
+    /// Whether the conjecture stands.
+    pub holds: bool,
 }
 
 impl RecordDocument {
@@ -27,7 +192,7 @@ impl RecordDocument {
     pub fn new(incident: v1::Incident, events: Vec<v1::IncidentEvent>) -> Self {
         let notices = events.iter().filter_map(|event| event.kind.as_ref().and_then(remark));
         let plan = PlanDocument::new(incident, notices.collect::<Vec<_>>());
-        Self { plan, events: events.into_iter().map(event).collect() }
+        Self { plan, events: events.into_iter().map(Event::from).collect() }
     }
 
     /// The record as indented JSON.
@@ -39,139 +204,112 @@ impl RecordDocument {
     }
 }
 
-fn event(event: v1::IncidentEvent) -> Value {
-    let (kind, what) = event.kind.map_or(("unknown", json!({})), told);
-    let mut value = json!({
-        "sequence": event.sequence,
-        "time": event.time.map(|time| time.to_string()),
-        "kind": kind,
-    });
-    if let (Some(value), Value::Object(what)) = (value.as_object_mut(), what) {
-        value.extend(what);
-    }
-    value
-}
-
-fn told(kind: Kind) -> (&'static str, Value) {
-    match kind {
-        Kind::Created(created) => {
-            let (tenant, priority) = (created.tenant.clone(), created.priority());
-            let options = created.options.map(crate::document::Options::from);
-            let cost_model = created.cost_model.map(crate::document::CostModel::from);
-            let digest = created.digest.map(digest);
-            let value = json!({
-                "options": options,
-                "cost_model": cost_model,
-                "digest": digest,
-                "tenant": tenant,
-                "priority": word(priority.as_str_name(), "PRIORITY_"),
-            });
-            ("created", value)
-        }
-        Kind::Assessed(assessment) => ("assessed", json!({"assessment": Assessment::from(assessment)})),
-        Kind::Proposed(proposed) => {
-            let candidates: Vec<Candidate> = proposed.candidates.into_iter().map(Into::into).collect();
-            let rejected: Vec<Rejected> = proposed.rejected.into_iter().map(Into::into).collect();
-            ("proposed", json!({"step": proposed.step, "candidates": candidates, "rejected": rejected}))
-        }
-        Kind::Rollout(rollout) => {
-            let end = word(rollout.end().as_str_name(), "ROLLOUT_END_");
-            let value = json!({
-                "step": rollout.step,
-                "candidate": rollout.candidate,
-                "rollout": rollout.rollout,
-                "end": end,
-                "cost": rollout.cost,
-                "depth": rollout.depth,
-                "worker": rollout.worker,
-                "usage": rollout.usage.map(Usage::from),
-            });
-            ("rollout", value)
-        }
-        Kind::Decided(step) => ("decided", json!({"step": Step::from(step)})),
-        Kind::Approved(approved) => (
-            "approved",
-            json!({
-                "step": approved.step,
-                "approver": approved.approver,
-                "is_automatic": approved.is_automatic,
-                "plan_hash": approved.plan_hash,
-            }),
-        ),
-        Kind::Rejected(rejected) => ("rejected", json!({"step": rejected.step, "reason": rejected.reason})),
-        Kind::Outcome(outcome) => {
-            let state = outcome.state.map(State::from);
-            (
-                "outcome",
-                json!({"step": outcome.step, "state": state, "comparison": outcome.comparison.map(comparison)}),
-            )
-        }
-        Kind::Alerts(alerts) => {
-            let digest = alerts.digest.map(digest);
-            ("alerts", json!({"digest": digest, "repeated_records": alerts.repeated_records}))
-        }
-        Kind::Ended(ended) => {
-            let end = word(ended.end().as_str_name(), "PLAN_END_");
-            let error = Some(ended.error).filter(|error| !error.is_empty());
-            ("ended", json!({"end": end, "error": error, "usage": ended.usage.map(Usage::from)}))
-        }
-        Kind::Notice(notice) => ("notice", json!({"text": notice.text})),
-        Kind::Revised(revised) => {
-            let before: Vec<TacticBelief> = revised.before.into_iter().map(Into::into).collect();
-            let assessment = revised.assessment.map(Assessment::from);
-            let value = json!({
-                "step": revised.step,
-                "reason": revised.reason,
-                "before": before,
-                "assessment": assessment,
-            });
-            ("revised", value)
-        }
-        Kind::Delivery(delivery) => {
-            let problem = Some(delivery.problem.as_str()).filter(|problem| !problem.is_empty());
-            let value = json!({
-                "step": delivery.step,
-                "id": delivery.id,
-                "status": word(delivery.status().as_str_name(), "DELIVERY_STATUS_"),
-                "attempts": delivery.attempts,
-                "problem": problem,
-                "approver": delivery.approver,
-                "is_automatic": delivery.is_automatic,
-            });
-            ("delivery", value)
-        }
-        Kind::FellBack(fell_back) => {
-            let state = fell_back.state.map(State::from);
-            let value = json!({"state": state, "reason": fell_back.reason, "withdrawn_step": fell_back.withdrawn_step});
-            ("fell_back", value)
+impl From<v1::IncidentEvent> for Event {
+    fn from(event: v1::IncidentEvent) -> Self {
+        Self {
+            sequence: event.sequence,
+            time: event.time.and_then(time_text),
+            what: event.kind.map_or(What::Unknown {}, What::from),
         }
     }
 }
 
-/// With the warnings, which a plan's document lists elsewhere.
-fn digest(report: v1::DigestReport) -> Value {
-    let warnings = report.warnings.clone();
-    json!({"read": crate::document::Digest::from(report), "warnings": warnings})
+impl From<Kind> for What {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Created(created) => Self::Created {
+                priority: created.priority().into(),
+                options: created.options.map(Into::into),
+                cost_model: created.cost_model.map(Into::into),
+                digest: created.digest.map(Into::into),
+                tenant: created.tenant,
+            },
+            Kind::Assessed(assessment) => Self::Assessed { assessment: assessment.into() },
+            Kind::Proposed(proposed) => Self::Proposed {
+                step: proposed.step,
+                candidates: proposed.candidates.into_iter().map(Into::into).collect(),
+                rejected: proposed.rejected.into_iter().map(Into::into).collect(),
+            },
+            Kind::Rollout(rollout) => Self::Rollout {
+                step: rollout.step,
+                candidate: rollout.candidate,
+                rollout: rollout.rollout,
+                end: rollout.end().into(),
+                cost: rollout.cost,
+                depth: rollout.depth,
+                usage: rollout.usage.map(Into::into),
+                worker: rollout.worker,
+            },
+            Kind::Decided(step) => Self::Decided { step: step.into() },
+            Kind::Approved(approved) => Self::Approved {
+                step: approved.step,
+                approver: approved.approver,
+                is_automatic: approved.is_automatic,
+                plan_hash: approved.plan_hash,
+            },
+            Kind::Rejected(rejected) => Self::Rejected { step: rejected.step, reason: rejected.reason },
+            Kind::Outcome(outcome) => Self::Outcome {
+                step: outcome.step,
+                state: outcome.state.map(Into::into),
+                comparison: outcome.comparison.map(Into::into),
+            },
+            Kind::Alerts(alerts) => Self::Alerts {
+                digest: alerts.digest.map(Into::into),
+                repeated_records: alerts.repeated_records,
+            },
+            Kind::Ended(ended) => Self::Ended {
+                end: ended.end().into(),
+                usage: ended.usage.map(Into::into),
+                error: Some(ended.error).filter(|error| !error.is_empty()),
+            },
+            Kind::Delivery(delivery) => Self::Delivery(delivery.into()),
+            Kind::Notice(notice) => Self::Notice { text: notice.text },
+            Kind::Revised(revised) => Self::Revised {
+                step: revised.step,
+                reason: revised.reason,
+                before: revised.before.into_iter().map(Into::into).collect(),
+                assessment: revised.assessment.map(Into::into),
+            },
+            Kind::FellBack(fell_back) => Self::FellBack {
+                state: fell_back.state.map(Into::into),
+                reason: fell_back.reason,
+                withdrawn_step: fell_back.withdrawn_step,
+            },
+        }
+    }
 }
 
-fn comparison(comparison: v1::AlertComparison) -> Value {
-    let kinds = |kinds: &[v1::AlertKind]| -> Vec<Value> {
-        kinds
-            .iter()
-            .map(|kind| json!({"classification": kind.classification, "priority": kind.priority}))
-            .collect()
+impl From<v1::DigestReport> for DigestRead {
+    fn from(report: v1::DigestReport) -> Self {
+        Self { warnings: report.warnings.clone(), read: report.into() }
+    }
+}
+
+impl From<v1::AlertComparison> for Comparison {
+    fn from(comparison: v1::AlertComparison) -> Self {
+        Self {
+            tactic: comparison.tactic().into(),
+            predicted: comparison.predicted.into_iter().map(Into::into).collect(),
+            observed: comparison.observed.into_iter().map(Into::into).collect(),
+            precision: comparison.precision,
+            holds: comparison.holds,
+        }
+    }
+}
+
+/// A record has always spelled the tactic of a comparison like the other enumerations.
+fn as_word<S: Serializer>(tactic: &Tactic, serializer: S) -> Result<S::Ok, S::Error> {
+    let word = match tactic {
+        Tactic::Unspecified => "unspecified".to_owned(),
+        tactic => tactic.word().to_ascii_lowercase().replace(' ', "_"),
     };
-    json!({
-        "tactic": word(comparison.tactic().as_str_name(), "TACTIC_"),
-        "predicted": kinds(&comparison.predicted),
-        "observed": kinds(&comparison.observed),
-        "precision": comparison.precision,
-        "holds": comparison.holds,
-    })
+    serializer.serialize_str(&word)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -199,13 +337,41 @@ mod tests {
             kind: Some(kind),
         });
         let record = RecordDocument::new(v1::Incident::default(), events.collect());
-        let words: std::collections::BTreeSet<String> =
-            record.events.iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect();
-        assert_eq!(words.len(), count);
-        assert_eq!(record.events[5]["step"], 3);
         assert_eq!(record.plan.warnings, ["worker w-1 was lost"]);
         let json: Value = serde_json::from_str(&record.to_json().unwrap()).unwrap();
-        assert_eq!(json["events"].as_array().unwrap().len(), count);
+        let events = json["events"].as_array().unwrap();
+        let words: Vec<&str> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
+        let expected = [
+            "created",
+            "assessed",
+            "proposed",
+            "rollout",
+            "decided",
+            "approved",
+            "rejected",
+            "outcome",
+            "alerts",
+            "revised",
+            "fell_back",
+            "delivery",
+            "notice",
+            "ended",
+        ];
+        assert_eq!(words, expected);
+        assert_eq!(count, expected.len());
+        assert_eq!(events[5]["step"], 3);
+        let approved: Vec<_> = events[5].as_object().unwrap().keys().collect();
+        assert_eq!(approved, ["sequence", "time", "kind", "step", "approver", "is_automatic", "plan_hash"]);
         assert!(json["plan"]["version"].is_number());
+    }
+
+    #[test]
+    fn a_tactic_that_was_compared_is_a_word() {
+        let comparison = v1::AlertComparison {
+            tactic: v1::Tactic::CommandAndControl.into(),
+            ..v1::AlertComparison::default()
+        };
+        let json = serde_json::to_value(Comparison::from(comparison)).unwrap();
+        assert_eq!(json["tactic"], "command_and_control");
     }
 }

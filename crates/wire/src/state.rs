@@ -5,6 +5,7 @@ use countermove_incident::RecoveryState;
 use countermove_planner::{Roles, RolloutEnd, Usage};
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
+use crate::bounds::{COUNT, WORK, within};
 use crate::{FromDomain, FromMessage};
 
 impl FromDomain<RecoveryState> for v1::RecoveryState {
@@ -46,15 +47,16 @@ impl FromDomain<Usage> for v1::Usage {
 }
 
 impl FromMessage<v1::Usage> for Usage {
-    /// A negative duration, which no peer of ours sends, reads as none.
     fn from_message(usage: v1::Usage) -> Result<Self, Error> {
+        let elapsed = duration_from_message(usage.elapsed.unwrap_or_default())
+            .ok_or_else(|| Error::invalid("usage.elapsed", "it is negative or no duration"))?;
         Ok(Self {
-            prompt_tokens: usage.prompt_tokens,
-            cached_tokens: usage.cached_tokens,
-            sampled_tokens: usage.sampled_tokens,
-            forced_tokens: usage.forced_tokens,
-            rollouts: usage.rollouts,
-            elapsed: usage.elapsed.and_then(duration_from_message).unwrap_or_default(),
+            prompt_tokens: within("usage.prompt_tokens", usage.prompt_tokens, COUNT)?,
+            cached_tokens: within("usage.cached_tokens", usage.cached_tokens, COUNT)?,
+            sampled_tokens: within("usage.sampled_tokens", usage.sampled_tokens, COUNT)?,
+            forced_tokens: within("usage.forced_tokens", usage.forced_tokens, COUNT)?,
+            rollouts: within("usage.rollouts", usage.rollouts, COUNT)?,
+            elapsed: within("usage.elapsed", elapsed, WORK)?,
         })
     }
 }

@@ -3,11 +3,12 @@
 use countermove_incident::{Constraint, Constraints, Pricing};
 use countermove_planner::{
     Answer, AnswerFormat, Prompt, Purpose, Question, RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy,
-    RolloutResult, RolloutSpec, RolloutStep, Sampling, Usage,
+    RolloutResult, RolloutSpec, RolloutStep, Sampling, Usage, limits,
 };
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, v1};
 
+use crate::bounds::{ANSWER_TOKENS, within};
 use crate::state::roles;
 use crate::{FromDomain, FromMessage, IntoMessage, pricing, recovery_state, required};
 
@@ -70,11 +71,10 @@ impl FromMessage<wire::GenerateRequest> for Question {
         let answer = required(request.answer, "answer")?;
         let sampling = required(request.sampling, "sampling")?;
         check_sampling(sampling.temperature, sampling.top_p, "sampling")?;
+        within("answer.thinking_tokens", answer.thinking_tokens, limits::THINKING_TOKENS)?;
+        within("answer.max_tokens", answer.max_tokens, ANSWER_TOKENS)?;
         if request.segments.is_empty() {
             return Err(Error::invalid("segments", "at least one is needed"));
-        }
-        if answer.max_tokens == 0 {
-            return Err(Error::invalid("answer.max_tokens", "it has to be at least 1"));
         }
         let json_schema = serde_json::from_str(&answer.json_schema)
             .map_err(|error| Error::invalid("answer.json_schema", format!("it is not JSON: {error}")))?;
@@ -131,9 +131,8 @@ impl FromDomain<RolloutPolicy> for wire::RolloutPolicy {
 impl FromMessage<wire::RolloutPolicy> for RolloutPolicy {
     fn from_message(policy: wire::RolloutPolicy) -> Result<Self, Error> {
         check_sampling(policy.temperature, policy.top_p, "policy")?;
-        if policy.max_depth == 0 {
-            return Err(Error::invalid("policy.max_depth", "it has to be at least 1"));
-        }
+        within("policy.max_depth", policy.max_depth, limits::DEPTH)?;
+        within("policy.thinking_tokens", policy.thinking_tokens, limits::THINKING_TOKENS)?;
         Ok(Self {
             max_depth: policy.max_depth,
             temperature: policy.temperature,
@@ -201,7 +200,7 @@ impl FromMessage<wire::RolloutStep> for RolloutStep {
         Ok(Self {
             action: step.action,
             state_after: recovery_state(step.state_after.unwrap_or_default()),
-            cost: step.cost,
+            cost: within("result.steps.cost", step.cost, 0.0..=f64::MAX)?,
         })
     }
 }
@@ -211,9 +210,7 @@ impl FromMessage<wire::RolloutResult> for RolloutResult {
         let end = v1::RolloutEnd::try_from(result.end).map_err(|_| {
             Error::invalid("result.end", format!("{} is no way for a rollout to end", result.end))
         })?;
-        if !result.cost.is_finite() {
-            return Err(Error::invalid("result.cost", "it is not a finite number"));
-        }
+        within("result.cost", result.cost, 0.0..=f64::MAX)?;
         Ok(Self {
             key: rollout_key(required(result.key, "result.key")?),
             end: RolloutEnd::from_message(end)?,
@@ -230,9 +227,7 @@ fn key_message(key: RolloutKey, seed: u64) -> wire::RolloutKey {
 }
 
 fn check_sampling(temperature: f32, top_p: f32, field: &str) -> Result<(), Error> {
-    if !(0.0..=10.0).contains(&temperature) {
-        return Err(Error::invalid(format!("{field}.temperature"), "it has to lie between 0 and 10"));
-    }
+    within(&format!("{field}.temperature"), temperature, limits::TEMPERATURE)?;
     if !(top_p > 0.0 && top_p <= 1.0) {
         return Err(Error::invalid(format!("{field}.top_p"), "it has to be above 0 and at most 1"));
     }

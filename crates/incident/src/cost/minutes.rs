@@ -195,6 +195,15 @@ impl MinuteCost {
         Self { table, assets, by_name, by_address }
     }
 
+    /// What an action costs at most: every kind of response at once, done to all that can be hit.
+    pub(super) fn dearest(&self) -> f64 {
+        let known = VerbClass::ALL.map(|class| self.table.minutes(Some(class)));
+        let work = known.iter().map(|minutes| minutes.work).sum::<f64>().max(self.table.other.work);
+        let all = known.iter().chain([&self.table.other]);
+        let outage = all.map(|minutes| minutes.outage).fold(0.0, f64::max);
+        work + self.table.disruption_weight * outage * self.assets.iter().sum::<f64>()
+    }
+
     /// Sum of the criticalities of what the action names.
     fn weight(&self, action: &str) -> f64 {
         let mut hit = BTreeSet::new();

@@ -230,8 +230,8 @@ impl<M: LanguageModel> Run<'_, M> {
         sampling: Sampling,
     ) -> Result<Answer, ModelError> {
         let thinking_tokens = self.batch.policy.thinking_tokens;
-        let format =
-            AnswerFormat { thinking_tokens, json_schema, max_tokens: thinking_tokens + answer_tokens };
+        let max_tokens = thinking_tokens.saturating_add(answer_tokens);
+        let format = AnswerFormat { thinking_tokens, json_schema, max_tokens };
         let question = Question { prompt, format, sampling, purpose: Purpose::Rollout };
         let answer = self.model.ask(question, self.tokens).await?;
         self.usage += answer.usage;

@@ -63,15 +63,14 @@ pub enum SessionError {
         /// The step that waits.
         current: u32,
     },
-    /// The step was decided anew since, or is not what the caller has seen.
+    /// The step was decided anew since, or is not what the caller has seen. The hash is not told: who approves has to have
+    /// seen the step that it is of.
     #[error(
-        "step {step} is not the one that was approved: its hash is {current}, not {named}; look at it again and approve that"
+        "step {step} is not the one that was approved: {named} is not its hash; look at it again and approve that"
     )]
     Stale {
         /// The step.
         step: u32,
-        /// Its hash.
-        current: String,
         /// The hash that was named.
         named: String,
     },
@@ -225,8 +224,7 @@ impl PlanSession {
             });
         }
         if current.hash != hash {
-            let (current, named) = (current.hash.clone(), hash.to_owned());
-            return Err(SessionError::Stale { step, current, named });
+            return Err(SessionError::Stale { step, named: hash.to_owned() });
         }
         self.phase = Phase::Outcome;
         Ok(())

@@ -1,6 +1,5 @@
 //! The parts of a document from the messages that say the same.
 
-use countermove_incident::Tactic;
 use countermove_proto::duration_from_message;
 
 use super::*;
@@ -21,8 +20,8 @@ impl From<v1::ModelIdentity> for Model {
 impl From<v1::PlanOptions> for Options {
     fn from(options: v1::PlanOptions) -> Self {
         let mode = match options.mode() {
-            v1::PlanMode::Unspecified | v1::PlanMode::Offline => "offline",
-            v1::PlanMode::Interactive => "interactive",
+            v1::PlanMode::Unspecified => Mode::Offline,
+            mode => mode.into(),
         };
         Self {
             candidates: options.candidates,
@@ -34,7 +33,7 @@ impl From<v1::PlanOptions> for Options {
             top_p: options.top_p.unwrap_or_default(),
             thinking_tokens: options.thinking_tokens.unwrap_or_default(),
             deadline_seconds: options.deadline.and_then(duration_from_message).map(|time| time.as_secs_f64()),
-            mode: mode.to_owned(),
+            mode,
             exhaustive: options.exhaustive,
             confidence: options.confidence.unwrap_or_default(),
             budget_rollouts: Some(options.budget_rollouts).filter(|&most| most > 0),
@@ -44,10 +43,9 @@ impl From<v1::PlanOptions> for Options {
                 .and_then(duration_from_message)
                 .map(|time| time.as_secs_f64()),
             autonomy: match options.autonomy() {
-                v1::Autonomy::Unspecified | v1::Autonomy::Advise => "advise",
-                v1::Autonomy::ApproveReversible => "approve_reversible",
-            }
-            .to_owned(),
+                v1::Autonomy::Unspecified => Autonomy::Advise,
+                autonomy => autonomy.into(),
+            },
             autonomy_confidence: options.autonomy_confidence,
             alert_precision: options.alert_precision.unwrap_or_default(),
         }
@@ -56,15 +54,14 @@ impl From<v1::PlanOptions> for Options {
 
 impl From<v1::CostModel> for CostModel {
     fn from(model: v1::CostModel) -> Self {
-        let kind = word(model.kind().as_str_name(), "COST_KIND_");
-        Self { kind, minutes: model.minutes.map(Into::into) }
+        Self { kind: model.kind().into(), minutes: model.minutes.map(Into::into) }
     }
 }
 
 impl From<v1::MinuteTable> for Minutes {
     fn from(table: v1::MinuteTable) -> Self {
         let row = |row: v1::ActionMinutes| ActionMinutes {
-            kind: word(row.verb_class().as_str_name(), "VERB_CLASS_"),
+            kind: row.verb_class().into(),
             work: row.work,
             outage: row.outage,
         };
@@ -83,10 +80,14 @@ impl From<v1::MinuteTable> for Minutes {
 
 impl From<v1::ExpectedAlerts> for ExpectedAlerts {
     fn from(expected: v1::ExpectedAlerts) -> Self {
-        let tactic = Tactic::from_message(expected.tactic()).map_or("unknown", |tactic| tactic.name());
-        let kind =
-            |kind: v1::AlertKind| AlertKind { classification: kind.classification, priority: kind.priority };
-        Self { tactic: tactic.to_owned(), kinds: expected.kinds.into_iter().map(kind).collect() }
+        let tactic = expected.tactic().into();
+        Self { tactic, kinds: expected.kinds.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<v1::AlertKind> for AlertKind {
+    fn from(kind: v1::AlertKind) -> Self {
+        Self { classification: kind.classification, priority: kind.priority }
     }
 }
 
@@ -96,7 +97,7 @@ impl From<v1::Assurance> for Assurance {
             chance: assurance.chance,
             is_clear: assurance.is_clear,
             best: assurance.best,
-            reversibility: word(assurance.reversibility().as_str_name(), "REVERSIBILITY_"),
+            reversibility: assurance.reversibility().into(),
             doubts: assurance.doubts,
             wanted_evidence: assurance.wanted_evidence,
         }
@@ -136,11 +137,10 @@ impl From<v1::Assessment> for Assessment {
 
 impl From<v1::TacticBelief> for TacticBelief {
     fn from(belief: v1::TacticBelief) -> Self {
-        let tactic = Tactic::from_message(belief.tactic());
-        let (id, name) = tactic.map_or(("", "unknown"), |tactic| (tactic.id(), tactic.name()));
+        let id = countermove_incident::Tactic::from_message(belief.tactic()).map_or("", |tactic| tactic.id());
         Self {
             id: id.to_owned(),
-            name: name.to_owned(),
+            name: belief.tactic().into(),
             weight: belief.weight,
             techniques: belief.techniques.into_iter().map(|t| Technique { id: t.id, name: t.name }).collect(),
             evidence: belief
@@ -148,6 +148,33 @@ impl From<v1::TacticBelief> for TacticBelief {
                 .into_iter()
                 .map(|line| EvidenceLine { number: line.number, text: line.text, count: line.count })
                 .collect(),
+        }
+    }
+}
+
+impl From<v1::ConjectureRevised> for Revision {
+    fn from(revised: v1::ConjectureRevised) -> Self {
+        let after = revised.assessment.map(|assessment| assessment.tactics).unwrap_or_default();
+        Self {
+            step: revised.step,
+            reason: revised.reason,
+            before: revised.before.into_iter().map(Into::into).collect(),
+            after: after.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::Delivery> for Delivery {
+    fn from(delivery: v1::Delivery) -> Self {
+        Self {
+            text: delivery.sentence(),
+            step: delivery.step,
+            status: delivery.status().into(),
+            id: delivery.id,
+            attempts: delivery.attempts,
+            problem: Some(delivery.problem).filter(|problem| !problem.is_empty()),
+            approver: delivery.approver,
+            is_automatic: delivery.is_automatic,
         }
     }
 }
@@ -179,8 +206,7 @@ impl From<v1::PlanStep> for Step {
             plan_hash: step.plan_hash,
             expected_alerts: step.expected_alerts.map(Into::into),
             state_after: step.state_after.map(Into::into),
-            state_after_source: (source != v1::StateSource::Unspecified)
-                .then(|| word(source.as_str_name(), "STATE_SOURCE_")),
+            state_after_source: (source != v1::StateSource::Unspecified).then(|| source.into()),
             candidates,
             rejected: step.rejected.into_iter().map(Into::into).collect(),
             usage: step.usage.unwrap_or_default().into(),

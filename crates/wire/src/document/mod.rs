@@ -1,30 +1,49 @@
-//! The plan as a document: what `countermove plan --json` prints and what ExportPlan gives. `docs/plan.schema.json`
-//! describes it for other programs.
+//! The plan as a document: what `countermove plan --json` prints, what ExportPlan gives, and what every report for people
+//! is written from. `docs/plan.schema.json` describes it for other programs; it is [`schema`], written down.
 //!
-//! Contract: a document of version 1 keeps its fields; new ones may come. Enumerations are lower-case words. What is
-//! not known yet is `null`, never left out.
+//! Contract: a document of version 1 keeps its fields; new ones may come. Enumerations are words. What is not known yet is
+//! `null`, never left out.
 
 mod from_message;
+mod words;
 
-use countermove_proto::v1;
+use countermove_planner::limits;
+use countermove_proto::{time_text, v1};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
+
+pub use words::{
+    Autonomy, CostKind, DeliveryStatus, End, Mode, Priority, Reversibility, RolloutEnd, StateSource, Status,
+    Tactic, VerbClass,
+};
 
 /// Version of the document's form.
 pub const DOCUMENT_VERSION: u32 = 1;
 
-/// A plan and all that led to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The plan against an incident and all that led to it, as `countermove plan --json` prints it and ExportPlan gives it.
+/// Fields of version 1 stay; new ones may come. What is not known yet is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Countermove plan")]
 pub struct PlanDocument {
-    /// Version of this form, [`DOCUMENT_VERSION`].
+    /// Version of this form.
+    #[schemars(extend("const" = DOCUMENT_VERSION))]
     pub version: u32,
     /// Name of the incident, `incidents/{incident}`.
+    #[schemars(regex(pattern = r"^incidents/[0-9a-f-]{36}$"))]
     pub incident: String,
     /// When it was created, as RFC 3339 writes it.
+    #[schemars(extend("format" = "date-time"))]
     pub create_time: Option<String>,
     /// When its last event happened.
+    #[schemars(extend("format" = "date-time"))]
     pub update_time: Option<String>,
-    /// What it waits for: `planning`, `awaiting_approval`, `awaiting_outcome` or `ended`.
-    pub status: String,
+    /// On whose account it is planned.
+    pub tenant: String,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// What it waits for.
+    pub status: Status,
     /// Model that plans it; `null` until it has answered.
     pub model: Option<Model>,
     /// Options in force.
@@ -33,13 +52,16 @@ pub struct PlanDocument {
     pub cost_model: CostModel,
     /// What was made of the evidence; `null` until perception is done.
     pub assessment: Option<Assessment>,
+    /// How the conjecture changed, in order; `assessment` is the last one.
+    pub revisions: Vec<Revision>,
+    /// What became of approved actions at the webhook.
+    pub deliveries: Vec<Delivery>,
     /// State at the end of the plan as it stands.
     pub state: State,
     /// Decisions in order.
     pub steps: Vec<Step>,
-    /// Why planning ended: `recovered`, `step_limit`, `no_incident`, `no_candidate`, `deadline`, `cancelled` or
-    /// `failed`; `null` while it goes on.
-    pub end: Option<String>,
+    /// Why planning ended; `null` while it goes on.
+    pub end: Option<End>,
     /// The fault that ended planning.
     pub error: Option<String>,
     /// Work behind the plan.
@@ -49,76 +71,95 @@ pub struct PlanDocument {
 }
 
 /// Which model answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
     /// Name for people.
     pub name: String,
     /// SHA-256 of the weights.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub weights_sha256: String,
     /// SHA-256 of the adapter, if there is one.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub adapter_sha256: Option<String>,
     /// SHA-256 of the tokenizer.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub tokenizer_sha256: String,
     /// SHA-256 over the prompt templates.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub templates_sha256: String,
 }
 
 /// Options in force. With the same model, seed and evidence the plan is the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Options {
     /// Candidates of a step, N.
+    #[schemars(range(max = *limits::CANDIDATES.end()))]
     pub candidates: u32,
     /// Rollouts of a candidate, M.
+    #[schemars(range(max = *limits::ROLLOUTS.end()))]
     pub rollouts: u32,
     /// Actions in a rollout, D.
+    #[schemars(range(max = *limits::DEPTH.end()))]
     pub max_depth: u32,
     /// Actions in the plan.
+    #[schemars(range(max = *limits::STEPS.end()))]
     pub max_steps: u32,
     /// Root of every random choice.
     pub seed: u64,
     /// Sampling temperature.
+    #[schemars(range(min = 0))]
     pub temperature: f32,
     /// Nucleus mass.
+    #[schemars(range(max = 1))]
     pub top_p: f32,
     /// Most tokens of reasoning before an answer.
     pub thinking_tokens: u32,
     /// Time within which planning had to end.
+    #[schemars(range(min = 0))]
     pub deadline_seconds: Option<f64>,
-    /// `offline` or `interactive`.
-    pub mode: String,
+    /// Who decides after an action is chosen.
+    pub mode: Mode,
     /// Whether all rollouts of every candidate are run, instead of racing.
     pub exhaustive: bool,
     /// Confidence of the race and of the choice.
+    #[schemars(range(min = 0.5, max = 1))]
     pub confidence: f64,
     /// Rollouts of one decision at most.
+    #[schemars(range(min = 1))]
     pub budget_rollouts: Option<u32>,
     /// Tokens of one decision's rollouts at most.
+    #[schemars(range(min = 1))]
     pub budget_tokens: Option<u64>,
     /// Time of one decision's rollouts at most.
+    #[schemars(range(min = 0))]
     pub budget_seconds: Option<f64>,
-    /// `advise` or `approve_reversible`.
-    pub autonomy: String,
+    /// What may be approved without a person.
+    pub autonomy: Autonomy,
     /// Chance of being the best from which on actions are approved without a person.
+    #[schemars(range(min = 0.5, max = 1))]
     pub autonomy_confidence: Option<f64>,
     /// Share of the expected alerts that has to come for the conjecture to stand.
+    #[schemars(range(min = 0, max = 1))]
     pub alert_precision: f64,
 }
 
 /// What response actions cost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CostModel {
-    /// `unit`, `superfluous` or `minutes`.
-    pub kind: String,
+    /// Which model.
+    pub kind: CostKind,
     /// The figures of costs in minutes.
     pub minutes: Option<Minutes>,
 }
 
 /// Costs in minutes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Minutes {
     /// Minutes of work that one minute of outage of a host of criticality 1 is worth.
+    #[schemars(range(min = 0))]
     pub disruption_weight: f64,
     /// Criticality of hosts of the system that no asset names.
+    #[schemars(range(min = 0))]
     pub default_criticality: f64,
     /// What each kind of response takes.
     pub actions: Vec<ActionMinutes>,
@@ -127,39 +168,47 @@ pub struct Minutes {
 }
 
 /// What a kind of response takes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActionMinutes {
-    /// The kind: `contain`, `preserve`, `analyse`, `eradicate`, `harden`, `restore`, or `unspecified` for all others.
-    pub kind: String,
+    /// The kind; `unspecified` for all others.
+    pub kind: VerbClass,
     /// Minutes of work.
+    #[schemars(range(min = 0))]
     pub work: f64,
     /// Minutes for which each host that it is done to does not serve.
+    #[schemars(range(min = 0))]
     pub outage: f64,
 }
 
 /// A host and what depends on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Asset {
     /// Its names and addresses.
     pub names: Vec<String>,
     /// How much an outage of it weighs.
+    #[schemars(range(min = 0))]
     pub criticality: f64,
 }
 
-/// Recovery as six facts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the six facts are described at the domain type")]
+/// Recovery as six facts. It is complete when all are true.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct State {
+    /// The attacker can no longer extend the attack.
     pub is_attack_contained: bool,
+    /// What the attacker did, and how, is known well enough to remove it.
     pub is_knowledge_sufficient: bool,
+    /// Evidence that a later investigation needs is kept.
     pub are_forensics_preserved: bool,
+    /// Nothing that the attacker left is still there.
     pub is_eradicated: bool,
+    /// The way in is closed.
     pub is_hardened: bool,
+    /// The services are back in operation.
     pub is_recovered: bool,
 }
 
 /// What was made of the evidence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Assessment {
     /// Whether there is an incident.
     pub is_incident: bool,
@@ -184,13 +233,15 @@ pub struct Assessment {
 }
 
 /// A conjectured tactic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TacticBelief {
     /// ATT&CK identifier, such as `TA0043`.
+    #[schemars(regex(pattern = r"^TA[0-9]{4}$"))]
     pub id: String,
     /// Name.
-    pub name: String,
+    pub name: Tactic,
     /// Its share of all evidence of the attack, from 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub weight: f32,
     /// Techniques of it.
     pub techniques: Vec<Technique>,
@@ -198,8 +249,42 @@ pub struct TacticBelief {
     pub evidence: Vec<EvidenceLine>,
 }
 
+/// A change of the conjecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Revision {
+    /// The step that was planned with it.
+    pub step: u32,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The conjecture before, the most likely tactic first.
+    pub before: Vec<TacticBelief>,
+    /// The conjecture after.
+    pub after: Vec<TacticBelief>,
+}
+
+/// The delivery of an approved action to the webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delivery {
+    /// The step.
+    pub step: u32,
+    /// Identifier, the same for every attempt.
+    pub id: String,
+    /// How far it is.
+    pub status: DeliveryStatus,
+    /// Attempts behind it.
+    pub attempts: u32,
+    /// Why it was not taken.
+    pub problem: Option<String>,
+    /// Who approved the action; empty if nobody was named.
+    pub approver: String,
+    /// Whether no person did.
+    pub is_automatic: bool,
+    /// All that in one sentence.
+    pub text: String,
+}
+
 /// A technique of ATT&CK.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Technique {
     /// Identifier, such as `T1110.001`.
     pub id: String,
@@ -208,9 +293,10 @@ pub struct Technique {
 }
 
 /// Alerts folded into one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceLine {
     /// Number in the digest.
+    #[schemars(range(min = 1))]
     pub number: u32,
     /// The line.
     pub text: String,
@@ -219,7 +305,7 @@ pub struct EvidenceLine {
 }
 
 /// How a log was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Digest {
     /// Records in the log.
     pub records: u64,
@@ -236,7 +322,7 @@ pub struct Digest {
 }
 
 /// A decision between candidates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Position in the plan, from 0.
     pub index: u32,
@@ -251,13 +337,14 @@ pub struct Step {
     /// How far the choice can be trusted.
     pub assurance: Option<Assurance>,
     /// SHA-256 over the incident, what was done before and this decision; approving names it.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub plan_hash: String,
     /// Alerts that the conjectured tactic is expected to raise next; `null` if nobody will compare them.
     pub expected_alerts: Option<ExpectedAlerts>,
     /// State after, if it is known or predicted.
     pub state_after: Option<State>,
-    /// `predicted` or `reported`.
-    pub state_after_source: Option<String>,
+    /// Where `state_after` comes from.
+    pub state_after_source: Option<StateSource>,
     /// What was proposed and simulated.
     pub candidates: Vec<Candidate>,
     /// What was proposed and thrown away.
@@ -267,16 +354,16 @@ pub struct Step {
 }
 
 /// Alerts that a tactic is expected to raise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExpectedAlerts {
-    /// Name of the tactic.
-    pub tactic: String,
+    /// The tactic.
+    pub tactic: Tactic,
     /// Distinct pairs of class and priority.
     pub kinds: Vec<AlertKind>,
 }
 
 /// A class and a priority of alerts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertKind {
     /// Class in its normal form.
     pub classification: String,
@@ -285,16 +372,17 @@ pub struct AlertKind {
 }
 
 /// How far a choice can be trusted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Assurance {
     /// Chance that no other candidate is cheaper than the one with the best estimate.
+    #[schemars(range(min = 0, max = 1))]
     pub chance: f64,
     /// Whether that chance reaches the asked confidence and nothing else speaks against the estimates.
     pub is_clear: bool,
     /// Index of the candidate with the best estimate.
     pub best: u32,
-    /// How well the chosen action can be taken back: `harmless`, `reversible`, `laborious` or `irreversible`.
-    pub reversibility: String,
+    /// How well the chosen action can be taken back.
+    pub reversibility: Reversibility,
     /// Why the choice is in doubt.
     pub doubts: Vec<String>,
     /// Evidence that would decide.
@@ -302,7 +390,7 @@ pub struct Assurance {
 }
 
 /// A response action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Action {
     /// What to do.
     pub text: String,
@@ -311,7 +399,7 @@ pub struct Action {
 }
 
 /// A proposed action and what it is expected to cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// Position in the step, from 0.
     pub index: u32,
@@ -326,7 +414,7 @@ pub struct Candidate {
 }
 
 /// An estimated cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
     /// Rollouts that reached recovery: those that the mean is over.
     pub terminal: u32,
@@ -339,6 +427,7 @@ pub struct Cost {
     /// Mean.
     pub mean: Option<f64>,
     /// Sample variance.
+    #[schemars(range(min = 0))]
     pub variance: Option<f64>,
     /// Lower bound of the 95 % interval of the mean.
     pub low: Option<f64>,
@@ -347,7 +436,7 @@ pub struct Cost {
 }
 
 /// A proposal that was thrown away.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejected {
     /// The action.
     pub action: Action,
@@ -356,7 +445,7 @@ pub struct Rejected {
 }
 
 /// Model work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Tokens of prompts.
     pub prompt_tokens: u64,
@@ -369,16 +458,16 @@ pub struct Usage {
     /// Rollouts.
     pub rollouts: u64,
     /// Time from the first question to the last answer.
+    #[schemars(range(min = 0))]
     pub elapsed_seconds: f64,
 }
 
 impl PlanDocument {
     /// The document of an incident as it stands. `notices` are the sentences of its notice events.
     pub fn new(incident: v1::Incident, notices: impl IntoIterator<Item = String>) -> Self {
-        let options = incident.options.unwrap_or_default();
+        let (status, priority) = (incident.status().into(), incident.priority());
         let plan = incident.plan.unwrap_or_default();
-        let end = v1::PlanEnd::try_from(plan.end).unwrap_or_default();
-        let status = v1::IncidentStatus::try_from(incident.status).unwrap_or_default();
+        let end = plan.end();
         let mut warnings = Vec::new();
         if let Some(digest) = incident.assessment.as_ref().and_then(|assessment| assessment.digest.as_ref()) {
             warnings.extend(digest.warnings.iter().cloned());
@@ -387,16 +476,25 @@ impl PlanDocument {
         Self {
             version: DOCUMENT_VERSION,
             incident: incident.name,
-            create_time: incident.create_time.map(|time| time.to_string()),
-            update_time: incident.update_time.map(|time| time.to_string()),
-            status: word(status.as_str_name(), "INCIDENT_STATUS_"),
+            create_time: incident.create_time.and_then(time_text),
+            update_time: incident.update_time.and_then(time_text),
+            tenant: Some(incident.tenant)
+                .filter(|tenant| !tenant.is_empty())
+                .unwrap_or_else(|| "default".to_owned()),
+            priority: match priority {
+                v1::Priority::Unspecified => Priority::Normal,
+                priority => priority.into(),
+            },
+            status,
             model: incident.model.map(Into::into),
-            options: options.into(),
+            options: incident.options.unwrap_or_default().into(),
             cost_model: incident.cost_model.unwrap_or_default().into(),
             assessment: incident.assessment.map(Into::into),
+            revisions: incident.revisions.into_iter().map(Into::into).collect(),
+            deliveries: incident.deliveries.into_iter().map(Into::into).collect(),
             state: incident.state.unwrap_or_default().into(),
             steps: plan.steps.into_iter().map(Into::into).collect(),
-            end: (end != v1::PlanEnd::Unspecified).then(|| word(end.as_str_name(), "PLAN_END_")),
+            end: End::of(end),
             error: Some(incident.error).filter(|error| !error.is_empty()),
             usage: plan.usage.unwrap_or_default().into(),
             warnings,
@@ -412,6 +510,12 @@ impl PlanDocument {
     }
 }
 
+/// The JSON Schema of [`PlanDocument`] as it is written.
+pub fn schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<PlanDocument>().to_value()
+}
+
 impl State {
     /// The facts and their names, in the order of the domain type.
     pub fn facts(&self) -> [(&'static str, bool); 6] {
@@ -424,9 +528,4 @@ impl State {
             ("is_recovered", self.is_recovered),
         ]
     }
-}
-
-/// The word of an enumeration's value.
-pub(crate) fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
