@@ -87,6 +87,10 @@ test: model test-services ## Run all tests; the cluster tests start the real bin
 lint: toolchain ## Check format, lints, docs, licences, protos and scripts
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/lint.sh
 
+.PHONY: protos
+protos: toolchain ## Generate the messages from the .proto files anew
+	COUNTERMOVE_WRITE_PROTO=1 $(CARGO) test -p countermove-proto --test generated
+
 .PHONY: fmt
 fmt: toolchain ## Format the code
 	$(CARGO) fmt --all
