@@ -49,8 +49,13 @@ build: toolchain ## Build all binaries (dev profile: dependencies and the engine
 model: build ## Fetch the default model into the cache, once (98 MB)
 	$(PROGRAMS)/countermove-worker model fetch
 
+# What the demo needs and nothing else: neither PostgreSQL nor etcd, and no laboratory.
+DEMO_PACKAGES := -p countermove -p countermove-coordinator -p countermove-worker
+
 .PHONY: demo
-demo: model ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
+demo: toolchain ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
+	$(CARGO) build --no-default-features $(DEMO_PACKAGES)
+	$(PROGRAMS)/countermove-worker model fetch
 	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS)
 
 # Each suite is played by itself, so that one can be repeated alone and what the others wrote stays.
@@ -85,6 +90,10 @@ golden: model ## Write the known plans in tests/golden anew, after a change that
 .PHONY: lint
 lint: toolchain ## Check format, lints, docs, licences, protos and scripts
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/lint.sh
+
+.PHONY: protos
+protos: toolchain ## Generate the messages from the .proto files anew
+	$(CARGO) run -q -p countermove-proto-generate
 
 .PHONY: fmt
 fmt: toolchain ## Format the code

@@ -106,7 +106,14 @@ impl SqlStore {
                 let lock = file::prepare(path).map_err(|problem| failed(&problem))?;
                 (sqlite_address(path), Dialect::Sqlite, Some(lock))
             }
-            StoreUrl::Postgres(address) => (address.clone(), Dialect::Postgres, None),
+            StoreUrl::Postgres(address) if cfg!(feature = "postgres") => {
+                (address.clone(), Dialect::Postgres, None)
+            }
+            StoreUrl::Postgres(_) => {
+                return Err(failed(
+                    &"this program was built without the feature postgres; build it with it, or use sqlite:PATH",
+                ));
+            }
         };
         // The pool would try again and again, and say nothing of why.
         connect(&address, dialect).await.map_err(|problem| failed(&problem))?;
