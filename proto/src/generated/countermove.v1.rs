@@ -28,8 +28,8 @@ pub struct Evidence {
     /// The system in prose or lines: hosts, addresses, services, zones. Required, at most 1 MiB.
     #[prost(string, tag = "1")]
     pub system_description: ::prost::alloc::string::String,
-    /// Raw IDS output, one record after another: Snort fast or full alerts, bracketed `\[pri=N cls=X\]` lines,
-    /// Suricata EVE JSON, or plain log lines. May be empty; at most 64 MiB, and larger files are sent as a digest.
+    /// What sensors and hosts wrote, in any of the forms of docs/evidence.md. May be empty; at most 64 MiB, and what is larger, packed or
+    /// not UTF-8 is sent as `records`.
     #[prost(string, tag = "2")]
     pub alerts: ::prost::alloc::string::String,
     /// Rules that a plan has to keep, one sentence each ("Server 2's FTP must stay reachable from Server 1").
@@ -38,6 +38,10 @@ pub struct Evidence {
     /// What the client had to leave out so that `alerts` fits a message, one sentence each.
     #[prost(string, repeated, tag = "4")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Records that the client read and folded, with their counts, in the versioned form of countermove's evidence; beside `alerts` or
+    /// instead of them. May be empty; at most 64 MiB. No text claims a count: what stands in `alerts` is one record each.
+    #[prost(bytes = "vec", tag = "5")]
+    pub records: ::prost::alloc::vec::Vec<u8>,
 }
 /// How an incident is planned. A zero or absent field means the coordinator's default, named in brackets.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -552,6 +556,34 @@ pub struct Incident {
     /// How urgent it is; PRIORITY_UNSPECIFIED on incidents of earlier releases, which is PRIORITY_NORMAL.
     #[prost(enumeration = "Priority", tag = "15")]
     pub priority: i32,
+    /// Approved actions and what became of them at the webhook, by step; empty if there is no webhook.
+    #[prost(message, repeated, tag = "16")]
+    pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
+}
+/// An approved action on its way to the webhook.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Delivery {
+    /// The step.
+    #[prost(uint32, tag = "1")]
+    pub step: u32,
+    /// What the receiver reads as `Countermove-Delivery`: the same for every attempt.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// How far it is.
+    #[prost(enumeration = "DeliveryStatus", tag = "3")]
+    pub status: i32,
+    /// Attempts behind it, as far as its status tells of them.
+    #[prost(uint32, tag = "4")]
+    pub attempts: u32,
+    /// Why it was not taken, in one sentence.
+    #[prost(string, tag = "5")]
+    pub problem: ::prost::alloc::string::String,
+    /// Who approved the action; empty if nobody did.
+    #[prost(string, tag = "6")]
+    pub approver: ::prost::alloc::string::String,
+    /// Whether the incident's autonomy approved it, and no person.
+    #[prost(bool, tag = "7")]
+    pub is_automatic: bool,
 }
 /// Which model answers. Two workers plan together only if all of it agrees.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1014,6 +1046,43 @@ impl IncidentStatus {
         }
     }
 }
+/// How far a delivery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeliveryStatus {
+    /// Never sent.
+    Unspecified = 0,
+    /// It is tried until it is taken or was tried often enough.
+    Pending = 1,
+    /// The receiver took it.
+    Taken = 2,
+    /// The receiver did not take it, and nobody tries again unless told so.
+    Failed = 3,
+}
+impl DeliveryStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DELIVERY_STATUS_UNSPECIFIED",
+            Self::Pending => "DELIVERY_STATUS_PENDING",
+            Self::Taken => "DELIVERY_STATUS_TAKEN",
+            Self::Failed => "DELIVERY_STATUS_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DELIVERY_STATUS_UNSPECIFIED" => Some(Self::Unspecified),
+            "DELIVERY_STATUS_PENDING" => Some(Self::Pending),
+            "DELIVERY_STATUS_TAKEN" => Some(Self::Taken),
+            "DELIVERY_STATUS_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
 /// How urgent an incident is, beside others that want the same workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1182,7 +1251,7 @@ pub struct IncidentEvent {
     /// What.
     #[prost(
         oneof = "incident_event::Kind",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
     )]
     pub kind: ::core::option::Option<incident_event::Kind>,
 }
@@ -1230,6 +1299,9 @@ pub mod incident_event {
         /// The state fell back.
         #[prost(message, tag = "15")]
         FellBack(super::StateFellBack),
+        /// An approved action is on its way to the webhook, was taken, or was not.
+        #[prost(message, tag = "16")]
+        Delivery(super::Delivery),
     }
 }
 /// The incident was created.
@@ -1504,6 +1576,29 @@ pub struct CancelIncidentResponse {
     #[prost(message, optional, tag = "1")]
     pub incident: ::core::option::Option<Incident>,
 }
+/// See IncidentService.ResendAction.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResendActionRequest {
+    /// `incidents/{incident}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The step whose action is sent.
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// Idempotency key, a UUID.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Check only.
+    #[prost(bool, tag = "4")]
+    pub validate_only: bool,
+}
+/// See IncidentService.ResendAction.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResendActionResponse {
+    /// The incident, with the delivery under way.
+    #[prost(message, optional, tag = "1")]
+    pub incident: ::core::option::Option<Incident>,
+}
 /// See IncidentService.ExportPlan.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportPlanRequest {
@@ -1546,7 +1641,8 @@ pub struct VerifyIncidentResponse {
     /// Number of the first event that is not what was written; 0 if all are.
     #[prost(uint64, tag = "4")]
     pub broken_event: u64,
-    /// What is wrong with it, in one sentence.
+    /// What is wrong with it, in one sentence; where all events are what was written, what is wrong with the incident that is
+    /// kept beside them.
     #[prost(string, tag = "5")]
     pub problem: ::prost::alloc::string::String,
 }
@@ -1970,6 +2066,33 @@ pub mod incident_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Sends an approved action to the webhook once more, which took it already or did not take it.
+        pub async fn resend_action(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResendActionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResendActionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/countermove.v1.IncidentService/ResendAction",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("countermove.v1.IncidentService", "ResendAction"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Gives the plan as a document.
         pub async fn export_plan(
             &mut self,
@@ -2113,6 +2236,14 @@ pub mod incident_service_server {
             request: tonic::Request<super::CancelIncidentRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CancelIncidentResponse>,
+            tonic::Status,
+        >;
+        /// Sends an approved action to the webhook once more, which took it already or did not take it.
+        async fn resend_action(
+            &self,
+            request: tonic::Request<super::ResendActionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResendActionResponse>,
             tonic::Status,
         >;
         /// Gives the plan as a document.
@@ -2609,6 +2740,51 @@ pub mod incident_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countermove.v1.IncidentService/ResendAction" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResendActionSvc<T: IncidentService>(pub Arc<T>);
+                    impl<
+                        T: IncidentService,
+                    > tonic::server::UnaryService<super::ResendActionRequest>
+                    for ResendActionSvc<T> {
+                        type Response = super::ResendActionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResendActionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IncidentService>::resend_action(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResendActionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

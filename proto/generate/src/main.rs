@@ -1,0 +1,66 @@
+//! Writes what the .proto files say into `proto/src/generated`: `make protos`.
+//!
+//! It stands beside `countermove-proto` and does not use it, so that a message can be added although the crate does not
+//! build without it yet. A test compares what is kept with what the files say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use prost::Message;
+
+const FILES: [&str; 4] = [
+    "countermove/v1/incident.proto",
+    "countermove/v1/incident_service.proto",
+    "countermove/v1/cluster_service.proto",
+    "countermove/worker/v1/worker_service.proto",
+];
+
+fn main() -> Result<()> {
+    let kept = kept();
+    if kept.exists() {
+        fs::remove_dir_all(&kept).with_context(|| format!("{} cannot be emptied", kept.display()))?;
+    }
+    generate(&kept)
+}
+
+/// The folder of the .proto files.
+fn protos() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn kept() -> PathBuf {
+    protos().join("src/generated")
+}
+
+/// Writes messages, services and their descriptors into a folder.
+fn generate(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let descriptors = protox::compile(FILES, [protos()]).context("the .proto files do not compile")?;
+    fs::write(folder.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().out_dir(folder).compile_fds(descriptors)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_what_the_protos_say() {
+        let folder = tempfile::tempdir().unwrap();
+        generate(folder.path()).unwrap();
+        let (made, kept) = (files(folder.path()), files(&kept()));
+        assert_eq!(made.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>(), "run `make protos`");
+        for (name, content) in made {
+            assert!(kept.get(&name) == Some(&content), "{name} is not what the .proto files say; run `make protos`");
+        }
+    }
+}
