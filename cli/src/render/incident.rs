@@ -110,7 +110,13 @@ pub(crate) fn end_sentence(end: PlanEnd, steps: usize, error: &str) -> String {
         PlanEnd::Recovered => format!("Recovery is complete after {after}."),
         PlanEnd::StepLimit => format!("The limit of {after} was reached before recovery was complete."),
         PlanEnd::NoIncident => "The evidence shows no incident, so there is nothing to plan.".to_owned(),
-        PlanEnd::NoCandidate => format!("After {after} no usable action could be proposed."),
+        PlanEnd::NotUnderstood => {
+            "Nothing in the evidence is in a known form, so nothing was judged or planned.".to_owned()
+        }
+        PlanEnd::NoCandidate if error.is_empty() => {
+            format!("After {after} no usable action could be proposed.")
+        }
+        PlanEnd::NoCandidate => format!("No action could be proposed: {}.", one_line(error)),
         PlanEnd::Deadline => format!("The deadline passed after {after}."),
         PlanEnd::Cancelled => format!("Planning was cancelled after {after}."),
         PlanEnd::Failed => format!("Planning failed after {after}: {}", one_line(error)),
@@ -119,7 +125,11 @@ pub(crate) fn end_sentence(end: PlanEnd, steps: usize, error: &str) -> String {
 
 fn assessed(assessment: &Assessment, page: Page) -> String {
     let mut out = hanging("  ", &assessment.description, page.columns);
-    let verdict = if assessment.is_incident { "this is an incident" } else { "this is no incident" };
+    let verdict = match (assessment.is_incident, assessment.not_understood) {
+        (true, _) => "this is an incident",
+        (false, true) => "not understood",
+        (false, false) => "this is no incident",
+    };
     out.push_str(&item("verdict", verdict, page));
     let entities = assessment.entities.clone().unwrap_or_default();
     for (name, list) in
@@ -431,6 +441,7 @@ mod tests {
             PlanEnd::Recovered,
             PlanEnd::StepLimit,
             PlanEnd::NoIncident,
+            PlanEnd::NotUnderstood,
             PlanEnd::NoCandidate,
             PlanEnd::Deadline,
             PlanEnd::Cancelled,

@@ -37,10 +37,10 @@ pub struct PlanDocument {
     pub state: State,
     /// Decisions in order.
     pub steps: Vec<Step>,
-    /// Why planning ended: `recovered`, `step_limit`, `no_incident`, `no_candidate`, `deadline`, `cancelled` or
-    /// `failed`; `null` while it goes on.
+    /// Why planning ended: `recovered`, `step_limit`, `no_incident`, `not_understood`, `no_candidate`, `deadline`, `cancelled`
+    /// or `failed`; `null` while it goes on.
     pub end: Option<String>,
-    /// The fault that ended planning.
+    /// The fault that ended planning, or what is missing for an action.
     pub error: Option<String>,
     /// Work behind the plan.
     pub usage: Usage,
@@ -163,6 +163,9 @@ pub struct State {
 pub struct Assessment {
     /// Whether there is an incident.
     pub is_incident: bool,
+    /// Whether nothing in the evidence is in a known form, so that nothing was judged.
+    #[serde(default)]
+    pub not_understood: bool,
     /// One sentence about it.
     pub description: String,
     /// Who attacks.
