@@ -13,6 +13,7 @@ Exit codes:
   1    a server, a worker or the model failed, or no action could be planned
   2    wrong arguments, or input that cannot be used
   3    the deadline passed; what was planned until then was printed
+  4    nothing in the evidence is in a known form, so nothing was judged
   130  interrupted (Ctrl-C or SIGTERM); the incident was cancelled";
 
 /// How a command ended.
@@ -24,6 +25,8 @@ pub enum Exit {
     Failure,
     /// The deadline passed.
     Deadline,
+    /// Nothing in the evidence was understood.
+    NotUnderstood,
     /// The user interrupted it.
     Interrupted,
     /// A program that was run for it ended with this code, and has said why.
@@ -47,6 +50,7 @@ impl Exit {
             Self::Success => 0,
             Self::Failure => 1,
             Self::Deadline => 3,
+            Self::NotUnderstood => 4,
             Self::Interrupted => 130,
             Self::Program(code) => code,
         }

@@ -95,7 +95,7 @@ impl Report {
 
     fn assessment(&mut self, assessment: &Assessment) {
         self.line("## Assessment");
-        self.line(match assessment.is_incident {
+        self.line(match assessment.is_incident || assessment.not_understood {
             true => escape(&assessment.description),
             false => format!("This is not an incident. {}", escape(&assessment.description)),
         });

@@ -122,6 +122,9 @@ impl Activity {
 }
 
 fn assessed(assessment: &Assessment) -> String {
+    if assessment.not_understood {
+        return one_line(&assessment.description);
+    }
     if !assessment.is_incident {
         return format!("no incident: {}", one_line(&assessment.description));
     }

@@ -208,7 +208,15 @@ fn exit(ended: &PlanEnded, steps: usize, console: &Console) -> Exit {
         PlanEnd::Recovered | PlanEnd::StepLimit | PlanEnd::NoIncident => return Exit::Success,
         // What was planned until then is a plan.
         PlanEnd::NoCandidate if steps > 0 => return Exit::Success,
-        PlanEnd::NoCandidate => (Exit::Failure, "error: no usable action could be proposed".to_owned()),
+        PlanEnd::NoCandidate => {
+            let why = render::one_line(&ended.error);
+            let text = "error: no usable action could be proposed".to_owned();
+            (Exit::Failure, if why.is_empty() { text } else { format!("{text}: {why}") })
+        }
+        PlanEnd::NotUnderstood => (
+            Exit::NotUnderstood,
+            "error: nothing in the evidence is in a known form, so nothing was judged".to_owned(),
+        ),
         PlanEnd::Deadline => {
             (Exit::Deadline, "the deadline passed; the plan holds what was decided until then".to_owned())
         }
@@ -280,6 +288,7 @@ mod tests {
             (PlanEnd::Recovered, 2, 0),
             (PlanEnd::StepLimit, 2, 0),
             (PlanEnd::NoIncident, 0, 0),
+            (PlanEnd::NotUnderstood, 0, 4),
             (PlanEnd::NoCandidate, 2, 0),
             (PlanEnd::NoCandidate, 0, 1),
             (PlanEnd::Deadline, 1, 3),

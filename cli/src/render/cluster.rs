@@ -117,6 +117,7 @@ fn incident_status(incident: &Incident) -> String {
             Some(PlanEnd::Recovered) => "recovered".to_owned(),
             Some(PlanEnd::StepLimit) => "step limit".to_owned(),
             Some(PlanEnd::NoIncident) => "no incident".to_owned(),
+            Some(PlanEnd::NotUnderstood) => "not understood".to_owned(),
             Some(PlanEnd::NoCandidate) => "no candidate".to_owned(),
             Some(PlanEnd::Deadline) => "deadline".to_owned(),
             Some(PlanEnd::Cancelled) => "cancelled".to_owned(),

@@ -112,7 +112,13 @@ pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> Strin
         Some(End::Recovered) => format!("Recovery is complete after {after}."),
         Some(End::StepLimit) => format!("The limit of {after} was reached before recovery was complete."),
         Some(End::NoIncident) => "The evidence shows no incident, so there is nothing to plan.".to_owned(),
-        Some(End::NoCandidate) => format!("After {after} no usable action could be proposed."),
+        Some(End::NotUnderstood) => {
+            "Nothing in the evidence is in a known form, so nothing was judged or planned.".to_owned()
+        }
+        Some(End::NoCandidate) if error.is_empty() => {
+            format!("After {after} no usable action could be proposed.")
+        }
+        Some(End::NoCandidate) => format!("No action could be proposed: {}.", one_line(error)),
         Some(End::Deadline) => format!("The deadline passed after {after}."),
         Some(End::Cancelled) => format!("Planning was cancelled after {after}."),
         Some(End::Failed) => format!("Planning failed after {after}: {}", one_line(error)),
@@ -121,7 +127,11 @@ pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> Strin
 
 fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String {
     let mut out = hanging("  ", &assessment.description, page.columns);
-    let verdict = if assessment.is_incident { "this is an incident" } else { "this is no incident" };
+    let verdict = match (assessment.is_incident, assessment.not_understood) {
+        (true, _) => "this is an incident",
+        (false, true) => "not understood",
+        (false, false) => "this is no incident",
+    };
     out.push_str(&item("verdict", verdict, page));
     for (name, list) in [
         ("attackers", &assessment.attackers),

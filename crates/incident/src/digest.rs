@@ -5,7 +5,10 @@
 //! into a line without class and details, the least important first; if that does not do, the least important are left out and counted. Importance is priority
 //! first, then rarity in steps of four: a priority weighs as much as 64-fold repetition.
 //!
-//! Invariants: the counts of all groups, shown or not, add up to the records of the log; [`Digest::text`] never
+//! Telemetry is in no group: it is context for records that say that something is wrong, and the digest is what is asked about.
+//!
+//! Invariants: the counts of all groups, shown or not, add up to the records of the log that are no telemetry, and these alone
+//! decide what the groups are; [`Digest::text`] never
 //! exceeds its budget; the same log and budget give the same digest.
 
 mod family;

@@ -134,6 +134,7 @@ impl FromDomain<Assessment> for v1::Assessment {
     fn from_domain(assessment: Assessment) -> Self {
         Self {
             is_incident: assessment.is_incident,
+            not_understood: assessment.not_understood,
             description: assessment.description,
             entities: Some(assessment.entities.into_message()),
             tactics: assessment.tactics.into_iter().map(IntoMessage::into_message).collect(),
@@ -244,6 +245,7 @@ impl FromDomain<PlanEnd> for v1::PlanEnd {
             PlanEnd::Recovered => Self::Recovered,
             PlanEnd::StepLimit => Self::StepLimit,
             PlanEnd::NoIncident => Self::NoIncident,
+            PlanEnd::NotUnderstood => Self::NotUnderstood,
             PlanEnd::NoCandidate => Self::NoCandidate,
             PlanEnd::Deadline => Self::Deadline,
             PlanEnd::Cancelled => Self::Cancelled,

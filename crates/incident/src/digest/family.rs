@@ -70,7 +70,8 @@ impl Family {
         let mut by_key: HashMap<FamilyKey, usize> = HashMap::new();
         let mut members: HashMap<(usize, String, String, String), usize> = HashMap::new();
         let mut now = None;
-        for (position, record) in log.records.iter().enumerate() {
+        let accusing = |(_, record): &(usize, &Record)| record.kind != RecordKind::Telemetry;
+        for (position, record) in log.records.iter().enumerate().filter(accusing) {
             now = record.time.or(now);
             let member = Member::of(record, now, position);
             let family = *by_key.entry(FamilyKey::of(record)).or_insert_with(|| {
@@ -96,9 +97,8 @@ impl Family {
             Some(2) => 3,
             Some(3) => 2,
             Some(4..) => 1,
-            // An alert that nobody has weighed may be anything; other lines are mostly context, and telemetry is nothing else.
+            // An alert that nobody has weighed may be anything; other lines are mostly context.
             None if self.is_alert() => 3,
-            None if self.what.kind == RecordKind::Telemetry => 1,
             None => 2,
         };
         3 * severity - i64::from(self.count.max(1).ilog(4).min(6))

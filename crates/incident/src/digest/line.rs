@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::Group;
 use crate::text::shorten;
-use crate::{AlertLog, Timestamp};
+use crate::{AlertLog, RecordKind, Timestamp};
 
 /// Longest message in a line, in bytes; the records keep it whole.
 const MAX_MESSAGE: usize = 160;
@@ -41,7 +41,7 @@ pub(super) enum Dates {
 impl Dates {
     pub(super) fn of_log(log: &AlertLog) -> Dates {
         let mut dates = Dates::None;
-        for record in &log.records {
+        for record in log.records.iter().filter(|record| record.kind != RecordKind::Telemetry) {
             for time in [record.time, record.repeats.last].into_iter().flatten() {
                 dates = match dates {
                     Dates::None => Dates::One(time),

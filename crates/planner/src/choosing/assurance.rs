@@ -186,7 +186,7 @@ impl Decided<'_> {
             if names.is_empty() { other.to_owned() } else { names.join(", ") }
         };
         let (attackers, targets) =
-            (list(&self.roles.attackers, "the attacker"), list(&self.roles.targets, "the attacked hosts"));
+            (list(&self.roles.attackers, "the attacker"), list(&self.roles.to_clean(), "the attacked hosts"));
         match fact {
             0 => format!(
                 "Whether traffic of {attackers} still passes: the firewall's counters and alerts from now on."

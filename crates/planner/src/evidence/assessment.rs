@@ -43,6 +43,9 @@ pub struct TacticBelief {
 pub struct Assessment {
     /// Whether there is an incident at all.
     pub is_incident: bool,
+    /// Whether there are records and none is in a known form, so that nothing was judged: no finding either way.
+    #[serde(default)]
+    pub not_understood: bool,
     /// One sentence about what happened.
     pub description: String,
     /// Who is who.

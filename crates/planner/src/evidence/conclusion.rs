@@ -1,44 +1,46 @@
-//! What follows from the verdicts on the groups of a log: who attacks, which hosts and accounts it has reached, which
-//! tactics are at work and how clearly.
+//! What follows from the verdicts on the groups of a log: whether there is an incident, and then who attacks, which hosts and accounts
+//! it has reached, which tactics are at work and how clearly.
 //!
-//! Invariants: everything named occurs in the description or the evidence; a host has one role, but for one of the
-//! system's own hosts that the attack comes from, which attacks and has to be cleaned.
+//! Invariants: everything named occurs in the description or the evidence; telemetry alone, and lines that no format understood
+//! alone, never make an incident, and what was not understood is never called harmless.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countermove_incident::{Entities, EntityKind, RecoveryState, Tactic, techniques_of};
+use countermove_incident::{RecoveryState, Tactic};
 
-use crate::evidence::assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
-use crate::evidence::groups::{GroupView, SERIOUS, without_orders};
+use crate::evidence::assessment::Assessment;
+use crate::evidence::beliefs::beliefs;
+use crate::evidence::groups::GroupView;
+use crate::evidence::naming::{LeftOut, name_roles};
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
 use crate::words::listed;
 
-/// Most hosts that are listed as attacked, the worst hit first.
-const MAX_TARGETS: usize = 8;
-/// Most attackers that are listed.
-const MAX_ATTACKERS: usize = 8;
-/// Most groups that are listed for a tactic.
-const MAX_EVIDENCE: usize = 5;
-/// Most techniques that are listed for a tactic.
-const MAX_TECHNIQUES: usize = 2;
-
 /// A group that is part of an attack.
-struct Shown<'a> {
-    group: &'a GroupView,
-    tactic: Tactic,
+#[derive(Debug)]
+pub(crate) struct Shown<'a> {
+    pub(crate) group: &'a GroupView,
+    /// What the model sees in it, and what its records state.
+    pub(crate) tactics: BTreeSet<Tactic>,
+}
+
+impl<'a> Shown<'a> {
+    /// The group, if the model or its records say that it shows an attack. A sensor that names the tactic of an alert has judged
+    /// it already, and is heard beside the model.
+    fn of(group: &'a GroupView, verdict: Option<Tactic>) -> Option<Shown<'a>> {
+        let tactics: BTreeSet<Tactic> = match verdict {
+            Some(tactic) => group.tactics.iter().copied().chain([tactic]).collect(),
+            None => group.states().collect(),
+        };
+        (!tactics.is_empty()).then_some(Shown { group, tactics })
+    }
 }
 
 /// Draws the conclusion. `verdicts` are those on the groups of the scene, in their order; none means everyday traffic.
 pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment {
-    let shown: Vec<Shown<'_>> = scene
-        .groups
-        .iter()
-        .zip(verdicts)
-        .filter_map(|(group, verdict)| verdict.map(|tactic| Shown { group, tactic }))
-        .collect();
     let mut assessment = Assessment {
         is_incident: false,
+        not_understood: scene.not_understood,
         description: String::new(),
         entities: Roles {
             systems: scene.systems.clone(),
@@ -52,312 +54,121 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment
         rejected: Vec::new(),
         digest: scene.report.clone(),
     };
-    if shown.is_empty() {
-        assessment.description = match scene.has_records {
-            true => "The model takes none of the records for an attack.".into(),
-            false => "The log holds no records, so nothing shows an incident.".into(),
-        };
+    if scene.not_understood {
+        assessment.description = not_understood(scene);
         return assessment;
     }
-    if shown.iter().all(|shown| shown.group.is_minor()) {
-        assessment.description =
-            "Some alerts look like an attack, all of them of low priority, which alone make no incident."
-                .into();
-        return assessment;
-    }
-    if is_slip(scene, &shown) {
-        assessment.description =
-            "Somebody inside mistyped a password, nobody twice in a row, which alone makes no incident."
-                .into();
+    let shown: Vec<Shown<'_>> =
+        scene.groups.iter().zip(verdicts).filter_map(|(group, verdict)| Shown::of(group, *verdict)).collect();
+    if let Some(why) = why_not(scene, &shown) {
+        assessment.description = why.into();
         return assessment;
     }
     assessment.is_incident = true;
-    name_roles(&mut assessment.entities, scene, &shown);
+    let left_out = name_roles(&mut assessment.entities, scene, &shown);
     assessment.tactics = beliefs(scene, &shown);
-    assessment.description = describe(scene, &assessment, shown.len());
+    assessment.description = describe(scene, &assessment, shown.len(), left_out);
+    assessment.digest.warnings.extend(left_out.warnings());
     assessment
+}
+
+/// Why there is no incident, if there is none.
+fn why_not(scene: &Scene, shown: &[Shown<'_>]) -> Option<&'static str> {
+    if shown.is_empty() {
+        return Some(match (scene.has_records, scene.groups.is_empty()) {
+            (false, _) => "The log holds no records, so nothing shows an incident.",
+            (true, true) => {
+                "The log holds only what sensors saw pass, and no alert or log that says that something is wrong."
+            }
+            (true, false) => "The model takes none of the records for an attack.",
+        });
+    }
+    if shown.iter().all(|shown| shown.group.is_minor()) {
+        return Some(
+            "Some alerts look like an attack, all of them of low priority, which alone make no incident.",
+        );
+    }
+    is_slip(scene, shown).then_some(
+        "Somebody inside mistyped a password, nobody twice in a row, which alone makes no incident.",
+    )
+}
+
+/// That nothing was understood, how much it was, and what would help.
+fn not_understood(scene: &Scene) -> String {
+    let lines = scene.report.records;
+    let count = if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
+    format!(
+        "Not understood: {count}, none in a known form{}. Nothing was judged; give alerts or logs in a form that is known.",
+        scene.nearest.as_ref().map(|form| format!("; nearest: {form}")).unwrap_or_default()
+    )
 }
 
 /// Whether all that is shown are logins from inside of which none failed twice. To a small model a mistyped password looks like a
 /// guessed one; who guesses fails more often.
 fn is_slip(scene: &Scene, shown: &[Shown<'_>]) -> bool {
-    let serious = || shown.iter().map(|own| (own.group, own.tactic)).filter(|(group, _)| !group.is_minor());
-    let is_login = |(group, tactic): (&GroupView, Tactic)| {
-        !group.is_alert && tactic == Tactic::CredentialAccess && group.outside.is_empty()
+    let serious = || shown.iter().filter(|shown| !shown.group.is_minor());
+    let is_login = |shown: &Shown<'_>| {
+        let only = shown.tactics.iter().all(|tactic| *tactic == Tactic::CredentialAccess);
+        !shown.group.is_alert && only && shown.group.parts.outside.is_empty()
     };
     if !serious().all(is_login) {
         return false;
     }
-    let mut failures: BTreeMap<(Vec<String>, Vec<String>), u64> = BTreeMap::new();
-    for line in scene.lines.iter().filter(|line| fails_to_log_in(&line.message)) {
-        if serious().any(|(group, _)| scene.is_line_of(group, &line.message)) {
-            let found = Entities::find(&line.message);
-            let of = |kind| found.of(kind).map(str::to_owned).collect::<Vec<_>>();
-            let count = failures.entry((of(EntityKind::Account), of(EntityKind::Address))).or_default();
-            *count = count.saturating_add(line.repeats.count);
-        }
+    let mut failures: BTreeMap<(&[String], &[String]), u64> = BTreeMap::new();
+    let positions: BTreeSet<usize> = serious().flat_map(|shown| &shown.group.records).copied().collect();
+    for line in positions.iter().filter_map(|position| scene.lines.at(*position)).filter(|line| line.fails) {
+        let failed = failures.entry((&line.accounts, &line.addresses)).or_default();
+        *failed = failed.saturating_add(line.count);
     }
     failures.values().all(|&count| count < 2)
 }
 
-/// Whether a line tells of a login that failed.
-fn fails_to_log_in(line: &str) -> bool {
-    const WORDS: [&str; 5] = ["failed", "failure", "4625", "invalid user", "denied"];
-    let lower = line.to_lowercase();
-    WORDS.iter().any(|word| lower.contains(word))
-}
-
-fn name_roles(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
-    let mut attackers = Ranking::default();
-    for Shown { group, .. } in shown {
-        group.outside.iter().for_each(|name| attackers.add(name, group));
-    }
-    roles.attackers = attackers.ordered();
-    roles.attackers.truncate(MAX_ATTACKERS);
-    let mut insiders = if roles.attackers.is_empty() { insiders(shown) } else { Vec::new() };
-    // A host that has to stay up is not shut out. Then whoever tried the system from outside has to be, if anybody did.
-    let stays = |host: &String| scene.kept.contains(host);
-    if insiders.iter().any(stays) {
-        insiders.retain(|host| !stays(host));
-        roles.attackers = intruders(scene);
-    }
-
-    let mut reached = Ranking::default();
-    let mut touched = Ranking::default();
-    for Shown { group, tactic } in shown {
-        let among_own = group.outside.is_empty() && group.is_alert;
-        for host in &group.from_inside {
-            touched.add(host, group);
-            // A host that turns on others has fallen, whatever it tries.
-            if among_own || gets_in(*tactic) {
-                reached.add(host, group);
-            }
-        }
-        for host in &group.to_inside {
-            touched.add(host, group);
-            if group.is_alert && gets_in(*tactic) {
-                reached.add(host, group);
-            }
-        }
-    }
-    if touched.is_empty() {
-        // No alert tells who was attacked. What a host wrote itself names it.
-        for Shown { group, .. } in shown {
-            for line in &group.lines {
-                scene.hosts.named_in(without_orders(line)).iter().for_each(|host| touched.add(host, group));
-            }
-        }
-    }
-    let mut targets = if reached.is_empty() { touched.ordered() } else { reached.ordered() };
-    // An own host that attacks has to be cleaned if it is one of those described, else it only has to be shut out.
-    let described = |host: &String| scene.hosts.names().values().any(|own| own == host);
-    targets.retain(|host| !insiders.contains(host) || described(host));
-    targets.truncate(MAX_TARGETS);
-    roles.footholds = targets
-        .iter()
-        .filter(|host| {
-            let moves = |shown: &&Shown<'_>| {
-                shown.tactic == Tactic::LateralMovement
-                    && shown.group.outside.is_empty()
-                    && shown.group.from_inside.contains(*host)
-            };
-            shown.iter().any(|shown| moves(&shown))
-        })
-        .cloned()
-        .collect();
-    roles.targets = targets;
-    roles.attackers.extend(insiders);
-    name_accounts(roles, scene, shown);
-}
-
-/// Hosts of the system that attack and that nobody attacks.
-fn insiders(shown: &[Shown<'_>]) -> Vec<String> {
-    let mut sources = Ranking::default();
-    for Shown { group, .. } in shown {
-        group.from_inside.iter().for_each(|host| sources.add(host, group));
-    }
-    let attacked: BTreeSet<&String> = shown.iter().flat_map(|shown| &shown.group.to_inside).collect();
-    let all = sources.ordered();
-    let free: Vec<String> = all.iter().filter(|host| !attacked.contains(host)).cloned().collect();
-    if free.is_empty() { all.into_iter().take(1).collect() } else { free }
-}
-
-/// Addresses outside that serious alerts show to have tried the system, the worst first.
-fn intruders(scene: &Scene) -> Vec<String> {
-    let mut tried = Ranking::default();
-    let serious =
-        |group: &&GroupView| group.is_alert && group.priority <= SERIOUS && !group.to_inside.is_empty();
-    for group in scene.groups.iter().filter(serious) {
-        group.outside.iter().for_each(|name| tried.add(name, group));
-    }
-    let mut names = tried.ordered();
-    names.truncate(MAX_ATTACKERS);
-    names
-}
-
-/// Whether a host that the tactic is used against has fallen to it, or has before.
-fn gets_in(tactic: Tactic) -> bool {
-    !matches!(
-        tactic,
-        Tactic::Reconnaissance | Tactic::ResourceDevelopment | Tactic::CredentialAccess | Tactic::Discovery
-    )
-}
-
-/// Accounts that plain lines of the attack name: those that it made, and those that it got in with.
-fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
-    let log: Vec<(&str, Entities)> = scene
-        .lines
-        .iter()
-        .map(|line| (line.message.as_str(), Entities::find(without_orders(&line.message))))
-        .collect();
-    for Shown { group, tactic } in shown.iter().filter(|shown| !shown.group.is_alert) {
-        for (text, found) in log.iter().filter(|(text, _)| scene.is_line_of(group, text)) {
-            for account in found.of(EntityKind::Account) {
-                let list = match tactic {
-                    Tactic::Persistence => &mut roles.planted_accounts,
-                    _ if got_in(account, text, found, &log) => &mut roles.stolen_accounts,
-                    _ => continue,
-                };
-                if !list.iter().any(|known| known == account) {
-                    list.push(account.to_owned());
-                }
-            }
-        }
-    }
-    let planted = roles.planted_accounts.clone();
-    roles.stolen_accounts.retain(|account| !planted.contains(account));
-}
-
-/// Whether a line says that the account logged in from an address that this line names as well.
-fn got_in(account: &str, line: &str, found: &Entities, log: &[(&str, Entities)]) -> bool {
-    const WORDS: [&str; 4] = ["accepted", "4624", "logged in", "session opened"];
-    let logs_in = |text: &str| {
-        let lower = text.to_lowercase();
-        WORDS.iter().any(|word| lower.contains(word))
-    };
-    logs_in(line)
-        || log.iter().any(|(text, other)| {
-            other.of(EntityKind::Account).any(|own| own == account)
-                && other
-                    .of(EntityKind::Address)
-                    .any(|own| found.of(EntityKind::Address).any(|one| one == own))
-                && logs_in(text)
-        })
-}
-
-/// The tactics by the weight of the groups that show them. Plain lines count only if nothing else does: they tell what a
-/// host noticed, which is seldom what for.
-fn beliefs(scene: &Scene, shown: &[Shown<'_>]) -> Vec<TacticBelief> {
-    let by_alert = shown.iter().any(|shown| shown.group.is_alert);
-    let mut by_tactic: BTreeMap<Tactic, Vec<&GroupView>> = BTreeMap::new();
-    for Shown { group, tactic } in shown.iter().filter(|shown| shown.group.is_alert || !by_alert) {
-        by_tactic.entry(*tactic).or_default().push(group);
-    }
-    let total: u32 = by_tactic.values().flatten().map(|group| weight(group)).sum();
-    let mut beliefs: Vec<TacticBelief> = by_tactic
-        .into_iter()
-        .map(|(tactic, mut groups)| {
-            groups.sort_by_key(|group| (group.priority, group.number));
-            let own: u32 = groups.iter().map(|group| weight(group)).sum();
-            let evidence = groups.iter().filter_map(|group| scene.digest.group(group.number));
-            TacticBelief {
-                tactic,
-                weight: own as f32 / total.max(1) as f32,
-                techniques: techniques(tactic, &groups),
-                evidence: evidence
-                    .take(MAX_EVIDENCE)
-                    .map(|group| EvidenceLine {
-                        number: group.number,
-                        text: group.text.clone(),
-                        count: group.count,
-                    })
-                    .collect(),
-            }
-        })
-        .collect();
-    // Stable: among equals in the order of the tactics.
-    beliefs.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-    beliefs
-}
-
-/// How much a group counts: a severe alert twice as much as one of the next priority. How often it came does not count,
-/// or one loud scan would drown everything.
-fn weight(group: &GroupView) -> u32 {
-    match group.priority {
-        0 | 1 => 4,
-        2 => 2,
-        _ => 1,
-    }
-}
-
-/// Techniques of the tactic that the messages name.
-fn techniques(tactic: Tactic, groups: &[&GroupView]) -> Vec<TechniqueName> {
-    let words = |text: &str| -> BTreeSet<String> {
-        text.split(|c: char| !c.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .map(str::to_lowercase)
-            .collect()
-    };
-    let said: Vec<BTreeSet<String>> = groups.iter().map(|group| words(&group.words.message)).collect();
-    let named = |name: &str| {
-        let own = words(name.rsplit(": ").next().unwrap_or(name));
-        said.iter().any(|said| own.is_subset(said))
-    };
-    techniques_of(tactic)
-        .filter(|technique| named(technique.name))
-        .take(MAX_TECHNIQUES)
-        .map(|technique| TechniqueName { id: technique.id.into(), name: technique.name.into() })
-        .collect()
-}
-
 /// One sentence about what happened, of what was concluded alone.
-fn describe(scene: &Scene, assessment: &Assessment, groups: usize) -> String {
+fn describe(scene: &Scene, assessment: &Assessment, groups: usize, left_out: LeftOut) -> String {
     let Roles { attackers, targets, .. } = &assessment.entities;
     let named = |address: &String| {
         let name = scene.hosts.names().iter().find(|(_, own)| *own == address);
         name.map_or_else(|| address.clone(), |(name, _)| format!("{name} ({address})"))
     };
-    let list = |names: &[String], none: &str| match names {
-        [] => none.to_owned(),
-        names => listed(&names.iter().map(named).collect::<Vec<_>>()),
+    let list = |names: &[String], others: usize, none: &str| {
+        let mut told: Vec<String> = names.iter().map(named).collect();
+        if others > 0 {
+            told.push(format!("{others} more"));
+        }
+        if told.is_empty() { none.to_owned() } else { listed(&told) }
     };
     let tactics: Vec<String> =
         assessment.tactics.iter().map(|belief| belief.tactic.name().to_owned()).collect();
     format!(
         "{} attacked {}: {}, in {groups} of {} alert groups.",
-        list(attackers, "An unknown attacker"),
-        list(targets, "unknown hosts"),
+        list(attackers, left_out.attackers, "An unknown attacker"),
+        list(targets, left_out.targets, "unknown hosts"),
         listed(&tactics),
         scene.groups.len(),
     )
 }
 
-/// Names by weight, the heaviest first; among equals, by name.
-#[derive(Default)]
-struct Ranking(BTreeMap<String, u64>);
-
-impl Ranking {
-    /// An alert weighs sixteen times as much as one of the next priority.
-    fn add(&mut self, name: &str, group: &GroupView) {
-        let weight = 16_u64.pow(u32::from(4_u8.saturating_sub(group.priority)));
-        let sum = self.0.entry(name.to_owned()).or_default();
-        *sum = sum.saturating_add(group.words.count.saturating_mul(weight));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn ordered(self) -> Vec<String> {
-        let mut names: Vec<(String, u64)> = self.0.into_iter().collect();
-        names.sort_by(|(_, a), (_, b)| b.cmp(a));
-        names.into_iter().map(|(name, _)| name).collect()
+impl LeftOut {
+    /// That lists were cut, and how.
+    fn warnings(self) -> impl Iterator<Item = String> {
+        let told = |count: usize, what: &str| {
+            let verb = if count == 1 { "is" } else { "are" };
+            let text = format!(
+                "{count} more {what} {verb} not listed; those are against whom most speaks, by severity, by what the attack \
+                 reached and by whether the address can be forged."
+            );
+            (count > 0).then_some(text)
+        };
+        [(self.attackers, "attackers"), (self.targets, "attacked hosts")]
+            .into_iter()
+            .filter_map(move |(count, what)| told(count, what))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use countermove_incident::AlertLog;
+    use countermove_incident::{AlertLog, Endpoint, Record, RecordKind};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::evidence::scene::Evidence;
@@ -367,9 +178,13 @@ mod tests {
                           PostgreSQL.\ndesk01 at 10.0.2.20 is a workstation.\n";
 
     fn scene(lines: &[&str]) -> Scene {
+        scene_of(SYSTEM, AlertLog::parse(lines.join("\n").as_bytes()).unwrap().records)
+    }
+
+    fn scene_of(system: &str, records: Vec<Record>) -> Scene {
         let evidence = Evidence {
-            system_description: SYSTEM.into(),
-            log: AlertLog::parse(lines.join("\n").as_bytes()).unwrap(),
+            system_description: system.into(),
+            log: AlertLog { records, ..AlertLog::default() },
             constraints: vec!["db01 must stay up.".into()],
             notes: Vec::new(),
         };
@@ -385,10 +200,60 @@ mod tests {
 
     /// Draws the conclusion from verdicts by message.
     fn concluded(lines: &[&str], verdict: impl Fn(&str) -> Option<Tactic>) -> Assessment {
-        let scene = scene(lines);
+        judged(&scene(lines), verdict)
+    }
+
+    fn concluded_of(records: &[Record], verdict: impl Fn(&str) -> Option<Tactic>) -> Assessment {
+        judged(&scene_of(SYSTEM, records.to_vec()), verdict)
+    }
+
+    fn judged(scene: &Scene, verdict: impl Fn(&str) -> Option<Tactic>) -> Assessment {
         let verdicts: Vec<Option<Tactic>> =
             scene.groups.iter().map(|group| verdict(&group.words.message)).collect();
-        conclude(&scene, &verdicts)
+        conclude(scene, &verdicts)
+    }
+
+    fn end(address: &str, port: u16) -> Option<Endpoint> {
+        (!address.is_empty()).then(|| Endpoint::new(address, Some(port)))
+    }
+
+    /// An alert of a sensor that sets no priority.
+    fn unset(message: &str, source: &str, destination: &str) -> Record {
+        Record {
+            kind: RecordKind::Alert,
+            message: message.into(),
+            protocol: "TCP".into(),
+            source: end(source, 40_001),
+            destination: end(destination, 80),
+            ..Record::default()
+        }
+    }
+
+    fn stated(message: &str, priority: u8, source: &str, destination: &str) -> Record {
+        Record { priority: Some(priority), ..unset(message, source, destination) }
+    }
+
+    /// What a host wrote about a login, or about an account that was made.
+    fn log(host: &str, message: &str, account: &str, source: &str) -> Record {
+        Record {
+            kind: RecordKind::Log,
+            host: host.into(),
+            message: message.into(),
+            account: account.into(),
+            source: end(source, 40_001),
+            destination: end(host, 22).filter(|_| !source.is_empty()),
+            ..Record::default()
+        }
+    }
+
+    fn telemetry(message: &str, source: &str, destination: &str, port: u16) -> Record {
+        Record {
+            kind: RecordKind::Telemetry,
+            message: message.into(),
+            source: end(source, 40_001),
+            destination: end(destination, port),
+            ..Record::default()
+        }
     }
 
     #[test]
@@ -435,12 +300,13 @@ mod tests {
         let line = alert("Exploit", 1, "10.0.2.20", "10.0.2.13");
         let assessment = concluded(&[&line], |_| Some(Tactic::InitialAccess));
         assert_eq!(assessment.entities.attackers, ["10.0.2.20"]);
-        assert_eq!(assessment.entities.targets, ["10.0.2.13", "10.0.2.20"]);
+        assert_eq!(assessment.entities.targets, ["10.0.2.13"]);
+        assert_eq!(assessment.entities.to_clean(), ["10.0.2.13", "10.0.2.20"]);
         // A host that nobody has described only has to be shut out.
         let line = alert("Exploit", 1, "10.0.2.99", "10.0.2.13");
         let assessment = concluded(&[&line], |_| Some(Tactic::InitialAccess));
         assert_eq!(assessment.entities.attackers, ["10.0.2.99"]);
-        assert_eq!(assessment.entities.targets, ["10.0.2.13"]);
+        assert_eq!(assessment.entities.to_clean(), ["10.0.2.13"]);
     }
 
     #[test]
@@ -458,20 +324,25 @@ mod tests {
 
     #[test]
     fn accounts_are_those_that_were_made_or_that_got_in() {
-        let lines = [
-            "Jun 10 13:10:51 web01 sshd[1]: Failed password for shop_rw from 203.0.113.7 port 40001 ssh2",
-            "Jun 10 13:10:52 web01 sshd[1]: Accepted password for shop_rw from 203.0.113.7 port 40002 ssh2",
-            "Jun 10 13:10:53 web01 sshd[2]: Failed password for backup_op from 203.0.113.7 port 40003 ssh2",
-            "Jun 10 13:11:51 web01 useradd[3]: new user: user=svc_helper, home=/tmp, shell=/bin/sh",
+        let made = Record {
+            destination: None,
+            ..log("web01", "new user: user=svc_helper, home=/tmp, shell=/bin/sh", "", "")
+        };
+        let records = [
+            log("web01", "Failed password for shop_rw from 203.0.113.7", "shop_rw", "203.0.113.7"),
+            log("web01", "Accepted password for shop_rw from 203.0.113.7", "shop_rw", "203.0.113.7"),
+            log("web01", "Failed password for backup_op from 203.0.113.7", "backup_op", "203.0.113.7"),
+            made,
         ];
-        let assessment = concluded(&lines, |message| match message {
-            message if message.contains("useradd") => Some(Tactic::Persistence),
+        let assessment = concluded_of(&records, |message| match message {
+            message if message.contains("new user") => Some(Tactic::Persistence),
             message if message.contains("Failed") => Some(Tactic::CredentialAccess),
             _ => None,
         });
         assert_eq!(assessment.entities.stolen_accounts, ["shop_rw"]);
         assert_eq!(assessment.entities.planted_accounts, ["svc_helper"]);
         assert_eq!(assessment.entities.attackers, ["203.0.113.7"]);
+        assert_eq!(assessment.entities.targets, ["10.0.2.13"], "where the account was made");
     }
 
     #[test]
@@ -483,31 +354,39 @@ mod tests {
         let assessment = concluded(&lines, verdict);
         assert!(!assessment.is_incident && assessment.tactics.is_empty());
         assert!(assessment.description.contains("low priority"), "{}", assessment.description);
-        // What a host wrote itself has no priority, and counts.
+        // What has no priority counts.
         lines.push("Jun 10 13:11:51 web01 useradd[3]: new user: user=svc_helper, home=/tmp, shell=/bin/sh");
         assert!(concluded(&lines, verdict).is_incident);
+        let update = [unset("Update", "10.0.2.20", "192.0.2.9")];
+        assert!(concluded_of(&update, verdict).is_incident, "unset is not low");
+        let scene = scene_of(SYSTEM, vec![unset("Exploit", "10.0.2.20", "10.0.2.13")]);
+        assert!(scene.groups.iter().all(|group| !group.is_certain), "and not high");
+        let scene = scene_of(SYSTEM, vec![stated("Exploit", 1, "10.0.2.20", "10.0.2.13")]);
+        assert!(scene.groups.iter().all(|group| group.is_certain));
     }
 
     #[test]
     fn a_password_that_was_mistyped_once_is_no_incident() {
-        let failed =
-            "Jun 10 13:10:51 web01 sshd[1]: Failed password for shop_rw from 10.0.2.20 port 40001 ssh2";
-        let again =
-            "Jun 10 13:10:55 web01 sshd[1]: Failed password for shop_rw from 10.0.2.20 port 40003 ssh2";
-        let other = "Jun 10 13:12:55 web01 sshd[1]: Failed password for root from 10.0.2.14 port 40003 ssh2";
-        let works =
-            "Jun 10 13:10:59 web01 sshd[1]: Accepted password for shop_rw from 10.0.2.20 port 40002 ssh2";
+        let failed = log("web01", "Failed password for shop_rw from 10.0.2.20", "shop_rw", "10.0.2.20");
+        let other = log("web01", "Failed password for root from 10.0.2.14", "root", "10.0.2.14");
+        let works = log("web01", "Accepted password for shop_rw from 10.0.2.20", "shop_rw", "10.0.2.20");
         let guessed = |_: &str| Some(Tactic::CredentialAccess);
-        for slip in [&[failed, works][..], &[failed], &[failed, other, works]] {
-            let assessment = concluded(slip, guessed);
+        for slip in
+            [&[failed.clone(), works.clone()][..], &[failed.clone()], &[failed.clone(), other, works.clone()]]
+        {
+            let assessment = concluded_of(slip, guessed);
             assert!(!assessment.is_incident && assessment.tactics.is_empty(), "{slip:?}");
             assert!(assessment.description.contains("mistyped"), "{}", assessment.description);
         }
-        assert!(concluded(&[failed, again, works], guessed).is_incident, "twice is more than a slip");
-        let outside = failed.replace("10.0.2.20", "203.0.113.7");
-        assert!(concluded(&[&outside, works], guessed).is_incident, "from outside nobody mistypes");
-        let alert = alert("Exploit", 1, "203.0.113.7", "10.0.2.13");
-        assert!(concluded(&[failed, &alert, works], guessed).is_incident, "an alert speaks beside it");
+        let mut often = failed.clone();
+        often.repeats.count = 40;
+        for more in [vec![failed.clone(), failed.clone(), works.clone()], vec![often]] {
+            assert!(concluded_of(&more, guessed).is_incident, "twice is more than a slip");
+        }
+        let outside = log("web01", "Failed password for shop_rw from 203.0.113.7", "shop_rw", "203.0.113.7");
+        assert!(concluded_of(&[outside, works.clone()], guessed).is_incident, "from outside nobody mistypes");
+        let alert = stated("Exploit", 1, "203.0.113.7", "10.0.2.13");
+        assert!(concluded_of(&[failed, alert, works], guessed).is_incident, "an alert speaks beside it");
     }
 
     #[test]
@@ -517,5 +396,185 @@ mod tests {
         assert!(!assessment.is_incident && assessment.tactics.is_empty());
         assert!(assessment.entities.attackers.is_empty() && assessment.entities.targets.is_empty());
         assert!(assessment.description.contains("none of the records"));
+    }
+
+    #[test]
+    fn a_sensor_that_states_a_tactic_is_heard_beside_the_model() {
+        let mine = |priority: Option<u8>| Record {
+            priority,
+            tactics: vec![Tactic::Impact],
+            techniques: vec!["T1496".into()],
+            ..unset("Pool login", "10.0.2.20", "203.0.113.66")
+        };
+        let moved = Record {
+            techniques: vec!["T1021".into()],
+            ..stated("Remote login", 2, "10.0.2.20", "10.0.2.14")
+        };
+        for priority in [Some(1), Some(2), None] {
+            let assessment = concluded_of(&[mine(priority), moved.clone()], |_| None);
+            let found: Vec<(Tactic, &str)> = assessment
+                .tactics
+                .iter()
+                .flat_map(|belief| {
+                    belief.techniques.iter().map(|technique| (belief.tactic, technique.id.as_str()))
+                })
+                .collect();
+            assert!(found.contains(&(Tactic::Impact, "T1496")), "{found:?}");
+            assert!(
+                found.contains(&(Tactic::LateralMovement, "T1021")),
+                "a technique of one tactic states it: {found:?}"
+            );
+            assert_eq!(assessment.entities.attackers, ["203.0.113.66"]);
+        }
+        assert!(!concluded_of(&[mine(Some(3))], |_| None).is_incident, "the sensor itself calls it minor");
+        let both = concluded_of(&[mine(None)], |_| Some(Tactic::CommandAndControl));
+        assert_eq!(both.tactics.len(), 2, "{:?}", both.tactics);
+    }
+
+    #[test]
+    fn an_own_host_that_guesses_a_password_attacks_the_one_that_wrote_it() {
+        let records = [
+            log("db01", "Failed password for postgres from 10.0.2.20", "postgres", "10.0.2.20"),
+            log("db01", "Failed password for postgres from 10.0.2.20", "postgres", "10.0.2.20"),
+            log("db01", "Accepted password for postgres from 10.0.2.20", "postgres", "10.0.2.20"),
+        ];
+        let verdict = |message: &str| message.contains("Failed").then_some(Tactic::CredentialAccess);
+        let roles = concluded_of(&records, verdict).entities;
+        assert_eq!(roles.attackers, ["10.0.2.20"]);
+        assert_eq!(roles.targets, ["10.0.2.14"]);
+        assert_eq!(roles.stolen_accounts, ["postgres"]);
+    }
+
+    const PASSING: &str = "lb01 (10.0.2.5, HAProxy): load balancer\nweb01 (10.0.2.13): Apache\ndb01 (10.0.2.14): PostgreSQL\n\
+                           gateway at 10.0.2.1 runs Snort.\ndns01 (10.0.2.53): resolver\n";
+
+    #[test]
+    fn whoever_passes_traffic_on_or_is_only_asked_is_no_part_of_it() {
+        let roles = |records: &[Record]| {
+            judged(&scene_of(PASSING, records.to_vec()), |_| Some(Tactic::CommandAndControl)).entities
+        };
+        let behind =
+            Record { via: vec!["10.0.2.5".into()], ..stated("Exploit", 1, "203.0.113.9", "10.0.2.13") };
+        let front = stated("Exploit", 1, "203.0.113.9", "10.0.2.5");
+        let found = roles(&[front.clone(), behind]);
+        assert_eq!(
+            (found.attackers.as_slice(), found.targets.as_slice()),
+            (&["203.0.113.9".to_owned()][..], &["10.0.2.13".to_owned()][..])
+        );
+        let translated = stated("Beacon", 1, "10.0.2.1", "203.0.113.9");
+        assert!(roles(&[translated.clone()]).targets.is_empty(), "somebody behind it called");
+        let called = stated("Beacon", 1, "10.0.2.14", "203.0.113.9");
+        assert_eq!(roles(&[translated, called.clone()]).targets, ["10.0.2.14"]);
+        let mut asked = stated("Bad name", 1, "10.0.2.14", "10.0.2.53");
+        asked.destination = end("10.0.2.53", 53);
+        assert_eq!(roles(&[asked, called]).targets, ["10.0.2.14"]);
+        assert_eq!(roles(&[front]).targets, ["10.0.2.5"], "attacked itself, as far as can be seen");
+        let wrote = log("gateway", "Accepted password for root from 203.0.113.9", "root", "203.0.113.9");
+        assert_eq!(roles(&[wrote]).targets, ["10.0.2.1"], "it says so itself");
+        let turned = roles(&[stated("Exploit", 1, "10.0.2.5", "10.0.2.13")]);
+        assert_eq!((turned.attackers.len(), turned.targets), (0, vec!["10.0.2.13".to_owned()]));
+    }
+
+    #[test]
+    fn those_against_whom_most_speaks_are_listed_and_the_others_counted() {
+        let mut records: Vec<Record> = (0..9)
+            .map(|at| {
+                let mut flood = stated("Flood", 1, &format!("198.51.100.{}", at + 1), "10.0.2.13");
+                flood.protocol = "UDP".into();
+                flood.repeats.count = 200;
+                flood
+            })
+            .collect();
+        records.push(stated("Exploit", 2, "203.0.113.7", "10.0.2.13"));
+        let assessment = concluded_of(&records, |_| Some(Tactic::Impact));
+        let attackers = &assessment.entities.attackers;
+        assert_eq!((attackers[0].as_str(), attackers.len()), ("203.0.113.7", 8));
+        assert!(assessment.description.contains("and 2 more attacked"), "{}", assessment.description);
+        let said = |warning: &String| warning.starts_with("2 more attackers are not listed");
+        assert!(assessment.digest.warnings.iter().any(said), "{:?}", assessment.digest.warnings);
+        // Severity and what was reached come before the number of alerts.
+        let mut loud = stated("Scan", 2, "198.51.100.1", "10.0.2.13");
+        loud.repeats.count = 100_000;
+        let records = [loud, stated("Exploit", 1, "203.0.113.7", "10.0.2.13")];
+        let found = concluded_of(&records, |message| match message {
+            "Scan" => Some(Tactic::Reconnaissance),
+            _ => Some(Tactic::InitialAccess),
+        });
+        assert_eq!(found.entities.attackers, ["203.0.113.7", "198.51.100.1"]);
+    }
+
+    #[test]
+    fn what_was_not_understood_is_never_called_harmless() {
+        let line = |message: &str| Record { message: message.into(), ..Record::default() };
+        let lines =
+            [line("job 4411 finished"), line("temperature;21.4"), line("10.0.2.13 hello 203.0.113.7")];
+        let assessment = concluded_of(&lines, |_| Some(Tactic::Impact));
+        assert!(!assessment.is_incident && assessment.not_understood);
+        assert!(
+            assessment.description.starts_with("Not understood: 3 lines, none in a known form"),
+            "{}",
+            assessment.description
+        );
+        let mut some = lines.to_vec();
+        some.push(stated("Chat", 3, "10.0.2.20", "192.0.2.9"));
+        assert!(!concluded_of(&some, |_| None).not_understood);
+    }
+
+    #[test]
+    fn telemetry_alone_is_no_incident_and_no_question() {
+        let scene =
+            scene_of(SYSTEM, vec![telemetry("dns query www.example.com A", "10.0.2.20", "10.0.2.14", 53)]);
+        assert!(scene.groups.is_empty());
+        let assessment = conclude(&scene, &[]);
+        assert!(!assessment.is_incident && !assessment.not_understood);
+        assert!(assessment.description.contains("only what sensors saw pass"), "{}", assessment.description);
+    }
+
+    fn any_telemetry() -> impl Strategy<Value = Record> {
+        let host = prop::sample::select(vec![
+            "10.0.2.13",
+            "10.0.2.14",
+            "10.0.2.20",
+            "10.0.2.99",
+            "198.51.100.80",
+            "cdn.example",
+        ]);
+        let text = prop::sample::select(vec![
+            "dns query www.example.com A",
+            "flow event TCP",
+            "tls sni cdn.example",
+        ]);
+        (host.clone(), host, text, 1_u16..1000)
+            .prop_map(|(source, destination, text, port)| telemetry(text, source, destination, port))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn telemetry_changes_neither_questions_nor_conclusions(
+            more in prop::collection::vec((any_telemetry(), 0_usize..5), 0..40),
+        ) {
+            let accusing = vec![
+                stated("Scan", 2, "203.0.113.7", "10.0.2.13"),
+                stated("Exploit", 1, "203.0.113.7", "10.0.2.13"),
+                stated("SMB exploit", 1, "10.0.2.13", "10.0.2.14"),
+                stated("Chat", 3, "10.0.2.20", "192.0.2.9"),
+            ];
+            let mut mixed = accusing.clone();
+            for (record, at) in more {
+                mixed.insert(at.min(mixed.len()), record);
+            }
+            let (plain, mixed) = (scene_of(SYSTEM, accusing), scene_of(SYSTEM, mixed));
+            let asked = |scene: &Scene| -> Vec<String> {
+                scene.groups.iter().map(|group| format!("{} {} {:?}", group.number, group.is_certain, group.words)).collect()
+            };
+            prop_assert_eq!(asked(&plain), asked(&mixed));
+            let verdict = |message: &str| (message != "Chat").then_some(Tactic::LateralMovement);
+            let (plain, mixed) = (judged(&plain, verdict), judged(&mixed, verdict));
+            prop_assert_eq!(&plain.description, &mixed.description);
+            prop_assert_eq!(&plain.tactics, &mixed.tactics);
+            let roles = |assessment: Assessment| (assessment.entities.attackers, assessment.entities.targets, assessment.entities.footholds);
+            prop_assert_eq!(roles(plain), roles(mixed));
+        }
     }
 }

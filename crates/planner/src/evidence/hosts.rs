@@ -4,11 +4,11 @@
 //! 12) runs Apache.`, `- web01 (10.0.2.13, Debian 12): Apache`, `10.0.2.13 web01 [Debian 12] Apache`, `web01 |
 //! 10.0.2.13 | Apache`. What it does not find is missing from a prompt, never wrong in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use countermove_incident::{Entities, EntityKind};
 
-use crate::words::has_word;
+use crate::evidence::infrastructure::passes_traffic;
 
 /// Longest text about a host in a prompt, in bytes.
 const MAX_ABOUT: usize = 80;
@@ -23,7 +23,7 @@ const KEEPING: [&str; 9] =
 /// Words of a rule that forbids two hosts to reach each other, which keeps neither of them up.
 const FORBIDDING: [&str; 2] = ["never be able to reach", "no traffic may"];
 /// Words that stand where a name would and are none.
-const NO_NAMES: [&str; 14] = [
+const NO_NAMES: [&str; 38] = [
     "the",
     "is",
     "address",
@@ -38,7 +38,35 @@ const NO_NAMES: [&str; 14] = [
     "of",
     "to",
     "a",
+    "an",
+    "are",
+    "was",
+    "were",
+    "be",
+    "in",
+    "on",
+    "at",
+    "by",
+    "for",
+    "from",
+    "or",
+    "with",
+    "has",
+    "have",
+    "all",
+    "both",
+    "each",
+    "it",
+    "its",
+    "that",
+    "which",
+    "others",
+    "runs",
 ];
+/// Text before an address in which its host's name is looked for, in bytes.
+const MAX_BEFORE: usize = 512;
+/// Longest name of a host, in bytes.
+const MAX_NAME: usize = 64;
 
 /// The hosts that a description tells of, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,18 +80,23 @@ pub(crate) struct Hosts {
     about: BTreeMap<String, String>,
     /// Sentences that say that the host looks at others.
     habits: BTreeMap<String, String>,
+    /// Hosts that pass traffic on or look at what passes, by address.
+    passing: BTreeSet<String>,
+    /// Words of the longest name.
+    words: usize,
 }
 
 impl Hosts {
     /// Reads a description. `systems` are the addresses of the defended system.
     pub(crate) fn read(description: &str, systems: &[String]) -> Hosts {
         let mut hosts = Hosts::default();
+        let systems: HashSet<&str> = systems.iter().map(String::as_str).collect();
         let lines: Vec<&str> = description.lines().collect();
         for (number, line) in lines.iter().enumerate() {
             let mut start = 0;
             for sentence in line.split_inclusive(". ") {
                 let indented = lines.get(number + 1).filter(|next| next.starts_with("    "));
-                hosts.read_sentence(sentence, indented.copied(), systems);
+                hosts.read_sentence(sentence, indented.copied(), &systems);
                 start += sentence.len();
             }
             debug_assert_eq!(start, line.len());
@@ -74,23 +107,35 @@ impl Hosts {
                 continue;
             }
             let trimmed = sentence.trim().trim_end_matches('.');
-            for (name, address) in &hosts.names {
-                if lower.trim_start().starts_with(name.as_str()) && !hosts.habits.contains_key(address) {
+            let lower = lower.trim_start();
+            for end in 1..=MAX_NAME.min(lower.len()) {
+                let address = lower.get(..end).and_then(|name| hosts.names.get(name));
+                if let Some(address) = address.filter(|address| !hosts.habits.contains_key(*address)) {
                     hosts.habits.insert(address.clone(), shortened(trimmed, MAX_HABIT));
                 }
+            }
+        }
+        let all = hosts.names.keys().chain(hosts.aliases.keys());
+        hosts.words = all.map(|name| word_places(name).count()).max().unwrap_or(0);
+        for (address, about) in &hosts.about {
+            if passes_traffic(about) {
+                hosts.passing.insert(address.clone());
             }
         }
         hosts
     }
 
-    fn read_sentence(&mut self, sentence: &str, below: Option<&str>, systems: &[String]) {
+    fn read_sentence(&mut self, sentence: &str, below: Option<&str>, systems: &HashSet<&str>) {
         let places: Vec<(usize, String)> = Entities::places(sentence)
             .into_iter()
-            .filter(|(_, entity)| entity.kind == EntityKind::Address && systems.contains(&entity.value))
+            .filter(|(_, entity)| {
+                entity.kind == EntityKind::Address && systems.contains(entity.value.as_str())
+            })
             .map(|(place, entity)| (place, entity.value))
             .collect();
         for (number, (place, address)) in places.iter().enumerate() {
             let Some((before, rest)) = sentence.split_at_checked(*place) else { continue };
+            let before = last(before, MAX_BEFORE);
             let after = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '.' || c == ':');
             let name = name_before(before).or_else(|| name_behind(before, after));
             if let Some(name) = &name {
@@ -109,7 +154,7 @@ impl Hosts {
                 about = cleaned(about.strip_prefix(name.as_str()).unwrap_or(&about));
             }
             if let Some(below) = below {
-                about = format!("{about}, {}", below.trim());
+                about = format!("{about}, {}", shortened(below.trim(), 2 * MAX_ABOUT));
             }
             let named = name.is_some();
             let known = self.about.contains_key(address);
@@ -136,8 +181,33 @@ impl Hosts {
     /// Addresses of the hosts that a text names.
     pub(crate) fn named_in(&self, text: &str) -> BTreeSet<String> {
         let lower = text.to_lowercase();
-        let all = self.names.iter().chain(&self.aliases);
-        all.filter(|(name, _)| has_word(&lower, name)).map(|(_, address)| address.clone()).collect()
+        let places: Vec<(usize, usize)> = word_places(&lower).collect();
+        let mut found = BTreeSet::new();
+        for (at, (start, _)) in places.iter().enumerate() {
+            for (_, end) in places.iter().skip(at).take(self.words) {
+                let name = lower.get(*start..*end).unwrap_or_default();
+                found.extend(
+                    [&self.names, &self.aliases].into_iter().filter_map(|names| names.get(name)).cloned(),
+                );
+            }
+        }
+        found
+    }
+
+    /// The address of the host with this name, also where it is told with its domain.
+    pub(crate) fn address_of(&self, name: &str) -> Option<&str> {
+        let lower = name.to_lowercase();
+        let find = |name: &str| self.names.get(name).or_else(|| self.aliases.get(name)).map(String::as_str);
+        find(&lower).or_else(|| {
+            let (first, _) = lower.split_once('.')?;
+            // An address is no name with a domain.
+            first.contains(char::is_alphabetic).then(|| find(first))?
+        })
+    }
+
+    /// Whether the host passes traffic on, or looks at what passes: it shows in alerts that mean somebody behind it.
+    pub(crate) fn passes_traffic(&self, address: &str) -> bool {
+        self.passing.contains(address)
     }
 
     /// The host's name and what it is, as the description says; none if it says nothing.
@@ -159,16 +229,39 @@ impl Hosts {
             if !has(&KEEPING) || has(&FORBIDDING) {
                 continue;
             }
-            let addresses = self.about.keys().filter(|address| rule.contains(address.as_str()));
-            let named = self.names.iter().filter(|(name, _)| has_word(&lower, name));
-            for address in addresses.chain(named.map(|(_, address)| address)) {
-                if !kept.contains(address) {
-                    kept.push(address.clone());
+            let found = Entities::find(rule);
+            let addresses = found.of(EntityKind::Address).filter(|address| self.about.contains_key(*address));
+            let addresses: BTreeSet<String> = addresses.map(str::to_owned).collect();
+            for address in addresses.into_iter().chain(self.named_in(rule)) {
+                if !kept.contains(&address) {
+                    kept.push(address);
                 }
             }
         }
         kept
     }
+}
+
+/// Where the words of a text begin and end; a hyphen does not part them.
+fn word_places(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let inner = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        let start = rest + text.get(rest..)?.find(inner)?;
+        let tail = text.get(start..)?;
+        let end = start + tail.find(|c| !inner(c)).unwrap_or(tail.len());
+        rest = end;
+        Some((start, end))
+    })
+}
+
+/// The last bytes of a text.
+fn last(text: &str, most: usize) -> &str {
+    let mut start = text.len().saturating_sub(most);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text.get(start..).unwrap_or_default()
 }
 
 /// Further names of a host in the bracket before its address: `laptop-001 (h-001-01, 10.0.1.11)`. A word that is no
@@ -228,6 +321,7 @@ fn name_behind(before: &str, after: &str) -> Option<String> {
 fn is_name(word: &str) -> bool {
     word.contains(char::is_alphabetic)
         && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '))
+        && word.len() <= MAX_NAME
         && !NO_NAMES.contains(&word.to_lowercase().as_str())
 }
 

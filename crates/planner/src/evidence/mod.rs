@@ -4,9 +4,15 @@
 //! Nothing here asks a model.
 
 pub(crate) mod adaptation;
+pub(crate) mod against;
 pub(crate) mod assessment;
+pub(crate) mod beliefs;
 pub(crate) mod conclusion;
 pub(crate) mod groups;
 pub(crate) mod hosts;
+pub(crate) mod infrastructure;
+pub(crate) mod lines;
+pub(crate) mod naming;
+pub(crate) mod parts;
 pub(crate) mod roles;
 pub(crate) mod scene;

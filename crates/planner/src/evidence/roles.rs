@@ -11,7 +11,7 @@ pub struct Roles {
     pub attackers: Vec<String>,
     /// Hosts and addresses of the defended system.
     pub systems: Vec<String>,
-    /// Those of them that the attack has reached and that have to be cleaned.
+    /// Those of them that the attack has reached. They have to be cleaned, as has an own host that attacks.
     pub targets: Vec<String>,
     /// Those of the targets that attack others.
     pub footholds: Vec<String>,
@@ -26,6 +26,17 @@ pub struct Roles {
 }
 
 impl Roles {
+    /// Hosts that have to be cleaned: the targets, and attackers of the system's own that its description tells of. One that nobody
+    /// has described only has to be shut out.
+    pub(crate) fn to_clean(&self) -> Vec<String> {
+        let is_own = |name: &&String| {
+            !self.targets.contains(name)
+                && self.systems.contains(name)
+                && self.names.values().any(|address| address == *name)
+        };
+        self.targets.iter().chain(self.attackers.iter().filter(is_own)).cloned().collect()
+    }
+
     /// Everything that they name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         let Roles { attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept, names } =

@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 
 use countermove_incident::{
-    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, Record, approximate_tokens,
+    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, RecordKind, approximate_tokens,
 };
 use serde::Serialize;
 
 use crate::evidence::groups::{GroupView, views};
 use crate::evidence::hosts::Hosts;
+use crate::evidence::lines::Lines;
 use crate::templates::{TemplateError, TemplateName, Templates};
 use crate::words::{fenced, fenced_line};
 
@@ -39,8 +40,8 @@ pub(crate) struct Scene {
     pub(crate) digest: Digest,
     /// The groups of the digest, in its order, as they are asked about.
     pub(crate) groups: Vec<GroupView>,
-    /// The lines of the log that are no alerts.
-    pub(crate) lines: Vec<Record>,
+    /// What the records that are no alerts say of logins.
+    pub(crate) lines: Lines,
     /// How the log was read, with warnings about the rest of the evidence.
     pub(crate) report: DigestReport,
     /// What an action may name.
@@ -53,6 +54,10 @@ pub(crate) struct Scene {
     pub(crate) kept: Vec<String>,
     /// Whether the log holds anything at all.
     pub(crate) has_records: bool,
+    /// Whether it does, and nothing in it is in a known form.
+    pub(crate) not_understood: bool,
+    /// The known form that what was not understood is nearest to, if there is one.
+    pub(crate) nearest: Option<String>,
 }
 
 /// Share of the budget that the alerts may take before the system description has had its own, in percent.
@@ -108,9 +113,9 @@ impl Scene {
         let hosts = Hosts::read(&evidence.system_description, &systems);
         let kept = hosts.kept(&evidence.constraints);
         let groups = views(&evidence.log, &digest, &systems, &hosts);
-        let in_full = |record: &Record| Record { message: record.line().into_owned(), ..record.clone() };
-        let lines = evidence.log.lines().map(in_full).collect();
+        let lines = Lines::of_log(&evidence.log);
         let has_records = !evidence.log.records.is_empty();
+        let is_unknown = evidence.log.records.iter().all(|record| record.kind == RecordKind::Unknown);
         Ok(Scene {
             context,
             system,
@@ -123,12 +128,9 @@ impl Scene {
             hosts,
             kept,
             has_records,
+            not_understood: has_records && is_unknown,
+            nearest: None,
         })
-    }
-
-    /// Whether a plain line is folded into this group.
-    pub(crate) fn is_line_of(&self, group: &GroupView, text: &str) -> bool {
-        !group.is_alert && group.lines.contains(text)
     }
 }
 

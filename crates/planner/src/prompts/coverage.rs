@@ -28,6 +28,8 @@ pub(crate) const KINDS: [VerbClass; 6] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Coverage<'a> {
     roles: &'a Roles,
+    /// Hosts that the response has to reach.
+    hosts: Vec<String>,
     reached: BTreeMap<VerbClass, BTreeSet<String>>,
     /// Attacked hosts that were cleaned before their evidence was kept.
     destroyed: BTreeSet<String>,
@@ -46,7 +48,8 @@ pub(crate) struct Left {
 impl<'a> Coverage<'a> {
     /// What the actions of a history have reached. `state` is the one in which the history ended.
     pub(crate) fn after(roles: &'a Roles, history: &[String], state: RecoveryState) -> Coverage<'a> {
-        let mut coverage = Coverage { roles, reached: BTreeMap::new(), destroyed: BTreeSet::new() };
+        let mut coverage =
+            Coverage { roles, hosts: roles.to_clean(), reached: BTreeMap::new(), destroyed: BTreeSet::new() };
         let [contained_label, _, preserved_label, ..] = RecoveryState::LABELS;
         let lines: Vec<(&str, &str)> = history.iter().map(|line| told_in_history(line)).collect();
         let gained = |label: &str| lines.iter().position(|(_, gained)| gained.contains(label));
@@ -66,7 +69,7 @@ impl<'a> Coverage<'a> {
         for (kind, names) in self.objects(action) {
             if kind == VerbClass::Eradicate && !preserved {
                 let kept = self.reached.get(&VerbClass::Preserve);
-                let lost = names.iter().filter(|name| self.roles.targets.contains(name));
+                let lost = names.iter().filter(|name| self.hosts.contains(name));
                 let lost = lost.filter(|name| !kept.is_some_and(|kept| kept.contains(*name)));
                 self.destroyed.extend(lost.cloned());
             }
@@ -111,18 +114,18 @@ impl<'a> Coverage<'a> {
         match kind {
             VerbClass::Contain => Left {
                 attackers: missing(&[kind], &roles.attackers),
-                hosts: missing(&[kind], &roles.targets),
+                hosts: missing(&[kind], &self.hosts),
                 // A new password shuts out whoever has stolen the old one.
                 accounts: missing(&[kind, VerbClass::Harden], &roles.stolen_accounts),
                 destroyed: 0,
             },
             VerbClass::Preserve => {
-                let mut hosts = missing(&[kind], &roles.targets);
+                let mut hosts = missing(&[kind], &self.hosts);
                 hosts.retain(|host| !self.destroyed.contains(host));
                 Left { destroyed: self.destroyed.len(), hosts, ..Left::default() }
             }
             _ => Left {
-                hosts: missing(&[kind], &roles.targets),
+                hosts: missing(&[kind], &self.hosts),
                 accounts: match kind {
                     VerbClass::Eradicate => missing(&[kind], &roles.planted_accounts),
                     VerbClass::Harden => missing(&[kind], &roles.stolen_accounts),
@@ -145,7 +148,7 @@ impl<'a> Coverage<'a> {
             .cloned()
             .collect();
         let mut ways = Vec::new();
-        if !roles.targets.is_empty() && !roles.targets.iter().any(|host| roles.kept.contains(host)) {
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|host| roles.kept.contains(host)) {
             ways.push(Left { hosts: left.hosts.clone(), ..Left::default() });
         }
         if !roles.attackers.is_empty() || ways.is_empty() {
@@ -198,7 +201,7 @@ impl<'a> Coverage<'a> {
         let mut seen = BTreeSet::new();
         for (_, name) in named(action, roles) {
             let role = match () {
-                () if roles.targets.contains(&name) => 0,
+                () if self.hosts.contains(&name) => 0,
                 () if roles.attackers.contains(&name) => 1,
                 () if roles.stolen_accounts.contains(&name) || roles.planted_accounts.contains(&name) => 2,
                 () => 3,

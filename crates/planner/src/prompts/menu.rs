@@ -46,9 +46,9 @@ impl Menu {
             left: Left,
         }
         let left = Left::new(&Coverage::after(roles, history, state), roles);
-        let Roles { attackers, systems, targets, .. } = roles;
-        let text =
-            templates.render(TemplateName::Openings, Values { state, attackers, systems, targets, left })?;
+        let Roles { attackers, systems, .. } = roles;
+        let values = Values { state, attackers, systems, targets: &roles.to_clean(), left };
+        let text = templates.render(TemplateName::Openings, values)?;
         let mut openings: Vec<Opening> = Vec::new();
         for line in text.lines() {
             // A line that lists nothing begins with its explanation.
@@ -145,7 +145,7 @@ impl Left {
             let (left, tried) = left(kind);
             Reach { hosts: left.hosts, accounts: left.accounts, tried }
         };
-        let may_isolate = roles.targets.iter().all(may_be_cut);
+        let may_isolate = roles.to_clean().iter().all(may_be_cut);
         let (mut contain, tried) = left(VerbClass::Contain);
         // A host that attacks and has to be cleaned is isolated; to block it as well says nothing more.
         contain.attackers.retain(|name| !contain.hosts.contains(name));

@@ -55,7 +55,7 @@ pub(crate) fn shared_segments(
         description: fenced_line(&assessment.description),
         attackers: lines(&assessment.entities.attackers),
         systems: lines(&assessment.entities.systems),
-        targets: lines(&assessment.entities.targets),
+        targets: lines(&assessment.entities.to_clean()),
         tactics: assessment
             .tactics
             .iter()
@@ -105,7 +105,8 @@ pub(crate) fn action_prompt(
     let Situation { system, shared, roles, state, history } = situation;
     let mut accounts = lines(&roles.stolen_accounts);
     accounts.extend(lines(&roles.planted_accounts));
-    let kept = roles.kept.iter().filter(|host| roles.targets.contains(host));
+    let hosts = roles.to_clean();
+    let kept = roles.kept.iter().filter(|host| hosts.contains(host));
     let without_effect: Vec<&str> = futile(history).collect();
     let recent = without_effect.len().saturating_sub(MAX_FUTILE);
     let values = Values {
@@ -113,7 +114,7 @@ pub(crate) fn action_prompt(
         achieved: state.achieved_labels(),
         missing: state.open_labels(),
         attackers: lines(&roles.attackers),
-        targets: lines(&roles.targets),
+        targets: lines(&hosts),
         accounts,
         kept: kept.map(|host| fenced_line(host)).collect(),
         history: lines(history),

@@ -3,8 +3,9 @@
 //! The model judges each group of the digest by itself: everyday traffic, or a tactic of an attack. All groups are asked
 //! about at once, so that the engine batches them. What follows from that is for [`conclude`], without a model.
 //!
-//! Two cases are decided by code alone. A log without records is no incident and the model is not asked: a system
-//! description is no evidence of an attack. And an alert of the highest priority from an address that raises other serious
+//! Some cases are decided by code alone. A log without records is no incident and the model is not asked: a system
+//! description is no evidence of an attack. It is not asked either about a log of which nothing was understood, since it would
+//! guess, nor about telemetry, which is no group of the digest. And an alert of the highest priority from an address that raises other serious
 //! alerts as well is part of an attack: the answer's grammar leaves no other choice, since an untuned small model denies
 //! plain attacks about as often as it sees them. A response is taken to have done nothing yet; what it has done is
 //! reported by the operator, not read from alerts, which show what an attacker does.
@@ -37,7 +38,8 @@ pub(crate) async fn perceive(
     tokens: &TokenCounter,
 ) -> Result<(Assessment, Usage), PlanError> {
     let mut questions = Vec::new();
-    for group in &scene.groups {
+    let asked = if scene.not_understood { &[][..] } else { &scene.groups };
+    for group in asked {
         let question = Question {
             prompt: incident_prompt(templates, scene, &group.words)?,
             format: AnswerFormat {
@@ -59,7 +61,7 @@ pub(crate) async fn perceive(
     let mut reasoning = Vec::new();
     let mut rejected = Vec::new();
     let mut fault: Option<PlanError> = None;
-    for (group, answer) in scene.groups.iter().zip(join_all(questions).await) {
+    for (group, answer) in asked.iter().zip(join_all(questions).await) {
         let read = match answer {
             Ok(answer) => {
                 usage += answer.usage;

@@ -90,7 +90,9 @@ pub enum PlanEnd {
     StepLimit,
     /// Perception found no incident.
     NoIncident,
-    /// No usable candidate could be proposed.
+    /// Nothing in the evidence is in a known form, so that nothing was judged.
+    NotUnderstood,
+    /// No usable candidate could be proposed; `error` says what is missing if nobody is known whom an action could name.
     NoCandidate,
     /// The deadline passed.
     Deadline,
@@ -105,7 +107,7 @@ pub enum PlanEnd {
 pub struct PlanEnded {
     /// Why.
     pub end: PlanEnd,
-    /// The fault in one sentence; empty unless `end` is [`PlanEnd::Failed`].
+    /// The fault of [`PlanEnd::Failed`], or what is missing for an action, in one sentence; else empty.
     pub error: String,
     /// Work behind the whole plan.
     pub usage: Usage,

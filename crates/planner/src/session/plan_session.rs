@@ -124,6 +124,10 @@ pub struct PlanSession {
     phase: Phase,
 }
 
+/// What has to be known before an action can be proposed.
+const MISSING: &str = "the evidence names neither attackers nor attacked hosts, so no action could name anybody: give alerts with \
+                       addresses, logs of the hosts concerned, or a system description with their names and addresses";
+
 impl PlanSession {
     pub(crate) fn new(
         incident: String,
@@ -305,11 +309,16 @@ impl PlanSession {
     pub(crate) fn assessed(&mut self, assessment: Assessment, usage: Usage) {
         self.usage += usage;
         self.state = assessment.state;
-        let is_incident = assessment.is_incident;
+        let Assessment { is_incident, not_understood, .. } = assessment;
+        let names_nobody = assessment.entities.attackers.is_empty() && assessment.entities.targets.is_empty();
         self.assessment = Some(assessment);
         self.phase = Phase::Decision;
-        if !is_incident {
+        if not_understood {
+            self.end(PlanEnd::NotUnderstood, String::new());
+        } else if !is_incident {
             self.end(PlanEnd::NoIncident, String::new());
+        } else if names_nobody {
+            self.end(PlanEnd::NoCandidate, MISSING.to_owned());
         }
     }
 

@@ -122,6 +122,7 @@ impl From<v1::Assessment> for Assessment {
         let entities = assessment.entities.unwrap_or_default();
         Self {
             is_incident: assessment.is_incident,
+            not_understood: assessment.not_understood,
             description: assessment.description,
             attackers: entities.attackers,
             systems: entities.systems,

@@ -62,7 +62,7 @@ pub struct PlanDocument {
     pub steps: Vec<Step>,
     /// Why planning ended; `null` while it goes on.
     pub end: Option<End>,
-    /// The fault that ended planning.
+    /// The fault that ended planning, or what is missing for an action.
     pub error: Option<String>,
     /// Work behind the plan.
     pub usage: Usage,
@@ -212,6 +212,9 @@ pub struct State {
 pub struct Assessment {
     /// Whether there is an incident.
     pub is_incident: bool,
+    /// Whether nothing in the evidence is in a known form, so that nothing was judged.
+    #[serde(default)]
+    pub not_understood: bool,
     /// One sentence about it.
     pub description: String,
     /// Who attacks.

@@ -163,6 +163,8 @@ words! {
         StepLimit = "step_limit",
         /// The evidence shows no incident.
         NoIncident = "no_incident",
+        /// Nothing in the evidence is in a known form, so nothing was judged.
+        NotUnderstood = "not_understood",
         /// No usable action was proposed.
         NoCandidate = "no_candidate",
         /// The time was over.

@@ -1,0 +1,156 @@
+//! What records that are no alerts say of logins and accounts. Each is read once, so that questions about all of them take time in
+//! proportion to their number.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use countermove_incident::{AlertLog, Entities, EntityKind, Record, RecordKind};
+
+use crate::evidence::parts::without_orders;
+
+/// What one record says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Line {
+    /// Accounts that it names: its own field, else those in its text.
+    pub(crate) accounts: Vec<String>,
+    /// Where the login came from: likewise.
+    pub(crate) addresses: Vec<String>,
+    /// Whether a login failed.
+    pub(crate) fails: bool,
+    /// Whether one worked.
+    pub(crate) logs_in: bool,
+    /// How many records it stands for.
+    pub(crate) count: u64,
+    /// The text of a line that no format understood and of which nobody knows who wrote it; empty for others.
+    pub(crate) text: String,
+}
+
+/// What all of them say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines {
+    /// By position in the log.
+    lines: BTreeMap<usize, Line>,
+    /// Addresses from which each account logged in.
+    entered: HashMap<String, HashSet<String>>,
+}
+
+impl Lines {
+    /// Reads those of a log. Telemetry says nothing here.
+    pub(crate) fn of_log(log: &AlertLog) -> Lines {
+        let mut lines = Lines::default();
+        for (position, record) in log.records.iter().enumerate() {
+            if matches!(record.kind, RecordKind::Log | RecordKind::Unknown) {
+                let line = Line::of(record);
+                if line.logs_in {
+                    for account in &line.accounts {
+                        let known = lines.entered.entry(account.clone()).or_default();
+                        known.extend(line.addresses.iter().cloned());
+                    }
+                }
+                lines.lines.insert(position, line);
+            }
+        }
+        lines
+    }
+
+    /// What the record at a position says, if it is one of them.
+    pub(crate) fn at(&self, position: usize) -> Option<&Line> {
+        self.lines.get(&position)
+    }
+
+    /// Whether an account logged in with a line, or from an address that the line names as well.
+    pub(crate) fn got_in(&self, account: &str, line: &Line) -> bool {
+        let entered = self.entered.get(account);
+        line.logs_in
+            || entered.is_some_and(|known| line.addresses.iter().any(|address| known.contains(address)))
+    }
+}
+
+impl Line {
+    fn of(record: &Record) -> Line {
+        let is_known = record.kind == RecordKind::Log;
+        let needs_text = !is_known || record.account.is_empty();
+        let found = match needs_text {
+            true => Entities::find(without_orders(&record.message)),
+            false => Entities::default(),
+        };
+        let own = |field: Option<&str>, kind| match field {
+            Some(name) if is_known => vec![name.to_owned()],
+            _ => found.of(kind).map(str::to_owned).collect(),
+        };
+        let account = Some(record.account.as_str()).filter(|name| !name.is_empty());
+        let source = record.source.as_ref().map(|end| end.address.as_str());
+        // Whoever logs in chooses the name that is written, and so words in it say nothing.
+        let mut said = record.message.to_lowercase();
+        if !record.account.is_empty() {
+            said = said.replace(&record.account.to_lowercase(), "");
+        }
+        let says = |words: &[&str]| words.iter().any(|word| said.contains(word) || record.rule == *word);
+        Line {
+            accounts: own(account, EntityKind::Account),
+            addresses: match (is_known, source) {
+                // A record in a known form that names no source has none.
+                (true, None) => Vec::new(),
+                _ => own(source, EntityKind::Address),
+            },
+            fails: says(&["failed", "failure", "4625", "invalid user", "denied"]),
+            logs_in: says(&["accepted", "4624", "logged in", "session opened"]),
+            count: record.repeats.count,
+            text: if !is_known && record.host.is_empty() { record.message.clone() } else { String::new() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_incident::{Endpoint, Repeats};
+
+    use super::*;
+
+    fn login(message: &str, account: &str, source: &str) -> Record {
+        Record {
+            kind: RecordKind::Log,
+            host: "web01".into(),
+            message: message.into(),
+            account: account.into(),
+            source: Some(Endpoint::new(source, None)),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn an_account_got_in_where_it_logged_in_from_the_same_address() {
+        let failed = |account: &str| login(&format!("Failed password for {account}"), account, "203.0.113.7");
+        let records = vec![
+            failed("shop_rw"),
+            login("Accepted password for shop_rw", "shop_rw", "203.0.113.7"),
+            failed("backup_op"),
+            login("Accepted password for backup_op", "backup_op", "10.0.2.20"),
+            failed("accepted"),
+            Record { kind: RecordKind::Telemetry, ..Record::default() },
+        ];
+        let lines = Lines::of_log(&AlertLog { records, ..AlertLog::default() });
+        let got_in = |position: usize| {
+            let line = lines.at(position).unwrap();
+            line.accounts.iter().any(|account| lines.got_in(account, line))
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(got_in), [true, true, false, true, false]);
+        assert!(lines.at(4).unwrap().fails && !lines.at(4).unwrap().logs_in, "a name is no word of the log");
+        assert!(lines.at(5).is_none());
+    }
+
+    #[test]
+    fn a_line_that_nobody_understood_is_read_by_its_text() {
+        let record = Record {
+            message: "login failed user=shop_rw peer 203.0.113.7".into(),
+            repeats: Repeats { count: 3, last: None },
+            ..Record::default()
+        };
+        let line = Line::of(&record);
+        assert_eq!(
+            (line.accounts, line.addresses),
+            (vec!["shop_rw".to_owned()], vec!["203.0.113.7".to_owned()])
+        );
+        assert_eq!((line.fails, line.logs_in, line.count), (true, false, 3));
+        assert_eq!(line.text, record.message);
+    }
+}
