@@ -57,6 +57,10 @@ pub(crate) fn evidence(evidence: Option<Evidence>) -> Result<Evidence, Error> {
     let mut violations = Vec::new();
     let system = "evidence.system_description";
     check(&mut violations, system, text(&evidence.system_description, SYSTEM_DESCRIPTION, "1 MiB"));
+    if evidence.records.len() > ALERTS {
+        let problem = format!("it has {} bytes, and at most 64 MiB are taken", evidence.records.len());
+        check(&mut violations, "evidence.records", Err(problem));
+    }
     if !evidence.alerts.is_empty() {
         check(&mut violations, "evidence.alerts", alerts(&evidence.alerts));
     }
