@@ -165,6 +165,7 @@ mod tests {
             alerts: "an alert".into(),
             constraints: vec!["The web server stays up.".into()],
             notes: Vec::new(),
+            records: Vec::new(),
         }
     }
 
@@ -190,6 +191,7 @@ mod tests {
             alerts: "a\0b".into(),
             constraints: vec!["ok".into(), String::new()],
             notes: vec!["x".repeat(2001)],
+            records: Vec::new(),
         };
         assert_eq!(
             fields(evidence(Some(bad))),
