@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use countermove_model::{Class, Completion, Engine, EngineError, Event, Request};
+use countermove_model::{Completion, Engine, EngineError, Event, Priority, Request};
 use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter, Usage};
 
 use crate::service::ServedModel;
@@ -56,9 +56,9 @@ fn request(question: Question) -> Request {
         temperature: question.sampling.temperature,
         top_p: question.sampling.top_p,
         seed: question.sampling.seed,
-        class: match question.purpose {
-            Purpose::Decision => Class::Decision,
-            Purpose::Rollout => Class::Rollout,
+        priority: match question.purpose {
+            Purpose::Decision => Priority::Interactive,
+            Purpose::Rollout => Priority::Bulk,
         },
     }
 }

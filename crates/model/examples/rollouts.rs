@@ -6,7 +6,9 @@
 use std::error::Error;
 use std::time::Instant;
 
-use countermove_model::{Class, Completion, Engine, EngineOptions, LoadOptions, ModelSource, Request, home};
+use countermove_model::{
+    Completion, Engine, EngineOptions, LoadOptions, ModelSource, Priority, Request, home,
+};
 use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
@@ -58,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                         temperature: 0.6,
                         top_p: 0.9,
                         seed: n,
-                        class: Class::Rollout,
+                        priority: Priority::Bulk,
                     })
                 })
                 .collect();

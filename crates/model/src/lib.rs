@@ -52,7 +52,7 @@ pub use home::home;
 pub use hub::{Fetch, OnFetch};
 pub use merge::{MergedType, merge};
 pub use model::{LoadOptions, Model, ModelInfo, WeightFormat};
-pub use request::{Class, Completion, Event, Generation, Request};
+pub use request::{Completion, Event, Generation, Priority, Request};
 pub use score::score;
 pub use source::{DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, ModelSource, SourceError};
 pub use tokenizer::Tokenizer;

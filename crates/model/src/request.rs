@@ -7,13 +7,14 @@ use tokio::sync::mpsc;
 
 use crate::error::EngineError;
 
-/// Which queue a request belongs to.
+/// Which requests go first where not all can. The engine has a word of its own for it, since it knows no incidents and
+/// answers whoever asks; a caller says which of its questions are of which sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Somebody waits for exactly this answer; it goes before rollouts.
-    Decision,
-    /// One of many rollouts.
-    Rollout,
+pub enum Priority {
+    /// Somebody waits for exactly this answer; it goes before bulk.
+    Interactive,
+    /// One of many, of which the last one counts.
+    Bulk,
 }
 
 /// One question to the model. The same request always has the same answer.
@@ -40,8 +41,8 @@ pub struct Request {
     pub top_p: f32,
     /// Seed of this answer alone.
     pub seed: u64,
-    /// Which queue it belongs to.
-    pub class: Class,
+    /// Whether it goes first.
+    pub priority: Priority,
 }
 
 /// News about a generation.

@@ -1,14 +1,14 @@
 //! Which sequences run, and which tokens of them go through the model next: pure functions, no I/O, no clock.
 //!
-//! - Decisions go before rollouts, but of four admissions one goes to a waiting rollout, so neither class starves.
+//! - Interactive requests go before bulk, but of four admissions one goes to waiting bulk, so neither starves.
 //! - A step takes all tokens that running answers wait for, and beside them a bounded number of prompt tokens, so a
 //!   new incident does not stall the others.
 //! - A request whose prompt shares more with a prompt that is being computed right now than with the cache waits for
 //!   that part, so siblings submitted together are computed once. What it waits for always runs, so the wait ends.
-//! - When keys and values run short, the youngest sequence of the lowest class gives way and starts again later. The
+//! - When keys and values run short, the youngest sequence of the lowest priority gives way and starts again later. The
 //!   oldest never gives way to others, so it ends, and there is no deadlock.
 
-use crate::request::Class;
+use crate::request::Priority;
 
 /// Bounds of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub(crate) struct Limits {
 /// A request that waits, in the order of arrival.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waiting<'a> {
-    /// Its queue.
-    pub(crate) class: Class,
+    /// Whether it goes first.
+    pub(crate) priority: Priority,
     /// Tokens that it has to compute or find before it can go on.
     pub(crate) tokens: &'a [u32],
 }
@@ -31,8 +31,8 @@ pub(crate) struct Waiting<'a> {
 /// A sequence that runs, in the order of admission.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running<'a> {
-    /// Its queue.
-    pub(crate) class: Class,
+    /// Whether it goes first.
+    pub(crate) priority: Priority,
     /// Its tokens.
     pub(crate) tokens: &'a [u32],
     /// How many of them are computed.
@@ -49,15 +49,15 @@ impl Running<'_> {
 
 /// A shared part shorter than this is not worth waiting for.
 const WORTH_WAITING: usize = 32;
-/// Decisions admitted before a waiting rollout's turn comes.
-const DECISIONS_IN_A_ROW: u32 = 3;
-/// Waiting requests of one class that are looked at in a step, at most.
+/// Interactive requests admitted before the turn of waiting bulk comes.
+const INTERACTIVE_IN_A_ROW: u32 = 3;
+/// Waiting requests of one priority that are looked at in a step, at most.
 const LOOKAHEAD: usize = 128;
 
-/// Memory of the shares of the two classes.
+/// Memory of the shares of the two priorities.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Turns {
-    decisions: u32,
+    interactive: u32,
 }
 
 /// Chooses waiting requests to admit, by their places in `waiting`. `cached` tells how many tokens of a request are in
@@ -70,24 +70,23 @@ pub(crate) fn admit(
     mut cached: impl FnMut(usize) -> usize,
 ) -> Vec<usize> {
     let mut admitted: Vec<usize> = Vec::new();
-    let places = |class: Class| {
-        let of_class = move |(_, request): &(usize, &Waiting<'_>)| request.class == class;
-        waiting.iter().enumerate().filter(of_class).map(|(place, _)| place).take(LOOKAHEAD)
+    let places = |priority: Priority| {
+        let of_priority = move |(_, request): &(usize, &Waiting<'_>)| request.priority == priority;
+        waiting.iter().enumerate().filter(of_priority).map(|(place, _)| place).take(LOOKAHEAD)
     };
-    let mut decisions = places(Class::Decision).peekable();
-    let mut rollouts = places(Class::Rollout).peekable();
+    let mut interactive = places(Priority::Interactive).peekable();
+    let mut bulk = places(Priority::Bulk).peekable();
     while running.len() + admitted.len() < limits.sequences {
-        let rollouts_turn = turns.decisions >= DECISIONS_IN_A_ROW || decisions.peek().is_none();
-        let next =
-            if rollouts_turn { rollouts.next().or_else(|| decisions.next()) } else { decisions.next() };
+        let bulk_turn = turns.interactive >= INTERACTIVE_IN_A_ROW || interactive.peek().is_none();
+        let next = if bulk_turn { bulk.next().or_else(|| interactive.next()) } else { interactive.next() };
         let Some(place) = next else { break };
         if is_worth_waiting(waiting, place, running, &admitted, &mut cached) {
             continue;
         }
-        if waiting[place].class == Class::Rollout {
-            turns.decisions = 0;
-        } else if rollouts.peek().is_some() {
-            turns.decisions += 1;
+        if waiting[place].priority == Priority::Bulk {
+            turns.interactive = 0;
+        } else if bulk.peek().is_some() {
+            turns.interactive += 1;
         }
         admitted.push(place);
     }
@@ -131,9 +130,9 @@ pub(crate) fn feeds(limits: Limits, running: &[Running<'_>], one_by_one: bool) -
             *feed = if one_by_one { missing.min(1) } else { missing };
         }
     }
-    for class in [Class::Decision, Class::Rollout] {
+    for priority in [Priority::Interactive, Priority::Bulk] {
         for (feed, sequence) in feeds.iter_mut().zip(running) {
-            if sequence.class == class && sequence.is_prefilling() {
+            if sequence.priority == priority && sequence.is_prefilling() {
                 let end = if one_by_one { sequence.prompt } else { sequence.tokens.len() };
                 *feed = (end - sequence.computed).min(left);
                 left -= *feed;
@@ -144,13 +143,13 @@ pub(crate) fn feeds(limits: Limits, running: &[Running<'_>], one_by_one: bool) -
 }
 
 /// Which of the running sequences gives way, so that the one at `place` gets its keys and values: the youngest of the
-/// lowest class, and it may be that one itself. `None` if it runs alone, so that nothing can be gained.
+/// lowest priority, and it may be that one itself. `None` if it runs alone, so that nothing can be gained.
 pub(crate) fn gives_way(running: &[Running<'_>], place: usize) -> Option<usize> {
     if running.len() <= 1 {
         return None;
     }
-    let youngest = |class: Class| running.iter().rposition(|sequence| sequence.class == class);
-    youngest(Class::Rollout).or_else(|| youngest(Class::Decision)).or(Some(place))
+    let youngest = |priority: Priority| running.iter().rposition(|sequence| sequence.priority == priority);
+    youngest(Priority::Bulk).or_else(|| youngest(Priority::Interactive)).or(Some(place))
 }
 
 #[cfg(test)]
@@ -171,12 +170,12 @@ mod tests {
         tokens
     }
 
-    fn waiting(class: Class, tokens: &[u32]) -> Waiting<'_> {
-        Waiting { class, tokens }
+    fn waiting(priority: Priority, tokens: &[u32]) -> Waiting<'_> {
+        Waiting { priority, tokens }
     }
 
-    fn running(class: Class, tokens: &[u32], computed: usize) -> Running<'_> {
-        Running { class, tokens, computed, prompt: tokens.len() }
+    fn running(priority: Priority, tokens: &[u32], computed: usize) -> Running<'_> {
+        Running { priority, tokens, computed, prompt: tokens.len() }
     }
 
     #[test]
@@ -185,7 +184,7 @@ mod tests {
         let queue: Vec<Waiting<'_>> = prompts
             .iter()
             .enumerate()
-            .map(|(i, tokens)| waiting(if i < 4 { Class::Rollout } else { Class::Decision }, tokens))
+            .map(|(i, tokens)| waiting(if i < 4 { Priority::Bulk } else { Priority::Interactive }, tokens))
             .collect();
         let limits = Limits { sequences: 6, prefill: 100 };
         assert_eq!(admit(limits, &queue, &[], &mut Turns::default(), |_| 0), [4, 5, 6, 0, 7, 8]);
@@ -196,16 +195,16 @@ mod tests {
     fn siblings_wait_for_the_first() {
         let base = prompt(1, 200);
         let prompts: Vec<Vec<u32>> = (0..3).map(|i| fork(&base, 90_000 + i)).collect();
-        let queue: Vec<Waiting<'_>> = prompts.iter().map(|tokens| waiting(Class::Rollout, tokens)).collect();
+        let queue: Vec<Waiting<'_>> = prompts.iter().map(|tokens| waiting(Priority::Bulk, tokens)).collect();
         assert_eq!(admit(LIMITS, &queue, &[], &mut Turns::default(), |_| 0), [0]);
-        let first = running(Class::Rollout, &prompts[0], 199);
+        let first = running(Priority::Bulk, &prompts[0], 199);
         assert!(
             admit(LIMITS, &queue[1..], &[first], &mut Turns::default(), |_| 199).len() == 2,
             "one token is no matter"
         );
-        let first = running(Class::Rollout, &prompts[0], 100);
+        let first = running(Priority::Bulk, &prompts[0], 100);
         assert!(admit(LIMITS, &queue[1..], &[first], &mut Turns::default(), |_| 100).is_empty());
-        let first = running(Class::Rollout, &prompts[0], 200);
+        let first = running(Priority::Bulk, &prompts[0], 200);
         assert_eq!(admit(LIMITS, &queue[1..], &[first], &mut Turns::default(), |_| 200), [0, 1]);
         assert_eq!(
             admit(LIMITS, &queue[1..], &[first], &mut Turns::default(), |_| 0),
@@ -218,20 +217,21 @@ mod tests {
     fn a_short_common_beginning_is_not_waited_for() {
         let base = prompt(1, 20);
         let prompts = [fork(&base, 1), fork(&base, 2)];
-        let queue: Vec<Waiting<'_>> = prompts.iter().map(|tokens| waiting(Class::Decision, tokens)).collect();
+        let queue: Vec<Waiting<'_>> =
+            prompts.iter().map(|tokens| waiting(Priority::Interactive, tokens)).collect();
         assert_eq!(admit(LIMITS, &queue, &[], &mut Turns::default(), |_| 0), [0, 1]);
     }
 
     #[test]
     fn a_step_is_all_decodes_and_a_bounded_prefill() {
         let (long, short) = (prompt(1, 300), prompt(2, 60));
-        let mut answering = running(Class::Rollout, &short, 57);
+        let mut answering = running(Priority::Bulk, &short, 57);
         answering.prompt = 50;
         let batch = [
-            running(Class::Rollout, &long, 0),
+            running(Priority::Bulk, &long, 0),
             answering,
-            running(Class::Decision, &short, 0),
-            running(Class::Rollout, &short, 0),
+            running(Priority::Interactive, &short, 0),
+            running(Priority::Bulk, &short, 0),
         ];
         assert_eq!(feeds(LIMITS, &batch, false), [40, 3, 60, 0]);
         assert_eq!(feeds(LIMITS, &batch, true), [40, 1, 60, 0]);
@@ -240,21 +240,24 @@ mod tests {
     #[test]
     fn the_youngest_rollout_gives_way() {
         let tokens = prompt(1, 10);
-        let of = |class| running(class, &tokens, 0);
-        assert_eq!(gives_way(&[of(Class::Rollout)], 0), None);
-        assert_eq!(gives_way(&[of(Class::Rollout), of(Class::Rollout), of(Class::Decision)], 2), Some(1));
-        assert_eq!(gives_way(&[of(Class::Decision), of(Class::Decision)], 0), Some(1));
+        let of = |priority| running(priority, &tokens, 0);
+        assert_eq!(gives_way(&[of(Priority::Bulk)], 0), None);
+        assert_eq!(
+            gives_way(&[of(Priority::Bulk), of(Priority::Bulk), of(Priority::Interactive)], 2),
+            Some(1)
+        );
+        assert_eq!(gives_way(&[of(Priority::Interactive), of(Priority::Interactive)], 0), Some(1));
     }
 
     /// Runs requests to their end under the policy, with a cache that keeps every prompt, and counts what it did.
     fn simulate(
-        prompts: &[(Class, Vec<u32>)],
+        prompts: &[(Priority, Vec<u32>)],
         limits: Limits,
         answer: usize,
     ) -> Result<(usize, Vec<usize>), String> {
         struct Live {
             place: usize,
-            class: Class,
+            priority: Priority,
             tokens: Vec<u32>,
             computed: usize,
             prompt: usize,
@@ -267,14 +270,14 @@ mod tests {
             let view: Vec<Running<'_>> = live
                 .iter()
                 .map(|l| Running {
-                    class: l.class,
+                    priority: l.priority,
                     tokens: &l.tokens,
                     computed: l.computed,
                     prompt: l.prompt,
                 })
                 .collect();
             let waiting: Vec<Waiting<'_>> =
-                queue.iter().map(|&q| Waiting { class: prompts[q].0, tokens: &prompts[q].1 }).collect();
+                queue.iter().map(|&q| Waiting { priority: prompts[q].0, tokens: &prompts[q].1 }).collect();
             let known = |tokens: &[u32]| cache.iter().map(|c| shared(tokens, c)).max().unwrap_or(0);
             let admitted = admit(limits, &waiting, &view, &mut turns, |place| known(waiting[place].tokens));
             if live.is_empty() && admitted.is_empty() {
@@ -287,7 +290,7 @@ mod tests {
                 let tokens = prompts[place].1.clone();
                 live.push(Live {
                     place,
-                    class: prompts[place].0,
+                    priority: prompts[place].0,
                     computed: known(&tokens),
                     prompt: tokens.len(),
                     tokens,
@@ -296,7 +299,7 @@ mod tests {
             let view: Vec<Running<'_>> = live
                 .iter()
                 .map(|l| Running {
-                    class: l.class,
+                    priority: l.priority,
                     tokens: &l.tokens,
                     computed: l.computed,
                     prompt: l.prompt,
@@ -329,10 +332,10 @@ mod tests {
             sequences in 1_usize..9,
             prefill in 1_usize..128,
         ) {
-            let prompts: Vec<(Class, Vec<u32>)> = (0..)
+            let prompts: Vec<(Priority, Vec<u32>)> = (0..)
                 .zip(&requests)
                 .map(|(i, &(decision, incident))| {
-                    (if decision { Class::Decision } else { Class::Rollout }, fork(&prompt(incident, length), 500_000 + i))
+                    (if decision { Priority::Interactive } else { Priority::Bulk }, fork(&prompt(incident, length), 500_000 + i))
                 })
                 .collect();
             let (prefilled, order) = simulate(&prompts, Limits { sequences, prefill }, 4).expect("it ends");
@@ -344,15 +347,15 @@ mod tests {
         }
 
         #[test]
-        fn no_rollout_is_overtaken_by_more_than_three_decisions_in_a_row(decisions in 4_usize..30, rollouts in 1_usize..6) {
-            let prompts: Vec<Vec<u32>> = (0..(decisions + rollouts) as u32).map(|i| prompt(i, 10)).collect();
-            let mut queue: Vec<Waiting<'_>> = prompts.iter().enumerate().map(|(i, tokens)| waiting(if i < decisions { Class::Decision } else { Class::Rollout }, tokens)).collect();
+        fn bulk_is_overtaken_by_at_most_three_in_a_row(interactive in 4_usize..30, bulk in 1_usize..6) {
+            let prompts: Vec<Vec<u32>> = (0..(interactive + bulk) as u32).map(|i| prompt(i, 10)).collect();
+            let mut queue: Vec<Waiting<'_>> = prompts.iter().enumerate().map(|(i, tokens)| waiting(if i < interactive { Priority::Interactive } else { Priority::Bulk }, tokens)).collect();
             let (mut turns, mut overtaken) = (Turns::default(), 0);
-            while queue.iter().any(|w| w.class == Class::Rollout) {
+            while queue.iter().any(|w| w.priority == Priority::Bulk) {
                 let admitted = admit(Limits { sequences: 1, prefill: 1 }, &queue, &[], &mut turns, |_| 0);
                 let taken = queue.remove(admitted[0]);
-                overtaken = if taken.class == Class::Decision { overtaken + 1 } else { 0 };
-                prop_assert!(overtaken <= DECISIONS_IN_A_ROW);
+                overtaken = if taken.priority == Priority::Interactive { overtaken + 1 } else { 0 };
+                prop_assert!(overtaken <= INTERACTIVE_IN_A_ROW);
             }
         }
     }

@@ -40,8 +40,8 @@ pub struct Sampling {
     pub seed: u64,
 }
 
-/// Which queue a question belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a piece of model work is for; whoever shares out workers or a batch goes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// Perception and candidates: somebody waits for exactly this answer.
     Decision,
@@ -58,7 +58,7 @@ pub struct Question {
     pub format: AnswerFormat,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Which queue it belongs to.
+    /// What it is for.
     pub purpose: Purpose,
 }
 

@@ -4,8 +4,8 @@ use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
 use countermove_model::{
-    BenchOptions, Class, Engine, EngineOptions, Event, Fetch, LoadOptions, MergedType, ModelSource, OnFetch,
-    Request, bench, check_allowed_cpus, home, merge, parse_cpu_list,
+    BenchOptions, Engine, EngineOptions, Event, Fetch, LoadOptions, MergedType, ModelSource, OnFetch,
+    Priority, Request, bench, check_allowed_cpus, home, merge, parse_cpu_list,
 };
 
 use crate::args::{BenchArgs, GenerateArgs, MergeArgs, MergedTypeArg, ModelArgs, ModelCommand, Which};
@@ -54,7 +54,7 @@ async fn generate(
         temperature: arguments.temperature,
         top_p: arguments.top_p,
         seed: arguments.seed,
-        class: Class::Decision,
+        priority: Priority::Interactive,
     });
     let begun = std::time::Instant::now();
     loop {

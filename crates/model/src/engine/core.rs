@@ -34,7 +34,7 @@ struct Live<S> {
 impl<S> Live<S> {
     fn view(&self) -> Running<'_> {
         Running {
-            class: self.job.class,
+            priority: self.job.priority,
             tokens: &self.job.tokens,
             computed: self.computed,
             prompt: self.base,
@@ -137,7 +137,7 @@ impl<B: Backend> Core<B> {
             return;
         }
         let waiting: Vec<Waiting<'_>> =
-            self.waiting.iter().map(|job| Waiting { class: job.class, tokens: &job.tokens }).collect();
+            self.waiting.iter().map(|job| Waiting { priority: job.priority, tokens: &job.tokens }).collect();
         let running: Vec<Running<'_>> = self.live.iter().map(Live::view).collect();
         let backend = &self.backend;
         let cached = |place: usize| backend.cached_prefix(waiting[place].tokens);

@@ -4,13 +4,13 @@ use tokio::sync::mpsc;
 
 use crate::answer::Answer;
 use crate::error::EngineError;
-use crate::request::{Class, Completion, Event, Request};
+use crate::request::{Completion, Event, Priority, Request};
 use crate::sampling::Choice;
 use crate::tokenizer::TextStream;
 
 /// A request on its way: its tokens so far and its answer so far. It survives the loss of its keys and values.
 pub(super) struct Job {
-    pub(super) class: Class,
+    pub(super) priority: Priority,
     pub(super) choice: Choice,
     max_tokens: usize,
     /// Prompt and answer so far.
@@ -34,7 +34,7 @@ impl Job {
         events: mpsc::Sender<Event>,
     ) -> Self {
         Self {
-            class: request.class,
+            priority: request.priority,
             choice: Choice { temperature: request.temperature, top_p: request.top_p, seed: request.seed },
             max_tokens: usize::try_from(request.max_tokens).unwrap_or(usize::MAX),
             prompt: prompt.len(),

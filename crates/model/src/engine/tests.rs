@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::fake::{Fake, Log, TOKEN_BYTES};
 use super::*;
 use crate::model::{LoadOptions, WeightFormat};
-use crate::request::Class;
+use crate::request::Priority;
 use crate::testing::TinyModel;
 use crate::tokenizer::tests::tiny;
 
@@ -47,7 +47,7 @@ fn request(context: usize, own: &str, seed: u64) -> Request {
         temperature: 0.8,
         top_p: 0.95,
         seed,
-        class: Class::Rollout,
+        priority: Priority::Bulk,
     }
 }
 
