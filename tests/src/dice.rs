@@ -1,16 +1,25 @@
 //! Random numbers from a seed, so that a run that goes wrong can be repeated.
 
-/// SplitMix64.
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+/// Dice of a seed.
 #[derive(Clone, Debug)]
-pub struct Dice(pub u64);
+pub struct Dice(SplitMix64);
 
 impl Dice {
+    /// The dice of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
+    }
+
     /// A number below `sides`, which is above zero.
     pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
+        self.0.next_u64() % sides
+    }
+
+    /// A position in something of this length, which is above zero.
+    pub fn position(&mut self, length: usize) -> usize {
+        self.roll(length as u64) as usize
     }
 }

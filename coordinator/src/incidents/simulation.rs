@@ -13,6 +13,7 @@ use countermove_proto::v1::{
     CandidatesProposed, Incident, IncidentCreated, PlanEnd, PlanEnded, PlanStep, RolloutFinished,
 };
 use countermove_proto::{IncidentId, RequestId};
+use countermove_tests::Dice;
 use futures::future::{BoxFuture, FutureExt, ready};
 
 use super::log::Log;
@@ -98,7 +99,7 @@ impl Play {
         let coordinators = (0..COORDINATORS).map(|_| Coordinator::new()).collect();
         let store = Arc::new(ModelStore::default());
         let mut play =
-            Self { dice: Dice(seed), store, coordinators, ids: Vec::new(), faults: Faults::default() };
+            Self { dice: Dice::new(seed), store, coordinators, ids: Vec::new(), faults: Faults::default() };
         for index in 0..INCIDENTS {
             let coordinator = &mut play.coordinators[index % COORDINATORS];
             let claim = Claim { id: IncidentId::generate(), owner: coordinator.me, epoch: 1 };
@@ -114,7 +115,7 @@ impl Play {
 
     /// One thing happens.
     fn step(&mut self) {
-        let who = self.dice.roll(COORDINATORS);
+        let who = self.dice.position(COORDINATORS);
         match self.dice.roll(100) {
             0..3 => {
                 self.faults.crashes += 1;
@@ -134,7 +135,7 @@ impl Play {
                 self.store.lock().mood = Mood::LosesAnswers;
             }
             14..26 => self.store.lock().mood = Mood::Well,
-            26..40 => self.store.lock().clock += self.dice.roll(700) as u64,
+            26..40 => self.store.lock().clock += self.dice.roll(700),
             40..60 => self.beat(who),
             _ => self.work(who),
         }
@@ -183,7 +184,7 @@ impl Play {
         if coordinator.frozen || ids.is_empty() {
             return;
         }
-        let id = ids[self.dice.roll(ids.len())];
+        let id = ids[self.dice.position(ids.len())];
         let Some(work) = coordinator.held.get_mut(&id) else { return };
         match now(work.tell()) {
             Ok(true) => {}
@@ -285,19 +286,6 @@ fn name(kind: &Kind) -> String {
 /// Runs a future that waits for nothing but the store, which answers at once.
 fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("the store answers at once")
-}
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides as u64) as usize
-    }
 }
 
 /// How the store is.

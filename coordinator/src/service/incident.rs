@@ -314,7 +314,7 @@ impl IncidentService for IncidentApi {
         };
         Ok(Response::new(VerifyIncidentResponse {
             events: found.events,
-            head_sha256: found.head.iter().map(|byte| format!("{byte:02x}")).collect(),
+            head_sha256: hex::encode(found.head),
             inputs_gone: found.inputs_gone,
             broken_event,
             problem,

@@ -31,7 +31,7 @@ impl List {
         bytes.extend_from_slice(key);
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum[..CHECKSUM]);
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(bytes)
     }
 
     /// The key after which a page begins; `None` for the first page.
@@ -45,7 +45,7 @@ impl List {
         let refused = || {
             Error::invalid("page_token", "it is not the `next_page_token` of an earlier page of this list")
         };
-        let bytes = unhex(token).ok_or_else(refused)?;
+        let bytes = hex::decode(token).map_err(|_| refused())?;
         let end = bytes.len().checked_sub(CHECKSUM).filter(|&end| end >= 1).ok_or_else(refused)?;
         let (content, checksum) = bytes.split_at(end);
         if content[0] != self.tag() || Sha256::digest(content)[..CHECKSUM] != *checksum {
@@ -65,14 +65,6 @@ pub(crate) fn page_size(asked: i32) -> Result<usize, Error> {
         Ok(size) => Ok(size.min(MOST)),
         Err(_) => Err(Error::invalid("page_size", format!("it is {asked}, and it must not be negative"))),
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || text.len() > 1024 {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 #[cfg(test)]

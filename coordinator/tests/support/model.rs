@@ -4,6 +4,7 @@ use countermove_planner::{
     Answer, LanguageModel, ModelError, Question, RolloutBatch, RolloutResult, RolloutSpec, TokenCounter,
     Usage, run_rollout,
 };
+use countermove_tests::Dice;
 use serde_json::{Map, Value, json};
 
 /// Answers at once; the same question with the same seed has the same answer on every worker.
@@ -22,7 +23,7 @@ impl LanguageModel for ScriptedModel {
     async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
         let text = question.prompt.segments.join("\n");
         let mut dice =
-            Dice(text.bytes().fold(question.sampling.seed ^ 0x9e37_79b9_7f4a_7c15, |hash, byte| {
+            Dice::new(text.bytes().fold(question.sampling.seed ^ 0x9e37_79b9_7f4a_7c15, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             }));
         let json = instance(&question.format.json_schema, &mut dice).to_string();
@@ -36,25 +37,12 @@ impl LanguageModel for ScriptedModel {
     }
 }
 
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `sides`.
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides as u64) as usize
-    }
-}
-
 fn instance(schema: &Value, dice: &mut Dice) -> Value {
     if let Some(value) = schema.get("const") {
         return value.clone();
     }
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return values[dice.roll(values.len())].clone();
+        return values[dice.position(values.len())].clone();
     }
     if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
         // The first way to answer is the one that says more.
@@ -92,5 +80,5 @@ fn sentence(pattern: &str, dice: &mut Dice) -> String {
         }
     }
     let endings = ["at once", "before noon", "as soon as possible", "within the hour", "while it is quiet"];
-    format!("{} {}", openings[dice.roll(openings.len())], endings[dice.roll(endings.len())])
+    format!("{} {}", openings[dice.position(openings.len())], endings[dice.position(endings.len())])
 }

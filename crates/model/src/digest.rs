@@ -19,7 +19,7 @@ pub fn sha256_file(path: &Path) -> Result<String, LoadError> {
     let mut buffer = vec![0; 1 << 18];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex(&hasher.finalize())),
+            Ok(0) => return Ok(hex::encode(hasher.finalize())),
             Ok(read) => hasher.update(&buffer[..read]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(io(error)),
@@ -41,11 +41,7 @@ pub(crate) fn sha256_files(paths: &[PathBuf]) -> Result<String, LoadError> {
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         hasher.update(format!("{}  {name}\n", sha256_file(path)?));
     }
-    Ok(hex(&hasher.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex::encode(hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 //! Ties go to the lowest id. A row is never sorted: nearly all of it is below the nucleus, and a bound that takes no
 //! order finds that out.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
 /// How a token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Choice {
@@ -25,17 +28,13 @@ pub(crate) struct BadRow;
 /// Shares of the highest weight, for narrowing a row down to its nucleus.
 const BOUNDS: [f32; 4] = [1.0 / 8.0, 1.0 / 64.0, 1.0 / 512.0, 1.0 / 4096.0];
 
-/// Number in [0, 1) for one position of one answer: two rounds of the SplitMix64 finaliser over seed and position,
-/// the upper 53 bits.
+/// Number in [0, 1) for one position of one answer: the upper 53 bits of what stands at that position in the SplitMix64
+/// stream whose seed is the first number of the stream of `seed`.
 pub(crate) fn uniform(seed: u64, position: u64) -> f64 {
+    /// What the generator adds to its state for each number; so far apart are the positions of a stream.
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |mut z: u64| {
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    let key = mix(seed.wrapping_add(STEP));
-    let bits = mix(key.wrapping_add(position.wrapping_add(1).wrapping_mul(STEP)));
+    let key = SplitMix64::seed_from_u64(seed).next_u64();
+    let bits = SplitMix64::seed_from_u64(key.wrapping_add(position.wrapping_mul(STEP))).next_u64();
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde_json::{Map, Value, json};
 
 use crate::config::Architecture;
@@ -93,7 +95,7 @@ impl TinyModel {
             "hidden_act": "silu",
         });
         std::fs::write(folder.join("config.json"), config.to_string())?;
-        let mut random = Random(self.seed);
+        let mut random = Random::new(self.seed);
         let mut parts = vec![Vec::new(); shards.max(1)];
         let mut weight_map = Map::new();
         for (index, (name, rows, columns, fill)) in self.tensors().into_iter().enumerate() {
@@ -141,7 +143,7 @@ impl TinyModel {
 
     /// The model as a GGUF file with single-precision weights.
     pub fn gguf(&self) -> Vec<u8> {
-        let mut random = Random(self.seed);
+        let mut random = Random::new(self.seed);
         let tensors = self.tensors();
         let values = self.values();
         let mut out = b"GGUF".to_vec();
@@ -298,17 +300,17 @@ enum Fill {
     Bias,
 }
 
-/// SplitMix64.
+/// Random numbers of a seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// Between -1 and 1.

@@ -222,7 +222,7 @@ impl Templates {
                 .map_err(|error| invalid(source.file, &error))?;
             check_values(&environment, source)?;
         }
-        let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::encode(hasher.finalize());
         Ok(Templates { environment, digest })
     }
 

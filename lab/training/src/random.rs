@@ -1,21 +1,25 @@
 //! Random numbers that depend on a seed alone: SplitMix64 (Steele, Lea and Flood, 2014).
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
+    /// The stream of a seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
+    }
+
     /// A stream of its own for each combination of numbers.
     pub(crate) fn of(parts: &[u64]) -> Self {
-        parts.iter().fold(Self(0), |stream, part| Self(stream.clone().next() ^ *part))
+        Self::new(parts.iter().fold(0, |state, part| Self::new(state).next() ^ *part))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// Between -1 and 1.

@@ -60,7 +60,7 @@ fn examples() -> Vec<Example> {
 /// An adapter for all projections with no factor that is zero.
 fn random_adapter(base: &BaseModel) -> Adapter {
     let mut adapter = Adapter::new(base, 2, 1.5, &BaseModel::PROJECTIONS, 5, &Device::Cpu).unwrap();
-    let mut random = Random(9);
+    let mut random = Random::new(9);
     for module in &mut adapter.modules {
         let shape = module.b.dims2().unwrap();
         let values = (0..shape.0 * shape.1).map(|_| 0.3 * random.symmetric()).collect();
@@ -111,7 +111,7 @@ fn gradients_are_those_of_finite_differences() {
                 outcome.losses.iter().map(|&loss| 0.1 * f64::from(loss)).sum()
             };
             // Along a random direction of each parameter, so that every number of it counts.
-            let mut random = Random(11);
+            let mut random = Random::new(11);
             for index in 0..adapter.modules.len() {
                 for factor in 0..2 {
                     let parameter =

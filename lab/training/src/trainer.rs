@@ -471,7 +471,7 @@ fn fingerprint(base: &BaseModel, settings: &TrainSettings, train: &[Example]) ->
         hash.update((example.prompt as u64).to_le_bytes());
         example.tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// Lets freed buffers of some megabytes be used again instead of going back to the system: a step allocates thousands.

@@ -84,9 +84,9 @@ impl Fault {
         Self {
             kind,
             name,
-            worker: dice.roll(WORKERS as u64) as usize,
-            coordinator: dice.roll(COORDINATORS as u64) as usize,
-            member: dice.roll(MEMBERS as u64) as usize,
+            worker: dice.position(WORKERS),
+            coordinator: dice.position(COORDINATORS),
+            member: dice.position(MEMBERS),
             ends: Instant::now() + Duration::from_millis(least + dice.roll(most - least + 1)),
         }
     }

@@ -145,7 +145,7 @@ async fn round(
     let counts = match disturbance {
         Disturbance::None => Counts::new(),
         Disturbance::Restarts(turn) => roll(cluster, turn, over).await?,
-        Disturbance::Faults(seed) => hurt(cluster, Dice(seed), over).await?,
+        Disturbance::Faults(seed) => hurt(cluster, Dice::new(seed), over).await?,
     };
     let plans = load.await.map_err(|error| error.to_string())??;
     cluster.wait_until_up().await?;

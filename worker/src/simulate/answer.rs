@@ -1,36 +1,34 @@
 //! Answers by dice.
 
 use countermove_planner::Question;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde_json::{Map, Value, json};
 
 /// An instance of the question's JSON Schema, drawn from the question and its seed alone.
 pub(super) fn instance(question: &Question) -> String {
     let texts = question.prompt.segments.iter().chain([&question.prompt.system]);
-    let mut dice = Dice(question.sampling.seed ^ 0x9e37_79b9_7f4a_7c15);
-    for text in texts {
-        dice.stir(text.as_bytes());
-    }
-    draw(&question.format.json_schema, &mut dice).to_string()
+    // The texts enter by FNV-1a.
+    let seed = texts
+        .flat_map(|text| text.bytes())
+        .fold(question.sampling.seed ^ 0x9e37_79b9_7f4a_7c15, |seed, byte| {
+            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    draw(&question.format.json_schema, &mut Dice::new(seed)).to_string()
 }
 
-/// Random numbers; the generator is SplitMix64, seeded by FNV-1a.
-struct Dice(u64);
+/// Random numbers; the generator is SplitMix64.
+struct Dice(SplitMix64);
 
 impl Dice {
-    fn stir(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+    fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
     }
 
     /// A number below `sides`; 0 where there is none.
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         // Below `sides`, so it fits.
-        (z ^ (z >> 31)).checked_rem(sides as u64).unwrap_or(0) as usize
+        self.0.next_u64().checked_rem(sides as u64).unwrap_or(0) as usize
     }
 
     fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
@@ -96,10 +94,6 @@ mod tests {
 
     use super::*;
 
-    fn dice(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
     #[test]
     fn answers_fit_their_schema() {
         let schema = json!({
@@ -114,13 +108,13 @@ mod tests {
         });
         let mut seen = std::collections::HashSet::new();
         for seed in 0..50 {
-            let answer = draw(&schema, &mut dice(seed));
+            let answer = draw(&schema, &mut Dice::new(seed));
             assert!(answer["a"].is_boolean() && answer["e"].is_number());
             assert!(answer["b"] == "x" || answer["b"] == "y");
             assert_eq!(answer["c"], json!([7, 7]));
             let sentence = answer["d"].as_str().unwrap().to_owned();
             assert!(sentence.starts_with("Isolate ") || sentence.starts_with("Wipe 10.0 "), "{sentence}");
-            assert_eq!(draw(&schema, &mut dice(seed)), answer, "the same dice");
+            assert_eq!(draw(&schema, &mut Dice::new(seed)), answer, "the same dice");
             seen.insert(answer.to_string());
         }
         assert!(seen.len() > 20, "other dice");
@@ -130,7 +124,7 @@ mod tests {
         #[test]
         fn no_schema_breaks_it(pattern in "\\PC{0,30}", seed: u64) {
             let schema = json!({"type": "object", "properties": {"x": {"type": "string", "pattern": pattern}, "y": []}});
-            let _ = draw(&schema, &mut dice(seed));
+            let _ = draw(&schema, &mut Dice::new(seed));
         }
     }
 }

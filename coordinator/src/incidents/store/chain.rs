@@ -93,7 +93,9 @@ mod tests {
             session_sha256: None,
         };
         // Computed with Python's hashlib over the documented encoding.
-        let hex: String = link.hash().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "118240c71fe829c28b768f8f215099b74eeddd7f232d0dcbd8adc40fc77f19b0");
+        assert_eq!(
+            hex::encode(link.hash()),
+            "118240c71fe829c28b768f8f215099b74eeddd7f232d0dcbd8adc40fc77f19b0"
+        );
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use countermove_tests::Dice;
 use model::{Line, Model, Mood};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -117,7 +118,7 @@ struct Follower {
 
 impl Play {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let model = Model::new(dice.roll(u64::MAX));
         Self {
             seed,
@@ -151,7 +152,7 @@ impl Play {
 
     /// One thing happens, and some time passes.
     async fn step(&mut self) {
-        let id = IDS[self.dice.roll(IDS.len() as u64) as usize];
+        let id = IDS[self.dice.position(IDS.len())];
         let has_room = self.processes.iter().filter(|process| process.id == id).count() < 2;
         match self.dice.roll(100) {
             // An operator starts a process anew, whether the former one is gone or not.
@@ -185,7 +186,7 @@ impl Play {
                 }
             }
             44..50 => {
-                let follower = self.dice.roll(FOLLOWERS as u64) as usize;
+                let follower = self.dice.position(FOLLOWERS);
                 let line = &self.followers[follower].line;
                 line.cut(!line.is_cut());
             }
@@ -208,7 +209,7 @@ impl Play {
             }
             _ => {}
         }
-        let time = self.dice.time(10, 6000);
+        let time = time(&mut self.dice, 10, 6000);
         self.pass(time).await;
     }
 
@@ -393,20 +394,7 @@ impl Freezer {
     }
 }
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    /// A time of so many milliseconds, at least and at most.
-    fn time(&mut self, least: u64, most: u64) -> Duration {
-        Duration::from_millis(least + self.roll(most - least + 1))
-    }
+/// A time of so many milliseconds, at least and at most.
+fn time(dice: &mut Dice, least: u64, most: u64) -> Duration {
+    Duration::from_millis(least + dice.roll(most - least + 1))
 }

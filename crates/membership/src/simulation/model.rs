@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use countermove_tests::Dice;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::Dice;
+use super::time;
 use crate::registry::{
     Change, Created, Entry, Fault, LeaseId, Listing, News, Registry, Renewals, Session, Watch,
 };
@@ -61,7 +62,7 @@ pub(super) struct Line {
 impl Model {
     pub(super) fn new(seed: u64) -> Arc<Self> {
         let state = State {
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             mood: Mood::Well,
             breaks: 0,
             revision: 0,
@@ -194,7 +195,7 @@ impl Line {
     async fn call<T>(&self, work: impl FnOnce(&mut State) -> T) -> Result<T, Fault> {
         let (there, back) = {
             let mut state = self.model.lock();
-            (state.dice.time(1, 20), state.dice.time(1, 20))
+            (time(&mut state.dice, 1, 20), time(&mut state.dice, 1, 20))
         };
         sleep(there).await;
         if self.is_cut() {
@@ -229,7 +230,7 @@ impl Registry for Line {
     fn pause(&self, failures: u32) -> Duration {
         // As the real one, with a jitter that a seed repeats.
         let most = 100_u64.saturating_mul(1 << failures.min(10)).min(5000);
-        self.model.lock().dice.time(most / 2, most)
+        time(&mut self.model.lock().dice, most / 2, most)
     }
 }
 

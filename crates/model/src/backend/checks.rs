@@ -29,7 +29,7 @@ pub(crate) fn tiny(architecture: &'static str) -> TinyModel {
 }
 
 pub(crate) fn random_tokens(seed: u64, count: usize, vocab: usize) -> Vec<u32> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     (0..count).map(|_| random.below(vocab) as u32).collect()
 }
 

@@ -154,7 +154,7 @@ mod emulation {
     }
 
     fn random(seed: u64, shape: &[usize]) -> Tensor {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| 2.0 * random.symmetric()).collect();
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }

@@ -117,11 +117,7 @@ fn answer(mut stream: &TcpStream, shelf: &Mutex<Shelf>) {
         return send(302, &format!("ETag: \"x\"\r\nX-Repo-Commit: {COMMIT}\r\n"), b"", 0);
     }
     let to = to.min(bytes.len());
-    let etag = shelf
-        .etags
-        .get(&name)
-        .cloned()
-        .unwrap_or_else(|| Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+    let etag = shelf.etags.get(&name).cloned().unwrap_or_else(|| hex::encode(Sha256::digest(&bytes)));
     let headers = format!(
         "ETag: \"{etag}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Range: bytes {from}-{}/{}\r\n",
         to.saturating_sub(1),

@@ -233,7 +233,7 @@ fn digest<'a>(
         put(left);
         put(right);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 #[cfg(test)]

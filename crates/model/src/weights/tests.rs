@@ -84,7 +84,7 @@ fn a_merged_model_gives_the_logits_of_model_and_adapter() {
 
 /// An adapter of rank 3 for two kinds of projections.
 fn write_adapter(folder: &Path, model: &TinyModel, config: &serde_json::Value) {
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     let mut tensors = Vec::new();
     for layer in 0..model.layers {
         for (name, rows, columns) in [

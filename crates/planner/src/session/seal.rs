@@ -65,6 +65,6 @@ impl Seal<'_> {
             part(&candidate.predicted.unwrap_or_default().bits().map(u8::from));
         }
         part(self.reason.as_bytes());
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(hash.finalize())
     }
 }

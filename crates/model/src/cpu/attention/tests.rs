@@ -27,7 +27,7 @@ fn random_page(random: &mut Random, page: *mut f32, dims: usize, from: usize) {
 /// `cuts`: how many tokens of a common prefix each sequence keeps, how many of its own it has before this step,
 /// and how many come now.
 fn batch(dims: usize, prefix: usize, cuts: &[(usize, usize, usize)]) -> Batch {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     let mut tree = KvTree::new(KV_HEADS * 2 * PAGE * dims, 1 << 24);
     let tokens: Vec<u32> = (0..prefix as u32).collect();
     let mut root = tree.begin(&[]);

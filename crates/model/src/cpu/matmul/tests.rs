@@ -92,7 +92,7 @@ fn activations(random: &mut Random, rows: usize, inputs: usize) -> Vec<f32> {
 
 #[test]
 fn products_agree_with_sums_in_double_precision_at_every_level() {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     for (rows, inputs, outputs) in [(1, 32, 32), (2, 40, 33), (3, 64, 100), (7, 96, 31), (13, 577, 65)] {
         let weights: Vec<f32> = (0..inputs * outputs).map(|_| random.symmetric()).collect();
         let x = activations(&mut random, rows, inputs);
@@ -122,7 +122,7 @@ fn products_agree_with_sums_in_double_precision_at_every_level() {
 
 #[test]
 fn four_bit_blocks_are_kept_as_they_are() {
-    let mut random = Random(19);
+    let mut random = Random::new(19);
     let (inputs, outputs) = (96_usize, 40_usize);
     let rows: Vec<Levels> = (0..inputs / BLOCK * outputs.next_multiple_of(TILE))
         .map(|_| Levels {
@@ -147,7 +147,7 @@ fn four_bit_blocks_are_kept_as_they_are() {
 
 #[test]
 fn a_row_has_the_same_product_alone_as_among_others() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let (inputs, outputs) = (96, 64);
     let weights: Vec<f32> = (0..inputs * outputs).map(|_| random.symmetric()).collect();
     let x = activations(&mut random, 27, inputs);
@@ -165,7 +165,7 @@ fn a_row_has_the_same_product_alone_as_among_others() {
 
 #[test]
 fn gates_are_applied_to_their_channels() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let (inputs, channels) = (32, 32);
     let weights: Vec<f32> = (0..inputs * 2 * channels).map(|_| random.symmetric()).collect();
     let x = activations(&mut random, 5, inputs);
@@ -200,7 +200,7 @@ fn an_infinity_or_a_nan_shows_in_its_own_row_only() {
 proptest! {
     #[test]
     fn packing_keeps_weights_to_half_a_step(seed: u64, scale in -12..6_i32, outputs in 1..70_usize) {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let factor = 2.0_f32.powi(scale);
         let weights: Vec<f32> = (0..64 * outputs).map(|_| random.symmetric() * factor).collect();
         for format in [Packing::F32, Packing::Eight] {

@@ -433,7 +433,7 @@ mod tests {
         if !is_supported() {
             return;
         }
-        let mut random = Random(3);
+        let mut random = Random::new(3);
         for (rows, inputs, outputs) in [(1, 2, 1), (7, 6, 16), (9, 48, 47), (130, 10, 97), (3, 16, 400)] {
             let left = rounded(&mut random, rows * inputs);
             let more = rounded(&mut random, rows * 4);
@@ -470,7 +470,7 @@ mod tests {
         if !is_supported() {
             return;
         }
-        let mut random = Random(4);
+        let mut random = Random::new(4);
         for (rows, height, width) in [(1, 1, 1), (5, 3, 50), (66, 16, 96)] {
             let (left, right) = (rounded(&mut random, rows * height), rounded(&mut random, rows * width));
             let found = outer(&left, &right, rows).unwrap();
