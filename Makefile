@@ -78,6 +78,10 @@ test-services:
 test: model test-services ## Run all tests; the cluster tests start the real binaries with the default model
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/run_tests.sh $(ARGS)
 
+.PHONY: golden
+golden: model ## Write the known plans in tests/golden anew, after a change that is meant to change plans
+	COUNTERMOVE_WRITE_GOLDEN=1 $(CARGO) test -p countermove-tests --test golden
+
 .PHONY: lint
 lint: toolchain ## Check format, lints, docs, licences, protos and scripts
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/lint.sh
