@@ -65,7 +65,9 @@ fn golden(incident: &str) -> PathBuf {
 fn first_difference<'a>(one: &'a str, other: &'a str) -> Option<(usize, &'a str, &'a str)> {
     let count = one.lines().count().max(other.lines().count());
     let lines = |text: &'a str| text.lines().chain(std::iter::repeat("(nothing)"));
-    (1..=count).zip(lines(one).zip(lines(other))).find_map(|(number, (a, b))| (a != b).then_some((number, a, b)))
+    (1..=count)
+        .zip(lines(one).zip(lines(other)))
+        .find_map(|(number, (a, b))| (a != b).then_some((number, a, b)))
 }
 
 fn compare(file: &Path, found: &str) {

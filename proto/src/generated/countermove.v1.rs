@@ -287,6 +287,10 @@ pub struct Assessment {
     /// Model that answered.
     #[prost(message, optional, tag = "9")]
     pub model: ::core::option::Option<ModelIdentity>,
+    /// Whether there are records and none is in a known form, so that nothing was judged; `is_incident` is false then and says
+    /// nothing.
+    #[prost(bool, tag = "10")]
+    pub not_understood: bool,
 }
 /// An estimate of what recovery costs if a candidate is taken first.
 /// Only rollouts that reached full recovery enter `mean`, `variance` and the interval.
@@ -964,7 +968,8 @@ pub enum PlanEnd {
     StepLimit = 2,
     /// Perception found no incident.
     NoIncident = 3,
-    /// No usable candidate could be proposed.
+    /// No usable candidate could be proposed. If the evidence names nobody whom an action could name, `Incident.error` says what
+    /// is missing.
     NoCandidate = 4,
     /// The deadline passed.
     Deadline = 5,
@@ -972,6 +977,8 @@ pub enum PlanEnd {
     Cancelled = 6,
     /// A fault ended it; `Incident.error` says which.
     Failed = 7,
+    /// Nothing in the evidence is in a known form, so that nothing was judged.
+    NotUnderstood = 8,
 }
 impl PlanEnd {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -988,6 +995,7 @@ impl PlanEnd {
             Self::Deadline => "PLAN_END_DEADLINE",
             Self::Cancelled => "PLAN_END_CANCELLED",
             Self::Failed => "PLAN_END_FAILED",
+            Self::NotUnderstood => "PLAN_END_NOT_UNDERSTOOD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1001,6 +1009,7 @@ impl PlanEnd {
             "PLAN_END_DEADLINE" => Some(Self::Deadline),
             "PLAN_END_CANCELLED" => Some(Self::Cancelled),
             "PLAN_END_FAILED" => Some(Self::Failed),
+            "PLAN_END_NOT_UNDERSTOOD" => Some(Self::NotUnderstood),
             _ => None,
         }
     }
