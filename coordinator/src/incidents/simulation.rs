@@ -74,6 +74,7 @@ impl Faults {
 }
 
 struct Play {
+    seed: u64,
     dice: Dice,
     store: Arc<ModelStore>,
     coordinators: Vec<Coordinator>,
@@ -98,8 +99,14 @@ impl Play {
     fn new(seed: u64) -> Self {
         let coordinators = (0..COORDINATORS).map(|_| Coordinator::new()).collect();
         let store = Arc::new(ModelStore::default());
-        let mut play =
-            Self { dice: Dice::new(seed), store, coordinators, ids: Vec::new(), faults: Faults::default() };
+        let mut play = Self {
+            seed,
+            dice: Dice::new(seed),
+            store,
+            coordinators,
+            ids: Vec::new(),
+            faults: Faults::default(),
+        };
         for index in 0..INCIDENTS {
             let coordinator = &mut play.coordinators[index % COORDINATORS];
             let claim = Claim { id: IncidentId::generate(), owner: coordinator.me, epoch: 1 };
@@ -217,7 +224,7 @@ impl Play {
     }
 
     fn check(&self) {
-        let seed = self.dice.0;
+        let seed = self.seed;
         for &id in &self.ids {
             let kinds: Vec<Kind> = now(events(&*self.store, id, 0, 1000))
                 .unwrap()

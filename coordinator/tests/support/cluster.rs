@@ -193,7 +193,7 @@ pub fn evidence() -> Evidence {
         system_description: SYSTEM.to_owned(),
         alerts: ALERTS.to_owned(),
         constraints: vec!["The web server stays reachable.".to_owned()],
-        notes: Vec::new(),
+        ..Evidence::default()
     }
 }
 

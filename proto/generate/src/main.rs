@@ -50,7 +50,9 @@ mod tests {
 
     fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+        entries
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -60,7 +62,10 @@ mod tests {
         let (made, kept) = (files(folder.path()), files(&kept()));
         assert_eq!(made.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>(), "run `make protos`");
         for (name, content) in made {
-            assert!(kept.get(&name) == Some(&content), "{name} is not what the .proto files say; run `make protos`");
+            assert!(
+                kept.get(&name) == Some(&content),
+                "{name} is not what the .proto files say; run `make protos`"
+            );
         }
     }
 }
