@@ -92,6 +92,10 @@ bench-engine: toolchain ## Measure the engine beside llama.cpp on the same cores
 	target/release/countermove-worker model fetch
 	$(PYTHON) scripts/bench_engine.py --cache '$(BUILD_CACHE)' $(ARGS)
 
+.PHONY: bench-evidence
+bench-evidence: toolchain ## Measure the reader of evidence beside jq on the same file: ARGS=10000000 for ten million lines
+	$(CARGO) run --release -p countermove-incident --example bench_evidence -- $(ARGS)
+
 .PHONY: bench-plan
 bench-plan: toolchain ## Measure a whole plan beside the same plan with sharing, batching and fast-forward off (half an hour)
 	$(CARGO) build --release -p countermove -p countermove-coordinator -p countermove-worker

@@ -1,8 +1,8 @@
 //! Reads what is known about an incident from files, and makes it fit a message.
 //!
-//! A log of any length is taken. One that does not fit a message, or is not UTF-8, is read in bounded memory and sent
-//! in its condensed form: records that say the same become one line with a count, and a note says so. Nothing is
-//! left out. A log that is empty or not text is refused.
+//! A log of any length is taken. One that does not fit a message, or is packed or not UTF-8, is read in bounded memory and sent as
+//! records: those that say the same become one with a count, and a note says so. Nothing is left out. A log that is empty or not text is
+//! refused.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -50,8 +50,8 @@ pub(crate) fn read(arguments: &PlanArgs) -> Result<Evidence, Failure> {
         (None, Some(path)) => specification(path)?,
         (None, None) => Vec::new(),
     };
-    let (alerts, notes) = alert_file(&sources.alerts, MAX_RAW_LOG)?;
-    Ok(Evidence { system_description, alerts, constraints, notes })
+    let Alerts { text: alerts, records, notes } = alert_file(&sources.alerts, MAX_RAW_LOG)?;
+    Ok(Evidence { system_description, alerts, constraints, notes, records })
 }
 
 impl Sources {
@@ -112,8 +112,18 @@ fn specification(path: &Path) -> Result<Vec<String>, Failure> {
         .collect())
 }
 
-/// The log for a message, and what has to be known about how it was condensed.
-fn alert_file(path: &Path, max_raw: u64) -> Result<(String, Vec<String>), Failure> {
+/// A log for a message.
+#[derive(Debug, Default)]
+struct Alerts {
+    /// As it is, if it fits.
+    text: String,
+    /// Else as records.
+    records: Vec<u8>,
+    /// What has to be known about how it was folded.
+    notes: Vec<String>,
+}
+
+fn alert_file(path: &Path, max_raw: u64) -> Result<Alerts, Failure> {
     let unreadable = |error: &io::Error| Failure::unreadable(path, error);
     let mut file = File::open(path).map_err(|error| unreadable(&error))?;
     let mut head = Vec::new();
@@ -132,25 +142,26 @@ fn alert_file(path: &Path, max_raw: u64) -> Result<(String, Vec<String>), Failur
             show(path)
         )));
     }
+    let mut notes = Vec::new();
     if is_whole {
         match String::from_utf8(head) {
-            Ok(text) => return Ok((text, Vec::new())),
-            Err(_) => {
-                let note =
-                    "The alert log is not UTF-8 throughout; bytes that are not were replaced.".to_owned();
-                return Ok((log.condensed(), vec![note]));
-            }
+            Ok(text) => return Ok(Alerts { text, ..Alerts::default() }),
+            Err(_) => notes.push(
+                "The alert log is packed or not UTF-8 throughout, and was read before it was sent."
+                    .to_owned(),
+            ),
         }
+    } else {
+        notes.push(format!(
+            "The alert log is longer than {} bytes; its {} were folded into {} with counts before they were sent, and none \
+             was left out.",
+            thousands(max_raw),
+            count(log.total(), "record"),
+            count(log.records.len() as u64, "different one")
+        ));
     }
-    let mut notes = vec![format!(
-        "The alert log is longer than {} bytes; its {} were folded into {} with counts before they were sent, and none \
-         was left out.",
-        thousands(max_raw),
-        count(log.total(), "record"),
-        count(log.records.len() as u64, "line")
-    )];
     notes.extend(log.warnings.iter().cloned());
-    Ok((log.condensed(), notes))
+    Ok(Alerts { text: String::new(), records: log.to_bytes(), notes })
 }
 
 fn text_file(path: &Path) -> Result<String, Failure> {
@@ -242,20 +253,26 @@ mod tests {
 
     #[test]
     fn a_log_that_does_not_fit_is_condensed_and_loses_nothing() {
-        let folder = folder(&[("alerts.log", ALERT.repeat(100).as_bytes())]);
-        let (text, notes) = alert_file(&folder.path().join("alerts.log"), 1000).unwrap();
-        let log = AlertLog::parse(text.as_bytes()).unwrap();
-        assert_eq!(log.total(), 100, "{text}");
-        assert!(text.len() < 1000, "{text}");
-        assert!(notes[0].contains("100 records were folded into 1 line"), "{notes:?}");
+        let log: String = (0..100).map(|n| ALERT.replace("341201", &format!("3412{n:02}"))).collect();
+        let folder = folder(&[("alerts.log", log.as_bytes())]);
+        let alerts = alert_file(&folder.path().join("alerts.log"), 1000).unwrap();
+        let log = AlertLog::from_bytes(&alerts.records).unwrap();
+        assert_eq!(log.total(), 100);
+        assert!(alerts.records.len() < 1000 && alerts.text.is_empty());
+        assert!(
+            alerts.notes[0].contains("100 records were folded into 1 different one"),
+            "{:?}",
+            alerts.notes
+        );
     }
 
     #[test]
     fn a_log_in_another_encoding_is_taken_with_a_note() {
         let folder = folder(&[("alerts.log", b"login of user J\xf6rg failed on host web-1\n")]);
-        let (text, notes) = alert_file(&folder.path().join("alerts.log"), 1000).unwrap();
-        assert!(text.contains("rg failed on host web-1"), "{text}");
-        assert_eq!(notes.len(), 1);
+        let alerts = alert_file(&folder.path().join("alerts.log"), 1000).unwrap();
+        let log = AlertLog::from_bytes(&alerts.records).unwrap();
+        assert!(log.records[0].message.contains("rg failed on host web-1"), "{log:?}");
+        assert!(alerts.notes[0].contains("not UTF-8"), "{:?}", alerts.notes);
     }
 
     #[test]

@@ -173,8 +173,17 @@ async fn a_log_of_200_megabytes_is_condensed_and_planned() {
         let lines = alerts();
         let mut written = 0;
         while written < 200 << 20 {
-            file.write_all(lines.as_bytes()).expect("room for 200 MB in the temporary folder");
-            written += lines.len();
+            // Each comes at a time of its own, or it would be one that came before.
+            let (hour, minute, second) = (records / 3600 % 24, records / 60 % 60, records % 60);
+            let day = records / 86_400 % 28 + 1;
+            let at =
+                format!("03/{day:02}-{hour:02}:{minute:02}:{second:02}.{:06}  [**]", records / 2_419_200);
+            let part: String = lines
+                .lines()
+                .filter_map(|line| Some(format!("{at}{}\n", line.split_once("[**]")?.1)))
+                .collect();
+            file.write_all(part.as_bytes()).expect("room for 200 MB in the temporary folder");
+            written += part.len();
             records += 4;
         }
         // One line that occurs once must survive.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use countermove_incident::{AlertLog, KnownLines};
+use countermove_incident::{Absorbed, AlertLog, Dossier, SourceName};
 use countermove_planner::{
     Evidence, FellBack, Phase, PlanError, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter,
 };
@@ -56,7 +56,7 @@ pub(super) struct Beginning {
     /// Alerts in it that the session has not taken in yet.
     pub(super) fresh: Vec<AlertLog>,
     /// Lines of the evidence's log.
-    pub(super) known: KnownLines,
+    pub(super) dossier: Dossier,
     /// Reports of alerts in it, and of these the ones that the session has taken in.
     pub(super) reports: u32,
     pub(super) taken: u32,
@@ -75,7 +75,7 @@ pub(super) struct Beginning {
 
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
-    let Beginning { log, planner, fleet, cpu, session, evidence, fresh, known, reports, taken, .. } =
+    let Beginning { log, planner, fleet, cpu, session, evidence, fresh, dossier, reports, taken, .. } =
         beginning;
     let Beginning { commands, webhook, notices, progress, working, lost, stop, patience, .. } = beginning;
     let id = log.id();
@@ -88,7 +88,7 @@ pub(super) async fn run(beginning: Beginning) {
             fleet,
             cpu,
             evidence,
-            known,
+            dossier,
             fresh,
             reports,
             taken,
@@ -140,8 +140,8 @@ struct Desk {
     fleet: Fleet,
     cpu: Cpu,
     evidence: Evidence,
-    /// Lines that have come so far.
-    known: KnownLines,
+    /// What the evidence was read into, to add to it.
+    dossier: Dossier,
     /// Alerts that the session has not taken in yet; the evidence holds them already.
     fresh: Vec<AlertLog>,
     /// Reports of alerts in the evidence, and of these the ones that the session has taken in.
@@ -442,20 +442,20 @@ impl Desk {
         planner: &Arc<IncidentPlanner>,
     ) -> Result<Result<Changed, Error>, Fault> {
         let (planner, options) = (Arc::clone(planner), session.options().clone());
-        let (evidence, id, mut known) = (self.evidence.clone(), self.log.id(), self.known.clone());
+        let (evidence, id, mut dossier) = (self.evidence.clone(), self.log.id(), self.dossier.clone());
         let merging = self.cpu.run(move || {
-            let (text, repeated) = known.take(&text);
-            let alerts = AlertLog::read(text.as_bytes())
+            let Absorbed { log: alerts, repeated } = dossier
+                .absorb(&SourceName::default(), text.as_bytes())
                 .map_err(|error| Error::invalid("alerts", error.to_string()))?;
-            let evidence = Evidence { log: merge(&evidence.log, &alerts)?, ..evidence };
+            let evidence = Evidence { log: dossier.log(), ..evidence };
             // A session of its own reads the log as the next step will.
             let trial = planner
                 .session(id.name(), &evidence, options)
                 .map_err(|error| Error::invalid("alerts", error.to_string()))?;
             let digest = v1::DigestReport::from_domain(trial.digest().clone());
-            Ok::<_, Error>(Merged { text, alerts, evidence, known, repeated, digest })
+            Ok::<_, Error>(Merged { text, alerts, evidence, dossier, repeated, digest })
         });
-        let Merged { text, alerts, evidence, known, repeated, digest } =
+        let Merged { text, alerts, evidence, dossier, repeated, digest } =
             match merging.await.map_err(|error| Fault::Evidence(error.to_string()))? {
                 Ok(merged) => merged,
                 Err(refused) => return Ok(Err(refused)),
@@ -465,7 +465,7 @@ impl Desk {
             let input = self.cpu.run(move || Enclosure::of(&Input::Alerts(text))).await?;
             self.log.append(Kind::Alerts(event), Some(input)).await?;
             self.evidence = evidence;
-            self.known = known;
+            self.dossier = dossier;
             self.reports += 1;
             if alerts.total() > 0 {
                 self.fresh.push(alerts);
@@ -568,27 +568,14 @@ impl Desk {
 
 /// The evidence with alerts that came.
 struct Merged {
-    /// The lines that are new.
+    /// The report as it came.
     text: String,
-    /// The same, as read.
+    /// What is new in it.
     alerts: AlertLog,
     evidence: Evidence,
-    known: KnownLines,
+    dossier: Dossier,
     repeated: u64,
     digest: v1::DigestReport,
-}
-
-/// Both logs as one, folded anew. Warnings of both are kept.
-pub(super) fn merge(known: &AlertLog, more: &AlertLog) -> Result<AlertLog, Error> {
-    let text = format!("{}\n{}", known.condensed(), more.condensed());
-    let mut merged =
-        AlertLog::read(text.as_bytes()).map_err(|error| Error::invalid("alerts", error.to_string()))?;
-    for warning in known.warnings.iter().chain(&more.warnings) {
-        if !merged.warnings.contains(warning) {
-            merged.warnings.push(warning.clone());
-        }
-    }
-    Ok(merged)
 }
 
 /// What the planner told and nobody has written yet.

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use countermove_incident::{AlertLog, KnownLines};
+use countermove_incident::{AlertLog, Dossier, SourceName};
 use countermove_planner::{Evidence, PlanOptions, Planner, Templates};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{self, DigestReport, Incident, IncidentCreated, IncidentStatus, Progress};
@@ -224,17 +224,14 @@ impl Incidents {
         let dispatcher = self.0.dispatcher.clone();
         let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify));
         let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
-        let (read, known, session) = {
+        let (read, dossier, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
             self.compute(move || {
-                let mut known = KnownLines::default();
-                // What is there twice in the first log is the sensor's business; later it would be a repetition.
-                known.take(&evidence.alerts);
-                let read = read_evidence(evidence)?;
+                let (read, dossier) = read_evidence(evidence)?;
                 let session = planner
                     .session(id.name(), &read, options)
                     .map_err(|error| Error::invalid("evidence", error.to_string()))?;
-                Ok((read, known, session))
+                Ok((read, dossier, session))
             })
             .await?
         };
@@ -273,7 +270,7 @@ impl Incidents {
             session,
             evidence: read,
             fresh: Vec::new(),
-            known,
+            dossier,
             reports: 0,
             taken: 0,
             commands,
@@ -476,15 +473,26 @@ impl Handle {
     }
 }
 
-fn read_evidence(evidence: v1::Evidence) -> Result<Evidence, Error> {
-    let log = AlertLog::read(evidence.alerts.as_bytes())
-        .map_err(|error| Error::invalid("evidence.alerts", error.to_string()))?;
-    Ok(Evidence {
+/// Reads the evidence, and keeps what is needed to add to it. Records that were read before go before text.
+fn read_evidence(evidence: v1::Evidence) -> Result<(Evidence, Dossier), Error> {
+    let mut dossier = Dossier::default();
+    if !evidence.records.is_empty() {
+        let log = AlertLog::from_bytes(&evidence.records)
+            .map_err(|error| Error::invalid("evidence.records", error.to_string()))?;
+        dossier.absorb_log(&log);
+    }
+    if !evidence.alerts.is_empty() || evidence.records.is_empty() {
+        dossier
+            .absorb(&SourceName::default(), evidence.alerts.as_bytes())
+            .map_err(|error| Error::invalid("evidence.alerts", error.to_string()))?;
+    }
+    let read = Evidence {
         system_description: evidence.system_description,
-        log,
+        log: dossier.log(),
         constraints: evidence.constraints,
         notes: evidence.notes,
-    })
+    };
+    Ok((read, dossier))
 }
 
 /// What a panic said.

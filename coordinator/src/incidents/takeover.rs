@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use countermove_incident::{AlertLog, KnownLines};
+use countermove_incident::{AlertLog, Dossier, SourceName};
 use countermove_planner::{Evidence, PlanSession, Planner};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Incident, PlanEnd, PlanEnded};
 use countermove_proto::{Error, IncidentId, Outage, system_time};
 use tokio::time::Instant;
 
-use super::actor::{Beginning, merge};
+use super::actor::Beginning;
 use super::log::Log;
 use super::store::{self, Claim, Hash, Input, Ownership, Saved, StoreError};
 use super::{GRACE, Incidents, read_evidence};
@@ -49,7 +49,7 @@ struct Gathered {
     all: Evidence,
     /// What came that the session has not taken in.
     fresh: Vec<AlertLog>,
-    known: KnownLines,
+    dossier: Dossier,
     reports: u32,
 }
 
@@ -135,7 +135,7 @@ impl Incidents {
             session,
             evidence: gathered.all,
             fresh: gathered.fresh,
-            known: gathered.known,
+            dossier: gathered.dossier,
             reports: gathered.reports,
             taken,
             commands,
@@ -199,24 +199,24 @@ fn gather(inputs: Vec<Input>, taken: u32) -> Result<Gathered, Error> {
     let Some(Input::Evidence(evidence)) = inputs.next() else {
         return Err(Error::Internal("the evidence of the incident is not kept".to_owned()));
     };
-    let mut known = KnownLines::default();
-    known.take(&evidence.alerts);
-    let mut all = read_evidence(evidence)?;
+    let (mut all, dossier) = read_evidence(evidence)?;
     let mut gathered =
-        Gathered { taken: all.clone(), all: all.clone(), fresh: Vec::new(), known, reports: 0 };
+        Gathered { taken: all.clone(), all: all.clone(), fresh: Vec::new(), dossier, reports: 0 };
     for input in inputs {
         let Input::Alerts(text) = input else { continue };
-        // What is kept are the lines that were new.
-        gathered.known.take(&text);
-        let more = AlertLog::read(text.as_bytes()).map_err(|error| Error::Internal(error.to_string()))?;
-        all.log = merge(&all.log, &more)?;
+        let more = gathered
+            .dossier
+            .absorb(&SourceName::default(), text.as_bytes())
+            .map_err(|error| Error::Internal(error.to_string()))?
+            .log;
         gathered.reports += 1;
-        match gathered.reports <= taken {
-            true => gathered.taken = all.clone(),
-            false if more.total() > 0 => gathered.fresh.push(more),
-            false => {}
+        if gathered.reports == taken {
+            gathered.taken.log = gathered.dossier.log();
+        } else if gathered.reports > taken && more.total() > 0 {
+            gathered.fresh.push(more);
         }
     }
+    all.log = gathered.dossier.log();
     gathered.all = all;
     Ok(gathered)
 }

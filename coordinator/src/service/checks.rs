@@ -57,6 +57,10 @@ pub(crate) fn evidence(evidence: Option<Evidence>) -> Result<Evidence, Error> {
     let mut violations = Vec::new();
     let system = "evidence.system_description";
     check(&mut violations, system, text(&evidence.system_description, SYSTEM_DESCRIPTION, "1 MiB"));
+    if evidence.records.len() > ALERTS {
+        let problem = format!("it has {} bytes, and at most 64 MiB are taken", evidence.records.len());
+        check(&mut violations, "evidence.records", Err(problem));
+    }
     if !evidence.alerts.is_empty() {
         check(&mut violations, "evidence.alerts", alerts(&evidence.alerts));
     }
@@ -161,6 +165,7 @@ mod tests {
             alerts: "an alert".into(),
             constraints: vec!["The web server stays up.".into()],
             notes: Vec::new(),
+            records: Vec::new(),
         }
     }
 
@@ -186,6 +191,7 @@ mod tests {
             alerts: "a\0b".into(),
             constraints: vec!["ok".into(), String::new()],
             notes: vec!["x".repeat(2001)],
+            records: Vec::new(),
         };
         assert_eq!(
             fields(evidence(Some(bad))),

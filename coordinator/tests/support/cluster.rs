@@ -194,6 +194,7 @@ pub fn evidence() -> Evidence {
         alerts: ALERTS.to_owned(),
         constraints: vec!["The web server stays reachable.".to_owned()],
         notes: Vec::new(),
+        ..Evidence::default()
     }
 }
 

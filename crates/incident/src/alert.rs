@@ -5,66 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
 use crate::classification::{AlertClass, normalise_classification};
-use crate::{Format, Record, RecordKind, Timestamp};
-
-/// An alert of an intrusion detection system.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Alert {
-    /// When it was raised; the first time if it stands for several.
-    pub time: Option<Timestamp>,
-    /// Class as the log names it; empty if it names none.
-    pub classification: String,
-    /// Priority as the log gives it, from 1 (high).
-    pub priority: Option<u8>,
-    /// Protocol in capitals, such as `TCP`; empty if the log names none.
-    pub protocol: String,
-    /// Where the traffic came from.
-    pub source: Option<Endpoint>,
-    /// Where it went.
-    pub destination: Option<Endpoint>,
-    /// Rule that raised it.
-    pub signature: Option<Signature>,
-    /// The rule's message.
-    pub message: String,
-    /// What else the log tells about the traffic, such as a request's method and URL; often empty.
-    pub detail: String,
-    /// How many alerts it stands for.
-    pub repeats: Repeats,
-}
-
-impl Alert {
-    pub(crate) fn into_record(self, format: Format) -> Record {
-        Record {
-            kind: RecordKind::Alert,
-            format,
-            time: self.time,
-            message: self.message,
-            detail: self.detail,
-            rule: self.signature.map(|signature| signature.to_string()).unwrap_or_default(),
-            priority: self.priority,
-            classification: self.classification,
-            protocol: self.protocol,
-            source: self.source,
-            destination: self.destination,
-            repeats: self.repeats,
-            ..Record::default()
-        }
-    }
-}
-
-impl LogLine {
-    pub(crate) fn into_record(self, kind: RecordKind, format: Format) -> Record {
-        Record {
-            kind,
-            format,
-            time: self.time,
-            message: self.text,
-            repeats: self.repeats,
-            ..Record::default()
-        }
-    }
-}
 
 /// A class and a priority: what predicted and observed alerts are compared by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -144,17 +86,6 @@ impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.gid, self.sid, self.rev)
     }
-}
-
-/// A line that is no alert.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LogLine {
-    /// When it was written, if it says so; the first time if it stands for several.
-    pub time: Option<Timestamp>,
-    /// What it says, without the time.
-    pub text: String,
-    /// How many lines it stands for.
-    pub repeats: Repeats,
 }
 
 /// How many records one record stands for.

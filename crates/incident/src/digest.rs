@@ -17,7 +17,7 @@ mod line;
 use serde::{Deserialize, Serialize};
 
 use crate::text::approximate_tokens;
-use crate::{AlertKind, AlertLog, RecordKind, Timestamp};
+use crate::{AlertKind, AlertLog, Reading, RecordKind, Timestamp};
 use family::{Family, Folding};
 use line::{Dates, Line};
 
@@ -63,8 +63,11 @@ pub struct DigestReport {
     pub records: u64,
     /// Records that were read as alerts.
     pub alerts: u64,
-    /// Records kept as plain evidence, because they are in no known alert format.
+    /// The other records: logs, telemetry, and lines in no known form.
     pub plain_lines: u64,
+    /// Which forms the log had, and what was not understood.
+    #[serde(default)]
+    pub reading: Reading,
     /// Groups after folding.
     pub groups: u64,
     /// Groups that the model reads.
@@ -209,7 +212,11 @@ impl Selection {
     }
 
     fn into_digest(self, log: &AlertLog, header: &str, footer: Option<&str>, budget_tokens: usize) -> Digest {
-        let mut report = DigestReport { warnings: log.warnings.clone(), ..DigestReport::default() };
+        let mut report = DigestReport {
+            warnings: log.warnings.clone(),
+            reading: log.reading.clone(),
+            ..DigestReport::default()
+        };
         for record in &log.records {
             let count = record.repeats.count;
             report.records = report.records.saturating_add(count);

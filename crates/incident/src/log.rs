@@ -1,58 +1,117 @@
-//! Reads a log into records.
+//! Evidence as records.
 //!
-//! [`AlertLog::parse`] keeps every record. [`AlertLog::read`] takes logs of any length: it folds records as they come,
-//! first those that differ only in time and client port, and beyond a number of different ones ever coarser. What an
-//! alert of a high priority says is never folded away because there are many of a low one.
+//! [`AlertLog::read`] takes logs of any length in any known form, packed or not: it folds records as they come, first those that differ
+//! only in time and client port, and beyond a number of different ones ever coarser. What an alert of a high priority says is never folded
+//! away because there are many of a low one.
 
+mod dossier;
 mod fold;
-mod reading;
+mod known;
+mod times;
+mod warnings;
+mod wire;
 
-use std::io::{self, BufRead};
+use std::io::Read;
 
-use crate::Record;
-use crate::formats::condensed;
+use serde::{Deserialize, Serialize};
+
+use crate::formats::Format;
+use crate::reading::{LogError, Source};
+use crate::{Record, RecordKind};
+pub use dossier::{Absorbed, Dossier, SourceName};
 pub(crate) use fold::drop_client_port;
-use reading::Reading;
 
 /// A log that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlertLog {
     /// Records in the order of the log; a folded one stands where the first of its kind stood.
     pub records: Vec<Record>,
+    /// How it was read.
+    pub reading: Reading,
     /// What a reader should know about how it was read, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// Why a log cannot be read at all.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// It is not text.
-    #[error("the alert log is not text: {reason}")]
-    Binary {
-        /// What shows it, and what to do.
-        reason: String,
-    },
-    /// The reader failed.
-    #[error("the alert log cannot be read: {0}")]
-    Io(#[from] io::Error),
+/// How evidence was read: which forms it had, and what was not understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reading {
+    /// Each form, with how many records of each kind it gave; [`Format::Unknown`] is what no format took.
+    pub formats: Vec<FormatCount>,
+    /// Lines and objects that no format took.
+    pub unknown: u64,
+    /// The known format that most of those are nearest to, if any is near.
+    pub nearest: Option<Format>,
+    /// Records that broke off; what was readable was kept.
+    pub cut: u64,
+    /// Records that came before, and were not taken again.
+    pub repeated: u64,
+    /// Alerts that another sink of the same sensor wrote as well, and that were not taken again.
+    pub other_sinks: u64,
+}
+
+/// How many records a format gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FormatCount {
+    /// The format.
+    pub format: Format,
+    /// Alerts of sensors.
+    pub alerts: u64,
+    /// Records of hosts and services about themselves.
+    pub logs: u64,
+    /// What sensors saw pass.
+    pub telemetry: u64,
+    /// Lines that say nothing which is known.
+    pub unknown: u64,
+}
+
+impl FormatCount {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        [self.alerts, self.logs, self.telemetry, self.unknown].into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 impl AlertLog {
-    /// Reads a whole log and keeps every record. For a log that may be long, or from somebody else, use
-    /// [`AlertLog::read`], which takes bytes as well.
-    ///
-    /// # Errors
-    /// [`LogError::Binary`] if it is not text. An empty log has no records and a warning.
-    pub fn parse(bytes: &[u8]) -> Result<AlertLog, LogError> {
-        Reading::new(false).finish(bytes)
-    }
-
-    /// Reads a log of any length in bounded memory, folding equal records as they come; see [`Record::repeats`].
+    /// Reads a log of any length in bounded memory, folding equal records as they come; see [`Record::repeats`]. It may be packed
+    /// with gzip or zstd, and be UTF-8 or UTF-16. An empty log has no records and a warning.
     ///
     /// # Errors
     /// [`LogError::Binary`] if it is not text, [`LogError::Io`] if the reader fails.
-    pub fn read(reader: impl BufRead) -> Result<AlertLog, LogError> {
-        Reading::new(true).finish(reader)
+    pub fn read(reader: impl Read) -> Result<AlertLog, LogError> {
+        Self::read_source(&SourceName::default(), reader)
+    }
+
+    /// The same, of bytes that are at hand.
+    ///
+    /// # Errors
+    /// [`LogError::Binary`] if they are not text.
+    pub fn parse(bytes: &[u8]) -> Result<AlertLog, LogError> {
+        Self::read(bytes)
+    }
+
+    /// The same, of a source whose owner says in which format it is written.
+    ///
+    /// # Errors
+    /// As [`AlertLog::read`].
+    pub fn read_as(format: Format, reader: impl Read) -> Result<AlertLog, LogError> {
+        Self::read_source(&SourceName { name: String::new(), format: Some(format) }, reader)
+    }
+
+    fn read_source(source: &SourceName, reader: impl Read) -> Result<AlertLog, LogError> {
+        let mut dossier = Dossier::default();
+        dossier.read(source, reader, |_| {})?;
+        Ok(dossier.into_log())
+    }
+
+    /// Shows each record of a log as it was read, in its order, and keeps none: nothing is folded, and nothing that came before is left
+    /// out.
+    ///
+    /// # Errors
+    /// As [`AlertLog::read`].
+    pub fn each(reader: impl Read, mut show: impl FnMut(Record)) -> Result<(), LogError> {
+        Source::default().read(reader, &mut |record| show(record)).map(|_| ())
     }
 
     /// Records in the log, folded ones counted singly.
@@ -70,9 +129,9 @@ impl AlertLog {
         self.records.iter().filter(|record| !record.is_alert())
     }
 
-    /// The log as text that is read back as the same records, counts included. Of a log that [`AlertLog::read`] read
-    /// it has less than 64 MiB, so that it fits a message whatever the log was. Warnings are not part of it.
-    pub fn condensed(&self) -> String {
-        condensed(&self.records)
+    /// Records of this kind, folded ones counted singly.
+    pub fn count(&self, kind: RecordKind) -> u64 {
+        let own = self.records.iter().filter(|record| record.kind == kind);
+        own.map(|record| record.repeats.count).fold(0, u64::saturating_add)
     }
 }

@@ -6,6 +6,8 @@
 //! Invariant: no text in a record holds a control character or one that changes how its surroundings look; records
 //! that a reader makes are escaped by [`crate::printable`] on the way in, after entities were read from the raw text.
 
+use std::borrow::Cow;
+
 use crate::{AlertKind, Endpoint, Format, Repeats, Tactic, Timestamp};
 
 /// What a record may be used for.
@@ -89,6 +91,27 @@ impl Record {
     /// Whether a sensor says that something is wrong.
     pub fn is_alert(&self) -> bool {
         self.kind == RecordKind::Alert
+    }
+
+    /// What it says, with who wrote it in front as in a log: `web01 sshd: Failed password …`. Of alerts and telemetry the message.
+    pub fn line(&self) -> Cow<'_, str> {
+        let by_logger = matches!(
+            self.format,
+            Format::Sshd
+                | Format::Sudo
+                | Format::Auditd
+                | Format::WebAccess
+                | Format::Syslog
+                | Format::Unknown
+        );
+        match self.kind {
+            RecordKind::Alert | RecordKind::Telemetry => Cow::Borrowed(&self.message),
+            _ if self.host.is_empty() || self.message.contains(&self.host) => Cow::Borrowed(&self.message),
+            _ if by_logger && !self.sensor.is_empty() => {
+                Cow::Owned(format!("{} {}: {}", self.host, self.sensor, self.message))
+            }
+            _ => Cow::Owned(format!("{} {}", self.host, self.message)),
+        }
     }
 
     /// The pair by which predicted and observed alerts are compared.

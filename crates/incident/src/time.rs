@@ -4,12 +4,14 @@
 //! a year, and counts the New Years that the log passed on the way, so that January follows December. A time with a
 //! UTC offset is turned into UTC; without one it is taken as written.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-/// A moment in a log, to the microsecond. Ordered by time.
+/// A moment in a log, to the microsecond. Ordered by time; whether the log names a zone is no part of it.
 ///
 /// `Display` gives `2026-06-03T12:59:31.342000`, or `06-03T12:59:31.342000` without a year.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub struct Timestamp {
     year: Option<u16>,
     /// New Years passed since the start of a log whose times have no year.
@@ -18,9 +20,14 @@ pub struct Timestamp {
     day: u8,
     second: u32,
     micro: u32,
+    has_zone: bool,
 }
 
 impl Timestamp {
+    fn order(self) -> (Option<u16>, i16, u8, u8, u32, u32) {
+        (self.year, self.turns, self.month, self.day, self.second, self.micro)
+    }
+
     /// A moment, if there is such a date and time. A leap second counts as the second before it.
     pub fn new(year: Option<u16>, month: u8, day: u8, time: (u8, u8, u8), micro: u32) -> Option<Timestamp> {
         let (hour, minute, second) = time;
@@ -31,7 +38,7 @@ impl Timestamp {
             && second <= 60
             && micro < 1_000_000;
         let second = u32::from(hour) * 3600 + u32::from(minute) * 60 + u32::from(second.min(59));
-        fits.then_some(Timestamp { year, turns: 0, month, day, second, micro })
+        fits.then_some(Timestamp { year, turns: 0, month, day, second, micro, has_zone: false })
     }
 
     /// The year, unless the log leaves it out.
@@ -139,7 +146,56 @@ impl Timestamp {
         let year = days / 146_097 * 400 + year_of_era + u32::from(month <= 2);
         let year = u16::try_from(year).ok().filter(|year| *year <= 9_999)?;
         let (month, day) = (u8::try_from(month).ok()?, u8::try_from(day).ok()?);
-        (micro < 1_000_000).then_some(Timestamp { year: Some(year), turns: 0, month, day, second, micro })
+        let time = Timestamp { year: Some(year), turns: 0, month, day, second, micro, has_zone: true };
+        (micro < 1_000_000).then_some(time)
+    }
+
+    /// The moment this many microseconds after 1 January 1970 UTC; `None` outside the years 1970 to 9999.
+    pub(crate) fn from_micros(micros: i64) -> Option<Timestamp> {
+        let micro = u32::try_from(micros.rem_euclid(1_000_000)).ok()?;
+        Self::from_epoch(micros.div_euclid(1_000_000), micro)
+    }
+
+    /// Seconds since midnight.
+    pub(crate) fn second_of_day(self) -> u32 {
+        self.second
+    }
+
+    /// Days since 1 January of a leap year, 0 to 365, whether the log says the year or not.
+    pub(crate) fn day_of_leap_year(self) -> i32 {
+        let before = (1..self.month).map(|month| i32::from(days_in(None, month))).sum::<i32>();
+        before + i32::from(self.day) - 1
+    }
+
+    /// The same moment in a year, for a log that leaves it out: New Years that it passed on the way are counted from there. 29
+    /// February becomes 1 March where the year has none.
+    pub(crate) fn in_year(self, year: u16) -> Timestamp {
+        if self.year.is_some() {
+            return self;
+        }
+        let year = i32::from(year) + i32::from(self.turns);
+        let year = u16::try_from(year.clamp(1, 9_999)).unwrap_or(9_999);
+        let fits = self.day <= days_in(Some(year), self.month);
+        let (month, day) = if fits { (self.month, self.day) } else { (3, 1) };
+        Timestamp { year: Some(year), turns: 0, month, day, ..self }
+    }
+
+    /// Whether the log says which zone it means.
+    pub(crate) fn has_zone(self) -> bool {
+        self.has_zone
+    }
+
+    /// All of it, for a form that is read back: year, New Years, month, day, second, microsecond, and whether it has a zone.
+    pub(crate) fn parts(self) -> (Option<u16>, i16, u8, u8, u32, u32, bool) {
+        (self.year, self.turns, self.month, self.day, self.second, self.micro, self.has_zone)
+    }
+
+    /// The inverse of [`Timestamp::parts`], if there is such a moment.
+    pub(crate) fn of_parts(
+        (year, turns, month, day, second, micro, has_zone): (Option<u16>, i16, u8, u8, u32, u32, bool),
+    ) -> Option<Timestamp> {
+        let clock = (u8::try_from(second / 3600).ok()?, (second / 60 % 60) as u8, (second % 60) as u8);
+        Self::new(year, month, day, clock, micro).map(|time| Timestamp { turns, has_zone, ..time })
     }
 
     /// Whole seconds since 1 January 1970, the inverse of [`Timestamp::from_epoch`]; `None` without a year.
@@ -166,6 +222,7 @@ impl Timestamp {
 
     pub(crate) fn minus_minutes(self, minutes: i32) -> Timestamp {
         let Some(year) = self.year else { return self };
+        let has_zone = true;
         let second = i64::from(self.second) - i64::from(minutes) * 60;
         let (mut year, mut month, mut day) = (year, self.month, self.day);
         if second < 0 {
@@ -184,7 +241,33 @@ impl Timestamp {
             }
         }
         let second = u32::try_from(second.rem_euclid(86_400)).unwrap_or(0);
-        Timestamp { year: Some(year), month, day, second, ..self }
+        Timestamp { year: Some(year), month, day, second, has_zone, ..self }
+    }
+}
+
+impl PartialEq for Timestamp {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Timestamp {}
+
+impl PartialOrd for Timestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timestamp {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl Hash for Timestamp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.order().hash(state);
     }
 }
 

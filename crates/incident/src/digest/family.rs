@@ -231,7 +231,7 @@ impl FamilyKey {
                 kind: record.alert_kind(),
                 protocol: record.protocol.clone(),
             },
-            false => FamilyKey::Line(record.kind, pattern(&record.message)),
+            false => FamilyKey::Line(record.kind, pattern(&record.line())),
         }
     }
 }
@@ -259,7 +259,7 @@ impl Member {
             member.destination_ports.extend(end.port);
         }
         if !record.is_alert() {
-            member.text.clone_from(&record.message);
+            member.text = record.line().into_owned();
         } else if !record.detail.is_empty() {
             member.details.push(record.detail.clone());
         }

@@ -7,14 +7,14 @@
 //! Contract of every `recognises`: it is anchored at the item's beginning (a line's first words, an object's own keys) and never
 //! looks for a mark somewhere inside, so that no text that an attacker can put into a field changes how the record is read.
 
-#![allow(dead_code)]
-
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{Record, Timestamp};
 
 /// A form in which a source writes its records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// None that is known.
     #[default]
@@ -69,6 +69,82 @@ pub enum Format {
     Syslog,
 }
 
+impl Format {
+    /// All formats, [`Format::Unknown`] first.
+    pub const ALL: [Format; 25] = [
+        Format::Unknown,
+        Format::Bracketed,
+        Format::SnortFast,
+        Format::SnortFull,
+        Format::SnortJson,
+        Format::SnortCsv,
+        Format::PfsenseCsv,
+        Format::Eve,
+        Format::Wazuh,
+        Format::Ossec,
+        Format::Ecs,
+        Format::Ocsf,
+        Format::Sigma,
+        Format::Falco,
+        Format::ZeekJson,
+        Format::ZeekTsv,
+        Format::WindowsEvent,
+        Format::CloudTrail,
+        Format::Sshd,
+        Format::Sudo,
+        Format::Auditd,
+        Format::WebAccess,
+        Format::Cef,
+        Format::Leef,
+        Format::Syslog,
+    ];
+
+    /// Its name in arguments and files: `snort_fast`.
+    pub fn name(self) -> &'static str {
+        self.names().0
+    }
+
+    /// What a person calls it: `Snort fast alerts`.
+    pub fn title(self) -> &'static str {
+        self.names().1
+    }
+
+    /// The format with this name.
+    pub fn named(name: &str) -> Option<Format> {
+        Format::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Format::Unknown => ("unknown", "an unknown form"),
+            Format::Bracketed => ("bracketed", "bracketed alerts"),
+            Format::SnortFast => ("snort_fast", "Snort fast alerts"),
+            Format::SnortFull => ("snort_full", "Snort full alerts"),
+            Format::SnortJson => ("snort_json", "Snort 3 JSON"),
+            Format::SnortCsv => ("snort_csv", "Snort 3 CSV"),
+            Format::PfsenseCsv => ("pfsense_csv", "pfSense CSV"),
+            Format::Eve => ("eve", "Suricata EVE JSON"),
+            Format::Wazuh => ("wazuh", "Wazuh JSON"),
+            Format::Ossec => ("ossec", "OSSEC alerts"),
+            Format::Ecs => ("ecs", "Elastic Common Schema"),
+            Format::Ocsf => ("ocsf", "OCSF findings"),
+            Format::Sigma => ("sigma", "Sigma matches"),
+            Format::Falco => ("falco", "Falco"),
+            Format::ZeekJson => ("zeek_json", "Zeek JSON"),
+            Format::ZeekTsv => ("zeek_tsv", "Zeek TSV"),
+            Format::WindowsEvent => ("windows_event", "Windows events"),
+            Format::CloudTrail => ("cloudtrail", "AWS CloudTrail"),
+            Format::Sshd => ("sshd", "sshd"),
+            Format::Sudo => ("sudo", "sudo and su"),
+            Format::Auditd => ("auditd", "auditd"),
+            Format::WebAccess => ("web_access", "web server logs"),
+            Format::Cef => ("cef", "CEF"),
+            Format::Leef => ("leef", "LEEF"),
+            Format::Syslog => ("syslog", "syslog"),
+        }
+    }
+}
+
 /// A JSON object as a source writes it.
 pub(crate) type Object = Map<String, Value>;
 
@@ -110,8 +186,8 @@ pub(crate) struct LayoutFormat {
     pub(crate) start: fn() -> Box<dyn Layout>,
 }
 
-/// Reads the lines of one source of a format with memory.
-pub(crate) trait Layout {
+/// Reads the lines of one source of a format with memory. The evidence that it is part of may be copied, it is [`Clone`].
+pub(crate) trait Layout: LayoutCopy + std::fmt::Debug + Send + Sync {
     /// Takes the next line. The record that this line completes, or that it shows to have ended before it, is given.
     fn offer(&mut self, line: &str) -> Offered;
     /// The record that the end of the source leaves unfinished, if there is one.
@@ -125,4 +201,22 @@ pub(crate) enum Offered {
     Taken(Option<Box<Record>>),
     /// It does not belong; the record before it, if one was open, has ended.
     NotMine(Option<Box<Record>>),
+}
+
+/// A copy of a layout as it stands. Every layout that is [`Clone`] has it.
+pub(crate) trait LayoutCopy {
+    /// The copy.
+    fn copy(&self) -> Box<dyn Layout>;
+}
+
+impl<T: Layout + Clone + 'static> LayoutCopy for T {
+    fn copy(&self) -> Box<dyn Layout> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Layout> {
+    fn clone(&self) -> Self {
+        self.as_ref().copy()
+    }
 }

@@ -1,82 +1,69 @@
-//! The forms in which logs write alerts, and how each line is told apart.
+//! The forms in which sources write records: a registry of formats, and what they share.
 //!
-//! Each parser is linear in its line and takes what it recognises; a line that no parser takes is plain evidence.
+//! Each format is linear in its item and takes what it recognises; an item that none takes is an unknown line.
 
-mod bracketed;
-mod eve;
+use std::borrow::Cow;
+
 pub(crate) mod format;
-// The reader takes them over, as those of `text`.
-#[allow(dead_code)]
 pub(crate) mod json;
 mod render;
-mod snort;
-mod snort_full;
-mod syslog;
-// The reader takes them over from the modules above, which it replaces.
-#[allow(dead_code)]
 pub(crate) mod text;
 
 pub use format::Format;
+pub(crate) use format::{Envelope, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered};
 pub use render::AlertFormat;
-pub(crate) use render::condensed;
-pub(crate) use snort_full::{Continuation, PartialAlert};
 
 use crate::text::{printable, shorten};
-use crate::{Alert, Endpoint, LogLine, Signature};
+use crate::{Endpoint, Signature, Timestamp};
 
-/// Longest message of an alert and longest text of a line, in bytes. With the limits of [`crate::AlertLog::read`] it
-/// bounds the memory of a log.
+/// Longest message of a record, in bytes. With the limits of [`crate::AlertLog::read`] it bounds the memory of a log.
 pub(crate) const MAX_TEXT: usize = 512;
 const MAX_DETAIL: usize = 200;
 const MAX_CLASSIFICATION: usize = 128;
 const MAX_ADDRESS: usize = 128;
 const MAX_PROTOCOL: usize = 16;
-/// No line may claim to stand for more records than this, so that counts can be added without overflow.
-const MAX_COUNT: u64 = 1_000_000_000_000;
+/// How far into a line the time of an access log may stand.
+const ACCESS_LOG_PREFIX: usize = 160;
 
-/// What a line is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Parsed {
-    /// A whole alert.
-    Alert(Alert),
-    /// The first line of an alert in Snort's full form.
-    Partial(PartialAlert),
-    /// An event of an IDS that is no alert, summarised.
-    Event(LogLine),
-    /// A line in no form that is known here.
-    Line(LogLine),
-    /// A line that carries the marks of an alert and cannot be read as one.
-    Broken(LogLine),
+/// Every format whose records are JSON objects. Where several recognise an object, the first is meant.
+pub(crate) fn objects() -> &'static [ObjectFormat] {
+    static OBJECTS: [ObjectFormat; json::OBJECT_FORMATS.len()] = json::OBJECT_FORMATS;
+    &OBJECTS
 }
 
-/// Reads one line that is not empty, and says in which format.
-pub(crate) fn parse_line(line: &str) -> (Parsed, Format) {
-    if let Some(parsed) = eve::parse(line) {
-        let format = if matches!(parsed, Parsed::Line(_)) { Format::Unknown } else { Format::Eve };
-        return (parsed, format);
+/// Every format whose records are lines; likewise.
+pub(crate) fn lines() -> &'static [LineFormat] {
+    static LINES: [LineFormat; text::LINES.len()] = text::LINES;
+    &LINES
+}
+
+/// Every format with memory; likewise.
+pub(crate) fn layouts() -> &'static [LayoutFormat] {
+    static LAYOUTS: [LayoutFormat; text::LAYOUTS.len()] = text::LAYOUTS;
+    &LAYOUTS
+}
+
+/// What a line in no known form says, and when, if it says when.
+pub(crate) fn plain(line: &str) -> (Option<Timestamp>, Cow<'_, str>) {
+    if let Some((time, rest)) = Timestamp::parse_prefix(line) {
+        return (Some(time), rest.into());
     }
-    let (marked, format) = if line.contains("[**]") {
-        (snort::parse_marked(line), Format::SnortFast)
-    } else if line.contains("[pri=") {
-        (bracketed::parse(line).map(Parsed::Alert), Format::Bracketed)
-    } else if line.contains("[Classification:") || line.contains("[Priority:") {
-        (snort::parse_syslog(line).map(Parsed::Alert), Format::SnortFast)
-    } else {
-        return (Parsed::Line(syslog::parse(line)), Format::Unknown);
-    };
-    let format = if matches!(marked, Some(Parsed::Partial(_))) { Format::SnortFull } else { format };
-    match marked {
-        Some(parsed) => (parsed, format),
-        None => (Parsed::Broken(syslog::parse(line)), Format::Unknown),
+    if let Some(start) = line.bytes().take(ACCESS_LOG_PREFIX).position(|byte| byte == b'[')
+        && let (Some(before), Some(behind)) = (line.get(..start), line.get(start + 1..))
+        && let Some((time, rest)) = Timestamp::parse_access_log(behind)
+    {
+        let rest = rest.trim_start().trim_start_matches(']').trim_start();
+        return (Some(time), format!("{} {rest}", before.trim_end()).into());
     }
+    (None, line.into())
 }
 
 /// Text from the log as records hold it: escaped, without spaces around it, and of bounded length.
-fn clean(text: &str, most: usize) -> String {
+pub(crate) fn clean(text: &str, most: usize) -> String {
     shorten(&printable(text.trim()), most).into_owned()
 }
 
-fn clean_message(text: &str) -> String {
+pub(crate) fn clean_message(text: &str) -> String {
     clean(text, MAX_TEXT)
 }
 
@@ -178,15 +165,22 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_told_apart() {
-        assert!(matches!(
-            parse_line("Jun  3 12:59:31 web sshd[1]: Failed password for root").0,
-            Parsed::Line(_)
-        ));
-        assert!(matches!(parse_line("[**] nothing more").0, Parsed::Broken(_)));
-        assert!(matches!(parse_line("[**] [1:2:3] a message [**]").0, Parsed::Partial(_)));
-        assert!(matches!(parse_line("x [pri=high cls").0, Parsed::Broken(_)));
-        assert!(matches!(parse_line("{\"event_type\":\"dns\"}").0, Parsed::Event(_)));
-        assert!(matches!(parse_line("{\"level\":\"info\"}").0, Parsed::Line(_)));
+    fn the_time_is_taken_out_of_a_plain_line() {
+        let (time, text) = plain("2026-06-03 12:59:31 something");
+        assert_eq!((time.unwrap().clock().as_str(), text.trim()), ("12:59:31", "something"));
+        let (time, text) = plain("203.0.113.9 - - [03/Jun/2026:12:59:31 +0000] \"GET /x HTTP/1.1\" 200 12");
+        assert_eq!(text, "203.0.113.9 - - \"GET /x HTTP/1.1\" 200 12");
+        assert_eq!(time.unwrap().date(), "2026-06-03");
+        assert_eq!(plain("no time [here]"), (None, "no time [here]".into()));
+    }
+
+    #[test]
+    fn every_format_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<&str> =
+            Format::ALL.iter().map(|format| format.name()).collect();
+        assert_eq!(names.len(), Format::ALL.len());
+        for format in Format::ALL {
+            assert_eq!(Format::named(format.name()), Some(format));
+        }
     }
 }

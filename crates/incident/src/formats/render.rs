@@ -1,4 +1,4 @@
-//! Writes records in the forms that this crate reads.
+//! Writes alerts in some of the forms that this crate reads. A written alert stands for one.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ pub enum AlertFormat {
     SnortFast,
     /// Snort's full form, several lines with an empty one behind them.
     SnortFull,
-    /// `[pri=N cls=X] {PROTO} a -> b [gid:sid:rev] message`, the only form that keeps details and repeats.
+    /// `[pri=N cls=X] {PROTO} a -> b [gid:sid:rev] message`, the only form that keeps details.
     Bracketed,
     /// A line of Suricata's EVE JSON. A time without a year is left out.
     Eve,
@@ -37,36 +37,6 @@ impl Record {
             AlertFormat::Eve => eve(self),
         }
     }
-}
-
-/// A line for each record, counts included, that is read back as the same records.
-pub(crate) fn condensed(records: &[Record]) -> String {
-    let mut out = String::new();
-    for record in records {
-        match record.is_alert() {
-            true => out.push_str(&bracketed(record)),
-            false => out.push_str(&condensed_line(record)),
-        }
-        out.push('\n');
-    }
-    out
-}
-
-fn condensed_line(line: &Record) -> String {
-    let mut out = String::new();
-    if let Some(time) = line.time {
-        out.push_str(&log_time(time));
-        out.push(' ');
-    }
-    if line.repeats.count > 1 {
-        let _ = write!(out, "[count={}", line.repeats.count);
-        if let Some(last) = line.repeats.last {
-            let _ = write!(out, " last={}", log_time(last));
-        }
-        out.push_str("] ");
-    }
-    out.push_str(&line.message);
-    out
 }
 
 /// ISO 8601 with a year, Snort's form without one.
@@ -136,12 +106,6 @@ fn bracketed(alert: &Record) -> String {
     let mut out = alert.time.map(|time| log_time(time) + " ").unwrap_or_default();
     let priority = alert.priority.map_or_else(|| "None".to_owned(), |priority| priority.to_string());
     let _ = write!(out, "[pri={priority}");
-    if alert.repeats.count > 1 {
-        let _ = write!(out, " count={}", alert.repeats.count);
-        if let Some(last) = alert.repeats.last {
-            let _ = write!(out, " last={}", log_time(last));
-        }
-    }
     let _ = write!(out, " cls={}] ", alert.classification);
     if !alert.protocol.is_empty() {
         let _ = write!(out, "{{{}}} ", alert.protocol);

@@ -1,9 +1,11 @@
 //! When records are alike, and how like records become one.
 
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::fmt::Write;
+use std::hash::BuildHasher;
 
-use crate::formats::MAX_TEXT;
-use crate::text::pattern;
+use crate::text::{pattern, shorten};
 use crate::{AlertKind, Endpoint, Record, RecordKind, Repeats, Timestamp};
 
 /// Forgets the port that a client's system drew at random, so that what is left tells which service was meant.
@@ -35,9 +37,68 @@ fn client(source: Option<u16>, destination: Option<u16>) -> Option<Side> {
     Some(if reply { Side::Destination } else { Side::Source })
 }
 
+/// Records that were folded, with what is needed to fold more into them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fold {
+    pub(super) records: Vec<Record>,
+    /// Where the record with a key stands. Of the keys only hashes are kept, under keys that nobody else knows.
+    places: HashMap<u64, usize>,
+    hasher: RandomState,
+    /// Different records by weight and likeness.
+    different: [[usize; LIMITS.len()]; WEIGHTS],
+    key: String,
+    /// Records that were counted with others of the same message or class.
+    pub(super) coarse: u64,
+}
+
+impl Fold {
+    /// Takes a record. One that is unlike all others is given back as it is kept.
+    pub(super) fn add(&mut self, mut record: Record) -> Option<&Record> {
+        let weight = weight(&record);
+        let count = record.repeats.count;
+        for (step, (likeness, limit)) in LIMITS.into_iter().enumerate() {
+            self.key.clear();
+            write_key(&mut self.key, &record, likeness, weight);
+            let key = self.hasher.hash_one(self.key.as_str());
+            let coarse = if step > 0 { count } else { 0 };
+            if let Some(&place) = self.places.get(&key) {
+                self.coarse = self.coarse.saturating_add(coarse);
+                fold(self.records.get_mut(place)?, record);
+                return None;
+            }
+            let different = self.different.get_mut(weight)?.get_mut(step)?;
+            if *different < limit {
+                *different += 1;
+                self.coarse = self.coarse.saturating_add(coarse);
+                blur(&mut record, likeness);
+                bound(&mut record);
+                self.places.insert(key, self.records.len());
+                self.records.push(record);
+                return self.records.last();
+            }
+        }
+        None
+    }
+}
+
+/// Keeps a record within [`MAX_RECORD`]: the text as it stood in the source gives way first.
+fn bound(record: &mut Record) {
+    let texts = [&record.message, &record.detail, &record.process, &record.file, &record.classification];
+    let names = [&record.sensor, &record.host, &record.rule, &record.account, &record.protocol];
+    let long: usize = texts.iter().chain(&names).map(|text| text.len()).sum();
+    record.raw = shorten(&record.raw, MAX_RAW.min(MAX_RECORD.saturating_sub(long))).into_owned();
+    for text in [&mut record.process, &mut record.file] {
+        if long > MAX_RECORD {
+            *text = shorten(text, MAX_LONG).into_owned();
+        }
+    }
+    record.raw.shrink_to_fit();
+    record.message.shrink_to_fit();
+}
+
 /// How alike records have to be to be folded, from fine to coarse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Likeness {
+enum Likeness {
     /// They differ in time and client port alone.
     Fine,
     /// They differ in time, ports and detail; what is no alert also in words with digits.
@@ -49,23 +110,24 @@ pub(super) enum Likeness {
 }
 
 /// Different records that are kept apart at each likeness, for each weight.
-pub(super) const LIMITS: [(Likeness, usize); 4] = [
-    (Likeness::Fine, 10_000),
-    (Likeness::SameMessage, 2_000),
-    (Likeness::SameKind, 500),
+const LIMITS: [(Likeness, usize); 4] = [
+    (Likeness::Fine, 6_000),
+    (Likeness::SameMessage, 1_500),
+    (Likeness::SameKind, 400),
     (Likeness::Any, usize::MAX),
 ];
 
-/// Most bytes of a record in [`crate::AlertLog::condensed`]: message, class, detail, two addresses, and the rest.
-const MAX_RECORD: usize = MAX_TEXT + 128 + 200 + 2 * 136 + 200;
+/// Most bytes of the texts of a record that is kept, but for lists.
+const MAX_RECORD: usize = 1_100;
+/// Of the source's own text.
+const MAX_RAW: usize = 512;
+/// Of a command or a path where the texts are longer than that together.
+const MAX_LONG: usize = 64;
 /// Weights that have limits of their own: three priorities of alerts, and each other kind of record.
-pub(super) const WEIGHTS: usize = 6;
-// A folded log fits a message of 96 MiB, as `condensed` promises.
-const _: () = assert!(WEIGHTS * (LIMITS[0].1 + LIMITS[1].1 + LIMITS[2].1 + 1) * MAX_RECORD < 96 << 20);
-
+const WEIGHTS: usize = 6;
 /// Which limits a record counts against, so that many records of a low priority, or of a kind that seldom matters, never crowd
 /// out one of a high priority.
-pub(super) fn weight(record: &Record) -> usize {
+fn weight(record: &Record) -> usize {
     match record.kind {
         RecordKind::Unknown => 0,
         RecordKind::Alert => usize::from(record.alert_kind().priority.unwrap_or(2).clamp(1, 3)),
@@ -76,9 +138,11 @@ pub(super) fn weight(record: &Record) -> usize {
 
 /// A text that records of this likeness share and others do not. Records hold no control characters, so that one can
 /// separate the parts.
-pub(super) fn write_key(key: &mut String, record: &Record, likeness: Likeness, weight: usize) {
+fn write_key(key: &mut String, record: &Record, likeness: Likeness, weight: usize) {
     // Writing to a string cannot fail.
-    let _ = write!(key, "{}\u{1f}{weight}", likeness as u8);
+    // Times with a year and without cannot be ordered before all of the log is known.
+    let has_year = record.time.is_some_and(|time| time.year().is_some());
+    let _ = write!(key, "{}\u{1f}{weight}\u{1f}{has_year}", likeness as u8);
     let _ = match likeness {
         Likeness::Any => Ok(()),
         Likeness::SameKind => {
@@ -121,7 +185,7 @@ fn write_fields(key: &mut String, record: &Record, message: &str, fine: bool) ->
 }
 
 /// Takes out of a record what those that will be folded into it need not share.
-pub(super) fn blur(record: &mut Record, likeness: Likeness) {
+fn blur(record: &mut Record, likeness: Likeness) {
     match likeness {
         Likeness::Fine => {}
         Likeness::SameMessage => {
@@ -156,7 +220,7 @@ pub(super) fn blur(record: &mut Record, likeness: Likeness) {
 }
 
 /// Counts `other` into `kept`, which it is like.
-pub(super) fn fold(kept: &mut Record, other: Record) {
+fn fold(kept: &mut Record, other: Record) {
     for (kept, other) in [(&mut kept.source, &other.source), (&mut kept.destination, &other.destination)] {
         if let (Some(kept), Some(other)) = (kept, other)
             && kept.port != other.port

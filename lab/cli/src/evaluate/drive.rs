@@ -110,6 +110,7 @@ pub(super) async fn create(
             alerts: scenario.log.clone(),
             constraints: scenario.constraints(),
             notes: Vec::new(),
+            ..Evidence::default()
         }),
         options: Some(PlanOptions { mode: PlanMode::Interactive.into(), ..rules.options }),
         cost_model: rules.costs_in(scenario).as_ref().map(IntoMessage::into_message),

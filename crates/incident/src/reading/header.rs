@@ -1,0 +1,208 @@
+//! What loggers put before a message: syslog's headers (RFC 3164 and 5424, and with a time in ISO 8601), a container runtime's.
+
+use crate::Timestamp;
+
+/// Longest name of a host or a program in a header.
+const MAX_NAME: usize = 255;
+
+/// A header and what stands behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header<'a> {
+    pub(super) time: Option<Timestamp>,
+    pub(super) host: &'a str,
+    pub(super) program: &'a str,
+    pub(super) message: &'a str,
+}
+
+/// The header of a line; nothing if it begins with none.
+pub(super) fn header(line: &str) -> Option<Header<'_>> {
+    let (has_priority, rest) = priority(line);
+    if has_priority && let Some(rest) = rest.strip_prefix("1 ") {
+        return rfc5424(rest);
+    }
+    container(rest).or_else(|| rfc3164(rest)).or_else(|| bare(rest).filter(|_| has_priority))
+}
+
+/// `<34>` at the beginning.
+fn priority(line: &str) -> (bool, &str) {
+    let found = line.strip_prefix('<').and_then(|rest| {
+        let end = rest.bytes().take(4).position(|byte| byte == b'>')?;
+        let (number, rest) = rest.split_at(end);
+        (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| rest.get(1..))?
+    });
+    found.map_or((false, line), |rest| (true, rest))
+}
+
+/// `2026-06-03T12:59:31.342Z stdout F message`, as Kubernetes writes what a container says.
+fn container(line: &str) -> Option<Header<'_>> {
+    let (time, rest) = Timestamp::parse_prefix(line)?;
+    let rest = rest.strip_prefix(' ')?;
+    let rest = rest.strip_prefix("stdout ").or_else(|| rest.strip_prefix("stderr "))?;
+    let message = rest.strip_prefix("F ").or_else(|| rest.strip_prefix("P "))?;
+    Some(Header { time: Some(time), host: "", program: "", message })
+}
+
+/// `TIME HOST PROGRAM PROCESS ID DATA MESSAGE`, each a dash if there is none.
+fn rfc5424(rest: &str) -> Option<Header<'_>> {
+    let (time, rest) = rest.split_once(' ')?;
+    let time = if time == "-" { None } else { Some(Timestamp::parse(time)?) };
+    let (host, rest) = rest.split_once(' ')?;
+    let (program, rest) = rest.split_once(' ')?;
+    let (_process, rest) = rest.split_once(' ')?;
+    let (_id, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let message = structured_data(rest).trim_start_matches(' ').trim_start_matches('\u{feff}');
+    let named = |name| if is_name(name) && name != "-" { name } else { "" };
+    Some(Header { time, host: named(host), program: named(program), message })
+}
+
+/// What stands behind `-` or `[id key="value"][…]`.
+fn structured_data(text: &str) -> &str {
+    if let Some(rest) = text.strip_prefix('-') {
+        return rest;
+    }
+    let mut rest = text;
+    while rest.starts_with('[') {
+        let (mut quoted, mut escaped) = (false, false);
+        let end = rest.bytes().position(|byte| {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b']' => return !quoted,
+                _ => {}
+            }
+            false
+        });
+        match end.and_then(|end| rest.get(end + 1..)) {
+            Some(behind) => rest = behind,
+            None => break,
+        }
+    }
+    rest
+}
+
+/// `TIME HOST PROGRAM[PROCESS]: MESSAGE`.
+fn rfc3164(line: &str) -> Option<Header<'_>> {
+    let (time, rest) = Timestamp::parse_prefix(line)?;
+    // A time that a program wrote itself has something else behind it than a blank and a host.
+    let rest = rest.strip_prefix(' ')?;
+    let (host, rest) = rest.split_once(' ')?;
+    // Some relays put a colon behind the time or the host.
+    let host = host.strip_suffix(':').unwrap_or(host);
+    let (program, message) = program(rest.trim_start_matches(' '))?;
+    is_name(host).then_some(Header { time: Some(time), host, program, message })
+}
+
+/// A header after a priority that says neither when nor, at times, who: `<34>program[1]: message`.
+fn bare(line: &str) -> Option<Header<'_>> {
+    let (time, rest) = match Timestamp::parse_prefix(line) {
+        Some((time, rest)) => (Some(time), rest.trim_start_matches(' ')),
+        None => (None, line),
+    };
+    let (program, message) = program(rest).unwrap_or(("", rest));
+    Some(Header { time, host: "", program, message })
+}
+
+/// `PROGRAM[PROCESS]: `, `PROGRAM: ` or Cisco's `%ASA-6-302013: `, and what stands behind it.
+fn program(text: &str) -> Option<(&str, &str)> {
+    let end = text.bytes().take(MAX_NAME).position(|byte| matches!(byte, b'[' | b':' | b' '))?;
+    let (name, rest) = text.split_at(end);
+    let rest = match rest.strip_prefix('[') {
+        Some(inner) => {
+            let end = inner.bytes().take(64).position(|byte| byte == b']')?;
+            inner.get(end + 1..)?
+        }
+        None => rest,
+    };
+    // `sudo` puts blanks before its colon in some versions.
+    let message = rest.trim_start_matches(' ').strip_prefix(':')?;
+    is_name(name).then_some((name, message.strip_prefix(' ').unwrap_or(message)))
+}
+
+/// Whether a word is what hosts and programs are called: an attacker who writes a whole line chooses it freely, but a message is
+/// seldom taken for one.
+fn is_name(word: &str) -> bool {
+    !word.is_empty()
+        && word.len() <= MAX_NAME
+        && word
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/' | '%' | '@' | '(' | ')'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(line: &str) -> Option<(String, &str, &str, &str)> {
+        header(line).map(|header| {
+            (
+                header.time.map(|time| time.to_string()).unwrap_or_default(),
+                header.host,
+                header.program,
+                header.message,
+            )
+        })
+    }
+
+    #[test]
+    fn headers_of_every_kind_are_taken_off() {
+        for (line, time, host, program, message) in [
+            (
+                "Jun  3 12:59:31 web01 sshd[120]: Failed x",
+                "06-03T12:59:31.000000",
+                "web01",
+                "sshd",
+                "Failed x",
+            ),
+            (
+                "<34>Jun 13 2:59:31 web01 sudo:   bob : y",
+                "06-13T02:59:31.000000",
+                "web01",
+                "sudo",
+                "  bob : y",
+            ),
+            (
+                "2026-06-03T12:59:31+02:00 10.0.0.1 postfix/smtpd[1]: z",
+                "2026-06-03T10:59:31.000000",
+                "10.0.0.1",
+                "postfix/smtpd",
+                "z",
+            ),
+            (
+                "<165>1 2026-06-03T12:59:31Z fw suricata 9 - [a k=\"]\\\"\"][b] {\"x\":1}",
+                "2026-06-03T12:59:31.000000",
+                "fw",
+                "suricata",
+                "{\"x\":1}",
+            ),
+            ("<165>1 - - - - - -", "", "", "", ""),
+            ("2026-06-03T12:59:31.1Z stdout F {\"x\":1}", "2026-06-03T12:59:31.100000", "", "", "{\"x\":1}"),
+            ("<34>snort: [1:2:3] x", "", "", "snort", "[1:2:3] x"),
+            (
+                "Jun  3 12:59:31 fw %ASA-6-302013: Built",
+                "06-03T12:59:31.000000",
+                "fw",
+                "%ASA-6-302013",
+                "Built",
+            ),
+        ] {
+            assert_eq!(parts(line), Some((time.to_owned(), host, program, message)), "{line}");
+        }
+    }
+
+    #[test]
+    fn other_lines_have_none() {
+        for line in [
+            "06/03-12:59:31.342001  [**] [1:1:1] x [**]",
+            "2026-06-03 12:59:31,343 [    INFO] Alert: [pri=1 cls=x] a",
+            "203.0.113.9 - - [03/Jun/2026:12:59:31 +0000] \"GET / HTTP/1.1\" 200 1",
+            "2026 Jun 03 12:59:31 (bastion01) 10.0.2.11->/var/log/auth.log",
+            "Jun  3 12:59:31 a message without a program",
+            "no time here: x",
+            "",
+            "<>x",
+        ] {
+            assert_eq!(header(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The records of a source as it writes them, one by one: lines, objects, rows of an export, entries of journald's export form.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead};
+
+use serde_json::Value;
+
+use super::json::{self, Fed, Found, Scanner};
+use super::lines::{LineFaults, Lines, MAX_LINE, Piece};
+use super::unwrap::{self, Around, Body, Item};
+use crate::Timestamp;
+use crate::formats::Object;
+
+/// Most columns of an export that are looked at.
+const MAX_COLUMNS: usize = 512;
+
+/// The items of a source.
+pub(super) struct Items<R> {
+    lines: Lines<R>,
+    ready: VecDeque<Item>,
+    mode: Mode,
+    found: Vec<Found>,
+    taken: Vec<Item>,
+    /// Lines that broke off or were longer than is kept.
+    cut: u64,
+}
+
+enum Mode {
+    /// Nothing was read.
+    Start,
+    /// Lines and objects.
+    Lines,
+    /// JSON that goes over several lines.
+    Json(Box<Scanner>),
+    /// The rest of a line that is too long.
+    Rest,
+    /// Rows of an export.
+    Rows(Rows),
+    /// An entry of journald's export form.
+    Entry(Object),
+}
+
+/// Rows of an export that are being read.
+#[derive(Debug)]
+struct Rows {
+    columns: Columns,
+    /// What there is of the next row.
+    row: String,
+    /// Whether a quoted cell is open.
+    is_quoted: bool,
+}
+
+/// Places of the columns of an export that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Columns {
+    raw: usize,
+    time: Option<usize>,
+    host: Option<usize>,
+}
+
+impl<R: BufRead> Items<R> {
+    /// The items of a text.
+    pub(super) fn new(reader: R) -> Self {
+        Items {
+            lines: Lines::new(reader),
+            ready: VecDeque::new(),
+            mode: Mode::Start,
+            found: Vec::new(),
+            taken: Vec::new(),
+            cut: 0,
+        }
+    }
+
+    /// Lines that had to be changed so far.
+    pub(super) fn faults(&self) -> LineFaults {
+        self.lines.faults()
+    }
+
+    /// Bytes taken so far.
+    pub(super) fn read(&self) -> u64 {
+        self.lines.read()
+    }
+
+    /// Records that broke off so far.
+    pub(super) fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// The next item, or nothing at the end. An empty line is one.
+    pub(super) fn next_item(&mut self) -> io::Result<Option<Item>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                self.cut += u64::from(item.is_cut);
+                return Ok(Some(item));
+            }
+            let Some(piece) = self.lines.next_piece()? else {
+                if !end(&mut self.mode, &mut self.found, &mut self.taken) {
+                    return Ok(None);
+                }
+                self.ready.extend(self.taken.drain(..));
+                continue;
+            };
+            while !take(piece, &mut self.mode, &mut self.found, &mut self.taken) {}
+            self.ready.extend(self.taken.drain(..));
+        }
+    }
+}
+
+/// Takes a piece; false if it has to be offered again, in the mode that then holds.
+fn take(piece: Piece<'_>, mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec<Item>) -> bool {
+    match mode {
+        Mode::Start if piece.text.trim().is_empty() => {}
+        Mode::Start => {
+            *mode = match Columns::of(piece.text) {
+                Some(columns) => Mode::Rows(Rows { columns, row: String::new(), is_quoted: false }),
+                None => Mode::Lines,
+            };
+            // The names of the columns are no row.
+            return matches!(mode, Mode::Rows(_));
+        }
+        Mode::Rest => {
+            if piece.ends {
+                *mode = Mode::Lines;
+            }
+        }
+        Mode::Lines => {
+            if piece.text.starts_with("__CURSOR=") && piece.ends {
+                *mode = Mode::Entry(Object::new());
+                return false;
+            }
+            if json::may_begin(piece.text) {
+                if piece.ends
+                    && let Some(object) = json::object(piece.text)
+                {
+                    unwrap::object(object, false, out);
+                    return true;
+                }
+                *mode = Mode::Json(Box::default());
+                return false;
+            }
+            unwrap::line(piece.text, Around::default(), !piece.ends, out);
+            if !piece.ends {
+                *mode = Mode::Rest;
+            }
+        }
+        Mode::Json(scanner) => {
+            let fed = scanner.feed(piece, found);
+            if fed != Fed::Open {
+                *mode = Mode::Lines;
+            }
+            drain(found, out);
+            return fed != Fed::NotPart;
+        }
+        Mode::Rows(Rows { columns, row, is_quoted }) => {
+            // Beyond the bound a row is cut, and quotation marks tell nothing any more.
+            let is_long = row.len() + piece.text.len() > MAX_LINE;
+            if !is_long {
+                row.push_str(piece.text);
+            }
+            *is_quoted ^= !memchr::memchr_iter(b'"', piece.text.as_bytes()).count().is_multiple_of(2);
+            if piece.ends && (is_long || !*is_quoted) {
+                columns.take(row, out);
+                row.clear();
+                *is_quoted = false;
+            } else if piece.ends {
+                row.push('\n');
+            }
+        }
+        Mode::Entry(entry) => match piece.text.split_once('=') {
+            Some((key, value)) if piece.starts && piece.ends => {
+                entry.insert(key.to_owned(), Value::String(value.to_owned()));
+            }
+            _ if piece.text.is_empty() => {
+                unwrap::object(std::mem::take(entry), false, out);
+                *mode = Mode::Lines;
+            }
+            // A field that holds bytes stands on lines of its own.
+            _ => {}
+        },
+    }
+    true
+}
+
+/// Ends what is open at the end of the text; false if nothing was.
+fn end(mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec<Item>) -> bool {
+    match std::mem::replace(mode, Mode::Lines) {
+        Mode::Json(mut scanner) => {
+            scanner.end(found);
+            drain(found, out);
+        }
+        Mode::Rows(Rows { columns, row, .. }) if !row.trim().is_empty() => columns.take(&row, out),
+        Mode::Entry(entry) if !entry.is_empty() => unwrap::object(entry, false, out),
+        _ => return false,
+    }
+    !out.is_empty()
+}
+
+fn drain(found: &mut Vec<Found>, out: &mut Vec<Item>) {
+    for found in found.drain(..) {
+        match found {
+            Found::Object(object) => unwrap::object(object, false, out),
+            Found::Cut(object, _) => unwrap::object(object, true, out),
+            // It begins like an object, and nothing of it can be read.
+            Found::Text(text) => {
+                let is_cut = text.trim_start().starts_with('{');
+                out.push(Item { body: Body::Line(text), around: Around::default(), is_cut });
+            }
+        }
+    }
+}
+
+impl Columns {
+    /// The columns of an export, if this line names them.
+    fn of(line: &str) -> Option<Columns> {
+        let names = cells(line);
+        let place = |name: &str| names.iter().position(|own| own == name);
+        (names.len() > 1 || line.trim() == "_raw" || line.trim() == "\"_raw\"").then_some(())?;
+        Some(Columns { raw: place("_raw")?, time: place("_time"), host: place("host") })
+    }
+
+    fn take(&self, row: &str, out: &mut Vec<Item>) {
+        if row.trim().is_empty() {
+            return;
+        }
+        let cells = cells(row);
+        let cell = |place: Option<usize>| place.and_then(|at| cells.get(at)).map_or("", String::as_str);
+        let around = Around {
+            time: Timestamp::parse(cell(self.time)),
+            host: cell(self.host).to_owned(),
+            ..Around::default()
+        };
+        let raw = cell(Some(self.raw));
+        match json::may_begin(raw).then(|| json::object(raw)).flatten() {
+            Some(_) => unwrap::line(raw, around, false, out),
+            None => raw
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .for_each(|line| unwrap::line(line, around.clone(), false, out)),
+        }
+    }
+}
+
+/// The cells of a row, RFC 4180: a quoted one may hold commas, line ends and doubled quotation marks.
+fn cells(row: &str) -> Vec<String> {
+    let mut out = vec![String::new()];
+    let (mut quoted, mut chars) = (false, row.chars().peekable());
+    while let (Some(c), Some(cell)) = (chars.next(), out.last_mut()) {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                cell.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if cell.is_empty() => quoted = true,
+            ',' if !quoted => {
+                if out.len() >= MAX_COLUMNS {
+                    break;
+                }
+                out.push(String::new());
+            }
+            c => cell.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(text: &str) -> Vec<String> {
+        let mut items = Items::new(io::BufReader::with_capacity(11, text.as_bytes()));
+        let mut out = Vec::new();
+        while let Some(item) = items.next_item().unwrap() {
+            let body = match item.body {
+                Body::Object(object) => Value::Object(object).to_string(),
+                Body::Line(line) => line,
+            };
+            let cut = if item.is_cut { "cut " } else { "" };
+            out.push(format!("{cut}{body}"));
+        }
+        out
+    }
+
+    #[test]
+    fn lines_and_objects_may_be_mixed() {
+        assert_eq!(
+            items("plain\n{\"a\":1}\n\n[\n{\"b\":1},\n{\"c\":[1,\nJun  3 12:00:00 web x: y\n{\"d\":\n1}"),
+            ["plain", "{\"a\":1}", "", "{\"b\":1}", "cut {\"c\":[1]}", "y", "{\"d\":1}"]
+        );
+    }
+
+    #[test]
+    fn an_export_of_rows_is_read() {
+        let text = "\"_time\",host,\"_raw\"\n\"2026-06-03T12:59:31Z\",ids1,\"{\"\"a\"\":\n1}\"\n,ids2,\"plain, with a comma\"\n";
+        assert_eq!(items(text), ["{\"a\":1}", "plain, with a comma"]);
+    }
+
+    #[test]
+    fn journalds_export_is_read() {
+        let entry = "__CURSOR=s\n__REALTIME_TIMESTAMP=1780491571342001\n_HOSTNAME=web01\nSYSLOG_IDENTIFIER=sshd\nMESSAGE=Failed = x\n";
+        assert_eq!(items(&format!("{entry}\n{entry}")), ["Failed = x", "Failed = x"]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut() {
+        let text = format!("{}\nnext\n", "x".repeat(3 * MAX_LINE));
+        let all = items(&text);
+        assert_eq!((all.len(), all[0].starts_with("cut x"), all[1].as_str()), (2, true, "next"));
+    }
+}
