@@ -16,7 +16,7 @@ SUITE ?= simulated real opensec
 TARGETS ?=
 # How hard it plans; nothing means as hard as `countermove plan` does.
 EVAL_EFFORT ?=
-# Further arguments: of `countermove plan` in demo, of `countermove-lab evaluate` in eval, of `cargo test` in test, of the
+# Further arguments: of `countermove plan` in demo, of `countermove-lab evaluate` in eval, of `cargo nextest run` in test, of the
 # script in bench-engine, bench-plan and bench-training.
 ARGS ?=
 # Compute capability that `make cuda` builds for: 90 is Hopper (H100, H200), 80 Ampere, 89 Ada.

@@ -8,7 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
-subcommand=$1
+# May be two words, such as `nextest run`.
+read -ra subcommand <<<"$1"
 shift
 
 # Whether a protoc works and brings the well-known types; Debian splits them off.
@@ -43,7 +44,7 @@ SHIM
 
 if PROTOC=$(find_protoc); then
   export PROTOC
-  exec "$cargo" "$subcommand" --features countermove-coordinator/etcd,countermove-membership/etcd,countermove-worker/etcd "$@"
+  exec "$cargo" "${subcommand[@]}" --features countermove-coordinator/etcd,countermove-membership/etcd,countermove-worker/etcd "$@"
 fi
 echo "there is no protoc and none can be installed: built without discovery by etcd" >&2
-exec "$cargo" "$subcommand" "$@"
+exec "$cargo" "${subcommand[@]}" "$@"

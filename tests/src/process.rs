@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -262,25 +261,16 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// Holds the machine for one cluster test at a time: two clusters on two cores only slow each other down and make
-/// timeouts lie. Works across test processes too.
+/// Holds the machine for one cluster test at a time, for those who run the tests by another runner than `make test`'s,
+/// which sees to it by itself (`.config/nextest.toml`). Works across test processes; the lock goes with the guard.
 ///
 /// # Panics
 /// If the lock file cannot be made.
-pub fn exclusive() -> impl Drop {
-    struct Lock(File);
-    impl Drop for Lock {
-        fn drop(&mut self) {
-            // SAFETY: the descriptor is open as long as the file lives.
-            unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) };
-        }
-    }
+pub fn exclusive() -> File {
     let path = program("countermove-coordinator").with_file_name("cluster-tests.lock");
     let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    // SAFETY: the descriptor is open as long as the file lives, which the guard owns.
-    let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
-    assert_eq!(locked, 0, "cannot lock {}", path.display());
-    Lock(file)
+    file.lock().unwrap_or_else(|error| panic!("cannot lock {}: {error}", path.display()));
+    file
 }
 
 /// Ids and command lines of processes whose environment holds `NAME=value`, zombies left out.
