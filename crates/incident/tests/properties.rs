@@ -196,7 +196,8 @@ proptest! {
         let acts = shown.text().contains('\u{202e}');
         prop_assert!(!acts);
         // Several objects may stand on a line.
-        prop_assert!(log.total() as usize <= text.lines().count() + text.matches('{').count());
+        let most = text.lines().count() + text.matches('{').count();
+        prop_assert!(log.total() as usize <= most, "{} > {most}", log.total());
     }
 
     #[test]
