@@ -197,7 +197,7 @@ proptest! {
         prop_assert!(!acts);
         // Several objects may stand on a line.
         let most = text.lines().count() + text.matches('{').count();
-        prop_assert!(log.total() as usize <= most);
+        prop_assert!(log.total() as usize <= most, "{} > {most}", log.total());
     }
 
     #[test]
