@@ -95,6 +95,9 @@ fn without_a_coordinator_the_address_is_named() {
         }
         assert_fails(&arguments, 1, &[&url, "countermove up"]);
     }
+    assert_fails(&["workers", "list", "--coordinator", &url], 1, &[&url, "countermove up"]);
+    let second = format!("{url},{url}");
+    assert_fails(&["--coordinator", &second, "workers", "list"], 1, &["none of the coordinators", &url]);
     assert_fails(&["workers", "--coordinator", "ftp://h:1", "list"], 2, &["ftp", "http://host:port"]);
 }
 

@@ -18,6 +18,8 @@ pub use plan::{Costs, PlanOptions};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,17 +34,24 @@ pub(crate) enum Command {
     Incidents(IncidentsArgs),
 }
 
+/// Where coordinators are found unless a flag says it.
+pub(crate) const COORDINATOR_VARIABLE: &str = "COUNTERMOVE_COORDINATOR";
+/// Where a coordinator is found unless anything says it.
+pub(crate) const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7700";
+
 /// Which coordinator to talk to.
 #[derive(Clone, Debug, Args)]
 pub struct Remote {
-    /// Address of the coordinator.
+    /// Addresses of the coordinator, or of several that share a store, with commas between: the first that answers is asked.
     #[arg(
         long = "coordinator",
         value_name = "URL",
-        env = "COUNTERMOVE_COORDINATOR",
-        default_value = "http://127.0.0.1:7700"
+        env = COORDINATOR_VARIABLE,
+        default_value = DEFAULT_COORDINATOR,
+        value_delimiter = ',',
+        global = true
     )]
-    pub url: String,
+    pub urls: Vec<String>,
 }
 
 #[cfg(test)]
@@ -81,6 +90,18 @@ mod tests {
         assert_eq!(named.priority.map(Priority::from), Some(Priority::Urgent));
         assert!(plan(&["--incident", "d", "--tenant", "a b"]).is_err());
         assert!(plan(&["--incident", "d", "--priority", "9"]).is_err());
+    }
+
+    #[test]
+    fn coordinators_are_named_behind_any_command() {
+        for arguments in [
+            ["--coordinator", "http://a:1,b:2", "workers", "list"],
+            ["workers", "--coordinator", "http://a:1,b:2", "list"],
+            ["workers", "list", "--coordinator", "http://a:1,b:2"],
+        ] {
+            let cli = Cli::try_parse_from(["countermove"].into_iter().chain(arguments)).unwrap();
+            assert_eq!(cli.remote.urls, ["http://a:1", "b:2"]);
+        }
     }
 
     #[test]

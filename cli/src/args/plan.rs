@@ -9,7 +9,6 @@ use countermove_proto::Tenant;
 use countermove_proto::v1::Priority;
 use countermove_wire::limits;
 
-use super::Remote;
 use super::values::{budget, certainty, confidence, costs, duration, share, temperature, whole};
 use crate::failure::EXIT_CODES;
 
@@ -55,8 +54,6 @@ pub(crate) struct PlanArgs {
     /// No progress on standard error.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    #[command(flatten)]
-    pub(crate) remote: Remote,
 }
 
 /// How urgent an incident is.

@@ -3,6 +3,7 @@
 mod cluster;
 mod incident;
 mod step;
+mod table;
 mod text;
 
 pub(crate) use cluster::{incidents, workers};
