@@ -77,16 +77,14 @@ pub(crate) async fn incidents(
             decisions::resend(&coordinator, &full(&name), step.saturating_sub(1)).await?;
             console.line(&format!("the action of step {step} is on its way to the webhook again"));
         }
-        IncidentsCommand::ReportAlerts { name, file, follow, from_start, every } => {
+        IncidentsCommand::ReportAlerts { name, files, follow, from_start, every } => {
             let name = full(&name);
-            return match (file, follow) {
-                (_, Some(path)) => {
+            return match follow {
+                Some(path) => {
                     let follow = report::Follow { path: &path, from_start, every };
                     report::follow(&coordinator, &name, follow, console, interrupt).await
                 }
-                (Some(path), None) => report::file(&coordinator, &name, &path, console).await,
-                // The command line asks for one of them.
-                (None, None) => Err(Failure::Input("name a file, or one to --follow".to_owned())),
+                None => report::files(&coordinator, &name, &files, console).await,
             };
         }
         IncidentsCommand::Export { name, markdown, cacao, record } => {

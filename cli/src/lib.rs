@@ -71,6 +71,10 @@ async fn run(
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
     match command {
+        Command::Evidence(arguments) => locally(move || evidence::evidence(&arguments), interrupt).await,
+        Command::Plan(arguments) if arguments.validate => {
+            locally(move || evidence::validate(&arguments), interrupt).await
+        }
         Command::Plan(arguments) => {
             let prepared = tokio::select! {
                 prepared = plan::Prepared::read(arguments) => prepared?,
@@ -81,5 +85,18 @@ async fn run(
         Command::Workers(arguments) => workers::workers(arguments, urls).await,
         Command::Incidents(arguments) => incidents::incidents(arguments, urls, console, interrupt).await,
         Command::Up(_) => Err(Failure::Input("`up` does not talk to a coordinator".to_owned())),
+    }
+}
+
+/// Work without a coordinator. Reading 200 MB takes seconds, in which signals still get through.
+async fn locally(
+    work: impl FnOnce() -> Result<Exit, Failure> + Send + 'static,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    tokio::select! {
+        done = tokio::task::spawn_blocking(work) => {
+            done.map_err(|error| Failure::Failed(format!("the evidence could not be read: {error}")))?
+        }
+        () = interrupt.wait() => Ok(Exit::Interrupted),
     }
 }

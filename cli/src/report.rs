@@ -1,15 +1,16 @@
 //! `countermove incidents report-alerts`: sends alerts to an incident that goes on, from a file or as they are written.
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use countermove_incident::{Decoded, LogError};
 use countermove_proto::v1::{DigestReport, ReportAlertsRequest};
 use countermove_proto::{Condition, Error};
 
 use crate::client::{Coordinator, bounded, may_be_gone, request_id};
 use crate::console::Console;
+use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::render::{count, one_line};
@@ -21,32 +22,51 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Time without anything to send after which it is said.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Sends what the file holds, once, record by whole record.
-pub(crate) async fn file(
+/// Sends what these logs hold, once, record by whole record.
+pub(crate) async fn files(
     coordinator: &Coordinator,
     name: &str,
-    path: &Path,
+    files: &[PathBuf],
     console: &Console,
 ) -> Result<Exit, Failure> {
-    let unreadable = |error: &std::io::Error| Failure::unreadable(path, error);
-    let mut file = File::open(path).map_err(|error| unreadable(&error))?;
-    let mut pending = Pending::default();
-    let (mut is_empty, mut is_over) = (true, false);
-    while !is_over {
-        let (room, read) = pending.fill(&mut file).map_err(|error| unreadable(&error))?;
-        is_over = read < room;
-        if is_over {
-            pending.end();
+    let (inputs, notes) = evidence::find(files)?;
+    for note in notes {
+        console.line(&note);
+    }
+    let mut is_empty = true;
+    for input in &inputs {
+        let mut text = match Decoded::new(input.open()?) {
+            Ok(text) => text,
+            Err(LogError::Io(error)) => return Err(input.unreadable(&error)),
+            Err(error) if input.is_named() => {
+                return Err(Failure::Input(format!("{}: {error}", input.name())));
+            }
+            Err(error) => {
+                console.line(&format!("{} was left out: {error}", input.name()));
+                continue;
+            }
+        };
+        let mut pending = Pending::default();
+        let mut is_over = false;
+        while !is_over {
+            let (room, read) = pending.fill(&mut text).map_err(|error| input.unreadable(&error))?;
+            is_over = read < room;
+            if is_over {
+                pending.end();
+            }
+            if let Some(alerts) = pending.records() {
+                is_empty = false;
+                console.line(&reads_now(&send(coordinator, name, alerts).await?));
+            }
         }
-        if let Some(alerts) = pending.records() {
-            is_empty = false;
-            console.line(&reads_now(&send(coordinator, name, alerts).await?));
+        if let Some(why) = text.broken() {
+            console.line(&format!("the end of {} is missing: {why}", input.name()));
         }
     }
-    if is_empty {
-        Err(Failure::Input(format!("{} is empty", one_line(&path.display().to_string()))))
-    } else {
-        Ok(Exit::Success)
+    match inputs.as_slice() {
+        _ if !is_empty => Ok(Exit::Success),
+        [input] => Err(Failure::Input(format!("{} is empty", input.name()))),
+        many => Err(Failure::Input(format!("none of the {} logs holds a record", many.len()))),
     }
 }
 

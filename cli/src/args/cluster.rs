@@ -139,9 +139,9 @@ pub(crate) enum IncidentsCommand {
     ReportAlerts {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
-        /// Alert log that is sent once, in any form that `plan` reads.
-        #[arg(required_unless_present = "follow", conflicts_with = "follow")]
-        file: Option<PathBuf>,
+        /// Logs, folders of logs, or `-` for standard input, sent once, in any form that `plan` reads.
+        #[arg(value_name = "FILE", required_unless_present = "follow", conflicts_with = "follow")]
+        files: Vec<PathBuf>,
         /// Log that is followed: what is appended is sent, until planning has ended or Ctrl-C. It may be rotated or cut.
         #[arg(long, value_name = "FILE")]
         follow: Option<PathBuf>,

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::EXIT_CODES;
 
 pub(crate) use cluster::*;
-pub(crate) use plan::{Budget, PlanArgs};
+pub(crate) use plan::{Budget, EvidenceArgs, PlanArgs};
 pub use plan::{Costs, PlanOptions};
 
 /// Plans the response to network incidents.
@@ -26,6 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Plan the response to an incident and print it.
     Plan(PlanArgs),
+    /// Show what was read of logs: forms, severities, ends, and what was not understood. Needs no coordinator.
+    Evidence(EvidenceArgs),
     /// Run a coordinator and workers on this machine, until Ctrl-C or until a command has ended.
     Up(UpArgs),
     /// See and steer the workers of a coordinator.
@@ -102,6 +104,16 @@ mod tests {
             let cli = Cli::try_parse_from(["countermove"].into_iter().chain(arguments)).unwrap();
             assert_eq!(cli.remote.urls, ["http://a:1", "b:2"]);
         }
+    }
+
+    #[test]
+    fn logs_are_named_as_often_as_there_are_some() {
+        let several =
+            plan(&["--system", "s", "--alerts", "a", "--alerts", "-", "--alerts", "folder"]).unwrap();
+        assert_eq!(several.alerts.len(), 3);
+        assert!(plan(&["--incident", "d", "--validate", "--json"]).unwrap().validate);
+        assert!(plan(&["--incident", "d", "--validate", "--detach"]).is_err());
+        assert!(Cli::try_parse_from(["countermove", "evidence"]).is_err());
     }
 
     #[test]

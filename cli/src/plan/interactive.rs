@@ -8,6 +8,7 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{PlanEnded, PlanStep};
 use countermove_wire::recovery_state;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::watch::Watch;
 use crate::client::Coordinator;
@@ -110,6 +111,9 @@ async fn decide_or_hear(watch: &mut Watch, step: &PlanStep, person: &mut Person)
     }
 }
 
+/// Lines that wait for a question.
+const TYPED_AHEAD: usize = 16;
+
 /// Digits of a step's hash that approve it.
 const CODE_DIGITS: usize = 4;
 
@@ -130,15 +134,22 @@ struct Line {
 
 impl Person {
     fn new() -> Self {
-        let (sender, lines) = mpsc::channel(1);
+        let is_terminal = io::stdin().is_terminal();
+        let (sender, lines) = mpsc::channel(TYPED_AHEAD);
         std::thread::spawn(move || {
             for text in io::stdin().lines().map_while(Result::ok) {
-                if sender.blocking_send(Line { text, came: Instant::now() }).is_err() {
+                let line = Line { text, came: Instant::now() };
+                // A terminal is always read, so that a line's time is when it was typed; what fills the channel answers nothing.
+                let sent = match is_terminal {
+                    true => !matches!(sender.try_send(line), Err(TrySendError::Closed(_))),
+                    false => sender.blocking_send(line).is_ok(),
+                };
+                if !sent {
                     break;
                 }
             }
         });
-        Self { lines, is_terminal: io::stdin().is_terminal() }
+        Self { lines, is_terminal }
     }
 
     /// What is to become of the step with this hash. Its first digits approve it: whoever has not seen the step cannot know them.
@@ -190,6 +201,7 @@ impl Person {
     /// One answer, without white space around it and in small letters where it is a single word.
     async fn ask(&mut self, question: &str) -> Result<String, Failure> {
         if self.is_terminal {
+            while self.lines.try_recv().is_ok() {}
             // What the terminal still holds, whole lines or not. One that cannot be emptied is none, and then nothing was typed ahead.
             let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
         }
@@ -203,7 +215,7 @@ impl Person {
                 .recv()
                 .await
                 .ok_or_else(|| Failure::Input("standard input ended before the plan did".to_owned()))?;
-            // A line that the thread had read already.
+            // A line that the thread was about to hand over.
             if !self.is_terminal || line.came >= asked {
                 break line.text;
             }

@@ -29,6 +29,11 @@ pub(super) fn table(head: &[&str], kept: usize, rows: Vec<Vec<String>>, columns:
     table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
+/// The table as text.
+pub(super) fn lines(head: &[&str], kept: usize, rows: Vec<Vec<String>>, columns: usize) -> String {
+    table(head, kept, rows, columns).iter().map(|line| format!("{line}\n")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::text::width;

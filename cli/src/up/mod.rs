@@ -141,9 +141,9 @@ impl Task {
             Failure::Input(format!("the command after `--`: {}", one_line(first)))
         })?;
         match cli.command {
-            Command::Plan(arguments) => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
+            Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
             command @ (Command::Workers(_) | Command::Incidents(_)) => Ok(Self::Other(Box::new(command))),
-            Command::Up(_) => Err(Failure::Input(
+            Command::Up(_) | Command::Plan(_) | Command::Evidence(_) => Err(Failure::Input(
                 "the command after `--` has to be plan, workers, incidents, or a program that talks to a coordinator"
                     .to_owned(),
             )),
