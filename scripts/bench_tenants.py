@@ -58,7 +58,9 @@ def measure(options, few, flood):
         while len(ended) < len(begun):
             time.sleep(0.2)
             for line in call("incidents", "list").splitlines():
-                name, _, _, _, status = (re.split(r"\s{2,}", line.strip()) + [""] * 5)[:5]
+                # Behind its id stand an incident's age and status.
+                id, _, status = (re.split(r"\s{2,}", line.strip()) + [""] * 3)[:3]
+                name = f"incidents/{id}"
                 if name in begun and name not in ended and status != "planning":
                     ended[name] = time.monotonic()
         generated = sum(call.workers()) - before

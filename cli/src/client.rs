@@ -1,5 +1,7 @@
 //! The connection to a coordinator.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
@@ -8,6 +10,7 @@ use countermove_proto::{Error, MAX_EVIDENCE_MESSAGE_BYTES, RequestId};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::args::{COORDINATOR_VARIABLE, DEFAULT_COORDINATOR};
 use crate::failure::Failure;
 use crate::render::one_line;
 
@@ -17,45 +20,116 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Time for a call that answers at once.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
 
-/// A coordinator that can be called. Clones share the connection.
+/// A coordinator that can be called, or several that share a store: where one cannot be reached, the next is called. Clones share the
+/// connections and know which one answered last.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
-    url: String,
-    channel: Channel,
+    urls: Arc<[String]>,
+    channels: Arc<[Channel]>,
+    current: Arc<AtomicUsize>,
+    /// The incident that calls are about.
+    about: Option<Arc<str>>,
 }
 
 impl Coordinator {
-    /// Connects, so that a wrong address shows before anything is read or sent.
-    pub async fn connect(url: &str) -> Result<Self, Failure> {
-        let url = normalise(url)?;
-        let wrong = |error: &dyn std::fmt::Display| Failure::Input(format!("--coordinator {url}: {error}"));
-        let channel = Endpoint::from_shared(url.clone())
-            .map_err(|error| wrong(&error))?
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .connect()
-            .await
-            .map_err(|error| Failure::server(&url, &Error::Transport(innermost(&error))))?;
-        Ok(Self { url, channel })
+    /// Connects to the first of these that can be reached, so that a wrong address shows before anything is read or sent.
+    pub async fn connect<S: AsRef<str>>(urls: &[S]) -> Result<Self, Failure> {
+        let urls: Vec<String> = urls.iter().map(|url| normalise(url.as_ref())).collect::<Result<_, _>>()?;
+        let mut channels = Vec::new();
+        let mut reached = None;
+        let mut problem = "no address is given".to_owned();
+        for (index, url) in urls.iter().enumerate() {
+            let endpoint = endpoint(url)?;
+            channels.push(endpoint.connect_lazy());
+            if reached.is_none() {
+                match endpoint.connect().await {
+                    Ok(_) => reached = Some(index),
+                    Err(error) => problem = innermost(&error),
+                }
+            }
+        }
+        let Some(reached) = reached else {
+            return Err(Failure::server(&urls, None, &Error::Transport(problem)));
+        };
+        let current = Arc::new(AtomicUsize::new(reached));
+        Ok(Self { urls: urls.into(), channels: channels.into(), current, about: None })
+    }
+
+    /// The same, for calls about an incident: what fails names it.
+    pub fn about(&self, incident: &str) -> Self {
+        Self { about: Some(one_line(incident).into()), ..self.clone() }
     }
 
     /// The incidents.
     pub fn incidents(&self) -> IncidentServiceClient<Channel> {
-        IncidentServiceClient::new(self.channel.clone())
+        IncidentServiceClient::new(self.channel())
             .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
     }
 
     pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {
-        ClusterServiceClient::new(self.channel.clone())
+        ClusterServiceClient::new(self.channel())
     }
 
-    /// What went wrong with a call, as a sentence.
-    pub fn failure(&self, status: &Status) -> Failure {
-        Failure::server(&self.url, &Error::from(status))
+    /// Makes a call with a time limit, at each coordinator in turn while they cannot be reached or cannot do it. `send` takes its client
+    /// anew each time. A message that changes anything carries a [`request_id`].
+    pub async fn call<T: Clone, R>(
+        &self,
+        message: T,
+        send: impl AsyncFn(tonic::Request<T>) -> Result<tonic::Response<R>, Status>,
+    ) -> Result<R, Failure> {
+        let mut left = self.urls.len();
+        loop {
+            left = left.saturating_sub(1);
+            match send(bounded(message.clone())).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) if left > 0 && may_be_gone(&status) => self.fail_over(),
+                Err(status) => return Err(self.failure(&status)),
+            }
+        }
     }
+
+    /// Calls go to the next coordinator from now on.
+    pub(crate) fn fail_over(&self) {
+        self.current.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What went wrong with a call, as a sentence that names the incident.
+    pub fn failure(&self, status: &Status) -> Failure {
+        Failure::server(&self.urls, self.about.as_deref(), &Error::from(status))
+    }
+
+    /// How a command reaches these coordinators: nothing if it does by itself.
+    pub(crate) fn flag(&self) -> String {
+        let urls = self.urls.join(",");
+        let by_itself =
+            std::env::var(COORDINATOR_VARIABLE).unwrap_or_else(|_| DEFAULT_COORDINATOR.to_owned());
+        if urls == by_itself { String::new() } else { format!(" --coordinator {urls}") }
+    }
+
+    fn channel(&self) -> Channel {
+        let at = self.current.load(Ordering::Relaxed) % self.channels.len().max(1);
+        // There is one for each address, and without an address nothing is connected.
+        self.channels
+            .get(at)
+            .cloned()
+            .unwrap_or_else(|| Endpoint::from_static(DEFAULT_COORDINATOR).connect_lazy())
+    }
+}
+
+fn endpoint(url: &str) -> Result<Endpoint, Failure> {
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|error| Failure::Input(format!("--coordinator {}: {error}", one_line(url))))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10)))
+}
+
+/// Whether another coordinator may do what this one could not.
+pub(crate) fn may_be_gone(status: &Status) -> bool {
+    matches!(Error::from(status), Error::Transport(_) | Error::Unavailable { .. })
 }
 
 /// A call with a time limit.
@@ -115,9 +189,40 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let failure = Coordinator::connect(&address.to_string()).await.unwrap_err();
+        let failure = Coordinator::connect(&[address.to_string()]).await.unwrap_err();
         let text = failure.to_string();
         assert!(text.contains("connection refused") && text.contains("countermove up"), "{text}");
         assert_eq!(failure.code(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_next_coordinator_answers_for_one_that_is_gone() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (gone, open) =
+            (closed.local_addr().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        drop(closed);
+        // A connection comes up when it is accepted by the system; nobody has to answer.
+        let urls = [gone.to_string(), open.local_addr().unwrap().to_string()];
+        let coordinator = Coordinator::connect(&urls).await.unwrap().about("incidents/7");
+        assert_eq!(coordinator.current.load(Ordering::Relaxed), 1);
+        coordinator.fail_over();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let answer = coordinator.call((), async |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            match coordinator.current.load(Ordering::Relaxed) % 2 {
+                0 => Err(Status::from(Error::Transport("connection refused".to_owned()))),
+                _ => Ok(tonic::Response::new(5)),
+            }
+        });
+        assert_eq!((answer.await.unwrap(), asked.into_inner()), (5, 2));
+        let failure = coordinator.call((), async |_| {
+            Err::<tonic::Response<()>, _>(Status::from(Error::Transport("connection refused".to_owned())))
+        });
+        let text = failure.await.unwrap_err().to_string();
+        assert!(
+            text.starts_with("incidents/7: ") && text.contains(&urls[0]) && text.contains(&urls[1]),
+            "{text}"
+        );
+        assert!(!text.contains("countermove up"), "{text}");
     }
 }

@@ -10,7 +10,7 @@ use countermove_proto::v1::{
 };
 use countermove_wire::{IntoMessage, recovery_state};
 
-use crate::client::{Coordinator, bounded, request_id};
+use crate::client::{Coordinator, request_id};
 use crate::failure::Failure;
 use crate::plan::get;
 use crate::render::{FACTS, one_line};
@@ -48,16 +48,20 @@ pub async fn send_approval(
         request_id: request_id(),
         validate_only: false,
     };
-    let sent = coordinator.incidents().approve_action(bounded(request)).await;
-    sent.map(drop).map_err(|status| coordinator.failure(&status))
+    coordinator
+        .call(request, async |request| coordinator.incidents().approve_action(request).await)
+        .await
+        .map(drop)
 }
 
 /// Has an approved action sent to the webhook once more. Steps count from 0.
 pub(crate) async fn resend(coordinator: &Coordinator, name: &str, step: u32) -> Result<(), Failure> {
     let request =
         ResendActionRequest { name: name.to_owned(), step, request_id: request_id(), validate_only: false };
-    let sent = coordinator.incidents().resend_action(bounded(request)).await;
-    sent.map(drop).map_err(|status| coordinator.failure(&status))
+    coordinator
+        .call(request, async |request| coordinator.incidents().resend_action(request).await)
+        .await
+        .map(drop)
 }
 
 /// Rejects a step.
@@ -74,8 +78,10 @@ pub(crate) async fn send_rejection(
         request_id: request_id(),
         validate_only: false,
     };
-    let sent = coordinator.incidents().reject_action(bounded(request)).await;
-    sent.map(drop).map_err(|status| coordinator.failure(&status))
+    coordinator
+        .call(request, async |request| coordinator.incidents().reject_action(request).await)
+        .await
+        .map(drop)
 }
 
 /// Says what holds after a step that was approved.
@@ -92,8 +98,10 @@ pub async fn send_outcome(
         request_id: request_id(),
         validate_only: false,
     };
-    let sent = coordinator.incidents().report_outcome(bounded(request)).await;
-    sent.map(drop).map_err(|status| coordinator.failure(&status))
+    coordinator
+        .call(request, async |request| coordinator.incidents().report_outcome(request).await)
+        .await
+        .map(drop)
 }
 
 /// Approves the step that waits. `hash` is the beginning of its hash.

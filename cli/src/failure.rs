@@ -14,7 +14,7 @@ Exit codes:
   2    wrong arguments, or input that cannot be used
   3    the deadline passed; what was planned until then was printed
   4    nothing in the evidence is in a known form, so nothing was judged
-  130  interrupted (Ctrl-C or SIGTERM); the incident was cancelled";
+  130  interrupted (Ctrl-C or SIGTERM); the incident was cancelled, with `--interactive` it goes on";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,22 +83,40 @@ impl Failure {
         })
     }
 
-    /// What the server at `url` answered.
-    pub(crate) fn server(url: &str, error: &Error) -> Self {
+    /// What the servers at these addresses answered, to a call about this incident.
+    pub(crate) fn server(urls: &[String], incident: Option<&str>, error: &Error) -> Self {
         let text = printable(&error.to_string()).into_owned();
+        // A sentence that names it already is left as it is.
+        let named = |text: String| match incident.filter(|name| !text.contains(*name)) {
+            Some(name) => format!("{name}: {text}"),
+            None => text,
+        };
         match error {
             Error::InvalidArgument(_) => {
-                Self::Input(format!("the coordinator cannot use this request: {text}"))
+                Self::Input(named(format!("the coordinator cannot use this request: {text}")))
             }
-            Error::Transport(_) => Self::Failed(format!(
-                "the coordinator at {url} cannot be reached ({}); start one with `countermove up --workers 2`, or \
-                 name another one with --coordinator",
-                text.trim_start_matches("the connection failed: ").trim_end_matches('.')
-            )),
-            _ => Self::Failed(match error.retry_after() {
+            Error::Transport(_) => {
+                let whom = match urls {
+                    [url] => format!("the coordinator at {url} cannot be reached"),
+                    many => format!("none of the coordinators at {} can be reached", many.join(", ")),
+                };
+                let why = text.trim_start_matches("the connection failed: ").trim_end_matches('.');
+                let advice = match incident {
+                    Some(name) => format!(
+                        "when it is back, `countermove incidents watch {}` goes on from where it was kept",
+                        name.trim_start_matches("incidents/")
+                    ),
+                    None => {
+                        "start one with `countermove up --workers 2`, or name another one with --coordinator"
+                            .to_owned()
+                    }
+                };
+                Self::Failed(named(format!("{whom} ({why}); {advice}")))
+            }
+            _ => Self::Failed(named(match error.retry_after() {
                 Some(delay) => format!("{text}; try again in {:.0} s", delay.as_secs_f64().max(1.0)),
                 None => text,
-            }),
+            })),
         }
     }
 }
@@ -111,8 +129,9 @@ mod tests {
 
     #[test]
     fn a_server_error_is_one_sentence_with_its_details() {
+        let urls = ["http://h:1".to_owned()];
         let invalid = Error::invalid("evidence.alerts", "it is binary\u{1b}[31m");
-        let failure = Failure::server("http://h:1", &invalid);
+        let failure = Failure::server(&urls, None, &invalid);
         assert_eq!(failure.code(), 2);
         assert!(failure.to_string().contains("evidence.alerts: it is binary\\u{1b}[31m"), "{failure}");
 
@@ -120,17 +139,29 @@ mod tests {
             message: "64 incidents run already".to_owned(),
             retry_after: Duration::from_secs(7),
         };
-        let failure = Failure::server("http://h:1", &full);
+        let failure = Failure::server(&urls, None, &full);
         assert_eq!(
             (failure.code(), failure.to_string()),
             (1, "64 incidents run already; try again in 7 s".to_owned())
         );
 
-        let gone = Failure::server("http://h:1", &Error::Transport("connection refused".to_owned()));
+        let gone = Failure::server(&urls, None, &Error::Transport("connection refused".to_owned()));
         assert!(
             gone.to_string().contains("http://h:1") && gone.to_string().contains("countermove up"),
             "{gone}"
         );
+    }
+
+    #[test]
+    fn an_error_about_an_incident_names_it_once() {
+        let (urls, name) = (["http://h:1".to_owned()], Some("incidents/7"));
+        let gone =
+            Failure::server(&urls, name, &Error::Transport("connection refused".to_owned())).to_string();
+        assert!(gone.starts_with("incidents/7: ") && gone.contains("incidents watch 7`"), "{gone}");
+        let unknown = Error::Internal("incidents/7 is broken".to_owned());
+        assert_eq!(Failure::server(&urls, name, &unknown).to_string().matches("incidents/7").count(), 1);
+        let full = Error::DeadlineExceeded("it took too long".to_owned());
+        assert_eq!(Failure::server(&urls, name, &full).to_string(), "incidents/7: it took too long");
     }
 
     #[test]

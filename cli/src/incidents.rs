@@ -6,7 +6,7 @@ use countermove_proto::v1::{ExportFormat, ListIncidentsRequest, VerifyIncidentRe
 use countermove_wire::document::PlanDocument;
 
 use crate::args::{IncidentsArgs, IncidentsCommand};
-use crate::client::{Coordinator, bounded, resource};
+use crate::client::{Coordinator, resource};
 use crate::console::{Console, page};
 use crate::decisions::{self, Found};
 use crate::failure::{Exit, Failure};
@@ -19,21 +19,22 @@ const LISTED: i32 = 100;
 
 pub(crate) async fn incidents(
     arguments: IncidentsArgs,
+    urls: &[String],
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
-    let coordinator = Coordinator::connect(&arguments.remote.url).await?;
     let full = |name: &str| resource("incidents", name);
+    let mut coordinator = Coordinator::connect(urls).await?;
+    if let Some(name) = arguments.command.incident() {
+        coordinator = coordinator.about(&full(name));
+    }
     match arguments.command {
         IncidentsCommand::List => {
             let request = ListIncidentsRequest { page_size: LISTED, page_token: String::new() };
-            let mut client = coordinator.incidents();
-            let response = client
-                .list_incidents(bounded(request))
-                .await
-                .map_err(|status| coordinator.failure(&status))?
-                .into_inner();
-            write_out(render::incidents(&response.incidents, SystemTime::now()).as_bytes())?;
+            let response = coordinator
+                .call(request, async |request| coordinator.incidents().list_incidents(request).await)
+                .await?;
+            write_out(render::incidents(&response.incidents, SystemTime::now(), page().columns).as_bytes())?;
             if !response.next_page_token.is_empty() {
                 console.line(&format!("only the newest {LISTED} are shown"));
             }
@@ -76,16 +77,14 @@ pub(crate) async fn incidents(
             decisions::resend(&coordinator, &full(&name), step.saturating_sub(1)).await?;
             console.line(&format!("the action of step {step} is on its way to the webhook again"));
         }
-        IncidentsCommand::ReportAlerts { name, file, follow, from_start, every } => {
+        IncidentsCommand::ReportAlerts { name, files, follow, from_start, every } => {
             let name = full(&name);
-            return match (file, follow) {
-                (_, Some(path)) => {
+            return match follow {
+                Some(path) => {
                     let follow = report::Follow { path: &path, from_start, every };
                     report::follow(&coordinator, &name, follow, console, interrupt).await
                 }
-                (Some(path), None) => report::file(&coordinator, &name, &path, console).await,
-                // The command line asks for one of them.
-                (None, None) => Err(Failure::Input("name a file, or one to --follow".to_owned())),
+                None => report::files(&coordinator, &name, &files, console).await,
             };
         }
         IncidentsCommand::Export { name, markdown, cacao, record } => {
@@ -105,11 +104,8 @@ pub(crate) async fn incidents(
             let name = full(&name);
             let request = VerifyIncidentRequest { name: name.clone() };
             let found = coordinator
-                .incidents()
-                .verify_incident(bounded(request))
-                .await
-                .map_err(|status| coordinator.failure(&status))?
-                .into_inner();
+                .call(request, async |request| coordinator.incidents().verify_incident(request).await)
+                .await?;
             if found.broken_event > 0 {
                 return Err(Failure::Failed(format!(
                     "event {} of {} is not what was written: {}; the {} before it are",

@@ -35,7 +35,7 @@ pub fn client() -> ExitCode {
     let cli = Cli::parse();
     main(async move |console, interrupt| match cli.command {
         Command::Up(arguments) => up::up(arguments, console, interrupt).await,
-        client => run(client, None, console, interrupt).await,
+        client => run(client, &cli.remote.urls, console, interrupt).await,
     })
 }
 
@@ -63,31 +63,40 @@ pub fn main(work: impl AsyncFnOnce(&Console, &mut Interrupt) -> Result<Exit, Fai
     }
 }
 
-/// Runs a command that talks to a coordinator; `url` goes before the one in its arguments.
+/// Runs a command, most of which talk to a coordinator.
 async fn run(
     command: Command,
-    url: Option<&str>,
+    urls: &[String],
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
-    let choose = |remote: args::Remote| args::Remote { url: url.map_or(remote.url, str::to_owned) };
     match command {
+        Command::Evidence(arguments) => locally(move || evidence::evidence(&arguments), interrupt).await,
+        Command::Plan(arguments) if arguments.validate => {
+            locally(move || evidence::validate(&arguments), interrupt).await
+        }
         Command::Plan(arguments) => {
-            let remote = choose(arguments.remote.clone());
             let prepared = tokio::select! {
                 prepared = plan::Prepared::read(arguments) => prepared?,
                 () = interrupt.wait() => return Ok(Exit::Interrupted),
             };
-            prepared.run(&remote.url, console, interrupt).await
+            prepared.run(urls, plan::Leave::Detach, console, interrupt).await
         }
-        Command::Workers(arguments) => {
-            let remote = choose(arguments.remote);
-            workers::workers(args::WorkersArgs { remote, ..arguments }).await
-        }
-        Command::Incidents(arguments) => {
-            let remote = choose(arguments.remote);
-            incidents::incidents(args::IncidentsArgs { remote, ..arguments }, console, interrupt).await
-        }
+        Command::Workers(arguments) => workers::workers(arguments, urls).await,
+        Command::Incidents(arguments) => incidents::incidents(arguments, urls, console, interrupt).await,
         Command::Up(_) => Err(Failure::Input("`up` does not talk to a coordinator".to_owned())),
+    }
+}
+
+/// Work without a coordinator. Reading 200 MB takes seconds, in which signals still get through.
+async fn locally(
+    work: impl FnOnce() -> Result<Exit, Failure> + Send + 'static,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    tokio::select! {
+        done = tokio::task::spawn_blocking(work) => {
+            done.map_err(|error| Failure::Failed(format!("the evidence could not be read: {error}")))?
+        }
+        () = interrupt.wait() => Ok(Exit::Interrupted),
     }
 }

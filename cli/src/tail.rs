@@ -1,15 +1,24 @@
 //! Reads what is appended to a log, record by whole record.
 //!
 //! Contract: what was written is given once and in order. A line without its end waits for it, and a record of several lines (Snort's
-//! full alerts) for the empty line behind it. A log that is rotated is read to its end and then the new one from its
-//! beginning; one that is cut is read from its beginning. Nothing here sleeps; whoever calls decides how often.
+//! full alerts, OSSEC's) for the empty line behind it; lines end with a line feed, with a carriage return before it or without. A log that
+//! is rotated is read to its end and then the new one from its beginning. One that is cut is read from its beginning, also if it has grown
+//! past its old length meanwhile, which its last bytes that were read tell. Zero bytes, such as those of the hole that a cut leaves behind
+//! a writer who goes on at the old place, are passed over. Nothing here sleeps; whoever calls decides how often.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Most bytes that one call gives; the rest comes with the next.
 const MOST: usize = 4 << 20;
+
+/// Most bytes that one call looks at.
+const MOST_LOOKED_AT: u64 = 64 << 20;
+
+/// Bytes before the place where reading goes on, by which a log is known again.
+const MARK: u64 = 1024;
 
 /// A log that is followed.
 #[derive(Debug)]
@@ -18,21 +27,26 @@ pub(crate) struct Tail {
     file: Option<Followed>,
     /// Where reading begins in a file that is there from the start.
     from_end: bool,
-    /// Bytes that were read and make no whole record yet.
-    pending: Vec<u8>,
+    pending: Pending,
 }
 
 #[derive(Debug)]
 struct Followed {
     file: File,
-    identity: u64,
+    identity: (u64, u64),
     offset: u64,
+    /// The last bytes before the offset.
+    mark: Vec<u8>,
 }
+
+/// Bytes that were read and make no whole record yet.
+#[derive(Debug, Default)]
+pub(crate) struct Pending(Vec<u8>);
 
 impl Tail {
     /// Follows the log at this path, from its beginning or from its end. A log that comes later is read from its beginning.
     pub(crate) fn new(path: &Path, from_start: bool) -> Self {
-        Self { path: path.to_owned(), file: None, from_end: !from_start, pending: Vec::new() }
+        Self { path: path.to_owned(), file: None, from_end: !from_start, pending: Pending::default() }
     }
 
     /// Whole records that were written since the last call; `None` if there are none yet.
@@ -41,49 +55,51 @@ impl Tail {
         if self.file.is_none() {
             self.file = self.open(from_end)?;
         }
-        let whole = self.append()?;
-        if whole && self.is_rotated()? {
+        let is_whole = self.append()?;
+        if is_whole && self.is_rotated()? {
             // What the old log still held was read above; its last line may lack its end.
-            self.end_line();
+            self.pending.end();
             self.file = self.open(false)?;
             self.append()?;
         }
-        Ok(self.records())
+        Ok(self.pending.records())
     }
 
-    /// Like [`Tail::read`], and what lacks its end counts as whole: nobody writes this file any more.
-    pub(crate) fn rest(&mut self) -> io::Result<Option<String>> {
-        match self.read()? {
-            Some(text) => Ok(Some(text)),
-            None => {
-                self.end_line();
-                Ok(self.records())
-            }
-        }
+    /// Bytes that wait for the end of their record.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.0.len()
     }
 
     fn open(&self, from_end: bool) -> io::Result<Option<Followed>> {
-        let mut file = match File::open(&self.path) {
+        let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        let identity = identity(&file.metadata()?);
-        let offset = if from_end { file.seek(SeekFrom::End(0))? } else { 0 };
-        Ok(Some(Followed { file, identity, offset }))
+        let metadata = file.metadata()?;
+        let offset = if from_end { metadata.len() } else { 0 };
+        let mut followed = Followed { file, identity: identity(&metadata), offset, mark: Vec::new() };
+        followed.go_on_at(offset)?;
+        Ok(Some(followed))
     }
 
     /// Reads up to a bound. Gives whether everything was read.
     fn append(&mut self) -> io::Result<bool> {
         let Some(followed) = &mut self.file else { return Ok(true) };
-        if followed.file.metadata()?.len() < followed.offset {
-            // It was cut, and what comes now is new.
-            followed.offset = followed.file.seek(SeekFrom::Start(0))?;
-            self.pending.clear();
+        if followed.is_cut()? {
+            // What comes now is new; of what came before, the last line may lack its end.
+            self.pending.end();
+            followed.go_on_at(0)?;
         }
-        let room = MOST.saturating_sub(self.pending.len()) as u64;
-        let read = Read::by_ref(&mut followed.file).take(room).read_to_end(&mut self.pending)?;
-        followed.offset += read as u64;
-        Ok((read as u64) < room)
+        let before = followed.offset;
+        loop {
+            let (room, read) = self.pending.fill(&mut followed.file)?;
+            followed.offset += read;
+            let is_whole = read < room;
+            if is_whole || room == 0 || followed.offset - before >= MOST_LOOKED_AT {
+                followed.go_on_at(followed.offset)?;
+                return Ok(is_whole);
+            }
+        }
     }
 
     fn is_rotated(&self) -> io::Result<bool> {
@@ -95,49 +111,97 @@ impl Tail {
             Err(error) => Err(error),
         }
     }
+}
 
-    fn end_line(&mut self) {
-        if !self.pending.is_empty() {
-            self.pending.extend_from_slice(b"\n\n");
+impl Followed {
+    /// Goes to this place, and takes the mark by which the log is known again.
+    fn go_on_at(&mut self, offset: u64) -> io::Result<()> {
+        let length = offset.min(MARK);
+        let mut mark = vec![0; usize::try_from(length).unwrap_or_default()];
+        let is_there = holds(&self.file, &mut mark, offset - length)?;
+        self.mark = if is_there { mark } else { Vec::new() };
+        self.offset = self.file.seek(SeekFrom::Start(offset))?;
+        Ok(())
+    }
+
+    /// Whether the log does not hold any more what was read of it.
+    fn is_cut(&self) -> io::Result<bool> {
+        if self.file.metadata()?.len() < self.offset {
+            return Ok(true);
+        }
+        let mut now = vec![0; self.mark.len()];
+        let is_there = holds(&self.file, &mut now, self.offset - self.mark.len() as u64)?;
+        Ok(!is_there || now != self.mark)
+    }
+}
+
+/// Reads at a place without going there. False if the file ends before.
+fn holds(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool> {
+    match file.read_exact_at(bytes, at) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| true),
+    }
+}
+
+impl Pending {
+    /// Reads until it is full or the reader ends, and passes over zero bytes. Gives how much there was room for, and how much was read:
+    /// less only at the end.
+    pub(crate) fn fill(&mut self, reader: &mut impl Read) -> io::Result<(u64, u64)> {
+        let before = self.0.len();
+        let room = MOST.saturating_sub(before) as u64;
+        let read = reader.by_ref().take(room).read_to_end(&mut self.0)? as u64;
+        if self.0.iter().skip(before).any(|&byte| byte == 0) {
+            let new = self.0.split_off(before);
+            self.0.extend(new.into_iter().filter(|&byte| byte != 0));
+        }
+        Ok((room, read))
+    }
+
+    /// Nothing more is written behind it, so that what lacks its end is whole.
+    pub(crate) fn end(&mut self) {
+        if !self.0.is_empty() {
+            self.0.extend_from_slice(b"\n\n");
         }
     }
 
     /// The whole records among what was read.
-    fn records(&mut self) -> Option<String> {
-        let lines = self.pending.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1)?;
-        let text = self.pending.get(..lines)?;
-        // A record longer than the bound is given in parts: it is no alert.
-        let full = self.pending.len() < MOST && is_multi_line(text);
-        let end =
-            if full { text.windows(2).rposition(|pair| pair == b"\n\n").map(|at| at + 2)? } else { lines };
-        let rest = self.pending.split_off(end);
-        let whole = std::mem::replace(&mut self.pending, rest);
-        let text = String::from_utf8_lossy(&whole).replace('\0', "\u{fffd}");
+    pub(crate) fn records(&mut self) -> Option<String> {
+        let is_full = self.0.len() >= MOST;
+        let lines = self.0.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1);
+        let end = match lines {
+            // A record longer than the bound is given in parts: it is no alert.
+            None if is_full => self.0.len(),
+            None => return None,
+            Some(lines) if is_full || !is_multi_line(self.0.get(..lines)?) => lines,
+            Some(lines) => behind_last_blank(self.0.get(..lines)?)?,
+        };
+        let rest = self.0.split_off(end);
+        let whole = std::mem::replace(&mut self.0, rest);
+        let text = String::from_utf8_lossy(&whole).into_owned();
         (!text.trim().is_empty()).then_some(text)
     }
 }
 
-/// Whether the text holds alerts of several lines: their first line is a signature alone, and other lines follow.
+/// Whether the text holds alerts of several lines: Snort's, whose first line is a signature alone, or OSSEC's.
 fn is_multi_line(text: &[u8]) -> bool {
-    let mut lines =
-        text.split(|&byte| byte == b'\n').filter(|line| !line.iter().all(u8::is_ascii_whitespace));
-    lines.any(|line| {
-        let line = line.trim_ascii();
-        line.starts_with(b"[**]") && line.ends_with(b"[**]")
-    })
+    text.split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .any(|line| line.starts_with(b"** Alert ") || (line.starts_with(b"[**]") && line.ends_with(b"[**]")))
+}
+
+/// The end of the last empty line.
+fn behind_last_blank(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    let ends = text.split_inclusive(|&byte| byte == b'\n').filter_map(|line| {
+        at += line.len();
+        line.trim_ascii().is_empty().then_some(at)
+    });
+    ends.last()
 }
 
 /// Tells a file from the one that takes its name.
-#[cfg(unix)]
-fn identity(metadata: &Metadata) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-
-    metadata.ino() ^ metadata.dev().rotate_left(32)
-}
-
-#[cfg(not(unix))]
-fn identity(_: &Metadata) -> u64 {
-    0
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(test)]
@@ -181,16 +245,6 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_finished_file_is_given_as_well() {
-        let log = Log::new();
-        log.write("a\nb");
-        let mut tail = Tail::new(&log.path(), true);
-        assert_eq!(tail.rest().unwrap().as_deref(), Some("a\n"));
-        assert_eq!(tail.rest().unwrap().as_deref(), Some("b\n\n"));
-        assert_eq!(tail.rest().unwrap(), None);
-    }
-
-    #[test]
     fn a_log_that_is_not_there_yet_is_read_from_its_beginning() {
         let log = Log::new();
         let mut tail = Tail::new(&log.path(), false);
@@ -219,7 +273,67 @@ mod tests {
         let mut tail = Tail::new(&log.path(), true);
         tail.read().unwrap();
         std::fs::write(log.path(), "new\n").unwrap();
-        assert_eq!(tail.read().unwrap().as_deref(), Some("new\n"));
+        assert_eq!(tail.read().unwrap().as_deref(), Some("rest\n\nnew\n"));
+    }
+
+    #[test]
+    fn a_log_that_is_cut_and_grows_past_its_old_length_loses_nothing() {
+        for (old, from_start) in [("first\n", true), ("first\n", false), (&"x".repeat(5000), true)] {
+            let log = Log::new();
+            log.write(old);
+            let mut tail = Tail::new(&log.path(), from_start);
+            tail.read().unwrap();
+            let text = "second\nthird\nfourth\n".repeat(1 + old.len() / 10);
+            std::fs::write(log.path(), &text).unwrap();
+            let given = tail.read().unwrap().unwrap();
+            assert!(given.ends_with(&text), "{given}");
+            log.write("fifth\n");
+            assert_eq!(tail.read().unwrap().as_deref(), Some("fifth\n"));
+        }
+    }
+
+    #[test]
+    fn the_hole_that_a_cut_leaves_behind_its_writer_is_passed_over() {
+        let log = Log::new();
+        let mut writer = File::create(log.path()).unwrap();
+        writer.write_all(b"before\n").unwrap();
+        let mut tail = Tail::new(&log.path(), true);
+        assert_eq!(tail.read().unwrap().as_deref(), Some("before\n"));
+        // The writer does not append: it goes on where it was.
+        writer.seek(SeekFrom::Start(3 * MOST as u64)).unwrap();
+        OpenOptions::new().write(true).open(log.path()).unwrap().set_len(0).unwrap();
+        writer.write_all(b"behind\n").unwrap();
+        assert_eq!(tail.read().unwrap().as_deref(), Some("behind\n"));
+        writer.write_all(b"and on\n").unwrap();
+        assert_eq!(tail.read().unwrap().as_deref(), Some("and on\n"));
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_holds_nothing_up() {
+        let log = Log::new();
+        log.write(&"x".repeat(MOST + 10));
+        log.write("\nbehind\n");
+        let mut tail = Tail::new(&log.path(), true);
+        let mut given = String::new();
+        while let Some(text) = tail.read().unwrap() {
+            given.push_str(&text);
+        }
+        assert!(given.len() == MOST + 18 && given.ends_with("\nbehind\n"), "{}", given.len());
+    }
+
+    #[test]
+    fn lines_may_end_as_windows_writes_them() {
+        let log = Log::new();
+        let mut tail = Tail::new(&log.path(), true);
+        log.write("[**] [1:1:1] probe [**]\r\n[Priority: 1]\r\n06/03-12:59:31.0 192.0.2.1 -> 10.0.0.2\r\n");
+        assert_eq!(tail.read().unwrap(), None);
+        assert!(tail.waiting() > 0);
+        log.write("\r\n[**] [1:2:1] other [**]\r\n");
+        let text = tail.read().unwrap().unwrap();
+        assert!(
+            text.starts_with("[**] [1:1:1] probe [**]\r\n") && text.ends_with("10.0.0.2\r\n\r\n"),
+            "{text:?}"
+        );
     }
 
     #[test]
@@ -238,7 +352,7 @@ mod tests {
         let log = Log::new();
         std::fs::write(log.path(), b"a\0\xff\n").unwrap();
         let text = Tail::new(&log.path(), true).read().unwrap().unwrap();
-        assert_eq!(text, "a\u{fffd}\u{fffd}\n");
+        assert_eq!(text, "a\u{fffd}\n");
     }
 
     proptest! {

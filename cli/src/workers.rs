@@ -3,7 +3,7 @@
 use countermove_proto::v1::{DrainWorkerRequest, ListWorkersRequest, ResumeWorkerRequest, Worker};
 
 use crate::args::{WorkersArgs, WorkersCommand};
-use crate::client::{Coordinator, bounded, request_id, resource};
+use crate::client::{Coordinator, request_id, resource};
 use crate::console::page;
 use crate::failure::{Exit, Failure};
 use crate::plan::write_out;
@@ -12,20 +12,19 @@ use crate::render;
 /// Workers asked for at a time.
 const PAGE: i32 = 200;
 
-pub(crate) async fn workers(arguments: WorkersArgs) -> Result<Exit, Failure> {
-    let coordinator = Coordinator::connect(&arguments.remote.url).await?;
-    let mut client = coordinator.cluster();
+pub(crate) async fn workers(arguments: WorkersArgs, urls: &[String]) -> Result<Exit, Failure> {
+    let coordinator = &Coordinator::connect(urls).await?;
     let shown = match arguments.command {
-        WorkersCommand::List => list(&coordinator).await?,
+        WorkersCommand::List => list(coordinator).await?,
         WorkersCommand::Drain { id } => {
             let request = DrainWorkerRequest {
                 name: resource("workers", &id),
                 request_id: request_id(),
                 validate_only: false,
             };
-            let response =
-                client.drain_worker(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-            response.into_inner().worker.into_iter().collect()
+            let drained =
+                coordinator.call(request, async |request| coordinator.cluster().drain_worker(request).await);
+            drained.await?.worker.into_iter().collect()
         }
         WorkersCommand::Resume { id } => {
             let request = ResumeWorkerRequest {
@@ -33,11 +32,9 @@ pub(crate) async fn workers(arguments: WorkersArgs) -> Result<Exit, Failure> {
                 request_id: request_id(),
                 validate_only: false,
             };
-            let response = client
-                .resume_worker(bounded(request))
-                .await
-                .map_err(|status| coordinator.failure(&status))?;
-            response.into_inner().worker.into_iter().collect()
+            let resumed =
+                coordinator.call(request, async |request| coordinator.cluster().resume_worker(request).await);
+            resumed.await?.worker.into_iter().collect()
         }
     };
     write_out(render::workers(&shown, page().columns).as_bytes())?;
@@ -46,14 +43,13 @@ pub(crate) async fn workers(arguments: WorkersArgs) -> Result<Exit, Failure> {
 
 /// All workers, page by page.
 pub async fn list(coordinator: &Coordinator) -> Result<Vec<Worker>, Failure> {
-    let mut client = coordinator.cluster();
     let mut workers = Vec::new();
     let mut page_token = String::new();
     loop {
         let request = ListWorkersRequest { page_size: PAGE, page_token };
-        let response =
-            client.list_workers(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-        let page = response.into_inner();
+        let page = coordinator
+            .call(request, async |request| coordinator.cluster().list_workers(request).await)
+            .await?;
         workers.extend(page.workers);
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -95,7 +95,61 @@ fn without_a_coordinator_the_address_is_named() {
         }
         assert_fails(&arguments, 1, &[&url, "countermove up"]);
     }
+    assert_fails(&["workers", "list", "--coordinator", &url], 1, &[&url, "countermove up"]);
+    let second = format!("{url},{url}");
+    assert_fails(&["--coordinator", &second, "workers", "list"], 1, &["none of the coordinators", &url]);
     assert_fails(&["workers", "--coordinator", "ftp://h:1", "list"], 2, &["ftp", "http://host:port"]);
+}
+
+/// A folder of tests/incidents.
+fn sample(name: &str) -> String {
+    format!("{}/../tests/incidents/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn evidence_is_shown_without_a_coordinator() {
+    let log = sample("ssh-ransomware/alerts.log");
+    let output = countermove(&["evidence", &log, &log]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("FORM ") && text.contains("alert") && text.contains("given twice"), "{text}");
+    let output = countermove(&["evidence", "--json", &log]);
+    let survey: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let counted: u64 =
+        survey["forms"].as_array().unwrap().iter().map(|form| form["records"].as_u64().unwrap()).sum();
+    assert_eq!(survey["records"].as_u64(), Some(counted));
+    let folder = sample("ssh-ransomware");
+    let output = countermove(&["plan", "--incident", &folder, "--validate", "--json"]);
+    let validated: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &validated["forms"]), (Some(0), &survey["forms"]));
+}
+
+#[test]
+fn logs_are_read_from_standard_input_and_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.log"), ALERT).unwrap();
+    fs::write(folder.path().join("b.log"), ALERT.replace("2006546", "2006547")).unwrap();
+    let input = fs::File::open(folder.path().join("a.log")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_countermove"))
+        .args(["evidence", "--json", "-", folder.path().to_str().unwrap()])
+        .stdin(input)
+        .output()
+        .unwrap();
+    let survey: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(survey["sources"][0]["name"], "standard input");
+    assert_eq!((survey["records"].as_u64(), survey["repeated"].as_u64()), (Some(2), Some(1)), "{survey}");
+}
+
+#[test]
+fn what_is_in_no_known_form_is_shown_and_is_exit_4() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("notes"), "the pump in hall 3 was serviced\nit runs again\n").unwrap();
+    let output = countermove(&["evidence", &path(&folder, "notes")]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("NOT UNDERSTOOD") && text.contains("> the pump in hall 3 was serviced"), "{text}");
+    assert_fails(&["evidence", &path(&folder, "missing")], 2, &["does not exist"]);
+    assert_fails(&["up", "--", "evidence", &path(&folder, "notes")], 2, &["plan, workers, incidents"]);
 }
 
 #[test]
@@ -104,7 +158,7 @@ fn help_lists_the_exit_codes() {
         let output = countermove(arguments);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));
-        for code in ["0 ", "1 ", "2 ", "3 ", "130 "] {
+        for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "130 "] {
             assert!(text.contains(&format!("\n  {code}")), "{code} in {text}");
         }
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use countermove_incident::RecoveryState;
 
-use super::Remote;
 use super::values::duration;
 use crate::decisions;
 
@@ -55,8 +54,6 @@ pub(crate) struct UpArgs {
 pub(crate) struct WorkersArgs {
     #[command(subcommand)]
     pub(crate) command: WorkersCommand,
-    #[command(flatten)]
-    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,8 +76,6 @@ pub(crate) enum WorkersCommand {
 pub(crate) struct IncidentsArgs {
     #[command(subcommand)]
     pub(crate) command: IncidentsCommand,
-    #[command(flatten)]
-    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Subcommand)]
@@ -144,10 +139,10 @@ pub(crate) enum IncidentsCommand {
     ReportAlerts {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
-        /// Alert log that is sent once, in any form that `plan` reads.
-        #[arg(required_unless_present = "follow", conflicts_with = "follow")]
-        file: Option<PathBuf>,
-        /// Alert log that is followed: what is appended is sent, until planning has ended or Ctrl-C.
+        /// Logs, folders of logs, or `-` for standard input, sent once, in any form that `plan` reads.
+        #[arg(value_name = "FILE", required_unless_present = "follow", conflicts_with = "follow")]
+        files: Vec<PathBuf>,
+        /// Log that is followed: what is appended is sent, until planning has ended or Ctrl-C. It may be rotated or cut.
         #[arg(long, value_name = "FILE")]
         follow: Option<PathBuf>,
         /// Send also what the followed log holds already.
@@ -176,4 +171,23 @@ pub(crate) enum IncidentsCommand {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
     },
+}
+
+impl IncidentsCommand {
+    /// Name or id of the incident that it is about.
+    pub(crate) fn incident(&self) -> Option<&str> {
+        match self {
+            Self::List => None,
+            Self::Get { name }
+            | Self::Watch { name }
+            | Self::Cancel { name }
+            | Self::Approve { name, .. }
+            | Self::Reject { name, .. }
+            | Self::ReportOutcome { name, .. }
+            | Self::Resend { name, .. }
+            | Self::ReportAlerts { name, .. }
+            | Self::Export { name, .. }
+            | Self::Verify { name } => Some(name),
+        }
+    }
 }

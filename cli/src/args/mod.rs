@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::EXIT_CODES;
 
 pub(crate) use cluster::*;
-pub(crate) use plan::{Budget, PlanArgs};
+pub(crate) use plan::{Budget, EvidenceArgs, PlanArgs};
 pub use plan::{Costs, PlanOptions};
 
 /// Plans the response to network incidents.
@@ -18,12 +18,16 @@ pub use plan::{Costs, PlanOptions};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Plan the response to an incident and print it.
     Plan(PlanArgs),
+    /// Show what was read of logs: forms, severities, ends, and what was not understood. Needs no coordinator.
+    Evidence(EvidenceArgs),
     /// Run a coordinator and workers on this machine, until Ctrl-C or until a command has ended.
     Up(UpArgs),
     /// See and steer the workers of a coordinator.
@@ -32,17 +36,24 @@ pub(crate) enum Command {
     Incidents(IncidentsArgs),
 }
 
+/// Where coordinators are found unless a flag says it.
+pub(crate) const COORDINATOR_VARIABLE: &str = "COUNTERMOVE_COORDINATOR";
+/// Where a coordinator is found unless anything says it.
+pub(crate) const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7700";
+
 /// Which coordinator to talk to.
 #[derive(Clone, Debug, Args)]
 pub struct Remote {
-    /// Address of the coordinator.
+    /// Addresses of the coordinator, or of several that share a store, with commas between: the first that answers is asked.
     #[arg(
         long = "coordinator",
         value_name = "URL",
-        env = "COUNTERMOVE_COORDINATOR",
-        default_value = "http://127.0.0.1:7700"
+        env = COORDINATOR_VARIABLE,
+        default_value = DEFAULT_COORDINATOR,
+        value_delimiter = ',',
+        global = true
     )]
-    pub url: String,
+    pub urls: Vec<String>,
 }
 
 #[cfg(test)]
@@ -81,6 +92,28 @@ mod tests {
         assert_eq!(named.priority.map(Priority::from), Some(Priority::Urgent));
         assert!(plan(&["--incident", "d", "--tenant", "a b"]).is_err());
         assert!(plan(&["--incident", "d", "--priority", "9"]).is_err());
+    }
+
+    #[test]
+    fn coordinators_are_named_behind_any_command() {
+        for arguments in [
+            ["--coordinator", "http://a:1,b:2", "workers", "list"],
+            ["workers", "--coordinator", "http://a:1,b:2", "list"],
+            ["workers", "list", "--coordinator", "http://a:1,b:2"],
+        ] {
+            let cli = Cli::try_parse_from(["countermove"].into_iter().chain(arguments)).unwrap();
+            assert_eq!(cli.remote.urls, ["http://a:1", "b:2"]);
+        }
+    }
+
+    #[test]
+    fn logs_are_named_as_often_as_there_are_some() {
+        let several =
+            plan(&["--system", "s", "--alerts", "a", "--alerts", "-", "--alerts", "folder"]).unwrap();
+        assert_eq!(several.alerts.len(), 3);
+        assert!(plan(&["--incident", "d", "--validate", "--json"]).unwrap().validate);
+        assert!(plan(&["--incident", "d", "--validate", "--detach"]).is_err());
+        assert!(Cli::try_parse_from(["countermove", "evidence"]).is_err());
     }
 
     #[test]

@@ -9,7 +9,6 @@ use countermove_proto::Tenant;
 use countermove_proto::v1::Priority;
 use countermove_wire::limits;
 
-use super::Remote;
 use super::values::{budget, certainty, confidence, costs, duration, share, temperature, whole};
 use crate::failure::EXIT_CODES;
 
@@ -22,9 +21,11 @@ pub(crate) struct PlanArgs {
     /// Description of the system: hosts, addresses, services, zones.
     #[arg(long, value_name = "FILE")]
     pub(crate) system: Option<PathBuf>,
-    /// Alert log: Snort fast or full alerts, bracketed lines, Suricata EVE JSON, or plain log lines.
+    /// Log, folder of logs, or `-` for standard input; may be given several times, and a log that comes twice counts once.
+    /// Read are the forms of docs/evidence.md: Snort, Suricata, Wazuh, Elastic, OCSF, Sigma, Falco, Zeek, Windows events,
+    /// CloudTrail, CEF, LEEF, syslog and others, also in UTF-16 or packed with gzip or zstd.
     #[arg(long, value_name = "FILE")]
-    pub(crate) alerts: Option<PathBuf>,
+    pub(crate) alerts: Vec<PathBuf>,
     /// Rules that the plan has to keep, one a line.
     #[arg(long, value_name = "FILE")]
     pub(crate) constraints: Option<PathBuf>,
@@ -49,14 +50,27 @@ pub(crate) struct PlanArgs {
     /// Let actions be approved without asking if they can be taken back and are the best with this chance.
     #[arg(long, value_name = "P", value_parser = certainty, requires = "interactive")]
     pub(crate) approve_reversible: Option<f64>,
+    /// Show what was read, as `countermove evidence` does, and plan nothing; needs no coordinator.
+    #[arg(long, conflicts_with_all = ["interactive", "detach"])]
+    pub(crate) validate: bool,
     /// Print the plan as JSON; docs/plan.schema.json describes it.
     #[arg(long)]
     pub(crate) json: bool,
     /// No progress on standard error.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    #[command(flatten)]
-    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct EvidenceArgs {
+    /// Logs, folders of logs, or `-` for standard input, in the forms of docs/evidence.md, also in UTF-16 or packed with
+    /// gzip or zstd. A log that comes twice counts once.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How urgent an incident is.

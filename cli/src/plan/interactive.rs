@@ -1,12 +1,14 @@
 //! `plan --interactive`: a person decides about each action and says what it achieved.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
 
 use countermove_incident::RecoveryState;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{PlanEnded, PlanStep};
 use countermove_wire::recovery_state;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::watch::Watch;
 use crate::client::Coordinator;
@@ -51,7 +53,7 @@ async fn ask(
     person: &mut Person,
 ) -> Result<Option<PlanEnded>, Failure> {
     super::write_out(format!("\n{}", render_step(&step.clone().into(), page())).as_bytes())?;
-    let verdict = match decide_or_hear(watch, step.index, person).await? {
+    let verdict = match decide_or_hear(watch, step, person).await? {
         Heard::Verdict(verdict) => Some(verdict),
         Heard::Approved => None,
         Heard::Withdrawn => return Ok(None),
@@ -89,8 +91,9 @@ enum Heard {
 }
 
 /// Waits for the person's word, with an open ear for what makes it needless.
-async fn decide_or_hear(watch: &mut Watch, step: u32, person: &mut Person) -> Result<Heard, Failure> {
-    let mut verdict = std::pin::pin!(person.verdict());
+async fn decide_or_hear(watch: &mut Watch, step: &PlanStep, person: &mut Person) -> Result<Heard, Failure> {
+    let mut verdict = std::pin::pin!(person.verdict(&step.plan_hash));
+    let step = step.index;
     loop {
         let event = tokio::select! {
             biased;
@@ -108,29 +111,57 @@ async fn decide_or_hear(watch: &mut Watch, step: u32, person: &mut Person) -> Re
     }
 }
 
+/// Lines that wait for a question.
+const TYPED_AHEAD: usize = 16;
+
+/// Digits of a step's hash that approve it.
+const CODE_DIGITS: usize = 4;
+
 /// The person at standard input. A thread of its own reads lines, so that waiting for one can be given up.
+///
+/// Invariant: at a terminal, nothing that was typed before a question was shown answers it. What is piped in comes in order; it cannot
+/// know a step's hash.
 struct Person {
-    lines: mpsc::Receiver<String>,
+    lines: mpsc::Receiver<Line>,
+    is_terminal: bool,
+}
+
+/// A line, and when it came.
+struct Line {
+    text: String,
+    came: Instant,
 }
 
 impl Person {
     fn new() -> Self {
-        let (sender, lines) = mpsc::channel(1);
+        let is_terminal = io::stdin().is_terminal();
+        let (sender, lines) = mpsc::channel(TYPED_AHEAD);
         std::thread::spawn(move || {
-            for line in io::stdin().lines().map_while(Result::ok) {
-                if sender.blocking_send(line).is_err() {
+            for text in io::stdin().lines().map_while(Result::ok) {
+                let line = Line { text, came: Instant::now() };
+                // A terminal is always read, so that a line's time is when it was typed; what fills the channel answers nothing.
+                let sent = match is_terminal {
+                    true => !matches!(sender.try_send(line), Err(TrySendError::Closed(_))),
+                    false => sender.blocking_send(line).is_ok(),
+                };
+                if !sent {
                     break;
                 }
             }
         });
-        Self { lines }
+        Self { lines, is_terminal }
     }
 
-    async fn verdict(&mut self) -> Result<Verdict, Failure> {
+    /// What is to become of the step with this hash. Its first digits approve it: whoever has not seen the step cannot know them.
+    async fn verdict(&mut self, hash: &str) -> Result<Verdict, Failure> {
+        let code = hash.get(..CODE_DIGITS).ok_or_else(|| {
+            Failure::Failed("the coordinator gave the step no hash, so it cannot be approved here".to_owned())
+        })?;
         loop {
-            let answer = self.ask("approve this action? [y, or n and a reason] ").await?;
+            let question = format!("type {code} to approve this action, or n and a reason: ");
+            let answer = self.ask(&question).await?;
             match answer.split_once(char::is_whitespace).unwrap_or((&answer, "")) {
-                ("y" | "yes", _) => return Ok(Verdict::Approve),
+                (given, "") if given == code => return Ok(Verdict::Approve),
                 ("n" | "no", reason) if !reason.trim().is_empty() => {
                     return Ok(Verdict::Reject(reason.trim().to_owned()));
                 }
@@ -169,12 +200,26 @@ impl Person {
 
     /// One answer, without white space around it and in small letters where it is a single word.
     async fn ask(&mut self, question: &str) -> Result<String, Failure> {
+        if self.is_terminal {
+            while self.lines.try_recv().is_ok() {}
+            // What the terminal still holds, whole lines or not. One that cannot be emptied is none, and then nothing was typed ahead.
+            let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
+        }
         eprint!("{question}");
         // A prompt that cannot be shown is no reason to stop.
         let _ = io::stderr().flush();
-        let line = self.lines.recv().await.ok_or_else(|| {
-            Failure::Input("standard input ended before the plan did; the incident was cancelled".to_owned())
-        })?;
+        let asked = Instant::now();
+        let line = loop {
+            let line = self
+                .lines
+                .recv()
+                .await
+                .ok_or_else(|| Failure::Input("standard input ended before the plan did".to_owned()))?;
+            // A line that the thread was about to hand over.
+            if !self.is_terminal || line.came >= asked {
+                break line.text;
+            }
+        };
         let answer = line.trim();
         Ok(if answer.contains(char::is_whitespace) { answer.to_owned() } else { answer.to_lowercase() })
     }
@@ -184,20 +229,51 @@ impl Person {
 mod tests {
     use super::*;
 
+    const HASH: &str = "3fa2bc00";
+
     async fn person(answers: &[&str]) -> Person {
         let (sender, lines) = mpsc::channel(16);
         for answer in answers {
-            sender.send((*answer).to_owned()).await.unwrap();
+            sender.send(Line { text: (*answer).to_owned(), came: Instant::now() }).await.unwrap();
         }
-        Person { lines }
+        Person { lines, is_terminal: false }
+    }
+
+    #[tokio::test]
+    async fn the_digits_of_the_step_approve_it_and_nothing_else_does() {
+        assert_eq!(
+            person(&["what", "y", "yes", "", "3fa", "3FA2"]).await.verdict(HASH).await.unwrap(),
+            Verdict::Approve
+        );
+        assert_eq!(person(&["y", "3fa2 y"]).await.verdict(HASH).await.unwrap_err().code(), 2);
+        assert_eq!(person(&["", ""]).await.verdict("").await.unwrap_err().code(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_typed_before_the_question_answers_nothing() {
+        let mut person = person(&["3fa2", "n so it was"]).await;
+        person.is_terminal = true;
+        assert_eq!(person.verdict(HASH).await.unwrap_err().code(), 2);
+        let (sender, lines) = mpsc::channel(4);
+        let mut person = Person { lines, is_terminal: true };
+        sender.send(Line { text: "3fa2".to_owned(), came: Instant::now() }).await.unwrap();
+        let answers = async {
+            // The question is out by now.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            sender.send(Line { text: "n too risky".to_owned(), came: Instant::now() }).await.unwrap();
+        };
+        let (verdict, ()) = tokio::join!(person.verdict(HASH), answers);
+        assert_eq!(verdict.unwrap(), Verdict::Reject("too risky".to_owned()));
     }
 
     #[tokio::test]
     async fn a_rejection_needs_a_reason() {
-        assert_eq!(person(&["what", "Y"]).await.verdict().await.unwrap(), Verdict::Approve);
         let reject = |reason: &str| Verdict::Reject(reason.to_owned());
-        assert_eq!(person(&["n It breaks FTP"]).await.verdict().await.unwrap(), reject("It breaks FTP"));
-        assert_eq!(person(&["no", "", "n", "too risky"]).await.verdict().await.unwrap(), reject("too risky"));
+        assert_eq!(person(&["n It breaks FTP"]).await.verdict(HASH).await.unwrap(), reject("It breaks FTP"));
+        assert_eq!(
+            person(&["no", "", "n", "too risky"]).await.verdict(HASH).await.unwrap(),
+            reject("too risky")
+        );
     }
 
     #[tokio::test]
@@ -211,6 +287,6 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_input_ends_the_plan() {
-        assert_eq!(person(&[]).await.verdict().await.unwrap_err().code(), 2);
+        assert_eq!(person(&[]).await.verdict(HASH).await.unwrap_err().code(), 2);
     }
 }

@@ -15,7 +15,7 @@ use countermove_wire::IntoMessage;
 use countermove_wire::document::PlanDocument;
 
 use crate::args::{self, Budget, PlanArgs};
-use crate::client::{Coordinator, bounded, request_id};
+use crate::client::{Coordinator, request_id};
 use crate::console::{Console, page};
 use crate::evidence;
 use crate::failure::{Exit, Failure};
@@ -27,6 +27,15 @@ pub use watch::Watch;
 
 /// Time that the coordinator has to stop an incident after Ctrl-C.
 const CANCEL: Duration = Duration::from_secs(10);
+
+/// What becomes of an incident that a person decides about when the person goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It goes on; any terminal can take it up.
+    Detach,
+    /// It is cancelled, since its coordinator ends as well.
+    Cancel,
+}
 
 /// A plan whose input was read and found usable.
 pub(crate) struct Prepared {
@@ -48,13 +57,14 @@ impl Prepared {
     /// Plans the incident at this coordinator.
     pub(crate) async fn run(
         self,
-        url: &str,
+        urls: &[String],
+        leave: Leave,
         console: &Console,
         interrupt: &mut Interrupt,
     ) -> Result<Exit, Failure> {
         let Self { arguments, evidence } = self;
         let (json, quiet) = (arguments.json, arguments.quiet);
-        let coordinator = Coordinator::connect(url).await?;
+        let coordinator = Coordinator::connect(urls).await?;
         let request = CreateIncidentRequest {
             evidence: Some(evidence),
             options: Some(options(&arguments)),
@@ -69,6 +79,7 @@ impl Prepared {
             write_out(format!("{name}\n").as_bytes())?;
             return Ok(Exit::Success);
         }
+        let coordinator = coordinator.about(&name);
         let mut watch = Watch::new(coordinator.clone(), name.clone(), console.clone(), quiet);
         let ended = {
             let work = async {
@@ -89,6 +100,15 @@ impl Prepared {
                 print(&coordinator, &name, json).await?;
                 Ok(exit(&ended, watch.steps(), console))
             }
+            // Whoever decides about an incident may come back to it.
+            Some(Err(failure)) if arguments.interactive && leave == Leave::Detach => {
+                console.line(&detached(&coordinator, &name));
+                Err(failure)
+            }
+            None if arguments.interactive && leave == Leave::Detach => {
+                console.line(&detached(&coordinator, &name));
+                Ok(Exit::Interrupted)
+            }
             Some(Err(failure)) => {
                 // Nobody reads this plan any more. If the coordinator is gone, so is its planning.
                 let _ = tokio::time::timeout(CANCEL, cancel(&coordinator, &name)).await;
@@ -106,10 +126,9 @@ async fn create(
     console: &Console,
     quiet: bool,
 ) -> Result<String, Failure> {
-    let mut client = coordinator.incidents();
-    let created =
-        client.create_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-    let created = created.into_inner();
+    let created = coordinator
+        .call(request, async |request| coordinator.incidents().create_incident(request).await)
+        .await?;
     let warnings = created.digest.map(|digest| digest.warnings).unwrap_or_default();
     // The notes of the evidence are among them.
     for warning in warnings.iter().filter(|_| !quiet) {
@@ -119,6 +138,15 @@ async fn create(
         Some(incident) if !incident.name.is_empty() => Ok(incident.name),
         _ => Err(Failure::Failed("the coordinator took the incident and gave it no name".to_owned())),
     }
+}
+
+/// How to come back to an incident.
+fn detached(coordinator: &Coordinator, name: &str) -> String {
+    let (id, flag) = (name.trim_start_matches("incidents/"), coordinator.flag());
+    format!(
+        "\n{name} goes on without you. From any terminal:\n  countermove incidents get {id}{flag}     what waits, and how to \
+         decide\n  countermove incidents watch {id}{flag}   follow it\n  countermove incidents cancel {id}{flag}  end it"
+    )
 }
 
 /// Stops planning on the server and says so.
@@ -149,21 +177,19 @@ async fn interrupted(
 pub async fn cancel(coordinator: &Coordinator, name: &str) -> Result<(), Failure> {
     let request =
         CancelIncidentRequest { name: name.to_owned(), request_id: request_id(), validate_only: false };
-    let mut client = coordinator.incidents();
-    client.cancel_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-    Ok(())
+    coordinator
+        .call(request, async |request| coordinator.incidents().cancel_incident(request).await)
+        .await
+        .map(drop)
 }
 
 /// The incident as it stands.
 pub(crate) async fn get(coordinator: &Coordinator, name: &str) -> Result<Incident, Failure> {
     let request = GetIncidentRequest { name: name.to_owned() };
-    let mut client = coordinator.incidents();
-    let response =
-        client.get_incident(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-    response
-        .into_inner()
-        .incident
-        .ok_or_else(|| Failure::Failed(format!("the coordinator gave no incident for {name}")))
+    let response = coordinator
+        .call(request, async |request| coordinator.incidents().get_incident(request).await)
+        .await?;
+    response.incident.ok_or_else(|| Failure::Failed(format!("the coordinator gave no incident for {name}")))
 }
 
 /// The plan as a document.
@@ -173,10 +199,9 @@ pub(crate) async fn export(
     format: ExportFormat,
 ) -> Result<Vec<u8>, Failure> {
     let request = ExportPlanRequest { name: name.to_owned(), format: format.into() };
-    let mut client = coordinator.incidents();
-    let response =
-        client.export_plan(bounded(request)).await.map_err(|status| coordinator.failure(&status))?;
-    Ok(response.into_inner().content)
+    let exported =
+        coordinator.call(request, async |request| coordinator.incidents().export_plan(request).await);
+    Ok(exported.await?.content)
 }
 
 async fn print(coordinator: &Coordinator, name: &str, json: bool) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use countermove_proto::Error;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::watch_incident_response::Update;
 use countermove_proto::v1::{IncidentEvent, PlanEnded, WatchIncidentRequest, WatchIncidentResponse};
@@ -10,12 +10,15 @@ use indicatif::ProgressBar;
 use tonic::Streaming;
 
 use super::activity::Activity;
-use crate::client::Coordinator;
+use crate::client::{Coordinator, may_be_gone};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::render::one_line;
 
-/// How often in a row a broken stream is taken up again.
-const ATTEMPTS: u32 = 6;
+/// How often in a row a broken stream is taken up again, and the bounds of the pauses before.
+const ATTEMPTS: usize = 6;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// An incident that is followed.
 #[derive(Debug)]
@@ -24,7 +27,9 @@ pub struct Watch {
     name: String,
     stream: Option<Streaming<WatchIncidentResponse>>,
     last_sequence: u64,
-    failures: u32,
+    pauses: ExponentialBackoff,
+    /// The pause before the next attempt, after one that failed.
+    pause: Option<Duration>,
     activity: Activity,
     console: Console,
     bar: ProgressBar,
@@ -40,7 +45,8 @@ impl Watch {
             name,
             stream: None,
             last_sequence: 0,
-            failures: 0,
+            pauses: pauses(),
+            pause: None,
             activity: Activity::new(Instant::now()),
             console,
             bar,
@@ -53,7 +59,7 @@ impl Watch {
         loop {
             match self.receive().await {
                 Ok(Some(Update::Event(event))) => {
-                    self.failures = 0;
+                    self.is_back();
                     self.last_sequence = self.last_sequence.max(event.sequence);
                     if let Some(line) = self.activity.happened(&event).filter(|_| !self.quiet) {
                         self.console.line(&line);
@@ -62,7 +68,7 @@ impl Watch {
                     return Ok(event);
                 }
                 Ok(Some(Update::Progress(progress))) => {
-                    self.failures = 0;
+                    self.is_back();
                     self.activity.progressed(progress, Instant::now());
                     self.show();
                 }
@@ -114,8 +120,8 @@ impl Watch {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                if self.failures > 0 {
-                    tokio::time::sleep(backoff(self.failures)).await;
+                if let Some(pause) = self.pause {
+                    tokio::time::sleep(pause).await;
                 }
                 let request =
                     WatchIncidentRequest { name: self.name.clone(), resume_after: self.last_sequence };
@@ -137,15 +143,22 @@ impl Watch {
     /// A stream that broke is taken up again, unless the server had a reason of its own or it breaks too often.
     fn broke(&mut self, status: &tonic::Status) -> Result<Option<Update>, Failure> {
         self.stream = None;
-        self.failures += 1;
-        let again = matches!(Error::from(status), Error::Transport(_) | Error::Unavailable { .. });
-        if !again || self.failures > ATTEMPTS {
+        let is_first = self.pause.is_none();
+        self.pause = self.pauses.next().filter(|_| may_be_gone(status));
+        if self.pause.is_none() {
             return Err(self.coordinator.failure(status));
         }
-        if self.failures == 1 && !self.quiet {
-            self.console.line("the connection broke; taking it up again");
+        self.coordinator.fail_over();
+        if is_first && !self.quiet {
+            self.console.line(&format!("the connection broke; taking {} up again", one_line(&self.name)));
         }
         Ok(None)
+    }
+
+    fn is_back(&mut self) {
+        if self.pause.take().is_some() {
+            self.pauses = pauses();
+        }
     }
 
     fn show(&self) {
@@ -155,18 +168,10 @@ impl Watch {
     }
 }
 
-/// A quarter of a second, doubled with each failure, at most four seconds.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(125).saturating_mul(1 << failures.min(5))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wait_grows_to_a_bound() {
-        let waits: Vec<_> = (1..=7).map(|failures| backoff(failures).as_millis()).collect();
-        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 4000, 4000]);
-    }
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(SHORTEST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_max_times(ATTEMPTS)
+        .build()
 }

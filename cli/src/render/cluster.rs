@@ -4,17 +4,16 @@ use std::time::SystemTime;
 
 use countermove_proto::system_time;
 use countermove_proto::v1::{Incident, IncidentStatus, PlanEnd, Priority, Worker, WorkerStatus};
-use countermove_wire::document::End;
 
-use super::incident::end_sentence;
-use super::text::{hanging, one_line, pad, thousands, time, width};
+use super::table::table;
+use super::text::{hanging, thousands, time};
 
 /// Workers as a table; the reason of one that takes no work stands under it.
 pub(crate) fn workers(workers: &[Worker], columns: usize) -> String {
     if workers.is_empty() {
         return "No workers are known.\n".to_owned();
     }
-    let head = ["ID", "ADDRESS", "STATUS", "MODEL", "CAPACITY", "RUNNING", "FINISHED", "TOKENS"];
+    let head = ["ID", "ADDRESS", "STATUS", "MODEL", "RUNNING", "FINISHED", "TOKENS"];
     let rows = workers
         .iter()
         .map(|worker| {
@@ -31,30 +30,24 @@ pub(crate) fn workers(workers: &[Worker], columns: usize) -> String {
             );
             vec![
                 worker.name.trim_start_matches("workers/").to_owned(),
-                worker.address.clone(),
+                worker.address.trim_start_matches("http://").to_owned(),
                 worker_status(worker.status()).to_owned(),
                 model,
-                worker.capacity.to_string(),
-                worker.running.to_string(),
+                format!("{} of {}", worker.running, worker.capacity),
                 thousands(worker.rollouts_finished),
                 thousands(worker.tokens_generated),
             ]
         })
         .collect();
-    let mut lines = table(&head, rows).into_iter();
-    let mut out = format!("{}\n", lines.next().unwrap_or_default());
-    for (worker, line) in workers.iter().zip(lines) {
-        out.push_str(&line);
-        out.push('\n');
-        if worker.status() != WorkerStatus::Ready && !worker.status_reason.is_empty() {
-            out.push_str(&hanging("    ", &worker.status_reason, columns));
-        }
-    }
-    out
+    let reasons = workers.iter().map(|worker| match worker.status() {
+        WorkerStatus::Ready => "",
+        _ => worker.status_reason.as_str(),
+    });
+    with_notes(table(&head, 2, rows, columns), reasons, columns)
 }
 
-/// Incidents as a table.
-pub(crate) fn incidents(incidents: &[Incident], now: SystemTime) -> String {
+/// Incidents as a table; what each is about stands under it.
+pub(crate) fn incidents(incidents: &[Incident], now: SystemTime, columns: usize) -> String {
     if incidents.is_empty() {
         return "No incidents are known.\n".to_owned();
     }
@@ -66,19 +59,45 @@ pub(crate) fn incidents(incidents: &[Incident], now: SystemTime) -> String {
                 .and_then(system_time)
                 .and_then(|created| now.duration_since(created).ok())
                 .map_or_else(|| "-".to_owned(), |age| time(age.as_secs_f64()));
-            let what = incident.assessment.as_ref().map_or("", |assessment| assessment.description.as_str());
             vec![
-                incident.name.clone(),
+                incident.name.trim_start_matches("incidents/").to_owned(),
                 age,
+                incident_status(incident),
                 tenant(incident).to_owned(),
                 priority(incident).to_owned(),
-                incident_status(incident),
-                what.to_owned(),
             ]
         })
         .collect();
-    let head = ["NAME", "AGE", "TENANT", "PRIORITY", "STATUS", "DESCRIPTION"];
-    table(&head, rows).iter().map(|line| format!("{line}\n")).collect()
+    let about = incidents.iter().map(|incident| match &incident.assessment {
+        _ if !incident.error.is_empty() => incident.error.as_str(),
+        Some(assessment) => assessment.description.as_str(),
+        None => "",
+    });
+    let head = ["ID", "AGE", "STATUS", "TENANT", "PRIORITY"];
+    with_notes(table(&head, 1, rows, columns), about, columns)
+}
+
+/// A table with a note under each row that has one.
+fn with_notes<'a>(lines: Vec<String>, notes: impl Iterator<Item = &'a str>, columns: usize) -> String {
+    let mut out = String::new();
+    // The head has none.
+    let mut notes = std::iter::once("").chain(notes);
+    let mut note = "";
+    for line in lines {
+        // A row begins with its id, and goes on with spaces.
+        if !line.starts_with(' ') {
+            out.push_str(&note_lines(note, columns));
+            note = notes.next().unwrap_or_default();
+        }
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out.push_str(&note_lines(note, columns));
+    out
+}
+
+fn note_lines(note: &str, columns: usize) -> String {
+    if note.trim().is_empty() { String::new() } else { hanging("    ", note, columns) }
 }
 
 /// On whose account it is planned; incidents of releases without tenants belong to the default one.
@@ -121,30 +140,16 @@ fn incident_status(incident: &Incident) -> String {
             Some(PlanEnd::NoCandidate) => "no candidate".to_owned(),
             Some(PlanEnd::Deadline) => "deadline".to_owned(),
             Some(PlanEnd::Cancelled) => "cancelled".to_owned(),
-            Some(PlanEnd::Failed) => end_sentence(Some(End::Failed), 0, &incident.error),
+            Some(PlanEnd::Failed) => "failed".to_owned(),
         },
     }
-}
-
-/// Columns two spaces apart, each as wide as its widest cell.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> Vec<String> {
-    let mut all = vec![head.iter().map(|&title| title.to_owned()).collect::<Vec<_>>()];
-    all.extend(rows.into_iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()));
-    let widths: Vec<_> = (0..head.len())
-        .map(|column| all.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0))
-        .collect();
-    all.iter()
-        .map(|row| {
-            let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &columns)| pad(cell, columns)).collect();
-            cells.join("  ").trim_end().to_owned()
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use countermove_proto::v1::ModelIdentity;
 
+    use super::super::text::width;
     use super::*;
 
     #[test]
@@ -181,11 +186,15 @@ mod tests {
             ..Worker::default()
         };
         assert!(workers(&[tuned], 100).contains("m b179c952 + adapter 0f31aa77"));
-        let text = workers(&[ready, refused], 100);
+        let both = [ready, refused];
+        let narrow = workers(&both, 80);
+        assert!(narrow.lines().all(|line| width(line) <= 80), "\n{narrow}");
+        assert!(narrow.contains("127.0.0.1:40001") && narrow.contains("b179c952"), "\n{narrow}");
+        let text = workers(&both, 100);
         let expected = "\
-ID     ADDRESS                 STATUS   MODEL                  CAPACITY  RUNNING  FINISHED  TOKENS
-w-1    http://127.0.0.1:40001  ready    SmolLM2 135M b179c952  32        9        1,200     34,567
-other  http://127.0.0.1:40002  refused  -                      0         0        0         0
+ID     ADDRESS          STATUS   MODEL                  RUNNING  FINISHED  TOKENS
+w-1    127.0.0.1:40001  ready    SmolLM2 135M b179c952  9 of 32  1,200     34,567
+other  127.0.0.1:40002  refused  -                      0 of 0   0         0
     it speaks protocol version 2, this coordinator speaks 1
 ";
         assert_eq!(text, expected, "\n{text}");
@@ -201,26 +210,48 @@ other  http://127.0.0.1:40002  refused  -                      0         0      
             plan: Some(countermove_proto::v1::Plan { end: PlanEnd::Failed.into(), ..Default::default() }),
             ..Incident::default()
         };
-        let text = incidents(&[failed], SystemTime::UNIX_EPOCH);
+        let text = incidents(&[failed], SystemTime::UNIX_EPOCH, 100);
         assert!(text.contains("no worker is left\\u{1b}[2J"), "{text}");
     }
 
     #[test]
     fn an_incident_shows_who_it_is_for_and_how_urgent_it_is() {
         let urgent = Incident {
-            name: "incidents/1".to_owned(),
+            name: "incidents/018f3c1e-0000-7000-8000-000000000001".to_owned(),
+            assessment: Some(countermove_proto::v1::Assessment {
+                description: "SSH password guessing from 192.0.2.9.".to_owned(),
+                ..Default::default()
+            }),
             tenant: "blue-team".to_owned(),
             priority: Priority::Urgent.into(),
             status: IncidentStatus::Planning.into(),
             ..Incident::default()
         };
         let older = Incident { name: "incidents/2".to_owned(), ..Incident::default() };
-        let text = incidents(&[urgent, older], SystemTime::UNIX_EPOCH);
+        let text = incidents(&[urgent, older], SystemTime::UNIX_EPOCH, 80);
         let expected = "\
-NAME         AGE  TENANT     PRIORITY  STATUS    DESCRIPTION
-incidents/1  -    blue-team  urgent    planning
-incidents/2  -    default    normal    unknown
+ID                                    AGE  STATUS    TENANT     PRIORITY
+018f3c1e-0000-7000-8000-000000000001  -    planning  blue-team  urgent
+    SSH password guessing from 192.0.2.9.
+2                                     -    unknown   default    normal
 ";
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn the_widest_incident_fits_80_columns_with_its_id_whole() {
+        let id = "018f3c1e-0000-7000-8000-000000000001";
+        let incident = Incident {
+            name: format!("incidents/{id}"),
+            create_time: Some(prost_types::Timestamp { seconds: -3599, nanos: 0 }),
+            tenant: "a-tenant-with-a-long-name".to_owned(),
+            priority: Priority::Background.into(),
+            status: IncidentStatus::AwaitingOutcome.into(),
+            error: "a sentence ".repeat(20),
+            ..Incident::default()
+        };
+        let text = incidents(&[incident], SystemTime::UNIX_EPOCH, 80);
+        assert!(text.lines().all(|line| width(line) <= 80), "\n{text}");
+        assert!(text.lines().any(|line| line.starts_with(id)), "\n{text}");
     }
 }

@@ -9,6 +9,7 @@ use countermove_wire::document::{
 
 use super::step::{marks, step};
 use super::text::{Style, count, hanging, one_line, thousands, time};
+use crate::decisions::HASH_DIGITS;
 
 /// Evidence lines shown for a tactic; the document has all of them.
 const EVIDENCE_SHOWN: usize = 4;
@@ -57,7 +58,7 @@ pub(crate) fn incident(document: &PlanDocument, page: Page) -> String {
     let error = document.error.as_deref().unwrap_or_default();
     out.push_str(&titled("END", &end_sentence(document.end, document.steps.len(), error), page));
     if document.assessment.is_some() {
-        let _ = writeln!(out, "{}{}", lead("STATE", page), marks(&document.state, page));
+        let _ = writeln!(out, "{}{}", lead("STATE", page), marks(&document.state, 9, page));
     }
     out.push_str(&titled("USED", &used(&document.usage), page));
     out.push_str(&titled("OPTIONS", &chosen_options(&document.options, document.cost_model.kind), page));
@@ -67,7 +68,10 @@ pub(crate) fn incident(document: &PlanDocument, page: Page) -> String {
         out.push_str(&titled("MODEL", &model_line(model), page));
     }
     if let Some(todo) = todo(document) {
-        out.push_str(&titled("NEXT", &todo, page));
+        out.push_str(&titled("NEXT", &todo.what, page));
+        for command in &todo.commands {
+            let _ = writeln!(out, "{command}");
+        }
     }
     if document.options.mode != Mode::Interactive && !document.steps.is_empty() {
         let note = "This is an offline plan: the states after each action are the model's predictions, and nothing was \
@@ -78,21 +82,30 @@ pub(crate) fn incident(document: &PlanDocument, page: Page) -> String {
 }
 
 /// What an operator is waited for.
-fn todo(document: &PlanDocument) -> Option<String> {
+struct Todo {
+    what: String,
+    /// One a line and never broken, since people copy them; they begin at the page's edge, where an id and a hash fit 80 columns.
+    commands: Vec<String>,
+}
+
+fn todo(document: &PlanDocument) -> Option<Todo> {
     let step = document.steps.last()?;
-    let id = document.incident.rsplit('/').next().unwrap_or_default();
-    match document.status {
-        Status::AwaitingApproval => Some(format!(
-            "Step {} waits: `countermove incidents approve {id} {}`, or `reject {id} REASON`.",
-            number(step.index),
-            short(&step.plan_hash)
-        )),
-        Status::AwaitingOutcome => Some(format!(
-            "Step {} is approved: carry it out, then `countermove incidents report-outcome {id} FACTS`.",
-            number(step.index)
-        )),
-        Status::Planning | Status::Ended | Status::Unspecified => None,
-    }
+    let id = one_line(document.incident.rsplit('/').next().unwrap_or_default());
+    let index = number(step.index);
+    let (what, commands) = match document.status {
+        Status::AwaitingApproval => {
+            let hash = one_line(step.plan_hash.get(..HASH_DIGITS).unwrap_or(&step.plan_hash));
+            let commands = vec![format!("approve {id} {hash}"), format!("reject {id} REASON")];
+            (format!("Step {index} waits for one of these:"), commands)
+        }
+        Status::AwaitingOutcome => (
+            format!("Step {index} is approved: carry it out, then say which facts hold:"),
+            vec![format!("report-outcome {id} FACTS")],
+        ),
+        Status::Planning | Status::Ended | Status::Unspecified => return None,
+    };
+    let commands = commands.iter().map(|command| format!("countermove incidents {command}")).collect();
+    Some(Todo { what, commands })
 }
 
 /// The names of believed tactics.
@@ -409,7 +422,7 @@ mod tests {
             "nothing was executed",
             "REVISED BEFORE STEP 2",
             "from Credential Access (TA0006) to no tactic. None of 2 predicted kinds came.",
-            "NEXT     Step 1 waits: `countermove incidents approve 018f3c1e-0000-7000-8000-000000000001 0123456789ab`",
+            "NEXT     Step 1 waits for one of these: countermove incidents approve 018f3c1e-0000-7000-8000-000000000001 01234567",
         ] {
             // Where a line is broken is not what this is about.
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -419,9 +432,14 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_page() {
-        let text = incident(&example(), Page::plain(100));
-        for line in text.lines() {
-            assert!(super::super::text::width(line) <= 100, "{line}");
+        for columns in [80, 100] {
+            let text = incident(&example(), Page::plain(columns));
+            for line in text.lines() {
+                assert!(super::super::text::width(line) <= columns, "{line}");
+            }
+            // What is copied stands on one line.
+            let command = "countermove incidents approve 018f3c1e-0000-7000-8000-000000000001 01234567";
+            assert!(text.lines().any(|line| line == command), "{text}");
         }
     }
 

@@ -1,11 +1,14 @@
 //! Plans as text for people. Pure functions, of a plan's document, and of messages where there is no plan.
 
 mod cluster;
+mod evidence;
 mod incident;
 mod step;
+mod table;
 mod text;
 
 pub(crate) use cluster::{incidents, workers};
+pub(crate) use evidence::survey;
 pub(crate) use incident::{Page, end_sentence, incident, tactic_name};
 pub(crate) use step::{FACTS, cost, step};
 pub(crate) use text::{Style, count, time};

@@ -15,7 +15,7 @@ pub(crate) const FACTS: [&str; 6] =
 pub(crate) fn step(step: &Step, page: Page) -> String {
     let style = page.style;
     let mut out = format!("{}\n", style.heading(&format!("STEP {}", number(step.index))));
-    let _ = writeln!(out, "  before   {}", marks(&step.state_before, page));
+    let _ = writeln!(out, "  before   {}", marks(&step.state_before, 11, page));
     out.push_str(&candidates(step, page));
     for (text, times) in thrown_away(step) {
         let text = if times > 1 { format!("{text} ({times} times)") } else { text };
@@ -38,7 +38,7 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
         Some(StateSource::Reported) => "(reported by the operator)",
         Some(StateSource::Unspecified) | None => return out,
     };
-    let after = marks(&step.state_after.unwrap_or_default(), page);
+    let after = marks(&step.state_after.unwrap_or_default(), 11, page);
     let _ = writeln!(out, "  after    {after}\n           {}", style.warning(source));
     out
 }
@@ -77,18 +77,23 @@ fn trust(assurance: &Assurance, page: Page) -> String {
     out
 }
 
-/// The recovery state as six marks.
-pub(crate) fn marks(state: &State, page: Page) -> String {
-    let facts = state.facts().map(|(_, holds)| holds);
-    let marks: Vec<_> = FACTS
-        .iter()
-        .zip(facts)
-        .map(|(name, holds)| {
-            let mark = format!("[{}] {name}", if holds { 'x' } else { ' ' });
-            if holds { page.style.good(&mark) } else { mark }
-        })
-        .collect();
-    marks.join("  ")
+/// The recovery state as six marks behind `indent` columns, which begin further lines where the page is narrow. No mark is broken.
+pub(crate) fn marks(state: &State, indent: usize, page: Page) -> String {
+    let mut out = String::new();
+    let mut used = indent;
+    for (name, (_, holds)) in FACTS.iter().zip(state.facts()) {
+        let mark = format!("[{}] {name}", if holds { 'x' } else { ' ' });
+        if used > indent && used + 2 + width(&mark) > page.columns {
+            let _ = write!(out, "\n{}", " ".repeat(indent));
+            used = indent;
+        } else if used > indent {
+            out.push_str("  ");
+            used += 2;
+        }
+        used += width(&mark);
+        out.push_str(&if holds { page.style.good(&mark) } else { mark });
+    }
+    out
 }
 
 /// The figures of an estimate: mean, interval, and how its rollouts ended.
@@ -207,7 +212,8 @@ mod tests {
         let text = step(&example(), Page::plain(80));
         let expected = "\
 STEP 1
-  before   [ ] contained  [ ] understood  [ ] preserved  [ ] eradicated  [ ] hardened  [ ] recovered
+  before   [ ] contained  [ ] understood  [ ] preserved  [ ] eradicated
+           [ ] hardened  [ ] recovered
           cost  95 % interval    action
      1    7.00  -                Watch the traffic of 10.0.2.11.
                                  (1/3 recovered, 1 truncated, 1 malformed)
@@ -219,7 +225,8 @@ STEP 1
   choice   Isolate 10.0.2.11 from the server network at the gateway 10.0.2.10.
   reason   Its mean cost of 4.00 is the lowest of two.
   because  It stops the attacker.
-  after    [x] contained  [ ] understood  [ ] preserved  [ ] eradicated  [ ] hardened  [ ] recovered
+  after    [x] contained  [ ] understood  [ ] preserved  [ ] eradicated
+           [ ] hardened  [ ] recovered
            (predicted by the model, not observed)
 ";
         assert_eq!(text, expected, "\n{text}");

@@ -2,8 +2,11 @@
 //!
 //! Invariant: text from a server is escaped before it is laid out, so that nothing in it acts on a terminal.
 
+use std::borrow::Cow;
+
 use countermove_incident::printable;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+use unicode_width::UnicodeWidthStr;
 
 /// Whether and how to colour. Layout never depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,38 +65,11 @@ pub(crate) fn pad_left(text: &str, columns: usize) -> String {
 /// Breaks a text into lines of at most `columns`, between words where there are any. Line breaks, tabs and runs of
 /// spaces become one space; control characters are escaped. At least one line, which may be empty.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let columns = columns.max(1);
-    let text = one_line(text);
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let needed = width(word);
-        if used > 0 && used + 1 + needed > columns {
-            lines.push(String::new());
-            used = 0;
-        }
-        let line = last(&mut lines);
-        if used > 0 {
-            line.push(' ');
-            used += 1;
-        }
-        if used + needed <= columns {
-            line.push_str(word);
-            used += needed;
-            continue;
-        }
-        // The word alone is longer than a line: it is cut.
-        for c in word.chars() {
-            let step = c.width().unwrap_or(0);
-            if used > 0 && used + step > columns {
-                lines.push(String::new());
-                used = 0;
-            }
-            last(&mut lines).push(c);
-            used += step;
-        }
-    }
-    lines
+    let options = Options::new(columns.max(1))
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    textwrap::wrap(&one_line(text), options).into_iter().map(Cow::into_owned).collect()
 }
 
 /// `first` before the first line of a wrapped text and as many spaces before the others.
@@ -135,14 +111,6 @@ pub(crate) fn time(seconds: f64) -> String {
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
-}
-
-fn last(lines: &mut Vec<String>) -> &mut String {
-    if lines.is_empty() {
-        lines.push(String::new());
-    }
-    let end = lines.len() - 1;
-    &mut lines[end]
 }
 
 #[cfg(test)]

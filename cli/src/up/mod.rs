@@ -93,8 +93,13 @@ async fn run(
     let has_task = !matches!(task, Task::Nothing);
     let mut work = std::pin::pin!(async {
         match task {
-            Task::Plan(prepared) => prepared.run(url, console, interrupt).await,
-            Task::Other(command) => Box::pin(crate::run(*command, Some(url), console, interrupt)).await,
+            // The incident ends with its cluster.
+            Task::Plan(prepared) => {
+                prepared.run(&[url.to_owned()], plan::Leave::Cancel, console, interrupt).await
+            }
+            Task::Other(command) => {
+                Box::pin(crate::run(*command, &[url.to_owned()], console, interrupt)).await
+            }
             Task::Program(program) => program.run(url, interrupt).await,
             Task::Nothing => {
                 interrupt.wait().await;
@@ -136,9 +141,9 @@ impl Task {
             Failure::Input(format!("the command after `--`: {}", one_line(first)))
         })?;
         match cli.command {
-            Command::Plan(arguments) => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
+            Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
             command @ (Command::Workers(_) | Command::Incidents(_)) => Ok(Self::Other(Box::new(command))),
-            Command::Up(_) => Err(Failure::Input(
+            Command::Up(_) | Command::Plan(_) | Command::Evidence(_) => Err(Failure::Input(
                 "the command after `--` has to be plan, workers, incidents, or a program that talks to a coordinator"
                     .to_owned(),
             )),
@@ -202,7 +207,7 @@ impl Cluster {
 
     /// Asks the coordinator until it gives work to as many workers as there are.
     async fn wait_for_workers(&self, url: &str, wanted: usize) -> Result<(), Failure> {
-        let coordinator = Coordinator::connect(url).await?;
+        let coordinator = Coordinator::connect(&[url]).await?;
         let deadline = Instant::now() + STARTING;
         loop {
             let workers = workers::list(&coordinator).await?;

@@ -3,8 +3,9 @@
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     DeliveryStatus, Incident, IncidentEvent, IncidentStatus, ModelIdentity, Plan, PlanMode, RecoveryState,
-    StateSource,
+    StateSource, Usage,
 };
+use countermove_proto::{duration_from_message, duration_to_message};
 
 /// The incident of this name before its first event.
 pub(crate) fn empty(name: String) -> Incident {
@@ -55,6 +56,8 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
         Some(Kind::Decided(step)) => {
             plan.steps.retain(|known| known.index < step.index);
             plan.steps.push(step.clone());
+            // A step that is decided anew has cost its work. The end brings the sum of all work, not of decisions alone.
+            add(plan.usage.get_or_insert_default(), &step.usage.unwrap_or_default());
             if let Some(state) = step.state_after {
                 incident.state = Some(state);
             }
@@ -95,6 +98,20 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
         }
         Some(Kind::Proposed(_) | Kind::Rollout(_) | Kind::Alerts(_) | Kind::Notice(_)) | None => {}
     }
+}
+
+/// Adds work to what was done before.
+fn add(total: &mut Usage, more: &Usage) {
+    let sum = |one: u64, other: u64| one.saturating_add(other);
+    let time = |usage: &Usage| usage.elapsed.and_then(duration_from_message).unwrap_or_default();
+    *total = Usage {
+        prompt_tokens: sum(total.prompt_tokens, more.prompt_tokens),
+        cached_tokens: sum(total.cached_tokens, more.cached_tokens),
+        sampled_tokens: sum(total.sampled_tokens, more.sampled_tokens),
+        forced_tokens: sum(total.forced_tokens, more.forced_tokens),
+        rollouts: sum(total.rollouts, more.rollouts),
+        elapsed: Some(duration_to_message(time(total).saturating_add(time(more)))),
+    };
 }
 
 /// Whether an event changes more of an incident than number and time of its last event. Must not be false for an event
@@ -152,6 +169,18 @@ mod tests {
         assert_eq!(incident.state, Some(contained()));
         assert_eq!((incident.last_sequence, incident.update_time.unwrap().seconds), (3, 3));
         assert_eq!(incident.create_time.unwrap().seconds, 1);
+    }
+
+    #[test]
+    fn an_incident_that_goes_on_tells_what_its_decisions_took() {
+        let decided = |index, tokens| {
+            let usage = Some(Usage { sampled_tokens: tokens, rollouts: 9, ..Usage::default() });
+            Kind::Decided(PlanStep { index, usage, ..PlanStep::default() })
+        };
+        // The first was withdrawn and decided anew.
+        let kinds = vec![created(PlanMode::Offline), decided(0, 100), decided(0, 20), decided(1, u64::MAX)];
+        let usage = fold(kinds).plan.unwrap().usage.unwrap();
+        assert_eq!((usage.sampled_tokens, usage.rollouts), (u64::MAX, 27));
     }
 
     #[test]

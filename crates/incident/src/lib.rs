@@ -36,7 +36,7 @@ pub use entities::{Entities, Entity, EntityKind, Network};
 pub use formats::{AlertFormat, Format};
 pub use grounding::Grounding;
 pub use log::{Absorbed, AlertLog, Dossier, FormatCount, Reading, SourceName};
-pub use reading::LogError;
+pub use reading::{Decoded, LogError};
 pub use record::{Record, RecordKind, SensorVerdict};
 pub use state::RecoveryState;
 pub use tactics::Tactic;

@@ -85,6 +85,16 @@ impl Dossier {
         Ok(Absorbed { log: new.log(), repeated })
     }
 
+    /// The same for whoever wants to know only how many records of it are new.
+    ///
+    /// # Errors
+    /// As [`Dossier::absorb`].
+    pub fn add(&mut self, source: &SourceName, reader: impl Read) -> Result<u64, LogError> {
+        let mut new = 0_u64;
+        self.read(source, reader, |record| new = new.saturating_add(record.repeats.count))?;
+        Ok(new)
+    }
+
     /// Adds records that were read before, such as those of a report in their own form.
     pub fn absorb_log(&mut self, log: &AlertLog) -> Absorbed {
         let mut new = Dossier::default();
@@ -116,7 +126,7 @@ impl Dossier {
     }
 
     /// The same, without a copy.
-    pub(super) fn into_log(mut self) -> AlertLog {
+    pub fn into_log(mut self) -> AlertLog {
         let mut records = std::mem::take(&mut self.fold.records);
         records.shrink_to_fit();
         AlertLog { records, ..AlertLog::default() }.finished(&self.counts, self.fold.coarse)

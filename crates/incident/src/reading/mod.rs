@@ -10,9 +10,37 @@ mod lines;
 mod source;
 mod unwrap;
 
-use std::io;
+use std::io::{self, BufRead, Read};
 
 pub(crate) use source::{Seen, Source};
+
+/// A log as UTF-8, unpacked if it was packed with gzip or zstd, for whoever passes it on as text. What is no valid text in it stays.
+pub struct Decoded<'a> {
+    text: Box<dyn BufRead + 'a>,
+    faults: decode::Faults,
+}
+
+impl<'a> Decoded<'a> {
+    /// Looks at the beginning of a log.
+    ///
+    /// # Errors
+    /// [`LogError::Binary`] if it is not text, [`LogError::Io`] if the reader fails.
+    pub fn new(reader: impl Read + 'a) -> Result<Self, LogError> {
+        let faults = decode::Faults::default();
+        Ok(Self { text: decode::decode(reader, &faults)?, faults })
+    }
+
+    /// Once it has been read to its end: why there is no more, if what was packed is damaged.
+    pub fn broken(&self) -> Option<&'static str> {
+        self.faults.broken()
+    }
+}
+
+impl Read for Decoded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.text.read(buffer)
+    }
+}
 
 /// Why a source cannot be read at all.
 #[derive(Debug, thiserror::Error)]

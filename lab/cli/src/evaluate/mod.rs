@@ -44,7 +44,7 @@ pub(crate) async fn evaluate(
     write::check(arguments.write.as_deref(), &arguments.suite, arguments.chart.as_deref())?;
     let begun = Instant::now();
     let sets = suite::load(&arguments, console)?;
-    let coordinator = Coordinator::connect(&arguments.remote.url).await?;
+    let coordinator = Coordinator::connect(&arguments.remote.urls).await?;
     let run = Run { arguments: &arguments, sets: &sets, console };
     let work = async {
         let model = served(&coordinator).await?;
@@ -113,7 +113,7 @@ async fn served(coordinator: &Coordinator) -> Result<ModelIdentity, Failure> {
 
 /// The cluster with the untuned model; refused if it does not differ in the adapter, or if the weights differ as well.
 async fn untuned(url: &str, tuned: &ModelIdentity) -> Result<Coordinator, Failure> {
-    let coordinator = Coordinator::connect(url).await?;
+    let coordinator = Coordinator::connect(&[url]).await?;
     let model = served(&coordinator).await?;
     let input = |text: String| Err(Failure::Input(text));
     if tuned.adapter_sha256 == model.adapter_sha256 {

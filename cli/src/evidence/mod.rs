@@ -1,20 +1,28 @@
-//! Reads what is known about an incident from files, and makes it fit a message.
+//! Reads what is known about an incident, and makes it fit a message; or shows what was read.
 //!
-//! A log of any length is taken. One that does not fit a message, or is packed or not UTF-8, is read in bounded memory and sent as
-//! records: those that say the same become one with a count, and a note says so. Nothing is left out. A log that is empty or not text is
-//! refused.
+//! Logs of any number and length are taken. A single one that is short and plain is sent as it is. Others are read in bounded memory and
+//! sent as records: those that say the same become one with a count, and a note says so. Nothing is left out. A log that is empty or not
+//! text is refused.
+
+mod inputs;
+mod survey;
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use countermove_incident::AlertLog;
 use countermove_proto::v1::Evidence;
 use serde_json::Value;
 
-use crate::args::PlanArgs;
-use crate::failure::Failure;
-use crate::render::{count, thousands};
+use crate::args::{EvidenceArgs, PlanArgs};
+use crate::console::page;
+use crate::failure::{Exit, Failure};
+use crate::plan::write_out;
+use crate::render::{self, thousands};
+pub(crate) use inputs::{Gathered, find, gather};
+#[cfg(test)]
+pub(crate) use survey::tests as survey_tests;
+pub(crate) use survey::{Form, Survey, kind_title};
 
 /// Longest log that is sent as it is, in bytes.
 const MAX_RAW_LOG: u64 = 64 << 20;
@@ -29,7 +37,7 @@ const LOG_NAMES: [&str; 3] = ["alerts.log", "alerts.json", "eve.json"];
 #[derive(Debug, PartialEq, Eq)]
 struct Sources {
     system: PathBuf,
-    alerts: PathBuf,
+    alerts: Vec<PathBuf>,
     constraints: Option<PathBuf>,
     /// Where constraints are looked for if there is no file of them.
     record: Option<PathBuf>,
@@ -37,6 +45,44 @@ struct Sources {
 
 /// The evidence that the arguments name.
 pub(crate) fn read(arguments: &PlanArgs) -> Result<Evidence, Failure> {
+    let (system_description, constraints, gathered) = parts(arguments)?;
+    let Gathered { log, text, mut notes, how, .. } = gathered;
+    notes.extend(how);
+    let records = match text {
+        Some(_) => Vec::new(),
+        None => {
+            notes.extend(log.warnings.iter().cloned());
+            log.to_bytes()
+        }
+    };
+    Ok(Evidence { system_description, alerts: text.unwrap_or_default(), constraints, notes, records })
+}
+
+/// `plan --validate`: shows what `plan` would send, and sends nothing.
+pub(crate) fn validate(arguments: &PlanArgs) -> Result<Exit, Failure> {
+    let (_, _, gathered) = parts(arguments)?;
+    survey(gathered, arguments.json)
+}
+
+/// `countermove evidence`: shows what was read.
+pub(crate) fn evidence(arguments: &EvidenceArgs) -> Result<Exit, Failure> {
+    survey(gather(&arguments.files, MAX_RAW_LOG)?, arguments.json)
+}
+
+fn survey(gathered: Gathered, json: bool) -> Result<Exit, Failure> {
+    let survey = Survey::new(&gathered);
+    if json {
+        let text = serde_json::to_string_pretty(&survey)
+            .map_err(|error| Failure::Failed(format!("the survey cannot be written: {error}")))?;
+        write_out(format!("{text}\n").as_bytes())?;
+    } else {
+        write_out(render::survey(&survey, page()).as_bytes())?;
+    }
+    Ok(if survey.is_understood() { Exit::Success } else { Exit::NotUnderstood })
+}
+
+/// The system's description, the constraints, and the logs.
+fn parts(arguments: &PlanArgs) -> Result<(String, Vec<String>, Gathered), Failure> {
     let sources = Sources::find(arguments)?;
     let system_description = text_file(&sources.system)?;
     if system_description.trim().is_empty() {
@@ -50,8 +96,7 @@ pub(crate) fn read(arguments: &PlanArgs) -> Result<Evidence, Failure> {
         (None, Some(path)) => specification(path)?,
         (None, None) => Vec::new(),
     };
-    let Alerts { text: alerts, records, notes } = alert_file(&sources.alerts, MAX_RAW_LOG)?;
-    Ok(Evidence { system_description, alerts, constraints, notes, records })
+    Ok((system_description, constraints, gather(&sources.alerts, MAX_RAW_LOG)?))
 }
 
 impl Sources {
@@ -79,10 +124,14 @@ impl Sources {
             ))
         };
         let system = arguments.system.clone().or_else(|| inside(&["system.txt"]));
-        let alerts = arguments.alerts.clone().or_else(|| inside(&LOG_NAMES));
+        let system = system.ok_or_else(|| missing(&["system.txt"], "--system"))?;
+        let mut alerts = arguments.alerts.clone();
+        if alerts.is_empty() {
+            alerts.push(inside(&LOG_NAMES).ok_or_else(|| missing(&LOG_NAMES, "--alerts"))?);
+        }
         Ok(Self {
-            system: system.ok_or_else(|| missing(&["system.txt"], "--system"))?,
-            alerts: alerts.ok_or_else(|| missing(&LOG_NAMES, "--alerts"))?,
+            system,
+            alerts,
             constraints: arguments.constraints.clone().or_else(|| inside(&["constraints.txt"])),
             record: inside(&["incident.json"]),
         })
@@ -112,58 +161,6 @@ fn specification(path: &Path) -> Result<Vec<String>, Failure> {
         .collect())
 }
 
-/// A log for a message.
-#[derive(Debug, Default)]
-struct Alerts {
-    /// As it is, if it fits.
-    text: String,
-    /// Else as records.
-    records: Vec<u8>,
-    /// What has to be known about how it was folded.
-    notes: Vec<String>,
-}
-
-fn alert_file(path: &Path, max_raw: u64) -> Result<Alerts, Failure> {
-    let unreadable = |error: &io::Error| Failure::unreadable(path, error);
-    let mut file = File::open(path).map_err(|error| unreadable(&error))?;
-    let mut head = Vec::new();
-    Read::by_ref(&mut file).take(max_raw + 1).read_to_end(&mut head).map_err(|error| unreadable(&error))?;
-    let is_whole = head.len() as u64 <= max_raw;
-    // Also a short log is read here, so that what cannot be planned is refused before it is sent.
-    let log = if is_whole {
-        AlertLog::read(head.as_slice())
-    } else {
-        AlertLog::read(BufReader::with_capacity(1 << 20, Cursor::new(std::mem::take(&mut head)).chain(file)))
-    };
-    let log = log.map_err(|error| Failure::Input(format!("{}: {error}", show(path))))?;
-    if log.total() == 0 {
-        return Err(Failure::Input(format!(
-            "{} is empty; planning needs at least one alert or log line",
-            show(path)
-        )));
-    }
-    let mut notes = Vec::new();
-    if is_whole {
-        match String::from_utf8(head) {
-            Ok(text) => return Ok(Alerts { text, ..Alerts::default() }),
-            Err(_) => notes.push(
-                "The alert log is packed or not UTF-8 throughout, and was read before it was sent."
-                    .to_owned(),
-            ),
-        }
-    } else {
-        notes.push(format!(
-            "The alert log is longer than {} bytes; its {} were folded into {} with counts before they were sent, and none \
-             was left out.",
-            thousands(max_raw),
-            count(log.total(), "record"),
-            count(log.records.len() as u64, "different one")
-        ));
-    }
-    notes.extend(log.warnings.iter().cloned());
-    Ok(Alerts { text: String::new(), records: log.to_bytes(), notes })
-}
-
 fn text_file(path: &Path) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     File::open(path)
@@ -179,6 +176,7 @@ fn text_file(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// A path in a sentence.
 fn show(path: &Path) -> String {
     crate::render::one_line(&path.display().to_string())
 }
@@ -252,30 +250,6 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_does_not_fit_is_condensed_and_loses_nothing() {
-        let log: String = (0..100).map(|n| ALERT.replace("341201", &format!("3412{n:02}"))).collect();
-        let folder = folder(&[("alerts.log", log.as_bytes())]);
-        let alerts = alert_file(&folder.path().join("alerts.log"), 1000).unwrap();
-        let log = AlertLog::from_bytes(&alerts.records).unwrap();
-        assert_eq!(log.total(), 100);
-        assert!(alerts.records.len() < 1000 && alerts.text.is_empty());
-        assert!(
-            alerts.notes[0].contains("100 records were folded into 1 different one"),
-            "{:?}",
-            alerts.notes
-        );
-    }
-
-    #[test]
-    fn a_log_in_another_encoding_is_taken_with_a_note() {
-        let folder = folder(&[("alerts.log", b"login of user J\xf6rg failed on host web-1\n")]);
-        let alerts = alert_file(&folder.path().join("alerts.log"), 1000).unwrap();
-        let log = AlertLog::from_bytes(&alerts.records).unwrap();
-        assert!(log.records[0].message.contains("rg failed on host web-1"), "{log:?}");
-        assert!(alerts.notes[0].contains("not UTF-8"), "{:?}", alerts.notes);
-    }
-
-    #[test]
     fn what_cannot_be_used_is_one_sentence() {
         let folder = folder(&[
             ("empty.log", b""),
@@ -285,8 +259,8 @@ mod tests {
             ("bad.json", b"{"),
         ]);
         let path = |name: &str| folder.path().join(name);
-        for name in ["empty.log", "blank.log", "binary.log", "missing.log", ""] {
-            let failure = alert_file(&path(name), MAX_RAW_LOG).unwrap_err();
+        for name in ["empty.log", "blank.log", "binary.log", "missing.log"] {
+            let failure = gather(&[path(name)], MAX_RAW_LOG).unwrap_err();
             assert_eq!(failure.code(), 2, "{name}");
             assert!(!failure.to_string().contains('\n'), "{failure}");
         }
