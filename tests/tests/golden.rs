@@ -11,11 +11,13 @@ use serde_json::{Map, Value};
 const PLANS: [(&str, u64); 3] = [("web-shell", 7), ("ssh-ransomware", 11), ("benign", 1)];
 
 /// What differs from run to run, or says how a plan was made and not what it is.
-const LEFT_OUT: [&str; 9] = [
+const LEFT_OUT: [&str; 11] = [
     "version",
     "incident",
     "create_time",
     "update_time",
+    "tenant",
+    "priority",
     "model",
     "options",
     "usage",
