@@ -8,6 +8,7 @@ use crate::IntoMessage;
 
 /// Something that planning told.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is made")]
 pub enum Told {
     /// It belongs to the history.
     Event(Kind),
