@@ -45,10 +45,14 @@ fn files_that_cannot_be_used_are_exit_2_and_one_sentence() {
     write("empty", b"");
     write("binary", &[0x7f, b'E', b'L', b'F', 0, 1, 2, 0, 0, 255].repeat(200));
     write("good.log", ALERT.as_bytes());
+    fs::create_dir(folder.path().join("hollow")).unwrap();
     let (system, good) = (path(&folder, "system.txt"), path(&folder, "good.log"));
-    for (log, word) in
-        [("empty", "is empty"), ("binary", "not text"), ("missing", "does not exist"), (".", "folder")]
-    {
+    for (log, word) in [
+        ("empty", "is empty"),
+        ("binary", "not text"),
+        ("missing", "does not exist"),
+        ("hollow", "holds no file"),
+    ] {
         let log = path(&folder, log);
         assert_fails(&["plan", "--system", &system, "--alerts", &log], 2, &[word]);
     }
