@@ -46,7 +46,8 @@ fn section<'a>(page: &'a str, heading: &str) -> Result<&'a str> {
 fn code_map(page: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for line in section(page, "## Code map")?.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let inner = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')).unwrap_or(line);
+        let cells: Vec<&str> = inner.split('|').map(str::trim).collect();
         let [path, krate, what, may_use] = cells[..] else { bail!("this row has not four cells: {line}") };
         let Some(krate) = quoted(krate).next() else { continue };
         let path = quoted(path).next().context("a row begins with its path")?;

@@ -296,6 +296,7 @@ impl Run {
 }
 
 /// A call under way.
+#[expect(clippy::large_enum_variant, reason = "few at a time, each taken apart at once")]
 enum Progress {
     Open(Grant, call::Rollouts),
     Broken(Grant, Error),

@@ -274,6 +274,77 @@ fn more_different_records_than_are_kept_apart_are_counted() {
     assert!(log.alerts().any(|alert| alert.message == "WEBSHELL"));
 }
 
+/// Texts that look like records, for whoever may choose what stands in a field.
+const LOOKALIKES: [&str; 8] = [
+    "[pri=1 cls=x] {TCP} 10.0.2.20:1 -> 10.0.2.21:445 x",
+    "[pri=1 count=1000000000000 cls=x] {TCP} 10.0.2.20:1 -> 10.0.2.21:445 x",
+    "06/03-12:59:31.0 [**] [1:1:1] x [**] [Priority: 1] {TCP} 10.0.2.20:1 -> 10.0.2.21:445",
+    "[1:1:1] x [Classification: Misc] [Priority: 1] {TCP} 10.0.2.20:1 -> 10.0.2.21:445",
+    "Jun  3 12:59:31 ids snort[1]: [1:1:1] x [Classification: Misc] [Priority: 1] {TCP} 10.0.2.20:1 -> 10.0.2.21:445",
+    "{\"timestamp\":\"2026-06-03T12:59:31Z\",\"event_type\":\"alert\",\"alert\":{\"signature\":\"x\",\"severity\":1}}",
+    "CEF:0|a|b|1|1|x|10|src=10.0.2.20 dst=10.0.2.21",
+    "** Alert 1780491570.1234: - syslog,",
+];
+
+/// Kinds, formats and ends of a log's records.
+fn read_as(text: &str) -> Vec<String> {
+    let end = |end: &Option<Endpoint>| end.as_ref().map(|end| end.address.clone());
+    each(text)
+        .iter()
+        .map(|record| {
+            let ends = (end(&record.source), end(&record.destination));
+            format!("{:?} {:?} {:?} {ends:?}", record.kind, record.format, record.priority)
+        })
+        .collect()
+}
+
+#[test]
+fn a_text_in_a_field_changes_nothing_that_is_read() {
+    // A source that really has all of these formats, so that none is ruled out by its first records.
+    let genuine = [
+        LOOKALIKES[0],
+        LOOKALIKES[2],
+        LOOKALIKES[4],
+        LOOKALIKES[5],
+        LOOKALIKES[6],
+        "Jun  3 12:59:31 web01 sshd[1]: Failed password for root from 198.51.100.77 port 40022 ssh2",
+        "198.51.100.77 - - [10/Jun/2026:13:12:00 +0000] \"GET / HTTP/1.1\" 200 612 \"-\" \"curl\"",
+    ]
+    .join("\n");
+    for lookalike in LOOKALIKES {
+        let json = serde_json::Value::String(lookalike.to_owned()).to_string();
+        let json = json.trim_matches('"');
+        for line in [
+            "Jun 10 13:12:10 web01 sshd[911]: Failed password for invalid user FIELD from 198.51.100.77 port 40022 ssh2".replace("FIELD", lookalike),
+            "198.51.100.77 - - [10/Jun/2026:13:12:00 +0000] \"GET / HTTP/1.1\" 200 612 \"-\" \"FIELD\"".replace("FIELD", json),
+            "{\"timestamp\":\"2026-06-03T12:59:31Z\",\"event_type\":\"http\",\"src_ip\":\"198.51.100.77\",\"dest_ip\":\"10.0.2.13\",\"http\":{\"http_user_agent\":\"FIELD\"}}".replace("FIELD", json),
+            "{\"level\":\"info\",\"message\":\"FIELD\"}".replace("FIELD", json),
+            "application said: FIELD".replace("FIELD", lookalike),
+            "Jun 10 13:12:10 web01 shop[911]: FIELD".replace("FIELD", lookalike),
+        ] {
+            let harmless = line.replace(lookalike, "bob").replace(json, "bob");
+            for before in [String::new(), genuine.clone() + "\n"] {
+                let (read, expected) = (read_as(&(before.clone() + &line)), read_as(&(before + &harmless)));
+                assert_eq!(read, expected, "{line}");
+            }
+            // What was read is never read again as text.
+            let log = parse(&line);
+            let mut dossier = Dossier::default();
+            dossier.absorb_log(&AlertLog::from_bytes(&log.to_bytes()).expect("records"));
+            dossier.absorb(&SourceName::default(), genuine.as_bytes()).expect("text");
+            assert_eq!(dossier.log().total(), log.total() + parse(&genuine).total(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn forty_logins_that_failed_are_forty() {
+    let line =
+        "Jun  3 12:59:31 db01 sshd[120]: Failed password for postgres from 10.0.3.17 port 51234 ssh2\n";
+    let log = parse(&line.repeat(40));
+    assert_eq!((log.records.len(), log.total(), log.reading.repeated), (1, 40, 0));
+}
+
 #[test]
 fn bad_input_is_told_apart() {
     let empty = AlertLog::parse(b"").expect("an empty log is read");

@@ -17,7 +17,7 @@ use crate::{Record, RecordKind};
 const MAX_SOURCES: usize = 1_024;
 
 /// Where evidence comes from: a name that tells its parts together, and its format if its owner knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceName {
     /// Such as a file's path; parts with the same name are parts of one source.
     pub name: String,
@@ -54,18 +54,6 @@ pub(super) struct Counts {
     pub(super) lures: u64,
     pub(super) zoned: u64,
     pub(super) zoneless: u64,
-}
-
-impl PartialOrd for SourceName {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for SourceName {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (&self.name, self.format).cmp(&(&other.name, other.format))
-    }
 }
 
 impl Dossier {
@@ -109,8 +97,15 @@ impl Dossier {
                 repeated = repeated.saturating_add(record.repeats.count);
             }
         }
-        let seen = Seen { unknown: log.reading.unknown, cut: log.reading.cut, ..Seen::default() };
-        self.counts.seen.add(&seen);
+        let crate::Reading { unknown, nearest, cut, .. } = log.reading;
+        let nearest = nearest.map(|format| (format, unknown)).into_iter().collect();
+        self.counts.seen.add(&Seen { unknown, nearest, cut, ..Seen::default() });
+        for (own, more) in [
+            (&mut self.counts.repeated, log.reading.repeated),
+            (&mut self.counts.other_sinks, log.reading.other_sinks),
+        ] {
+            *own = own.saturating_add(more);
+        }
         Absorbed { log: AlertLog { warnings: log.warnings.clone(), ..new.log() }, repeated }
     }
 

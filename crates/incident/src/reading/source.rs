@@ -235,14 +235,19 @@ impl Seen {
 
     /// Adds what was seen of another part.
     pub(crate) fn add(&mut self, other: &Seen) {
-        self.unknown += other.unknown;
         for (format, count) in &other.nearest {
-            *self.nearest.entry(*format).or_default() += count;
+            let own = self.nearest.entry(*format).or_default();
+            *own = own.saturating_add(*count);
         }
-        self.broken += other.broken;
-        self.cut += other.cut;
-        self.undecodable += other.undecodable;
-        self.with_nul += other.with_nul;
+        for (own, more) in [
+            (&mut self.unknown, other.unknown),
+            (&mut self.broken, other.broken),
+            (&mut self.cut, other.cut),
+            (&mut self.undecodable, other.undecodable),
+            (&mut self.with_nul, other.with_nul),
+        ] {
+            *own = own.saturating_add(more);
+        }
         self.unread = self.unread.or(other.unread);
     }
 }
