@@ -329,7 +329,7 @@ mod tests {
         incident().write(folder.path()).unwrap();
         let read = || Scenario::read(folder.path()).unwrap_err().to_string();
         let log = folder.path().join(LOG_FILE);
-        fs::write(&log, "a\0b").unwrap();
+        fs::write(&log, "\u{1}\u{2}\u{3}".repeat(100)).unwrap();
         assert!(read().contains("alerts.log, text: the alert log is not text"), "{}", read());
         fs::write(&log, [0xff, 0xfe]).unwrap();
         assert!(read().contains("alerts.log: "), "{}", read());

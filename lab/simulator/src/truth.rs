@@ -422,7 +422,9 @@ mod alert_lines {
         let records = AlertLog::parse(line.as_bytes()).ok()?.records;
         match <[Record; 1]>::try_from(records) {
             // The form of the file is no part of the alert.
-            Ok([alert]) if alert.is_alert() => Some(Record { format: Format::Unknown, ..alert }),
+            Ok([alert]) if alert.is_alert() => {
+                Some(Record { format: Format::Unknown, raw: String::new(), ..alert })
+            }
             _ => None,
         }
     }
