@@ -37,6 +37,12 @@ fn needs(requirement: &Requirement) -> impl Iterator<Item = &Need> {
     requirement.ways.iter().flat_map(|way| &way.needs)
 }
 
+/// What a line says, without who wrote it and without a client's port, which is a field of its own.
+fn said(message: &str) -> &str {
+    let said = message.rsplit(": ").next().unwrap_or_default();
+    said.rsplit_once(" port ").map_or(said, |(said, _)| said)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -59,7 +65,7 @@ proptest! {
                     // A line's header names host and program apart, and its process not at all.
                     false => Record {
                         time: record.time,
-                        message: record.message.rsplit(": ").next().unwrap_or_default().to_owned(),
+                        message: said(&record.message).to_owned(),
                         ..Record::default()
                     },
                 };
@@ -92,7 +98,7 @@ fn seeds_give_these_bytes() {
         }
     }
     // It changes with every change of what is made, and every data set and figure with it.
-    assert_eq!(sum, 0x329c_b0ef_47e8_15b8, "{sum:#x}");
+    assert_eq!(sum, 0x52c4_70b6_5934_f532, "{sum:#x}");
 }
 
 /// Whom an alert accuses: no host but the compromised ones is seen to answer an attack or to call an attacker.
