@@ -10,7 +10,7 @@ use countermove_incident::{AlertLog, Dossier, SourceName};
 use countermove_planner::{Evidence, PlanSession, Planner};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Incident, PlanEnd, PlanEnded};
-use countermove_proto::{Error, IncidentId, Outage, system_time};
+use countermove_proto::{Error, IncidentId, Outage, duration_from_message, system_time};
 use tokio::time::Instant;
 
 use super::actor::Beginning;
@@ -102,7 +102,7 @@ impl Incidents {
             .options
             .as_ref()
             .and_then(|options| options.deadline)
-            .and_then(|deadline| Duration::try_from(deadline).ok())
+            .and_then(duration_from_message)
             .map(|deadline| Instant::now() + deadline.saturating_sub(age) + GRACE);
         let (notify, notices) = notices();
         let (dispatcher, payer) = (self.0.dispatcher.clone(), Payer::of(&incident));

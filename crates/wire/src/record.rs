@@ -326,7 +326,7 @@ mod tests {
             Kind::Alerts(Default::default()),
             Kind::Revised(Default::default()),
             Kind::FellBack(Default::default()),
-            Kind::Delivery(Default::default()),
+            Kind::Delivery(v1::Delivery { status: v1::DeliveryStatus::Pending.into(), ..Default::default() }),
             Kind::Notice(v1::Notice { text: "worker w-1 was lost".into() }),
             Kind::Ended(Default::default()),
         ];

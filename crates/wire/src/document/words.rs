@@ -163,7 +163,7 @@ words! {
         StepLimit = "step_limit",
         /// The evidence shows no incident.
         NoIncident = "no_incident",
-        /// Nothing in the evidence is in a known form, so nothing was judged.
+        /// Nothing in the evidence is in a known form, so that nothing was judged.
         NotUnderstood = "not_understood",
         /// No usable action was proposed.
         NoCandidate = "no_candidate",
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn words_are_those_of_the_messages() {
         let plain = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_ascii_lowercase();
-        for number in 1..=7 {
+        for number in 1..=8 {
             let end = v1::PlanEnd::try_from(number).unwrap();
             assert_eq!(End::from(end).word(), plain(end.as_str_name(), "PLAN_END_"));
         }
