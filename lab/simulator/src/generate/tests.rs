@@ -38,9 +38,14 @@ fn needs(requirement: &Requirement) -> impl Iterator<Item = &Need> {
 }
 
 /// What a line says, without who wrote it and without a client's port, which is a field of its own.
-fn said(message: &str) -> &str {
+fn said(message: &str) -> String {
     let said = message.rsplit(": ").next().unwrap_or_default();
-    said.rsplit_once(" port ").map_or(said, |(said, _)| said)
+    match said.rsplit_once(" port ") {
+        Some((before, behind)) => {
+            format!("{before}{}", behind.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None => said.to_owned(),
+    }
 }
 
 proptest! {
@@ -65,7 +70,7 @@ proptest! {
                     // A line's header names host and program apart, and its process not at all.
                     false => Record {
                         time: record.time,
-                        message: said(&record.message).to_owned(),
+                        message: said(&record.message),
                         ..Record::default()
                     },
                 };
