@@ -72,7 +72,9 @@ async fn evidence_that_is_none_is_refused_by_name() {
     files.plan(&cluster.url, &binary, &[]).await.assert_refused(&["capture.pcap"]);
 
     files.plan(&cluster.url, &files.path("nowhere.log"), &[]).await.assert_refused(&["nowhere.log"]);
-    files.plan(&cluster.url, files.folder.path(), &[]).await.assert_refused(&["folder"]);
+    let bare = files.path("bare");
+    fs::create_dir(&bare).expect("a temporary folder");
+    files.plan(&cluster.url, &bare, &[]).await.assert_refused(&["bare", "folder"]);
 
     let good = files.write("alerts.log", alerts().as_bytes());
     files.write("system.txt", b"");
@@ -132,14 +134,16 @@ async fn odd_evidence_is_planned_and_its_oddity_reported() {
     let cluster = Cluster::of(1).await;
     let files = Files::new();
 
-    // No known form: evidence with a warning.
+    // No known form: what was read is shown, nothing is judged, and the exit code says so.
     let unknown =
         files.write("notes.log", b"14:02 the shop page shows a strange banner\n14:05 web01 is slow\n");
     let output = files.plan(&cluster.url, &unknown, &["--json"]).await;
-    let document = json(&output);
+    assert_eq!(output.code, 4, "{output:#?}");
+    let document: Value = serde_json::from_str(&output.stdout).expect("a document");
     assert_eq!(count(&document, "plain_lines"), 2);
     assert_eq!(count(&document, "alerts"), 0);
-    assert!(output.stderr.to_lowercase().contains("warning"), "the warning is shown: {output:#?}");
+    assert_eq!(find(&document, "not_understood"), Some(&Value::Bool(true)));
+    assert!(output.stderr.contains("known form"), "what is wrong is said: {output:#?}");
 
     // Text in alerts is data: neither template syntax nor control tokens nor orders nor terminal codes act.
     let injected = format!(

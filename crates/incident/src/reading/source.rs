@@ -11,6 +11,7 @@ use std::io::Read;
 use super::LogError;
 use super::decode::{self, Faults};
 use super::items::Items;
+use super::json;
 use super::unwrap::{Around, Body, Item};
 use crate::formats::{
     Format, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered, clean, clean_message, layouts,
@@ -117,6 +118,14 @@ impl Source {
         let is_cut = item.is_cut;
         let record = match item.body {
             Body::Object(object) => self.take_object(&object, &item.around, seen),
+            // Its owner says that the source holds objects, whatever program passes them on.
+            Body::Line(line)
+                if self.is_declared
+                    && !self.objects.is_empty()
+                    && let Some(object) = json::object(line.trim_start()) =>
+            {
+                self.take_object(&object, &item.around, seen)
+            }
             Body::Line(line) => {
                 if self.offer(&line, &item.around, sink) || line.trim().is_empty() {
                     return;

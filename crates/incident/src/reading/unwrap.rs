@@ -2,7 +2,8 @@
 //! in a text field. What is left is an object or a line, and an envelope of what the wrapping said.
 //!
 //! Only what a collector writes around each of its records is taken off, told by the wrapping's own keys. A text field of an
-//! application's record stays what it is, since others may choose its content.
+//! application's record stays what it is, since others may choose its content; so does an object that a program says in syslog
+//! whose name is neither a sensor's nor a shipper's.
 
 use serde_json::Value;
 
@@ -13,6 +14,14 @@ use crate::formats::{Envelope, Object};
 
 /// Most wrappings one in another.
 const MAX_DEPTH: u32 = 6;
+
+/// Words in the names of programs that write records as JSON objects, or pass them on: sensors, their outputs, shippers.
+const WRITERS_OF_OBJECTS: [&str; 40] = [
+    "alert", "alerts", "auditbeat", "aws", "bro", "cef", "cloudtrail", "corelight", "detection", "ecs", "edr", "elastic",
+    "eve", "evtx", "falco", "filebeat", "fluent", "fluentd", "guardduty", "hayabusa", "hids", "ids", "ips", "json",
+    "logstash", "nids", "nxlog", "ocsf", "ossec", "packetbeat", "rsyslogd", "securityonion", "siem", "sigma", "snort",
+    "suricata", "sysmon", "wazuh", "winlogbeat", "zeek",
+];
 
 /// An envelope that owns its texts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,7 +84,7 @@ fn take_line(text: &str, mut around: Around, is_cut: bool, depth: u32, out: &mut
     }
     let inner = message.trim_start();
     let inner = inner.strip_prefix("@cee:").map_or(inner, str::trim_start);
-    if inner.starts_with('{') && depth < MAX_DEPTH {
+    if inner.starts_with('{') && depth < MAX_DEPTH && writes_objects(&around.program) {
         if let Some(object) = json::object(inner) {
             return take_object(object, around, is_cut, depth + 1, out);
         }
@@ -87,6 +96,14 @@ fn take_line(text: &str, mut around: Around, is_cut: bool, depth: u32, out: &mut
         }
     }
     out.push(Item { body: Body::Line(message.to_owned()), around, is_cut });
+}
+
+/// Whether what this program says may be a record as an object. Without a name it is a file's line, or a container's.
+fn writes_objects(program: &str) -> bool {
+    program.is_empty()
+        || program.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
+            WRITERS_OF_OBJECTS.iter().any(|own| own.eq_ignore_ascii_case(word))
+        })
 }
 
 fn take_object(mut object: Object, mut around: Around, is_cut: bool, depth: u32, out: &mut Vec<Item>) {
@@ -285,6 +302,26 @@ mod tests {
         assert_eq!(bodies(text), [text]);
         let text = r#"{"user":"x","data":[1,2],"value":[]}"#;
         assert_eq!(bodies(text), [text]);
+    }
+
+    #[test]
+    fn an_object_in_syslog_is_a_sensors_or_a_text() {
+        let object = r#"{"event_type":"alert"}"#;
+        for (program, is_object) in [
+            ("suricata", true),
+            ("eve-json", true),
+            ("/usr/bin/Wazuh", true),
+            ("snort3", true),
+            ("shop", false),
+            ("sshd", false),
+            ("steve", false),
+        ] {
+            let items = items(&format!("Jun  3 12:59:31 web01 {program}[9]: {object}"));
+            let mut out = Vec::new();
+            line(&format!("Jun  3 12:59:31 web01 {program}[9]: {object}"), Around::default(), false, &mut out);
+            assert_eq!(matches!(out[0].body, Body::Object(_)), is_object, "{program}");
+            assert_eq!((items.len(), items[0].0.as_str()), (1, object), "{program}");
+        }
     }
 
     #[test]
