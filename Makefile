@@ -80,7 +80,7 @@ test-services:
 	@scripts/test_services.sh
 
 .PHONY: test
-test: model test-services ## Run all tests; the cluster tests start the real binaries with the default model
+test: toolchain test-services ## Run all tests; the cluster tests start the real binaries with the default model
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/run_tests.sh $(ARGS)
 
 .PHONY: golden

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace with cargo-nextest and closes with a summary; `make test` builds the binaries and
-# fetches the model first. Arguments go to `cargo nextest run`.
+# Builds the workspace with its tests, fetches the default model, runs every test with cargo-nextest and closes with a
+# summary. Arguments go to `cargo nextest run`.
+#
+# The programs are built with the tests and not before them: tests ask for features (of tokio, say) with which half of the
+# workspace and of what it depends on would be compiled once more.
 #
 # target/test-summary.txt holds the counts as `N passed, N failed, N skipped` for .ci/run.
 set -uo pipefail
@@ -22,7 +25,11 @@ if ! "${CARGO:-cargo}" nextest --version >/dev/null 2>&1; then
   export PATH="$tools/bin:$PATH"
 fi
 
-scripts/with_etcd.sh "nextest run" --workspace "$@" 2>&1 | tee "$log"
+{
+  scripts/with_etcd.sh "nextest run" --workspace --no-run &&
+    target/debug/countermove-worker model fetch &&
+    scripts/with_etcd.sh "nextest run" --workspace "$@"
+} 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 
 # `Summary [ 465.1s] 937 tests run: 936 passed (3 slow), 1 failed, 3 skipped`; failed and skipped stand there only
