@@ -4,33 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::process::{Command, Output};
+
+use countermove_tests::Program;
 
 const ALERT: &str = "02/06-10:15:22.341201 [**] [1:2006546:3] ET SCAN SSH Brute Force [**] [Classification: Attempted \
                      Information Leak] [Priority: 2] {TCP} 192.168.1.50:44321 -> 10.0.3.3:22\n";
 
-fn countermove(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_countermove"))
-        .args(arguments)
-        .env_remove("COUNTERMOVE_COORDINATOR")
-        .env_remove("COUNTERMOVE_HOME")
-        .env_remove("COUNTERMOVE_MODEL")
-        .env_remove("COUNTERMOVE_ADAPTER")
-        .output()
-        .unwrap()
-}
-
-/// Checks that it failed with this code and one sentence that holds all words.
-fn assert_fails(arguments: &[&str], code: i32, words: &[&str]) {
-    let output = countermove(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-    assert!(output.stdout.is_empty(), "{arguments:?} prints nothing on standard output");
-    assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
-    assert_eq!(stderr.trim_end().lines().count(), 1, "{arguments:?}: {stderr}");
-    for word in words {
-        assert!(stderr.contains(word), "{arguments:?} names {word:?}: {stderr}");
-    }
+fn countermove() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_countermove"))
 }
 
 fn path(folder: &tempfile::TempDir, name: &str) -> String {
@@ -54,33 +35,33 @@ fn files_that_cannot_be_used_are_exit_2_and_one_sentence() {
         ("hollow", "holds no file"),
     ] {
         let log = path(&folder, log);
-        assert_fails(&["plan", "--system", &system, "--alerts", &log], 2, &[word]);
+        countermove().refuses(&["plan", "--system", &system, "--alerts", &log], 2, &[word]);
     }
     for (system, word) in [("empty", "is empty"), ("binary", "UTF-8"), ("missing", "does not exist")] {
         let system = path(&folder, system);
-        assert_fails(&["plan", "--system", &system, "--alerts", &good], 2, &[word]);
+        countermove().refuses(&["plan", "--system", &system, "--alerts", &good], 2, &[word]);
     }
     let constraints = path(&folder, "missing");
-    assert_fails(
+    countermove().refuses(
         &["plan", "--system", &system, "--alerts", &good, "--constraints", &constraints],
         2,
         &["does not exist"],
     );
-    assert_fails(&["plan", "--incident", &path(&folder, "missing")], 2, &["does not exist"]);
+    countermove().refuses(&["plan", "--incident", &path(&folder, "missing")], 2, &["does not exist"]);
     let folder = folder.path().to_str().unwrap();
-    assert_fails(&["plan", "--incident", folder], 2, &["alerts.log", "--alerts"]);
+    countermove().refuses(&["plan", "--incident", folder], 2, &["alerts.log", "--alerts"]);
 }
 
 #[test]
 fn a_file_name_cannot_act_on_the_terminal() {
-    assert_fails(&["plan", "--incident", "no\u{1b}[31m\nsuch"], 2, &["no\\u{1b}[31m\\nsuch"]);
+    countermove().refuses(&["plan", "--incident", "no\u{1b}[31m\nsuch"], 2, &["no\\u{1b}[31m\\nsuch"]);
 }
 
 #[test]
 fn bad_input_shows_before_a_cluster_is_started() {
-    assert_fails(&["up", "--", "plan", "--incident", "no/such/folder"], 2, &["no/such/folder"]);
-    assert_fails(&["up", "--", "up"], 2, &["plan, workers, incidents, or a program"]);
-    assert_fails(
+    countermove().refuses(&["up", "--", "plan", "--incident", "no/such/folder"], 2, &["no/such/folder"]);
+    countermove().refuses(&["up", "--", "up"], 2, &["plan, workers, incidents, or a program"]);
+    countermove().refuses(
         &["up", "--", "no-such-program"],
         2,
         &["no-such-program", "neither a command of countermove nor a program"],
@@ -97,12 +78,20 @@ fn without_a_coordinator_the_address_is_named() {
         if command[1] == "watch" {
             arguments.push("x");
         }
-        assert_fails(&arguments, 1, &[&url, "countermove up"]);
+        countermove().refuses(&arguments, 1, &[&url, "countermove up"]);
     }
-    assert_fails(&["workers", "list", "--coordinator", &url], 1, &[&url, "countermove up"]);
+    countermove().refuses(&["workers", "list", "--coordinator", &url], 1, &[&url, "countermove up"]);
     let second = format!("{url},{url}");
-    assert_fails(&["--coordinator", &second, "workers", "list"], 1, &["none of the coordinators", &url]);
-    assert_fails(&["workers", "--coordinator", "ftp://h:1", "list"], 2, &["ftp", "http://host:port"]);
+    countermove().refuses(
+        &["--coordinator", &second, "workers", "list"],
+        1,
+        &["none of the coordinators", &url],
+    );
+    countermove().refuses(
+        &["workers", "--coordinator", "ftp://h:1", "list"],
+        2,
+        &["ftp", "http://host:port"],
+    );
 }
 
 /// A folder of tests/incidents.
@@ -113,17 +102,17 @@ fn sample(name: &str) -> String {
 #[test]
 fn evidence_is_shown_without_a_coordinator() {
     let log = sample("ssh-ransomware/alerts.log");
-    let output = countermove(&["evidence", &log, &log]);
+    let output = countermove().run(&["evidence", &log, &log]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("FORM ") && text.contains("alert") && text.contains("given twice"), "{text}");
-    let output = countermove(&["evidence", "--json", &log]);
+    let output = countermove().run(&["evidence", "--json", &log]);
     let survey: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let counted: u64 =
         survey["forms"].as_array().unwrap().iter().map(|form| form["records"].as_u64().unwrap()).sum();
     assert_eq!(survey["records"].as_u64(), Some(counted));
     let folder = sample("ssh-ransomware");
-    let output = countermove(&["plan", "--incident", &folder, "--validate", "--json"]);
+    let output = countermove().run(&["plan", "--incident", &folder, "--validate", "--json"]);
     let validated: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &validated["forms"]), (Some(0), &survey["forms"]));
 }
@@ -148,24 +137,28 @@ fn logs_are_read_from_standard_input_and_folders() {
 fn what_is_in_no_known_form_is_shown_and_is_exit_4() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("notes"), "the pump in hall 3 was serviced\nit runs again\n").unwrap();
-    let output = countermove(&["evidence", &path(&folder, "notes")]);
+    let output = countermove().run(&["evidence", &path(&folder, "notes")]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(4), "{text}");
     assert!(text.contains("NOT UNDERSTOOD") && text.contains("> the pump in hall 3 was serviced"), "{text}");
-    assert_fails(&["evidence", &path(&folder, "missing")], 2, &["does not exist"]);
-    assert_fails(&["up", "--", "evidence", &path(&folder, "notes")], 2, &["plan, workers, incidents"]);
+    countermove().refuses(&["evidence", &path(&folder, "missing")], 2, &["does not exist"]);
+    countermove().refuses(
+        &["up", "--", "evidence", &path(&folder, "notes")],
+        2,
+        &["plan, workers, incidents"],
+    );
 }
 
 #[test]
 fn help_lists_the_exit_codes() {
     for arguments in [&["--help"][..], &["plan", "--help"]] {
-        let output = countermove(arguments);
+        let output = countermove().run(arguments);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));
         for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "130 "] {
             assert!(text.contains(&format!("\n  {code}")), "{code} in {text}");
         }
     }
-    assert_eq!(countermove(&["plan", "--candidates", "99"]).status.code(), Some(2));
-    assert_eq!(countermove(&["nonsense"]).status.code(), Some(2));
+    assert_eq!(countermove().run(&["plan", "--candidates", "99"]).status.code(), Some(2));
+    assert_eq!(countermove().run(&["nonsense"]).status.code(), Some(2));
 }

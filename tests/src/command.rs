@@ -1,8 +1,8 @@
-//! Running `countermove` and `countermove-lab` as a person does.
+//! Running the programs as a person does: against a cluster ([`Cli`]), and alone ([`Program`]).
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,47 @@ impl Cli {
             output
         });
         ended.await.unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// One of the programs, as nobody has set anything up for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Program(&'static str);
+
+impl Program {
+    /// The program at `path`: `env!("CARGO_BIN_EXE_…")`.
+    pub fn new(path: &'static str) -> Self {
+        Self(path)
+    }
+
+    /// Runs it to its end, with no variable of Countermove in its environment.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run(self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.0);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("COUNTERMOVE_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(arguments).output().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.0))
+    }
+
+    /// Checks that it fails with this code and one sentence that holds all words.
+    ///
+    /// # Panics
+    /// If it is otherwise.
+    pub fn refuses(self, arguments: &[&str], code: i32, words: &[&str]) {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?} prints nothing on standard output");
+        assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.trim_end().lines().count(), 1, "{arguments:?}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{arguments:?} names {word:?}: {stderr}");
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod process;
 mod samples;
 
 pub use cluster::{Cluster, ClusterOptions, Worker};
-pub use command::{Cli, CliOutput};
+pub use command::{Cli, CliOutput, Program};
 pub use dice::Dice;
 pub use etcd::Etcd;
 pub use fake_worker::{FakeWorker, ReservedPort, identity};

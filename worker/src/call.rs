@@ -46,7 +46,7 @@ pub(crate) async fn generate<M: LanguageModel>(
     answers: Answers<wire::GenerateResponse>,
 ) -> Result<(), Error> {
     use wire::generate_response::Event;
-    let mut progress = Progress::start();
+    let mut progress = TokenMeter::start();
     let tokens = progress.tokens.clone();
     let mut asking = std::pin::pin!(replica.model.ask(question, &tokens));
     let answer = loop {
@@ -68,7 +68,7 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
     answers: Answers<wire::RunRolloutsResponse>,
 ) -> Result<(), Error> {
     use wire::run_rollouts_response::Event;
-    let mut progress = Progress::start();
+    let mut progress = TokenMeter::start();
     let tokens = progress.tokens.clone();
     let mut running: FuturesUnordered<_> = batch
         .rollouts
@@ -125,13 +125,13 @@ fn offer<T>(answers: &Answers<T>, message: T) {
 }
 
 /// Counts tokens and says at most five times a second how many came.
-struct Progress {
+struct TokenMeter {
     tokens: TokenCounter,
     told: u64,
     ticker: Interval,
 }
 
-impl Progress {
+impl TokenMeter {
     fn start() -> Self {
         let mut ticker = interval_at(Instant::now() + PROGRESS, PROGRESS);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -181,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn progress_tells_each_token_once_and_not_too_often() {
-        let mut progress = Progress::start();
+        let mut progress = TokenMeter::start();
         progress.tokens.add(3);
         let begun = Instant::now();
         assert_eq!(progress.next().await.tokens, 3);

@@ -5,27 +5,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn worker(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_countermove-worker"))
-        .args(arguments)
-        .env_remove("COUNTERMOVE_HOME")
-        .output()
-        .unwrap()
-}
+use countermove_tests::Program;
 
-/// Checks that it failed with this code and one sentence that holds all words.
-fn assert_fails(arguments: &[&str], code: i32, words: &[&str]) {
-    let output = worker(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-    assert!(output.stdout.is_empty(), "{arguments:?} prints nothing on standard output");
-    assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
-    assert_eq!(stderr.trim_end().lines().count(), 1, "{arguments:?}: {stderr}");
-    for word in words {
-        assert!(stderr.contains(word), "{arguments:?} names {word:?}: {stderr}");
-    }
+fn worker() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_countermove-worker"))
 }
 
 #[test]
@@ -33,7 +17,7 @@ fn a_missing_default_model_names_the_command_that_fetches_it() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path().to_str().unwrap();
     for command in ["info", "find"] {
-        assert_fails(&["model", "--home", home, command], 1, &["countermove-worker model fetch"]);
+        worker().refuses(&["model", "--home", home, command], 1, &["countermove-worker model fetch"]);
     }
 }
 
@@ -44,19 +28,19 @@ fn a_default_model_that_is_cut_or_another_is_refused() {
     fs::create_dir(&models).unwrap();
     fs::write(models.join("SmolLM2-135M-Instruct.Q4_1.gguf"), b"GGUF\x03\0\0\0").unwrap();
     let home = home.path().to_str().unwrap();
-    assert_fails(&["model", "--home", home, "info"], 1, &["SmolLM2-135M-Instruct.Q4_1.gguf"]);
+    worker().refuses(&["model", "--home", home, "info"], 1, &["SmolLM2-135M-Instruct.Q4_1.gguf"]);
 }
 
 #[test]
 fn what_is_found_has_a_name_for_other_workers() {
     let model = fixture("tiny-qwen2");
-    let output = worker(&["model", "find", "--model", &model]);
+    let output = worker().run(&["model", "find", "--model", &model]);
     assert_eq!(
         (output.status.code(), String::from_utf8(output.stdout).unwrap()),
         (Some(0), format!("{model}\n"))
     );
-    assert_fails(&["model", "find", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
-    assert_eq!(worker(&["model", "find", "--model", "hf:x"]).status.code(), Some(2));
+    worker().refuses(&["model", "find", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
+    assert_eq!(worker().run(&["model", "find", "--model", "hf:x"]).status.code(), Some(2));
 }
 
 /// A small random model of the repository, and its adapter.
@@ -69,7 +53,7 @@ fn fixture(name: &str) -> String {
 fn an_adapter_is_part_of_what_a_model_is() {
     let (model, adapter) = (fixture("tiny-qwen2"), fixture("tiny-qwen2/adapter"));
     let info = |more: &[&str]| {
-        let output = worker(&[&["model", "info", "--json", "--model", &model], more].concat());
+        let output = worker().run(&[&["model", "info", "--json", "--model", &model], more].concat());
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
@@ -79,15 +63,15 @@ fn an_adapter_is_part_of_what_a_model_is() {
     assert_eq!(plain["weights_sha256"], tuned["weights_sha256"]);
     assert_eq!(plain["weights_sha256"].as_str().map(str::len), Some(64));
     let other = fixture("tiny-qwen3/adapter");
-    assert_fails(
+    worker().refuses(
         &["model", "info", "--model", &model, "--adapter", &other],
         1,
         &["adapter_model.safetensors", "made for another model than", "tiny-qwen2"],
     );
-    assert_fails(
+    worker().refuses(
         &["model", "info", "--model", &model, "--adapter", "no/such"],
         1,
         &["no/such/adapter_config.json"],
     );
-    assert_fails(&["model", "info", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
+    worker().refuses(&["model", "info", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
 }

@@ -24,7 +24,7 @@ use super::estimate::{Average, computed};
 use super::fair::{FairQueue, Next, Open, Origin, Ticket};
 use super::passed;
 use super::placement::{pick, speeds};
-use crate::workers::{Fleet, Lease, Load, Share};
+use crate::workers::{Assignment, Fleet, Lease, Load};
 
 /// Tokens of a question before any was seen.
 const FIRST_DECISION: u32 = 256;
@@ -133,8 +133,9 @@ impl Dispatcher {
             let warm = lock(warm);
             let is_warm = |worker: usize| warm.contains(&workers[worker].0);
             let chosen = pick(&loads, &speeds(&loads), may, is_warm, (Purpose::Rollout, each));
-            let share = |worker| Share { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
-            chosen.map(share).into_iter().collect()
+            let assignment =
+                |worker| Assignment { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
+            chosen.map(assignment).into_iter().collect()
         });
         let ((), lease) = leases.into_iter().next()?;
         let ticket = line.ticket();
@@ -206,7 +207,7 @@ impl Line {
     }
 
     /// Who gets what, and where. Begins what it assigns.
-    fn assign(&mut self, workers: &[(WorkerId, Load)]) -> Vec<Share<Ticket>> {
+    fn assign(&mut self, workers: &[(WorkerId, Load)]) -> Vec<Assignment<Ticket>> {
         let mut loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
         let speeds = speeds(&loads);
         let wants: Vec<bool> = loads.iter().map(|load| load.wants(Purpose::Rollout)).collect();
@@ -231,17 +232,17 @@ impl Line {
             loads[worker].add(purpose, each);
             assigned.entry((ticket, worker)).or_insert((purpose, each, 0)).2 += 1;
         }
-        let mut shares = Vec::new();
+        let mut assignments = Vec::new();
         for ((ticket, worker), (purpose, each, mut count)) in assigned {
             // A worker takes at least a batch in one call.
             let most = workers[worker].1.capacity.max(1);
             while count > 0 {
                 let sequences = count.min(most);
-                shares.push(Share { to: ticket, worker, purpose, sequences, each });
+                assignments.push(Assignment { to: ticket, worker, purpose, sequences, each });
                 count -= sequences;
             }
         }
-        shares
+        assignments
     }
 }
 
@@ -395,23 +396,27 @@ mod tests {
         line
     }
 
-    fn given(shares: &[Share<Ticket>], ticket: Ticket) -> u32 {
-        shares.iter().filter(|share| share.to == ticket).map(|share| share.sequences).sum()
+    fn given(assignments: &[Assignment<Ticket>], ticket: Ticket) -> u32 {
+        assignments
+            .iter()
+            .filter(|assignment| assignment.to == ticket)
+            .map(|assignment| assignment.sequences)
+            .sum()
     }
 
     #[test]
     fn a_worker_gets_a_batch_and_a_half_and_the_tenants_share_it() {
         let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Rollout, 100)]);
-        let shares = line.assign(&[worker(1, 8)]);
-        assert_eq!((given(&shares, 0), given(&shares, 1)), (6, 6));
-        assert!(shares.iter().all(|share| share.sequences <= 8));
+        let assignments = line.assign(&[worker(1, 8)]);
+        assert_eq!((given(&assignments, 0), given(&assignments, 1)), (6, 6));
+        assert!(assignments.iter().all(|assignment| assignment.sequences <= 8));
     }
 
     #[test]
     fn questions_go_before_rollouts_and_leave_them_half_a_batch() {
         let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 100)]);
-        let shares = line.assign(&[worker(1, 8)]);
-        assert_eq!((given(&shares, 1), given(&shares, 0)), (10, 4));
+        let assignments = line.assign(&[worker(1, 8)]);
+        assert_eq!((given(&assignments, 1), given(&assignments, 0)), (10, 4));
     }
 
     #[test]
@@ -419,8 +424,8 @@ mod tests {
         let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 1)]);
         let mut full = worker(1, 8);
         full.1.rollouts = 12;
-        let shares = line.assign(&[full]);
-        assert_eq!((given(&shares, 1), given(&shares, 0)), (1, 0));
+        let assignments = line.assign(&[full]);
+        assert_eq!((given(&assignments, 1), given(&assignments, 0)), (1, 0));
     }
 
     #[test]
@@ -445,8 +450,8 @@ mod tests {
             "the one that begins when they are even"
         );
         line.queue.withdraw(&line.waiters[&0].origin.clone(), Purpose::Rollout, 0);
-        let shares = line.assign(&full(12));
-        assert_eq!(given(&shares, 1), 10, "nobody else waits");
+        let assignments = line.assign(&full(12));
+        assert_eq!(given(&assignments, 1), 10, "nobody else waits");
     }
 
     #[test]
@@ -455,8 +460,8 @@ mod tests {
         line.queue.begin(&line.waiters[&0].origin.clone(), Purpose::Rollout, 0, 1_000_000);
         let mut one = worker(1, 8);
         one.1.efficient = 3;
-        let shares = line.assign(&[one.clone()]);
-        assert_eq!((given(&shares, 0), given(&shares, 1)), (2, 1), "the other one first");
+        let assignments = line.assign(&[one.clone()]);
+        assert_eq!((given(&assignments, 0), given(&assignments, 1)), (2, 1), "the other one first");
         one.1.rollouts = 3;
         assert!(line.assign(&[one.clone()]).is_empty(), "it would take speed from the other one");
         line.queue.end(&line.waiters[&1].origin.clone(), 1, 512, 512);
@@ -475,8 +480,8 @@ mod tests {
     #[test]
     fn no_call_has_more_than_a_batch() {
         let mut line = line(&[(Purpose::Rollout, 100)]);
-        let shares = line.assign(&[worker(1, 8)]);
-        assert_eq!(shares.iter().map(|share| share.sequences).collect::<Vec<_>>(), [8, 4]);
+        let assignments = line.assign(&[worker(1, 8)]);
+        assert_eq!(assignments.iter().map(|assignment| assignment.sequences).collect::<Vec<_>>(), [8, 4]);
     }
 
     #[test]
@@ -502,16 +507,16 @@ mod tests {
                 (id, Load { efficient: efficient.min(capacity), rollouts, decisions, outstanding, ..load })
             }).collect();
             let before = workers.clone();
-            let mut shares = line.assign(&workers);
-            // Questions take room from rollouts and not the other way, and shares are in no order of time.
-            shares.sort_by_key(|share| share.purpose == Purpose::Decision);
-            for share in shares {
-                let load = &mut workers[share.worker].1;
-                prop_assert!(before[share.worker].1.wants(share.purpose));
-                prop_assert!(share.sequences >= 1 && share.sequences <= load.capacity);
-                for _ in 0..share.sequences {
-                    prop_assert!(load.has_room(share.purpose));
-                    load.add(share.purpose, share.each);
+            let mut assignments = line.assign(&workers);
+            // Questions take room from rollouts and not the other way, and assignments are in no order of time.
+            assignments.sort_by_key(|assignment| assignment.purpose == Purpose::Decision);
+            for assignment in assignments {
+                let load = &mut workers[assignment.worker].1;
+                prop_assert!(before[assignment.worker].1.wants(assignment.purpose));
+                prop_assert!(assignment.sequences >= 1 && assignment.sequences <= load.capacity);
+                for _ in 0..assignment.sequences {
+                    prop_assert!(load.has_room(assignment.purpose));
+                    load.add(assignment.purpose, assignment.each);
                 }
             }
             for purpose in [Purpose::Decision, Purpose::Rollout] {

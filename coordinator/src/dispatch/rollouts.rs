@@ -44,9 +44,9 @@ struct Task {
     patience: Patience,
 }
 
-/// What a call is about.
+/// A call under way.
 #[derive(Debug)]
-struct Share {
+struct Call {
     worker: WorkerId,
     tasks: HashMap<RolloutKey, Task>,
     begun: Instant,
@@ -74,7 +74,7 @@ struct Run {
     tokens: TokenCounter,
     turn: Turn,
     waiting: Vec<Task>,
-    shares: HashMap<CallId, Share>,
+    under_way: HashMap<CallId, Call>,
     calls: SelectAll<BoxStream<'static, (CallId, News)>>,
     next_call: CallId,
     /// How long those took that have finished.
@@ -98,7 +98,7 @@ impl Run {
             total: waiting.len(),
             tokens,
             waiting,
-            shares: HashMap::new(),
+            under_way: HashMap::new(),
             calls: SelectAll::new(),
             next_call: 0,
             finished: Vec::new(),
@@ -110,7 +110,7 @@ impl Run {
     /// The next result; `None` after the last, or after an error.
     async fn next(&mut self) -> Option<Result<RolloutReport, ModelError>> {
         while !self.ended {
-            if self.waiting.is_empty() && self.shares.is_empty() {
+            if self.waiting.is_empty() && self.under_way.is_empty() {
                 return None;
             }
             match self.step().await {
@@ -121,7 +121,7 @@ impl Run {
                     self.ended = true;
                     self.turn.want(0);
                     self.calls.clear();
-                    self.shares.clear();
+                    self.under_way.clear();
                     return Some(Err(error));
                 }
             }
@@ -140,7 +140,7 @@ impl Run {
         }
         self.turn.want(self.waiting.len());
         let look_again = self.hedge();
-        let (some_wait, some_run) = (!self.waiting.is_empty(), !self.shares.is_empty());
+        let (some_wait, some_run) = (!self.waiting.is_empty(), !self.under_way.is_empty());
         tokio::select! {
             grants = self.turn.granted(), if some_wait => {
                 for grant in grants {
@@ -150,7 +150,7 @@ impl Run {
             }
             news = self.calls.next(), if some_run => match news {
                 Some((call, news)) => self.take(call, news),
-                // Every share has a call that says when it ends.
+                // Every call says when it ends.
                 None => Err(ModelError::Failed("a call ended without a word".to_owned())),
             },
             error = self.workers.nobody(Purpose::Rollout), if !some_run => Err(error),
@@ -161,10 +161,10 @@ impl Run {
 
     /// Starts what waits where there is room for it.
     fn fill(&mut self, mut grant: Grant) {
-        let share = usize::try_from(grant.lease().held()).unwrap_or(usize::MAX).min(self.waiting.len());
-        grant.keep(share);
-        if share > 0 {
-            let tasks = self.waiting.drain(..share).collect();
+        let room = usize::try_from(grant.lease().held()).unwrap_or(usize::MAX).min(self.waiting.len());
+        grant.keep(room);
+        if room > 0 {
+            let tasks = self.waiting.drain(..room).collect();
             self.start(grant, tasks);
         }
     }
@@ -177,20 +177,20 @@ impl Run {
         }
         let patience = policy.patience(&self.finished, self.total)?;
         let running =
-            self.shares.values().flat_map(|share| share.tasks.values().map(move |task| (share, task)));
-        let (share, task) = running
+            self.under_way.values().flat_map(|call| call.tasks.values().map(move |task| (call, task)));
+        let (call, task) = running
             .filter(|(_, task)| !self.hedged.contains(&task.spec.key))
-            .min_by_key(|(share, task)| (share.begun, task.spec.key))?;
-        let (due, now) = (share.begun.checked_add(patience)?, Instant::now());
+            .min_by_key(|(call, task)| (call.begun, task.spec.key))?;
+        let (due, now) = (call.begun.checked_add(patience)?, Instant::now());
         if due > now {
             return Some(due);
         }
         let shared = &self.workers.0;
-        let Some(grant) = shared.dispatcher.spare(&shared.origin, &shared.warm, &share.worker) else {
+        let Some(grant) = shared.dispatcher.spare(&shared.origin, &shared.warm, &call.worker) else {
             // There may be room later.
             return now.checked_add(patience);
         };
-        let (key, first) = (task.spec.key, share.worker.clone());
+        let (key, first) = (task.spec.key, call.worker.clone());
         let copy = task.clone();
         let (incident, second) = (shared.origin.incident, grant.lease().worker());
         tracing::info!(%incident, ?key, worker = %first, hedge = %second, "a slow rollout is started once more");
@@ -213,13 +213,13 @@ impl Run {
         let (tokens, bounds) = (self.tokens.clone(), self.bounds);
         let opening = async move {
             match call::Rollouts::open(&grant, request, time, silence, tokens, bounds).await {
-                Ok(rollouts) => Progress::Open(grant, rollouts),
-                Err(error) => Progress::Broken(grant, error),
+                Ok(rollouts) => Answers::Open(grant, rollouts),
+                Err(error) => Answers::Broken(grant, error),
             }
         };
-        let news = stream::once(opening).flat_map(|begun| stream::unfold(begun, Progress::step));
+        let news = stream::once(opening).flat_map(|begun| stream::unfold(begun, Answers::step));
         let (news, cancel) = abortable(news.map(move |news| (call, news)));
-        self.shares.insert(call, Share { worker, tasks, begun: Instant::now(), cancel });
+        self.under_way.insert(call, Call { worker, tasks, begun: Instant::now(), cancel });
         self.calls.push(news.boxed());
     }
 
@@ -227,26 +227,26 @@ impl Run {
     fn take(&mut self, call: CallId, news: News) -> Result<Option<RolloutReport>, ModelError> {
         match news {
             News::Result(result) => {
-                let Some(share) = self.shares.get_mut(&call) else { return Ok(None) };
+                let Some(running) = self.under_way.get_mut(&call) else { return Ok(None) };
                 // A result that nobody asked this call for, or that came already.
-                let Some(_) = share.tasks.remove(&result.key) else { return Ok(None) };
-                self.finished.push(share.begun.elapsed());
-                let worker = share.worker.name();
+                let Some(_) = running.tasks.remove(&result.key) else { return Ok(None) };
+                self.finished.push(running.begun.elapsed());
+                let worker = running.worker.name();
                 self.drop_copy(call, &result.key);
                 Ok(Some(RolloutReport { result, worker }))
             }
             News::Ended(error, grant) => {
-                let Some(share) = self.shares.remove(&call) else { return Ok(None) };
-                if share.tasks.is_empty() {
+                let Some(running) = self.under_way.remove(&call) else { return Ok(None) };
+                if running.tasks.is_empty() {
                     return Ok(None);
                 }
                 let error = error.unwrap_or_else(|| {
                     Error::Internal(format!(
                         "the worker ended the call with {} rollouts missing",
-                        share.tasks.len()
+                        running.tasks.len()
                     ))
                 });
-                self.put_back(share.tasks.into_values().collect(), &grant, error)?;
+                self.put_back(running.tasks.into_values().collect(), &grant, error)?;
                 Ok(None)
             }
         }
@@ -257,11 +257,11 @@ impl Run {
         if !self.hedged.contains(key) {
             return;
         }
-        self.shares.retain(|&other, share| {
-            let had_it = other != call && share.tasks.remove(key).is_some();
-            let is_over = had_it && share.tasks.is_empty();
+        self.under_way.retain(|&other, running| {
+            let had_it = other != call && running.tasks.remove(key).is_some();
+            let is_over = had_it && running.tasks.is_empty();
             if is_over {
-                share.cancel.abort();
+                running.cancel.abort();
             }
             !is_over
         });
@@ -283,7 +283,9 @@ impl Run {
         let before = patience;
         self.workers.settle(grant.lease(), error, &mut patience)?;
         // What runs elsewhere as well goes on there.
-        tasks.retain(|task| !self.shares.values().any(|share| share.tasks.contains_key(&task.spec.key)));
+        tasks.retain(|task| {
+            !self.under_way.values().any(|running| running.tasks.contains_key(&task.spec.key))
+        });
         for task in &mut tasks {
             task.patience.losses += patience.losses - before.losses;
             task.patience.failures += patience.failures - before.failures;
@@ -295,15 +297,15 @@ impl Run {
     }
 }
 
-/// A call under way.
+/// What a call still brings.
 #[expect(clippy::large_enum_variant, reason = "few at a time, each taken apart at once")]
-enum Progress {
+enum Answers {
     Open(Grant, call::Rollouts),
     Broken(Grant, Error),
     Over,
 }
 
-impl Progress {
+impl Answers {
     async fn step(self) -> Option<(News, Self)> {
         match self {
             Self::Open(mut grant, mut rollouts) => Some(match rollouts.next(&mut grant).await {

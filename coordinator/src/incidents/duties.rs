@@ -1,5 +1,5 @@
-//! What a coordinator owes to the others on its store, each as a task of its own so that none waits for another: it renews
-//! its lease, goes on with what others left behind, and forgets what is old.
+//! What a coordinator owes to the others on its store, each as a task of its own so that none waits for another: the heartbeat
+//! that renews its lease, the failover of what others left behind, and forgetting what is old.
 //!
 //! Invariant: nothing but the store's own answer stands between two renewals. However long it takes to go on with an
 //! incident, the lease is kept meanwhile; and what another coordinator has taken over is let go of at the next renewal.

@@ -51,16 +51,16 @@ pub(super) enum Contact {
     /// Nothing was heard yet.
     None { reason: String },
     /// It answered and its connection stands.
-    Up(Session),
+    Up(Connection),
     /// It answered before and does not any more.
     Lost { reason: String },
 }
 
 /// A stretch of unbroken contact with one process.
 #[derive(Clone, Debug)]
-pub(super) struct Session {
+pub(super) struct Connection {
     pub channel: Channel,
-    /// Cancelled when contact is lost: calls of this session are given up at once.
+    /// Cancelled when contact is lost: calls of this connection are given up at once.
     pub lost: CancellationToken,
 }
 
@@ -106,7 +106,7 @@ impl Entry {
     }
 
     /// Takes in a process. Another process at the same address starts from nothing.
-    pub(super) fn accept(&mut self, profile: Profile, session: Session) {
+    pub(super) fn accept(&mut self, profile: Profile, connection: Connection) {
         if self.profile.as_ref().is_none_or(|known| known.id != profile.id) {
             self.rollouts_finished = 0;
             self.tokens = 0;
@@ -117,15 +117,15 @@ impl Entry {
         self.refused = None;
         self.serving = true;
         self.resting.clear();
-        self.contact = Contact::Up(session);
+        self.contact = Contact::Up(connection);
         self.last_seen = Some(SystemTime::now());
     }
 
-    /// Notes that contact broke off, and gives up the calls of its session.
+    /// Notes that contact broke off, and gives up the calls of its connection.
     pub(super) fn lose(&mut self, reason: String) {
         let heard_before = self.profile.is_some() || self.refused.is_some();
-        if let Contact::Up(session) = &self.contact {
-            session.lost.cancel();
+        if let Contact::Up(connection) = &self.contact {
+            connection.lost.cancel();
         }
         self.contact = if heard_before { Contact::Lost { reason } } else { Contact::None { reason } };
     }
@@ -158,10 +158,10 @@ impl Entry {
         self.resting.values().copied().filter(|&until| until > now).min()
     }
 
-    /// The session over which work can be sent, if it is one to send work to.
-    pub(super) fn usable(&self) -> Option<(&Profile, &Session)> {
+    /// The connection over which work can be sent, if it is one to send work to.
+    pub(super) fn usable(&self) -> Option<(&Profile, &Connection)> {
         match (&self.contact, &self.profile, self.standing()) {
-            (Contact::Up(session), Some(profile), Standing::Ready) => Some((profile, session)),
+            (Contact::Up(connection), Some(profile), Standing::Ready) => Some((profile, connection)),
             _ => None,
         }
     }
@@ -283,9 +283,9 @@ mod tests {
         "http://127.0.0.1:7701".parse().unwrap()
     }
 
-    fn session() -> Session {
+    fn connection() -> Connection {
         let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:7701").connect_lazy();
-        Session { channel, lost: CancellationToken::new() }
+        Connection { channel, lost: CancellationToken::new() }
     }
 
     fn profile(id: &str) -> Profile {
@@ -303,7 +303,7 @@ mod tests {
     async fn a_worker_that_is_full_of_rollouts_still_gets_questions() {
         let now = Instant::now();
         let mut entry = Entry::new(url());
-        entry.accept(profile("w-1"), session());
+        entry.accept(profile("w-1"), connection());
         let places = |entry: &Entry, now| {
             let load = entry.load(&profile("w-1"), now);
             (load.has_room(Purpose::Rollout), load.has_room(Purpose::Decision))
@@ -322,8 +322,8 @@ mod tests {
         assert!(matches!(entry.standing(), Standing::Connecting(_)));
         assert_eq!(entry.id().as_str(), "127.0.0.1_7701");
 
-        let session = session();
-        entry.accept(profile("w-1"), session.clone());
+        let connection = connection();
+        entry.accept(profile("w-1"), connection.clone());
         assert_eq!(entry.standing(), Standing::Ready);
         assert!(entry.usable().is_some());
 
@@ -337,7 +337,7 @@ mod tests {
 
         entry.lose("the connection broke".to_owned());
         assert_eq!(entry.standing(), Standing::Lost("the connection broke".to_owned()));
-        assert!(session.lost.is_cancelled(), "its calls are given up");
+        assert!(connection.lost.is_cancelled(), "its calls are given up");
         assert_eq!(entry.id().as_str(), "w-1", "it keeps its name");
     }
 
@@ -351,13 +351,13 @@ mod tests {
     #[tokio::test]
     async fn a_drain_outlives_a_lost_connection_but_not_the_process() {
         let mut entry = Entry::new(url());
-        entry.accept(profile("w-1"), session());
+        entry.accept(profile("w-1"), connection());
         entry.drained = true;
         entry.rollouts_finished = 7;
         entry.lose("gone".to_owned());
-        entry.accept(profile("w-1"), session());
+        entry.accept(profile("w-1"), connection());
         assert!(entry.drained && entry.rollouts_finished == 7);
-        entry.accept(profile("w-2"), session());
+        entry.accept(profile("w-2"), connection());
         assert!(!entry.drained && entry.rollouts_finished == 0);
     }
 
@@ -365,7 +365,7 @@ mod tests {
     async fn the_coordinators_own_replica_takes_questions_alone() {
         let mut entry = Entry { is_own: true, ..Entry::new(url()) };
         assert!(!entry.takes(Purpose::Decision), "it has not answered yet");
-        entry.accept(profile("w-1"), session());
+        entry.accept(profile("w-1"), connection());
         assert!(entry.takes(Purpose::Decision) && !entry.takes(Purpose::Rollout));
         let load = entry.load(&profile("w-1"), Instant::now());
         assert!(
@@ -378,7 +378,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_is_measured_by_the_sequences_that_it_decodes() {
         let mut entry = Entry::new(url());
-        entry.accept(profile("w-1"), session());
+        entry.accept(profile("w-1"), connection());
         let begun = Instant::now();
         entry.begin(Purpose::Rollout, 6, 600, begun);
         assert_eq!((entry.rollouts, entry.outstanding), (6, 600));
@@ -390,7 +390,7 @@ mod tests {
         // Time without work is not counted.
         entry.begin(Purpose::Decision, 1, 100, begun + Duration::from_secs(1000));
         assert_eq!(entry.load(&profile("w-1"), Instant::now()).rate, Some(50.0));
-        entry.accept(profile("w-2"), session());
+        entry.accept(profile("w-2"), connection());
         assert_eq!(
             entry.load(&profile("w-2"), Instant::now()).rate,
             None,
@@ -401,7 +401,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_worker_shows_what_it_said() {
         let mut entry = Entry::new(url());
-        entry.contact = Contact::Up(session());
+        entry.contact = Contact::Up(connection());
         entry.refused = Some(Refused {
             reason: "it holds another model".to_owned(),
             worker_id: Some(WorkerId::new("w-9").unwrap()),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use super::Fleet;
-use super::entry::{Contact, Entry, Session};
+use super::entry::{Connection, Contact, Entry};
 use super::load::remaining;
 use crate::discovery::WorkerUrl;
 
@@ -20,7 +20,7 @@ pub(crate) struct Lease {
     pub(super) fleet: Fleet,
     pub(super) url: WorkerUrl,
     pub(super) worker: WorkerId,
-    pub(super) session: Session,
+    pub(super) connection: Connection,
     /// That of the member whom it was taken from: another one may be at its address later.
     pub(super) recheck: Arc<Notify>,
     pub(super) purpose: Purpose,
@@ -65,12 +65,12 @@ impl Lease {
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        self.session.channel.clone()
+        self.connection.channel.clone()
     }
 
     /// Ends when contact with the worker is lost.
     pub(crate) async fn lost(&self) {
-        self.session.lost.cancelled().await;
+        self.connection.lost.cancelled().await;
     }
 
     /// Tokens that each of its sequences is expected to take.
@@ -137,9 +137,9 @@ impl Lease {
             let mut table = self.fleet.lock();
             let Some(member) = table.workers.get_mut(&self.url) else { return };
             match &member.entry.contact {
-                // Another session than ours has begun: what failed was the old one.
-                Contact::Up(session) if !session.lost.is_cancelled() && !self.session.lost.is_cancelled() => {
-                }
+                // Another connection than ours has begun: what failed was the old one.
+                Contact::Up(connection)
+                    if !connection.lost.is_cancelled() && !self.connection.lost.is_cancelled() => {}
                 _ => return,
             }
             tracing::warn!(worker = %self.worker, address = %self.url, reason, "worker is ejected");

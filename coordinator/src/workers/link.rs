@@ -21,7 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::entry::Session;
+use super::entry::Connection;
 use super::{Fleet, WorkerUrl};
 
 /// Name under which a worker's health is asked.
@@ -90,9 +90,9 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
         Ok(answer) => answer,
         Err(reason) => return End { reason, answered: false },
     };
-    let session = Session { channel: channel.clone(), lost: CancellationToken::new() };
+    let connection = Connection { channel: channel.clone(), lost: CancellationToken::new() };
     let mut process = answer.worker_id.clone();
-    fleet.take_in(url, &answer, session.clone());
+    fleet.take_in(url, &answer, connection.clone());
 
     let mut health = watch_health(&channel, options).await;
     let mut probe = interval(options.probe_interval);
@@ -110,8 +110,8 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
                     // The channel came back by itself to another process.
                     process.clone_from(&answer.worker_id);
                     fleet.mark_lost(url, "it was restarted".to_owned());
-                    let session = Session { channel: channel.clone(), lost: CancellationToken::new() };
-                    fleet.take_in(url, &answer, session);
+                    let connection = Connection { channel: channel.clone(), lost: CancellationToken::new() };
+                    fleet.take_in(url, &answer, connection);
                     health = watch_health(&channel, options).await;
                 }
                 Ok(answer) => fleet.seen(url, &answer),
@@ -119,7 +119,7 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
             },
         }
     };
-    session.lost.cancel();
+    connection.lost.cancel();
     End { reason, answered: true }
 }
 

@@ -39,7 +39,7 @@ use load::remaining;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
 use admission::Requirements;
-use entry::{Contact, Entry, Refused, Session, Standing};
+use entry::{Connection, Contact, Entry, Refused, Standing};
 
 /// How workers are chosen and kept.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +109,7 @@ impl Drop for Attached {
 
 /// Sequences that go to one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share<T> {
+pub(crate) struct Assignment<T> {
     /// Whose they are.
     pub(crate) to: T,
     /// The worker, by its place among those that can be used.
@@ -273,28 +273,28 @@ impl Fleet {
     /// Lets `assign` hand out sequences to the workers that can be used now, in one step with leasing them.
     pub(crate) fn lease<T>(
         &self,
-        assign: impl FnOnce(&[(WorkerId, Load)]) -> Vec<Share<T>>,
+        assign: impl FnOnce(&[(WorkerId, Load)]) -> Vec<Assignment<T>>,
     ) -> Vec<(T, Lease)> {
         let now = Instant::now();
         let mut table = self.lock();
         let mut workers = Vec::new();
-        let mut usable: Vec<(&mut Entry, WorkerId, Session, Arc<Notify>)> = Vec::new();
+        let mut usable: Vec<(&mut Entry, WorkerId, Connection, Arc<Notify>)> = Vec::new();
         for member in table.workers.values_mut() {
             let entry = &mut member.entry;
-            let Some((profile, session)) = entry.usable() else { continue };
-            let (worker, session) = (profile.id.clone(), session.clone());
+            let Some((profile, connection)) = entry.usable() else { continue };
+            let (worker, connection) = (profile.id.clone(), connection.clone());
             workers.push((worker.clone(), entry.load(profile, now)));
-            usable.push((entry, worker, session, Arc::clone(&member.recheck)));
+            usable.push((entry, worker, connection, Arc::clone(&member.recheck)));
         }
         let mut leases = Vec::new();
-        for Share { to, worker, purpose, sequences, each } in assign(&workers) {
-            let Some((entry, worker, session, recheck)) = usable.get_mut(worker) else { continue };
+        for Assignment { to, worker, purpose, sequences, each } in assign(&workers) {
+            let Some((entry, worker, connection, recheck)) = usable.get_mut(worker) else { continue };
             entry.begin(purpose, sequences, remaining(sequences, each, 0), now);
             let lease = Lease {
                 fleet: self.clone(),
                 url: entry.url.clone(),
                 worker: worker.clone(),
-                session: session.clone(),
+                connection: connection.clone(),
                 recheck: Arc::clone(recheck),
                 purpose,
                 held: sequences,
@@ -354,7 +354,7 @@ impl Fleet {
     }
 
     /// Takes in a worker that answered, or refuses it.
-    fn take_in(&self, url: &WorkerUrl, answer: &GetModelResponse, session: Session) {
+    fn take_in(&self, url: &WorkerUrl, answer: &GetModelResponse, connection: Connection) {
         {
             let mut table = self.lock();
             let checked = table.check(url, answer);
@@ -363,7 +363,7 @@ impl Fleet {
                 Ok(profile) => {
                     tracing::info!(worker = %profile.id, address = %url, capacity = profile.capacity, "worker is ready");
                     let model = profile.model.clone();
-                    member.entry.accept(profile, session);
+                    member.entry.accept(profile, connection);
                     table.requirements.model.get_or_insert_with(|| {
                         tracing::info!(
                             model = model.name,
@@ -384,7 +384,7 @@ impl Fleet {
                         tracing::warn!(address = %url, reason = refused.reason, "worker is refused");
                     }
                     member.entry.refused = Some(refused);
-                    member.entry.contact = Contact::Up(session);
+                    member.entry.contact = Contact::Up(connection);
                     member.entry.last_seen = Some(SystemTime::now());
                 }
             }
@@ -394,7 +394,7 @@ impl Fleet {
 
     /// Notes that a worker answered again. What stood in its way may be gone, so a refused one is checked again.
     fn seen(&self, url: &WorkerUrl, answer: &GetModelResponse) {
-        let session = {
+        let connection = {
             let mut table = self.lock();
             let Some(member) = table.workers.get_mut(url) else { return };
             member.entry.last_seen = Some(SystemTime::now());
@@ -406,11 +406,11 @@ impl Fleet {
                 profile.efficient = efficient;
             }
             match (&member.entry.contact, &member.entry.refused) {
-                (Contact::Up(session), Some(_)) => session.clone(),
+                (Contact::Up(connection), Some(_)) => connection.clone(),
                 _ => return,
             }
         };
-        self.take_in(url, answer, session);
+        self.take_in(url, answer, connection);
     }
 
     fn mark_lost(&self, url: &WorkerUrl, reason: String) {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::registry::{
-    Change, Created, Entry, Fault, LeaseId, Listing, News, Registry, Renewals, Session, Watch,
+    Change, Connection, Created, Entry, Fault, LeaseId, Listing, News, Registry, Renewals, Watch,
 };
 use crate::{Member, Registration};
 
@@ -69,22 +69,22 @@ impl FromStr for Endpoints {
 }
 
 impl Registry for Endpoints {
-    type Session = Connection;
+    type Connection = EtcdConnection;
 
-    async fn connect(&self) -> Result<Connection, Fault> {
+    async fn connect(&self) -> Result<EtcdConnection, Fault> {
         let options = ConnectOptions::new()
             .with_connect_timeout(CALL)
             .with_keep_alive(Duration::from_secs(3), Duration::from_secs(3))
             // A member that is cut off from the others says so, instead of showing what was true once.
             .with_require_leader(true);
-        Ok(Connection(Client::connect(&self.0, Some(options)).await?))
+        Ok(EtcdConnection(Client::connect(&self.0, Some(options)).await?))
     }
 }
 
 /// A connection to etcd.
-pub struct Connection(Client);
+pub struct EtcdConnection(Client);
 
-impl Session for Connection {
+impl Connection for EtcdConnection {
     type Renewals = Keeper;
     type Watch = Changes;
 

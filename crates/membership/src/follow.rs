@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::registry::{Change, Entry, Fault, News, Registry, Session, Watch};
+use crate::registry::{Change, Connection, Entry, Fault, News, Registry, Watch};
 use crate::{Incarnation, Member, Registration, View};
 
 /// The members by id.
@@ -40,12 +40,12 @@ async fn one_connection(
     members: &watch::Sender<Members>,
     failures: &mut u32,
 ) -> Fault {
-    let mut session = match registry.connect().await {
-        Ok(session) => session,
+    let mut connection = match registry.connect().await {
+        Ok(connection) => connection,
         Err(fault) => return fault,
     };
     loop {
-        let mut watch = match begin(&mut session, view).await {
+        let mut watch = match begin(&mut connection, view).await {
             Ok(watch) => watch,
             Err(fault) => return fault,
         };
@@ -61,10 +61,10 @@ async fn one_connection(
 ///
 /// Nothing of an earlier watch is gone on with: a registry that lost its data counts its revisions from the beginning and may
 /// have passed the one that was reached before, so that what lies below would never be heard of.
-async fn begin<S: Session>(session: &mut S, view: &mut View) -> Result<S::Watch, Fault> {
-    let listing = session.list().await?;
+async fn begin<C: Connection>(connection: &mut C, view: &mut View) -> Result<C::Watch, Fault> {
+    let listing = connection.list().await?;
     view.rebuild(listing.entries.iter().filter_map(member).collect(), Instant::now().into_std());
-    session.watch(listing.revision + 1).await
+    connection.watch(listing.revision + 1).await
 }
 
 /// Takes in what the watch brings. Ends well if the registry has forgotten what comes next.

@@ -1,4 +1,4 @@
-//! The worker's side: one registration, kept as long as the process lives.
+//! The worker's side: one registration, kept by its heartbeat as long as the process lives.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::Registration;
 use crate::follow::member;
-use crate::registry::{Created, Fault, LeaseId, Registry, Renewals, Session};
+use crate::registry::{Connection, Created, Fault, LeaseId, Registry, Renewals};
 
 /// Time that taking a registration back may take.
 const LEAVE: Duration = Duration::from_secs(3);
@@ -65,17 +65,17 @@ async fn keep(
     lease: &mut Option<Lease>,
     failures: &mut u32,
 ) -> Result<(), Fault> {
-    let mut session = registry.connect().await?;
+    let mut connection = registry.connect().await?;
     let mut held = match lease.filter(|lease| lease.until > Instant::now()) {
         Some(held) => held,
         None => {
-            let fresh = enter(&mut session, id, registration, ttl).await?;
+            let fresh = enter(&mut connection, id, registration, ttl).await?;
             *lease = Some(fresh);
             fresh
         }
     };
     *failures = 0;
-    let mut renewals = session.renewals(held.id).await?;
+    let mut renewals = connection.renewals(held.id).await?;
     loop {
         // Half of what is left, so that there is time for more tries.
         sleep(held.until.saturating_duration_since(Instant::now()) / 2).await;
@@ -95,25 +95,27 @@ async fn keep(
 
 /// Makes the registration, if there is none.
 async fn enter(
-    session: &mut impl Session,
+    connection: &mut impl Connection,
     id: &str,
     registration: &Registration,
     ttl: Duration,
 ) -> Result<Lease, Fault> {
     let asked = Instant::now();
-    let (lease, ttl) = session.grant(ttl).await?;
-    if let Created::Taken(there) = session.create(id, registration.encode(), lease).await? {
+    let (lease, ttl) = connection.grant(ttl).await?;
+    if let Created::Taken(there) = connection.create(id, registration.encode(), lease).await? {
         let mine = there
             .as_ref()
             .and_then(member)
             .is_some_and(|(_, member)| member.registration.process == registration.process);
         let replaced = match there {
             // This process's own, from before it lost its way: it moves to the new lease.
-            Some(entry) if mine => session.replace(id, registration.encode(), lease, entry.revision).await?,
+            Some(entry) if mine => {
+                connection.replace(id, registration.encode(), lease, entry.revision).await?
+            }
             _ => false,
         };
         if !replaced {
-            let _ = session.revoke(lease).await;
+            let _ = connection.revoke(lease).await;
             let taken = "another process is registered with this id; if it is gone, its lease runs out soon";
             return Err(Fault(taken.to_owned()));
         }

@@ -75,10 +75,10 @@ pub enum Change {
 /// A registry that can be connected to.
 pub trait Registry: Send + Sync + 'static {
     /// A connection.
-    type Session: Session;
+    type Connection: Connection;
 
     /// Connects.
-    fn connect(&self) -> impl Future<Output = Result<Self::Session, Fault>> + Send;
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection, Fault>> + Send;
 
     /// How long to wait after so many failures in a row.
     fn pause(&self, failures: u32) -> Duration {
@@ -87,7 +87,7 @@ pub trait Registry: Send + Sync + 'static {
 }
 
 /// A connection to a registry.
-pub trait Session: Send {
+pub trait Connection: Send {
     /// A way to renew one lease.
     type Renewals: Renewals;
     /// A stream of changes.

@@ -41,7 +41,7 @@ pub struct DatasetOptions {
 
 /// How far the work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct Written {
     /// Incidents that are done.
     pub incidents: u64,
     /// Examples that were written.
@@ -56,7 +56,7 @@ pub fn generate(
     vocabulary: &Vocabulary,
     templates: &Arc<Templates>,
     options: &DatasetOptions,
-    mut go_on: impl FnMut(Progress) -> bool,
+    mut go_on: impl FnMut(Written) -> bool,
 ) -> Result<Card, DatasetError> {
     let folder = &options.out;
     fs::create_dir_all(folder).map_err(io(folder))?;
@@ -101,7 +101,7 @@ pub fn generate(
             }
         }
         card.incidents += 1;
-        if !go_on(Progress { incidents: card.incidents, examples: card.examples() }) {
+        if !go_on(Written { incidents: card.incidents, examples: card.examples() }) {
             break;
         }
     }

@@ -210,7 +210,7 @@ impl School<'_> {
             }
             let mut planned = || {
                 let oracle = oracle.get_or_insert_with(|| Oracle::new(&scenario.truth, style));
-                oracle.plan_from(world.progress()).and_then(|plan| plan.actions.into_iter().next())
+                oracle.plan_from(world.position()).and_then(|plan| plan.actions.into_iter().next())
             };
             // What the oracle does is learnt from in words other than the menu's, and gets play out of a dead end.
             let right = if best.is_none() || self.draw(3) == 0 { planned() } else { None };

@@ -19,6 +19,6 @@ pub use card::Card;
 pub use csle::{Pair, read_pairs};
 pub use error::DatasetError;
 pub use example::{Example, Task, read_examples};
-pub use generate::{DatasetOptions, Form, Progress, generate};
+pub use generate::{DatasetOptions, Form, Written, generate};
 pub use lessons::{Lessons, Tally, lessons};
 pub use split::{Part, Split, parts};

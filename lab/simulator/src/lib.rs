@@ -30,7 +30,7 @@ pub use data::{DataError, Flow, FlowStep, Rule, Vocabulary};
 pub use distractors::{Distractor, Slip, distractors};
 pub use generate::{Generator, GeneratorError, GeneratorOptions};
 pub use incident_files::{FileError, LOG_FILE, SYSTEM_FILE, TRUTH_FILE};
-pub use play::{Judge, Outcome, Progress, World};
+pub use play::{Judge, Outcome, Position, World};
 pub use showing::Showing;
 pub use topology::topology_families;
 pub use truth::{

@@ -11,7 +11,7 @@ use countermove_incident::VerbClass;
 
 use crate::action::Action;
 use crate::phrasing::{STYLES, sentence};
-use crate::play::{Judge, Move, Progress};
+use crate::play::{Judge, Move, Position};
 use crate::{Need, Target, Truth};
 
 /// A plan.
@@ -103,40 +103,40 @@ impl<'a> Oracle<'a> {
     }
 
     /// The cheapest plan from a point in play.
-    pub fn plan_from(&self, start: &Progress) -> Option<Plan> {
-        let mut points: Vec<Point> = vec![Point { progress: start.clone(), from: None, price: (0, 0) }];
-        let mut best: HashMap<Progress, Price> = HashMap::from([(start.clone(), (0, 0))]);
+    pub fn plan_from(&self, start: &Position) -> Option<Plan> {
+        let mut points: Vec<Point> = vec![Point { position: start.clone(), from: None, price: (0, 0) }];
+        let mut best: HashMap<Position, Price> = HashMap::from([(start.clone(), (0, 0))]);
         // Of equal ones the latest first, so that the search goes deep.
         let mut queue: BinaryHeap<(Reverse<Price>, usize)> =
             BinaryHeap::from([(Reverse((0, self.least(start))), 0)]);
         while let Some((_, at)) = queue.pop() {
-            let Some(Point { progress, price, .. }) = points.get(at).cloned() else { break };
-            if self.judge.state(&progress).is_terminal() {
+            let Some(Point { position, price, .. }) = points.get(at).cloned() else { break };
+            if self.judge.state(&position).is_terminal() {
                 return Some(self.traced(&points, at));
             }
-            if best.get(&progress).is_some_and(|known| *known < price) {
+            if best.get(&position).is_some_and(|known| *known < price) {
                 continue;
             }
             for (number, choice) in self.options.iter().enumerate() {
-                let effect = self.judge.apply(&progress, &choice.made);
+                let effect = self.judge.apply(&position, &choice.made);
                 let cost = if effect.superfluous { 2 } else { 1 };
                 let price = (price.0 + choice.violations, price.1 + cost);
-                if best.get(&effect.progress).is_some_and(|known| *known <= price)
+                if best.get(&effect.position).is_some_and(|known| *known <= price)
                     || points.len() >= MOST_STEPS
                 {
                     continue;
                 }
-                best.insert(effect.progress.clone(), price);
-                queue.push((Reverse((price.0, price.1 + self.least(&effect.progress))), points.len()));
-                points.push(Point { progress: effect.progress, from: Some((at, number)), price });
+                best.insert(effect.position.clone(), price);
+                queue.push((Reverse((price.0, price.1 + self.least(&effect.position))), points.len()));
+                points.push(Point { position: effect.position, from: Some((at, number)), price });
             }
         }
         None
     }
 
     /// No plan from here costs less: missing facts whose ways have no kind of response in common need an action each.
-    fn least(&self, progress: &Progress) -> u32 {
-        let state = self.judge.state(progress).bits();
+    fn least(&self, position: &Position) -> u32 {
+        let state = self.judge.state(position).bits();
         let mut used: Vec<VerbClass> = Vec::new();
         let mut count = 0;
         for (kinds, _) in self.kinds.iter().zip(state).filter(|(_, holds)| !holds) {
@@ -172,7 +172,7 @@ impl<'a> Oracle<'a> {
 /// A point in play that the search has reached.
 #[derive(Clone, Debug)]
 struct Point {
-    progress: Progress,
+    position: Position,
     /// The point before, and the option that led here.
     from: Option<(usize, usize)>,
     price: Price,

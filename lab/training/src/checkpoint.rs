@@ -15,7 +15,7 @@ use crate::peft;
 
 /// Counters of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub(crate) struct Counters {
     /// Optimisation steps done.
     pub(crate) step: usize,
     /// Seconds spent in steps.
@@ -30,7 +30,7 @@ pub(crate) struct Progress {
 /// The text beside the tensors.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
-    progress: Progress,
+    progress: Counters,
     /// Settings, base and data that the run must have again.
     fingerprint: String,
 }
@@ -41,7 +41,7 @@ const KEY: &str = "countermove";
 pub(crate) fn write(
     path: &Path,
     learner: &Learner,
-    progress: &Progress,
+    progress: &Counters,
     fingerprint: &str,
 ) -> Result<(), TrainError> {
     let mut tensors = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) fn write(
 ///
 /// # Errors
 /// [`TrainError::Checkpoint`] if it is of another run or damaged.
-pub(crate) fn read(path: &Path, learner: &mut Learner, fingerprint: &str) -> Result<Progress, TrainError> {
+pub(crate) fn read(path: &Path, learner: &mut Learner, fingerprint: &str) -> Result<Counters, TrainError> {
     let fault = |reason: String| TrainError::Checkpoint { path: path.to_path_buf(), reason };
     let bytes = std::fs::read(path).map_err(TrainError::io(path))?;
     let damaged = |error: &dyn std::fmt::Display| {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::adapter::Adapter;
 use crate::batches::epoch;
-use crate::checkpoint::{self, Progress};
+use crate::checkpoint::{self, Counters};
 use crate::data::{self, DataReport, Example, Reading};
 use crate::decoder::Decoder;
 use crate::error::TrainError;
@@ -138,7 +138,7 @@ pub struct Trainer {
     settings: TrainSettings,
     files: TrainFiles,
     learner: Learner,
-    progress: Progress,
+    progress: Counters,
     train: Vec<Example>,
     validation: Vec<Pack>,
     reports: [DataReport; 2],
@@ -189,7 +189,7 @@ impl Trainer {
         let progress = if checkpoint.is_file() {
             checkpoint::read(&checkpoint, &mut learner, &fingerprint)?
         } else {
-            Progress::default()
+            Counters::default()
         };
         let reports = [train_report, validation_report];
         Ok(Self { settings, files, learner, progress, train, validation, reports, fingerprint })

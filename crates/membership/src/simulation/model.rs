@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::time;
 use crate::registry::{
-    Change, Created, Entry, Fault, LeaseId, Listing, News, Registry, Renewals, Session, Watch,
+    Change, Connection, Created, Entry, Fault, LeaseId, Listing, News, Registry, Renewals, Watch,
 };
 
 /// Time after which a call without an answer fails, and a stream over which nothing can come.
@@ -220,11 +220,11 @@ impl Line {
 }
 
 impl Registry for Line {
-    type Session = Connection;
+    type Connection = ModelConnection;
 
-    async fn connect(&self) -> Result<Connection, Fault> {
+    async fn connect(&self) -> Result<ModelConnection, Fault> {
         let breaks = self.call(|state| state.breaks).await?;
-        Ok(Connection { line: self.clone(), breaks })
+        Ok(ModelConnection { line: self.clone(), breaks })
     }
 
     fn pause(&self, failures: u32) -> Duration {
@@ -235,12 +235,12 @@ impl Registry for Line {
 }
 
 /// A connection.
-pub(super) struct Connection {
+pub(super) struct ModelConnection {
     line: Line,
     breaks: u64,
 }
 
-impl Connection {
+impl ModelConnection {
     async fn call<T>(&self, work: impl FnOnce(&mut State) -> T) -> Result<T, Fault> {
         let breaks = self.breaks;
         let done = self.line.call(|state| (state.breaks == breaks).then(|| work(state))).await?;
@@ -248,7 +248,7 @@ impl Connection {
     }
 }
 
-impl Session for Connection {
+impl Connection for ModelConnection {
     type Renewals = Keeper;
     type Watch = Changes;
 
@@ -327,7 +327,7 @@ impl Session for Connection {
 
 /// Renews a lease.
 pub(super) struct Keeper {
-    connection: Connection,
+    connection: ModelConnection,
     lease: LeaseId,
 }
 

@@ -1,4 +1,4 @@
-//! Keys and values: pages of 16 positions, sequences that own a path of pages, and the index of published prefixes.
+//! The KV cache: keys and values in pages of 16 positions, sequences that own a path of pages, and the index of published prefixes.
 //!
 //! A fork shares full pages by reference. The page in which it leaves its prefix is copied, so that every page of a
 //! sequence is valid from its first slot on and position `p` is always slot `p % 16` of page `p / 16`.

@@ -120,25 +120,25 @@ fn one_action_may_bring_about_its_own_fact_and_open_a_fallback() {
 /// The least price of recovery by trying everything, cheapest first; none if there is none below the bound.
 fn exhaustive(truth: &Truth, judge: &Judge<'_>, bound: Option<Price>) -> Option<Price> {
     let actions = every_action(truth, judge);
-    let mut open: BTreeMap<Price, Vec<Progress>> = BTreeMap::from([((0, 0), vec![judge.start()])]);
-    let mut seen: BTreeSet<Progress> = BTreeSet::new();
+    let mut open: BTreeMap<Price, Vec<Position>> = BTreeMap::from([((0, 0), vec![judge.start()])]);
+    let mut seen: BTreeSet<Position> = BTreeSet::new();
     while let Some((price, level)) = open.pop_first() {
         if bound.is_some_and(|bound| price >= bound) {
             return None;
         }
-        for progress in level {
-            if judge.state(&progress).is_terminal() {
+        for position in level {
+            if judge.state(&position).is_terminal() {
                 return Some(price);
             }
-            if !seen.insert(progress.clone()) {
+            if !seen.insert(position.clone()) {
                 continue;
             }
             for (action, violations) in &actions {
-                let effect = judge.apply(&progress, action);
-                if !seen.contains(&effect.progress) {
+                let effect = judge.apply(&position, action);
+                if !seen.contains(&effect.position) {
                     let cost = if effect.superfluous { 2 } else { 1 };
                     let reached = (price.0 + violations, price.1 + cost);
-                    open.entry(reached).or_default().push(effect.progress);
+                    open.entry(reached).or_default().push(effect.position);
                 }
             }
         }

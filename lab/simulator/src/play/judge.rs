@@ -11,7 +11,7 @@ use crate::{ConstraintKind, Lure, Requirement, Step, Target, Truth};
 
 /// How far a response has come. It is all that the future depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Progress {
+pub struct Position {
     /// Jobs that are done.
     done: Bits,
     /// Jobs of keeping evidence that can no longer be done, since their host was cleaned.
@@ -38,7 +38,7 @@ impl Move {
 /// What one action did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effect<'a> {
-    pub(crate) progress: Progress,
+    pub(crate) position: Position,
     /// The kind of response that it counted as.
     pub(super) kind: Option<VerbClass>,
     /// State right after it, before the attacker moved.
@@ -108,14 +108,14 @@ impl<'a> Judge<'a> {
     }
 
     /// Where a response begins.
-    pub fn start(&self) -> Progress {
+    pub fn start(&self) -> Position {
         let none = Bits::new(self.jobs.len());
-        Progress { done: none.clone(), lost: none, step: self.truth.stage.min(self.truth.path.len()) }
+        Position { done: none.clone(), lost: none, step: self.truth.stage.min(self.truth.path.len()) }
     }
 
     /// The facts that hold. All of them if there is no incident.
-    pub fn state(&self, progress: &Progress) -> RecoveryState {
-        let holds = |fact: &Fact| !self.truth.incident || fact.holds(progress);
+    pub fn state(&self, position: &Position) -> RecoveryState {
+        let holds = |fact: &Fact| !self.truth.incident || fact.holds(position);
         RecoveryState::from_bits(std::array::from_fn(|fact| self.facts.get(fact).is_some_and(holds)))
     }
 
@@ -142,56 +142,56 @@ impl<'a> Judge<'a> {
     }
 
     /// What an action does, and what the attacker does then.
-    pub(crate) fn apply(&self, progress: &Progress, made: &Move) -> Effect<'a> {
-        let before = self.state(progress);
-        let (kind, mut after) = self.respond(progress, before, made);
+    pub(crate) fn apply(&self, position: &Position, made: &Move) -> Effect<'a> {
+        let before = self.state(position);
+        let (kind, mut after) = self.respond(position, before, made);
         let reached = self.state(&after);
         let superfluous = before.gained(reached).is_empty() || !made.collateral.is_empty();
         let attacker = self.advance(&mut after, reached);
-        Effect { progress: after, kind, reached, superfluous, attacker }
+        Effect { position: after, kind, reached, superfluous, attacker }
     }
 
     /// Carries out one of the kinds of response that the action names: the first that brings a fact about, else the
     /// first that brings one nearer, else the first.
     fn respond(
         &self,
-        progress: &Progress,
+        position: &Position,
         before: RecoveryState,
         made: &Move,
-    ) -> (Option<VerbClass>, Progress) {
+    ) -> (Option<VerbClass>, Position) {
         let carried_out = |(kind, does, destroys): &(VerbClass, Bits, Bits)| {
-            let mut after = progress.clone();
+            let mut after = position.clone();
             let mut does = does.clone();
-            does.remove(&progress.lost);
+            does.remove(&position.lost);
             after.done.add(&does);
             if !before.are_forensics_preserved {
                 let mut destroyed = destroys.clone();
-                destroyed.remove(&progress.done);
+                destroyed.remove(&position.done);
                 after.lost.add(&destroyed);
             }
             (*kind, after)
         };
-        let tried: Vec<(VerbClass, Progress)> = made.kinds.iter().map(carried_out).collect();
+        let tried: Vec<(VerbClass, Position)> = made.kinds.iter().map(carried_out).collect();
         let flips = tried.iter().position(|(_, after)| !before.gained(self.state(after)).is_empty());
-        let nearer = || tried.iter().position(|(_, after)| after.done.len() > progress.done.len());
+        let nearer = || tried.iter().position(|(_, after)| after.done.len() > position.done.len());
         let chosen = flips.or_else(nearer).unwrap_or(0);
         match tried.into_iter().nth(chosen) {
             Some((kind, after)) => (Some(kind), after),
-            None => (None, progress.clone()),
+            None => (None, position.clone()),
         }
     }
 
     /// The attacker takes the next step, unless the attack is contained; at the end of the path the last one again.
     /// What was cleaned does not stay clean where the attacker acts.
-    fn advance(&self, progress: &mut Progress, state: RecoveryState) -> Option<&'a Step> {
+    fn advance(&self, position: &mut Position, state: RecoveryState) -> Option<&'a Step> {
         if !self.truth.incident || state.is_attack_contained {
             return None;
         }
-        let number = progress.step.min(self.truth.path.len().checked_sub(1)?);
+        let number = position.step.min(self.truth.path.len().checked_sub(1)?);
         if let Some(undone) = self.undone.get(number) {
-            progress.done.remove(undone);
+            position.done.remove(undone);
         }
-        progress.step = (progress.step + 1).min(self.truth.path.len());
+        position.step = (position.step + 1).min(self.truth.path.len());
         self.truth.path.get(number)
     }
 
@@ -262,11 +262,11 @@ impl Fact {
     }
 
     /// Whether it holds: from the start if nothing brings it about.
-    fn holds(&self, progress: &Progress) -> bool {
-        let done = |ways: &[Bits]| ways.iter().any(|way| progress.done.holds_all(way));
+    fn holds(&self, position: &Position) -> bool {
+        let done = |ways: &[Bits]| ways.iter().any(|way| position.done.holds_all(way));
         self.usual.is_empty() && self.fallback.is_empty()
             || done(&self.usual)
-            || progress.lost.holds_any(&self.evidence) && done(&self.fallback)
+            || position.lost.holds_any(&self.evidence) && done(&self.fallback)
     }
 }
 

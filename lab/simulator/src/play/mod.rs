@@ -22,7 +22,7 @@ use countermove_incident::{AlertFormat, AlertLog, Grounding, Record, RecoverySta
 use crate::Scenario;
 
 pub(crate) use judge::Move;
-pub use judge::{Judge, Progress};
+pub use judge::{Judge, Position};
 
 /// A scenario in play.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct World<'a> {
     scenario: &'a Scenario,
     judge: Judge<'a>,
     known: Grounding,
-    progress: Progress,
+    position: Position,
 }
 
 /// What came of an action.
@@ -75,8 +75,8 @@ impl<'a> World<'a> {
         let judge = Judge::new(&scenario.truth);
         let evidence = AlertLog::parse(scenario.log.as_bytes()).unwrap_or_default();
         let known = Grounding::new(&scenario.system, &evidence);
-        let progress = judge.start();
-        World { scenario, judge, known, progress }
+        let position = judge.start();
+        World { scenario, judge, known, position }
     }
 
     /// The scenario.
@@ -86,12 +86,12 @@ impl<'a> World<'a> {
 
     /// The facts that hold.
     pub fn state(&self) -> RecoveryState {
-        self.judge.state(&self.progress)
+        self.judge.state(&self.position)
     }
 
     /// How far the response has come.
-    pub fn progress(&self) -> &Progress {
-        &self.progress
+    pub fn position(&self) -> &Position {
+        &self.position
     }
 
     /// Carries out an action, and lets the attacker move if the attack is not contained.
@@ -99,11 +99,11 @@ impl<'a> World<'a> {
         let before = self.state();
         let read = self.judge.read(action);
         let made = self.judge.prepare(&read);
-        let effect = self.judge.apply(&self.progress, &made);
+        let effect = self.judge.apply(&self.position, &made);
         let attacker = effect.attacker;
         let hallucinated =
             self.known.unknown_entities(action).into_iter().map(|entity| entity.value).collect();
-        self.progress = effect.progress;
+        self.position = effect.position;
         let state = self.state();
         let alerts = attacker.map(|step| step.alerts.clone()).unwrap_or_default();
         for alert in &alerts {
