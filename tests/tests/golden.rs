@@ -104,7 +104,7 @@ async fn plans_with_a_seed_are_the_known_ones() {
         let document: Value =
             serde_json::from_str(&output.stdout).expect("standard output is one JSON document");
         let planned = planned(&document).expect("the document says something");
-        assert!(planned["steps"].is_array(), "it decides something: {planned}");
+        assert!(planned["assessment"].is_object(), "it judges the evidence: {planned}");
         let text = serde_json::to_string_pretty(&planned).expect("it was JSON before");
         compare(&golden(incident), &(text + "\n"));
     }

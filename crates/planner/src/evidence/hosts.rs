@@ -424,6 +424,25 @@ mod tests {
     }
 
     #[test]
+    fn hosts_are_found_by_name_and_verbs_are_no_names() {
+        let own = systems(&["10.0.2.13", "10.0.2.20", "10.0.2.35"]);
+        let hosts = Hosts::read(
+            "The workstations are at 10.0.2.20 to 10.0.2.35.\nweb_shop (h-001-01, 10.0.2.13): Apache\n",
+            &own,
+        );
+        assert_eq!(hosts.names().keys().collect::<Vec<_>>(), ["web_shop"]);
+        for name in ["web_shop", "WEB_SHOP.corp.example", "H-001-01"] {
+            assert_eq!(hosts.address_of(name), Some("10.0.2.13"), "{name}");
+        }
+        for name in ["", "web", "10.0.2.13.example", "shop.example"] {
+            assert_eq!(hosts.address_of(name), None, "{name}");
+        }
+        let hosts = Hosts::read("Server 3 (10.0.2.13, Ubuntu 20): OpenSSH", &own);
+        assert_eq!(hosts.named_in("login on server 3, not on server 30").len(), 1);
+        assert!(hosts.named_in("login on server 30").is_empty());
+    }
+
+    #[test]
     fn hosts_that_look_at_others_and_hosts_that_stay_up_are_known() {
         let own = systems(&["10.0.2.13", "10.0.2.14"]);
         let hosts = Hosts::read(

@@ -129,7 +129,7 @@ impl Scene {
             kept,
             has_records,
             not_understood: has_records && is_unknown,
-            nearest: None,
+            nearest: evidence.log.reading.nearest.map(|format| format.title().to_owned()),
         })
     }
 }

@@ -1,0 +1,429 @@
+//! Conclusions from verdicts, by kind of evidence.
+
+use countermove_incident::{AlertLog, Endpoint, Record, RecordKind};
+use proptest::prelude::*;
+
+use super::*;
+use crate::evidence::scene::Evidence;
+use crate::templates::Templates;
+
+const SYSTEM: &str = "The network is 10.0.2.0/24. web01 at 10.0.2.13 runs Apache.\ndb01 at 10.0.2.14 runs \
+                      PostgreSQL.\ndesk01 at 10.0.2.20 is a workstation.\n";
+
+fn scene(lines: &[&str]) -> Scene {
+    scene_of(SYSTEM, AlertLog::parse(lines.join("\n").as_bytes()).unwrap().records)
+}
+
+fn scene_of(system: &str, records: Vec<Record>) -> Scene {
+    let evidence = Evidence {
+        system_description: system.into(),
+        log: AlertLog { records, ..AlertLog::default() },
+        constraints: vec!["db01 must stay up.".into()],
+        notes: Vec::new(),
+    };
+    Scene::new(&evidence, &Templates::load(None).unwrap(), 2000).unwrap()
+}
+
+fn alert(message: &str, priority: u8, source: &str, destination: &str) -> String {
+    format!(
+        "06/10-13:10:51.405000 [**] [1:1:2] {message} [**] [Classification: Misc Attack] [Priority: {priority}] \
+         {{TCP}} {source}:4711 -> {destination}:80"
+    )
+}
+
+/// Draws the conclusion from verdicts by message.
+fn concluded(lines: &[&str], verdict: impl Fn(&str) -> Option<Tactic>) -> Assessment {
+    judged(&scene(lines), verdict)
+}
+
+fn concluded_of(records: &[Record], verdict: impl Fn(&str) -> Option<Tactic>) -> Assessment {
+    judged(&scene_of(SYSTEM, records.to_vec()), verdict)
+}
+
+fn judged(scene: &Scene, verdict: impl Fn(&str) -> Option<Tactic>) -> Assessment {
+    let verdicts: Vec<Option<Tactic>> =
+        scene.groups.iter().map(|group| verdict(&group.words.message)).collect();
+    conclude(scene, &verdicts)
+}
+
+fn end(address: &str, port: u16) -> Option<Endpoint> {
+    (!address.is_empty()).then(|| Endpoint::new(address, Some(port)))
+}
+
+/// An alert of a sensor that sets no priority.
+fn unset(message: &str, source: &str, destination: &str) -> Record {
+    Record {
+        kind: RecordKind::Alert,
+        message: message.into(),
+        protocol: "TCP".into(),
+        source: end(source, 40_001),
+        destination: end(destination, 80),
+        ..Record::default()
+    }
+}
+
+fn stated(message: &str, priority: u8, source: &str, destination: &str) -> Record {
+    Record { priority: Some(priority), ..unset(message, source, destination) }
+}
+
+/// What a host wrote about a login, or about an account that was made.
+fn log(host: &str, message: &str, account: &str, source: &str) -> Record {
+    Record {
+        kind: RecordKind::Log,
+        host: host.into(),
+        message: message.into(),
+        account: account.into(),
+        source: end(source, 40_001),
+        destination: end(host, 22).filter(|_| !source.is_empty()),
+        ..Record::default()
+    }
+}
+
+fn telemetry(message: &str, source: &str, destination: &str, port: u16) -> Record {
+    Record {
+        kind: RecordKind::Telemetry,
+        message: message.into(),
+        source: end(source, 40_001),
+        destination: end(destination, port),
+        ..Record::default()
+    }
+}
+
+#[test]
+fn roles_follow_from_the_groups_of_the_attack() {
+    let lines = [
+        alert("Scan", 2, "203.0.113.7", "10.0.2.14"),
+        alert("Exploit", 1, "203.0.113.7", "10.0.2.13"),
+        alert("SMB exploit", 1, "10.0.2.13", "10.0.2.14"),
+        alert("Beacon", 1, "10.0.2.14", "198.51.100.3"),
+        alert("Chat", 3, "10.0.2.20", "192.0.2.9"),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let assessment = concluded(&lines, |message| match message {
+        "Scan" => Some(Tactic::Reconnaissance),
+        "Exploit" => Some(Tactic::InitialAccess),
+        "SMB exploit" => Some(Tactic::LateralMovement),
+        "Beacon" => Some(Tactic::CommandAndControl),
+        _ => None,
+    });
+    let roles = &assessment.entities;
+    assert_eq!(roles.attackers, ["203.0.113.7", "198.51.100.3"]);
+    assert_eq!(roles.targets, ["10.0.2.13", "10.0.2.14"]);
+    assert_eq!(
+        (roles.footholds.as_slice(), roles.kept.as_slice()),
+        (&["10.0.2.13".to_owned()][..], &["10.0.2.14".to_owned()][..])
+    );
+    let weights: Vec<f32> = assessment.tactics.iter().map(|belief| belief.weight).collect();
+    assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    assert!(weights.is_sorted_by(|a, b| a >= b), "{weights:?}");
+    assert_eq!(assessment.tactics.last().unwrap().tactic, Tactic::Reconnaissance);
+    assert!(assessment.description.contains("web01 (10.0.2.13)"), "{}", assessment.description);
+    assert!(scene(&lines).grounding.unknown_entities(&assessment.description).is_empty());
+}
+
+#[test]
+fn a_scan_alone_reaches_whom_it_touches() {
+    let line = alert("Scan", 2, "203.0.113.7", "10.0.2.14");
+    let assessment = concluded(&[&line], |_| Some(Tactic::Reconnaissance));
+    assert_eq!(assessment.entities.targets, ["10.0.2.14"]);
+}
+
+#[test]
+fn an_insider_attacks_and_has_to_be_cleaned() {
+    let line = alert("Exploit", 1, "10.0.2.20", "10.0.2.13");
+    let assessment = concluded(&[&line], |_| Some(Tactic::InitialAccess));
+    assert_eq!(assessment.entities.attackers, ["10.0.2.20"]);
+    assert_eq!(assessment.entities.targets, ["10.0.2.13"]);
+    assert_eq!(assessment.entities.to_clean(), ["10.0.2.13", "10.0.2.20"]);
+    // A host that nobody has described only has to be shut out.
+    let line = alert("Exploit", 1, "10.0.2.99", "10.0.2.13");
+    let assessment = concluded(&[&line], |_| Some(Tactic::InitialAccess));
+    assert_eq!(assessment.entities.attackers, ["10.0.2.99"]);
+    assert_eq!(assessment.entities.to_clean(), ["10.0.2.13"]);
+}
+
+#[test]
+fn an_insider_that_has_to_stay_up_is_not_shut_out() {
+    let lines = [
+        alert("Brute force", 2, "203.0.113.7", "10.0.2.13"),
+        alert("Scan", 3, "198.51.100.3", "10.0.2.13"),
+        alert("Exploit", 1, "10.0.2.14", "10.0.2.13"),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let assessment = concluded(&lines, |message| (message == "Exploit").then_some(Tactic::InitialAccess));
+    assert_eq!(assessment.entities.attackers, ["203.0.113.7"]);
+    assert_eq!(assessment.entities.targets, ["10.0.2.13", "10.0.2.14"]);
+}
+
+#[test]
+fn accounts_are_those_that_were_made_or_that_got_in() {
+    let made = Record {
+        destination: None,
+        ..log("web01", "new user: user=svc_helper, home=/tmp, shell=/bin/sh", "", "")
+    };
+    let records = [
+        log("web01", "Failed password for shop_rw from 203.0.113.7", "shop_rw", "203.0.113.7"),
+        log("web01", "Accepted password for shop_rw from 203.0.113.7", "shop_rw", "203.0.113.7"),
+        log("web01", "Failed password for backup_op from 203.0.113.7", "backup_op", "203.0.113.7"),
+        made,
+    ];
+    let assessment = concluded_of(&records, |message| match message {
+        message if message.contains("new user") => Some(Tactic::Persistence),
+        message if message.contains("Failed") => Some(Tactic::CredentialAccess),
+        _ => None,
+    });
+    assert_eq!(assessment.entities.stolen_accounts, ["shop_rw"]);
+    assert_eq!(assessment.entities.planted_accounts, ["svc_helper"]);
+    assert_eq!(assessment.entities.attackers, ["203.0.113.7"]);
+    assert_eq!(assessment.entities.targets, ["10.0.2.13"], "where the account was made");
+}
+
+#[test]
+fn alerts_of_low_priority_alone_are_no_incident() {
+    let lines = [alert("Update", 3, "10.0.2.20", "192.0.2.9"), alert("Chat", 4, "10.0.2.20", "192.0.2.9")];
+    let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let verdict = |_: &str| Some(Tactic::CommandAndControl);
+    let assessment = concluded(&lines, verdict);
+    assert!(!assessment.is_incident && assessment.tactics.is_empty());
+    assert!(assessment.description.contains("low priority"), "{}", assessment.description);
+    // What has no priority counts.
+    lines.push("Jun 10 13:11:51 web01 useradd[3]: new user: user=svc_helper, home=/tmp, shell=/bin/sh");
+    assert!(concluded(&lines, verdict).is_incident);
+    let update = [unset("Update", "10.0.2.20", "192.0.2.9")];
+    assert!(concluded_of(&update, verdict).is_incident, "unset is not low");
+    let scene = scene_of(SYSTEM, vec![unset("Exploit", "10.0.2.20", "10.0.2.13")]);
+    assert!(scene.groups.iter().all(|group| !group.is_certain), "and not high");
+    let scene = scene_of(SYSTEM, vec![stated("Exploit", 1, "10.0.2.20", "10.0.2.13")]);
+    assert!(scene.groups.iter().all(|group| group.is_certain));
+}
+
+#[test]
+fn a_password_that_was_mistyped_once_is_no_incident() {
+    let failed = log("web01", "Failed password for shop_rw from 10.0.2.20", "shop_rw", "10.0.2.20");
+    let other = log("web01", "Failed password for root from 10.0.2.14", "root", "10.0.2.14");
+    let works = log("web01", "Accepted password for shop_rw from 10.0.2.20", "shop_rw", "10.0.2.20");
+    let guessed = |_: &str| Some(Tactic::CredentialAccess);
+    for slip in
+        [&[failed.clone(), works.clone()][..], &[failed.clone()], &[failed.clone(), other, works.clone()]]
+    {
+        let assessment = concluded_of(slip, guessed);
+        assert!(!assessment.is_incident && assessment.tactics.is_empty(), "{slip:?}");
+        assert!(assessment.description.contains("mistyped"), "{}", assessment.description);
+    }
+    let mut often = failed.clone();
+    often.repeats.count = 40;
+    for more in [vec![failed.clone(), failed.clone(), works.clone()], vec![often]] {
+        assert!(concluded_of(&more, guessed).is_incident, "twice is more than a slip");
+    }
+    let outside = log("web01", "Failed password for shop_rw from 203.0.113.7", "shop_rw", "203.0.113.7");
+    assert!(concluded_of(&[outside, works.clone()], guessed).is_incident, "from outside nobody mistypes");
+    let alert = stated("Exploit", 1, "203.0.113.7", "10.0.2.13");
+    assert!(concluded_of(&[failed, alert, works], guessed).is_incident, "an alert speaks beside it");
+}
+
+#[test]
+fn nothing_but_everyday_traffic_is_no_incident() {
+    let line = alert("Chat", 3, "10.0.2.20", "192.0.2.9");
+    let assessment = concluded(&[&line], |_| None);
+    assert!(!assessment.is_incident && assessment.tactics.is_empty());
+    assert!(assessment.entities.attackers.is_empty() && assessment.entities.targets.is_empty());
+    assert!(assessment.description.contains("none of the records"));
+}
+
+#[test]
+fn a_sensor_that_states_a_tactic_is_heard_beside_the_model() {
+    let mine = |priority: Option<u8>| Record {
+        priority,
+        tactics: vec![Tactic::Impact],
+        techniques: vec!["T1496".into()],
+        ..unset("Pool login", "10.0.2.20", "203.0.113.66")
+    };
+    let moved =
+        Record { techniques: vec!["T1021".into()], ..stated("Remote login", 2, "10.0.2.20", "10.0.2.14") };
+    for priority in [Some(1), Some(2), None] {
+        let assessment = concluded_of(&[mine(priority), moved.clone()], |_| None);
+        let found: Vec<(Tactic, &str)> = assessment
+            .tactics
+            .iter()
+            .flat_map(|belief| {
+                belief.techniques.iter().map(|technique| (belief.tactic, technique.id.as_str()))
+            })
+            .collect();
+        assert!(found.contains(&(Tactic::Impact, "T1496")), "{found:?}");
+        assert!(
+            found.contains(&(Tactic::LateralMovement, "T1021")),
+            "a technique of one tactic states it: {found:?}"
+        );
+        assert_eq!(assessment.entities.attackers, ["203.0.113.66"]);
+    }
+    assert!(!concluded_of(&[mine(Some(3))], |_| None).is_incident, "the sensor itself calls it minor");
+    let both = concluded_of(&[mine(None)], |_| Some(Tactic::CommandAndControl));
+    assert_eq!(both.tactics.len(), 2, "{:?}", both.tactics);
+}
+
+#[test]
+fn an_own_host_that_guesses_a_password_attacks_the_one_that_wrote_it() {
+    let records = [
+        log("db01", "Failed password for postgres from 10.0.2.20", "postgres", "10.0.2.20"),
+        log("db01", "Failed password for postgres from 10.0.2.20", "postgres", "10.0.2.20"),
+        log("db01", "Accepted password for postgres from 10.0.2.20", "postgres", "10.0.2.20"),
+    ];
+    let verdict = |message: &str| message.contains("Failed").then_some(Tactic::CredentialAccess);
+    let roles = concluded_of(&records, verdict).entities;
+    assert_eq!(roles.attackers, ["10.0.2.20"]);
+    assert_eq!(roles.targets, ["10.0.2.14"]);
+    assert_eq!(roles.stolen_accounts, ["postgres"]);
+}
+
+const PASSING: &str = "lb01 (10.0.2.5, HAProxy): load balancer\nweb01 (10.0.2.13): Apache\ndb01 (10.0.2.14): PostgreSQL\n\
+                       gateway at 10.0.2.1 runs Snort.\ndns01 (10.0.2.53): resolver\n";
+
+#[test]
+fn whoever_passes_traffic_on_or_is_only_asked_is_no_part_of_it() {
+    let roles = |records: &[Record]| {
+        judged(&scene_of(PASSING, records.to_vec()), |_| Some(Tactic::CommandAndControl)).entities
+    };
+    let behind = Record { via: vec!["10.0.2.5".into()], ..stated("Exploit", 1, "203.0.113.9", "10.0.2.13") };
+    let front = stated("Exploit", 1, "203.0.113.9", "10.0.2.5");
+    let found = roles(&[front.clone(), behind]);
+    assert_eq!(
+        (found.attackers.as_slice(), found.targets.as_slice()),
+        (&["203.0.113.9".to_owned()][..], &["10.0.2.13".to_owned()][..])
+    );
+    let translated = stated("Beacon", 1, "10.0.2.1", "203.0.113.9");
+    assert!(roles(&[translated.clone()]).targets.is_empty(), "somebody behind it called");
+    let called = stated("Beacon", 1, "10.0.2.14", "203.0.113.9");
+    assert_eq!(roles(&[translated, called.clone()]).targets, ["10.0.2.14"]);
+    let mut asked = stated("Bad name", 1, "10.0.2.14", "10.0.2.53");
+    asked.destination = end("10.0.2.53", 53);
+    assert_eq!(roles(&[asked, called]).targets, ["10.0.2.14"]);
+    assert_eq!(roles(&[front]).targets, ["10.0.2.5"], "attacked itself, as far as can be seen");
+    let wrote = log("gateway", "Accepted password for root from 203.0.113.9", "root", "203.0.113.9");
+    assert_eq!(roles(&[wrote]).targets, ["10.0.2.1"], "it says so itself");
+    let turned = roles(&[stated("Exploit", 1, "10.0.2.5", "10.0.2.13")]);
+    assert_eq!((turned.attackers.len(), turned.targets), (0, vec!["10.0.2.13".to_owned()]));
+}
+
+#[test]
+fn those_against_whom_most_speaks_are_listed_and_the_others_counted() {
+    let mut records: Vec<Record> = (0..9)
+        .map(|at| {
+            let mut flood = stated("Flood", 1, &format!("198.51.100.{}", at + 1), "10.0.2.13");
+            flood.protocol = "UDP".into();
+            flood.repeats.count = 200;
+            flood
+        })
+        .collect();
+    records.push(stated("Exploit", 2, "203.0.113.7", "10.0.2.13"));
+    let assessment = concluded_of(&records, |_| Some(Tactic::Impact));
+    let attackers = &assessment.entities.attackers;
+    assert_eq!((attackers[0].as_str(), attackers.len()), ("203.0.113.7", 8));
+    assert!(assessment.description.contains("and 2 more attacked"), "{}", assessment.description);
+    let said = |warning: &String| warning.starts_with("2 more attackers are not listed");
+    assert!(assessment.digest.warnings.iter().any(said), "{:?}", assessment.digest.warnings);
+    // Severity and what was reached come before the number of alerts.
+    let mut loud = stated("Scan", 2, "198.51.100.1", "10.0.2.13");
+    loud.repeats.count = 100_000;
+    let records = [loud, stated("Exploit", 1, "203.0.113.7", "10.0.2.13")];
+    let found = concluded_of(&records, |message| match message {
+        "Scan" => Some(Tactic::Reconnaissance),
+        _ => Some(Tactic::InitialAccess),
+    });
+    assert_eq!(found.entities.attackers, ["203.0.113.7", "198.51.100.1"]);
+}
+
+#[test]
+fn who_looks_at_others_by_order_is_no_attacker_for_that() {
+    let system = format!("{SYSTEM}monitor01 at 10.0.2.30 checks the other devices every five minutes.\n");
+    let looks = stated("SNMP query", 2, "10.0.2.30", "10.0.2.14");
+    let judge =
+        |records: &[Record], tactic: Tactic| judged(&scene_of(&system, records.to_vec()), |_| Some(tactic));
+    let minor = stated("Update", 3, "10.0.2.20", "192.0.2.9");
+    assert!(!judge(&[looks.clone(), minor], Tactic::Discovery).is_incident);
+    assert!(judge(&[looks], Tactic::LateralMovement).is_incident, "that is more than looking");
+    let other = stated("SNMP query", 2, "10.0.2.20", "10.0.2.14");
+    assert!(judge(&[other], Tactic::Discovery).is_incident);
+}
+
+#[test]
+fn what_is_minor_counts_beside_something_serious_that_it_has_to_do_with() {
+    let records = [
+        stated("Exploit", 1, "203.0.113.7", "10.0.2.13"),
+        stated("Odd dialect", 3, "10.0.2.13", "10.0.2.14"),
+        stated("Update", 3, "10.0.2.20", "192.0.2.9"),
+    ];
+    let roles = concluded_of(&records, |_| Some(Tactic::LateralMovement)).entities;
+    assert_eq!(roles.attackers, ["203.0.113.7"]);
+    assert_eq!(roles.targets, ["10.0.2.13", "10.0.2.14"]);
+}
+
+#[test]
+fn what_was_not_understood_is_never_called_harmless() {
+    let line = |message: &str| Record { message: message.into(), ..Record::default() };
+    let lines = [line("job 4411 finished"), line("temperature;21.4"), line("10.0.2.13 hello 203.0.113.7")];
+    let assessment = concluded_of(&lines, |_| Some(Tactic::Impact));
+    assert!(!assessment.is_incident && assessment.not_understood);
+    assert!(
+        assessment.description.starts_with("Not understood: 3 lines, none in a known form"),
+        "{}",
+        assessment.description
+    );
+    let mut some = lines.to_vec();
+    some.push(stated("Chat", 3, "10.0.2.20", "192.0.2.9"));
+    assert!(!concluded_of(&some, |_| None).not_understood);
+}
+
+#[test]
+fn telemetry_alone_is_no_incident_and_no_question() {
+    let scene =
+        scene_of(SYSTEM, vec![telemetry("dns query www.example.com A", "10.0.2.20", "10.0.2.14", 53)]);
+    assert!(scene.groups.is_empty());
+    let assessment = conclude(&scene, &[]);
+    assert!(!assessment.is_incident && !assessment.not_understood);
+    assert!(assessment.description.contains("only what sensors saw pass"), "{}", assessment.description);
+}
+
+fn any_telemetry() -> impl Strategy<Value = Record> {
+    let host = prop::sample::select(vec![
+        "10.0.2.13",
+        "10.0.2.14",
+        "10.0.2.20",
+        "10.0.2.99",
+        "198.51.100.80",
+        "cdn.example",
+    ]);
+    let text =
+        prop::sample::select(vec!["dns query www.example.com A", "flow event TCP", "tls sni cdn.example"]);
+    (host.clone(), host, text, 1_u16..1000)
+        .prop_map(|(source, destination, text, port)| telemetry(text, source, destination, port))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn telemetry_changes_neither_questions_nor_conclusions(
+        more in prop::collection::vec((any_telemetry(), 0_usize..5), 0..40),
+    ) {
+        let accusing = vec![
+            stated("Scan", 2, "203.0.113.7", "10.0.2.13"),
+            stated("Exploit", 1, "203.0.113.7", "10.0.2.13"),
+            stated("SMB exploit", 1, "10.0.2.13", "10.0.2.14"),
+            stated("Chat", 3, "10.0.2.20", "192.0.2.9"),
+        ];
+        let mut mixed = accusing.clone();
+        for (record, at) in more {
+            mixed.insert(at.min(mixed.len()), record);
+        }
+        let (plain, mixed) = (scene_of(SYSTEM, accusing), scene_of(SYSTEM, mixed));
+        let asked = |scene: &Scene| -> Vec<String> {
+            scene.groups.iter().map(|group| format!("{} {} {:?}", group.number, group.is_certain, group.words)).collect()
+        };
+        prop_assert_eq!(asked(&plain), asked(&mixed));
+        let verdict = |message: &str| (message != "Chat").then_some(Tactic::LateralMovement);
+        let (plain, mixed) = (judged(&plain, verdict), judged(&mixed, verdict));
+        prop_assert_eq!(&plain.description, &mixed.description);
+        prop_assert_eq!(&plain.tactics, &mixed.tactics);
+        let roles = |assessment: Assessment| (assessment.entities.attackers, assessment.entities.targets, assessment.entities.footholds);
+        prop_assert_eq!(roles(plain), roles(mixed));
+    }
+}
