@@ -103,7 +103,16 @@ impl Timestamp {
         let line = line.trim_start();
         let line = skip_syslog_priority(line);
         let first = line.as_bytes().first()?;
-        if first.is_ascii_digit() { snort(line).or_else(|| iso(line)) } else { syslog(line) }
+        if !first.is_ascii_digit() {
+            return syslog(line);
+        }
+        snort(line).or_else(|| iso(line)).or_else(|| {
+            // `2026 Jun  3 12:59:31`
+            let (year, rest) = line.split_once(' ')?;
+            let year = year.parse().ok().filter(|year| (1000..10_000).contains(year))?;
+            let (time, rest) = syslog(rest)?;
+            Some((Timestamp { year: Some(year), ..time }, rest))
+        })
     }
 
     /// Reads a whole text as one time.
@@ -324,7 +333,7 @@ fn iso(line: &str) -> Option<(Timestamp, &str)> {
     let month = cursor.number(2)?;
     cursor.symbol('-')?;
     let day = cursor.number(2)?;
-    cursor.symbol('T').or_else(|| cursor.symbol(' '))?;
+    cursor.symbol('T').or_else(|| cursor.blank())?;
     let time = cursor.time()?;
     let micro = cursor.fraction();
     let time = Timestamp::new(Some(year), month, day, time, micro)?;
@@ -337,12 +346,12 @@ fn iso(line: &str) -> Option<(Timestamp, &str)> {
 fn syslog(line: &str) -> Option<(Timestamp, &str)> {
     let mut cursor = Cursor(line);
     let month = cursor.month_name()?;
-    cursor.symbol(' ')?;
-    cursor.symbol(' ');
+    cursor.blank()?;
+    cursor.blank();
     let day = cursor.number(2)?;
-    cursor.symbol(' ')?;
+    cursor.blank()?;
     let mut ahead = cursor;
-    let year = ahead.year().filter(|&year| year >= 1000 && ahead.symbol(' ').is_some());
+    let year = ahead.year().filter(|&year| year >= 1000 && ahead.blank().is_some());
     if year.is_some() {
         cursor = ahead;
     }
@@ -359,6 +368,10 @@ impl Cursor<'_> {
     fn symbol(&mut self, symbol: char) -> Option<()> {
         self.0 = self.0.strip_prefix(symbol)?;
         Some(())
+    }
+
+    fn blank(&mut self) -> Option<()> {
+        self.symbol(' ').or_else(|| self.symbol('\t'))
     }
 
     fn digits(&mut self, most: usize) -> Option<u32> {

@@ -11,7 +11,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
-use crate::{Format, Record, Timestamp};
+use crate::{Endpoint, Format, Record, Timestamp};
 
 /// Seconds by which two sinks' times of one alert may differ.
 const SINKS_APART: u32 = 2;
@@ -92,8 +92,9 @@ impl Known {
         // Ports make it sure that both mean one connection; without them a clock that is off by hours is another time.
         let period = if source.port.is_some() && destination.port.is_some() { 900 } else { 86_400 };
         let second = time.second_of_day() % period;
+        let rule = number_of_rule(&record.rule);
         let key = |format: Format, day: i32, second: u32| {
-            self.hasher.hash_one((format, &record.rule, source, destination, day, second))
+            self.hasher.hash_one((format, rule, source, destination, day, second))
         };
         let day = time.day_of_leap_year();
         let others = self.formats.iter().filter(|format| **format != record.format);
@@ -117,6 +118,25 @@ impl Known {
         self.alerts.insert(own, MAX_ALERTS);
         false
     }
+}
+
+/// The number of a rule: some sinks write it alone, others between its generator and its revision.
+fn number_of_rule(rule: &str) -> &str {
+    let mut parts = rule.split(':');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(_), Some(number), Some(_), None) => number,
+        _ => rule,
+    }
+}
+
+/// Whether a record names one packet: no other alert of its rule has its time and its ends. Where it came through does not count then.
+fn is_of_one_packet(record: &Record) -> bool {
+    let has_port = |end: &Option<Endpoint>| end.as_ref().is_some_and(|end| end.port.is_some());
+    record.is_alert()
+        && !record.rule.is_empty()
+        && record.time.is_some_and(|time| time.micro() > 0)
+        && has_port(&record.source)
+        && has_port(&record.destination)
 }
 
 /// All that a record says. Two whose texts differ only beyond what is kept are one.
@@ -149,9 +169,12 @@ impl Hash for Whole<'_> {
             is_cut,
             repeats,
         } = self.0;
-        (kind, format, time, sensor, host, message, detail, rule, priority, classification).hash(state);
+        (kind, format, time, message, rule, priority, classification).hash(state);
         (tactics, techniques, protocol, source, destination, via, account, process, file).hash(state);
-        (verdict, raw, is_cut, repeats.count, repeats.last).hash(state);
+        (verdict, repeats.count, repeats.last).hash(state);
+        if !is_of_one_packet(self.0) {
+            (sensor, host, detail, raw, is_cut).hash(state);
+        }
     }
 }
 
@@ -220,7 +243,7 @@ impl std::hash::Hasher for PlainHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Endpoint, RecordKind};
+    use crate::RecordKind;
 
     fn alert(format: Format, time: &str, port: u16) -> Record {
         Record {

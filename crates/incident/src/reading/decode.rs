@@ -122,7 +122,7 @@ fn reason_to_refuse(head: &[u8]) -> Option<String> {
         (b"\xfd7zXZ", "it is compressed with xz; decompress it first"),
         (b"BZh", "it is compressed with bzip2; decompress it first"),
         (b"PK\x03\x04", "it is a ZIP archive; unpack it first"),
-        (b"ElfFile\0", "it is a Windows event log; export its events as JSON or XML first"),
+        (b"ElfFile\0", "it is a Windows event log; export its events as JSON first"),
         (b"SQLite format 3\0", "it is a database; export its rows first"),
         (b"\xd4\xc3\xb2\xa1", "it is a packet capture; let an IDS read it and give its alerts"),
         (b"\xa1\xb2\xc3\xd4", "it is a packet capture; let an IDS read it and give its alerts"),

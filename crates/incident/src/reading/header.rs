@@ -4,6 +4,8 @@ use crate::Timestamp;
 
 /// Longest name of a host or a program in a header.
 const MAX_NAME: usize = 255;
+/// What stands between the parts of a header.
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// A header and what stands behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +18,76 @@ pub(super) struct Header<'a> {
 
 /// The header of a line; nothing if it begins with none.
 pub(super) fn header(line: &str) -> Option<Header<'_>> {
-    let (has_priority, rest) = priority(line);
+    let own = without_service(without_file(line));
+    let (has_priority, rest) = priority(without_length(own));
     if has_priority && let Some(rest) = rest.strip_prefix("1 ") {
         return rfc5424(rest);
     }
-    container(rest).or_else(|| rfc3164(rest)).or_else(|| bare(rest).filter(|_| has_priority))
+    let found =
+        container(rest).map(|(header, _)| header).or_else(|| rfc3164(rest)).or_else(|| before_object(rest));
+    let found = found.or_else(|| bare(rest).filter(|_| has_priority));
+    // A file's name alone is a header as well.
+    found.or_else(|| {
+        (own.len() < line.len()).then_some(Header { time: None, host: "", program: "", message: own })
+    })
+}
+
+/// What `grep` puts before the lines that it finds in several files: `/var/log/auth.log:`, with the number of the line at times.
+fn without_file(line: &str) -> &str {
+    if let Some((number, rest)) = line.split_once(':')
+        && rest.starts_with('{')
+        && (1..=9).contains(&number.len())
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return rest;
+    }
+    let Some((_, rest)) = line.split_once(':').filter(|(name, _)| is_file(name)) else { return line };
+    let rest = match rest.split_once(':') {
+        Some((number, behind)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            // `12:59:31` is a time of day.
+            if behind.as_bytes().get(2) == Some(&b':') { rest } else { behind }
+        }
+        _ => rest,
+    };
+    rest
+}
+
+/// What `docker compose logs` puts before what a service says, `web-1  | `; what it says as an object needs the service's name.
+fn without_service(line: &str) -> &str {
+    let Some((name, rest)) = line.split_once("| ").filter(|(_, rest)| !rest.starts_with('{')) else {
+        return line;
+    };
+    let name = name.trim_end();
+    let is_service = is_name(name)
+        && name.len() <= 64
+        && name.rsplit_once(['-', '_']).is_some_and(|(_, number)| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+    if is_service { rest } else { line }
+}
+
+/// Whether a word is the name of a file that holds a log.
+fn is_file(name: &str) -> bool {
+    const ENDS: [&str; 8] = [".log", ".json", ".jsonl", ".ndjson", ".csv", ".txt", ".ids", ".alert"];
+    let bare =
+        name.strip_suffix(".gz").unwrap_or(name).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    name.len() <= MAX_NAME
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
+        && (ENDS.iter().any(|end| bare.ends_with(end)) || name.starts_with("/var/log/"))
+}
+
+/// What counts the bytes of a message on a connection (RFC 6587), `123 <34>1 …`.
+fn without_length(line: &str) -> &str {
+    match line.split_once(' ') {
+        Some((length, rest))
+            if rest.starts_with('<')
+                && (1..=6).contains(&length.len())
+                && length.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            rest
+        }
+        _ => line,
+    }
 }
 
 /// `<34>` at the beginning.
@@ -33,13 +100,39 @@ fn priority(line: &str) -> (bool, &str) {
     found.map_or((false, line), |rest| (true, rest))
 }
 
-/// `2026-06-03T12:59:31.342Z stdout F message`, as Kubernetes writes what a container says.
-fn container(line: &str) -> Option<Header<'_>> {
+/// `2026-06-03T12:59:31.342Z stdout F message`, as Kubernetes writes what a container says, and whether more of it comes (`P`).
+pub(super) fn container(line: &str) -> Option<(Header<'_>, bool)> {
     let (time, rest) = Timestamp::parse_prefix(line)?;
     let rest = rest.strip_prefix(' ')?;
     let rest = rest.strip_prefix("stdout ").or_else(|| rest.strip_prefix("stderr "))?;
-    let message = rest.strip_prefix("F ").or_else(|| rest.strip_prefix("P "))?;
-    Some(Header { time: Some(time), host: "", program: "", message })
+    let (mark, message) = rest.split_at_checked(2)?;
+    let is_part = match mark {
+        "F " => false,
+        "P " => true,
+        _ => return None,
+    };
+    Some((Header { time: Some(time), host: "", program: "", message }, is_part))
+}
+
+/// An object behind a time alone (`kubectl logs --timestamps`), behind a time and a tag between tabs (Fluentd), behind a tag that no
+/// colon ends (rsyslog), or behind a container's name and a bar (`docker compose logs`).
+fn before_object(line: &str) -> Option<Header<'_>> {
+    let at = line.find('{').filter(|at| (1..=2 * MAX_NAME).contains(at))?;
+    let (head, message) = line.split_at_checked(at)?;
+    if let Some((name, "")) = head.split_once('|').map(|(name, rest)| (name.trim_end(), rest.trim())) {
+        return is_name(name).then_some(Header { time: None, host: "", program: name, message });
+    }
+    let (time, rest) = Timestamp::parse_prefix(head)?;
+    let words: Vec<&str> =
+        rest.split_whitespace().map(|word| word.split('[').next().unwrap_or(word)).collect();
+    let (host, program) = match words[..] {
+        [] if rest.starts_with([' ', '\t']) => ("", ""),
+        [tag] if rest.starts_with('\t') => ("", tag),
+        [host, tag] if !tag.is_empty() => (host, tag),
+        _ => return None,
+    };
+    let is_named = [host, program].iter().all(|name| name.is_empty() || is_name(name));
+    is_named.then_some(Header { time: Some(time), host, program, message })
 }
 
 /// `TIME HOST PROGRAM PROCESS ID DATA MESSAGE`, each a dash if there is none.
@@ -85,11 +178,11 @@ fn structured_data(text: &str) -> &str {
 fn rfc3164(line: &str) -> Option<Header<'_>> {
     let (time, rest) = Timestamp::parse_prefix(line)?;
     // A time that a program wrote itself has something else behind it than a blank and a host.
-    let rest = rest.strip_prefix(' ')?;
-    let (host, rest) = rest.split_once(' ')?;
+    let rest = rest.strip_prefix(BLANKS)?;
+    let (host, rest) = rest.split_once(BLANKS)?;
     // Some relays put a colon behind the time or the host.
     let host = host.strip_suffix(':').unwrap_or(host);
-    let (program, message) = program(rest.trim_start_matches(' '))?;
+    let (program, message) = program(rest.trim_start_matches(BLANKS))?;
     is_name(host).then_some(Header { time: Some(time), host, program, message })
 }
 
@@ -105,7 +198,7 @@ fn bare(line: &str) -> Option<Header<'_>> {
 
 /// `PROGRAM[PROCESS]: `, `PROGRAM: ` or Cisco's `%ASA-6-302013: `, and what stands behind it.
 fn program(text: &str) -> Option<(&str, &str)> {
-    let end = text.bytes().take(MAX_NAME).position(|byte| matches!(byte, b'[' | b':' | b' '))?;
+    let end = text.bytes().take(MAX_NAME).position(|byte| matches!(byte, b'[' | b':' | b' ' | b'\t'))?;
     let (name, rest) = text.split_at(end);
     let rest = match rest.strip_prefix('[') {
         Some(inner) => {
@@ -115,8 +208,8 @@ fn program(text: &str) -> Option<(&str, &str)> {
         None => rest,
     };
     // `sudo` puts blanks before its colon in some versions.
-    let message = rest.trim_start_matches(' ').strip_prefix(':')?;
-    is_name(name).then_some((name, message.strip_prefix(' ').unwrap_or(message)))
+    let message = rest.trim_start_matches(BLANKS).strip_prefix(':')?;
+    is_name(name).then_some((name, message.strip_prefix(BLANKS).unwrap_or(message)))
 }
 
 /// Whether a word is what hosts and programs are called: an attacker who writes a whole line chooses it freely, but a message is

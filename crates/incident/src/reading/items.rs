@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use super::json::{self, Fed, Found, Scanner};
 use super::lines::{LineFaults, Lines, MAX_LINE, Piece};
-use super::unwrap::{self, Around, Body, Item};
-use crate::Timestamp;
-use crate::formats::Object;
+use super::unwrap::{Around, Body, Item, Unwrapper};
+use crate::formats::{Object, time_of};
 
 /// Most columns of an export that are looked at.
 const MAX_COLUMNS: usize = 512;
@@ -19,6 +18,7 @@ pub(super) struct Items<R> {
     lines: Lines<R>,
     ready: VecDeque<Item>,
     mode: Mode,
+    unwrapper: Unwrapper,
     found: Vec<Found>,
     taken: Vec<Item>,
     /// Lines that broke off or were longer than is kept.
@@ -34,6 +34,8 @@ enum Mode {
     Json(Box<Scanner>),
     /// The rest of a line that is too long.
     Rest,
+    /// The number that evtx_dump writes over each record.
+    Numbered(String),
     /// Rows of an export.
     Rows(Rows),
     /// An entry of journald's export form.
@@ -50,12 +52,13 @@ struct Rows {
     is_quoted: bool,
 }
 
-/// Places of the columns of an export that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Columns {
-    raw: usize,
-    time: Option<usize>,
-    host: Option<usize>,
+/// Columns of an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Columns {
+    /// One of them holds each record's own text; these are its place and those of what is read beside it.
+    Raw { raw: usize, time: Option<usize>, host: Option<usize> },
+    /// They are the members of an object.
+    Members(Vec<String>),
 }
 
 impl<R: BufRead> Items<R> {
@@ -65,6 +68,7 @@ impl<R: BufRead> Items<R> {
             lines: Lines::new(reader),
             ready: VecDeque::new(),
             mode: Mode::Start,
+            unwrapper: Unwrapper::default(),
             found: Vec::new(),
             taken: Vec::new(),
             cut: 0,
@@ -94,24 +98,30 @@ impl<R: BufRead> Items<R> {
                 return Ok(Some(item));
             }
             let Some(piece) = self.lines.next_piece()? else {
-                if !end(&mut self.mode, &mut self.found, &mut self.taken) {
+                if !end(&mut self.mode, &mut self.unwrapper, &mut self.found, &mut self.taken) {
                     return Ok(None);
                 }
                 self.ready.extend(self.taken.drain(..));
                 continue;
             };
-            while !take(piece, &mut self.mode, &mut self.found, &mut self.taken) {}
+            while !take(piece, &mut self.mode, &mut self.unwrapper, &mut self.found, &mut self.taken) {}
             self.ready.extend(self.taken.drain(..));
         }
     }
 }
 
 /// Takes a piece; false if it has to be offered again, in the mode that then holds.
-fn take(piece: Piece<'_>, mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec<Item>) -> bool {
+fn take(
+    piece: Piece<'_>,
+    mode: &mut Mode,
+    unwrapper: &mut Unwrapper,
+    found: &mut Vec<Found>,
+    out: &mut Vec<Item>,
+) -> bool {
     match mode {
         Mode::Start if piece.text.trim().is_empty() => {}
         Mode::Start => {
-            *mode = match Columns::of(piece.text) {
+            *mode = match Columns::of(piece.text).filter(|_| piece.ends) {
                 Some(columns) => Mode::Rows(Rows { columns, row: String::new(), is_quoted: false }),
                 None => Mode::Lines,
             };
@@ -128,27 +138,47 @@ fn take(piece: Piece<'_>, mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec
                 *mode = Mode::Entry(Object::new());
                 return false;
             }
+            if is_number_of_record(piece.text) && piece.ends {
+                *mode = Mode::Numbered(piece.text.to_owned());
+                return true;
+            }
+            // A record separator stands before each text of a sequence (RFC 7464).
+            let piece = Piece { text: piece.text.trim_start_matches('\u{1e}'), ..piece };
+            if piece.text.starts_with("\"{")
+                && piece.ends
+                && let Ok(inner) = serde_json::from_str::<String>(piece.text.trim_end())
+            {
+                unwrapper.line(&inner, Around::default(), false, out);
+                return true;
+            }
             if json::may_begin(piece.text) {
                 if piece.ends
                     && let Some(object) = json::object(piece.text)
                 {
-                    unwrap::object(object, false, out);
+                    unwrapper.object(object, false, out);
                     return true;
                 }
                 *mode = Mode::Json(Box::default());
                 return false;
             }
-            unwrap::line(piece.text, Around::default(), !piece.ends, out);
+            unwrapper.line(piece.text, Around::default(), !piece.ends, out);
             if !piece.ends {
                 *mode = Mode::Rest;
             }
+        }
+        Mode::Numbered(number) => {
+            if !json::may_begin(piece.text) {
+                unwrapper.line(number, Around::default(), false, out);
+            }
+            *mode = Mode::Lines;
+            return false;
         }
         Mode::Json(scanner) => {
             let fed = scanner.feed(piece, found);
             if fed != Fed::Open {
                 *mode = Mode::Lines;
             }
-            drain(found, out);
+            drain(found, unwrapper, out);
             return fed != Fed::NotPart;
         }
         Mode::Rows(Rows { columns, row, is_quoted }) => {
@@ -159,7 +189,7 @@ fn take(piece: Piece<'_>, mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec
             }
             *is_quoted ^= !memchr::memchr_iter(b'"', piece.text.as_bytes()).count().is_multiple_of(2);
             if piece.ends && (is_long || !*is_quoted) {
-                columns.take(row, out);
+                columns.take(row, unwrapper, out);
                 row.clear();
                 *is_quoted = false;
             } else if piece.ends {
@@ -171,7 +201,7 @@ fn take(piece: Piece<'_>, mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec
                 entry.insert(key.to_owned(), Value::String(value.to_owned()));
             }
             _ if piece.text.is_empty() => {
-                unwrap::object(std::mem::take(entry), false, out);
+                unwrapper.object(std::mem::take(entry), false, out);
                 *mode = Mode::Lines;
             }
             // A field that holds bytes stands on lines of its own.
@@ -182,24 +212,33 @@ fn take(piece: Piece<'_>, mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec
 }
 
 /// Ends what is open at the end of the text; false if nothing was.
-fn end(mode: &mut Mode, found: &mut Vec<Found>, out: &mut Vec<Item>) -> bool {
+fn end(mode: &mut Mode, unwrapper: &mut Unwrapper, found: &mut Vec<Found>, out: &mut Vec<Item>) -> bool {
     match std::mem::replace(mode, Mode::Lines) {
         Mode::Json(mut scanner) => {
             scanner.end(found);
-            drain(found, out);
+            drain(found, unwrapper, out);
         }
-        Mode::Rows(Rows { columns, row, .. }) if !row.trim().is_empty() => columns.take(&row, out),
-        Mode::Entry(entry) if !entry.is_empty() => unwrap::object(entry, false, out),
-        _ => return false,
+        Mode::Rows(Rows { columns, row, .. }) if !row.trim().is_empty() => columns.take(&row, unwrapper, out),
+        Mode::Entry(entry) if !entry.is_empty() => unwrapper.object(entry, false, out),
+        Mode::Numbered(number) => unwrapper.line(&number, Around::default(), false, out),
+        _ => {}
     }
+    unwrapper.end(out);
     !out.is_empty()
 }
 
-fn drain(found: &mut Vec<Found>, out: &mut Vec<Item>) {
+/// `Record 12`
+fn is_number_of_record(line: &str) -> bool {
+    line.strip_prefix("Record ").is_some_and(|number| {
+        (1..=12).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn drain(found: &mut Vec<Found>, unwrapper: &mut Unwrapper, out: &mut Vec<Item>) {
     for found in found.drain(..) {
         match found {
-            Found::Object(object) => unwrap::object(object, false, out),
-            Found::Cut(object, _) => unwrap::object(object, true, out),
+            Found::Object(object) => unwrapper.object(object, false, out),
+            Found::Cut(object, _) => unwrapper.object(object, true, out),
             // It begins like an object, and nothing of it can be read.
             Found::Text(text) => {
                 let is_cut = text.trim_start().starts_with('{');
@@ -209,33 +248,71 @@ fn drain(found: &mut Vec<Found>, out: &mut Vec<Item>) {
     }
 }
 
+/// Names of which one tells that the columns of an export are the members of objects that are known.
+const MEMBERS: [&str; 14] = [
+    "kibana.alert.rule.name",
+    "signal.rule.name",
+    "rule.name",
+    "RuleTitle",
+    "event_type",
+    "eventName",
+    "rule.level",
+    "rule.description",
+    "winlog.event_id",
+    "EventID",
+    "class_uid",
+    "id.orig_h",
+    "detections",
+    "event.kind",
+];
+/// Names of columns that hold a record's own text.
+const TEXTS: [&str; 6] = ["_raw", "@message", "message", "Message", "line", "Line"];
+
 impl Columns {
     /// The columns of an export, if this line names them.
     fn of(line: &str) -> Option<Columns> {
-        let names = cells(line);
-        let place = |name: &str| names.iter().position(|own| own == name);
-        (names.len() > 1 || line.trim() == "_raw" || line.trim() == "\"_raw\"").then_some(())?;
-        Some(Columns { raw: place("_raw")?, time: place("_time"), host: place("host") })
+        let names = cells(line.trim_start_matches('\u{feff}'));
+        let place = |all: &[&str]| names.iter().position(|own| all.contains(&own.as_str()));
+        let is_name = |name: &String| {
+            name.len() <= 128 && name.chars().all(|c| c.is_alphanumeric() || "_@.- #()/".contains(c))
+        };
+        if names.len() < 2 && place(&["_raw"]).is_none() || !names.iter().all(is_name) {
+            return None;
+        }
+        if place(&MEMBERS).is_some() {
+            return Some(Columns::Members(names));
+        }
+        let time = place(&["_time", "@timestamp", "timestamp", "time", "Time", "Date", "date"]);
+        let raw = place(&TEXTS).filter(|_| time.is_some() || place(&["_raw"]).is_some())?;
+        Some(Columns::Raw { raw, time, host: place(&["host", "hostname", "source", "Host"]) })
     }
 
-    fn take(&self, row: &str, out: &mut Vec<Item>) {
+    fn take(&self, row: &str, unwrapper: &mut Unwrapper, out: &mut Vec<Item>) {
         if row.trim().is_empty() {
             return;
         }
         let cells = cells(row);
-        let cell = |place: Option<usize>| place.and_then(|at| cells.get(at)).map_or("", String::as_str);
-        let around = Around {
-            time: Timestamp::parse(cell(self.time)),
-            host: cell(self.host).to_owned(),
-            ..Around::default()
+        let (raw, time, host) = match self {
+            Columns::Raw { raw, time, host } => (*raw, *time, *host),
+            Columns::Members(names) => {
+                let named = names.iter().zip(cells).filter(|(_, cell)| !cell.is_empty());
+                return unwrapper.object(
+                    named.map(|(name, cell)| (name.clone(), Value::String(cell))).collect(),
+                    false,
+                    out,
+                );
+            }
         };
-        let raw = cell(Some(self.raw));
+        let cell = |place: Option<usize>| place.and_then(|at| cells.get(at)).map_or("", String::as_str);
+        let mut around = Around::default();
+        around.add(time_of(&Value::from(cell(time))), cell(host), "");
+        let raw = cell(Some(raw));
         match json::may_begin(raw).then(|| json::object(raw)).flatten() {
-            Some(_) => unwrap::line(raw, around, false, out),
+            Some(_) => unwrapper.line(raw, around, false, out),
             None => raw
                 .lines()
                 .filter(|line| !line.trim().is_empty())
-                .for_each(|line| unwrap::line(line, around.clone(), false, out)),
+                .for_each(|line| unwrapper.line(line, around.clone(), false, out)),
         }
     }
 }

@@ -15,7 +15,7 @@ const MAX_ITEM: usize = MAX_LINE;
 const MAX_DEPTH: usize = 120;
 
 /// Members that hold the records of an export, by their path.
-pub(super) const WRAPPERS: [&[&str]; 11] = [
+pub(super) const WRAPPERS: [&[&str]; 13] = [
     &["Records"],
     &["records"],
     &["hits", "hits"],
@@ -27,6 +27,8 @@ pub(super) const WRAPPERS: [&[&str]; 11] = [
     &["items"],
     &["logEvents"],
     &["data"],
+    &["data", "result"],
+    &["messages"],
 ];
 
 /// What was taken out of the text.

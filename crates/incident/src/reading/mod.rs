@@ -2,6 +2,7 @@
 //!
 //! Invariants: memory is bounded whatever the source holds, and time is linear in its length.
 
+mod collectors;
 mod decode;
 mod header;
 mod items;

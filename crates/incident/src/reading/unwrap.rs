@@ -7,20 +7,99 @@
 
 use serde_json::Value;
 
-use super::header::header;
+use super::collectors::{Carried, carried};
+use super::header::{container, header};
 use super::json::{self, WRAPPERS};
+use super::lines::MAX_LINE;
 use crate::Timestamp;
-use crate::formats::{Envelope, Object};
+use crate::formats::{Envelope, Object, time_of};
 
 /// Most wrappings one in another.
 const MAX_DEPTH: u32 = 6;
 
 /// Words in the names of programs that write records as JSON objects, or pass them on: sensors, their outputs, shippers.
-const WRITERS_OF_OBJECTS: [&str; 40] = [
-    "alert", "alerts", "auditbeat", "aws", "bro", "cef", "cloudtrail", "corelight", "detection", "ecs", "edr", "elastic",
-    "eve", "evtx", "falco", "filebeat", "fluent", "fluentd", "guardduty", "hayabusa", "hids", "ids", "ips", "json",
-    "logstash", "nids", "nxlog", "ocsf", "ossec", "packetbeat", "rsyslogd", "securityonion", "siem", "sigma", "snort",
-    "suricata", "sysmon", "wazuh", "winlogbeat", "zeek",
+const WRITERS_OF_OBJECTS: [&str; 81] = [
+    "alert",
+    "alerts",
+    "alloy",
+    "audit",
+    "auditbeat",
+    "auditd",
+    "aws",
+    "azure",
+    "bro",
+    "cef",
+    "chainsaw",
+    "clamav",
+    "cloudtrail",
+    "cloudwatch",
+    "containerd",
+    "corelight",
+    "crowdsec",
+    "crowdstrike",
+    "defender",
+    "detection",
+    "docker",
+    "ecs",
+    "edr",
+    "elastic",
+    "eve",
+    "eventlog",
+    "evtx",
+    "falco",
+    "filebeat",
+    "firewall",
+    "fluent",
+    "fluentd",
+    "gelf",
+    "graylog",
+    "guardduty",
+    "hayabusa",
+    "hids",
+    "ids",
+    "ips",
+    "json",
+    "kube",
+    "laurel",
+    "logstash",
+    "loki",
+    "microsoft",
+    "modsec",
+    "modsecurity",
+    "mswineventlog",
+    "nids",
+    "nxlog",
+    "ocsf",
+    "opnsense",
+    "osquery",
+    "osqueryd",
+    "osqueryi",
+    "ossec",
+    "packetbeat",
+    "pfsense",
+    "promtail",
+    "rsyslogd",
+    "securityhub",
+    "securityonion",
+    "siem",
+    "sigma",
+    "snort",
+    "splunk",
+    "suricata",
+    "sysmon",
+    "sysmonforlinux",
+    "tetragon",
+    "tracee",
+    "vector",
+    "velociraptor",
+    "waf",
+    "wazuh",
+    "windows",
+    "wineventlog",
+    "winlogbeat",
+    "xdr",
+    "zeek",
+    "zircolite",
 ];
 
 /// An envelope that owns its texts.
@@ -39,7 +118,7 @@ impl Around {
     }
 
     /// The inner wrapping is nearer to the record, and goes before.
-    fn add(&mut self, time: Option<Timestamp>, host: &str, program: &str) {
+    pub(super) fn add(&mut self, time: Option<Timestamp>, host: &str, program: &str) {
         self.time = time.or(self.time);
         for (own, more) in [(&mut self.host, host), (&mut self.program, program)] {
             if !more.is_empty() {
@@ -65,14 +144,76 @@ pub(super) struct Item {
     pub(super) is_cut: bool,
 }
 
-/// Takes a line apart into `out`.
-pub(super) fn line(text: &str, around: Around, is_cut: bool, out: &mut Vec<Item>) {
-    take_line(text, around, is_cut, 0, out);
+/// Takes off what stands around the records of a source. Container runtimes cut long lines, and what was cut is put together.
+#[derive(Debug, Default)]
+pub(super) struct Unwrapper {
+    /// The beginning of a record of which more comes, with what stood around it.
+    part: Option<(Around, String)>,
 }
 
-/// Takes an object apart into `out`.
-pub(super) fn object(object: Object, is_cut: bool, out: &mut Vec<Item>) {
-    take_object(object, Around::default(), is_cut, 0, out);
+impl Unwrapper {
+    /// Takes a line apart into `out`.
+    pub(super) fn line(&mut self, text: &str, around: Around, is_cut: bool, out: &mut Vec<Item>) {
+        let Some((found, is_part)) = container(text) else { return take_line(text, around, is_cut, 0, out) };
+        let mut own = around.clone();
+        own.add(found.time, "", "");
+        match self.part.take() {
+            Some((begun, mut whole)) => {
+                whole.push_str(found.message);
+                self.hold(begun, whole, is_part, out);
+            }
+            None if is_part => self.hold(own, found.message.to_owned(), true, out),
+            None => take_line(text, around, is_cut, 0, out),
+        }
+    }
+
+    /// Takes an object apart into `out`.
+    pub(super) fn object(&mut self, object: Object, is_cut: bool, out: &mut Vec<Item>) {
+        let Some(text) = said_by_container(&object) else {
+            return take_object(object, Around::default(), is_cut, 0, out);
+        };
+        let begins = text.trim_start().starts_with('{') && json::object(text).is_none();
+        match self.part.take() {
+            Some((begun, mut whole)) if json::object(text).is_none() => {
+                whole.push_str(text);
+                let is_part = json::object(&whole).is_none() && !text.ends_with('\n');
+                self.hold(begun, whole, is_part, out);
+            }
+            None if begins && !text.ends_with('\n') => {
+                let mut around = Around::default();
+                around.add(object.get("time").and_then(time_of), "", "");
+                self.part = Some((around, text.to_owned()));
+            }
+            before => {
+                self.part = before;
+                self.end(out);
+                take_object(object, Around::default(), is_cut, 0, out);
+            }
+        }
+    }
+
+    /// Keeps what more comes of, up to the length of a line.
+    fn hold(&mut self, around: Around, whole: String, is_part: bool, out: &mut Vec<Item>) {
+        self.part = Some((around, whole));
+        if !is_part || self.part.as_ref().is_some_and(|(_, whole)| whole.len() >= MAX_LINE) {
+            self.end(out);
+        }
+    }
+
+    /// Ends what is open at the end of the source.
+    pub(super) fn end(&mut self, out: &mut Vec<Item>) {
+        let Some((around, text)) = self.part.take() else { return };
+        match json::repaired(text.trim()).filter(|_| json::object(&text).is_none()) {
+            Some(object) => take_object(object, around, true, 1, out),
+            None => take_line(text.trim_end(), around, false, 1, out),
+        }
+    }
+}
+
+/// What a container said, if its runtime wrote the object.
+fn said_by_container(object: &Object) -> Option<&str> {
+    let is_runtimes = object.get("stream").is_some_and(Value::is_string);
+    object.get("log").and_then(Value::as_str).filter(|_| is_runtimes)
 }
 
 fn take_line(text: &str, mut around: Around, is_cut: bool, depth: u32, out: &mut Vec<Item>) {
@@ -101,9 +242,9 @@ fn take_line(text: &str, mut around: Around, is_cut: bool, depth: u32, out: &mut
 /// Whether what this program says may be a record as an object. Without a name it is a file's line, or a container's.
 fn writes_objects(program: &str) -> bool {
     program.is_empty()
-        || program.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
-            WRITERS_OF_OBJECTS.iter().any(|own| own.eq_ignore_ascii_case(word))
-        })
+        || program
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .any(|word| WRITERS_OF_OBJECTS.iter().any(|own| own.eq_ignore_ascii_case(word)))
 }
 
 fn take_object(mut object: Object, mut around: Around, is_cut: bool, depth: u32, out: &mut Vec<Item>) {
@@ -121,25 +262,32 @@ fn take_object(mut object: Object, mut around: Around, is_cut: bool, depth: u32,
         }
         return;
     }
-    // A document of a search engine.
-    if let Some(Value::Object(source)) = object.get_mut("_source").map(Value::take) {
-        return take_object(source, around, is_cut, depth + 1, out);
-    }
-    if let Some(message) = message_of(&mut object, &mut around) {
-        let mut lines = message.lines().filter(|line| !line.trim().is_empty()).peekable();
-        if message.trim_start().starts_with('{') {
-            return take_line(&message, around, is_cut, depth + 1, out);
-        }
-        if lines.peek().is_none() {
+    match carried(&mut object, &mut around) {
+        Some(Carried::Object(inner)) => take_object(inner, around, is_cut, depth + 1, out),
+        Some(Carried::Text(text)) if text.trim().is_empty() => {
             out.push(Item { body: Body::Object(object), around, is_cut });
-            return;
         }
-        for line in lines {
-            take_line(line, around.clone(), is_cut, depth + 1, out);
+        Some(Carried::Text(text)) => take_text(&text, &around, is_cut, depth + 1, out),
+        Some(Carried::Texts(texts)) => {
+            for (time, text) in texts {
+                let mut own = around.clone();
+                own.add(time, "", "");
+                take_text(&text, &own, is_cut, depth + 1, out);
+            }
         }
-        return;
+        Some(Carried::Nothing) => {}
+        None => out.push(Item { body: Body::Object(object), around, is_cut }),
     }
-    out.push(Item { body: Body::Object(object), around, is_cut });
+}
+
+/// A record as text: an object, also over several lines, or lines.
+fn take_text(text: &str, around: &Around, is_cut: bool, depth: u32, out: &mut Vec<Item>) {
+    if text.trim_start().starts_with('{') {
+        return take_line(text, around.clone(), is_cut, depth, out);
+    }
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        take_line(line, around.clone(), is_cut, depth, out);
+    }
 }
 
 /// The records of an export.
@@ -158,99 +306,13 @@ fn wrapped(object: &mut Object) -> Option<Vec<Value>> {
     None
 }
 
-/// The record that a collector's object carries as text; what else the object says goes into the envelope.
-fn message_of(object: &mut Object, around: &mut Around) -> Option<String> {
-    let word =
-        |object: &Object, key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    // Docker's json-file driver.
-    if is_text(object, "log") && (is_text(object, "stream") || is_text(object, "time")) && object.len() <= 4 {
-        around.add(Timestamp::parse(&word(object, "time")), "", "");
-        return text(object, "log");
-    }
-    // Splunk: a search's result, over REST or from a file.
-    if let Some(Value::Object(result)) = object.get_mut("result")
-        && is_text(result, "_raw")
-    {
-        around.add(Timestamp::parse(&word(result, "_time")), &word(result, "host"), "");
-        return text(result, "_raw");
-    }
-    if is_text(object, "_raw") {
-        around.add(Timestamp::parse(&word(object, "_time")), &word(object, "host"), "");
-        return text(object, "_raw");
-    }
-    // journald, as `journalctl -o json` and its export write it.
-    if object.contains_key("MESSAGE")
-        && object.keys().any(|key| key.starts_with("__") || key.starts_with("_SOURCE_"))
-    {
-        let time = ["_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP"]
-            .into_iter()
-            .find_map(|key| Timestamp::from_micros(object.get(key)?.as_str()?.parse().ok()?));
-        let program = Some(word(object, "SYSLOG_IDENTIFIER")).filter(|name| !name.is_empty());
-        around.add(time, &word(object, "_HOSTNAME"), &program.unwrap_or_else(|| word(object, "_COMM")));
-        return match object.get("MESSAGE")? {
-            Value::String(message) => Some(message.clone()),
-            // What is no UTF-8 is written as a list of bytes.
-            Value::Array(bytes) => {
-                let bytes: Vec<u8> =
-                    bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
-                Some(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            _ => None,
-        };
-    }
-    // CloudWatch, by subscription or export.
-    if is_text(object, "message") && object.len() <= 5 && object.contains_key("ingestionTime")
-        || is_text(object, "message")
-            && is_text(object, "id")
-            && object.contains_key("timestamp")
-            && object.len() == 3
-    {
-        let millis = object.get("timestamp").and_then(Value::as_i64);
-        around.add(millis.and_then(|millis| Timestamp::from_micros(millis.checked_mul(1000)?)), "", "");
-        return text(object, "message");
-    }
-    // A shipper of files: the line stands in `message` or, where that was rewritten, in `event.original`.
-    if is_shipped(object) {
-        let original = object.get("event").and_then(|event| event.get("original")).and_then(Value::as_str);
-        let line = original.or_else(|| object.get("message")?.as_str())?;
-        let line = line.trim_start();
-        let has_record = line.starts_with('{') && json::object(line).is_some();
-        if has_record {
-            let line = line.to_owned();
-            let host = object.get("host").and_then(|host| host.get("name").or(Some(host))?.as_str());
-            let host = host.unwrap_or_default().to_owned();
-            around.add(Timestamp::parse(&word(object, "@timestamp")), &host, "");
-            return Some(line);
-        }
-    }
-    None
-}
-
-/// Whether a shipper that follows files wrote the object: it names the file.
-fn is_shipped(object: &Object) -> bool {
-    let of = |key: &str, inner: &str| object.get(key).and_then(|value| value.get(inner)).is_some();
-    object.contains_key("@timestamp")
-        && (of("log", "file") || of("input", "type") || object.contains_key("@version"))
-}
-
-fn is_text(object: &Object, key: &str) -> bool {
-    object.get(key).is_some_and(Value::is_string)
-}
-
-fn text(object: &mut Object, key: &str) -> Option<String> {
-    match object.get_mut(key).map(Value::take) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn items(text: &str) -> Vec<(String, Around)> {
         let mut out = Vec::new();
-        line(text, Around::default(), false, &mut out);
+        Unwrapper::default().line(text, Around::default(), false, &mut out);
         out.into_iter()
             .map(|item| match item.body {
                 Body::Object(object) => (Value::Object(object).to_string(), item.around),
@@ -318,7 +380,12 @@ mod tests {
         ] {
             let items = items(&format!("Jun  3 12:59:31 web01 {program}[9]: {object}"));
             let mut out = Vec::new();
-            line(&format!("Jun  3 12:59:31 web01 {program}[9]: {object}"), Around::default(), false, &mut out);
+            Unwrapper::default().line(
+                &format!("Jun  3 12:59:31 web01 {program}[9]: {object}"),
+                Around::default(),
+                false,
+                &mut out,
+            );
             assert_eq!(matches!(out[0].body, Body::Object(_)), is_object, "{program}");
             assert_eq!((items.len(), items[0].0.as_str()), (1, object), "{program}");
         }

@@ -156,8 +156,16 @@ impl Ends {
             };
             (end("source"), end("target"))
         });
+        let other = |named: &Endpoint| {
+            [&client, &server]
+                .into_iter()
+                .find(|side| address(side).as_ref() != Some(&named.address))
+                .cloned()?
+        };
         let (source, destination) = match named {
             Some((Some(source), Some(target))) => (Some(source), Some(target)),
+            Some((Some(source), None)) => (Some(source.clone()), other(&source)),
+            Some((None, Some(target))) => (other(&target), Some(target)),
             _ => (client, server),
         };
         let mut ends = Ends { source, destination, via: Vec::new() };
@@ -182,9 +190,28 @@ impl Ends {
 
 /// The client that the last proxy saw. What stands before it in the header, the client may have written.
 fn forwarded_for<'a>(event: Fields<'a>) -> Option<Cow<'a, str>> {
-    let header = event.first(&["xff", "http.xff"])?;
-    let last = header.rsplit(',').map(str::trim).find(|part| part.parse::<std::net::IpAddr>().is_ok())?;
-    Some(Cow::Owned(last.to_owned()))
+    let header = event.first(&["xff", "http.xff"]).or_else(|| {
+        let mut headers = event.objects("http.request_headers");
+        headers
+            .find(|header| {
+                header.text("name").is_some_and(|name| name.eq_ignore_ascii_case("x-forwarded-for"))
+            })?
+            .text("value")
+    })?;
+    header.rsplit(',').find_map(bare_address).map(Cow::Owned)
+}
+
+/// An address without the port that some proxies write behind it.
+fn bare_address(text: &str) -> Option<String> {
+    let text = text.trim().trim_matches('"');
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Some(text.to_owned());
+    }
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => text.rsplit_once(':')?.0,
+    };
+    bare.parse::<std::net::IpAddr>().is_ok().then(|| bare.to_owned())
 }
 
 /// What an event tells about the application's side of the traffic.

@@ -82,15 +82,8 @@ impl<'a> Fields<'a> {
 
     /// A number that is not negative, also where it is written as text, decimal or `0x…`. Fractions are dropped.
     pub(super) fn number(self, path: &str) -> Option<u64> {
-        match self.get(path)? {
-            Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
-            Value::String(text) => match text.trim() {
-                text if text.starts_with("0x") => u64::from_str_radix(text.get(2..)?, 16).ok(),
-                text => text.parse().ok(),
-            },
-            Value::Array(items) => items.first()?.as_u64(),
-            _ => None,
-        }
+        let value = self.get(path)?;
+        number(value.as_array().and_then(|items| items.first()).unwrap_or(value))
     }
 
     /// The first of these paths that has a port. 0 is none.
@@ -107,6 +100,17 @@ impl<'a> Fields<'a> {
     pub(super) fn end(self, addresses: &[&str], ports: &[&str]) -> Option<Endpoint> {
         let address = addresses.iter().find_map(|path| self.text(path).filter(|text| is_name(text)))?;
         Some(end(&address, self.port(ports)))
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => match text.trim() {
+            text if text.starts_with("0x") => u64::from_str_radix(text.get(2..)?, 16).ok(),
+            text => text.parse().ok(),
+        },
+        _ => None,
     }
 }
 
@@ -146,7 +150,7 @@ fn is_unset(text: &str) -> bool {
 
 /// A time as text (ISO 8601 with or without a space before its zone, Snort's form, PowerShell's `/Date(…)/`) or as a
 /// number since 1970.
-pub(super) fn time(value: &Value) -> Option<Timestamp> {
+pub(crate) fn time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Number(number) => match number.as_i64() {
             Some(whole) => since_epoch(whole),
@@ -164,7 +168,15 @@ pub(super) fn time(value: &Value) -> Option<Timestamp> {
             if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
                 return time(&Value::from(text.parse::<f64>().ok()?));
             }
+            // `Jun 3, 2026 @ 12:59:31.342`, as Kibana shows times.
+            if let Some((date, clock)) = text.split_once(" @ ") {
+                let text = format!("{} {clock}", date.replace(',', ""));
+                return Timestamp::parse(&text);
+            }
             match text.rsplit_once(' ') {
+                Some((clock, "UTC" | "GMT")) => {
+                    Timestamp::parse_prefix(&format!("{clock}Z")).map(|(time, _)| time)
+                }
                 // `12:59:31.342 +02:00`: the zone counts.
                 Some((clock, zone)) if is_zone(zone) => {
                     Timestamp::parse_prefix(&format!("{clock}{zone}")).map(|(time, _)| time)

@@ -16,6 +16,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod wazuh;
+mod web;
 mod windows;
 mod windows_events;
 mod zeek;
@@ -25,6 +26,7 @@ use std::io;
 use std::net::IpAddr;
 
 pub(super) use falco::priority as falco_priority;
+pub(crate) use fields::time as time_of;
 use tags::Tags;
 pub(super) use wazuh::priority as wazuh_priority;
 
@@ -35,7 +37,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 10] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 11] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -46,6 +48,7 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 10] = [
     zeek::ZEEK_JSON,
     windows::WINDOWS_EVENT,
     cloudtrail::CLOUD_TRAIL,
+    web::WEB,
 ];
 
 /// Longest name of a host, an account, a sensor or a rule, in bytes.

@@ -37,6 +37,10 @@ fn writer(object: &Object) -> Option<Writer> {
     if is_text("rule_level") && is_text("title") {
         return Some(Writer::Zircolite);
     }
+    // A row of its table.
+    if is_text("detections") && ["Event ID", "Computer", "Record ID"].iter().any(has) {
+        return Some(Writer::Chainsaw);
+    }
     let has_event = object.get("document").is_some_and(Value::is_object)
         || object.get("documents").is_some_and(Value::is_array);
     (has_event && is_text("name") && ["level", "group", "source"].iter().any(has)).then_some(Writer::Chainsaw)
@@ -123,6 +127,12 @@ fn read_chainsaw<'a>(fields: Fields<'a>, draft: &mut Draft<'a>) {
     }
     draft.sensor = Cow::Borrowed("chainsaw");
     draft.message = fields.text("name").unwrap_or_default();
+    if draft.message.is_empty() {
+        let names = fields.text("detections").unwrap_or_default();
+        let names = names.lines().map(|name| name.trim_start_matches('\u{2023}').trim());
+        draft.message = Cow::Owned(names.filter(|name| !name.is_empty()).collect::<Vec<_>>().join(", "));
+        draft.host = fields.text("Computer").unwrap_or_default();
+    }
     draft.rule = fields.first(&["id", "name"]).unwrap_or_default();
     draft.classification = fields.first(&["group"]).filter(|group| group != "Sigma").unwrap_or_default();
     draft.priority = fields.text("level").and_then(|word| severity(&word));

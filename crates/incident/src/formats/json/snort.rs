@@ -34,13 +34,19 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         let whole = alert.text(pair).and_then(|text| endpoint(&text, &protocol));
         whole.or_else(|| alert.end(&[address], &[port]))
     };
+    let packet = (end("src_ap", "src_addr", "src_port"), end("dst_ap", "dst_addr", "dst_port"));
+    // A rule on an answer fires on a packet from the server; who acts is the client.
+    let (source, destination) = match alert.string("dir") {
+        Some("S2C") => (packet.1, packet.0),
+        _ => packet,
+    };
     Some(
         Draft {
             kind: RecordKind::Alert,
             time: time(alert),
             sensor: Cow::Borrowed("snort"),
-            source: end("src_ap", "src_addr", "src_port"),
-            destination: end("dst_ap", "dst_addr", "dst_port"),
+            source,
+            destination,
             priority: number("priority")
                 .filter(|found| *found > 0)
                 .and_then(|found| u8::try_from(found.min(4)).ok()),

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::super::text::agent;
 use super::fields::{self, Fields};
 use super::windows::Event;
 use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, eve, listed, told, verdict};
@@ -13,8 +14,17 @@ use crate::record::RecordKind;
 /// See the module.
 pub(crate) const WAZUH: ObjectFormat = ObjectFormat { format: Format::Wazuh, recognises, read };
 
+/// What a manager sends by syslog in JSON.
+fn is_sent(fields: Fields<'_>) -> bool {
+    fields.number("crit").is_some()
+        && ["id", "component", "description"].iter().all(|key| fields.text(key).is_some())
+}
+
 fn recognises(object: &Object) -> bool {
     let fields = Fields(object);
+    if is_sent(fields) {
+        return true;
+    }
     let by_manager = ["agent.id", "manager.name", "decoder", "location", "full_log"]
         .iter()
         .filter(|path| fields.has(path))
@@ -38,6 +48,9 @@ pub(in super::super) fn priority(level: u64) -> Option<u8> {
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let alert = Fields(object);
+    if is_sent(alert) {
+        return Some(sent(alert).finish(Format::Wazuh, object, envelope));
+    }
     let mut draft = Draft {
         time: alert.time(&["timestamp", "@timestamp"]),
         sensor: Cow::Borrowed("wazuh"),
@@ -50,6 +63,8 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     } else if let Some(event) = alert.object("data.win").and_then(Event::of_wazuh) {
         event.fill(&mut draft);
         event.name(&mut draft);
+        // The agent's address is nearer to what a description says than the computer's name.
+        draft.destination = draft.destination.filter(|end| !event.is_on(end));
     }
     let has_rule = alert.number("rule.level").is_some();
     // The agent's name is what people know; the computer's is its full one.
@@ -76,6 +91,30 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     Some(draft.finish(Format::Wazuh, object, envelope))
 }
 
+fn sent(alert: Fields<'_>) -> Draft<'_> {
+    let observer = alert.text("component").map(|place| agent(&place)).unwrap_or_default();
+    let source = alert.end(&["src_ip"], &["src_port"]);
+    let destination = alert.end(&["dst_ip"], &["dst_port"]);
+    Draft {
+        kind: RecordKind::Alert,
+        sensor: Cow::Borrowed("wazuh"),
+        message: alert.text("description").unwrap_or_default(),
+        rule: alert.text("id").unwrap_or_default(),
+        priority: alert.number("crit").and_then(priority),
+        classification: alert.text("classification").unwrap_or_default(),
+        account: alert.first(&["acct", "user"]).unwrap_or_default(),
+        file: alert.text("file").unwrap_or_default(),
+        raw: alert.text("message"),
+        destination: destination.or_else(|| {
+            let own = Some(fields::end(&observer, None)).filter(|end| !end.address.is_empty());
+            own.filter(|_| source.is_some())
+        }),
+        source,
+        host: Cow::Owned(observer),
+        ..Draft::default()
+    }
+}
+
 fn take_suricata<'a>(draft: &mut Draft<'a>, inner: Draft<'a>) {
     let Draft { raw, time, sensor, .. } = std::mem::take(draft);
     *draft = Draft { raw, time, sensor, ..inner };
@@ -87,6 +126,13 @@ fn host(alert: Fields<'_>) -> Option<Cow<'_, str>> {
         return alert.first(&["predecoder.hostname", "agent.name", "manager.name"]);
     }
     alert.first(&["agent.name", "predecoder.hostname", "agent.ip", "manager.name"])
+}
+
+/// Whether the event is a cloud's, whose log the manager fetched.
+fn is_cloud(alert: Fields<'_>) -> bool {
+    ["data.aws", "data.office365", "data.gcp", "data.github", "data.ms-graph"]
+        .iter()
+        .any(|path| alert.has(path))
 }
 
 fn is_manager(alert: Fields<'_>) -> bool {
@@ -101,7 +147,14 @@ fn complete<'a>(alert: Fields<'a>, draft: &mut Draft<'a>) {
     };
     fill(
         &mut draft.account,
-        &["data.dstuser", "data.srcuser", "data.user", "data.aws.userIdentity.userName", "data.audit.auid"],
+        &[
+            "data.dstuser",
+            "data.srcuser",
+            "data.user",
+            "data.aws.userIdentity.userName",
+            "data.office365.UserId",
+            "data.audit.auid",
+        ],
     );
     fill(&mut draft.process, &["data.command", "data.audit.command", "data.audit.exe", "data.process.name"]);
     fill(
@@ -129,7 +182,14 @@ fn complete<'a>(alert: Fields<'a>, draft: &mut Draft<'a>) {
 }
 
 fn fill_ends(alert: Fields<'_>, draft: &mut Draft<'_>) {
-    let addresses = ["data.srcip", "data.src_ip", "data.aws.sourceIPAddress", "data.aws.source_ip_address"];
+    let addresses = [
+        "data.srcip",
+        "data.src_ip",
+        "data.aws.sourceIPAddress",
+        "data.aws.source_ip_address",
+        "data.office365.ClientIP",
+        "data.office365.ActorIpAddress",
+    ];
     if draft.source.is_none() {
         draft.source = alert.end(&addresses, &["data.srcport", "data.src_port"]);
     }
@@ -140,7 +200,7 @@ fn fill_ends(alert: Fields<'_>, draft: &mut Draft<'_>) {
         );
     }
     // Somebody elsewhere did it to the agent's own computer.
-    if draft.destination.is_none() && draft.source.is_some() && !alert.has("data.aws") {
+    if draft.destination.is_none() && draft.source.is_some() && !is_cloud(alert) {
         let own = if is_manager(alert) {
             alert.end(&["predecoder.hostname"], &[])
         } else {

@@ -78,6 +78,19 @@ impl<'a> Event<'a> {
                 text: fields.string("message"),
             });
         }
+        if let Some(id) =
+            fields.number("event_id").filter(|_| fields.has("log_name") && fields.has("computer_name"))
+        {
+            // winlogbeat up to 6.
+            return Some(Event {
+                provider: fields.first(&["source_name", "provider_name"]).unwrap_or_default(),
+                id,
+                computer: fields.text("computer_name"),
+                time: fields.time(&["@timestamp"]),
+                data: Data::of(fields.get("event_data").or_else(|| fields.get("user_data"))),
+                text: fields.string("message"),
+            });
+        }
         let provider = ["SourceName", "ProviderName", "Provider", "Provider_Name"]
             .iter()
             .find_map(|key| fields.string(key));
@@ -208,7 +221,7 @@ impl<'a> Event<'a> {
         let computer = self.computer.as_deref().filter(|name| fields::is_name(name));
         match (self.id, computer) {
             // Somebody elsewhere logs on to this computer.
-            (4624 | 4625 | 4778 | 21 | 25 | 1149, Some(computer))
+            (4624 | 4625 | 4768..=4771 | 4776 | 4778 | 21 | 25 | 1149, Some(computer))
                 if draft.source.is_some() && !windows_events::is_sysmon(&self.provider) =>
             {
                 draft.destination = Some(fields::end(computer, None));
@@ -273,6 +286,11 @@ impl<'a> Event<'a> {
             None if self.provider.is_empty() => Cow::Borrowed("Windows event"),
             None => Cow::Owned(format!("event of {}", self.provider)),
         }
+    }
+
+    /// Whether an end is the computer that writes.
+    pub(super) fn is_on(&self, end: &Endpoint) -> bool {
+        self.computer.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&end.address))
     }
 
     fn short_computer(&self) -> String {

@@ -17,7 +17,7 @@ pub(super) const FORMAT: LineFormat =
 fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<([&'a str; 7], &'a str)> {
     let line = line.trim_start();
     let rest = match line.strip_prefix("CEF:") {
-        Some(rest) if may_be_from(envelope, &["ossec", "wazuh", "ASM"]) => rest.trim_start(),
+        Some(rest) if may_be_from(envelope, &["ossec", "wazuh", "ASM", "cef", "CEF"]) => rest.trim_start(),
         None if envelope.program == "CEF" => line,
         // A program may have been told by others what to log.
         _ => return None,

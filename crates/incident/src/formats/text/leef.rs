@@ -6,7 +6,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port};
 use super::cef::kind;
-use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, of_ten, verdict};
+use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, may_be_from, of_ten, verdict};
 use crate::Timestamp;
 use crate::record::Record;
 
@@ -26,7 +26,7 @@ struct Header<'a> {
 fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<Header<'a>> {
     let line = line.trim_start();
     let rest = match line.strip_prefix("LEEF:") {
-        Some(rest) if envelope.program.is_empty() => rest.trim_start(),
+        Some(rest) if may_be_from(envelope, &["leef", "LEEF"]) => rest.trim_start(),
         None if envelope.program == "LEEF" => line,
         // A program may have been told by others what to log.
         _ => return None,

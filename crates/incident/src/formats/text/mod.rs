@@ -37,6 +37,7 @@ use super::format::{Envelope, LayoutFormat, LineFormat};
 use super::{Format, MAX_ADDRESS, clean};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
+pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.

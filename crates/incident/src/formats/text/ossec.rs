@@ -158,7 +158,7 @@ impl Open {
 }
 
 /// Address or name of the agent in `(bastion01) 10.0.2.11->/var/log/auth.log` or `mail01->/var/log/auth.log`.
-pub(super) fn agent(location: &str) -> String {
+pub(in super::super) fn agent(location: &str) -> String {
     let (origin, _) = location.split_once("->").unwrap_or((location, ""));
     let (name, address) = match origin.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
         Some((name, address)) => (name.trim(), address.trim()),

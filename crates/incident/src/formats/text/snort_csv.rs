@@ -39,6 +39,8 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         record.protocol = clean_protocol(protocol.text);
     }
     let mut ends = Vec::new();
+    // A rule on an answer fires on a packet from the server; who acts is the client.
+    let is_answer = rest.iter().filter(is_plain).any(|field| field.text == "S2C");
     for (at, field) in rest.iter().enumerate() {
         let next = rest.get(at + 1).map_or("", |field| field.text);
         if field.is_quoted {
@@ -65,6 +67,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         Some(port) => Endpoint { port: Some(port), ..end },
         None => end,
     };
+    let (source, destination) = if is_answer { (destination, source) } else { (source, destination) };
     (record.source, record.destination) = (Some(end(source)), Some(end(destination)));
     record.raw = clean(line, MAX_RAW);
     (!record.rule.is_empty() || !record.message.is_empty()).then_some(record)

@@ -31,6 +31,10 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     record.message = clean_message(message(parts.message));
     record.raw = clean(line, MAX_RAW);
     tail(parts.tail, &mut record);
+    // Suricata writes `(null)` for a rule without a class, and the priority 3 that it then gives says nothing.
+    if parts.tail.contains("[Classification: (null)]") && record.priority == Some(3) {
+        record.priority = None;
+    }
     let recognised = record.source.is_some() || record.destination.is_some() || !parts.tail.is_empty();
     recognised.then_some(record)
 }

@@ -93,10 +93,15 @@ fn origin(line: &str, words: &[(usize, &str)]) -> Option<Origin> {
     if let Some(at) = at {
         return Some(Origin { end: end(word(at)?.trim_end_matches([':', ',']), None)?, at });
     }
-    let at = (0..words.len()).rev().find(|at| {
-        word(*at).is_some_and(|word| word.starts_with('[') && is_address(word.trim_matches(['[', ']'])))
-    })?;
-    Some(Origin { end: end(word(at)?.trim_matches(['[', ']']), None)?, at })
+    // In brackets; with the port behind where a connection is dropped before it has said anything.
+    let bracketed = |at: usize| {
+        let (address, behind) = word(at)?.strip_prefix('[')?.split_once(']')?;
+        is_address(address).then(|| end(address, behind.strip_prefix(':').and_then(port))).flatten()
+    };
+    if line.starts_with("drop connection ") {
+        return (0..words.len()).find_map(|at| Some(Origin { end: bracketed(at)?, at }));
+    }
+    (0..words.len()).rev().find_map(|at| Some(Origin { end: bracketed(at)?, at }))
 }
 
 /// The line without the port behind the address of word `at`: it changes with every connection, and like lines are to fold.
@@ -124,7 +129,15 @@ fn account<'a>(line: &'a str, words: &[(usize, &'a str)], at: usize) -> &'a str 
     const MARKS: [&str; 4] =
         [" invalid user ", " authenticating user ", " from user ", "Disconnecting user "];
     /// Lines in which an account that exists stands behind `for`; in others it may be a host.
-    const FOR: [&str; 6] = ["Failed ", "Accepted ", "Postponed ", "Partial ", "maximum ", "Starting session"];
+    const FOR: [&str; 7] = [
+        "Failed ",
+        "Accepted ",
+        "Postponed ",
+        "Partial ",
+        "maximum ",
+        "Starting session",
+        "PAM: Authentication ",
+    ];
     let behind = |mark: &str| before.split_once(mark).map(|(_, name)| name);
     let is_for = FOR.iter().any(|beginning| line.starts_with(beginning));
     let name = ["Invalid user ", "User "].iter().find_map(|beginning| before.strip_prefix(beginning));

@@ -7,7 +7,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message, clean_protocol, has_ports, port};
 use super::pairs::find;
-use super::{MAX_RAW, begun, blanks, end, pam, program, verdict};
+use super::{MAX_RAW, begun, blanks, end, own_end, pam, program, verdict};
 use crate::record::{Record, RecordKind};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
@@ -82,9 +82,25 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Record {
     match name {
         "kernel" => netfilter(line, &mut record),
         "filterlog" => filterlog(line, &mut record),
+        _ if record.source.is_none() => client(name, line, envelope, &mut record),
         _ => {}
     }
     record
+}
+
+/// The client that a service names where no client's text stands before: Dovecot's `rip=`, vsftpd's `Client "…"`.
+fn client(name: &str, line: &str, envelope: &Envelope<'_>, record: &mut Record) {
+    let address = match name {
+        // The account's name stands before, in angle brackets.
+        "dovecot" => line.rsplit_once(", rip=").map(|(_, rest)| rest.split(',').next().unwrap_or(rest)),
+        "vsftpd" => line.rsplit_once(": Client \"").map(|(_, rest)| rest.split('"').next().unwrap_or(rest)),
+        _ => None,
+    };
+    let source = address.and_then(|address| end(address, None)).filter(|end| end.ip().is_some());
+    if source.is_some() {
+        record.destination = own_end(envelope);
+        record.source = source;
+    }
 }
 
 /// `fail2ban.actions` and `systemd-logind` are of the guards `fail2ban` and `systemd`, `pfoo` is not of `pf`.

@@ -35,7 +35,7 @@ fn apache(line: &str) -> Option<(Timestamp, &str, &str)> {
     let mut fields = 0;
     while let Some((inner, behind)) = rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
         if let Some(address) = inner.strip_prefix("client ") {
-            (client, rest) = (address, behind);
+            (client, rest) = (address, without_client(behind));
             fields += 1;
             break;
         }
@@ -50,6 +50,12 @@ fn apache(line: &str) -> Option<(Timestamp, &str, &str)> {
     (fields > 0).then_some((time, client, rest))
 }
 
+/// A message without the client that ModSecurity puts before it once more.
+fn without_client(message: &str) -> &str {
+    let behind = message.strip_prefix("[client ").and_then(|rest| rest.split_once("] "));
+    behind.map(|(_, rest)| rest).filter(|rest| rest.starts_with("ModSecurity: ")).unwrap_or(message)
+}
+
 fn nginx(line: &str) -> Option<(Timestamp, &str, &str)> {
     let (stamp, rest) = line.split_at_checked(19)?;
     if stamp.bytes().filter(|byte| *byte == b'/').count() != 2 {
@@ -59,8 +65,14 @@ fn nginx(line: &str) -> Option<(Timestamp, &str, &str)> {
     let (level, rest) = rest.strip_prefix(" [")?.split_once("] ")?;
     let (process, message) = rest.split_once(": ")?;
     let is_process = process.bytes().all(|byte| byte.is_ascii_digit() || byte == b'#');
+    // `*12` numbers the connection.
+    let message = match message.strip_prefix('*').and_then(|rest| rest.split_once(' ')) {
+        Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        _ => message,
+    };
+    let message = without_client(message);
     let client =
-        message.split_once(", client: ").map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default());
+        message.rsplit_once(", client: ").map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default());
     (is_process && level.bytes().all(|byte| byte.is_ascii_lowercase())).then_some((time, client, message))
 }
 
