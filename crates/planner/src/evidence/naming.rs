@@ -165,7 +165,12 @@ impl<'a> Passing<'a> {
 fn insiders(scene: &Scene, shown: &[Shown<'_>]) -> Listed {
     let passing = Passing::of(scene, shown);
     let mut sources = Against::default();
-    for shown in shown {
+    // A host that only asks for names does nothing to others: something on it asks, and it is a target.
+    let acts = |shown: &&Shown<'_>| {
+        let parts = &shown.group.parts;
+        parts.to_inside.is_empty() || !parts.aimed_at.is_empty()
+    };
+    for shown in shown.iter().filter(acts) {
         let reached = shown.group.parts.aimed_at.len();
         let own = shown.group.parts.from_inside.iter().filter(|host| !passing.contains(host));
         own.for_each(|host| sources.add(host, shown.group, reached, true));

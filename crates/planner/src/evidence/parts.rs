@@ -4,6 +4,7 @@
 //! has none either; the host that wrote a log about itself is the one that it happened to.
 
 use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use countermove_incident::{
     Endpoint, Entities, EntityKind, Record, RecordKind, VerbClass, VerbForm, VerbUse,
@@ -25,6 +26,8 @@ pub(crate) struct Own<'a> {
 enum Place {
     Inside(String),
     Outside(String),
+    /// To no host: what is sent to all or to a group, and what a host calls itself.
+    Nowhere,
 }
 
 impl Own<'_> {
@@ -35,6 +38,7 @@ impl Own<'_> {
         }
         match self.hosts.address_of(name) {
             Some(address) => Place::Inside(address.to_owned()),
+            None if is_no_host(name) => Place::Nowhere,
             None => Place::Outside(name.to_owned()),
         }
     }
@@ -42,9 +46,33 @@ impl Own<'_> {
     /// The host that wrote a log about itself: one of the system, whether the description knows its name or not.
     fn writer(&self, record: &Record) -> Option<String> {
         let name = record.host.as_str();
-        (!name.is_empty()).then(|| match self.place(name) {
-            Place::Inside(name) | Place::Outside(name) => name,
-        })
+        if name.is_empty() {
+            return None;
+        }
+        match self.place(name) {
+            Place::Inside(name) | Place::Outside(name) => Some(name),
+            Place::Nowhere => None,
+        }
+    }
+}
+
+/// Whether an address is no single host's: of a group, of all, of none, or a host's word for itself.
+fn is_no_host(name: &str) -> bool {
+    match name.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => {
+            address.is_multicast()
+                || address.is_broadcast()
+                || address.is_unspecified()
+                || address.is_loopback()
+                || address.is_link_local()
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_multicast()
+                || address.is_unspecified()
+                || address.is_loopback()
+                || address.is_unicast_link_local()
+        }
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -90,7 +118,7 @@ impl Parts {
                 from_inside = Some(host);
             }
             Some(Place::Outside(name)) => self.add_outside(name, !is_datagram),
-            None => {}
+            Some(Place::Nowhere) | None => {}
         }
         // A name that a log gives for its own end, such as that of a site, means whoever wrote it.
         let is_own_end = |end: &&Endpoint| {
@@ -106,6 +134,7 @@ impl Parts {
                     self.add_target(host, !is_asked);
                 }
                 Place::Outside(name) => self.add_outside(name, from_inside.is_some() || !is_datagram),
+                Place::Nowhere => {}
             },
             None if record.is_alert() => {
                 // Without an end a rule matched on the host that the record comes from, if that is no sensor.
@@ -140,6 +169,7 @@ impl Parts {
                     self.add_target(host, true);
                 }
                 Place::Outside(name) => self.add_outside(name, true),
+                Place::Nowhere => {}
             }
         }
         for name in found.of(EntityKind::Domain) {
@@ -235,6 +265,24 @@ mod tests {
         assert_eq!(parts(&alert("web01")).aimed_at, set(&["10.0.2.13"]));
         assert!(parts(&alert("dns01")).aimed_at.is_empty(), "it looks at the traffic of others");
         assert!(parts(&alert("agent-7f3a")).aimed_at.is_empty(), "a name that nobody knows");
+    }
+
+    #[test]
+    fn what_is_sent_to_all_has_no_attacker() {
+        for address in
+            ["224.0.0.252", "255.255.255.255", "0.0.0.0", "127.0.0.1", "ff02::1:3", "::1", "fe80::1"]
+        {
+            let record = Record {
+                kind: RecordKind::Alert,
+                protocol: "UDP".into(),
+                source: end("10.0.2.20", Some(5355)),
+                destination: end(address, Some(5355)),
+                ..Record::default()
+            };
+            let parts = parts(&record);
+            assert!(parts.outside.is_empty() && parts.to_inside.is_empty(), "{address}");
+            assert_eq!(parts.from_inside, set(&["10.0.2.20"]));
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Roles {
 impl Roles {
     /// Hosts that have to be cleaned: the targets, and attackers of the system's own that its description tells of. One that nobody
     /// has described only has to be shut out.
-    pub(crate) fn to_clean(&self) -> Vec<String> {
+    pub fn to_clean(&self) -> Vec<String> {
         let is_own = |name: &&String| {
             !self.targets.contains(name)
                 && self.systems.contains(name)
