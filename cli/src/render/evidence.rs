@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use countermove_incident::{RecordKind, Timestamp};
+use countermove_incident::{Format, Timestamp};
 
 use super::incident::Page;
 use super::table::lines;
@@ -68,7 +68,7 @@ pub(crate) fn survey(survey: &Survey, page: Page) -> String {
 }
 
 fn row(form: &Form) -> Vec<String> {
-    let title = if form.kind == RecordKind::Unknown { "no known form" } else { form.format.title() };
+    let title = if form.format == Format::Unknown { "no known form" } else { form.format.title() };
     let severity = match form.severity {
         Some(1) => "1 high",
         Some(2) => "2 medium",

@@ -140,7 +140,7 @@ impl School<'_> {
         let roles = &assessment.entities;
         let tally = &mut self.lessons.tally;
         tally.incidents += 1;
-        let right_targets = set(&roles.targets) == set(&truth.compromised);
+        let right_targets = set(&roles.to_clean()) == set(&truth.compromised);
         tally.right_targets += u64::from(right_targets);
         // What blocking has to reach, and no more: an own host among the attackers is isolated.
         let known: BTreeSet<String> = truth
