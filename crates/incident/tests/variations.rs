@@ -208,10 +208,14 @@ fn one_alert_that_came_on_several_ways_is_one() {
     let through_graylog = serde_json::json!({"version": "1.1", "host": "ids1", "short_message": EVE, "timestamp": 1_780_491_571.3});
     let ecs = r#"{"@timestamp":"2026-06-03T12:59:31.342Z","event":{"module":"suricata","dataset":"suricata.alert","severity_label":"high"},"rule":{"name":"LOCAL SSH","uuid":"9900030"},"source":{"ip":"203.0.113.9","port":51234},"destination":{"ip":"10.0.2.11","port":22}}"#;
     let fast = "06/03/2026-14:59:31.342001  [**] [1:9900030:2] LOCAL SSH [**] [Classification: Misc Attack] [Priority: 1] {TCP} 203.0.113.9:51234 -> 10.0.2.11:22";
+    // Files one behind the other, each with a later alert at its end.
+    let file = |alert: &str| {
+        format!("{alert}\n{}\n", alert.replace("59:31", "59:38").replace("1780491571", "1780491578"))
+    };
     for other in [EVE, &through_syslog, &through_graylog.to_string(), ecs, fast] {
-        for text in [format!("{EVE}\n{other}\n"), format!("{other}\n{EVE}\n")] {
+        for text in [file(EVE) + &file(other), file(other) + &file(EVE)] {
             let log = AlertLog::parse(text.as_bytes()).expect("text");
-            assert_eq!(log.count(RecordKind::Alert), 1, "{other}: {:?}", log.reading);
+            assert_eq!(log.count(RecordKind::Alert), 2, "{other}: {:?}", log.reading);
         }
     }
     // Another connection, or the next packet, is another alert.

@@ -65,7 +65,7 @@ const COLLECTORS: [Collector; 10] = [
     // Graylog's answer to a search.
     Collector {
         text: "message",
-        with: &[&["source"], &["_id", "gl2_message_id", "gl2_source_input"]],
+        with: &[&["source"], &["timestamp"], &["_id", "gl2_message_id", "gl2_source_input"]],
         time: &["timestamp"],
         host: &["source"],
         program: &["application_name", "program", "facility"],
@@ -212,7 +212,7 @@ fn is_cloudwatch(object: &Object) -> bool {
 fn shipped(object: &Object, around: &mut Around) -> Option<String> {
     let of = |key: &str, inner: &str| object.get(key).and_then(|value| value.get(inner)).is_some();
     let names_file = of("log", "file") || of("input", "type") || object.contains_key("@version");
-    if !object.contains_key("@timestamp") || !names_file {
+    if !object.contains_key("@timestamp") || !names_file || is_applications(object) {
         return None;
     }
     let event = object.get("event");
@@ -228,6 +228,26 @@ fn shipped(object: &Object, around: &mut Around) -> Option<String> {
     let line = line.to_owned();
     add(object, around, &["@timestamp"], &["host"], &[]);
     Some(line)
+}
+
+/// Whether an application wrote the object itself, so that its message is what it was told by others.
+fn is_applications(object: &Object) -> bool {
+    const OWN: [&str; 9] = [
+        "level",
+        "log.level",
+        "logger",
+        "logger_name",
+        "log.logger",
+        "thread_name",
+        "levelname",
+        "service.name",
+        "stack_trace",
+    ];
+    let of = |key: &str, inner: &str| object.get(key).and_then(|value| value.get(inner)).is_some();
+    OWN.iter().any(|key| object.contains_key(*key))
+        || of("log", "level")
+        || of("log", "logger")
+        || of("service", "name")
 }
 
 /// Puts what an object says of when, where and by whom into the envelope.

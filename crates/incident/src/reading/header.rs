@@ -126,7 +126,8 @@ fn before_object(line: &str) -> Option<Header<'_>> {
     let words: Vec<&str> =
         rest.split_whitespace().map(|word| word.split('[').next().unwrap_or(word)).collect();
     let (host, program) = match words[..] {
-        [] if rest.starts_with([' ', '\t']) => ("", ""),
+        // Programs write a time and then what they were told as well, but seldom with its zone.
+        [] if rest.starts_with(' ') && time.has_zone() => ("", ""),
         [tag] if rest.starts_with('\t') => ("", tag),
         [host, tag] if !tag.is_empty() => (host, tag),
         _ => return None,

@@ -144,13 +144,6 @@ fn take(
             }
             // A record separator stands before each text of a sequence (RFC 7464).
             let piece = Piece { text: piece.text.trim_start_matches('\u{1e}'), ..piece };
-            if piece.text.starts_with("\"{")
-                && piece.ends
-                && let Ok(inner) = serde_json::from_str::<String>(piece.text.trim_end())
-            {
-                unwrapper.line(&inner, Around::default(), false, out);
-                return true;
-            }
             if json::may_begin(piece.text) {
                 if piece.ends
                     && let Some(object) = json::object(piece.text)
@@ -265,8 +258,8 @@ const MEMBERS: [&str; 14] = [
     "detections",
     "event.kind",
 ];
-/// Names of columns that hold a record's own text.
-const TEXTS: [&str; 6] = ["_raw", "@message", "message", "Message", "line", "Line"];
+/// Names of columns that hold a record's own text. Columns of other names may hold what others wrote.
+const TEXTS: [&str; 2] = ["_raw", "@message"];
 
 impl Columns {
     /// The columns of an export, if this line names them.
