@@ -1,10 +1,14 @@
 //! Sequences and the index of published prefixes.
 //!
 //! The index is a tree whose nodes are pages. A node with 16 tokens may have children; one with fewer is a leaf.
+//!
+//! Leaves are kept in the order in which they are evicted, so making room looks at as many nodes as it frees, and at the leaves
+//! of live sequences among them, however large the index is.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{PAGE, Page, PagePool};
@@ -67,13 +71,13 @@ struct Node {
     parent: usize,
     tokens: Vec<u32>,
     page: Option<Arc<Page>>,
-    children: Vec<usize>,
+    children: BTreeSet<usize>,
     used: u64,
 }
 
 impl Node {
     fn new(parent: usize, tokens: &[u32], page: Option<Arc<Page>>, used: u64) -> Self {
-        Self { parent, tokens: tokens.to_vec(), page, children: Vec::new(), used }
+        Self { parent, tokens: tokens.to_vec(), page, children: BTreeSet::new(), used }
     }
 
     /// Whether nobody but the index holds the node's page.
@@ -102,6 +106,8 @@ pub(crate) struct KvTree {
     pool: Arc<PagePool>,
     nodes: Vec<Option<Node>>,
     vacant: Vec<usize>,
+    /// Nodes without children but the root, by their last use: those that were not used for longest come first.
+    leaves: BTreeSet<(u64, usize)>,
     clock: u64,
 }
 
@@ -113,6 +119,7 @@ impl KvTree {
             pool: PagePool::new(page_floats, capacity),
             nodes: vec![Some(Node::new(ROOT, &[], None, 0))],
             vacant: Vec::new(),
+            leaves: BTreeSet::new(),
             clock: 0,
         }
     }
@@ -173,20 +180,12 @@ impl KvTree {
             return Ok(());
         }
         let free = self.pool.capacity() - self.pool.in_use();
-        if missing > free && missing - free > self.evictable() {
-            return Err(OutOfPages { needed, capacity: self.pool.capacity() });
+        let out_of_pages = OutOfPages { needed, capacity: self.pool.capacity() };
+        for victim in self.victims(missing.saturating_sub(free)).ok_or(out_of_pages)? {
+            self.evict(victim);
         }
         for _ in 0..missing {
-            let page = loop {
-                match self.pool.allocate() {
-                    Some(page) => break Some(page),
-                    None if self.evict_one() => {}
-                    None => break None,
-                }
-            };
-            let Some(mut page) = page else {
-                return Err(OutOfPages { needed, capacity: self.pool.capacity() });
-            };
+            let mut page = self.pool.allocate().ok_or(out_of_pages)?;
             if let Some(source) = sequence.borrowed.take() {
                 copy(&mut page, &source);
             }
@@ -207,8 +206,7 @@ impl KvTree {
     /// Finds or makes the child of `parent` that holds `tokens`.
     fn publish_page(&mut self, parent: usize, tokens: &[u32], page: &Arc<Page>) -> usize {
         let clock = self.clock;
-        let children = self.node(parent).map_or(&[][..], |node| &node.children);
-        let known = children.iter().copied().find(|&child| {
+        let known = self.children(parent).find(|&child| {
             self.node(child).is_some_and(|node| {
                 node.tokens.starts_with(tokens)
                     || (tokens.starts_with(&node.tokens) && !node.tokens.is_empty())
@@ -220,13 +218,15 @@ impl KvTree {
                 self.nodes.len() - 1
             });
             self.nodes[child] = Some(Node::new(parent, tokens, Some(Arc::clone(page)), clock));
+            self.leaves.insert((clock, child));
             if let Some(node) = &mut self.nodes[parent] {
-                node.children.push(child);
+                self.leaves.remove(&(node.used, parent));
+                node.children.insert(child);
             }
             return child;
         };
+        self.touch(child);
         if let Some(node) = &mut self.nodes[child] {
-            node.used = clock;
             if node.tokens.len() < tokens.len() {
                 // A shorter node is a leaf, so its page can be replaced by the one that holds more.
                 node.tokens = tokens.to_vec();
@@ -241,10 +241,9 @@ impl KvTree {
         let mut at = ROOT;
         loop {
             let rest = &tokens[found.full.len() * PAGE..];
-            let children = self.node(at).map_or(&[][..], |node| &node.children);
-            let best = children
-                .iter()
-                .filter_map(|&child| Some((child, common(&self.node(child)?.tokens, rest))))
+            let best = self
+                .children(at)
+                .filter_map(|child| Some((child, common(&self.node(child)?.tokens, rest))))
                 .max_by_key(|&(_, length)| length);
             match best {
                 Some((child, PAGE)) => {
@@ -262,55 +261,62 @@ impl KvTree {
 
     /// Marks a node as used now and gives its page.
     fn touch(&mut self, node: usize) -> Option<Arc<Page>> {
-        let clock = self.clock;
-        let node = self.nodes[node].as_mut()?;
+        let (clock, index) = (self.clock, node);
+        let node = self.nodes[index].as_mut()?;
+        if self.leaves.remove(&(node.used, index)) {
+            self.leaves.insert((clock, index));
+        }
         node.used = clock;
         node.page.clone()
     }
 
-    /// Pages that eviction can free: those of idle nodes above which nothing but idle nodes hangs.
-    fn evictable(&self) -> usize {
-        // Iterative, because a path is as deep as a sequence is long: children are visited before their parents.
-        let mut order = vec![ROOT];
-        let mut next = 0;
-        while next < order.len() {
-            if let Some(node) = self.node(order[next]) {
-                order.extend_from_slice(&node.children);
-            }
-            next += 1;
-        }
-        let mut blocked = vec![false; self.nodes.len()];
-        let mut count = 0;
-        for &index in order[1..].iter().rev() {
-            let Some(node) = self.node(index) else { continue };
-            if blocked[index] || !node.is_idle() {
-                blocked[node.parent] = true;
+    /// The nodes to evict for `count` pages, in order: each time the idle leaf that was not used for longest, where a node is a
+    /// leaf once its children are gone. None if there are not as many.
+    fn victims(&self, count: usize) -> Option<Vec<usize>> {
+        let mut victims = Vec::with_capacity(count);
+        let mut leaves = self.leaves.iter().copied().peekable();
+        // What the victims so far make of their parents.
+        let mut bared: BTreeSet<(u64, usize)> = BTreeSet::new();
+        let mut children: HashMap<usize, usize> = HashMap::new();
+        while victims.len() < count {
+            let bare = bared.first().copied();
+            let oldest = match (leaves.peek().copied(), bare) {
+                (Some(leaf), Some(bare)) => leaf.min(bare),
+                (leaf, bare) => leaf.or(bare)?,
+            };
+            if Some(oldest) == bare {
+                bared.pop_first();
             } else {
-                count += 1;
+                leaves.next();
+            }
+            let (_, index) = oldest;
+            let Some(node) = self.node(index).filter(|node| node.is_idle()) else { continue };
+            victims.push(index);
+            let Some(parent) = self.node(node.parent) else { continue };
+            let left = children.entry(node.parent).or_insert(parent.children.len());
+            *left -= 1;
+            if *left == 0 && node.parent != ROOT {
+                bared.insert((parent.used, node.parent));
             }
         }
-        count
+        Some(victims)
     }
 
-    /// Drops the idle leaf that was not used for longest. Says whether there was one.
-    fn evict_one(&mut self) -> bool {
-        let oldest = self
-            .nodes
-            .iter()
-            .enumerate()
-            .skip(1)
-            .filter_map(|(index, node)| Some((index, node.as_ref()?)))
-            .filter(|(_, node)| node.children.is_empty() && node.is_idle())
-            .min_by_key(|(_, node)| node.used);
-        let Some((index, parent)) = oldest.map(|(index, node)| (index, node.parent)) else {
-            return false;
-        };
-        self.nodes[index] = None;
+    /// Drops a leaf.
+    fn evict(&mut self, index: usize) {
+        let Some(node) = self.nodes[index].take() else { return };
+        self.leaves.remove(&(node.used, index));
         self.vacant.push(index);
-        if let Some(parent) = &mut self.nodes[parent] {
-            parent.children.retain(|&child| child != index);
+        if let Some(parent) = &mut self.nodes[node.parent] {
+            parent.children.remove(&index);
+            if parent.children.is_empty() && node.parent != ROOT {
+                self.leaves.insert((parent.used, node.parent));
+            }
         }
-        true
+    }
+
+    fn children(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        self.node(index).into_iter().flat_map(|node| node.children.iter().copied())
     }
 
     fn node(&self, index: usize) -> Option<&Node> {

@@ -136,6 +136,50 @@ fn a_refused_reservation_changes_nothing() {
     assert_eq!(tree.cached_prefix(&range(50, 16)), 0);
 }
 
+/// Time that a hundred pages take, one by one, in a full tree of `pages` sequences of one page each.
+fn time_of_evictions(pages: usize) -> std::time::Duration {
+    let mut tree = tree(pages);
+    for start in 0..pages as u32 {
+        // Under 16 beginnings, so that no node has many children: finding one among siblings is another matter.
+        let tokens: Vec<u32> =
+            (0..4).rev().flat_map(|digit| [(start >> (4 * digit)) & 15; PAGE]).take(4 * PAGE).collect();
+        let mut sequence = tree.begin(&tokens);
+        let rest = tokens[sequence.len()..].to_vec();
+        if append(&mut tree, &mut sequence, &rest).is_err() {
+            break;
+        }
+        tree.publish(&sequence);
+    }
+    assert_eq!(tree.pool().in_use(), pages, "it is full");
+    let mut fresh = tree.begin(&[]);
+    let begun = std::time::Instant::now();
+    for _ in 0..100 {
+        let tokens = fresh.capacity() - fresh.len() + 1;
+        tree.reserve(&mut fresh, tokens).unwrap();
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn the_time_to_make_room_does_not_grow_with_the_index() {
+    let best = |pages| (0..5).map(|_| time_of_evictions(pages)).min().unwrap();
+    let (small, large) = (best(500), best(32_000));
+    assert!(large < 12 * small, "64 times the pages: {small:?} and {large:?} for a hundred");
+}
+
+/// What [`KvTree::victims`] gives, found by looking at every node for every victim.
+fn searched_victims(tree: &KvTree, count: usize) -> Option<Vec<usize>> {
+    let mut gone = Vec::new();
+    while gone.len() < count {
+        let is_left = |index: &usize| !gone.contains(index);
+        let leaves =
+            (1..tree.nodes.len()).filter(is_left).filter_map(|index| Some((index, tree.node(index)?)));
+        let idle = leaves.filter(|(_, node)| node.is_idle() && !node.children.iter().any(is_left));
+        gone.push(idle.min_by_key(|(index, node)| (node.used, *index))?.0);
+    }
+    Some(gone)
+}
+
 /// What a random run does next.
 #[derive(Clone, Debug)]
 enum Step {
@@ -204,6 +248,9 @@ proptest! {
             }
             prop_assert!(tree.pool().in_use() <= pages);
             live.iter().for_each(check);
+            for count in 0..=pages {
+                prop_assert_eq!(tree.victims(count), searched_victims(&tree, count));
+            }
         }
         drop(live);
         // All that is left is idle: it can be evicted down to nothing.
