@@ -146,9 +146,15 @@ soak: toolchain ## Keep a cluster with simulated workers busy for MINUTES (30) a
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
 	target/debug/examples/soak
 
-# Sanitizers need a nightly compiler and would watch for what safe Rust has not; overflows and assertions are checked.
+# The engine's only synchronisation of its own: crates/model/src/cpu/pool.rs.
+.PHONY: loom
+loom: toolchain ## Play the engine's thread pool through in every order in which its threads can meet (loom; ten minutes)
+	$(CARGO) run --release --manifest-path crates/model/loom/Cargo.toml --target-dir target/loom
+
+# The parsers are safe Rust, so no sanitizer watches them; overflows and assertions are checked. The kernels are not.
 .PHONY: fuzz
-fuzz: toolchain ## Feed odd bytes to each parser of evidence for MINUTES (10) each; needs cargo-fuzz and a C++ compiler
+fuzz: toolchain ## Feed odd bytes to each parser of evidence for MINUTES (10) each (cargo-fuzz, a C++ compiler); kernels under ASan
+	@$(if $(TARGETS),,CARGO='$(CARGO)' scripts/sanitize_kernels.sh)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is not installed: cargo install cargo-fuzz" >&2; exit 1; }
 	@set -e; for target in $(or $(TARGETS),$$($(CARGO) fuzz list)); do \
 	  echo "== $$target"; mkdir -p "fuzz/corpus/$$target"; \

@@ -7,12 +7,14 @@
 
 #[allow(clippy::needless_range_loop, reason = "kernels unroll over register tiles by index")]
 mod attention;
+mod cpus;
 mod decoder;
 #[allow(clippy::needless_range_loop, reason = "kernels unroll over register tiles by index")]
 mod matmul;
 mod pool;
 mod rows;
 mod simd;
+mod sync;
 #[cfg(test)]
 mod tests;
 

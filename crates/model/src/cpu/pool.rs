@@ -4,23 +4,28 @@
 //! all threads, the caller being the first of them, and returns when all its tasks are done. Idle threads spin for
 //! some microseconds, so that the next phase finds them awake, and then sleep.
 //!
+//! Who is about to sleep says so and then looks once more for work; who has work writes it down and then looks who sleeps. A
+//! fence between the two steps, on both sides, lets no wake-up get lost; the loom test plays through the rest.
+//!
 //! Each thread starts with its own contiguous share of the tasks and then helps the others with theirs: memory is
 //! read in long streams, and a thread that another process disturbs does not hold up the rest.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
+use std::io;
 use std::marker::PhantomData;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{JoinHandle, Thread};
 
-/// Rounds of spinning before a thread sleeps: some 20 microseconds.
-const SPINS: usize = 2000;
+use super::cpus;
+use super::sync::{
+    Arc, AtomicBool, AtomicUsize, Builder, JoinHandle, Ordering, SPINS, Thread, UnsafeCell, current, fence,
+    park, spin_loop,
+};
 
 /// Threads that run phases together.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    /// Threads beside the caller's, with the numbers of their shares.
+    workers: Vec<(usize, JoinHandle<()>)>,
     /// CPU of the thread that calls [`Pool::run`].
     caller_cpu: Option<usize>,
     /// Keeps the pool from being shared: two phases at a time would use the same cells.
@@ -75,14 +80,31 @@ impl Pool {
     /// One thread for each of `cpus`, or for each CPU that the process may use if that is empty; never more threads
     /// than the process may use at a time. The calling thread becomes the first when it calls [`Pool::pin_caller`].
     pub(crate) fn new(cpus: &[usize]) -> Self {
-        let allowed = allowed_cpus();
+        let allowed = cpus::allowed();
         let mut cpus: Vec<usize> = match cpus {
             [] => allowed,
             some => some.iter().copied().filter(|cpu| allowed.is_empty() || allowed.contains(cpu)).collect(),
         };
-        let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
-        cpus.truncate(parallelism);
-        let threads = cpus.len().max(1);
+        cpus.truncate(cpus::parallelism());
+        let mut pool = Self::start(cpus.len().max(1), |index, shared| {
+            let cpu = cpus.get(index).copied();
+            let work = move || {
+                if let Some(cpu) = cpu {
+                    cpus::pin(cpu);
+                }
+                shared.work(index);
+            };
+            Builder::new().name(format!("compute-{index}")).spawn(work)
+        });
+        pool.caller_cpu = cpus.first().copied();
+        pool
+    }
+
+    /// One share for each thread. `spawn` starts the thread of a share; a share without its thread is taken by the others.
+    fn start(
+        threads: usize,
+        mut spawn: impl FnMut(usize, Arc<Shared>) -> io::Result<JoinHandle<()>>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             phase: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
@@ -101,16 +123,12 @@ impl Pool {
         });
         let mut workers = Vec::new();
         for index in 1..threads {
-            let shared = Arc::clone(&shared);
-            let cpu = cpus.get(index).copied();
-            let name = format!("compute-{index}");
-            match std::thread::Builder::new().name(name).spawn(move || shared.work(index, cpu)) {
-                Ok(worker) => workers.push(worker),
-                // A share without its thread is taken by the others.
+            match spawn(index, Arc::clone(&shared)) {
+                Ok(worker) => workers.push((index, worker)),
                 Err(error) => tracing::warn!(%error, "a compute thread could not be started"),
             }
         }
-        Self { shared, workers, caller_cpu: cpus.first().copied(), not_shared: PhantomData }
+        Self { shared, workers, caller_cpu: None, not_shared: PhantomData }
     }
 
     /// Number of threads.
@@ -121,7 +139,7 @@ impl Pool {
     /// Pins the calling thread to the pool's first CPU.
     pub(crate) fn pin_caller(&self) {
         if let Some(cpu) = self.caller_cpu {
-            pin(cpu);
+            cpus::pin(cpu);
         }
     }
 
@@ -149,16 +167,18 @@ impl Pool {
         let task_for_workers: Task<'static> = unsafe { std::mem::transmute(task) };
         // SAFETY: no phase is running, so nobody else looks at the cells.
         unsafe {
-            *shared.job.get() = Some(Phase { task: task_for_workers });
-            let caller = &mut *shared.caller.get();
-            let current = std::thread::current();
-            if caller.as_ref().is_none_or(|known| known.id() != current.id()) {
-                *caller = Some(current);
-            }
+            shared.job.with_mut(|job| *job = Some(Phase { task: task_for_workers }));
+            shared.caller.with_mut(|caller| {
+                let current = current();
+                if (*caller).as_ref().is_none_or(|known| known.id() != current.id()) {
+                    *caller = Some(current);
+                }
+            });
         }
-        shared.phase.fetch_add(1, Ordering::SeqCst);
-        for (share, worker) in shared.shares[1..].iter().zip(&self.workers) {
-            if share.sleeps.load(Ordering::SeqCst) {
+        shared.phase.fetch_add(1, Ordering::Release);
+        fence(Ordering::SeqCst);
+        for (index, worker) in &self.workers {
+            if shared.shares[*index].sleeps.load(Ordering::Relaxed) {
                 worker.thread().unpark();
             }
         }
@@ -166,7 +186,7 @@ impl Pool {
         shared.take_tasks(0, task);
         drop(finish);
         // The output of a kernel that panicked is undefined, so the panic goes on where somebody can see it.
-        assert!(!shared.panicked.load(Ordering::SeqCst), "a compute task panicked");
+        assert!(!shared.panicked.load(Ordering::Relaxed), "a compute task panicked");
     }
 }
 
@@ -180,14 +200,15 @@ impl Drop for Finish<'_> {
         while shared.busy.load(Ordering::Acquire) > 0 {
             if spins < SPINS {
                 spins += 1;
-                std::hint::spin_loop();
+                spin_loop();
                 continue;
             }
-            shared.caller_sleeps.store(true, Ordering::SeqCst);
-            if shared.busy.load(Ordering::SeqCst) > 0 {
-                std::thread::park();
+            shared.caller_sleeps.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if shared.busy.load(Ordering::Acquire) > 0 {
+                park();
             }
-            shared.caller_sleeps.store(false, Ordering::SeqCst);
+            shared.caller_sleeps.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -210,44 +231,44 @@ impl Shared {
     }
 
     /// Life of a worker.
-    fn work(&self, thread: usize, cpu: Option<usize>) {
-        if let Some(cpu) = cpu {
-            pin(cpu);
-        }
+    fn work(&self, thread: usize) {
         let mut seen = 0;
         loop {
             let mut spins = 0;
-            while self.phase.load(Ordering::SeqCst) == seen {
+            while self.phase.load(Ordering::Acquire) == seen {
                 if self.stop.load(Ordering::Acquire) {
                     return;
                 }
                 if spins < SPINS {
                     spins += 1;
-                    std::hint::spin_loop();
+                    spin_loop();
                     continue;
                 }
                 let sleeps = &self.shares[thread].sleeps;
-                sleeps.store(true, Ordering::SeqCst);
-                if self.phase.load(Ordering::SeqCst) == seen && !self.stop.load(Ordering::SeqCst) {
-                    std::thread::park();
+                sleeps.store(true, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                if self.phase.load(Ordering::Acquire) == seen && !self.stop.load(Ordering::Acquire) {
+                    park();
                 }
-                sleeps.store(false, Ordering::SeqCst);
+                sleeps.store(false, Ordering::Relaxed);
             }
             seen = seen.wrapping_add(1);
             // SAFETY: the phase that was just seen cannot end before this thread lowers `busy`, so the caller does
             // not write the cell and the task is still borrowed.
-            let job = unsafe { (*self.job.get()).map(|phase| &*phase.task) };
+            let job = unsafe { self.job.with(|job| (*job).map(|phase| &*phase.task)) };
             if let Some(task) = job {
                 let run = std::panic::AssertUnwindSafe(|| self.take_tasks(thread, task));
                 if std::panic::catch_unwind(run).is_err() {
-                    self.panicked.store(true, Ordering::SeqCst);
+                    self.panicked.store(true, Ordering::Relaxed);
                 }
             }
             // The caller's handle is read before `busy` falls: afterwards the cell may be written again.
             // SAFETY: as above.
-            let caller = unsafe { (*self.caller.get()).clone() };
-            if self.busy.fetch_sub(1, Ordering::SeqCst) == 1
-                && self.caller_sleeps.load(Ordering::SeqCst)
+            let caller = unsafe { self.caller.with(|caller| (*caller).clone()) };
+            let is_last = self.busy.fetch_sub(1, Ordering::AcqRel) == 1;
+            fence(Ordering::SeqCst);
+            if is_last
+                && self.caller_sleeps.load(Ordering::Relaxed)
                 && let Some(caller) = caller
             {
                 caller.unpark();
@@ -258,52 +279,14 @@ impl Shared {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        for worker in self.workers.drain(..) {
+        self.shared.stop.store(true, Ordering::Release);
+        for (_, worker) in self.workers.drain(..) {
             worker.thread().unpark();
             // A worker catches panics, so there is nothing to report.
             let _ = worker.join();
         }
     }
 }
-
-/// CPUs that the process may use, in order; empty where the system does not tell.
-#[cfg(target_os = "linux")]
-fn allowed_cpus() -> Vec<usize> {
-    // SAFETY: a CPU set is plain bits; the call writes at most the size it is given.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
-            return Vec::new();
-        }
-        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn allowed_cpus() -> Vec<usize> {
-    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
-}
-
-/// Pins the calling thread to a CPU. A refusal costs speed only.
-#[cfg(target_os = "linux")]
-fn pin(cpu: usize) {
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return;
-    }
-    // SAFETY: a CPU set is plain bits, and the number was checked to lie in it.
-    let refused = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) != 0
-    };
-    if refused {
-        tracing::warn!(cpu, "a compute thread could not be pinned");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pin(_: usize) {}
 
 #[cfg(test)]
 mod tests {
@@ -336,6 +319,57 @@ mod tests {
             if round % 500 == 0 {
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
+        }
+    }
+
+    /// A pool whose threads with these numbers cannot be spawned.
+    fn without(threads: usize, refused: &[usize]) -> Pool {
+        Pool::start(threads, |index, shared| {
+            if refused.contains(&index) {
+                return Err(io::Error::from(io::ErrorKind::WouldBlock));
+            }
+            Builder::new().spawn(move || shared.work(index))
+        })
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_spawned_is_no_ones_loss() {
+        for refused in [&[1][..], &[2], &[1, 3], &[1, 2, 3]] {
+            let (done, all_done) = std::sync::mpsc::channel();
+            let refused = refused.to_vec();
+            let told = refused.clone();
+            let run = std::thread::spawn(move || {
+                let pool = without(4, &refused);
+                for round in 0..20 {
+                    let runs: Vec<AtomicUsize> = (0..9).map(|_| AtomicUsize::new(0)).collect();
+                    pool.run(9, &|index, _| {
+                        runs[index].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(runs.iter().all(|run| run.load(Ordering::Relaxed) == 1));
+                    // Long enough for the threads to fall asleep, so that each has to be woken.
+                    std::thread::sleep(std::time::Duration::from_millis(if round % 4 == 0 { 3 } else { 0 }));
+                }
+                drop(pool);
+                done.send(()).unwrap();
+            });
+            let ended = all_done.recv_timeout(std::time::Duration::from_secs(20));
+            assert!(ended.is_ok(), "without the threads {told:?} it hangs or fails");
+            run.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_panics_on_any_thread_panics_where_it_was_asked_for() {
+        for broken in 0..3 {
+            let pool = without(3, &[]);
+            let run = std::panic::AssertUnwindSafe(|| {
+                pool.run(64, &|_, thread| {
+                    // Slow, so that each thread comes to run some.
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    assert!(thread != broken, "an injected fault");
+                });
+            });
+            assert!(std::panic::catch_unwind(run).is_err(), "thread {broken}");
         }
     }
 
