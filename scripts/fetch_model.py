@@ -37,6 +37,9 @@ VERSION = "0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+# More than the wheel and the model in it take. What an index sends beyond it would only fill the disk.
+LARGEST = 256 << 20
+
 ATTEMPTS = 6
 BLOCK = 1 << 18
 SIMPLE_API = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -71,6 +74,7 @@ def parse_arguments():
     parser.add_argument("--version", default=VERSION, help="its version [%(default)s]")
     parser.add_argument("--file", default=FILE, help="file inside the wheel [%(default)s]")
     parser.add_argument("--sha256", default=SHA256, help="SHA-256 of that file [%(default)s]")
+    parser.add_argument("--largest", type=int, default=LARGEST, help="bytes that wheel and file may take each [%(default)s]")
     options = parser.parse_args()
     if os.path.basename(options.file) != options.file:
         parser.error("--file takes a plain file name")
@@ -98,7 +102,7 @@ def fetch(options, folder, target):
         extract(options, wheel.url, target)
         return
     part = os.path.join(folder, wheel.name + ".part")
-    download(wheel, part, pip)
+    download(wheel, part, pip, options.largest)
     try:
         extract(options, part, target)
     finally:
@@ -284,17 +288,17 @@ def without_login(url):
 # The transfer.
 
 
-def download(wheel, part, pip):
+def download(wheel, part, pip, largest):
     """Completes `part` and checks it against the index's hash. Goes on from what is there."""
     fresh = not os.path.exists(part)
-    transfer(wheel, part, pip)
+    transfer(wheel, part, pip, largest)
     if wheel.digest is None or sha256_of(part) == wheel.digest:
         return
     os.unlink(part)
     if not fresh:
         # The beginning came from an earlier run, perhaps from another file: start once more from nothing.
         say("the resumed file has a wrong SHA-256; fetching it from the start.")
-        transfer(wheel, part, pip)
+        transfer(wheel, part, pip, largest)
         if sha256_of(part) == wheel.digest:
             return
         os.unlink(part)
@@ -303,11 +307,11 @@ def download(wheel, part, pip):
     )
 
 
-def transfer(wheel, part, pip):
+def transfer(wheel, part, pip, largest):
     failures, size = 0, size_of(part)
     while True:
         try:
-            if transfer_once(wheel, part, pip):
+            if transfer_once(wheel, part, pip, largest):
                 return
             problem = "the transfer broke off"
         except urllib.error.HTTPError as error:
@@ -334,8 +338,8 @@ def size_of(path):
     return os.path.getsize(path) if os.path.exists(path) else 0
 
 
-def transfer_once(wheel, part, pip):
-    """One connection. Gives whether the file is whole now."""
+def transfer_once(wheel, part, pip, largest):
+    """One connection. Gives whether the file is whole now. Takes no more than `largest` bytes in all."""
     have = size_of(part)
     headers = {"Accept-Encoding": "identity"}
     if have:
@@ -363,6 +367,8 @@ def transfer_once(wheel, part, pip):
             total = int(span.group(2)) if span.group(2) != "*" else None
         if total is None and length is not None:
             total = begin + int(length)
+        if total is not None and total > largest:
+            raise too_large(wheel.name, part, largest)
         if begin:
             say(f"going on at {megabytes(begin)}")
         with open(part, "r+b" if begin else "wb") as file:
@@ -372,10 +378,22 @@ def transfer_once(wheel, part, pip):
                 block = response.read(BLOCK)
                 if not block:
                     break
+                if progress.done + len(block) > largest:
+                    progress.end()
+                    raise too_large(wheel.name, part, largest)
                 file.write(block)
                 progress.add(len(block))
             progress.end()
             return total is None or progress.done == total
+
+
+def too_large(name, part, largest):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    return FetchError(
+        f"{name} is larger than {megabytes(largest)}, more than the model takes; nothing was kept, so do not use that "
+        "index's copy."
+    )
 
 
 class Progress:
@@ -425,8 +443,13 @@ def extract(options, wheel, target):
             members = [info for info in archive.infolist() if info.filename.rpartition("/")[2] == options.file]
             if len(members) != 1:
                 raise FetchError(f"the wheel holds {len(members)} files named {options.file}, expected one.")
+            left = options.largest
             with archive.open(members[0]) as source, open(temporary, "wb") as file:
+                # What the archive says of its length is no bound.
                 while block := source.read(BLOCK):
+                    left -= len(block)
+                    if left < 0:
+                        raise too_large(f"{options.file} in the wheel", temporary, options.largest)
                     digest.update(block)
                     file.write(block)
                 file.flush()

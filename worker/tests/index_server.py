@@ -14,7 +14,7 @@ MODE = sys.argv[1]
 NAME = "tiny_model-1.0-py3-none-any.whl"
 CUT = 60_000
 
-model = random.Random(1).randbytes(200_000)
+model = bytes(64 << 20) if MODE == "bomb" else random.Random(1).randbytes(200_000)
 with zipfile.ZipFile(NAME, "w", zipfile.ZIP_DEFLATED) as archive:
     archive.writestr("tiny_model/__init__.py", "")
     archive.writestr("tiny_model/tiny.gguf", model)
@@ -39,6 +39,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "-")
         with open("ranges.log", "a", encoding="utf-8") as log:
             log.write(wanted + "\n")
+        if MODE == "endless":
+            self.endless()
+            return
         span = re.fullmatch(r"bytes=(\d+)-", wanted)
         if span is None or MODE == "norange":
             self.answer(200, wheel, {})
@@ -48,6 +51,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(416, b"", {"Content-Range": f"bytes */{len(wheel)}"})
             return
         self.answer(206, wheel[begin:], {"Content-Range": f"bytes {begin}-{len(wheel) - 1}/{len(wheel)}"})
+
+    def endless(self):
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(bytes(1 << 16))
+        except OSError:
+            pass
 
     def answer(self, status, body, headers):
         self.send_response(status)

@@ -3,16 +3,24 @@
 //! The template is rendered once, at load, with sentinels as the contents of the system and the user turn, and cut at
 //! them. A prompt is then the tokens of `head`, the system text, `middle`, each segment, and `tail`, each encoded
 //! alone: a token never spans two parts, and text from outside never meets the template.
+//!
+//! A template comes with a model and may be made to do harm. How long it is, how much it renders and how many instructions it
+//! runs are bounded. How deep it nests is not, by the library that renders it, nor how long it takes to read it, so it is rendered
+//! on a stack that has room for whatever a template within those bounds can nest, and not waited for any longer than it may take.
 
 use std::fmt::Write;
-use std::fs;
+use std::io::Read;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, from_args};
 use minijinja::{Environment, Error, ErrorKind, context};
 
 use crate::error::LoadError;
+use crate::regular;
 use crate::tokenizer::{Tokenizer, read_json};
 use crate::weights::Gguf;
 
@@ -21,9 +29,17 @@ const SYSTEM: &str = "countermovesystemtext";
 /// Stands for the user's text while the template is rendered.
 const USER: &str = "countermoveusertext";
 /// Instructions that a template may run; a sound one takes a few hundred.
-const FUEL: u64 = 200_000;
-/// Longest template, and longest text that one may render.
+const FUEL: u64 = 50_000;
+/// Longest template; those of large models with tools take some 20 KiB.
+const LONGEST_TEMPLATE: usize = 40 << 10;
+/// Longest text that one may render.
 const LONGEST: usize = 1 << 20;
+/// Stack that a template is rendered on, in bytes: address space, of which a sound template touches a few pages. The deepest
+/// nesting is one level for each byte or instruction or so, and the tests render such templates on half of it.
+const STACK: usize = 512 << 20;
+/// Time that a template may take to be read and rendered: a sound one takes milliseconds, and the library takes time with the
+/// square of how long an expression is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The frame for models that bring no template: ChatML.
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
@@ -92,8 +108,10 @@ impl Chat {
         }
         let alone = folder.join("chat_template.jinja");
         if alone.is_file() {
-            let text =
-                fs::read_to_string(&alone).map_err(|source| LoadError::Io { path: alone.clone(), source })?;
+            let io = |source| LoadError::Io { path: alone.clone(), source };
+            let mut text = String::new();
+            let longest = LONGEST_TEMPLATE as u64 + 1;
+            regular::open(&alone).map_err(io)?.take(longest).read_to_string(&mut text).map_err(io)?;
             template.source = Some(text);
             path = alone;
         }
@@ -102,7 +120,9 @@ impl Chat {
 
     fn new(template: &Template, tokenizer: &Tokenizer) -> Result<Self, String> {
         let frame = |thinking: bool| {
-            let parts = template.parts(thinking).map_err(|error| format!("the chat template {error}"))?;
+            let parts = template
+                .parts(thinking, STACK, PATIENCE)
+                .map_err(|error| format!("the chat template {error}"))?;
             let [head, middle, tail] = parts.map(|part| tokenizer.encode_control(&part));
             Ok::<_, String>(Frame { head, middle, tail })
         };
@@ -149,11 +169,34 @@ impl Frame {
 }
 
 impl Template {
-    /// What stands before the system text, between it and the user's text, and after that.
-    fn parts(&self, thinking: bool) -> Result<[String; 3], String> {
+    /// What stands before the system text, between it and the user's text, and after that. The template is rendered on a stack
+    /// of so many bytes, within this time.
+    fn parts(&self, thinking: bool, stack: usize, patience: Duration) -> Result<[String; 3], String> {
+        let source = self.source.as_deref().unwrap_or(CHATML);
+        if source.len() > LONGEST_TEMPLATE {
+            return Err(format!("is longer than {LONGEST_TEMPLATE} bytes"));
+        }
+        let (this, source) = (self.clone(), source.to_owned());
+        let (done, parts) = mpsc::channel();
+        let render = move || {
+            // Nobody waits any more for one that took too long.
+            let _ = done.send(this.parts_here(&source, thinking));
+        };
+        let thread = thread::Builder::new().name("chat-template".to_owned()).stack_size(stack);
+        // One that takes too long is left to its thread: it ends some time, and whoever wanted it has an error.
+        thread
+            .spawn(render)
+            .map_err(|error| format!("cannot be rendered: there is no thread for it: {error}"))?;
+        parts.recv_timeout(patience).map_err(|ended| match ended {
+            RecvTimeoutError::Timeout => format!("cannot be rendered within {} s", patience.as_secs_f64()),
+            RecvTimeoutError::Disconnected => "cannot be rendered: its rendering broke off".to_owned(),
+        })?
+    }
+
+    fn parts_here(&self, source: &str, thinking: bool) -> Result<[String; 3], String> {
         let with_system =
             vec![context!(role => "system", content => SYSTEM), context!(role => "user", content => USER)];
-        let rendered = self.render(with_system, thinking);
+        let rendered = self.render(source, with_system, thinking);
         if let Ok(text) = &rendered
             && let Some((head, rest)) = cut(text, SYSTEM)
             && let Some((middle, tail)) = cut(rest, USER)
@@ -161,7 +204,7 @@ impl Template {
             return Ok([head.to_owned(), middle.to_owned(), without_opened_passage(tail)]);
         }
         // Some templates take no system turn. The system text then begins the user's turn.
-        let user_only = self.render(vec![context!(role => "user", content => USER)], thinking);
+        let user_only = self.render(source, vec![context!(role => "user", content => USER)], thinking);
         match (user_only, rendered) {
             (Ok(text), _) => {
                 let (head, tail) = cut(&text, USER).ok_or("does not show the user's text exactly once")?;
@@ -171,11 +214,7 @@ impl Template {
         }
     }
 
-    fn render(&self, messages: Vec<Value>, thinking: bool) -> Result<String, String> {
-        let source = self.source.as_deref().unwrap_or(CHATML);
-        if source.len() > LONGEST {
-            return Err(format!("is longer than {LONGEST} bytes"));
-        }
+    fn render(&self, source: &str, messages: Vec<Value>, thinking: bool) -> Result<String, String> {
         let fault = |error: Error| {
             let mut text = error.to_string();
             let mut cause = std::error::Error::source(&error);
@@ -266,7 +305,72 @@ mod tests {
     use crate::tokenizer::tests::tiny;
 
     fn parts(source: &str, thinking: bool) -> Result<[String; 3], String> {
-        Template { source: Some(source.to_owned()), begin: "<s>".into(), end: "</s>".into() }.parts(thinking)
+        Template { source: Some(source.to_owned()), begin: "<s>".into(), end: "</s>".into() }.parts(
+            thinking,
+            STACK / 2,
+            Duration::from_secs(2),
+        )
+    }
+
+    /// As often as it fits a template.
+    fn full(before: &str, unit: &str, after: &str) -> String {
+        let count = (LONGEST_TEMPLATE - before.len() - after.len()) / unit.len();
+        format!("{before}{}{after}", unit.repeat(count))
+    }
+
+    #[test]
+    fn however_deep_a_template_nests_it_is_rendered_or_refused() {
+        let mut templates = vec![
+            "{{ ".to_owned() + &"not ".repeat(50_000) + "true }}",
+            "{{ ".to_owned() + &"not ".repeat(10_000) + "true }}",
+            full("{{ ", "not ", "true }}"),
+            full("{{ ", "-", "1 }}"),
+            full("{{ ", "(", ""),
+            full("{{ ", "[", ""),
+            full("{{ ", "{1:", ""),
+            full("{{ 1", "+1", " }}"),
+            full("{{ 1", "~x", " }}"),
+            full("{{ 1", "**x", " }}"),
+            full("{{ x", " and x", " }}"),
+            full("{{ x", ".x", " }}"),
+            full("{{ x", "[0]", " }}"),
+            full("{{ x", "()", " }}"),
+            full("{{ x", "|e", " }}"),
+            full("{{ x", " is x", " }}"),
+            full("{{ 1", " if x else 1", " }}"),
+            full("{{ 1", "<1", " }}"),
+            full("{% if x %}", "{% elif x %}", "{% endif %}"),
+            full("", "{% if x %}", ""),
+            full("", "{% for x in y %}", ""),
+            full("", "{% filter e %}", ""),
+            full("", "{% macro x() %}", ""),
+            full("{% set x = ", "not ", "1 %}"),
+            full("{{ x(", "*-", "1) }}"),
+            full("{{ x[", "1:-", "1] }}"),
+        ];
+        // Values that nest while it runs: printed, compared, and dropped.
+        let nests =
+            "{% set n = namespace(x=[]) %}{% for i in range(9000) %}{% set n.x = [n.x] %}{% endfor %}";
+        let maps =
+            "{% set n = namespace(x=1) %}{% for i in range(9000) %}{% set n.x = {'a': n.x} %}{% endfor %}";
+        for nest in [nests, maps] {
+            for end in
+                ["", "{{ n.x }}", "{{ n.x == [n.x] }}", "{{ n.x | tojson }}", "{{ n.x | string | length }}"]
+            {
+                templates.push(nest.to_owned() + end);
+            }
+        }
+        templates.push("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned());
+        for template in templates {
+            let begun = std::time::Instant::now();
+            // Neither of them shows the texts, so all are refused; that it is told is what counts.
+            let error = parts(&template, true).expect_err("it shows no text");
+            let begins: String = template.chars().take(24).collect();
+            assert!(!error.is_empty(), "{begins}");
+            assert!(begun.elapsed().as_secs() < 10, "{begins}: {:?}", begun.elapsed());
+        }
+        let long = full("{# ", "x", " #}") + " ";
+        assert!(parts(&long, true).expect_err("it is too long").contains("longer"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -216,6 +217,24 @@ fn a_tensor_that_is_cut_off_or_no_number_is_named() {
     fs::write(&path, bytes).unwrap();
     let error = check(folder.path(), Some(folder.path().join("adapter")), WeightFormat::Q8_0).unwrap();
     assert!(error.contains("with the adapter's change"), "{error}");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_keeps_nobody_waiting() {
+    for name in FILES {
+        let folder = fixture();
+        fs::remove_file(folder.path().join(name)).unwrap();
+        assert!(Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap().success());
+        let path = folder.path().to_path_buf();
+        let load = move || {
+            let adapter = Some(path.join("adapter"));
+            Model::load(&path, &LoadOptions { threads: vec![0], adapter, ..LoadOptions::default() }).map(drop)
+        };
+        let loaded = crate::regular::tests::at_once(load);
+        // A model does without some of its files.
+        let may_be_missing = ["tokenizer_config.json", "generation_config.json"];
+        assert!(loaded.is_err() || may_be_missing.contains(&name), "{name}");
+    }
 }
 
 proptest! {

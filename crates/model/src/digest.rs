@@ -1,12 +1,12 @@
 //! SHA-256 of files, streamed.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::error::LoadError;
+use crate::regular;
 
 /// SHA-256 of a file, hexadecimal.
 ///
@@ -14,7 +14,7 @@ use crate::error::LoadError;
 /// [`LoadError::Io`] if the file cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String, LoadError> {
     let io = |source| LoadError::Io { path: path.to_path_buf(), source };
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = regular::open(path).map_err(io)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     loop {

@@ -29,6 +29,7 @@ mod kv;
 mod memory;
 mod merge;
 mod model;
+mod regular;
 mod request;
 mod sampling;
 mod scheduler;

@@ -14,6 +14,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
 use crate::error::LoadError;
+use crate::regular;
 use crate::weights::{Checkpoint, Files, Gguf, PARTS, Role, SafetensorsFolder, Source, tensor_name};
 
 /// How changed tensors are written to a GGUF file.
@@ -194,7 +195,7 @@ fn copy(from: &Path, to: &PathBuf) -> Result<(), LoadError> {
         let path = path.to_path_buf();
         move |source| LoadError::Io { path, source }
     };
-    let mut content = File::open(from).map_err(io(from))?;
+    let mut content = regular::open(from).map_err(io(from))?;
     let mut file = File::create(to).map_err(io(to))?;
     let mut buffer = vec![0; 1 << 20];
     loop {

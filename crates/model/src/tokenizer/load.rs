@@ -4,7 +4,6 @@
 //! cut before merging (`tokenizer.ggml.pre`); what the names stand for is written down here.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
@@ -20,6 +19,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use super::{TokenKind, Tokenizer, Vocabulary, digest};
 use crate::error::LoadError;
+use crate::regular;
 use crate::weights::Gguf;
 
 /// Longest `tokenizer.json` that is read. The largest known vocabularies take about 20 MB.
@@ -232,11 +232,12 @@ fn begin_of(folder: &Path, json: &Value, tokens: &[(String, TokenKind)]) -> Resu
 pub(crate) fn read_json(path: &Path) -> Result<Value, LoadError> {
     let io = |source| LoadError::Io { path: path.to_path_buf(), source };
     let malformed = |reason: String| LoadError::Malformed { path: path.to_path_buf(), reason };
-    if fs::metadata(path).map_err(io)?.len() > LARGEST_JSON {
+    let file = regular::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() > LARGEST_JSON {
         return Err(malformed(format!("the file is larger than {} MiB", LARGEST_JSON >> 20)));
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_JSON).read_to_end(&mut bytes)).map_err(io)?;
+    file.take(LARGEST_JSON).read_to_end(&mut bytes).map_err(io)?;
     serde_json::from_slice(&bytes).map_err(|error| malformed(format!("this is not JSON: {error}")))
 }
 
@@ -377,8 +378,8 @@ pub(crate) mod tests {
             .collect();
         change(&mut json);
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("tokenizer.json"), json.to_string()).expect("written");
-        fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [2, 0]}"#)
+        std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).expect("written");
+        std::fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [2, 0]}"#)
             .expect("written");
         Tokenizer::from_folder(folder.path(), vocab_size)
     }

@@ -25,6 +25,7 @@ use header::{Header, Tensor, unsigned};
 use super::{Levels, Part, Role, Source};
 use crate::config::{Architecture, DecoderConfig, RopeScaling};
 use crate::error::LoadError;
+use crate::regular;
 
 /// An open GGUF file: its header, and access to its tensors.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Gguf {
     /// model that the engine does not run.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let io = |source| LoadError::Io { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = regular::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let (metadata, tensors, values_end) = Header::read(path, &file, bytes)?;
         let config = read_config(path, &metadata, &tensors)?;

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{Part, Role, Source};
 use crate::config::{Architecture, DecoderConfig, RopeScaling};
 use crate::error::LoadError;
+use crate::regular;
 
 /// Longest header of a safetensors file, and longest JSON file, that is read.
 const LONGEST_HEADER: u64 = 100 << 20;
@@ -74,7 +75,7 @@ impl TensorFile {
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let io = |source| LoadError::Io { path: path.to_path_buf(), source };
         let malformed = |reason: String| LoadError::Malformed { path: path.to_path_buf(), reason };
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = regular::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let mut length = [0; 8];
         if bytes < 8 {
@@ -199,7 +200,7 @@ impl TensorInfo {
 pub(crate) fn read_json(path: &Path) -> Result<Value, LoadError> {
     let io = |source| LoadError::Io { path: path.to_path_buf(), source };
     let malformed = |reason: String| LoadError::Malformed { path: path.to_path_buf(), reason };
-    let file = File::open(path).map_err(io)?;
+    let file = regular::open(path).map_err(io)?;
     let mut text = Vec::new();
     file.take(LONGEST_HEADER + 1).read_to_end(&mut text).map_err(io)?;
     if text.len() as u64 > LONGEST_HEADER {
