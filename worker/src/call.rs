@@ -1,4 +1,7 @@
 //! The work behind a call. Dropping one of these futures drops its sequences.
+//!
+//! Invariant: nothing that must arrive waits for the reader. Its room is set aside before the work begins; signs of life take what
+//! is left and are lost when there is none, so whoever reads slowly, or not at all, holds up neither a batch nor a place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +15,7 @@ use countermove_proto::worker::v1 as wire;
 use countermove_wire::{FromDomain, IntoMessage, rollout_result_message};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::Status;
 
@@ -26,16 +29,32 @@ const PROGRESS: Duration = Duration::from_millis(200);
 pub(crate) struct Call<T> {
     pub(crate) sender: Answers<T>,
     pub(crate) receiver: mpsc::Receiver<Result<T, Status>>,
+    /// Room for the word on how it ended.
+    pub(crate) last: Room<T>,
     pub(crate) deadline: Option<Instant>,
 }
 
 type Answers<T> = mpsc::Sender<Result<T, Status>>;
 
+/// Room for one answer, which nothing else takes.
+pub(crate) type Room<T> = OwnedPermit<Result<T, Status>>;
+
+/// Signs of life that may lie unread.
+const SIGNS: usize = 4;
+
 impl<T> Call<T> {
-    /// `room` answers may lie unread before the work waits.
-    pub(crate) fn new(room: usize, deadline: Option<Instant>) -> Self {
-        let (sender, receiver) = mpsc::channel(room);
-        Self { sender, receiver, deadline }
+    /// A call with so many answers; also the room for them.
+    ///
+    /// # Errors
+    /// None: there is room in a channel that is new.
+    pub(crate) fn new(answers: usize, deadline: Option<Instant>) -> Result<(Self, Vec<Room<T>>), Error> {
+        let (sender, receiver) = mpsc::channel(answers + 1 + SIGNS);
+        let mut rooms = (0..=answers).map(|_| sender.clone().try_reserve_owned());
+        let full = |_| Error::Internal("a new channel has no room".to_owned());
+        let last = rooms.next().transpose().map_err(full)?;
+        let rooms = rooms.collect::<Result<Vec<_>, _>>().map_err(full)?;
+        let last = last.ok_or_else(|| Error::Internal("a new channel has no room".to_owned()))?;
+        Ok((Self { sender, receiver, last, deadline }, rooms))
     }
 }
 
@@ -44,6 +63,7 @@ pub(crate) async fn generate<M: LanguageModel>(
     replica: Arc<Replica<M>>,
     question: Question,
     answers: Answers<wire::GenerateResponse>,
+    room: Room<wire::GenerateResponse>,
 ) -> Result<(), Error> {
     use wire::generate_response::Event;
     let mut progress = TokenMeter::start();
@@ -55,7 +75,7 @@ pub(crate) async fn generate<M: LanguageModel>(
             news = progress.next() => offer(&answers, wire::GenerateResponse { event: Some(Event::Progress(news)) }),
         }
     };
-    give(&answers, wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) }).await;
+    room.send(Ok(wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) }));
     Ok(())
 }
 
@@ -66,6 +86,7 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
     batch: RolloutBatch,
     places: Vec<Place>,
     answers: Answers<wire::RunRolloutsResponse>,
+    rooms: Vec<Room<wire::RunRolloutsResponse>>,
 ) -> Result<(), Error> {
     use wire::run_rollouts_response::Event;
     let mut progress = TokenMeter::start();
@@ -74,21 +95,22 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
         .rollouts
         .iter()
         .zip(places)
-        .map(|(spec, place)| {
+        .zip(rooms)
+        .map(|((spec, place), room)| {
             let (replica, batch, tokens) = (&replica, &batch, &tokens);
             async move {
                 let _place = place;
                 let result = run_rollout(&replica.model, &replica.templates, batch, spec, tokens).await;
-                (spec, result)
+                (spec, room, result)
             }
         })
         .collect();
     loop {
         tokio::select! {
             ended = running.next() => {
-                let Some((spec, result)) = ended else { return Ok(()) };
+                let Some((spec, room, result)) = ended else { return Ok(()) };
                 let result = rollout_result_message(settle(spec, result)?, spec.seed);
-                give(&answers, wire::RunRolloutsResponse { event: Some(Event::Result(result)) }).await;
+                room.send(Ok(wire::RunRolloutsResponse { event: Some(Event::Result(result)) }));
             }
             news = progress.next() => {
                 offer(&answers, wire::RunRolloutsResponse { event: Some(Event::Progress(news)) });
@@ -112,11 +134,6 @@ fn settle(spec: &RolloutSpec, result: Result<RolloutResult, ModelError>) -> Resu
             usage: Usage { rollouts: 1, ..Usage::default() },
         }),
     }
-}
-
-/// Sends what must arrive. If the client is gone, the call is about to be dropped anyway.
-async fn give<T>(answers: &Answers<T>, message: T) {
-    let _ = answers.send(Ok(message)).await;
 }
 
 /// Sends what may be lost.
@@ -155,9 +172,112 @@ impl TokenMeter {
 #[cfg(test)]
 mod tests {
     use countermove_incident::RecoveryState;
-    use countermove_planner::RolloutKey;
+    use countermove_planner::{Answer, RolloutKey, Templates};
+    use countermove_proto::v1::ModelIdentity;
+    use countermove_wire::FromMessage;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::admission::Admission;
+
+    /// Takes a minute for each answer and shows signs of life all the while.
+    struct Slow;
+
+    impl LanguageModel for Slow {
+        async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
+            for _ in 0..600 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokens.add(1);
+            }
+            let properties = question.format.json_schema.get("properties").cloned().unwrap_or_default();
+            let is_state = RecoveryState::NAMES.iter().any(|name| properties.get(*name).is_some());
+            let facts = RecoveryState::NAMES.map(|name| (name.to_owned(), json!(true)));
+            let json = if is_state {
+                Value::Object(facts.into_iter().collect())
+            } else {
+                json!({"Action": "Isolate 10.0.0.5 from the network."})
+            };
+            Ok(Answer {
+                thinking: String::new(),
+                json: json.to_string(),
+                complete: true,
+                usage: Usage::default(),
+            })
+        }
+    }
+
+    fn slow() -> Arc<Replica<Slow>> {
+        let templates = Templates::load(None).unwrap();
+        let identity = ModelIdentity::default();
+        Arc::new(Replica { model: Slow, templates, identity, context_length: 2048 })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_nothing_holds_up_neither_the_batch_nor_a_place() {
+        const COUNT: usize = 6;
+        let all_but_recovered = countermove_proto::v1::RecoveryState {
+            is_attack_contained: true,
+            is_knowledge_sufficient: true,
+            are_forensics_preserved: true,
+            is_eradicated: true,
+            is_hardened: true,
+            is_recovered: false,
+        };
+        let batch = RolloutBatch::from_message(wire::RunRolloutsRequest {
+            incident: "incidents/test".to_owned(),
+            system: "You respond to incidents.".to_owned(),
+            context: vec!["A server at 10.0.0.5.".to_owned()],
+            policy: Some(wire::RolloutPolicy {
+                max_depth: 2,
+                temperature: 0.6,
+                top_p: 0.9,
+                thinking_tokens: 0,
+            }),
+            rollouts: (0..COUNT as u32)
+                .map(|rollout| wire::RolloutSpec {
+                    key: Some(wire::RolloutKey { step: 1, candidate: 0, rollout, seed: u64::from(rollout) }),
+                    state: Some(all_but_recovered),
+                    history: Vec::new(),
+                    action: "Restore the server from its backup.".to_owned(),
+                })
+                .collect(),
+            ..wire::RunRolloutsRequest::default()
+        })
+        .unwrap();
+        let admission = Admission::new(2, COUNT);
+        let places = admission.rollouts(COUNT).unwrap();
+        let (call, rooms) = Call::new(COUNT, None).unwrap();
+        let Call { sender, mut receiver, last, .. } = call;
+        let work = run_rollouts(slow(), batch, places, sender, rooms);
+        tokio::time::timeout(Duration::from_secs(3600), work).await.expect("it waits for a reader").unwrap();
+        assert!(admission.rollouts(COUNT).is_ok(), "every place is free");
+        last.send(Err(Status::cancelled("the end")));
+        let (mut results, mut signs, mut ends) = (0, 0, 0);
+        while let Ok(message) = receiver.try_recv() {
+            match message.map(|message| message.event) {
+                Ok(Some(wire::run_rollouts_response::Event::Result(_))) => results += 1,
+                Ok(_) => signs += 1,
+                Err(_) => ends += 1,
+            }
+        }
+        assert_eq!((results, signs, ends), (COUNT, SIGNS, 1));
+
+        // An answer to a question has its room as well.
+        let question = Question::from_message(wire::GenerateRequest {
+            system: "You respond to incidents.".to_owned(),
+            segments: vec!["What now?".to_owned()],
+            answer: Some(wire::AnswerFormat {
+                thinking_tokens: 0,
+                json_schema: r#"{"type": "object"}"#.to_owned(),
+                max_tokens: 64,
+            }),
+            sampling: Some(wire::Sampling { temperature: 0.0, top_p: 1.0, seed: 1 }),
+        })
+        .unwrap();
+        let (call, mut rooms) = Call::new(1, None).unwrap();
+        let work = generate(slow(), question, call.sender, rooms.pop().unwrap());
+        tokio::time::timeout(Duration::from_secs(3600), work).await.expect("it waits for a reader").unwrap();
+    }
 
     fn spec() -> RolloutSpec {
         let key = RolloutKey { step: 1, candidate: 2, rollout: 3 };

@@ -24,6 +24,10 @@ impl ServedModel for EngineModel {
     fn efficient_sequences(&self) -> usize {
         self.engine.stats().efficient_sequences
     }
+
+    async fn ended(&self) {
+        self.engine.ended().await;
+    }
 }
 
 impl LanguageModel for EngineModel {

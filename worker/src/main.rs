@@ -3,20 +3,16 @@
 //! Standard output gets one line, `listening on ADDR`, when calls are taken; the log goes to standard error.
 //! Exit codes: 0 after a signal, 1 if something failed, 2 for flags that cannot be used.
 
-use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::io::{self, Read};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use countermove_model::{Engine, Fetch, LoadOptions};
 use countermove_planner::Templates;
-#[cfg(feature = "etcd")]
-use countermove_proto::WorkerId;
 use countermove_proto::v1::ModelIdentity;
 use countermove_worker::{
-    Arguments, Command, Config, EngineModel, Limits, LogFormat, Replica, ServedModel, SimulatedModel, Worker,
-    serve,
+    Arguments, Command, Config, EngineModel, LogFormat, Replica, serve_with, simulated,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,12 +91,10 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         anyhow!("{} cannot be listened on: {error}; give another address with --listen", config.listen)
     })?;
-    let limits = Limits { batch: config.engine.max_sequences, places: config.places };
-    let address = listener.local_addr().context("the socket has no address")?;
     let finished = match config.simulate {
         Some(pace) => {
             let replica = simulated(&config, pace)?;
-            serve_replica(&config, address, replica, limits, listener, shutdown).await?
+            serve_with(&config, replica, listener, shutdown).await?
         }
         None => {
             let loaded = config.clone();
@@ -109,7 +103,7 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
                 // Loading cannot be broken off, so the process ends here.
                 () = &mut shutdown => std::process::exit(0),
             };
-            serve_replica(&config, address, replica, limits, listener, shutdown).await?
+            serve_with(&config, replica, listener, shutdown).await?
         }
     };
     if !finished {
@@ -120,56 +114,6 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Serves, and is registered meanwhile where the flags say so. The registration is taken back after the drain: before it
-/// coordinators would take the worker for lost, with its work.
-async fn serve_replica<M: ServedModel>(
-    config: &Config,
-    address: SocketAddr,
-    replica: Replica<M>,
-    limits: Limits,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<bool> {
-    #[cfg(feature = "etcd")]
-    let registered = config.registry.clone().map(|registry| {
-        let (leave, left) = oneshot::channel::<()>();
-        let registration = countermove_membership::Registration {
-            url: registry.advertise.unwrap_or_else(|| format!("http://{address}")),
-            capacity: u32::try_from(limits.batch).unwrap_or(u32::MAX),
-            weights_sha256: replica.identity.weights_sha256.clone(),
-            process: WorkerId::generate().as_str().to_owned(),
-        };
-        let id = config.id.as_str().to_owned();
-        let keep = countermove_membership::etcd::register(
-            registry.endpoints,
-            id,
-            registration,
-            registry.lease,
-            // A sender that is gone means the same as a word.
-            async move { drop(left.await) },
-        );
-        (leave, tokio::spawn(keep))
-    });
-    let worker = Worker::new(config.id.clone(), replica, limits);
-    announce(&format!("listening on {address}"))?;
-    tracing::info!(%address, worker = config.id.as_str(), batch = limits.batch, "serving");
-    let finished = serve(worker, listener, config.drain_timeout, shutdown).await?;
-    #[cfg(feature = "etcd")]
-    if let Some((leave, kept)) = registered {
-        drop(leave);
-        kept.await.context("the registration failed")?;
-    }
-    Ok(finished)
-}
-
-/// A replica that needs no model.
-fn simulated(config: &Config, pace: u32) -> anyhow::Result<Replica<SimulatedModel>> {
-    let templates = Templates::load(config.templates.as_deref())?;
-    let identity = ModelIdentity { templates_sha256: templates.digest(), ..SimulatedModel::identity() };
-    let context_length = config.load.context_length.unwrap_or(1 << 17);
-    Ok(Replica { model: SimulatedModel::start(f64::from(pace)), templates, identity, context_length })
 }
 
 /// Templates before the model: what is quick to check fails first.
@@ -207,13 +151,6 @@ fn watch_parent() -> oneshot::Receiver<()> {
         let _ = sender.send(());
     });
     receiver
-}
-
-fn announce(line: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .map_err(|error| anyhow!("standard output cannot be written: {error}"))
 }
 
 fn start_log(format: LogFormat) {

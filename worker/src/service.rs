@@ -26,6 +26,9 @@ const MAX_TEXT_BYTES: usize = 4 << 20;
 pub trait ServedModel: LanguageModel {
     /// Sequences with which it is nine tenths as fast as with a full batch; 0 while that is not known.
     fn efficient_sequences(&self) -> usize;
+
+    /// Waits until it can answer nothing any more, which is never while all is well.
+    fn ended(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// What a worker holds: the model and what identifies it.
@@ -39,6 +42,14 @@ pub struct Replica<M> {
     pub identity: ModelIdentity,
     /// Longest sequence, prompt and answer together, in tokens.
     pub context_length: usize,
+}
+
+impl<M> Replica<M> {
+    /// The same with another model in its place.
+    pub fn with_model<N>(self, place: impl FnOnce(M) -> N) -> Replica<N> {
+        let Self { model, templates, identity, context_length } = self;
+        Replica { model: place(model), templates, identity, context_length }
+    }
 }
 
 /// How much a worker takes on.
@@ -90,6 +101,11 @@ impl<M: ServedModel> Worker<M> {
         self.0.running.len()
     }
 
+    /// Waits until the model can answer nothing any more.
+    pub(crate) async fn model_ended(&self) {
+        self.0.replica.model.ended().await;
+    }
+
     /// Refuses new work from now on.
     pub(crate) fn start_drain(&self) {
         self.0.draining.cancel();
@@ -120,7 +136,7 @@ impl<M: ServedModel> Worker<M> {
         T: Send + 'static,
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let Call { sender, receiver, deadline } = call;
+        let Call { sender, receiver, last, deadline } = call;
         let stopping = self.0.stopping.clone();
         self.0.running.spawn(async move {
             // A stream that ends without its answer would be taken for one: who panics has failed.
@@ -135,8 +151,7 @@ impl<M: ServedModel> Worker<M> {
             };
             if let Err(error) = end {
                 tracing::debug!(%error, "call ended with an error");
-                // A reader that does not read has until its own deadline; nobody else waits for it.
-                let _ = sender.send(Err(error.into())).await;
+                last.send(Err(error.into()));
             }
         });
         Response::new(ReceiverStream::new(receiver))
@@ -173,8 +188,10 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
         let question = Question::from_message(request.into_inner())?;
         check_text("segments", question.prompt.segments.iter().chain([&question.prompt.system]))?;
         let place = self.0.admission.decision().map_err(|full| exhausted("decisions", full))?;
-        let call = Call::new(4, deadline);
-        let work = call::generate(Arc::clone(&self.0.replica), question, call.sender.clone());
+        let (call, mut rooms) = Call::new(1, deadline)?;
+        let room =
+            rooms.pop().ok_or_else(|| Error::Internal("the call has no room for its answer".to_owned()))?;
+        let work = call::generate(Arc::clone(&self.0.replica), question, call.sender.clone(), room);
         Ok(self.start(call, async move {
             let _place = place;
             work.await
@@ -194,9 +211,8 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
         let count = batch.rollouts.len();
         let places = self.0.admission.rollouts(count).map_err(|full| exhausted("rollouts", full))?;
         tracing::debug!(incident = batch.incident, rollouts = count, "rollouts taken on");
-        // Room for every result, so that a slow reader never holds up the batch.
-        let call = Call::new(count + 4, deadline);
-        let work = call::run_rollouts(Arc::clone(&self.0.replica), batch, places, call.sender.clone());
+        let (call, rooms) = Call::new(count, deadline)?;
+        let work = call::run_rollouts(Arc::clone(&self.0.replica), batch, places, call.sender.clone(), rooms);
         Ok(self.start(call, work))
     }
 }

@@ -51,6 +51,10 @@ impl ServedModel for SimulatedModel {
     fn efficient_sequences(&self) -> usize {
         1
     }
+
+    async fn ended(&self) {
+        self.pace.ended().await;
+    }
 }
 
 impl LanguageModel for SimulatedModel {

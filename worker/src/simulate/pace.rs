@@ -34,6 +34,11 @@ impl Pace {
         Self(sender)
     }
 
+    /// Waits until nothing is served any more.
+    pub(super) async fn ended(&self) {
+        self.0.closed().await;
+    }
+
     /// Ends when `work` has been served. Dropping it takes the work away.
     pub(super) async fn work(&self, work: f64) -> Result<(), Stopped> {
         let (done, served) = oneshot::channel();

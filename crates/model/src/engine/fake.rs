@@ -21,6 +21,8 @@ pub(crate) struct Fake {
     pub(crate) poison: Option<u32>,
     /// The pass with this number fails.
     pub(crate) breaks_at: Option<usize>,
+    /// The pass with this number panics.
+    pub(crate) panics_at: Option<usize>,
     /// Whether masks are computed beside the passes.
     pub(crate) leaves_cpus_free: bool,
     /// Time that a pass takes.
@@ -52,6 +54,7 @@ impl Fake {
             budget: usize::MAX,
             poison: None,
             breaks_at: None,
+            panics_at: None,
             leaves_cpus_free: false,
             delay: Duration::ZERO,
             gate: Arc::default(),
@@ -109,6 +112,7 @@ impl Backend for Fake {
         drop(self.gate.lock().expect("whole"));
         std::thread::sleep(self.delay);
         let mut log = self.log.lock().expect("whole");
+        assert!(self.panics_at != Some(log.len()), "a kernel panicked");
         if self.breaks_at == Some(log.len()) {
             log.push(Vec::new());
             return Err(EngineError::Device("it broke".to_owned()));

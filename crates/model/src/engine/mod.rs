@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use self::core::Core;
 use self::job::Job;
@@ -143,6 +143,8 @@ struct Shared {
     prompts: Prompts,
     board: Arc<Board>,
     jobs: Option<SyncSender<Job>>,
+    /// Nothing is ever sent: it closes when the thread ends, however it ends.
+    alive: watch::Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -183,7 +185,13 @@ impl Engine {
         let board = Arc::new(Board::default());
         let shape = backend.shape().clone();
         let core = Core::new(backend, options, Arc::clone(&board), inbox);
-        let thread = Builder::new().name("engine".to_owned()).spawn(move || core.run()).map_err(|error| {
+        let (life, alive) = watch::channel(());
+        let work = move || {
+            // Dropped by a panic as well.
+            let _life = life;
+            core.run();
+        };
+        let thread = Builder::new().name("engine".to_owned()).spawn(work).map_err(|error| {
             EngineError::Device(format!("the engine's thread cannot be started: {error}"))
         })?;
         Ok(Self {
@@ -195,6 +203,7 @@ impl Engine {
                 prompts: Prompts::default(),
                 board,
                 jobs: Some(jobs),
+                alive,
                 thread: Some(thread),
             }),
         })
@@ -229,6 +238,13 @@ impl Engine {
             let _ = events.try_send(Event::Done(result));
         }
         Generation::new(receiver)
+    }
+
+    /// Waits until the thread has ended. While a handle is there only a panic ends it: a kernel that failed, say. Nothing is
+    /// answered any more then.
+    pub async fn ended(&self) {
+        let mut alive = self.shared.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 
     /// What it is doing.

@@ -490,3 +490,33 @@ fn the_default_models_tokenizer_spells_control_tokens_in_data() {
     // Each digit is a token of its own.
     assert_eq!(tokenizer.encode_data("1024").len(), 4);
 }
+
+#[tokio::test]
+async fn an_engine_that_panics_is_known_to_have_ended_and_every_request_hears_so() {
+    let (engine, _) = engine(&EngineOptions { max_sequences: 2, ..EngineOptions::default() }, |fake| {
+        fake.panics_at = Some(5);
+    });
+    let ended = tokio::time::timeout(Duration::from_millis(20), engine.ended());
+    assert!(ended.await.is_err(), "it has not begun");
+    // More than run at a time: some are at work, some wait, and some have not been taken.
+    let asked: Vec<Generation> = siblings(9).into_iter().map(|request| engine.submit(request)).collect();
+    for generation in asked {
+        let mut generation = generation;
+        let mut done = None;
+        while let Some(event) = generation.next().await {
+            if let Event::Done(result) = event {
+                assert!(done.replace(result).is_none(), "one end");
+            }
+        }
+        assert_eq!(done, Some(Err(EngineError::Stopped)));
+    }
+    tokio::time::timeout(Duration::from_secs(1), engine.ended()).await.expect("it has ended");
+    assert_eq!(ask(&engine, &request(3, "late", 1)).await, Err(EngineError::Stopped));
+}
+
+#[tokio::test]
+async fn an_engine_at_rest_has_not_ended() {
+    let (engine, _) = plain();
+    ask(&engine, &request(3, "one", 1)).await.expect("an answer");
+    assert!(tokio::time::timeout(Duration::from_millis(50), engine.ended()).await.is_err());
+}
