@@ -11,11 +11,11 @@ use std::time::Duration;
 use countermove_proto::v1::cluster_service_server::ClusterServiceServer;
 use countermove_proto::v1::incident_service_server::IncidentServiceServer;
 use countermove_proto::{Answers, FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
+use countermove_serving::{Bodies, ConnectionLimits, KeepInUse, MessageLimits, connections};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tonic::server::NamedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -26,8 +26,14 @@ use crate::workers::Fleet;
 
 /// Calls of one connection that may be at work at the same time.
 const CALLS_PER_CONNECTION: usize = 128;
-/// Calls of the incident service that may be at work at the same time. Health and the cluster's state are told in any case.
+/// Calls of the incident service whose messages are there that may be at work at the same time. Health and the cluster's state are told in any case.
 const CALLS: usize = 512;
+/// What the messages of the incident service may take together. Each of 60 MiB takes about twice as much while it is worked on,
+/// so that all of them stay well within the gigabyte that a coordinator gets (`deploy/`).
+const MESSAGES: MessageLimits =
+    MessageLimits { coming: 2048, bytes: 256 << 20, longest: MAX_EVIDENCE_MESSAGE_BYTES };
+/// Longest headers of a call, in bytes.
+const HEADERS: u32 = 16 << 10;
 /// Time that an answer, or the beginning of a stream, may take.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Time that watchers have to read the last events and idle connections to close.
@@ -73,20 +79,21 @@ pub async fn serve(
     let incident_service = IncidentServiceServer::new(IncidentApi::new(incidents.clone()))
         .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
-    // Said here, since a server that is given its connections does not: else an answer waits 40 ms for the peer's word that it
-    // got the one before.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = connections(listener, ConnectionLimits::of_this_process());
+    let bodies = Bodies::new(MESSAGES);
     let (close, closed) = oneshot::channel::<()>();
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .trace_fn(|request| tracing::debug_span!("call", path = request.uri().path()))
+        .http2_max_header_list_size(HEADERS)
+        .layer(KeepInUse)
         .layer(Answers::within(Some(ANSWER)))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(shed::bounded(incident_service, CALLS))
+        .add_service(bodies.whole(shed::bounded(incident_service, CALLS)))
         .add_service(ClusterServiceServer::new(ClusterApi::new(fleet.clone())))
         .serve_with_incoming_shutdown(incoming, async {
             // A dropped sender means the same as a sent signal.

@@ -1,7 +1,7 @@
 //! Refusing calls that come faster than they can be answered, instead of letting them pile up in memory.
 //!
-//! A call counts until its answer, or the beginning of its stream, is there. One that is refused hears so at once, as
-//! RESOURCE_EXHAUSTED with the time after which asking again makes sense.
+//! A call counts from when its message is whole (`crates/serving`) until its answer, or the beginning of its stream, is there.
+//! One that is refused hears so at once, as RESOURCE_EXHAUSTED with the time after which asking again makes sense.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use countermove_proto::worker::v1::worker_service_server::WorkerServiceServer;
 use countermove_proto::{Answers, FILE_DESCRIPTOR_SET};
+use countermove_serving::{Bodies, ConnectionLimits, KeepInUse, MessageLimits, connections};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 
@@ -16,9 +16,17 @@ use crate::service::{ServedModel, Worker};
 
 /// Largest request, in bytes: prompts are text, and far shorter.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
+/// What requests may take together.
+const MESSAGES: MessageLimits = MessageLimits { coming: 1024, bytes: 256 << 20, longest: MAX_REQUEST_BYTES };
+/// Longest headers of a call, in bytes.
+const HEADERS: u32 = 16 << 10;
 
 /// Time that idle connections have to close after the last work ended.
 const CLOSING: Duration = Duration::from_secs(2);
+
+/// Time that calls have to tell their callers of a model that has ended, and connections to close: with both the process
+/// is gone within a second.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Why a worker stopped serving.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +40,17 @@ pub enum ServeError {
     /// The socket failed.
     #[error("the socket failed: {0}")]
     Io(#[from] io::Error),
+    /// Nothing can be answered any more.
+    #[error("the model's engine has ended, and a worker without one is of no use; the log says why it ended")]
+    ModelEnded,
 }
 
 /// Serves until `shutdown` ends, then drains: health says NOT_SERVING, new work is refused, running work has
 /// `drain_timeout` to finish and is stopped then, and connections close. Gives whether everything finished by itself.
 ///
 /// # Errors
-/// See [`ServeError`].
+/// See [`ServeError`]. A model that has ended is one: health says NOT_SERVING then, calls end with what became of them, and
+/// whoever started the process hears of it by its end and starts another one.
 pub async fn serve<M: ServedModel>(
     worker: Worker<M>,
     listener: TcpListener,
@@ -58,43 +70,58 @@ pub async fn serve<M: ServedModel>(
     let service = WorkerServiceServer::new(worker.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let (close, closed) = oneshot::channel::<()>();
     let server = Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_max_header_list_size(HEADERS)
+        .layer(KeepInUse)
         .layer(Answers::within(None))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        .add_service(Bodies::new(MESSAGES).whole(service))
+        .serve_with_incoming_shutdown(connections(listener, ConnectionLimits::of_this_process()), async {
             // A dropped sender means the same as a sent signal.
             let _ = closed.await;
         });
     let mut server = std::pin::pin!(server);
-    tokio::select! {
+    let model_ended = tokio::select! {
         end = &mut server => {
             end?;
             return Ok(true);
         }
-        () = shutdown => {}
-    }
+        () = shutdown => false,
+        () = worker.model_ended() => true,
+    };
 
-    tracing::info!(running = worker.running(), "draining");
+    if model_ended {
+        tracing::error!(running = worker.running(), "the model's engine has ended");
+    } else {
+        tracing::info!(running = worker.running(), "draining");
+    }
     for name in ["", <WorkerServiceServer<Worker<M>> as tonic::server::NamedService>::NAME] {
         health.set_service_status(name, ServingStatus::NotServing).await;
     }
     worker.start_drain();
-    let finished = tokio::select! {
+    let work = async {
+        tokio::select! {
+            // Work that waits for the model has heard of its end.
+            finished = worker.finish(if model_ended { LAST_WORDS } else { drain_timeout }) => (finished, false),
+            // What begins to drain may lose its model as well.
+            () = worker.model_ended(), if !model_ended => (worker.finish(LAST_WORDS).await, true),
+        }
+    };
+    let (finished, ended_late) = tokio::select! {
         end = &mut server => {
             end?;
             return Ok(worker.running() == 0);
         }
-        finished = worker.finish(drain_timeout) => finished,
+        finished = work => finished,
     };
     drop(close);
+    let ended = model_ended || ended_late;
     // Health watchers never hang up by themselves.
-    if let Ok(end) = tokio::time::timeout(CLOSING, server).await {
+    if let Ok(end) = tokio::time::timeout(if ended { LAST_WORDS } else { CLOSING }, server).await {
         end?;
     }
-    Ok(finished)
+    if ended { Err(ServeError::ModelEnded) } else { Ok(finished) }
 }

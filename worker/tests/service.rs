@@ -35,6 +35,8 @@ struct Fake {
     live: Arc<AtomicUsize>,
     peak: Arc<AtomicUsize>,
     fails: bool,
+    /// Closed when the engine is to end.
+    engine: Arc<Semaphore>,
 }
 
 impl Fake {
@@ -44,7 +46,14 @@ impl Fake {
             live: Arc::default(),
             peak: Arc::default(),
             fails: false,
+            engine: Arc::new(Semaphore::new(0)),
         }
+    }
+
+    /// Ends as an engine does whose thread panics: with nothing answered.
+    fn die(&self) {
+        self.gate.close();
+        self.engine.close();
     }
 
     fn open(&self) {
@@ -77,6 +86,10 @@ impl ServedModel for Fake {
     fn efficient_sequences(&self) -> usize {
         1
     }
+
+    async fn ended(&self) {
+        assert!(self.engine.acquire().await.is_err(), "no pass is given");
+    }
 }
 
 impl LanguageModel for Fake {
@@ -85,7 +98,11 @@ impl LanguageModel for Fake {
         let _live = Live(Arc::clone(&self.live));
         self.peak.fetch_max(live, Ordering::SeqCst);
         tokens.add(7);
-        self.gate.acquire().await.unwrap().forget();
+        let pass = self.gate.acquire().await;
+        if self.engine.is_closed() {
+            return Err(ModelError::Unavailable("the engine has stopped".to_owned()));
+        }
+        pass.unwrap().forget();
         if self.fails {
             return Err(ModelError::Unavailable("the device failed".to_owned()));
         }
@@ -473,4 +490,66 @@ async fn a_model_that_panics_is_a_failed_call_and_no_empty_answer() {
     assert!(matches!(error, Some(Error::Internal(_))), "{error:?} after {messages:?}");
     let (_, error) = drain(served.client.generate(question()).await).await;
     assert!(matches!(error, Some(Error::Internal(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_worker_whose_engine_ended_says_so_and_ends_with_an_error_within_a_second() {
+    for draining in [false, true] {
+        let fake = Fake::new(0);
+        let mut served = Served::start(fake.clone(), 64, PATIENCE).await;
+        let mut rollouts = served.client.run_rollouts(rollouts(3)).await.unwrap().into_inner();
+        let mut answer = served.client.generate(question()).await.unwrap().into_inner();
+        fake.wait_for_live(4).await;
+        let endpoint = tonic::transport::Endpoint::from_shared(served.url.clone()).unwrap();
+        let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+        let watch = tonic_health::pb::HealthCheckRequest { service: String::new() };
+        let mut health = health.watch(watch).await.unwrap().into_inner();
+        assert_eq!(health.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+        if draining {
+            served.shut_down();
+            assert_eq!(health.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        }
+
+        let begun = std::time::Instant::now();
+        fake.die();
+        if !draining {
+            assert_eq!(health.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        }
+        let lost = loop {
+            match rollouts.message().await {
+                Ok(Some(message)) => assert!(matches!(message.event, Some(Update::Progress(_)))),
+                Ok(None) => panic!("a stream without its results ends as if it had them"),
+                Err(status) => break Error::from(status),
+            }
+        };
+        assert!(lost.is_retryable(), "{lost:?}");
+        let lost = loop {
+            match answer.message().await {
+                Ok(Some(message)) => assert!(matches!(message.event, Some(Event::Progress(_)))),
+                Ok(None) => panic!("there was no answer"),
+                Err(status) => break Error::from(status),
+            }
+        };
+        assert!(lost.is_retryable(), "{lost:?}");
+        let end = tokio::time::timeout(PATIENCE, served.ended).await.expect("it serves on").unwrap();
+        assert!(matches!(end, Err(ServeError::ModelEnded)), "{end:?}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_for_the_peers_word_on_the_one_before() {
+    let fake = Fake::new(0);
+    fake.open();
+    let served = Served::start(fake, 64, PATIENCE).await;
+    let mut slow = 0;
+    for _ in 0..40 {
+        let begun = std::time::Instant::now();
+        // Two messages, which are two writes: without the option the second waits until the first is acknowledged.
+        let mut client = served.client.clone();
+        let mut answer = client.generate(question()).await.unwrap().into_inner();
+        while answer.message().await.unwrap().is_some() {}
+        slow += usize::from(begun.elapsed() >= Duration::from_millis(38));
+    }
+    assert!(slow < 10, "{slow} of 40 answers took as long as a delayed acknowledgement");
 }

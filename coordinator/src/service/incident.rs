@@ -13,6 +13,7 @@ use countermove_proto::v1::{
     VerifyIncidentRequest, VerifyIncidentResponse, WatchIncidentRequest, WatchIncidentResponse,
 };
 use countermove_proto::{Error, IncidentId};
+use countermove_serving::InFlight;
 use countermove_wire::document::PlanDocument;
 use countermove_wire::record::RecordDocument;
 use countermove_wire::recovery_state;
@@ -108,16 +109,22 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<CreateIncidentRequest>,
     ) -> Result<Response<CreateIncidentResponse>, Status> {
+        let in_flight = request.extensions().get::<InFlight>().cloned();
         let request = request.into_inner();
         let request_id = checks::request_id(&request.request_id)?;
+        let payer = checks::payer(&request.tenant, request.priority)?;
+        if let Some(in_flight) = &in_flight {
+            in_flight.count_for(payer.tenant().as_str())?;
+        }
         let (mut request, print) = self.fingerprint("CreateIncident", request).await?;
         let evidence = checks::evidence(request.evidence.take())?;
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
         let cost_model = request.cost_model.take();
-        let payer = checks::payer(&request.tenant, request.priority)?;
         let order = NewIncident { evidence, options, cost_model, payer };
         let work = move |key| async move {
+            // It goes on when its caller has left, and so does what it takes.
+            let _in_flight = in_flight;
             let (incident, digest) = incidents.create(order, validate_only, key).await?;
             Ok(CreateIncidentResponse { incident: Some(incident), digest: Some(digest) })
         };
@@ -181,11 +188,17 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportAlertsRequest>,
     ) -> Result<Response<ReportAlertsResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
         if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
             return answered(&address, owner.report_alerts(pass_on(request, &metadata)).await);
         }
         checks::more_alerts(&request.alerts)?;
+        let in_flight = extensions.get::<InFlight>().cloned();
+        if let (Some(in_flight), Some(tenant)) =
+            (&in_flight, self.incidents.tenant(checks::name(&request.name)?))
+        {
+            in_flight.count_for(tenant.as_str())?;
+        }
         let (mut request, print) = self.fingerprint("ReportAlerts", request).await?;
         let text = std::mem::take(&mut request.alerts);
         let key = Key {
@@ -193,7 +206,7 @@ impl IncidentService for IncidentApi {
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::ReportAlerts { text };
+        let change = Change::ReportAlerts { text, in_flight };
         let answer = |changed: Changed| ReportAlertsResponse {
             digest: Some(changed.digest),
             repeated_records: changed.repeated,

@@ -1,0 +1,364 @@
+//! Connections: how many there are, and when one is hung up on.
+//!
+//! A connection is in use while a call runs on it; whether it answers pings is no use of it. One that says nothing, or has been
+//! idle for long, ends. When there are as many as may be, or the system has no more descriptors, the one that has been idle for
+//! longest makes room; when none is idle, who comes is hung up on at once and may try again, and nothing spins.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::transport::server::Connected;
+use tower::{Layer, Service};
+
+/// Bytes with which an HTTP/2 client begins: its preface and an empty frame of settings.
+const GREETING: usize = 33;
+/// Waits between two tries to take a connection when the system gives none.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+/// Time between two lines in the log about connections that were not taken.
+const SAID: Duration = Duration::from_secs(10);
+
+/// What connections may be and do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Connections at a time.
+    pub most: usize,
+    /// Of these, connections of one address.
+    pub most_each: usize,
+    /// Time that a client has to begin to speak.
+    pub greeting: Duration,
+    /// Time that a connection may be without a call.
+    pub idle: Duration,
+}
+
+impl ConnectionLimits {
+    /// Three quarters of the descriptors that the process may have, since a store and workers need some as well, and half of
+    /// those for one address.
+    pub fn of_this_process() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX).clamp(8, 4096);
+        Self { most, most_each: most / 2, greeting: Duration::from_secs(10), idle: Duration::from_secs(300) }
+    }
+}
+
+/// Who is at the other end, as an extension of each request.
+#[derive(Clone, Debug)]
+pub struct Peer(Arc<Line>);
+
+impl Peer {
+    /// Its address.
+    pub fn address(&self) -> IpAddr {
+        self.0.address
+    }
+}
+
+/// A connection as others see it.
+#[derive(Debug)]
+struct Line {
+    address: IpAddr,
+    state: Mutex<State>,
+    hang_up: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    calls: usize,
+    /// Since when there is no call.
+    idle_since: Instant,
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when it is idle, if it is.
+    fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.calls == 0).then_some(state.idle_since)
+    }
+}
+
+/// The connections there are.
+#[derive(Debug)]
+struct Table {
+    limits: ConnectionLimits,
+    lines: Mutex<HashMap<u64, Arc<Line>>>,
+    next: AtomicU64,
+}
+
+impl Table {
+    fn lines(&self) -> MutexGuard<'_, HashMap<u64, Arc<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection of this address. Where there is none, one that is idle makes room: one of its own where the
+    /// address has its share already.
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut lines = self.lines();
+        let own = lines.values().filter(|line| line.address == address).count();
+        if own >= self.limits.most_each {
+            hang_up_idle(&mut lines, |line| line.address == address)?;
+        } else if lines.len() >= self.limits.most {
+            hang_up_idle(&mut lines, |_| true)?;
+        }
+        let line = Arc::new(Line {
+            address,
+            state: Mutex::new(State { calls: 0, idle_since: Instant::now() }),
+            hang_up: CancellationToken::new(),
+        });
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        lines.insert(number, Arc::clone(&line));
+        Some(Place { table: Arc::clone(self), number, line })
+    }
+}
+
+/// Hangs up on the connection that has been idle for longest, of those that `may` be. Its place is free at once.
+fn hang_up_idle(lines: &mut HashMap<u64, Arc<Line>>, may: impl Fn(&Line) -> bool) -> Option<()> {
+    let idle = lines.iter().filter(|(_, line)| may(line));
+    let idle = idle.filter_map(|(&number, line)| Some((line.idle_since()?, number)));
+    let (_, number) = idle.min()?;
+    lines.remove(&number)?.hang_up.cancel();
+    Some(())
+}
+
+/// A place among the connections.
+#[derive(Debug)]
+struct Place {
+    table: Arc<Table>,
+    number: u64,
+    line: Arc<Line>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.lines().remove(&self.number);
+    }
+}
+
+/// The connections that come to a listener, within these limits.
+pub fn connections(
+    listener: TcpListener,
+    limits: ConnectionLimits,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let table = Arc::new(Table { limits, lines: Mutex::default(), next: AtomicU64::new(0) });
+    stream::unfold((listener, table, None), |(listener, table, mut said)| async move {
+        let connection = next(&listener, &table, &mut said).await;
+        Some((Ok(connection), (listener, table, said)))
+    })
+}
+
+/// The next connection that is taken.
+async fn next(listener: &TcpListener, table: &Arc<Table>, said: &mut Option<Instant>) -> Connection {
+    let [mut wait, longest] = BACKOFF;
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                wait = BACKOFF[0];
+                if let Some(place) = table.admit(peer.ip()) {
+                    // Else an answer waits 40 ms for the peer's word that it got the one before. Without it it is only slower.
+                    let _ = socket.set_nodelay(true);
+                    return Connection::new(socket, peer, place);
+                }
+                say(said, || {
+                    let connections = table.lines().len();
+                    tracing::warn!(%peer, connections, "a connection was not taken, since there are too many");
+                });
+            }
+            // Of a client that is gone already.
+            Err(error) if is_of_one(&error) => {}
+            Err(error) => {
+                hang_up_idle(&mut table.lines(), |_| true);
+                say(
+                    said,
+                    || tracing::warn!(%error, "no connection can be taken; one that is idle makes room"),
+                );
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(longest);
+            }
+        }
+    }
+}
+
+fn is_of_one(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn say(said: &mut Option<Instant>, line: impl FnOnce()) {
+    if said.is_none_or(|last| last.elapsed() >= SAID) {
+        line();
+        *said = Some(Instant::now());
+    }
+}
+
+/// A connection that ends when it is idle, or has to make room.
+#[derive(Debug)]
+pub struct Connection {
+    socket: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    /// Bytes that came, as far as they count for the greeting.
+    heard: usize,
+    timer: Pin<Box<Sleep>>,
+    hung_up: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Connection {
+    fn new(socket: TcpStream, peer: SocketAddr, place: Place) -> Self {
+        let hung_up = Box::pin(place.line.hang_up.clone().cancelled_owned());
+        let timer = Box::pin(sleep_until(Instant::now() + place.table.limits.greeting));
+        Self { socket, peer, place, heard: 0, timer, hung_up }
+    }
+
+    /// Fails when it is time to hang up; otherwise wakes the task then.
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.hung_up.as_mut().poll(context).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "an idle connection made room"));
+        }
+        while self.timer.as_mut().poll(context).is_ready() {
+            let limits = self.place.table.limits;
+            let now = Instant::now();
+            if self.heard < GREETING {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"));
+            }
+            let due = self.place.line.idle_since().unwrap_or(now) + limits.idle;
+            if due <= now {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was idle"));
+            }
+            self.timer.as_mut().reset(due);
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_patience(context)?;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+        self.heard = (self.heard + buffer.filled().len() - before).min(GREETING);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        tracing::trace!(peer = %self.peer, "connection taken");
+        Peer(Arc::clone(&self.place.line))
+    }
+}
+
+/// Lays [`InUse`] around services.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeepInUse;
+
+impl<S> Layer<S> for KeepInUse {
+    type Service = InUse<S>;
+
+    fn layer(&self, inner: S) -> InUse<S> {
+        InUse { inner }
+    }
+}
+
+/// A service whose calls keep their connection in use, from the first byte of the question to the last of the answer.
+#[derive(Clone, Debug)]
+pub struct InUse<S> {
+    inner: S,
+}
+
+/// A call that runs on a connection.
+#[derive(Debug)]
+struct Running(Arc<Line>);
+
+impl Running {
+    fn on(line: &Arc<Line>) -> Self {
+        line.state().calls += 1;
+        Self(Arc::clone(line))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.calls = state.calls.saturating_sub(1);
+        state.idle_since = Instant::now();
+    }
+}
+
+impl<S> Service<Request<Body>> for InUse<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let running = request.extensions().get::<Peer>().map(|peer| Running::on(&peer.0));
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| crate::bodies::holding(body, running)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
