@@ -157,7 +157,7 @@ impl IntoIterator for Entities {
 }
 
 /// An address with the length of its network's prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     pub(crate) prefix: u8,
@@ -171,6 +171,12 @@ impl Network {
         let prefix =
             prefix.parse().ok().filter(|&prefix| prefix <= if address.is_ipv4() { 32 } else { 128 })?;
         Some(Network { address: masked(address, prefix), prefix })
+    }
+
+    /// The network of this length in which the address lies; none if the address has not as many bits.
+    pub(crate) fn around(address: IpAddr, prefix: u8) -> Option<Network> {
+        let fits = prefix <= if address.is_ipv4() { 32 } else { 128 };
+        fits.then(|| Network { address: masked(address, prefix), prefix })
     }
 
     /// Whether the address lies in the network.

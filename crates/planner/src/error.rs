@@ -11,6 +11,17 @@ pub enum PlanError {
     /// An option is out of its range.
     #[error(transparent)]
     Options(#[from] OptionsError),
+    /// The description names more hosts than anybody can plan for.
+    #[error(
+        "the system description names {found} hosts, and at most {most} are taken; describe the part of the network that the \
+         incident may concern"
+    )]
+    Hosts {
+        /// Hosts in it.
+        found: usize,
+        /// Most that are taken.
+        most: usize,
+    },
     /// A prompt cannot be made.
     #[error("a prompt could not be made: {0}")]
     Template(#[from] TemplateError),

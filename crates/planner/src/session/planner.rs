@@ -36,6 +36,9 @@ pub struct Planner<M, R> {
     templates: Arc<Templates>,
 }
 
+/// Most hosts of a description: each is named with every rollout, and a prompt that shows them all fits no model.
+const HOSTS: usize = 4096;
+
 /// A decision, or that there was nothing to decide between.
 enum Decision {
     Made(Box<PlanStep>),
@@ -52,16 +55,30 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     /// log, and asks the model nothing.
     ///
     /// # Errors
-    /// If an option is out of its range, or a prompt cannot be made.
+    /// If an option is out of its range, the description names too many hosts, or a prompt cannot be made.
     pub fn session(
         &self,
         incident: impl Into<String>,
         evidence: &Evidence,
         options: PlanOptions,
     ) -> Result<PlanSession, PlanError> {
+        let session = self.fresh(incident.into(), evidence, options)?;
+        let found = session.scene.systems.len();
+        if found > HOSTS {
+            return Err(PlanError::Hosts { found, most: HOSTS });
+        }
+        Ok(session)
+    }
+
+    fn fresh(
+        &self,
+        incident: String,
+        evidence: &Evidence,
+        options: PlanOptions,
+    ) -> Result<PlanSession, PlanError> {
         options.validate()?;
         let (scene, constraints) = self.scene(evidence, &options)?;
-        Ok(PlanSession::new(incident.into(), options, scene, constraints))
+        Ok(PlanSession::new(incident, options, scene, constraints))
     }
 
     /// Puts other evidence in the place of what the session has: the same with `alerts`, which came since. The next question
@@ -91,7 +108,8 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         age: Duration,
     ) -> Result<PlanSession, RestoreError> {
         let saved = Saved::read(saved)?;
-        let fresh = self.session(saved.incident.clone(), evidence, saved.options.clone())?;
+        // What was taken once is gone on with.
+        let fresh = self.fresh(saved.incident.clone(), evidence, saved.options.clone())?;
         Ok(saved.over(fresh, age))
     }
 

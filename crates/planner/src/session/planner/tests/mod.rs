@@ -234,6 +234,48 @@ async fn bad_options_are_refused_before_anything_is_asked() {
     assert!(matches!(refused, Err(PlanError::Options(error)) if error.field == "candidates"));
 }
 
+/// A description of so many hosts, in one of the forms that are read.
+fn described(hosts: usize, form: usize) -> Evidence {
+    let address = |n: usize| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
+    let host = |n: usize| match form {
+        0 => format!("srv{n} at {} runs Apache and is monitored.\n", address(n)),
+        1 => format!("srv{n} ({}, h-{n}-a), ", address(n)),
+        2 => format!("{} | srv{n} | Apache\n", address(n)),
+        3 => format!("{}/24 ", address(n << 8)),
+        _ => format!("srv{n} "),
+    };
+    let system_description = (0..hosts).map(host).collect();
+    Evidence { system_description, ..evidence() }
+}
+
+#[tokio::test]
+async fn a_description_of_too_many_hosts_is_refused_and_one_of_many_is_read_in_proportion() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    for form in 0..3 {
+        let refused = planner.session("incidents/1", &described(6000, form), options());
+        assert!(
+            matches!(refused, Err(PlanError::Hosts { found, most: 4096 }) if found > 4096),
+            "form {form}"
+        );
+        assert!(planner.session("incidents/1", &described(3000, form), options()).is_ok(), "form {form}");
+    }
+    for form in 0..5 {
+        let time = |hosts: usize| {
+            let evidence = described(hosts, form);
+            let once = || {
+                let begun = std::time::Instant::now();
+                // Whether it is taken is another matter.
+                let _ = planner.session("incidents/1", &evidence, options());
+                begun.elapsed()
+            };
+            (0..3).map(|_| once()).min().unwrap()
+        };
+        let (few, many) = (time(1000), time(8000));
+        assert!(many < 32 * few, "form {form}: 8 times the hosts took {few:?} and {many:?}");
+    }
+}
+
 /// The coordinator runs planning in tasks of its own.
 #[tokio::test]
 async fn planning_can_be_spawned() {
