@@ -120,6 +120,8 @@ pub enum Condition {
     Plan,
     /// The decision is still the one that the caller has seen.
     Stale,
+    /// The evidence of the incident has room for more.
+    Evidence,
 }
 
 /// Why a service cannot work now.
@@ -269,7 +271,7 @@ impl fmt::Display for Resource {
 }
 
 impl Condition {
-    const ALL: [Self; 5] = [Self::Status, Self::Step, Self::Action, Self::Plan, Self::Stale];
+    const ALL: [Self; 6] = [Self::Status, Self::Step, Self::Action, Self::Plan, Self::Stale, Self::Evidence];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -278,6 +280,7 @@ impl Condition {
             Self::Action => "ACTION",
             Self::Plan => "PLAN",
             Self::Stale => "STALE",
+            Self::Evidence => "EVIDENCE",
         }
     }
 }

@@ -24,12 +24,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Change, Changed, Command, again, apply, over};
+use super::command::{Change, Changed, Command, again, apply, no_room, over};
 use super::courier::Courier;
 use super::log::{Enclosure, Log};
 use super::seal::sealed;
 use super::store::{Input, StoreError};
-use super::{Stop, takeover};
+use super::{EVIDENCE, Stop, takeover};
 use crate::cpu::{Broken, Cpu};
 use crate::dispatch::{IncidentWorkers, NoticeInbox};
 use crate::webhook::Webhook;
@@ -57,6 +57,8 @@ pub(super) struct Beginning {
     pub(super) fresh: Vec<AlertLog>,
     /// Lines of the evidence's log.
     pub(super) dossier: Dossier,
+    /// Bytes of the evidence as it came, reports included.
+    pub(super) length: usize,
     /// Reports of alerts in it, and of these the ones that the session has taken in.
     pub(super) reports: u32,
     pub(super) taken: u32,
@@ -75,8 +77,9 @@ pub(super) struct Beginning {
 
 /// Plans an incident to its end.
 pub(super) async fn run(beginning: Beginning) {
-    let Beginning { log, planner, fleet, cpu, session, evidence, fresh, dossier, reports, taken, .. } =
-        beginning;
+    let Beginning {
+        log, planner, fleet, cpu, session, evidence, fresh, dossier, length, reports, taken, ..
+    } = beginning;
     let Beginning { commands, webhook, notices, progress, working, lost, stop, patience, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
@@ -89,6 +92,7 @@ pub(super) async fn run(beginning: Beginning) {
             cpu,
             evidence,
             dossier,
+            length,
             fresh,
             reports,
             taken,
@@ -142,6 +146,8 @@ struct Desk {
     evidence: Evidence,
     /// What the evidence was read into, to add to it.
     dossier: Dossier,
+    /// Bytes of the evidence as it came.
+    length: usize,
     /// Alerts that the session has not taken in yet; the evidence holds them already.
     fresh: Vec<AlertLog>,
     /// Reports of alerts in the evidence, and of these the ones that the session has taken in.
@@ -421,7 +427,10 @@ impl Desk {
         let Command { change, check_only, reply, request } = command;
         self.log.answers(request);
         let answer = match change {
-            Change::ReportAlerts { text } => self.add_alerts(text, check_only, session, planner).await?,
+            Change::ReportAlerts { text, in_flight } => {
+                let _in_flight = in_flight;
+                self.add_alerts(text, check_only, session, planner).await?
+            }
             Change::Resend { step } => self.resend(step, check_only).await?.map(|()| self.changed(session)),
             Change::Cancel => Ok(self.changed(session)),
             word => match apply(self.log.id(), &mut session.clone(), &word) {
@@ -441,6 +450,10 @@ impl Desk {
         session: &PlanSession,
         planner: &Arc<IncidentPlanner>,
     ) -> Result<Result<Changed, Error>, Fault> {
+        let length = self.length.saturating_add(text.len());
+        if length > EVIDENCE {
+            return Ok(Err(no_room(self.log.id(), self.length, text.len())));
+        }
         let (planner, options) = (Arc::clone(planner), session.options().clone());
         let (evidence, id, mut dossier) = (self.evidence.clone(), self.log.id(), self.dossier.clone());
         let merging = self.cpu.run(move || {
@@ -466,6 +479,7 @@ impl Desk {
             self.log.append(Kind::Alerts(event), Some(input)).await?;
             self.evidence = evidence;
             self.dossier = dossier;
+            self.length = length;
             self.reports += 1;
             if alerts.total() > 0 {
                 self.fresh.push(alerts);

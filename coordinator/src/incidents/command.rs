@@ -7,9 +7,11 @@ use countermove_proto::v1::{
     ActionApproved, ActionRejected, Delivery, DeliveryStatus, DigestReport, Incident, OutcomeReported,
 };
 use countermove_proto::{Condition, Error, IncidentId};
+use countermove_serving::InFlight;
 use countermove_wire::IntoMessage;
 use tokio::sync::oneshot;
 
+use super::EVIDENCE;
 use super::store::RequestKey;
 
 /// A change that a caller wants.
@@ -22,7 +24,7 @@ pub(crate) enum Change {
     /// Report what an approved action achieved.
     ReportOutcome { step: u32, state: RecoveryState },
     /// Add alerts.
-    ReportAlerts { text: String },
+    ReportAlerts { text: String, in_flight: Option<InFlight> },
     /// Send an approved action to the webhook once more.
     Resend { step: u32 },
     /// Stop planning.
@@ -48,6 +50,22 @@ pub(crate) struct Changed {
     pub(crate) digest: DigestReport,
     /// Records that were there already and were not taken again.
     pub(crate) repeated: u64,
+}
+
+/// What is said to a report that would make the evidence more than it may be.
+pub(super) fn no_room(id: IncidentId, have: usize, more: usize) -> Error {
+    let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    Error::Precondition {
+        condition: Condition::Evidence,
+        subject: id.name(),
+        description: format!(
+            "the incident has {:.1} MiB of evidence, and with {:.1} MiB more it would have more than the {:.0} MiB that are \
+             taken; report the alerts that matter, or begin another incident with these",
+            mebibytes(have),
+            mebibytes(more),
+            mebibytes(EVIDENCE)
+        ),
+    }
 }
 
 /// Takes an operator's word into a session and gives the event that it makes; `None` for a change that is not an

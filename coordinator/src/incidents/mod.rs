@@ -62,6 +62,8 @@ use command::Command;
 use log::{Enclosure, Log};
 use places::{Full, admit};
 
+/// Most evidence of one incident in all, reports of alerts included, in bytes: whoever takes the incident over reads all of it.
+const EVIDENCE: usize = 128 << 20;
 /// Commands that wait for one incident at most.
 const COMMANDS: usize = 16;
 /// The calls of an incident outlast its deadline by this, so that it ends by its deadline and not by a failed call.
@@ -257,7 +259,9 @@ impl Incidents {
         let place = self.register(id, handle)?;
         log.answers(request);
         let saved = takeover::save(&session, 0);
-        let input = self.compute(move || Ok(Enclosure::of(&Input::Evidence(evidence)))).await?;
+        let evidence = Input::Evidence(evidence);
+        let length = evidence.length();
+        let input = self.compute(move || Ok(Enclosure::of(&evidence))).await?;
         log.write(vec![Kind::Created(created)], Some(input), Some(saved)).await?;
         let incident = Incident::clone(&log.incident());
         tracing::info!(incident = %id, "incident created");
@@ -271,6 +275,7 @@ impl Incidents {
             evidence: read,
             fresh: Vec::new(),
             dossier,
+            length,
             reports: 0,
             taken: 0,
             commands,
@@ -355,6 +360,11 @@ impl Incidents {
             Some(ownership) if !self.lock().contains_key(&id) => Ok(ownership.owner(id, self.0.me).await?),
             _ => Ok(None),
         }
+    }
+
+    /// On whose account an incident is planned here; `None` if it is not planned here.
+    pub(crate) fn tenant(&self, id: IncidentId) -> Option<Tenant> {
+        self.lock().get(&id).map(|handle| handle.tenant.clone())
     }
 
     /// What outlives the process, if anything does.

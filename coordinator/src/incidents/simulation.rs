@@ -437,6 +437,7 @@ impl Ownership for ModelStore {
             head: kept.head,
             inputs: Vec::new(),
             session: kept.session.clone(),
+            age: None,
         });
         ready(saved).boxed()
     }

@@ -50,6 +50,8 @@ struct Gathered {
     /// What came that the session has not taken in.
     fresh: Vec<AlertLog>,
     dossier: Dossier,
+    /// Bytes of all that came.
+    length: usize,
     reports: u32,
 }
 
@@ -90,13 +92,13 @@ impl Incidents {
         let saved = ownership.saved(claim.id).await?;
         self.check_session(claim.id, &saved.session).await?;
         let told = self.told_since(claim.id, saved.session.0).await?;
-        let Saved { head, inputs, session: (_, bytes) } = saved;
+        let Saved { head, inputs, session: (_, bytes), age } = saved;
         let (incident, hash) = self.replayed(claim.id).await?;
         if (incident.last_sequence, hash) != (head.sequence, head.hash) {
             return Err(Refusal::Unusable("its log does not end where it should".to_owned()));
         }
         let (taken, _) = split(&bytes)?;
-        let age = age(&incident);
+        let age = age.unwrap_or_else(|| age_here(&incident));
         // The deadline is in the session, and the session needs the planner, which needs the deadline.
         let deadline = incident
             .options
@@ -136,6 +138,7 @@ impl Incidents {
             evidence: gathered.all,
             fresh: gathered.fresh,
             dossier: gathered.dossier,
+            length: gathered.length,
             reports: gathered.reports,
             taken,
             commands,
@@ -196,13 +199,16 @@ impl Incidents {
 /// Reads the evidence and merges the alerts that were reported since, in order.
 fn gather(inputs: Vec<Input>, taken: u32) -> Result<Gathered, Error> {
     let mut inputs = inputs.into_iter();
-    let Some(Input::Evidence(evidence)) = inputs.next() else {
+    let first = inputs.next();
+    let length = first.as_ref().map_or(0, Input::length);
+    let Some(Input::Evidence(evidence)) = first else {
         return Err(Error::Internal("the evidence of the incident is not kept".to_owned()));
     };
     let (mut all, dossier) = read_evidence(evidence)?;
     let mut gathered =
-        Gathered { taken: all.clone(), all: all.clone(), fresh: Vec::new(), dossier, reports: 0 };
+        Gathered { taken: all.clone(), all: all.clone(), fresh: Vec::new(), dossier, length, reports: 0 };
     for input in inputs {
+        gathered.length += input.length();
         let Input::Alerts(text) = input else { continue };
         let more = gathered
             .dossier
@@ -221,8 +227,8 @@ fn gather(inputs: Vec<Input>, taken: u32) -> Result<Gathered, Error> {
     Ok(gathered)
 }
 
-/// Time since an incident was created, by this machine's clock.
-fn age(incident: &Incident) -> Duration {
+/// Time since an incident was created, by this machine's clock and that of whoever created it.
+fn age_here(incident: &Incident) -> Duration {
     let created = incident.create_time.and_then(system_time);
     created.and_then(|created| SystemTime::now().duration_since(created).ok()).unwrap_or_default()
 }

@@ -62,15 +62,25 @@ struct Hindered {
     before: Box<dyn Fn(&Append) + Send + Sync>,
     /// How long it takes to read what an owner goes on from.
     reading: Duration,
+    /// By how much its clock is ahead of this machine's.
+    ahead: Duration,
     renewals: AtomicUsize,
 }
 
 async fn hindered(before: impl Fn(&Append) + Send + Sync + 'static, reading: Duration) -> Arc<Hindered> {
+    hindered_and_ahead(before, reading, Duration::ZERO).await
+}
+
+async fn hindered_and_ahead(
+    before: impl Fn(&Append) + Send + Sync + 'static,
+    reading: Duration,
+    ahead: Duration,
+) -> Arc<Hindered> {
     let folder = tempfile::tempdir().unwrap();
     let url = StoreUrl::Sqlite(folder.path().join("incidents.db"));
     let store = SqlStore::open(&url).await.unwrap();
     let (before, renewals) = (Box::new(before), AtomicUsize::new(0));
-    Arc::new(Hindered { store, _folder: folder, before, reading, renewals })
+    Arc::new(Hindered { store, _folder: folder, before, reading, ahead, renewals })
 }
 
 impl EventLog for Hindered {
@@ -126,7 +136,8 @@ impl Ownership for Hindered {
     fn saved(&self, id: IncidentId) -> BoxFuture<'_, Result<Saved, StoreError>> {
         async move {
             tokio::time::sleep(self.reading).await;
-            self.store.saved(id).await
+            let saved = self.store.saved(id).await?;
+            Ok(Saved { age: saved.age.map(|age| age + self.ahead), ..saved })
         }
         .boxed()
     }
@@ -278,4 +289,45 @@ async fn a_task_that_panics_ends_its_incident_and_frees_its_place() {
     assert!(ended.error.contains("an overflow, say"), "{}", ended.error);
     until("a free place", async || incidents.active() == 0).await;
     incidents.create(order(), false, None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_goes_by_the_clock_of_the_store_whoever_owns_the_incident() {
+    // By the clock that all owners share it was created two hours ago; by this machine's, just now.
+    let store = hindered_and_ahead(|_| {}, Duration::ZERO, Duration::from_secs(7200)).await;
+    let gone = incidents(Store::Lasting(store.clone()), IncidentOptions::default());
+    let an_hour = prost_types::Duration { seconds: 3600, nanos: 0 };
+    let options = v1::PlanOptions { deadline: Some(an_hour), ..v1::PlanOptions::default() };
+    let (created, _) = gone.create(NewIncident { options, ..order() }, false, None).await.unwrap();
+    let id: IncidentId = created.name.parse().unwrap();
+    let heir = impatient(Store::Lasting(store), IncidentOptions::default(), Duration::from_secs(1));
+    let lease = Duration::from_millis(300);
+    heir.share(Sharing { address: "http://heir:1".to_owned(), lease, settling: Duration::ZERO, keep: None });
+    until("the end", async || heir.get(id).await.unwrap().status() == IncidentStatus::Ended).await;
+    let ended = heir.get(id).await.unwrap();
+    assert_eq!(ended.plan.unwrap().end(), PlanEnd::Deadline, "{}", ended.error);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_evidence_of_an_incident_is_bounded_in_sum_and_a_new_owner_knows_the_sum() {
+    let store = hindered(|_| {}, Duration::ZERO).await;
+    let first = incidents(Store::Lasting(store.clone()), IncidentOptions::default());
+    let (created, _) = first.create(order(), false, None).await.unwrap();
+    let id: IncidentId = created.name.parse().unwrap();
+    let alert = order().evidence.alerts.replace("203.0.113.9", "203.0.113.10");
+    let report = |text: String| Change::ReportAlerts { text, in_flight: None };
+    first.change(id, report(alert.clone()), false, None).await.unwrap();
+    // Alone it would have room.
+    let rest = EVIDENCE - alert.len();
+    let refused = first.change(id, report("x".repeat(rest)), false, None).await.unwrap_err();
+    let is_full = |error: &Error| {
+        matches!(error, Error::Precondition { condition: countermove_proto::Condition::Evidence, .. })
+    };
+    assert!(is_full(&refused), "{refused:?}");
+    let heir = impatient(Store::Lasting(store), IncidentOptions::default(), Duration::from_secs(1));
+    let lease = Duration::from_millis(300);
+    heir.share(Sharing { address: "http://heir:1".to_owned(), lease, settling: Duration::ZERO, keep: None });
+    until("the takeover", async || heir.active() == 1).await;
+    let refused = heir.change(id, report("x".repeat(rest)), false, None).await.unwrap_err();
+    assert!(is_full(&refused), "{refused:?}");
 }

@@ -145,6 +145,9 @@ pub struct Saved {
     pub inputs: Vec<Input>,
     /// The session, and the number of the event with which it was saved.
     pub session: (u64, Vec<u8>),
+    /// Time since the incident was created, by the store's clock, which is one for all owners; absent for one that was created
+    /// when stores did not tell.
+    pub age: Option<Duration>,
 }
 
 /// The logs of incidents, and what they make of each incident.
@@ -347,6 +350,14 @@ impl Append {
 }
 
 impl Input {
+    /// What it counts for in the sum of an incident's evidence, in bytes.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Evidence(evidence) => evidence.encoded_len(),
+            Self::Alerts(text) => text.len(),
+        }
+    }
+
     /// Its form in the store: a byte for its kind, then the content.
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {

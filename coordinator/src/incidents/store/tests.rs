@@ -247,6 +247,10 @@ async fn an_owner_finds_what_it_needs_to_go_on() {
         assert_eq!(saved.inputs, [evidence(), Input::Alerts("more\n".to_owned())]);
         assert_eq!(saved.session, (3, b"session 2".to_vec()));
         assert_eq!(saved.head.sequence, 4);
+        let age = saved.age.unwrap();
+        assert!(age < Duration::from_secs(60), "{age:?}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert!(store.saved(claim.id).await.unwrap().age.unwrap() >= age + Duration::from_millis(20));
         end(&mut log).await;
         assert!(matches!(store.saved(claim.id).await, Err(StoreError::Corrupt(_))));
     }
@@ -326,7 +330,7 @@ async fn a_store_of_a_later_version_is_left_alone() {
     let path = folder.path().join("incidents.db");
     let url = StoreUrl::Sqlite(path.clone());
     SqlStore::open(&url).await.unwrap().close().await;
-    edit(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 2").await;
+    edit(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 3").await;
     let refused = SqlStore::open(&url).await.err().unwrap().to_string();
     assert!(refused.contains("version 99") && refused.contains("later release"), "{refused}");
 }
@@ -344,9 +348,12 @@ async fn a_store_of_an_earlier_release_is_brought_up_to_date() {
         store.close().await;
     }
     std::fs::remove_file(folder.path().join("incidents.db.lock")).unwrap();
-    for statement in
-        ["DROP TABLE _sqlx_migrations", "DROP TABLE store", "UPDATE schema_version SET version = 1"]
-    {
+    for statement in [
+        "DROP TABLE _sqlx_migrations",
+        "DROP TABLE store",
+        "ALTER TABLE incidents DROP COLUMN created",
+        "UPDATE schema_version SET version = 1",
+    ] {
         run(&path, statement).await;
     }
     let store = SqlStore::open(&url).await.unwrap();

@@ -1,7 +1,10 @@
 //! Reading. Everything is one statement, so it sees one state of the database.
 
+use std::time::Duration;
+
 use countermove_proto::v1::Incident;
 use countermove_proto::{IncidentId, RequestId};
+use futures::TryStreamExt;
 use prost::Message;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -45,16 +48,35 @@ impl SqlStore {
         after: u64,
         until: u64,
     ) -> Result<Vec<StoredInput>, Fault> {
-        let rows = sqlx::query(
+        let mut inputs = Vec::new();
+        let keep = |sequence, content: &[u8]| {
+            inputs.push((sequence, content.to_vec()));
+            Ok(())
+        };
+        self.each_input(id, after, until, keep).await?;
+        Ok(inputs)
+    }
+
+    /// Reads one input after the other: they may be large, and the rows of all would be a second copy.
+    async fn each_input(
+        &self,
+        id: IncidentId,
+        after: u64,
+        until: u64,
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), Fault> + Send,
+    ) -> Result<(), Fault> {
+        let mut rows = sqlx::query(
             "SELECT sequence, content FROM inputs WHERE incident = $1 AND sequence > $2 AND sequence <= $3 \
              ORDER BY sequence",
         )
         .bind(bytes(id))
         .bind(signed(after))
         .bind(signed(until))
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(|row| Ok((number(row, "sequence")?, row.try_get("content")?))).collect()
+        .fetch(&self.pool);
+        while let Some(row) = rows.try_next().await? {
+            take(number(&row, "sequence")?, row.try_get("content")?)?;
+        }
+        Ok(())
     }
 
     pub(super) async fn read_head(&self, id: IncidentId) -> Result<Head, Fault> {
@@ -113,9 +135,14 @@ impl SqlStore {
         let (Some(session), Some(sequence)) = (session, sequence) else {
             return Err(StoreError::Corrupt(format!("{id} has no saved session")).into());
         };
-        let inputs = self.read_inputs(id, 0, head.sequence).await?;
-        let inputs = inputs.iter().map(|(_, content)| Input::decode(content)).collect::<Result<_, _>>()?;
-        Ok(Saved { head, inputs, session: (unsigned(sequence)?, session) })
+        let mut inputs = Vec::new();
+        let decode = |_, content: &[u8]| {
+            inputs.push(Input::decode(content)?);
+            Ok(())
+        };
+        self.each_input(id, 0, head.sequence, decode).await?;
+        let age = self.read_age(id).await?;
+        Ok(Saved { head, inputs, session: (unsigned(sequence)?, session), age })
     }
 
     pub(super) async fn read_owner(&self, id: IncidentId, me: OwnerId) -> Result<Option<String>, Fault> {
@@ -130,6 +157,14 @@ impl SqlStore {
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.map(|row| row.try_get("address")).transpose()?)
+    }
+
+    /// Time since an incident was created, by the database's clock.
+    async fn read_age(&self, id: IncidentId) -> Result<Option<Duration>, Fault> {
+        let select = format!("SELECT {} - created AS age FROM incidents WHERE id = $1", self.dialect.now());
+        let row = sqlx::query(&select).bind(bytes(id)).fetch_optional(&self.pool).await?;
+        let age: Option<i64> = row.ok_or(StoreError::NotFound(id))?.try_get("age")?;
+        Ok(age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))))
     }
 
     async fn read_row(&self, id: IncidentId) -> Result<AnyRow, Fault> {

@@ -11,9 +11,10 @@ use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Mig
 use super::Dialect;
 
 /// Statements of each version, the first being version 1, as PostgreSQL reads them.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("incidents", include_str!("migrations/0001_incidents.sql")),
     ("store", include_str!("migrations/0002_store.sql")),
+    ("created", include_str!("migrations/0003_created.sql")),
 ];
 
 /// Why a store cannot be brought up to date.

@@ -6,10 +6,11 @@ use sqlx::{Any, Row, Transaction};
 
 use super::super::{Append, Head, RequestKey, StoreError};
 use super::reading::{hash, number};
-use super::{Fault, SqlStore};
+use super::{Dialect, Fault, SqlStore};
 
+/// Begins an incident; what stands behind it is the database's time.
 const CREATE: &str = "INSERT INTO incidents (id, owner, epoch, last_sequence, last_hash, update_time, end_time, \
-                      projection, session, session_sequence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+                      projection, session, session_sequence, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ";
 
 /// Fences: nothing happens unless the claim is the latest and nobody wrote in between.
 const EXTEND: &str = "UPDATE incidents SET last_sequence = $4, last_hash = $5, update_time = $6, end_time = $7, \
@@ -23,7 +24,7 @@ impl SqlStore {
         let Some(head) = append.head() else { return Ok(()) };
         let _writer = self.writer().await;
         let mut transaction = self.pool.begin().await?;
-        if !advance(&mut transaction, append, head).await? {
+        if !advance(&mut transaction, append, head, self.dialect).await? {
             transaction.rollback().await?;
             return self.why_not(append, head).await;
         }
@@ -107,13 +108,15 @@ async fn advance(
     transaction: &mut Transaction<'static, Any>,
     append: &Append,
     head: Head,
+    dialect: Dialect,
 ) -> Result<bool, sqlx::Error> {
     let creates = append.first() == 1;
+    let create = format!("{CREATE}{})", dialect.now());
     let update_time = append.incident.update_time.map_or(0, nanoseconds);
     let projection = (creates || append.changes).then(|| append.incident.encode_to_vec());
     let session = append.session.clone();
     let session_sequence = session.as_ref().map(|_| signed(head.sequence));
-    let query = sqlx::query(if creates { CREATE } else { EXTEND })
+    let query = sqlx::query(if creates { &create } else { EXTEND })
         .bind(bytes(append.claim.id))
         .bind(append.claim.owner.as_bytes().to_vec())
         .bind(signed(append.claim.epoch))
