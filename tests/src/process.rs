@@ -27,6 +27,8 @@ pub enum Signal {
     Stop,
     /// Thaws it.
     Continue,
+    /// Means what the program takes it for.
+    User,
 }
 
 impl Signal {
@@ -37,6 +39,7 @@ impl Signal {
             Self::Kill => libc::SIGKILL,
             Self::Stop => libc::SIGSTOP,
             Self::Continue => libc::SIGCONT,
+            Self::User => libc::SIGUSR1,
         }
     }
 }

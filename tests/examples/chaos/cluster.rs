@@ -1,13 +1,17 @@
 //! Three coordinators, one PostgreSQL, three members of etcd and four simulated workers, each on a machine of its own
 //! where that can be had.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use countermove_tests::{Etcd, Host, Network, Postgres, free_port};
+use tempfile::TempDir;
 
 use crate::disk::Disk;
+use crate::receiver::Receiver;
 use crate::server::{START, Server};
 
 pub(crate) const COORDINATORS: usize = 3;
@@ -37,10 +41,14 @@ pub(crate) struct Cluster {
     pub(crate) coordinators: Vec<Server>,
     pub(crate) urls: Vec<String>,
     pub(crate) worker_urls: Vec<String>,
+    /// Who is told of approved actions.
+    pub(crate) receiver: Receiver,
     /// Whether machines can be cut off from each other.
     pub(crate) has_network: bool,
     /// Whether clocks are off.
     pub(crate) has_skew: bool,
+    /// The webhook's secret.
+    _secret: TempDir,
     /// The machines; they go when everything else is gone.
     _network: Option<Network>,
 }
@@ -73,17 +81,25 @@ impl Cluster {
             );
         }
 
+        let fault = |error: std::io::Error| format!("the webhook's receiver: {error}");
+        let receiver = Receiver::start(&format!("{}:0", outside.address())).await.map_err(fault)?;
+        let secret = tempfile::tempdir().map_err(fault)?;
+        let secret_file = secret.path().join("secret");
+        std::fs::write(&secret_file, "0123456789abcdef".repeat(4)).map_err(fault)?;
+        std::fs::set_permissions(&secret_file, Permissions::from_mode(0o600)).map_err(fault)?;
+        let program = std::env::current_exe().map_err(|error| format!("this program is gone: {error}"))?;
+
         let mut worker_urls = Vec::new();
         let mut workers = Vec::new();
         for (index, host) in worker_hosts.into_iter().enumerate() {
             let listen = format!("{}:{}", host.address(), free_port());
             let id = format!("simulated-{index}");
-            let mut arguments = words(&["--listen", &listen, "--id", &id, "--simulate", PACE]);
+            let mut arguments = words(&["worker", "--listen", &listen, "--id", &id, "--simulate", PACE]);
             if let Some(etcd) = &etcd {
                 arguments.extend(words(&["--etcd", &etcd.url(), "--lease", &LEASE.to_string()]));
             }
             worker_urls.push(format!("http://{listen}"));
-            let mut worker = Server::new(id, host, "countermove-worker", arguments);
+            let mut worker = Server::of(id, host, program.clone(), arguments);
             if let (Some(library), Some(offset)) = (&library, WORKER_CLOCKS[index]) {
                 worker.skew(library, offset);
             }
@@ -95,6 +111,8 @@ impl Cluster {
             urls.push(format!("http://{listen}"));
             let mut arguments = words(&["--listen", &listen, "--store", &database.url()]);
             arguments.extend(words(&["--lease", &LEASE.to_string(), "--worker-wait", "120"]));
+            arguments.extend(words(&["--webhook", &receiver.url]));
+            arguments.extend(["--webhook-secret".to_owned(), secret_file.display().to_string()]);
             arguments.extend(match &etcd {
                 Some(etcd) => words(&["--discovery", "etcd", "--etcd", &etcd.url()]),
                 None => words(&["--workers", &worker_urls.join(",")]),
@@ -120,6 +138,8 @@ impl Cluster {
             worker_urls,
             has_network,
             has_skew,
+            receiver,
+            _secret: secret,
             _network: network,
         };
         cluster.servers().for_each(Server::start);

@@ -22,6 +22,7 @@ pub(crate) type Counts = BTreeMap<&'static str, u64>;
 enum Kind {
     KillWorker,
     FreezeWorker,
+    KillEngine,
     KillCoordinator,
     FreezeCoordinator,
     RestartDatabase,
@@ -34,14 +35,16 @@ enum Kind {
     CutFromWorker,
     CutFromDatabase,
     CutFromRegistry,
+    SilenceReceiver,
 }
 
 /// Every kind with its name, how often it is drawn beside the others, and the milliseconds that it lasts at least and at
 /// most.
-const KINDS: [(Kind, &str, u64, u64, u64); 14] = [
+const KINDS: [(Kind, &str, u64, u64, u64); 16] = [
     (Kind::KillWorker, "workers killed", 5, 500, 3500),
     // Longer than its lease, and than a ping may take.
     (Kind::FreezeWorker, "workers frozen", 2, LEASE * 2000, LEASE * 3000),
+    (Kind::KillEngine, "engines killed", 3, 500, 3500),
     (Kind::KillCoordinator, "coordinators killed", 5, 500, 3500),
     (Kind::FreezeCoordinator, "coordinators frozen", 2, LEASE * 1500, LEASE * 2500),
     (Kind::RestartDatabase, "databases restarted", 2, 500, 3500),
@@ -54,6 +57,7 @@ const KINDS: [(Kind, &str, u64, u64, u64); 14] = [
     (Kind::CutFromWorker, "coordinators cut from a worker", 2, 2000, 12_000),
     (Kind::CutFromDatabase, "coordinators cut from the database", 2, 2000, 12_000),
     (Kind::CutFromRegistry, "workers cut from etcd", 2, 2000, 12_000),
+    (Kind::SilenceReceiver, "receivers silenced", 3, 2000, 25_000),
 ];
 
 /// One fault.
@@ -97,13 +101,14 @@ impl Fault {
         let coordinator = || format!("coordinator {}", self.coordinator);
         let (database, etcd) = (|| "database".to_owned(), || "etcd".to_owned());
         match self.kind {
-            Kind::KillWorker | Kind::FreezeWorker | Kind::IsolateWorker => vec![worker()],
+            Kind::KillWorker | Kind::FreezeWorker | Kind::KillEngine | Kind::IsolateWorker => vec![worker()],
             Kind::KillCoordinator | Kind::FreezeCoordinator | Kind::IsolateCoordinator => vec![coordinator()],
             Kind::RestartDatabase | Kind::FillDisk => vec![database()],
             Kind::KillMember | Kind::KillAllMembers | Kind::IsolateMember => vec![etcd()],
             Kind::CutFromWorker => vec![coordinator(), worker()],
             Kind::CutFromDatabase => vec![coordinator(), database()],
             Kind::CutFromRegistry => vec![worker(), etcd()],
+            Kind::SilenceReceiver => vec!["receiver".to_owned()],
         }
     }
 
@@ -124,6 +129,8 @@ impl Fault {
             (Kind::KillWorker, ..) if begins => worker.kill(),
             (Kind::KillWorker, ..) => worker.start(),
             (Kind::FreezeWorker, ..) => worker.signal(signal),
+            (Kind::KillEngine, ..) if begins => worker.kill_engine()?,
+            (Kind::KillEngine, ..) => worker.start(),
             (Kind::KillCoordinator, ..) if begins => coordinator.kill(),
             (Kind::KillCoordinator, ..) => coordinator.start(),
             (Kind::FreezeCoordinator, ..) => coordinator.signal(signal),
@@ -145,6 +152,7 @@ impl Fault {
             (Kind::CutFromRegistry, ..) => {
                 cluster.member_hosts.iter().for_each(|member| worker.host.cut_from(member, begins));
             }
+            (Kind::SilenceReceiver, ..) => cluster.receiver.fall_silent(begins),
             // Not drawn where there is none.
             (Kind::FillDisk | Kind::KillMember | Kind::KillAllMembers, ..) => {}
         }

@@ -1,16 +1,19 @@
 //! A hundred incidents at a time on three coordinators, one PostgreSQL, three members of etcd and four simulated workers,
-//! while processes are killed, frozen and restarted, machines cut off and disks filled by a schedule that a seed draws.
+//! while processes and engines are killed, frozen and restarted, machines cut off, disks filled and the webhook's receiver
+//! silenced by a schedule that a seed draws. Some incidents have logs of 22 MB, some wait for approvals that go out by webhook.
 //! `make chaos` runs it.
 //!
-//! Each round ends with a check: every incident ended, with the very decisions of the undisturbed run; nothing was told
-//! twice; every chain is whole; the database holds what clients created and nothing else. A round that fails it ends the
+//! Each round ends with a check: every incident ended, with the very decisions of the undisturbed run; every approved action
+//! reached the receiver; nothing was told twice; every chain is whole; the database holds what clients created and nothing else. A round that fails it ends the
 //! program with the incident's name and the seed. What needs root or a program that is not installed is left out with a
 //! word.
 
 mod cluster;
 mod disk;
+mod engine;
 mod faults;
 mod load;
+mod receiver;
 mod scenario;
 mod server;
 
@@ -35,6 +38,18 @@ enum Disturbance<'a> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next();
+    if std::env::args_os().nth(1).is_some_and(|first| first == "worker") {
+        // The second one is what it is, and no flag of its.
+        return match engine::serve(program.into_iter().chain(arguments.skip(1))).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let number = |name: &str, default: u64| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
@@ -134,11 +149,11 @@ async fn round(
     disturbance: Disturbance<'_>,
 ) -> Result<(Plans, Counts), String> {
     let (done, over) = watch::channel(false);
-    let urls = cluster.urls.clone();
+    let (urls, receiver) = (cluster.urls.clone(), cluster.receiver.clone());
     // On a thread of its own: futures of asynchronous closures that borrow cannot move between threads.
     let runtime = tokio::runtime::Handle::current();
     let load = tokio::task::spawn_blocking(move || {
-        let plans = runtime.block_on(plan_all(&urls, incidents));
+        let plans = runtime.block_on(plan_all(&urls, incidents, Some(receiver)));
         done.send_replace(true);
         plans
     });

@@ -36,7 +36,7 @@ pub(crate) async fn full_sqlite_disk(cluster: &mut Cluster, expected: &Plans) ->
     }
     let (urls, incidents) = ([format!("http://{listen}")], INCIDENTS.min(expected.len() as u64));
     let runtime = tokio::runtime::Handle::current();
-    let load = tokio::task::spawn_blocking(move || runtime.block_on(plan_all(&urls, incidents)));
+    let load = tokio::task::spawn_blocking(move || runtime.block_on(plan_all(&urls, incidents, None)));
     let change = |what: std::io::Result<()>| what.map_err(|error| error.to_string());
     tokio::time::sleep(BEFORE).await;
     change(disk.fill())?;

@@ -1,5 +1,6 @@
 //! A server of the cluster: a process that is started again as often as it takes, as an init system does.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -8,6 +9,8 @@ use countermove_tests::{Host, Process, Signal, program};
 
 /// Time that a process has to come up.
 pub(crate) const START: Duration = Duration::from_secs(60);
+/// Time that a worker has to end whose engine has died: a second, and more on a machine that is busy with all this.
+const ENGINE: Duration = Duration::from_secs(3);
 /// Time between two starts of one that does not come up, such as a coordinator without its database.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -28,11 +31,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(name: String, host: Host, program_name: &str, arguments: Vec<String>) -> Self {
+        Self::of(name, host, program(program_name), arguments)
+    }
+
+    /// One of this program.
+    pub(crate) fn of(name: String, host: Host, program: PathBuf, arguments: Vec<String>) -> Self {
         let log = std::env::var("CHAOS_LOG").unwrap_or_else(|_| "warn".to_owned());
         Self {
             name,
             host,
-            program: program(program_name),
+            program,
             arguments,
             environment: vec![("RUST_LOG".to_owned(), log)],
             process: None,
@@ -93,6 +101,27 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::Kill);
         (self.process, self.is_up, self.next_start) = (None, false, None);
+    }
+
+    /// Kills its engine, and sees that the process ends by itself, with an error.
+    pub(crate) fn kill_engine(&mut self) -> io::Result<()> {
+        let Some(process) = self.process.as_mut().filter(|_| self.is_up) else { return Ok(()) };
+        process.signal(Signal::User);
+        let until = Instant::now() + ENGINE;
+        let status = loop {
+            match process.poll() {
+                Some(status) => break status,
+                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                None => return Err(io::Error::other("it serves on without its engine")),
+            }
+        };
+        if status.code() != Some(1) {
+            return Err(io::Error::other(format!(
+                "without its engine it ended with {status}, which is no error"
+            )));
+        }
+        (self.process, self.is_up, self.next_start) = (None, false, None);
+        Ok(())
     }
 
     /// Asks it to end, waits for that, and starts it again.
