@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use countermove_model::{Completion, Engine, EngineError, Event, Priority, Request};
-use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter, Usage};
+use countermove_planner::{
+    Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter, Usage, Weighed,
+};
 
 use crate::service::ServedModel;
 
@@ -56,6 +58,7 @@ fn request(question: Question) -> Request {
         segments: question.prompt.segments,
         thinking_tokens: question.format.thinking_tokens,
         json_schema: Some(question.format.json_schema),
+        weigh_options: question.format.weigh_options,
         max_tokens: question.format.max_tokens,
         temperature: question.sampling.temperature,
         top_p: question.sampling.top_p,
@@ -68,10 +71,13 @@ fn request(question: Question) -> Request {
 }
 
 fn answer(completion: Completion, begun: Instant) -> Answer {
+    let weighed =
+        |option: countermove_model::Weighed| Weighed { value: option.value, probability: option.probability };
     Answer {
         thinking: completion.thinking,
         json: completion.text,
         complete: completion.complete,
+        options: completion.options.into_iter().map(weighed).collect(),
         usage: Usage {
             prompt_tokens: completion.prompt_tokens,
             cached_tokens: completion.cached_tokens,

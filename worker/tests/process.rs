@@ -108,6 +108,7 @@ async fn it_answers_with_the_model_that_it_names() {
                 r#"{"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}"#
                     .to_owned(),
             max_tokens: 32,
+            weigh_options: true,
         }),
         sampling: Some(wire::Sampling { temperature: 0.0, top_p: 1.0, seed: 1 }),
     };
@@ -121,6 +122,12 @@ async fn it_answers_with_the_model_that_it_names() {
     assert!(answer.complete);
     let value: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
     assert!(value["yes"].is_boolean(), "{value}");
+    let values: Vec<&str> = answer.options.iter().map(|option| option.value.as_str()).collect();
+    assert_eq!(values, [r#"{"yes": true}"#, r#"{"yes": false}"#]);
+    let sum: f32 = answer.options.iter().map(|option| option.probability).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{:?}", answer.options);
+    let likeliest = answer.options.iter().max_by(|a, b| a.probability.total_cmp(&b.probability)).unwrap();
+    assert_eq!(answer.json, likeliest.value);
     child.kill().unwrap();
     child.wait().unwrap();
 }

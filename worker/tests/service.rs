@@ -120,6 +120,7 @@ impl LanguageModel for Fake {
             thinking: "hm".to_owned(),
             json: json.to_string(),
             complete: true,
+            options: Vec::new(),
             usage: Usage { sampled_tokens: 7, ..Usage::default() },
         })
     }
@@ -211,6 +212,7 @@ fn question() -> wire::GenerateRequest {
             thinking_tokens: 16,
             json_schema: r#"{"type": "object"}"#.to_owned(),
             max_tokens: 64,
+            weigh_options: false,
         }),
         sampling: Some(wire::Sampling { temperature: 0.0, top_p: 1.0, seed: 1 }),
     }
@@ -403,7 +405,11 @@ async fn bad_requests_name_the_field() {
         }
     }
     let broken = wire::GenerateRequest {
-        answer: Some(wire::AnswerFormat { json_schema: "{".to_owned(), max_tokens: 1, thinking_tokens: 0 }),
+        answer: Some(wire::AnswerFormat {
+            json_schema: "{".to_owned(),
+            max_tokens: 1,
+            ..wire::AnswerFormat::default()
+        }),
         ..question()
     };
     assert!(matches!(

@@ -65,6 +65,7 @@ pub fn question(text: &str, seed: u64) -> Question {
             thinking_tokens: 0,
             json_schema: serde_json::json!({"type": "object", "properties": {"Yes": {"type": "boolean"}}}),
             max_tokens: 16,
+            weigh_options: false,
         },
         sampling: Sampling { temperature: 0.6, top_p: 0.9, seed },
         purpose: Purpose::Decision,

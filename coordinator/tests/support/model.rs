@@ -2,7 +2,7 @@
 
 use countermove_planner::{
     Answer, LanguageModel, ModelError, Question, RolloutBatch, RolloutResult, RolloutSpec, TokenCounter,
-    Usage, run_rollout,
+    Usage, Weighed, run_rollout,
 };
 use countermove_tests::Dice;
 use serde_json::{Map, Value, json};
@@ -30,6 +30,11 @@ impl LanguageModel for ScriptedModel {
         tokens.add(json.len() as u64);
         Ok(Answer {
             thinking: String::new(),
+            options: if question.format.weigh_options {
+                weighed(&question.format.json_schema, &json)
+            } else {
+                Vec::new()
+            },
             json,
             complete: true,
             usage: Usage { prompt_tokens: 100, sampled_tokens: 10, forced_tokens: 5, ..Usage::default() },
@@ -65,6 +70,19 @@ fn instance(schema: &Value, dice: &mut Dice) -> Value {
         }
         other => panic!("a schema of type {other:?}"),
     }
+}
+
+/// The values of an object with one enumerated property, half of the mass on the answer.
+fn weighed(schema: &Value, answer: &str) -> Vec<Weighed> {
+    let (name, property) =
+        schema["properties"].as_object().and_then(|properties| properties.iter().next()).expect("one");
+    let values = property["enum"].as_array().expect("a list");
+    let weigh = |value: &Value| {
+        let value = json!({name.as_str(): value}).to_string();
+        let others = (values.len() - 1).max(1) as f32;
+        Weighed { probability: if value == answer { 0.5 } else { 0.5 / others }, value }
+    };
+    values.iter().map(weigh).collect()
 }
 
 /// One of the alternatives at the start of the pattern, with an ending that makes it differ from others.

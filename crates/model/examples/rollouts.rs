@@ -56,6 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                         segments: vec![context.clone(), format!("\nQuestion {name} {n} of {concurrent}:\n")],
                         thinking_tokens,
                         json_schema: Some(schema.clone()),
+                        weigh_options: false,
                         max_tokens,
                         temperature: 0.6,
                         top_p: 0.9,

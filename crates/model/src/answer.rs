@@ -4,6 +4,8 @@
 //! may reach past the closing tag; which ones would depends on how much of the tag is there already, so these masks
 //! are made once for a vocabulary and cost nothing later. The token limit of the answer keeps room for the value: the
 //! passage is closed early rather than the value cut.
+//!
+//! A value whose options are weighed is not followed token by token: when all is known of them, one is taken whole.
 
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::grammar::{Follower, Grammars};
+use crate::options::{Node, Weighing};
+use crate::request::Weighed;
 use crate::tokenizer::Tokenizer;
 
 const OPEN: &str = "<think>";
@@ -29,7 +33,22 @@ pub(crate) struct Formats {
     passage: [Arc<SimpleVob>; CLOSE.len()],
     /// Tokens that may come in free text.
     free: Arc<SimpleVob>,
+    /// Temperature of the calibration of options.
+    calibration: f32,
     tokenizer: Arc<Tokenizer>,
+}
+
+/// What an answer looks like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Format<'a> {
+    /// Schema of the value; free text without one.
+    pub(crate) schema: Option<&'a Value>,
+    /// Whether the probabilities of the schema's values are wanted.
+    pub(crate) weigh_options: bool,
+    /// Most tokens of reasoning.
+    pub(crate) thinking_tokens: usize,
+    /// Most tokens of all.
+    pub(crate) max_tokens: usize,
 }
 
 /// Tokens that may come next.
@@ -58,6 +77,8 @@ enum Stage {
     Passage { left: usize, matched: usize },
     /// In the JSON value.
     Value,
+    /// In the JSON value, whose options are weighed.
+    Options,
     /// In free text.
     Free,
     /// At the end.
@@ -69,13 +90,16 @@ pub(crate) struct Answer {
     formats: Arc<Formats>,
     stage: Stage,
     follower: Option<Box<Follower>>,
+    weighing: Option<Box<Weighing>>,
+    options: Vec<Weighed>,
     passage_limit: Option<usize>,
     thinking: Vec<u8>,
     text: Vec<u8>,
 }
 
 impl Formats {
-    pub(crate) fn new(tokenizer: Arc<Tokenizer>) -> Result<Self, EngineError> {
+    /// `calibration` is the temperature of the options' probabilities.
+    pub(crate) fn new(tokenizer: Arc<Tokenizer>, calibration: f32) -> Result<Self, EngineError> {
         let tag = |text: &str| match tokenizer.control(text) {
             Some(id) => vec![id],
             None => tokenizer.encode_data(text),
@@ -106,33 +130,49 @@ impl Formats {
             close_token,
             passage,
             free: Arc::new(free),
+            calibration,
             tokenizer,
         })
     }
 
-    /// An answer of at most `max_tokens` tokens.
+    /// An answer that has not begun.
     ///
     /// # Errors
-    /// [`EngineError::Grammar`] if the schema cannot be compiled.
-    pub(crate) fn answer(
-        self: &Arc<Self>,
-        schema: Option<&Value>,
-        thinking_tokens: usize,
-        max_tokens: usize,
-    ) -> Result<Answer, EngineError> {
-        let (follower, room) = match schema {
-            Some(schema) => {
-                let (follower, room) = self.grammars.follow(schema, &self.tokenizer)?;
-                (Some(Box::new(follower)), room)
-            }
-            None => (None, max_tokens / 4),
-        };
+    /// [`EngineError::Grammar`] if the schema cannot be compiled, or its values are to be weighed and are not few.
+    pub(crate) fn answer(self: &Arc<Self>, format: Format<'_>) -> Result<Answer, EngineError> {
+        let Format { schema, weigh_options, thinking_tokens, max_tokens } = format;
         let tags = self.open.len() + self.close.len() + self.line.len();
+        let (mut follower, mut weighing) = (None, None);
+        let room = match schema {
+            Some(schema) if weigh_options => {
+                let options = self.grammars.options(schema, &self.tokenizer)?;
+                let room = options.longest();
+                let needed = if thinking_tokens > 0 { room + tags } else { room };
+                if needed > max_tokens {
+                    return Err(EngineError::Grammar(format!(
+                        "the longest answer that is weighed takes {needed} tokens, and it may have {max_tokens}"
+                    )));
+                }
+                weighing = Some(Box::new(Weighing::new(options, self.calibration)));
+                room
+            }
+            Some(schema) => {
+                let (schema, room) = self.grammars.follow(schema, &self.tokenizer)?;
+                follower = Some(Box::new(schema));
+                room
+            }
+            None if weigh_options => {
+                return Err(EngineError::Grammar("free text has no options to be weighed".to_owned()));
+            }
+            None => max_tokens / 4,
+        };
         let limit = thinking_tokens.min(max_tokens.saturating_sub(room.saturating_add(tags)));
         Ok(Answer {
             formats: Arc::clone(self),
             stage: Stage::Start,
             follower,
+            weighing,
+            options: Vec::new(),
             passage_limit: (thinking_tokens > 0).then_some(limit),
             thinking: Vec::new(),
             text: Vec::new(),
@@ -165,7 +205,9 @@ impl Answer {
                 Some(follower) => follower.mask().map(Mask::Own),
                 None => Ok(Mask::Shared(Arc::clone(&self.formats.free))),
             },
-            Stage::Start | Stage::Free | Stage::End => Ok(Mask::Shared(Arc::clone(&self.formats.free))),
+            Stage::Start | Stage::Free | Stage::Options | Stage::End => {
+                Ok(Mask::Shared(Arc::clone(&self.formats.free)))
+            }
         }
     }
 
@@ -202,7 +244,7 @@ impl Answer {
                 }
                 self.force_value()
             }
-            Stage::Start | Stage::Free | Stage::End => {
+            Stage::Start | Stage::Free | Stage::Options | Stage::End => {
                 if self.formats.tokenizer.ends().contains(&token) {
                     self.stage = Stage::End;
                 } else {
@@ -211,6 +253,42 @@ impl Answer {
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// What is known of the options, while they are weighed.
+    pub(crate) fn weighing(&mut self) -> Option<&mut Weighing> {
+        if matches!(self.stage, Stage::Options) { self.weighing.as_deref_mut() } else { None }
+    }
+
+    /// Nodes of the options' tree about which the model is to be asked now; none where no options are weighed.
+    pub(crate) fn round(&self) -> &[usize] {
+        match &self.weighing {
+            Some(weighing) if matches!(self.stage, Stage::Options) => weighing.round(),
+            _ => &[],
+        }
+    }
+
+    /// One of the nodes of the options' tree, while they are weighed.
+    pub(crate) fn node(&self, number: usize) -> Option<&Node> {
+        self.weighing.as_ref().map(|weighing| weighing.node(number))
+    }
+
+    /// Takes an option, now that all have their `probabilities`. Gives the tokens that are not there yet; the answer is
+    /// whole with them.
+    pub(crate) fn take_option(&mut self, option: usize, probabilities: &[f32]) -> Vec<u32> {
+        let Some(weighing) = self.weighing.take() else { return Vec::new() };
+        let options = weighing.options();
+        let weighed =
+            |(option, &probability)| Weighed { value: options.text(option).to_owned(), probability };
+        self.options = probabilities.iter().enumerate().map(weighed).collect();
+        self.text = options.text(option).as_bytes().to_vec();
+        self.stage = Stage::End;
+        options.rest(option).to_vec()
+    }
+
+    /// Tokens that end an answer.
+    pub(crate) fn ends(&self) -> &[u32] {
+        self.formats.tokenizer.ends()
     }
 
     /// Whether the answer came to its own end.
@@ -230,10 +308,11 @@ impl Answer {
         }
     }
 
-    /// Reasoning and answer as text.
-    pub(crate) fn finish(self) -> (String, String) {
+    /// Reasoning and answer as text, and the options that were weighed.
+    pub(crate) fn finish(self) -> (String, String, Vec<Weighed>) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (text(&self.thinking).trim().trim_end_matches('\u{fffd}').to_owned(), text(&self.text))
+        let thinking = text(&self.thinking).trim().trim_end_matches('\u{fffd}').to_owned();
+        (thinking, text(&self.text), self.options)
     }
 
     fn close_passage(&mut self, with_tag: bool) -> Result<Vec<u32>, EngineError> {
@@ -244,6 +323,13 @@ impl Answer {
     }
 
     fn begin_value(&mut self) -> Result<Vec<u32>, EngineError> {
+        if let Some(options) = self.weighing.as_ref().map(|weighing| Arc::clone(weighing.options())) {
+            self.stage = Stage::Options;
+            if options.len() == 1 {
+                self.take_option(0, &[1.0]);
+            }
+            return Ok(options.common().to_vec());
+        }
         if self.follower.is_none() {
             self.stage = Stage::Free;
             return Ok(Vec::new());
@@ -292,7 +378,11 @@ mod tests {
     use crate::tokenizer::tests::tiny;
 
     fn formats() -> Arc<Formats> {
-        Arc::new(Formats::new(Arc::new(tiny())).expect("sound"))
+        Arc::new(Formats::new(Arc::new(tiny()), 1.0).expect("sound"))
+    }
+
+    fn format(schema: Option<&Value>, thinking_tokens: usize, max_tokens: usize) -> Format<'_> {
+        Format { schema, thinking_tokens, max_tokens, weigh_options: false }
     }
 
     fn say(answer: &mut Answer, formats: &Formats, text: &str) -> Vec<u32> {
@@ -308,25 +398,26 @@ mod tests {
     #[test]
     fn a_closed_passage_leads_to_the_value() {
         let formats = formats();
-        let mut answer = formats.answer(Some(&json!({"type": "boolean"})), 50, 200).expect("compiles");
+        let mut answer =
+            formats.answer(format(Some(&json!({"type": "boolean"})), 50, 200)).expect("compiles");
         assert_eq!(formats.tokenizer.decode(&answer.begin().expect("begins")), "<think>\n");
         let forced = say(&mut answer, &formats, "it <</think>");
         assert_eq!(formats.tokenizer.decode(&forced), "\n");
         assert!(answer.mask_takes_work());
         say(&mut answer, &formats, "t");
         assert!(answer.is_whole());
-        assert_eq!(answer.finish(), ("it <".to_owned(), "true".to_owned()));
+        assert_eq!(answer.finish(), ("it <".to_owned(), "true".to_owned(), vec![]));
     }
 
     #[test]
     fn the_budget_closes_the_passage() {
         let formats = formats();
-        let mut answer = formats.answer(Some(&json!({"const": 1})), 3, 200).expect("compiles");
+        let mut answer = formats.answer(format(Some(&json!({"const": 1})), 3, 200)).expect("compiles");
         answer.begin().expect("begins");
         let forced = say(&mut answer, &formats, "ab<");
         assert_eq!(formats.tokenizer.decode(&forced), "</think>\n1");
         assert!(answer.is_whole());
-        assert_eq!(answer.finish(), ("ab<".to_owned(), "1".to_owned()));
+        assert_eq!(answer.finish(), ("ab<".to_owned(), "1".to_owned(), vec![]));
     }
 
     #[test]
@@ -334,11 +425,11 @@ mod tests {
         let formats = formats();
         let schema = json!({"const": "twelve bytes"});
         let need = formats.open.len() + formats.close.len() + formats.line.len() + 14;
-        let mut answer = formats.answer(Some(&schema), 1000, need + 2).expect("compiles");
+        let mut answer = formats.answer(format(Some(&schema), 1000, need + 2)).expect("compiles");
         answer.begin().expect("begins");
         let forced = say(&mut answer, &formats, "ab");
         assert_eq!(formats.tokenizer.decode(&forced), "</think>\n\"twelve bytes\"");
-        let mut answer = formats.answer(Some(&schema), 1000, need).expect("compiles");
+        let mut answer = formats.answer(format(Some(&schema), 1000, need)).expect("compiles");
         assert_eq!(
             formats.tokenizer.decode(&answer.begin().expect("begins")),
             "<think>\n</think>\n\"twelve bytes\""
@@ -348,13 +439,41 @@ mod tests {
     #[test]
     fn free_text_ends_at_an_end_token() {
         let formats = formats();
-        let mut answer = formats.answer(None, 0, 100).expect("compiles");
+        let mut answer = formats.answer(format(None, 0, 100)).expect("compiles");
         assert_eq!(answer.begin(), Ok(Vec::new()));
         say(&mut answer, &formats, "hello");
         assert!(!answer.is_whole());
         answer.take(formats.tokenizer.ends()[0]).expect("taken");
         assert!(answer.is_whole());
-        assert_eq!(answer.finish(), (String::new(), "hello".to_owned()));
+        assert_eq!(answer.finish(), (String::new(), "hello".to_owned(), vec![]));
+    }
+
+    #[test]
+    fn options_are_weighed_after_the_passage_and_one_is_taken_whole() {
+        let formats = formats();
+        let schema = json!({"enum": ["the truth", "the lie", "x"]});
+        let weighed = |thinking_tokens, max_tokens| {
+            formats
+                .answer(Format { weigh_options: true, ..format(Some(&schema), thinking_tokens, max_tokens) })
+        };
+        let mut answer = weighed(2, 60).expect("few");
+        answer.begin().expect("begins");
+        assert!(answer.weighing().is_none() && answer.round().is_empty());
+        let forced = say(&mut answer, &formats, "ab");
+        assert_eq!(formats.tokenizer.decode(&forced), "</think>\n\"");
+        assert_eq!(answer.round(), [0]);
+        let rest = answer.take_option(1, &[0.25, 0.75, 0.0]);
+        assert_eq!(formats.tokenizer.decode(&rest), "the lie\"");
+        assert!(answer.is_whole() && answer.round().is_empty());
+        let (thinking, text, options) = answer.finish();
+        assert_eq!((thinking.as_str(), text.as_str()), ("ab", "\"the lie\""));
+        assert_eq!(options[0], Weighed { value: "\"the truth\"".to_owned(), probability: 0.25 });
+        let tokens = |text: &str| formats.tokenizer.encode_data(text).len();
+        let needed = ["\"the truth\"", "\"the lie\"", "\"x\""].map(tokens).into_iter().max().expect("three");
+        assert!(weighed(0, needed).is_ok());
+        assert!(matches!(weighed(0, needed - 1), Err(EngineError::Grammar(_))));
+        let free = formats.answer(Format { weigh_options: true, ..format(None, 0, 10) });
+        assert!(matches!(free, Err(EngineError::Grammar(_))));
     }
 
     proptest! {

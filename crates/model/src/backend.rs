@@ -36,8 +36,8 @@ pub struct Feed<'a, S> {
     pub sequence: &'a mut S,
     /// Tokens that follow what the sequence holds. Never empty.
     pub tokens: &'a [u32],
-    /// Whether the logits after the last of `tokens` are wanted.
-    pub wants_logits: bool,
+    /// After how many of `tokens`, the last ones, the logits are wanted.
+    pub logits: usize,
 }
 
 /// Pushes tokens through a decoder and keeps their keys and values.
@@ -64,8 +64,8 @@ pub trait Backend: Send + 'static {
     /// [`EngineError::KvBudget`] if live sequences hold the whole budget; nothing has changed then.
     fn reserve(&mut self, sequence: &mut Self::Sequence, tokens: usize) -> Result<(), EngineError>;
 
-    /// Pushes all feeds through the model in one pass. `logits` is cleared and filled with one row of
-    /// `vocab_size` for each feed that wants one, in the order of the feeds.
+    /// Pushes all feeds through the model in one pass. `logits` is cleared and filled with the rows of `vocab_size`
+    /// that the feeds want, in the order of the feeds and of their tokens.
     ///
     /// # Errors
     /// Only for faults of the device itself; a bad value in one sequence shows as a NaN in its own row.

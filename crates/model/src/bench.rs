@@ -105,11 +105,7 @@ pub(crate) fn measure<B: Backend>(
         }
         let mut feeds: Vec<Feed<'_, B::Sequence>> = forks
             .iter_mut()
-            .map(|(fork, token)| Feed {
-                sequence: fork,
-                tokens: std::slice::from_ref(token),
-                wants_logits: true,
-            })
+            .map(|(fork, token)| Feed { sequence: fork, tokens: std::slice::from_ref(token), logits: 1 })
             .collect();
         backend.forward(&mut feeds, &mut logits)?;
         drop(feeds);
@@ -139,7 +135,7 @@ fn push<B: Backend>(
     logits: &mut Vec<f32>,
 ) -> Result<(), EngineError> {
     backend.reserve(sequence, tokens.len())?;
-    backend.forward(&mut [Feed { sequence, tokens, wants_logits: true }], logits)
+    backend.forward(&mut [Feed { sequence, tokens, logits: 1 }], logits)
 }
 
 /// Most memory that the process has held, as Linux tells it.

@@ -15,6 +15,7 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 
 use crate::error::EngineError;
+use crate::options::{Options, values};
 use crate::tokenizer::Tokenizer;
 
 /// Compiled schemas that are kept.
@@ -34,8 +35,18 @@ pub(crate) struct Grammars {
 
 #[derive(Default)]
 struct Kept {
-    schemas: HashMap<String, (u64, Matcher, usize)>,
+    schemas: HashMap<String, Compiled>,
     uses: u64,
+}
+
+/// A compiled schema.
+struct Compiled {
+    /// When it was used last, in uses of any.
+    used: u64,
+    matcher: Matcher,
+    room: usize,
+    /// Its values, once somebody asked for their probabilities.
+    options: Option<Arc<Options>>,
 }
 
 /// One sequence's way through a schema.
@@ -72,9 +83,10 @@ impl Grammars {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.uses += 1;
             let uses = kept.uses;
-            if let Some((used, matcher, room)) = kept.schemas.get_mut(&key) {
-                *used = uses;
-                return Ok((Follower { matcher: matcher.clone(), key: key.into() }, *room));
+            if let Some(compiled) = kept.schemas.get_mut(&key) {
+                compiled.used = uses;
+                let (matcher, room) = (compiled.matcher.clone(), compiled.room);
+                return Ok((Follower { matcher, key: key.into() }, room));
             }
         }
         let schema = prepared(schema)?;
@@ -90,13 +102,42 @@ impl Grammars {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.schemas.len() >= KEPT
             && let Some(oldest) =
-                kept.schemas.iter().min_by_key(|(_, (used, ..))| *used).map(|(key, _)| key.clone())
+                kept.schemas.iter().min_by_key(|(_, compiled)| compiled.used).map(|(key, _)| key.clone())
         {
             kept.schemas.remove(&oldest);
         }
-        let uses = kept.uses;
-        kept.schemas.insert(key.clone(), (uses, matcher.clone(), room));
+        let used = kept.uses;
+        kept.schemas.insert(key.clone(), Compiled { used, matcher: matcher.clone(), room, options: None });
         Ok((Follower { matcher, key: key.into() }, room))
+    }
+
+    /// The values of a schema that has few, each in the tokens of its text.
+    pub(crate) fn options(&self, schema: &Value, tokenizer: &Tokenizer) -> Result<Arc<Options>, EngineError> {
+        let (follower, _) = self.follow(schema, tokenizer)?;
+        {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(options) =
+                kept.schemas.get(follower.key.as_ref()).and_then(|kept| kept.options.clone())
+            {
+                return Ok(options);
+            }
+        }
+        let mut options = Vec::new();
+        for text in values(schema).map_err(EngineError::Grammar)? {
+            let tokens = tokenizer.encode_data(&text);
+            if !follower.clone().takes(&tokens) {
+                return Err(EngineError::Grammar(format!(
+                    "the schema names the answer {text} and does not allow it"
+                )));
+            }
+            options.push((text, tokens));
+        }
+        let options = Arc::new(Options::new(options).map_err(EngineError::Grammar)?);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = kept.schemas.get_mut(follower.key.as_ref()) {
+            compiled.options = Some(Arc::clone(&options));
+        }
+        Ok(options)
     }
 
     /// Forgets a grammar that broke, so that the next request compiles it anew.
@@ -124,6 +165,12 @@ impl Follower {
         self.matcher
             .consume_token(token)
             .map_err(|error| EngineError::Grammar(first_line(&error.to_string())))
+    }
+
+    /// Whether these tokens are a whole value.
+    fn takes(mut self, tokens: &[u32]) -> bool {
+        let taken = self.matcher.consume_tokens(tokens).is_ok();
+        taken && (self.is_whole() || self.matcher.is_accepting().unwrap_or(false))
     }
 
     /// Whether the value is whole and nothing may follow.
@@ -322,6 +369,36 @@ mod tests {
         let (follower, _) = grammars.follow(&json!({"const": KEPT}), &tokenizer).expect("it compiles");
         grammars.forget(&follower);
         assert_eq!(grammars.kept.lock().expect("whole").schemas.len(), KEPT - 1);
+    }
+
+    #[test]
+    fn options_are_what_the_grammar_allows_in_the_tokens_of_their_text() {
+        let tokenizer = tiny();
+        let grammars = Grammars::new(&tokenizer).expect("a factory");
+        let schema = json!({
+            "type": "object",
+            "properties": {"the": {"type": "boolean"}, "b": {"enum": ["x \"é\"", "yy", 12, 1]}},
+            "required": ["the", "b"],
+        });
+        let options = grammars.options(&schema, &tokenizer).expect("eight");
+        assert_eq!(options.len(), 8);
+        for option in 0..options.len() {
+            let tokens = [options.common(), options.rest(option)].concat();
+            assert_eq!(tokens, tokenizer.encode_data(options.text(option)));
+        }
+        assert!(Arc::ptr_eq(&options, &grammars.options(&schema, &tokenizer).expect("kept")));
+        // Of numbers one may be the beginning of another.
+        assert_eq!(grammars.options(&json!({"enum": [1, 12, "1"]}), &tokenizer).expect("three").len(), 3);
+        for refused in [
+            json!({"type": "string"}),
+            json!({"type": "string", "enum": ["a", 1]}),
+            json!({"type": "nothing"}),
+        ] {
+            assert!(
+                matches!(grammars.options(&refused, &tokenizer), Err(EngineError::Grammar(_))),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

@@ -112,10 +112,11 @@ impl Model {
             return Err(LoadError::Malformed { path: path.to_path_buf(), reason });
         }
         add_digests(&mut info, &checkpoint, &tokenizer)?;
-        let text = Text::new(tokenizer, chat).map_err(|error| LoadError::Unsupported {
-            path: path.to_path_buf(),
-            reason: format!("grammars cannot be made over its vocabulary: {error}"),
-        })?;
+        let text =
+            Text::new(tokenizer, chat, checkpoint.calibration()).map_err(|error| LoadError::Unsupported {
+                path: path.to_path_buf(),
+                reason: format!("grammars cannot be made over its vocabulary: {error}"),
+            })?;
         let backend = backend(&checkpoint, &info, options)?;
         Ok(Self { info, text, backend })
     }

@@ -33,6 +33,10 @@ pub struct Request {
     /// them. White space is fixed: one space after each colon and comma, none elsewhere. Objects are closed unless
     /// the schema says otherwise.
     pub json_schema: Option<serde_json::Value>,
+    /// Whether the probability of every value that the schema allows is wanted. It must allow a few dozen at most:
+    /// constants, Booleans, lists, and objects of such whose properties are all required. One of the values is then the
+    /// answer, the likeliest where the temperature is 0.
+    pub weigh_options: bool,
     /// Most tokens of the whole answer, chosen and forced.
     pub max_tokens: u32,
     /// Temperature; 0 takes the likeliest token.
@@ -59,13 +63,27 @@ pub enum Event {
     Done(Result<Completion, EngineError>),
 }
 
+/// A value that an answer may have, and how likely it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighed {
+    /// The JSON value as an answer has it.
+    pub value: String,
+    /// Its share of the mass that the model gives to all values that the schema allows: for each, the product of the
+    /// probabilities of the tokens of its text, at temperature 1 and over the whole vocabulary. Known to 0.01, where the
+    /// calibration changes nothing.
+    pub probability: f32,
+}
+
 /// An answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {
     /// Text between the `<think>` tags, without white space around it.
     pub thinking: String,
     /// The JSON value, or the free text.
     pub text: String,
+    /// All values of the schema in its order, if they were to be weighed. Their probabilities sum to 1; with reasoning,
+    /// they are those after it.
+    pub options: Vec<Weighed>,
     /// Whether the answer came to its own end; false if the token limit cut it.
     pub complete: bool,
     /// Tokens of the prompt.

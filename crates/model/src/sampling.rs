@@ -50,6 +50,21 @@ pub(crate) fn likeliest(logits: &[f32]) -> Result<u32, BadRow> {
     logits.iter().position(|&logit| logit == highest).map(|id| id as u32).ok_or(BadRow)
 }
 
+/// Logarithms of the probabilities at temperature 1 of the whole vocabulary.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogProbabilities<'a> {
+    logits: &'a [f32],
+    /// Logarithm of the sum of all weights.
+    sum: f64,
+}
+
+impl LogProbabilities<'_> {
+    /// That of a token; minus infinity beyond the vocabulary.
+    pub(crate) fn of(&self, token: u32) -> f64 {
+        self.logits.get(token as usize).map_or(f64::NEG_INFINITY, |&logit| f64::from(logit) - self.sum)
+    }
+}
+
 /// Chooses tokens; keeps its buffers between calls.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
@@ -84,6 +99,45 @@ impl Sampler {
             self.row.iter().position(|&logit| logit == highest).ok_or(BadRow)?
         };
         Ok(if self.ids.is_empty() { place as u32 } else { self.ids[place] })
+    }
+
+    /// Chooses among options by their probabilities: the first of the likeliest, or a draw as [`choose`](Self::choose)
+    /// makes it among tokens.
+    ///
+    /// # Errors
+    /// [`BadRow`] if there is none.
+    pub(crate) fn choose_option(
+        &mut self,
+        probabilities: &[f32],
+        choice: Choice,
+        position: u64,
+    ) -> Result<usize, BadRow> {
+        // In the place of logits, so that a temperature does to options what it does to tokens.
+        let logits: Vec<f32> = if choice.temperature > 0.0 {
+            probabilities.iter().map(|probability| probability.ln()).collect()
+        } else {
+            probabilities.to_vec()
+        };
+        let all = vec![u32::MAX; logits.len().div_ceil(32)];
+        self.choose(&logits, &all, choice, position).map(|place| place as usize)
+    }
+
+    /// The distribution that a row of logits stands for.
+    ///
+    /// # Errors
+    /// [`BadRow`] if the row holds a NaN, or nothing in it is finite.
+    pub(crate) fn log_probabilities<'a>(
+        &mut self,
+        logits: &'a [f32],
+    ) -> Result<LogProbabilities<'a>, BadRow> {
+        let (highest, nan) = scan(logits);
+        if nan || !highest.is_finite() {
+            return Err(BadRow);
+        }
+        self.row.clear();
+        self.row.extend_from_slice(logits);
+        let (total, _) = weigh(&mut self.row, highest, 1.0);
+        Ok(LogProbabilities { logits, sum: f64::from(highest) + total.ln() })
     }
 
     /// Fills `row` with the logits that may be chosen. Where those are few, `ids` says whose they are; otherwise
@@ -385,6 +439,35 @@ mod tests {
             Err(BadRow)
         );
         assert_eq!(sampler.choose(&[f32::INFINITY; 64], &everything(64), choice(0.6, 0.9), 0), Err(BadRow));
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_whole_row() {
+        let mut sampler = Sampler::default();
+        let logits: Vec<f32> = (0..5000).map(|i| ((i * 37 % 509) as f32) / 25.0 - 40.0).collect();
+        let exact = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
+        let found = sampler.log_probabilities(&logits).expect("a sound row");
+        for token in [0_u32, 1, 77, 4999] {
+            let expected = f64::from(logits[token as usize]) - exact;
+            assert!((found.of(token) - expected).abs() < 1e-5, "{token}");
+        }
+        assert_eq!(found.of(5000), f64::NEG_INFINITY);
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(sampler.log_probabilities(&[0.0, bad]).is_err());
+        }
+    }
+
+    #[test]
+    fn options_are_chosen_by_their_probabilities() {
+        let mut sampler = Sampler::default();
+        let mut of = |probabilities: &[f32], temperature, seed| {
+            let choice = Choice { temperature, top_p: 1.0, seed };
+            sampler.choose_option(probabilities, choice, 0).expect("an option")
+        };
+        assert_eq!(of(&[0.2, 0.4, 0.4, 0.0], 0.0, 1), 1);
+        let drawn: Vec<usize> = (0..4000).map(|seed| of(&[0.75, 0.0, 0.25], 1.0, seed)).collect();
+        let share = drawn.iter().filter(|&&option| option == 0).count() as f64 / 4000.0;
+        assert!((share - 0.75).abs() < 0.03 && !drawn.contains(&1), "{share}");
     }
 
     /// Frequencies of both samplers over many draws; they use different generators, so only the shares compare.

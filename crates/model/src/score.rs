@@ -42,7 +42,7 @@ fn step_through<B: Backend>(
             if let Some(sequence) = sequence {
                 backend.reserve(sequence, 1)?;
                 numbers.push(number);
-                feeds.push(Feed { sequence, tokens, wants_logits: true });
+                feeds.push(Feed { sequence, tokens, logits: 1 });
             }
         }
         backend.forward(&mut feeds, &mut logits)?;

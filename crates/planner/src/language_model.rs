@@ -27,6 +27,9 @@ pub struct AnswerFormat {
     pub json_schema: serde_json::Value,
     /// Most tokens of the whole answer, chosen and forced.
     pub max_tokens: u32,
+    /// Whether the probability of every value that the schema allows is wanted. It must allow a few dozen at most:
+    /// constants, Booleans, lists, and objects of such whose properties are all required.
+    pub weigh_options: bool,
 }
 
 /// How tokens are chosen.
@@ -71,8 +74,19 @@ pub struct Answer {
     pub json: String,
     /// Whether the value is whole; false if the token limit cut it.
     pub complete: bool,
+    /// All values of the schema in its order, if they were to be weighed; their probabilities sum to 1.
+    pub options: Vec<Weighed>,
     /// Work behind it.
     pub usage: Usage,
+}
+
+/// A value that an answer may have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighed {
+    /// The JSON value as text, as the answer has it.
+    pub value: String,
+    /// How likely the model finds it among all that the schema allows, as far as it was calibrated.
+    pub probability: f32,
 }
 
 /// Model work.

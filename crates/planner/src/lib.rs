@@ -33,7 +33,8 @@ pub use evidence::assessment::{Assessment, EvidenceLine, TacticBelief, Technique
 pub use evidence::roles::Roles;
 pub use evidence::scene::Evidence;
 pub use language_model::{
-    Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
+    Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter,
+    Usage, Weighed,
 };
 pub use options::{Autonomy, Budget, OptionsError, PlanMode, PlanOptions, limits};
 pub use prompts::rows::{Case, Rendered, Rendering};

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use serde_json::{Map, Value};
 
-use crate::language_model::{Answer, LanguageModel, ModelError, Question, TokenCounter, Usage};
+use crate::language_model::{Answer, LanguageModel, ModelError, Question, TokenCounter, Usage, Weighed};
 use crate::seeds::derive_seed;
 
 /// A model that answers by a function of the question, and remembers what it was asked.
@@ -39,12 +39,51 @@ where
             ..Usage::default()
         };
         tokens.add(usage.sampled_tokens);
+        let options = sure_of(&question, &json);
         self.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(question);
         // Lets questions that were asked together take turns, as a real engine would.
         tokio::task::yield_now().await;
         let thinking = "It follows from the alerts.".into();
-        Ok(Answer { thinking, json, complete: true, usage })
+        Ok(Answer { thinking, json, complete: true, options, usage })
     }
+}
+
+/// What a question's options weigh for a model that is sure of its answer; none if they are not asked for.
+pub fn sure_of(question: &Question, json: &str) -> Vec<Weighed> {
+    if !question.format.weigh_options {
+        return Vec::new();
+    }
+    let answer: Value = serde_json::from_str(json).unwrap_or_default();
+    let weighed = |value: Value| {
+        let probability = if value == answer { 1.0 } else { 0.0 };
+        Weighed { value: value.to_string(), probability }
+    };
+    allowed(&question.format.json_schema).into_iter().map(weighed).collect()
+}
+
+/// All values of a schema of constants, Booleans, lists and objects of such.
+fn allowed(schema: &Value) -> Vec<Value> {
+    if let Some(value) = schema.get("const") {
+        return vec![value.clone()];
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return values.clone();
+    }
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return vec![true.into(), false.into()];
+    };
+    properties.iter().fold(vec![Value::Object(Map::new())], |objects, (name, schema)| {
+        let values = allowed(schema);
+        let with = |object: &Value, value: &Value| {
+            let mut object = object.clone();
+            object[name.as_str()] = value.clone();
+            object
+        };
+        objects
+            .iter()
+            .flat_map(|object| values.iter().map(|value| with(object, value)).collect::<Vec<_>>())
+            .collect()
+    })
 }
 
 /// A value that the schema allows, by the question's seed: names are drawn, lists are as short as they may be,

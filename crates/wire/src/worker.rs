@@ -3,7 +3,7 @@
 use countermove_incident::{Constraint, Constraints, Pricing};
 use countermove_planner::{
     Answer, AnswerFormat, Prompt, Purpose, Question, RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy,
-    RolloutResult, RolloutSpec, RolloutStep, Sampling, Usage, limits,
+    RolloutResult, RolloutSpec, RolloutStep, Sampling, Usage, Weighed, limits,
 };
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, v1};
@@ -55,6 +55,7 @@ impl FromDomain<&Question> for wire::GenerateRequest {
                 thinking_tokens: question.format.thinking_tokens,
                 json_schema: question.format.json_schema.to_string(),
                 max_tokens: question.format.max_tokens,
+                weigh_options: question.format.weigh_options,
             }),
             sampling: Some(wire::Sampling {
                 temperature: question.sampling.temperature,
@@ -84,6 +85,7 @@ impl FromMessage<wire::GenerateRequest> for Question {
                 thinking_tokens: answer.thinking_tokens,
                 json_schema,
                 max_tokens: answer.max_tokens,
+                weigh_options: answer.weigh_options,
             },
             sampling: Sampling {
                 temperature: sampling.temperature,
@@ -102,16 +104,26 @@ impl FromDomain<Answer> for wire::GenerateAnswer {
             json: answer.json,
             complete: answer.complete,
             usage: Some(answer.usage.into_message()),
+            options: answer
+                .options
+                .into_iter()
+                .map(|Weighed { value, probability }| wire::WeighedOption { value, probability })
+                .collect(),
         }
     }
 }
 
 impl FromMessage<wire::GenerateAnswer> for Answer {
     fn from_message(answer: wire::GenerateAnswer) -> Result<Self, Error> {
+        let weighed = |option: wire::WeighedOption| {
+            let probability = within("answer.options.probability", option.probability, 0.0..=1.0)?;
+            Ok(Weighed { value: option.value, probability })
+        };
         Ok(Self {
             thinking: answer.thinking,
             json: answer.json,
             complete: answer.complete,
+            options: answer.options.into_iter().map(weighed).collect::<Result<_, Error>>()?,
             usage: Usage::from_message(answer.usage.unwrap_or_default())?,
         })
     }
@@ -328,6 +340,7 @@ mod tests {
                 thinking_tokens: 64,
                 json_schema: serde_json::json!({"type": "object", "properties": {"z": {}, "a": {}}}),
                 max_tokens: 128,
+                weigh_options: true,
             },
             sampling: Sampling { temperature: 0.6, top_p: 0.9, seed: u64::MAX },
             purpose: Purpose::Decision,
@@ -348,9 +361,22 @@ mod tests {
             thinking: "hm".into(),
             json: "{}".into(),
             complete: true,
+            options: vec![
+                Weighed { value: "{}".into(), probability: 0.75 },
+                Weighed { value: "[]".into(), probability: 0.25 },
+            ],
             usage: Usage { prompt_tokens: 7, elapsed: Duration::from_millis(3), ..Usage::default() },
         };
         assert_eq!(Answer::from_message(wire::GenerateAnswer::from_domain(answer.clone())), Ok(answer));
+    }
+
+    #[test]
+    fn an_answer_whose_probabilities_are_none_is_refused() {
+        for probability in [1.5, -0.1, f32::NAN] {
+            let options = vec![wire::WeighedOption { value: "{}".into(), probability }];
+            let answer = wire::GenerateAnswer { options, ..Default::default() };
+            assert!(Answer::from_message(answer).is_err(), "{probability}");
+        }
     }
 
     fn field_of<T: std::fmt::Debug>(result: Result<T, Error>) -> String {

@@ -50,6 +50,7 @@ async fn generate(
         segments: vec![arguments.prompt],
         thinking_tokens: arguments.thinking_tokens,
         json_schema: schema,
+        weigh_options: false,
         max_tokens: arguments.max_tokens,
         temperature: arguments.temperature,
         top_p: arguments.top_p,

@@ -30,6 +30,7 @@ mod trainer;
 pub use chart::chart;
 pub use data::{DataReport, split_files};
 pub use error::TrainError;
+pub use peft::set_calibration;
 pub use settings::{Precision, Stored, TaskShare, TrainSettings};
 pub use trainer::{EndReason, Go, LOG, TrainEvent, TrainFiles, Trainer};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use countermove_model::{BaseModel, Factors, Part, Role};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::TrainError;
 use crate::settings::Stored;
@@ -56,6 +56,31 @@ pub(crate) fn write(
     save(&folder.join("adapter_model.safetensors"), tensors, Some(metadata))?;
     let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
     replace(&folder.join("adapter_config.json"), text.as_bytes())
+}
+
+/// Notes in an adapter's folder by which temperature the logarithms of the probabilities that it gives to options are to be
+/// divided: what calibration on held-out data found. Training the adapter further takes it out again.
+///
+/// # Errors
+/// [`TrainError::Setting`] if it is not from 0.01 to 100, [`TrainError::Io`] or [`TrainError::Data`] if the folder holds no
+/// adapter.
+pub fn set_calibration(folder: &Path, temperature: f64) -> Result<(), TrainError> {
+    if !(0.01..=100.0).contains(&temperature) {
+        return Err(TrainError::Setting {
+            name: "temperature",
+            value: temperature.to_string(),
+            expected: "from 0.01 to 100",
+        });
+    }
+    let path = folder.join("adapter_config.json");
+    let text = std::fs::read(&path).map_err(TrainError::io(&path))?;
+    let data = |reason: String| TrainError::Data { path: path.clone(), reason };
+    let mut config: Value =
+        serde_json::from_slice(&text).map_err(|error| data(format!("it is not JSON: {error}")))?;
+    let Some(keys) = config.as_object_mut() else { return Err(data("it is not a JSON object".to_owned())) };
+    keys.insert("countermove_calibration".to_owned(), json!({ "temperature": temperature }));
+    let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
+    replace(&path, text.as_bytes())
 }
 
 /// Writes tensors to a file of safetensors, whole or not at all.

@@ -326,8 +326,17 @@ fn a_written_adapter_is_read_back_and_served() {
                     assert_eq!(found.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
                 }
             }
-            let options = LoadOptions { adapter: Some(out), ..LoadOptions::default() };
-            assert!(Model::load(&path, &options).unwrap().info().adapter_sha256.is_some());
+            let options = LoadOptions { adapter: Some(out.clone()), ..LoadOptions::default() };
+            let digest = || Model::load(&path, &options).unwrap().info().adapter_sha256.clone();
+            let plain = digest();
+            assert!(plain.is_some());
+            set_calibration(&out, 2.0).unwrap();
+            let calibrated = digest();
+            assert_ne!(calibrated, plain, "it is loaded, and another calibration is another adapter");
+            set_calibration(&out, 3.5).unwrap();
+            set_calibration(&out, 2.0).unwrap();
+            assert_eq!(digest(), calibrated, "the last one counts");
+            assert!(set_calibration(&out, 0.0).is_err() && set_calibration(&out, f64::NAN).is_err());
         }
     }
 }

@@ -59,6 +59,9 @@ pub struct AnswerFormat {
     /// Most tokens of the whole answer.
     #[prost(uint32, tag = "3")]
     pub max_tokens: u32,
+    /// Whether the probability of every value that the schema allows is wanted; it must allow a few dozen at most.
+    #[prost(bool, tag = "4")]
+    pub weigh_options: bool,
 }
 /// How tokens are chosen.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -74,7 +77,7 @@ pub struct Sampling {
     pub seed: u64,
 }
 /// See WorkerService.Generate.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateResponse {
     /// What came.
     #[prost(oneof = "generate_response::Event", tags = "1, 2")]
@@ -83,7 +86,7 @@ pub struct GenerateResponse {
 /// Nested message and enum types in `GenerateResponse`.
 pub mod generate_response {
     /// What came.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
         /// Tokens since the last message.
         #[prost(message, tag = "1")]
@@ -101,7 +104,7 @@ pub struct GenerateProgress {
     pub tokens: u32,
 }
 /// The answer.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateAnswer {
     /// Text between the `<think>` tags.
     #[prost(string, tag = "1")]
@@ -115,6 +118,19 @@ pub struct GenerateAnswer {
     /// Work behind it.
     #[prost(message, optional, tag = "4")]
     pub usage: ::core::option::Option<super::super::v1::Usage>,
+    /// All values of the schema in its order, if they were to be weighed.
+    #[prost(message, repeated, tag = "5")]
+    pub options: ::prost::alloc::vec::Vec<WeighedOption>,
+}
+/// A value that an answer may have, and how likely it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WeighedOption {
+    /// The JSON value.
+    #[prost(string, tag = "1")]
+    pub value: ::prost::alloc::string::String,
+    /// Its probability among all options, from 0 to 1.
+    #[prost(float, tag = "2")]
+    pub probability: f32,
 }
 /// See WorkerService.RunRollouts.
 #[derive(Clone, PartialEq, ::prost::Message)]

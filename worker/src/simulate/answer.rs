@@ -1,12 +1,34 @@
 //! Answers by dice.
 
-use countermove_planner::Question;
+use countermove_model::option_values;
+use countermove_planner::{ModelError, Question, Weighed};
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde_json::{Map, Value, json};
 
 /// An instance of the question's JSON Schema, drawn from the question and its seed alone.
 pub(super) fn instance(question: &Question) -> String {
+    draw(&question.format.json_schema, &mut dice(question)).to_string()
+}
+
+/// One of the values that the question's JSON Schema allows, drawn likewise, and all of them. What is drawn has half of
+/// the mass.
+///
+/// # Errors
+/// [`ModelError::Refused`] where a real model refuses to weigh them.
+pub(super) fn weighed(question: &Question) -> Result<(String, Vec<Weighed>), ModelError> {
+    let values = option_values(&question.format.json_schema)
+        .map_err(|error| ModelError::Refused(error.to_string()))?;
+    let drawn = dice(question).roll(values.len());
+    let rest = values.len() - 1;
+    let (own, others) = if rest == 0 { (1.0, 0.0) } else { (0.5, 0.5 / rest as f32) };
+    let weigh = |(number, value)| Weighed { value, probability: if number == drawn { own } else { others } };
+    let options: Vec<Weighed> = values.into_iter().enumerate().map(weigh).collect();
+    Ok((options[drawn].value.clone(), options))
+}
+
+/// Dice that fall by the question and its seed alone.
+fn dice(question: &Question) -> Dice {
     let texts = question.prompt.segments.iter().chain([&question.prompt.system]);
     // The texts enter by FNV-1a.
     let seed = texts
@@ -14,7 +36,7 @@ pub(super) fn instance(question: &Question) -> String {
         .fold(question.sampling.seed ^ 0x9e37_79b9_7f4a_7c15, |seed, byte| {
             (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    draw(&question.format.json_schema, &mut Dice::new(seed)).to_string()
+    Dice::new(seed)
 }
 
 /// Random numbers; the generator is SplitMix64.
@@ -90,6 +112,7 @@ fn sentence(pattern: &str, dice: &mut Dice) -> String {
 
 #[cfg(test)]
 mod tests {
+    use countermove_planner::{AnswerFormat, Prompt, Purpose, Sampling};
     use proptest::prelude::*;
 
     use super::*;
@@ -118,6 +141,22 @@ mod tests {
             seen.insert(answer.to_string());
         }
         assert!(seen.len() > 20, "other dice");
+    }
+
+    #[test]
+    fn options_are_weighed_where_a_real_model_weighs_them() {
+        let question = |json_schema| Question {
+            prompt: Prompt { system: String::new(), segments: vec!["x".to_owned()] },
+            format: AnswerFormat { thinking_tokens: 0, json_schema, max_tokens: 32, weigh_options: true },
+            sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: 1 },
+            purpose: Purpose::Decision,
+        };
+        let (answer, options) = weighed(&question(json!({"enum": ["a", "b", "c"]}))).unwrap();
+        assert_eq!(options.iter().map(|option| option.probability).sum::<f32>(), 1.0);
+        let likeliest = options.iter().max_by(|a, b| a.probability.total_cmp(&b.probability)).unwrap();
+        assert_eq!((likeliest.value.as_str(), likeliest.probability), (answer.as_str(), 0.5));
+        assert!(matches!(weighed(&question(json!({"type": "string"}))), Err(ModelError::Refused(_))));
+        assert_eq!(weighed(&question(json!({"const": 1}))).unwrap().1[0].probability, 1.0);
     }
 
     proptest! {

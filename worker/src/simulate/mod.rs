@@ -14,7 +14,7 @@ use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCoun
 use countermove_proto::v1::ModelIdentity;
 
 use crate::service::ServedModel;
-use answer::instance;
+use answer::{instance, weighed};
 use pace::Pace;
 
 /// SHA-256 of `countermove.simulated.v1`: no file has it, so simulated workers plan with each other alone.
@@ -62,7 +62,10 @@ impl LanguageModel for SimulatedModel {
         let begun = Instant::now();
         let prompt =
             question.prompt.system.len() + question.prompt.segments.iter().map(String::len).sum::<usize>();
-        let json = instance(&question);
+        let (json, options) = match question.format.weigh_options {
+            true => weighed(&question)?,
+            false => (instance(&question), Vec::new()),
+        };
         let sampled = (json.len() / BYTES_PER_TOKEN).max(1) as u64;
         self.pace
             .work(sampled as f64)
@@ -75,6 +78,6 @@ impl LanguageModel for SimulatedModel {
             elapsed: begun.elapsed(),
             ..Usage::default()
         };
-        Ok(Answer { thinking: String::new(), json, complete: true, usage })
+        Ok(Answer { thinking: String::new(), json, complete: true, options, usage })
     }
 }

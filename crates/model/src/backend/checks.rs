@@ -42,7 +42,7 @@ pub(crate) fn run<B: Backend>(
 ) -> Vec<f32> {
     let mut logits = Vec::new();
     for tokens in tokens.chunks(chunk) {
-        let feed = Feed { sequence, tokens, wants_logits: true };
+        let feed = Feed { sequence, tokens, logits: 1 };
         backend.forward(&mut [feed], &mut logits).unwrap();
     }
     logits
@@ -75,6 +75,26 @@ pub(crate) fn feeds_may_be_cut<B: Backend>(backend: &mut B, length: usize) {
         let (mut sequence, _) = backend.begin(&[]);
         let found = run(backend, &mut sequence, &tokens, chunk);
         assert_eq!(bits(&found), bits(&whole), "chunks of {chunk}");
+    }
+}
+
+/// The logits after several tokens of one feed are those of feeds that end there, whatever shares the pass.
+pub(crate) fn logits_may_be_wanted_after_any_token<B: Backend>(backend: &mut B) {
+    let vocab = backend.shape().vocab_size;
+    let (tokens, other) = (random_tokens(3, 40, vocab), random_tokens(4, 7, vocab));
+    let (mut a, mut b, mut c) = (backend.begin(&[]).0, backend.begin(&[]).0, backend.begin(&[]).0);
+    let mut feeds = [
+        Feed { sequence: &mut a, tokens: &other, logits: 1 },
+        Feed { sequence: &mut b, tokens: &tokens, logits: 9 },
+        Feed { sequence: &mut c, tokens: &other[..3], logits: 0 },
+    ];
+    let mut logits = Vec::new();
+    backend.forward(&mut feeds, &mut logits).unwrap();
+    let rows: Vec<&[f32]> = logits.chunks(vocab).collect();
+    assert_eq!(rows.len(), 10);
+    assert_eq!(bits(rows[0]), bits(&alone(backend, &other)));
+    for (row, length) in rows[1..].iter().zip(32..) {
+        assert_eq!(bits(row), bits(&alone(backend, &tokens[..length])), "after {length} tokens");
     }
 }
 
@@ -123,7 +143,7 @@ fn together<B: Backend>(backend: &mut B, begun: &mut [(B::Sequence, usize)], tok
     let mut feeds: Vec<_> = begun
         .iter_mut()
         .zip(tokens)
-        .map(|((sequence, _), tokens)| Feed { sequence, tokens, wants_logits: true })
+        .map(|((sequence, _), tokens)| Feed { sequence, tokens, logits: 1 })
         .collect();
     let mut logits = Vec::new();
     backend.forward(&mut feeds, &mut logits).unwrap();
@@ -142,8 +162,8 @@ pub(crate) fn a_nan_stays_in_its_sequence<B: Backend>(mut backend: B, spoil: imp
     let (mut b, _) = backend.begin(&[bad]);
     let mut logits = Vec::new();
     let mut feeds = [
-        Feed { sequence: &mut b, tokens: &[1, bad, 2], wants_logits: true },
-        Feed { sequence: &mut a, tokens: &good, wants_logits: true },
+        Feed { sequence: &mut b, tokens: &[1, bad, 2], logits: 1 },
+        Feed { sequence: &mut a, tokens: &good, logits: 1 },
     ];
     backend.forward(&mut feeds, &mut logits).unwrap();
     assert!(logits[..vocab].iter().any(|x| x.is_nan()));

@@ -116,9 +116,8 @@ impl Step {
             let seeing = first_row + start.saturating_sub(before)..first_row + feed.tokens.len();
             segment.rows.extend(seeing.map(|row| row as u32));
         }
-        if feed.wants_logits {
-            self.wanted.push((self.tokens.len() - 1) as u32);
-        }
+        let wanted = feed.logits.min(feed.tokens.len());
+        self.wanted.extend((self.tokens.len() - wanted..self.tokens.len()).map(|row| row as u32));
         Ok(())
     }
 }
@@ -192,7 +191,7 @@ mod tests {
             .collect();
         let tokens = [7];
         let feeds: Vec<_> =
-            forks.iter_mut().map(|sequence| Feed { sequence, tokens: &tokens, wants_logits: true }).collect();
+            forks.iter_mut().map(|sequence| Feed { sequence, tokens: &tokens, logits: 1 }).collect();
         let step = Step::plan(&feeds).unwrap();
         assert_eq!(step.positions, [300; 3]);
         assert_eq!((step.first_partial.as_slice(), step.partials), ([0, 3, 6].as_slice(), 9));
@@ -215,7 +214,7 @@ mod tests {
         let mut tree = KvTree::new(1, 4096);
         let prompt: Vec<u32> = (0..200).collect();
         let mut one = sequence(&mut tree, &prompt, 100);
-        let feed = Feed { sequence: &mut one, tokens: &prompt[100..], wants_logits: false };
+        let feed = Feed { sequence: &mut one, tokens: &prompt[100..], logits: 0 };
         let step = Step::plan(&[feed]).unwrap();
         assert_eq!(step.segments[0].rows, (0..100).collect::<Vec<_>>());
         assert_eq!(step.segments[1].rows, (28..100).collect::<Vec<_>>());
@@ -229,7 +228,7 @@ mod tests {
         let mut tree = KvTree::new(1, 4096);
         let mut one = sequence(&mut tree, &[1, 2, 3], 3);
         let tokens = [0; 14];
-        let feed = Feed { sequence: &mut one, tokens: &tokens, wants_logits: false };
+        let feed = Feed { sequence: &mut one, tokens: &tokens, logits: 0 };
         assert!(Step::plan(&[feed]).unwrap_err().contains("17 tokens"));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::backend::checks::{
     OnDisk, a_nan_stays_in_its_sequence, alone, batch_and_cache_do_not_matter, distance, feeds_may_be_cut,
-    random_tokens, run, tiny,
+    logits_may_be_wanted_after_any_token, random_tokens, run, tiny,
 };
 use crate::cpu::CpuBackend;
 use crate::model::WeightFormat;
@@ -78,6 +78,13 @@ fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
 }
 
 #[test]
+fn logits_are_given_after_as_many_tokens_as_are_wanted() {
+    for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
+        logits_may_be_wanted_after_any_token(&mut small(&OnDisk::new(&tiny("qwen2")), weights));
+    }
+}
+
+#[test]
 fn logits_do_not_depend_on_the_batch_or_on_what_was_cached() {
     for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
         let disk = OnDisk::new(&tiny("qwen2"));
@@ -114,10 +121,10 @@ fn limits_are_reported_and_idle_prefixes_make_room() {
     assert_eq!(backend.cached_prefix(&prompt), 16);
     let mut logits = Vec::new();
     let long = vec![1; 61];
-    let feed = Feed { sequence: &mut b, tokens: &long, wants_logits: true };
+    let feed = Feed { sequence: &mut b, tokens: &long, logits: 1 };
     let refused = backend.forward(&mut [feed], &mut logits);
     assert!(matches!(refused, Err(EngineError::ContextLength { limit: 60, .. })));
-    let feed = Feed { sequence: &mut b, tokens: &[80], wants_logits: true };
+    let feed = Feed { sequence: &mut b, tokens: &[80], logits: 1 };
     assert!(matches!(backend.forward(&mut [feed], &mut logits), Err(EngineError::Device(_))));
     drop(b);
     assert_eq!(backend.kv_bytes(), 8 * 1024);
@@ -234,7 +241,7 @@ mod emulation {
         let feeds: Vec<_> = sequences
             .iter_mut()
             .zip(&prompts)
-            .map(|(sequence, (prompt, held))| Feed { sequence, tokens: &prompt[*held..], wants_logits: true })
+            .map(|(sequence, (prompt, held))| Feed { sequence, tokens: &prompt[*held..], logits: 1 })
             .collect();
         Step::plan(&feeds).unwrap()
     }

@@ -365,10 +365,9 @@ impl Pass<'_> {
         let (mut wanted, mut end) = (0, 0);
         for feed in feeds {
             end += feed.tokens.len();
-            if feed.wants_logits && !feed.tokens.is_empty() {
-                self.scratch.residual.copy_within((end - 1) * hidden..end * hidden, wanted * hidden);
-                wanted += 1;
-            }
+            let rows = feed.logits.min(feed.tokens.len());
+            self.scratch.residual.copy_within((end - rows) * hidden..end * hidden, wanted * hidden);
+            wanted += rows;
         }
         logits.resize(wanted * vocab, 0.0);
         if wanted == 0 {

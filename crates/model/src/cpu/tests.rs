@@ -10,7 +10,7 @@ use candle_transformers::models::{llama, qwen2, qwen3};
 use super::*;
 use crate::backend::checks::{
     OnDisk, a_nan_stays_in_its_sequence, alone, batch_and_cache_do_not_matter, bits, distance,
-    feeds_may_be_cut, random_tokens, run, tiny,
+    feeds_may_be_cut, logits_may_be_wanted_after_any_token, random_tokens, run, tiny,
 };
 use crate::config::Architecture;
 use crate::testing::TinyModel;
@@ -234,6 +234,13 @@ fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
 }
 
 #[test]
+fn logits_are_given_after_as_many_tokens_as_are_wanted() {
+    for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
+        logits_may_be_wanted_after_any_token(&mut load(&OnDisk::new(&tiny("qwen2")), weights));
+    }
+}
+
+#[test]
 fn logits_do_not_depend_on_the_instruction_level_or_the_number_of_threads() {
     for weights in [WeightFormat::Q8_0, WeightFormat::F32] {
         for model in
@@ -317,10 +324,10 @@ fn limits_are_reported_and_change_nothing() {
     backend.reserve(&mut b, 16).unwrap();
     let mut logits = Vec::new();
     let long = vec![1; 41];
-    let feed = Feed { sequence: &mut a, tokens: &long, wants_logits: true };
+    let feed = Feed { sequence: &mut a, tokens: &long, logits: 1 };
     let refused = backend.forward(&mut [feed], &mut logits);
     assert!(matches!(refused, Err(EngineError::ContextLength { limit: 40, .. })));
-    let feed = Feed { sequence: &mut a, tokens: &[80], wants_logits: true };
+    let feed = Feed { sequence: &mut a, tokens: &[80], logits: 1 };
     assert!(matches!(backend.forward(&mut [feed], &mut logits), Err(EngineError::Device(_))));
     drop((a, b));
     assert_eq!(backend.kv_bytes(), 0);
@@ -355,7 +362,7 @@ fn speed() {
             Box::new(|| {
                 let (mut sequence, _) = backend.begin(&[]);
                 for tokens in prefix[..length].chunks(256) {
-                    let feed = Feed { sequence: &mut sequence, tokens, wants_logits: false };
+                    let feed = Feed { sequence: &mut sequence, tokens, logits: 0 };
                     backend.forward(&mut [feed], &mut logits).unwrap();
                 }
             }),
@@ -386,7 +393,7 @@ fn speed() {
                     let tokens = [step];
                     let mut feeds: Vec<_> = sequences
                         .iter_mut()
-                        .map(|sequence| Feed { sequence, tokens: &tokens, wants_logits: true })
+                        .map(|sequence| Feed { sequence, tokens: &tokens, logits: 1 })
                         .collect();
                     backend.forward(&mut feeds, &mut logits).unwrap();
                 }
@@ -451,7 +458,7 @@ fn weights_in_eight_bits_are_close_to_single_precision() {
         let feeds = sequences.iter_mut().zip(&rows).map(|(sequence, row)| Feed {
             sequence,
             tokens: &row[position..=position],
-            wants_logits: true,
+            logits: 1,
         });
         let mut logits = Vec::new();
         backend.forward(&mut feeds.collect::<Vec<_>>(), &mut logits).unwrap();

@@ -3,6 +3,8 @@
 //! A failing sequence ends alone: a NaN, a grammar that breaks, a budget too small for it. Only a fault of the device
 //! ends the sequences of its step.
 
+mod branches;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,6 +12,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::branches::{Branch, Logits};
 use super::job::Job;
 use super::knee::{Knee, Step};
 use super::{Board, EngineOptions};
@@ -29,6 +32,8 @@ struct Live<S> {
     computed: usize,
     /// Tokens that are prefill.
     base: usize,
+    /// Ways on towards options that are weighed.
+    branches: Vec<Branch<S>>,
 }
 
 impl<S> Live<S> {
@@ -158,7 +163,7 @@ impl<B: Backend> Core<B> {
             }
             // On the reference path even the tokens that begin the answer go one by one.
             let base = if self.sequential { job.prompt } else { job.tokens.len() };
-            self.live.push(Live { job, sequence, computed, base });
+            self.live.push(Live { job, sequence, computed, base, branches: Vec::new() });
         }
     }
 
@@ -176,6 +181,10 @@ impl<B: Backend> Core<B> {
                     break;
                 }
             }
+            let short = match short {
+                None => self.plan_branches().err(),
+                short => short,
+            };
             let Some((place, error)) = short else { return feeds };
             let running: Vec<Running<'_>> = self.live.iter().map(Live::view).collect();
             match scheduler::gives_way(&running, place) {
@@ -199,49 +208,82 @@ impl<B: Backend> Core<B> {
         let mut step = Step::default();
         let mut feeds = Vec::new();
         let mut choosing: Vec<(usize, &mut Answer)> = Vec::new();
+        // Row of each sequence's own last logits, and those sequences whose options are weighed from there on.
+        let (mut row, mut rows, mut rooted) = (0, vec![0; counts.len()], Vec::new());
         for (place, (live, &count)) in self.live.iter_mut().zip(counts).enumerate() {
-            if count == 0 {
-                continue;
-            }
-            let end = live.computed + count;
-            prefilled += live.base.min(end).saturating_sub(live.computed);
-            step.tokens += count;
-            if live.computed >= live.base {
+            let of_branches = live.branches.iter().map(|branch| branch.count).sum::<usize>();
+            if count + of_branches > 0 && live.computed >= live.base {
                 step.answering += 1;
-                step.of_answers += count;
+                step.of_answers += count + of_branches;
             }
-            let last = end == live.job.tokens.len();
-            // An engine without forced tokens would want logits for each token of an answer.
-            let wants_logits = last || (self.sequential && end > live.base);
-            let tokens = &live.job.tokens[live.computed..end];
-            feeds.push(Feed { sequence: &mut live.sequence, tokens, wants_logits });
-            if last {
-                choosing.push((place, &mut live.job.answer));
+            step.tokens += count + of_branches;
+            if count > 0 {
+                let end = live.computed + count;
+                prefilled += live.base.min(end).saturating_sub(live.computed);
+                let last = end == live.job.tokens.len();
+                // An engine without forced tokens would want logits for each token of an answer.
+                let logits = usize::from(last || (self.sequential && end > live.base));
+                let tokens = &live.job.tokens[live.computed..end];
+                feeds.push(Feed { sequence: &mut live.sequence, tokens, logits });
+                rows[place] = row;
+                row += logits;
+                if last && live.job.answer.weighing().is_some() {
+                    rooted.push((place, rows[place]));
+                } else if last {
+                    choosing.push((place, &mut live.job.answer));
+                }
+            }
+            for branch in live.branches.iter_mut().filter(|branch| branch.count > 0) {
+                branch.row = row;
+                let feed = branch.feed();
+                row += feed.logits;
+                feeds.push(feed);
             }
         }
-        let rows: Vec<usize> = rows_of(&feeds, counts);
         let (pass, masks, times) = run_beside(&mut self.backend, &mut feeds, &mut self.logits, choosing);
         drop(feeds);
         let passed = Instant::now();
         if let Err(error) = pass {
-            let failed: Vec<usize> = (0..counts.len()).filter(|&place| counts[place] > 0).collect();
-            for place in failed.into_iter().rev() {
+            self.fail_step(counts, &error);
+            return;
+        }
+        self.knee.step(Step { seconds: (times.pass + times.waited).as_secs_f64(), ..step });
+        self.advance(counts, &rooted);
+        let mut chosen = self.choose(masks, &rows);
+        self.learn(&rooted, &mut chosen);
+        self.choose_options(&mut chosen);
+        self.record(&chosen, prefilled, &times, passed);
+        chosen.ended.sort_by_key(|(place, _)| *place);
+        self.end(chosen.ended);
+    }
+
+    /// Ends the sequences of a step in which the device failed.
+    fn fail_step(&mut self, counts: &[usize], error: &EngineError) {
+        for place in (0..counts.len()).rev() {
+            if counts[place] > 0 || self.live[place].branches.iter().any(|branch| branch.count > 0) {
                 let live = self.live.remove(place);
                 self.fail(live.job, error.clone());
             }
-            return;
         }
-        for (live, &count) in self.live.iter_mut().zip(counts) {
+    }
+
+    /// Counts what went through the model, and offers to others what is of use to them.
+    fn advance(&mut self, counts: &[usize], rooted: &[(usize, usize)]) {
+        for (place, (live, &count)) in self.live.iter_mut().zip(counts).enumerate() {
             let was_prefilling = live.computed < live.base;
             live.computed += count;
-            if was_prefilling && count > 0 && !self.sequential {
+            // Branches begin with what was published.
+            let is_rooted = rooted.iter().any(|(rooted, _)| *rooted == place);
+            if (was_prefilling || is_rooted) && count > 0 && !self.sequential {
                 self.backend.publish(&live.sequence);
             }
         }
-        self.knee.step(Step { seconds: (times.pass + times.waited).as_secs_f64(), ..step });
-        let Chosen { sampled, forced, ended } = self.choose(masks, &rows);
+    }
+
+    /// Tells what a step did.
+    fn record(&mut self, chosen: &Chosen, prefilled: usize, times: &Times, passed: Instant) {
         let kv_bytes = self.backend.kv_bytes();
-        self.recent.push_back((passed, sampled + forced));
+        self.recent.push_back((passed, chosen.sampled + chosen.forced));
         self.board.update(|stats| {
             stats.kv_bytes = kv_bytes;
             // Asking a GPU takes part of a millisecond, and its memory is taken when the model is loaded.
@@ -253,23 +295,23 @@ impl<B: Backend> Core<B> {
             }
             stats.steps += 1;
             stats.prefill_tokens += prefilled as u64;
-            stats.sampled_tokens += sampled;
-            stats.forced_tokens += forced;
+            stats.sampled_tokens += chosen.sampled;
+            stats.forced_tokens += chosen.forced;
+            stats.weighed_tokens += chosen.weighed;
             stats.forward_seconds += times.pass.as_secs_f64();
             stats.mask_seconds += times.masks.as_secs_f64();
             stats.mask_wait_seconds += times.waited.as_secs_f64();
             stats.choice_seconds += passed.elapsed().as_secs_f64();
         });
-        self.end(ended);
     }
 
     /// Chooses a token for each sequence that has a mask.
     fn choose(&mut self, masks: Masks, rows: &[usize]) -> Chosen {
-        let width = self.backend.shape().vocab_size;
+        let logits = Logits { values: &self.logits, width: self.backend.shape().vocab_size };
         let mut chosen = Chosen::default();
         for (place, mask) in masks {
             let job = &mut self.live[place].job;
-            let row = &self.logits[rows[place] * width..][..width];
+            let row = logits.row(rows[place]);
             let position = (job.tokens.len() - job.prompt) as u64;
             let token = mask.and_then(|mask| {
                 self.sampler
@@ -292,7 +334,7 @@ impl<B: Backend> Core<B> {
         chosen
     }
 
-    /// Ends sequences that are done or have failed, the last place first.
+    /// Ends sequences that are done or have failed, given in the order of their places.
     fn end(&mut self, ended: Vec<(usize, Option<EngineError>)>) {
         for (place, error) in ended.into_iter().rev() {
             let live = self.live.remove(place);
@@ -357,7 +399,9 @@ impl<B: Backend> Core<B> {
 struct Chosen {
     sampled: u64,
     forced: u64,
-    /// Places of the sequences that end, in order, and why those that fail do.
+    /// Tokens of branches.
+    weighed: u64,
+    /// Places of the sequences that end, and why those that fail do.
     ended: Vec<(usize, Option<EngineError>)>,
 }
 
@@ -367,21 +411,6 @@ struct Times {
     masks: Duration,
     /// By how much masks made the step longer.
     waited: Duration,
-}
-
-/// Which row of logits belongs to which sequence, by the sequence's place.
-fn rows_of<S>(feeds: &[Feed<'_, S>], counts: &[usize]) -> Vec<usize> {
-    let (mut feeds, mut row) = (feeds.iter(), 0);
-    counts
-        .iter()
-        .map(|&count| {
-            let own = row;
-            if count > 0 && feeds.next().is_some_and(|feed| feed.wants_logits) {
-                row += 1;
-            }
-            own
-        })
-        .collect()
 }
 
 type Masks = Vec<(usize, Result<Mask, EngineError>)>;

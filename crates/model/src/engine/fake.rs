@@ -67,6 +67,25 @@ impl Fake {
     pub(crate) fn log(&self) -> Log {
         Arc::clone(&self.log)
     }
+
+    /// Tokens that live sequences have reserved.
+    pub(crate) fn held(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.held)
+    }
+
+    /// Adds the logits after some tokens.
+    pub(crate) fn row(&self, tokens: &[u32], logits: &mut Vec<f32>) {
+        let mut state = 0xcbf2_9ce4_8422_2325_u64;
+        for &token in tokens {
+            state = (state ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3);
+        }
+        let poisoned = self.poison.is_some_and(|token| tokens.contains(&token));
+        logits.extend((0..self.shape.vocab_size as u64).map(|id| {
+            let mut z = state ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            if poisoned { f32::NAN } else { (z >> 40) as f32 / (1 << 21) as f32 }
+        }));
+    }
 }
 
 impl Backend for Fake {
@@ -122,23 +141,11 @@ impl Backend for Fake {
         for feed in feeds {
             assert!(!feed.tokens.is_empty(), "an empty feed");
             feed.sequence.tokens.extend(feed.tokens);
-            assert!(
-                feed.sequence.tokens.len() - feed.sequence.shared <= feed.sequence.reserved,
-                "not reserved"
-            );
-            if !feed.wants_logits {
-                continue;
+            let held = feed.sequence.tokens.len();
+            assert!(held - feed.sequence.shared <= feed.sequence.reserved, "not reserved");
+            for length in held - feed.logits + 1..=held {
+                self.row(&feed.sequence.tokens[..length], logits);
             }
-            let mut state = 0xcbf2_9ce4_8422_2325_u64;
-            for &token in &feed.sequence.tokens {
-                state = (state ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3);
-            }
-            let poisoned = self.poison.is_some_and(|token| feed.sequence.tokens.contains(&token));
-            logits.extend((0..self.shape.vocab_size as u64).map(|id| {
-                let mut z = state ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                z = (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                if poisoned { f32::NAN } else { (z >> 40) as f32 / (1 << 21) as f32 }
-            }));
         }
         Ok(())
     }

@@ -74,10 +74,11 @@ impl Job {
 
     pub(super) fn completion(self) -> Completion {
         let complete = self.answer.is_whole();
-        let (thinking, text) = self.answer.finish();
+        let (thinking, text, options) = self.answer.finish();
         Completion {
             thinking,
             text,
+            options,
             complete,
             prompt_tokens: self.prompt as u64,
             cached_tokens: self.cached.unwrap_or(0) as u64,

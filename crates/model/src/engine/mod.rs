@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use self::core::Core;
 use self::job::Job;
 use self::prompts::Prompts;
-use crate::answer::Formats;
+use crate::answer::{Format, Formats};
 use crate::backend::{Backend, Shape};
 use crate::chat::Chat;
 use crate::error::EngineError;
@@ -76,6 +76,8 @@ pub struct EngineStats {
     pub sampled_tokens: u64,
     /// Tokens that answer formats left no choice about.
     pub forced_tokens: u64,
+    /// Tokens that went through the model to weigh options, beyond those of prompts and answers.
+    pub weighed_tokens: u64,
     /// Requests that ended with an answer.
     pub completed: u64,
     /// Requests that ended with an error.
@@ -102,9 +104,10 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    pub(crate) fn new(tokenizer: Tokenizer, chat: Chat) -> Result<Self, EngineError> {
+    /// `calibration` is the temperature of the options' probabilities; 1 leaves them as they are.
+    pub(crate) fn new(tokenizer: Tokenizer, chat: Chat, calibration: f32) -> Result<Self, EngineError> {
         let tokenizer = Arc::new(tokenizer);
-        let formats = Arc::new(Formats::new(Arc::clone(&tokenizer))?);
+        let formats = Arc::new(Formats::new(Arc::clone(&tokenizer), calibration)?);
         Ok(Self { tokenizer, chat, formats })
     }
 }
@@ -279,7 +282,12 @@ impl Shared {
             return Err(too_long(prompt.len()));
         }
         let thinking = usize::try_from(request.thinking_tokens).unwrap_or(usize::MAX);
-        let mut answer = self.text.formats.answer(request.json_schema.as_ref(), thinking, answer_tokens)?;
+        let mut answer = self.text.formats.answer(Format {
+            schema: request.json_schema.as_ref(),
+            weigh_options: request.weigh_options,
+            thinking_tokens: thinking,
+            max_tokens: answer_tokens,
+        })?;
         let forced = answer.begin()?;
         let mut job = Job::new(request, prompt, answer, events);
         if job.extend(&forced, 0) || job.is_full() {

@@ -1,5 +1,7 @@
 //! The engine over a fake backend: what it feeds, and that answers depend on the request alone.
 
+mod options;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,12 +18,16 @@ use crate::tokenizer::tests::tiny;
 const CONTEXT: usize = 4000;
 
 fn engine(options: &EngineOptions, change: impl FnOnce(&mut Fake)) -> (Engine, Log) {
+    calibrated(options, 1.0, change)
+}
+
+fn calibrated(options: &EngineOptions, temperature: f32, change: impl FnOnce(&mut Fake)) -> (Engine, Log) {
     let tokenizer = tiny();
     let mut fake = Fake::new(tokenizer.vocab_size(), CONTEXT);
     change(&mut fake);
     let log = fake.log();
     let chat = Chat::chatml(&tokenizer);
-    let text = Text::new(tokenizer, chat).expect("sound");
+    let text = Text::new(tokenizer, chat, temperature).expect("sound");
     (Engine::launch(fake, text, ModelInfo::default(), options).expect("a thread"), log)
 }
 
@@ -43,6 +49,7 @@ fn request(context: usize, own: &str, seed: u64) -> Request {
         segments: vec!["alert ".repeat(context), own.to_owned()],
         thinking_tokens: 12,
         json_schema: Some(schema()),
+        weigh_options: false,
         max_tokens: 120,
         temperature: 0.8,
         top_p: 0.95,
@@ -59,10 +66,11 @@ async fn ask(engine: &Engine, request: &Request) -> Result<Completion, EngineErr
     engine.submit(request.clone()).completion().await
 }
 
-/// The answer without what depends on the cache.
-fn bare(completion: &Completion) -> (String, String, bool, u64, u64) {
+/// The answer without what depends on the cache, probabilities as their bits.
+fn bare(completion: &Completion) -> (String, String, bool, u64, u64, Vec<(String, u32)>) {
     let c = completion.clone();
-    (c.thinking, c.text, c.complete, c.sampled_tokens, c.forced_tokens)
+    let options = c.options.into_iter().map(|option| (option.value, option.probability.to_bits())).collect();
+    (c.thinking, c.text, c.complete, c.sampled_tokens, c.forced_tokens, options)
 }
 
 #[tokio::test]
@@ -407,6 +415,9 @@ async fn a_tiny_model_answers_the_same_however_it_is_served() {
             .map(|n| {
                 let mut request = request(20, &format!("rollout {}", n % 9), n);
                 request.temperature = if n % 4 == 0 { 0.0 } else { 0.8 };
+                if n % 3 == 1 {
+                    request = options::weighed(request);
+                }
                 request
             })
             .collect();
@@ -469,6 +480,7 @@ async fn the_default_model_answers_the_same_however_it_is_served() {
             request.json_schema = Some(state.clone());
             request.thinking_tokens = if n % 3 == 0 { 6 } else { 0 };
             request.max_tokens = 60;
+            request.weigh_options = n % 2 == 1;
             request
         })
         .collect();

@@ -2,9 +2,13 @@
 //!
 //! A projection W becomes W + scale · B · A. Rows of the sum are computed when rows of W are read, so merging takes no
 //! memory beside the adapter itself.
+//!
+//! `adapter_config.json` may hold, beside PEFT's own keys, `"countermove_calibration": {"temperature": T}`: how much surer
+//! the tuned model is of its answers than it should be. The logarithms of the probabilities of weighed options are divided
+//! by it; absent, it is 1.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -21,7 +25,11 @@ pub(crate) struct Adapter {
     /// `adapter_config.json`, which holds the scale, and the factors.
     paths: [PathBuf; 2],
     factors: HashMap<Role, Factors>,
+    calibration: f32,
 }
+
+/// Temperatures of a calibration beyond which nothing that was measured can lie.
+const CALIBRATIONS: RangeInclusive<f64> = 0.01..=100.0;
 
 /// Projections that an adapter may change.
 pub(crate) const PARTS: [Part; 7] =
@@ -37,6 +45,7 @@ impl Adapter {
         let config_path = folder.join("adapter_config.json");
         let json = read_json(&config_path)?;
         let scale_for = scale(&config_path, &json)?;
+        let calibration = calibration(&config_path, &json)?;
         let file = TensorFile::open(&folder.join("adapter_model.safetensors"))?;
         let malformed = |reason: String| LoadError::Malformed { path: file.path().to_path_buf(), reason };
         let foreign = |reason: String| LoadError::AdapterBase {
@@ -85,7 +94,12 @@ impl Adapter {
                 file.names().count() - known
             )));
         }
-        Ok(Self { paths: [config_path, file.path().to_path_buf()], factors })
+        Ok(Self { paths: [config_path, file.path().to_path_buf()], factors, calibration })
+    }
+
+    /// Temperature of the probabilities of options.
+    pub(crate) fn calibration(&self) -> f32 {
+        self.calibration
     }
 
     /// Whether the adapter changes a tensor.
@@ -181,6 +195,21 @@ fn scale(path: &Path, json: &Value) -> Result<Scale, LoadError> {
             reason: "there is no number lora_alpha".to_owned(),
         }),
     }
+}
+
+/// The temperature of the calibration.
+fn calibration(path: &Path, json: &Value) -> Result<f32, LoadError> {
+    let Some(calibration) = json.get("countermove_calibration") else { return Ok(1.0) };
+    let temperature = calibration.get("temperature").and_then(Value::as_f64);
+    let sound = temperature.filter(|temperature| CALIBRATIONS.contains(temperature));
+    sound.map(|temperature| temperature as f32).ok_or_else(|| LoadError::Malformed {
+        path: path.to_path_buf(),
+        reason: format!(
+            "countermove_calibration has no number temperature from {} to {}",
+            CALIBRATIONS.start(),
+            CALIBRATIONS.end()
+        ),
+    })
 }
 
 /// Row of an adapter that belongs to a row of the base: adapters never alternate the halves of rotated pairs.

@@ -130,6 +130,11 @@ impl Checkpoint {
         self.adapter.as_ref().map(Adapter::sha256).transpose()
     }
 
+    /// Temperature of the probabilities of options: that of the adapter, or 1.
+    pub(crate) fn calibration(&self) -> f32 {
+        self.adapter.as_ref().map_or(1.0, Adapter::calibration)
+    }
+
     fn base(&self) -> &dyn Source {
         match &self.files {
             Files::Gguf(gguf) => gguf,

@@ -33,7 +33,7 @@ fn logits(path: &Path, adapter: Option<&Path>) -> Vec<f32> {
     let tokens: Vec<u32> = (0..21).map(|at| at * 3 % 80).collect();
     let (mut sequence, _) = backend.begin(&tokens);
     let mut logits = Vec::new();
-    let feed = Feed { sequence: &mut sequence, tokens: &tokens, wants_logits: true };
+    let feed = Feed { sequence: &mut sequence, tokens: &tokens, logits: 1 };
     backend.forward(&mut [feed], &mut logits).unwrap();
     logits
 }
@@ -141,6 +141,30 @@ fn an_adapter_changes_its_projections_by_its_scaled_product() {
     let expected = logits(base, Some(adapter));
     assert_ne!(expected, logits(base, None));
     assert_eq!(logits(&gguf, Some(adapter)), expected);
+}
+
+#[test]
+fn an_adapter_may_say_how_sure_it_is() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [base, adapter] = [0, 1].map(|at| folders[at].path());
+    let model = tiny("llama");
+    model.write_safetensors(base, 1).unwrap();
+    let read = |calibration: serde_json::Value| {
+        let mut config = json!({ "lora_alpha": 6 });
+        if !calibration.is_null() {
+            config["countermove_calibration"] = calibration;
+        }
+        write_adapter(adapter, &model, &config);
+        let checkpoint = Checkpoint::open(base).unwrap().with_adapter(adapter);
+        checkpoint.map(|checkpoint| checkpoint.calibration()).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(serde_json::Value::Null), Ok(1.0));
+    assert_eq!(read(json!({ "temperature": 1.75 })), Ok(1.75));
+    for wrong in [json!({}), json!(2), json!({ "temperature": 0 }), json!({ "temperature": "2" })] {
+        let error = read(wrong.clone()).unwrap_err();
+        assert!(error.contains("adapter_config.json") && error.contains("0.01 to 100"), "{wrong}: {error}");
+    }
+    assert_eq!(Checkpoint::open(base).unwrap().calibration(), 1.0);
 }
 
 #[test]

@@ -302,6 +302,7 @@ mod tests {
             thinking: String::new(),
             json: json.to_owned(),
             complete: true,
+            options: Vec::new(),
             usage: Usage::default(),
         };
         let shown = rendering.incident(0, None).unwrap().unwrap();

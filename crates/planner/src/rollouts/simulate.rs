@@ -231,7 +231,7 @@ impl<M: LanguageModel> Run<'_, M> {
     ) -> Result<Answer, ModelError> {
         let thinking_tokens = self.batch.policy.thinking_tokens;
         let max_tokens = thinking_tokens.saturating_add(answer_tokens);
-        let format = AnswerFormat { thinking_tokens, json_schema, max_tokens };
+        let format = AnswerFormat { thinking_tokens, json_schema, max_tokens, weigh_options: false };
         let question = Question { prompt, format, sampling, purpose: Purpose::Rollout };
         let answer = self.model.ask(question, self.tokens).await?;
         self.usage += answer.usage;

@@ -66,6 +66,7 @@ pub async fn predict_alerts(
             thinking_tokens,
             json_schema: alerts_schema(&choices),
             max_tokens: thinking_tokens + ANSWER_TOKENS,
+            weigh_options: false,
         },
         sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: 0 },
         purpose: Purpose::Decision,

@@ -46,6 +46,7 @@ pub(crate) async fn perceive(
                 thinking_tokens: options.thinking_tokens,
                 json_schema: incident_schema(group.is_certain),
                 max_tokens: options.thinking_tokens + ANSWER_TOKENS,
+                weigh_options: false,
             },
             sampling: Sampling {
                 temperature: 0.0,

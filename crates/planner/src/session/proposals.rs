@@ -159,6 +159,7 @@ impl Proposal<'_> {
                 thinking_tokens,
                 json_schema: action_schema(menu, !menu.explains()),
                 max_tokens: thinking_tokens + ANSWER_TOKENS,
+                weigh_options: false,
             },
             sampling: Sampling { temperature: self.options.temperature, top_p: self.options.top_p, seed: 0 },
             purpose: Purpose::Decision,

@@ -50,8 +50,13 @@ mod tests {
     use crate::language_model::Usage;
 
     fn parse(json: &str) -> Result<Option<Tactic>, TaskError> {
-        let answer =
-            Answer { thinking: String::new(), json: json.into(), complete: true, usage: Usage::default() };
+        let answer = Answer {
+            thinking: String::new(),
+            json: json.into(),
+            complete: true,
+            options: Vec::new(),
+            usage: Usage::default(),
+        };
         parse_incident(&answer)
     }
 

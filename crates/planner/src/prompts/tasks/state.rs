@@ -70,7 +70,13 @@ mod tests {
     use crate::language_model::Usage;
 
     fn answer(json: &str) -> Answer {
-        Answer { thinking: String::new(), json: json.into(), complete: true, usage: Usage::default() }
+        Answer {
+            thinking: String::new(),
+            json: json.into(),
+            complete: true,
+            options: Vec::new(),
+            usage: Usage::default(),
+        }
     }
 
     #[test]
