@@ -1,9 +1,13 @@
-//! The fourteen enterprise tactics of MITRE ATT&CK v18.1: what an attacker wants at a moment.
+//! The fifteen enterprise tactics of MITRE ATT&CK v19: what an attacker wants at a moment.
+//!
+//! Version 19 made two tactics of Defense Evasion. The older name is read as the first of them, [`Tactic::Stealth`], which kept its
+//! identifier; a technique that is named beside it may tell that the other one is meant ([`Tactic::meant`]).
 //!
 //! Invariant: [`Tactic::ALL`] is in the order of the wire enum `countermove.v1.Tactic`, so position + 1 is its number.
 
 use std::fmt;
 
+use crate::technique;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A tactic.
@@ -22,7 +26,7 @@ pub enum Tactic {
     /// TA0004: gain permissions.
     PrivilegeEscalation,
     /// TA0005: avoid being seen.
-    DefenseEvasion,
+    Stealth,
     /// TA0006: steal names and passwords.
     CredentialAccess,
     /// TA0007: learn about the system from inside.
@@ -37,18 +41,20 @@ pub enum Tactic {
     Exfiltration,
     /// TA0040: destroy, encrypt or interrupt.
     Impact,
+    /// TA0112: turn off or weaken what protects and records.
+    DefenseImpairment,
 }
 
 impl Tactic {
     /// All tactics, in the order of the wire enum.
-    pub const ALL: [Tactic; 14] = [
+    pub const ALL: [Tactic; 15] = [
         Tactic::Reconnaissance,
         Tactic::ResourceDevelopment,
         Tactic::InitialAccess,
         Tactic::Execution,
         Tactic::Persistence,
         Tactic::PrivilegeEscalation,
-        Tactic::DefenseEvasion,
+        Tactic::Stealth,
         Tactic::CredentialAccess,
         Tactic::Discovery,
         Tactic::LateralMovement,
@@ -56,6 +62,7 @@ impl Tactic {
         Tactic::CommandAndControl,
         Tactic::Exfiltration,
         Tactic::Impact,
+        Tactic::DefenseImpairment,
     ];
 
     /// ATT&CK's identifier, such as `TA0043`.
@@ -67,7 +74,7 @@ impl Tactic {
             Tactic::Execution => "TA0002",
             Tactic::Persistence => "TA0003",
             Tactic::PrivilegeEscalation => "TA0004",
-            Tactic::DefenseEvasion => "TA0005",
+            Tactic::Stealth => "TA0005",
             Tactic::CredentialAccess => "TA0006",
             Tactic::Discovery => "TA0007",
             Tactic::LateralMovement => "TA0008",
@@ -75,6 +82,7 @@ impl Tactic {
             Tactic::CommandAndControl => "TA0011",
             Tactic::Exfiltration => "TA0010",
             Tactic::Impact => "TA0040",
+            Tactic::DefenseImpairment => "TA0112",
         }
     }
 
@@ -87,7 +95,7 @@ impl Tactic {
             Tactic::Execution => "Execution",
             Tactic::Persistence => "Persistence",
             Tactic::PrivilegeEscalation => "Privilege Escalation",
-            Tactic::DefenseEvasion => "Defense Evasion",
+            Tactic::Stealth => "Stealth",
             Tactic::CredentialAccess => "Credential Access",
             Tactic::Discovery => "Discovery",
             Tactic::LateralMovement => "Lateral Movement",
@@ -95,20 +103,37 @@ impl Tactic {
             Tactic::CommandAndControl => "Command and Control",
             Tactic::Exfiltration => "Exfiltration",
             Tactic::Impact => "Impact",
+            Tactic::DefenseImpairment => "Defense Impairment",
         }
     }
 
     /// The tactic with this name or identifier. Case, spaces and punctuation do not count, so `command-and-control`,
-    /// `Command & Control`, `C2` and `TA0011` are all the same one; neither does the British spelling `defence`.
+    /// `Command & Control`, `C2` and `TA0011` are all the same one; neither does the British spelling `defence`. Version 18's `Defense Evasion` is
+    /// [`Tactic::Stealth`].
     pub fn parse(text: &str) -> Option<Tactic> {
         let folded = fold(text);
         let folded = match folded.as_str() {
             "c2" | "cnc" | "candc" => "commandandcontrol",
-            "defenceevasion" => "defenseevasion",
+            "defenceevasion" | "defenseevasion" => "stealth",
+            "defenceimpairment" => "defenseimpairment",
             "recon" => "reconnaissance",
             other => other,
         };
         Tactic::ALL.into_iter().find(|tactic| folded == fold(tactic.name()) || folded == fold(tactic.id()))
+    }
+}
+
+impl Tactic {
+    /// The tactic that a source means which names these techniques beside it: version 18's Defense Evasion, read as
+    /// [`Tactic::Stealth`], is [`Tactic::DefenseImpairment`] where techniques of that one alone are named.
+    pub fn meant(self, techniques: &[impl AsRef<str>]) -> Tactic {
+        let serves = |wanted: Tactic| {
+            let named = techniques.iter().filter_map(|id| technique(id.as_ref()));
+            named.filter(|technique| technique.tactics.contains(&wanted)).count() > 0
+        };
+        let impairs =
+            self == Tactic::Stealth && serves(Tactic::DefenseImpairment) && !serves(Tactic::Stealth);
+        if impairs { Tactic::DefenseImpairment } else { self }
     }
 }
 
@@ -149,9 +174,20 @@ mod tests {
             assert_eq!(Tactic::parse(&format!(" {} ", tactic.id().to_lowercase())), Some(tactic));
         }
         assert_eq!(Tactic::parse("Command & Control"), Some(Tactic::CommandAndControl));
-        assert_eq!(Tactic::parse("defence evasion"), Some(Tactic::DefenseEvasion));
+        assert_eq!(Tactic::parse("defence evasion"), Some(Tactic::Stealth));
         assert_eq!(Tactic::parse("TA0099"), None);
         assert_eq!(Tactic::parse(""), None);
+    }
+
+    #[test]
+    fn techniques_tell_which_heir_of_defense_evasion_is_meant() {
+        let evasion = Tactic::parse("Defense Evasion").unwrap();
+        assert_eq!(evasion.meant(&["T1562.001"]), Tactic::DefenseImpairment);
+        assert_eq!(evasion.meant(&["T1685", "T1059"]), Tactic::DefenseImpairment);
+        for techniques in [&["T1027"][..], &["T1562.001", "T1027"], &["T1110"], &[]] {
+            assert_eq!(evasion.meant(techniques), Tactic::Stealth, "{techniques:?}");
+        }
+        assert_eq!(Tactic::Impact.meant(&["T1562.001"]), Tactic::Impact);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The techniques and sub-techniques of MITRE ATT&CK v18.1, enterprise, by identifier and by tactic.
+//! The techniques and sub-techniques of MITRE ATT&CK v19, enterprise, by identifier and by tactic.
 //!
-//! The table is `data/techniques.tsv`, which `scripts/attack_table.py` writes; it is parsed once, on first use.
+//! An identifier that version 19 replaced finds the technique under its new one. The table is `data/techniques.tsv`, which `scripts/attack_table.py` writes; it is parsed once, on first use.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -62,7 +62,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             let Technique { name, .. } = parent;
             technique.name = format!("{name}: {}", technique.name).leak();
         }
-        by_id.insert(technique.id, techniques.len());
+        let older = line.split('\t').nth(3);
+        for id in older.into_iter().chain([technique.id]) {
+            by_id.insert(id, techniques.len());
+        }
         techniques.push(technique);
     }
     Table { techniques, by_id }
@@ -109,6 +112,8 @@ mod tests {
         ] {
             assert_eq!(technique(text), Some(expected), "{text}");
         }
+        let renumbered = technique("T1562.001").unwrap();
+        assert_eq!((renumbered.id, renumbered.tactics), ("T1685", &[Tactic::DefenseImpairment][..]));
         for text in ["", "T", "T9999", "T1110.999", "Brute Force", "ü", "T11100"] {
             assert_eq!(technique(text), None, "{text}");
         }

@@ -30,6 +30,7 @@ pub use choosing::race::Race;
 pub use error::PlanError;
 pub use evidence::adaptation::{Comparison, ExpectedAlerts};
 pub use evidence::assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
+pub use evidence::judgement::Reading;
 pub use evidence::roles::Roles;
 pub use evidence::scene::Evidence;
 pub use language_model::{
@@ -38,6 +39,7 @@ pub use language_model::{
 };
 pub use options::{Autonomy, Budget, OptionsError, PlanMode, PlanOptions, limits};
 pub use prompts::rows::{Case, Rendered, Rendering};
+pub use prompts::tasks::incident_schema as perception_schema;
 pub use prompts::tasks::TaskError;
 pub use rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,

@@ -15,7 +15,7 @@ impl FromDomain<Tactic> for v1::Tactic {
             Tactic::Execution => Self::Execution,
             Tactic::Persistence => Self::Persistence,
             Tactic::PrivilegeEscalation => Self::PrivilegeEscalation,
-            Tactic::DefenseEvasion => Self::DefenseEvasion,
+            Tactic::Stealth => Self::Stealth,
             Tactic::CredentialAccess => Self::CredentialAccess,
             Tactic::Discovery => Self::Discovery,
             Tactic::LateralMovement => Self::LateralMovement,
@@ -23,6 +23,7 @@ impl FromDomain<Tactic> for v1::Tactic {
             Tactic::CommandAndControl => Self::CommandAndControl,
             Tactic::Exfiltration => Self::Exfiltration,
             Tactic::Impact => Self::Impact,
+            Tactic::DefenseImpairment => Self::DefenseImpairment,
         }
     }
 }

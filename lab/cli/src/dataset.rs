@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use countermove_dataset::{Card, DatasetError, DatasetOptions, Form, generate};
+use countermove_dataset::{Card, DatasetError, DatasetOptions, Form, LabelOptions, generate, labels};
 use countermove_planner::Templates;
 use countermove_simulator::Vocabulary;
 
-use crate::args::{DatasetArgs, DatasetCommand, DatasetForm, DatasetGenerateArgs};
+use crate::args::{DatasetArgs, DatasetCommand, DatasetForm, DatasetGenerateArgs, DatasetLabelsArgs};
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
 use countermove::interrupt::Interrupt;
@@ -25,7 +25,10 @@ pub(crate) async fn dataset(
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
-    let DatasetCommand::Generate(arguments) = arguments.command;
+    let arguments = match arguments.command {
+        DatasetCommand::Generate(arguments) => arguments,
+        DatasetCommand::Labels(arguments) => return label(arguments, console).await,
+    };
     let templates = Templates::load(arguments.templates.as_deref())
         .map_err(|error| Failure::Input(format!("the templates cannot be used: {error}")))?;
     let (vocabulary, source) = vocabulary(&arguments)?;
@@ -66,6 +69,28 @@ pub(crate) async fn dataset(
     let stopped = far.stop.load(Ordering::Relaxed);
     console.line(&summary(&card, &arguments.out, begun.elapsed()));
     Ok(if stopped { Exit::Interrupted } else { Exit::Success })
+}
+
+/// Makes examples of public labels. It takes seconds, so nobody watches it.
+async fn label(arguments: DatasetLabelsArgs, console: &Console) -> Result<Exit, Failure> {
+    let templates = Arc::new(Templates::load(None).map_err(|error| Failure::Failed(error.to_string()))?);
+    let options = LabelOptions {
+        data: arguments.data.unwrap_or_else(|| PathBuf::from(USUAL_DATA)),
+        attack: arguments.attack,
+        held_out: arguments.hold_out,
+        count: arguments.count,
+        seed: arguments.seed,
+        out: arguments.out.clone(),
+    };
+    let counts = tokio::task::spawn_blocking(move || labels(&templates, &options))
+        .await
+        .map_err(|error| Failure::Failed(format!("the work broke off: {error}")))?
+        .map_err(failure)?;
+    for ((split, source), count) in &counts {
+        console.line(&format!("{}: {count} of {source}", split.name()));
+    }
+    console.line(&format!("{} examples are in {}", counts.values().sum::<u64>(), arguments.out.display()));
+    Ok(Exit::Success)
 }
 
 /// How far the work is.
@@ -116,7 +141,10 @@ fn vocabulary(arguments: &DatasetGenerateArgs) -> Result<(Vocabulary, String), F
 
 fn failure(error: DatasetError) -> Failure {
     match error {
-        DatasetError::NotEmpty { .. } | DatasetError::Malformed { .. } | DatasetError::Generator(_) => {
+        DatasetError::NotEmpty { .. }
+        | DatasetError::Malformed { .. }
+        | DatasetError::Data(_)
+        | DatasetError::Generator(_) => {
             Failure::Input(error.to_string())
         }
         _ => Failure::Failed(error.to_string()),

@@ -3,6 +3,7 @@
 //! It uses the product and the product does not know it. Output, errors and exit codes are as those of `countermove`.
 
 mod args;
+mod calibrate;
 mod dataset;
 mod evaluate;
 mod model;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     countermove::main(async move |console, interrupt| match cli.command {
         Command::Evaluate(arguments) => evaluate::evaluate(arguments, console, interrupt).await,
+        Command::Calibrate(arguments) => calibrate::calibrate(arguments, console, interrupt).await,
         Command::Dataset(arguments) => dataset::dataset(arguments, console, interrupt).await,
         Command::Model(arguments) => model::model(arguments, console, interrupt).await,
         Command::Train(arguments) => train::train(arguments, console, interrupt).await,

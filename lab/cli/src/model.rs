@@ -129,7 +129,7 @@ async fn measure(
 }
 
 /// Runs work on a thread of its own, with its transfers on the console; nothing if the user interrupts.
-async fn in_background<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+pub(crate) async fn in_background<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     console: &Console,
     interrupt: &mut Interrupt,
     work: impl FnOnce(&mut OnFetch<'_>) -> Result<T, E> + Send + 'static,
@@ -193,7 +193,7 @@ async fn merge_adapter(
     Ok(if done.is_some() { Exit::Success } else { Exit::Interrupted })
 }
 
-fn load_options(which: &Which, list: Option<&str>) -> Result<LoadOptions, Failure> {
+pub(crate) fn load_options(which: &Which, list: Option<&str>) -> Result<LoadOptions, Failure> {
     Ok(LoadOptions { threads: cpus(list)?, adapter: which.adapter.clone(), ..LoadOptions::default() })
 }
 
@@ -205,7 +205,7 @@ fn cpus(list: Option<&str>) -> Result<Vec<usize>, Failure> {
     Ok(cpus)
 }
 
-fn parse_source(model: &str) -> Result<ModelSource, Failure> {
+pub(crate) fn parse_source(model: &str) -> Result<ModelSource, Failure> {
     model.parse().map_err(|error| Failure::Input(format!("--model: {error}")))
 }
 

@@ -32,6 +32,9 @@ pub enum DatasetError {
         /// What is wrong.
         reason: String,
     },
+    /// Rules cannot be read.
+    #[error(transparent)]
+    Data(#[from] countermove_simulator::DataError),
     /// Scenarios cannot be made.
     #[error(transparent)]
     Generator(#[from] GeneratorError),

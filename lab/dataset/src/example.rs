@@ -99,6 +99,13 @@ impl Example {
     }
 }
 
+/// The same number for the same text, on every machine.
+pub(crate) fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Reads a file of examples, one a line. Empty lines are skipped.
 ///
 /// # Errors

@@ -1,5 +1,8 @@
 //! Training sets: simulated incidents, rendered by the planner's own prompts, answered by the truth.
 //!
+//! Records that others have labelled (detection rules with their ATT&CK tags, procedure examples) are the other source: they teach what
+//! a record says, and the simulator what follows from it.
+//!
 //! The simulator knows no planner and the planner no truth; this is the one place where both meet.
 //!
 //! Invariant: a prompt holds nothing that a planner could not see; labels come from the simulator's judge alone.
@@ -10,6 +13,7 @@ mod csle;
 mod error;
 mod example;
 mod generate;
+mod labels;
 mod lessons;
 mod split;
 mod thoughts;
@@ -20,5 +24,6 @@ pub use csle::{Pair, read_pairs};
 pub use error::DatasetError;
 pub use example::{Example, Task, read_examples};
 pub use generate::{DatasetOptions, Form, Written, generate};
+pub use labels::{LabelOptions, labels};
 pub use lessons::{Lessons, Tally, lessons};
 pub use split::{Part, Split, parts};

@@ -65,7 +65,7 @@ fn sense(tactic: Tactic) -> &'static str {
         Tactic::Execution => "running code (Execution)",
         Tactic::Persistence => "staying in (Persistence)",
         Tactic::PrivilegeEscalation => "gaining permissions (Privilege Escalation)",
-        Tactic::DefenseEvasion => "hiding (Defense Evasion)",
+        Tactic::Stealth => "hiding (Stealth)",
         Tactic::CredentialAccess => "getting at passwords (Credential Access)",
         Tactic::Discovery => "looking around from inside (Discovery)",
         Tactic::LateralMovement => "moving to another host (Lateral Movement)",
@@ -73,5 +73,6 @@ fn sense(tactic: Tactic) -> &'static str {
         Tactic::CommandAndControl => "talking to a host that has fallen (Command and Control)",
         Tactic::Exfiltration => "taking data out (Exfiltration)",
         Tactic::Impact => "doing damage (Impact)",
+        Tactic::DefenseImpairment => "turning off what protects (Defense Impairment)",
     }
 }

@@ -30,7 +30,7 @@ const TACTICS: &[(&str, &[Tactic])] = &[
         "bad-unknown",
         &[
             CommandAndControl,
-            DefenseEvasion,
+            Stealth,
             InitialAccess,
             LateralMovement,
             Execution,
@@ -72,8 +72,8 @@ const TACTICS: &[(&str, &[Tactic])] = &[
     ),
     ("rpc-portmap-decode", &[Reconnaissance, Discovery]),
     ("shellcode-detect", &[Execution, InitialAccess, LateralMovement]),
-    ("string-detect", &[Discovery, DefenseEvasion]),
-    ("suspicious-filename-detect", &[CredentialAccess, Persistence, DefenseEvasion, Execution]),
+    ("string-detect", &[Discovery, Stealth]),
+    ("suspicious-filename-detect", &[CredentialAccess, Persistence, Stealth, Execution]),
     ("suspicious-login", &[CredentialAccess, LateralMovement]),
     ("system-call-detect", &[Execution]),
     ("tcp-connection", &[]),
@@ -89,14 +89,14 @@ const TACTICS: &[(&str, &[Tactic])] = &[
             LateralMovement,
             InitialAccess,
             Reconnaissance,
-            DefenseEvasion,
+            Stealth,
             CredentialAccess,
         ],
     ),
-    ("unusual-client-port-connection", &[DefenseEvasion, CommandAndControl]),
+    ("unusual-client-port-connection", &[Stealth, CommandAndControl]),
     ("network-scan", &[Reconnaissance, Discovery]),
     ("denial-of-service", &[Impact]),
-    ("non-standard-protocol", &[CommandAndControl, DefenseEvasion]),
+    ("non-standard-protocol", &[CommandAndControl, Stealth]),
     ("protocol-command-decode", &[LateralMovement, Discovery, CommandAndControl, CredentialAccess]),
     ("web-application-activity", &[Persistence, InitialAccess, Reconnaissance, Execution]),
     (
@@ -154,7 +154,8 @@ mod tests {
     fn every_tactic_that_a_network_shows_has_classes() {
         for tactic in Tactic::ALL {
             let classes = classes_of_tactic(tactic);
-            assert_eq!(classes.is_empty(), tactic == ResourceDevelopment, "{tactic}");
+            let unseen = matches!(tactic, ResourceDevelopment | DefenseImpairment);
+            assert_eq!(classes.is_empty(), unseen, "{tactic}");
             for class in classes {
                 assert!(
                     tactics_of_class(class.description).contains(&tactic),

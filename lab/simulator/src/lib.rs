@@ -26,7 +26,7 @@ mod truth;
 mod truth_check;
 
 pub use classes::{classes_of_tactic, tactics_of_class};
-pub use data::{DataError, Flow, FlowStep, Rule, Vocabulary};
+pub use data::{DataError, Detection, Flow, FlowStep, Rule, Vocabulary};
 pub use distractors::{Distractor, Slip, distractors};
 pub use generate::{Generator, GeneratorError, GeneratorOptions};
 pub use incident_files::{FileError, LOG_FILE, SYSTEM_FILE, TRUTH_FILE};

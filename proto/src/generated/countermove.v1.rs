@@ -760,7 +760,7 @@ impl PlanMode {
         }
     }
 }
-/// The fourteen enterprise tactics of MITRE ATT&CK v18.1.
+/// The fifteen enterprise tactics of MITRE ATT&CK v19.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Tactic {
@@ -778,8 +778,8 @@ pub enum Tactic {
     Persistence = 5,
     /// TA0004
     PrivilegeEscalation = 6,
-    /// TA0005
-    DefenseEvasion = 7,
+    /// TA0005; up to v18 Defense Evasion, which held what is now TACTIC_DEFENSE_IMPAIRMENT as well.
+    Stealth = 7,
     /// TA0006
     CredentialAccess = 8,
     /// TA0007
@@ -794,6 +794,8 @@ pub enum Tactic {
     Exfiltration = 13,
     /// TA0040
     Impact = 14,
+    /// TA0112
+    DefenseImpairment = 15,
 }
 impl Tactic {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -809,7 +811,7 @@ impl Tactic {
             Self::Execution => "TACTIC_EXECUTION",
             Self::Persistence => "TACTIC_PERSISTENCE",
             Self::PrivilegeEscalation => "TACTIC_PRIVILEGE_ESCALATION",
-            Self::DefenseEvasion => "TACTIC_DEFENSE_EVASION",
+            Self::Stealth => "TACTIC_STEALTH",
             Self::CredentialAccess => "TACTIC_CREDENTIAL_ACCESS",
             Self::Discovery => "TACTIC_DISCOVERY",
             Self::LateralMovement => "TACTIC_LATERAL_MOVEMENT",
@@ -817,6 +819,7 @@ impl Tactic {
             Self::CommandAndControl => "TACTIC_COMMAND_AND_CONTROL",
             Self::Exfiltration => "TACTIC_EXFILTRATION",
             Self::Impact => "TACTIC_IMPACT",
+            Self::DefenseImpairment => "TACTIC_DEFENSE_IMPAIRMENT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -829,7 +832,7 @@ impl Tactic {
             "TACTIC_EXECUTION" => Some(Self::Execution),
             "TACTIC_PERSISTENCE" => Some(Self::Persistence),
             "TACTIC_PRIVILEGE_ESCALATION" => Some(Self::PrivilegeEscalation),
-            "TACTIC_DEFENSE_EVASION" => Some(Self::DefenseEvasion),
+            "TACTIC_STEALTH" => Some(Self::Stealth),
             "TACTIC_CREDENTIAL_ACCESS" => Some(Self::CredentialAccess),
             "TACTIC_DISCOVERY" => Some(Self::Discovery),
             "TACTIC_LATERAL_MOVEMENT" => Some(Self::LateralMovement),
@@ -837,6 +840,7 @@ impl Tactic {
             "TACTIC_COMMAND_AND_CONTROL" => Some(Self::CommandAndControl),
             "TACTIC_EXFILTRATION" => Some(Self::Exfiltration),
             "TACTIC_IMPACT" => Some(Self::Impact),
+            "TACTIC_DEFENSE_IMPAIRMENT" => Some(Self::DefenseImpairment),
             _ => None,
         }
     }

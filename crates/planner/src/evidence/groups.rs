@@ -1,12 +1,11 @@
 //! The groups of a digest as the task *incident* sees them, one by one.
 //!
-//! What tells an attack from everyday traffic is often not in the alert but in its surroundings: whether the address
-//! outside shows in other alerts as well, what the host inside is, whether it looks at others by order. Code finds that
-//! out, since it is exact, and the prompt says it in a few words.
+//! The question about a group says what its records say, what the hosts in it are and whether they look at others by order. How many
+//! records there are and what else the log shows is not said: code weighs that, in [`super::judgement`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use countermove_incident::{AlertLog, Digest, Group, Record, RecordKind, Tactic, technique};
+use countermove_incident::{AlertLog, Digest, Group, Record, RecordKind, SensorVerdict, Tactic, technique};
 use serde::Serialize;
 
 use crate::evidence::hosts::Hosts;
@@ -21,7 +20,7 @@ pub(crate) const SERIOUS: u8 = 2;
 const MAX_MESSAGE: usize = 160;
 
 /// A group of the digest with its surroundings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct GroupView {
     /// Its number in the digest.
     pub(crate) number: u32,
@@ -41,8 +40,10 @@ pub(crate) struct GroupView {
     pub(crate) tactics: BTreeSet<Tactic>,
     /// Techniques that its records state, each once.
     pub(crate) techniques: Vec<String>,
-    /// Whether it is part of an attack for certain.
+    /// Whether it holds an alert of the highest priority that is no passing probe by what else the log shows.
     pub(crate) is_certain: bool,
+    /// Whether the sensor stopped all of it.
+    pub(crate) is_blocked: bool,
     /// What the prompt says.
     pub(crate) words: GroupWords,
 }
@@ -85,7 +86,7 @@ pub(crate) fn views(log: &AlertLog, digest: &Digest, systems: &[String], hosts: 
     let mut views: Vec<GroupView> = digest.groups().iter().map(|group| view(group, log, own)).collect();
     let surroundings = Surroundings::of(&views);
     let certain: Vec<bool> = views.iter().map(|view| surroundings.is_certain(view, hosts)).collect();
-    let told: Vec<[String; 2]> = views.iter().map(|view| surroundings.ends(view, hosts)).collect();
+    let told: Vec<[String; 2]> = views.iter().map(|view| ends(view, hosts)).collect();
     for ((view, is_certain), [source, destination]) in views.iter_mut().zip(certain).zip(told) {
         view.is_certain &= is_certain;
         view.words.source = source;
@@ -99,6 +100,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
     let (mut tactics, mut techniques) = (BTreeSet::new(), Vec::new());
     let mut classification = "";
     let mut is_certain = false;
+    let mut is_blocked = !group.records.is_empty();
     for record in group.records.iter().filter_map(|at| log.records.get(*at)) {
         parts.add(record, own);
         for stated in &record.techniques {
@@ -106,6 +108,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
                 techniques.push(stated.clone());
             }
         }
+        is_blocked &= record.verdict == Some(SensorVerdict::Blocked);
         if record.is_alert() {
             classification = &record.classification;
             tactics.extend(stated_tactics(record));
@@ -131,6 +134,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
         tactics,
         techniques,
         is_certain,
+        is_blocked,
         words,
     }
 }
@@ -147,13 +151,11 @@ fn stated_tactics(record: &Record) -> Vec<Tactic> {
     record.techniques.iter().filter_map(only).collect()
 }
 
-/// What the groups together say of an address or a host.
+/// What the groups together say of an address.
 #[derive(Debug, Default)]
 struct Surroundings {
     /// For each address outside: number and priority of the alert groups that involve it.
     outside: BTreeMap<String, Vec<(u32, u8)>>,
-    /// For each host inside: the groups of the highest priority that involve it and an address outside.
-    hit: BTreeMap<String, Vec<u32>>,
 }
 
 impl Surroundings {
@@ -162,11 +164,6 @@ impl Surroundings {
         for view in views.iter().filter(|view| view.is_alert) {
             for name in &view.parts.outside {
                 found.outside.entry(name.clone()).or_default().push((view.number, view.priority));
-            }
-            if view.priority == 1 && !view.parts.outside.is_empty() {
-                for host in view.parts.from_inside.iter().chain(&view.parts.to_inside) {
-                    found.hit.entry(host.clone()).or_default().push(view.number);
-                }
             }
         }
         found
@@ -187,69 +184,32 @@ impl Surroundings {
         view.is_alert && (among_own || outside.iter().any(comes_back))
     }
 
-    /// Source and destination in words; for a plain line, whom it names.
-    fn ends(&self, view: &GroupView, hosts: &Hosts) -> [String; 2] {
-        let Parts { outside, from_inside, to_inside, .. } = &view.parts;
-        if !view.is_alert {
-            return [self.outsiders(view, outside), String::new()];
-        }
-        // A group that was folded over several hosts has them on one side; the other side is told in full.
-        let source = match from_inside.is_empty() {
-            true => self.outsiders(view, outside),
-            false => self.insiders(view, from_inside, hosts, true),
-        };
-        let destination = match to_inside.is_empty() {
-            true => self.outsiders(view, outside),
-            false => self.insiders(view, to_inside, hosts, false),
-        };
-        [source, destination]
-    }
+}
 
-    /// Addresses outside: how many, and how many other alert groups know one of them.
-    fn outsiders(&self, view: &GroupView, names: &BTreeSet<String>) -> String {
-        if names.is_empty() {
-            return String::new();
-        }
-        let mut others: BTreeMap<u32, u8> = BTreeMap::new();
-        for (number, priority) in names.iter().filter_map(|name| self.outside.get(name)).flatten() {
-            if *number != view.number {
-                others.insert(*number, *priority);
-            }
-        }
-        let who = match names.len() {
-            1 => "outside address".to_owned(),
-            many => format!("{many} outside addresses"),
-        };
-        match (others.len(), others.values().min()) {
-            (0, _) => format!("{who}, seen nowhere else"),
-            (count, worst) => {
-                let noun = if count == 1 { "group" } else { "groups" };
-                format!("{who}, also in {count} other {noun}, priority {} at worst", worst.unwrap_or(&LOWEST))
-            }
-        }
-    }
+/// Source and destination in words; nothing where the records do not say. Neither how many they are nor what else is known of
+/// them is told: the same record reads the same once and often, alone and beside others.
+fn ends(view: &GroupView, hosts: &Hosts) -> [String; 2] {
+    let Parts { outside, from_inside, to_inside, wrote, .. } = &view.parts;
+    let outsider = || if outside.is_empty() { String::new() } else { "outside address".to_owned() };
+    let source = match from_inside.is_empty() {
+        true => outsider(),
+        false => insider(from_inside, hosts, true),
+    };
+    let destination = match to_inside.first().or(wrote.first()) {
+        Some(_) if to_inside.is_empty() => insider(wrote, hosts, false),
+        Some(_) => insider(to_inside, hosts, false),
+        None if from_inside.is_empty() => String::new(),
+        None => outsider(),
+    };
+    [source, destination]
+}
 
-    /// Hosts inside: what the first of them is, and how often they were hit from outside.
-    fn insiders(&self, view: &GroupView, names: &BTreeSet<String>, hosts: &Hosts, as_source: bool) -> String {
-        let Some(first) = names.first() else { return String::new() };
-        let about = hosts.about(first).unwrap_or("own host");
-        let mut told =
-            if names.len() > 1 { format!("{} own hosts, {about}", names.len()) } else { about.to_owned() };
-        if as_source && let Some(habit) = names.iter().find_map(|name| hosts.habit(name)) {
-            told = format!("{about} ({habit})");
-        }
-        let hit: BTreeSet<u32> = names
-            .iter()
-            .filter_map(|name| self.hit.get(name))
-            .flatten()
-            .copied()
-            .filter(|number| *number != view.number)
-            .collect();
-        if !hit.is_empty() {
-            told = format!("{told}; in {} other alerts of priority 1 with the outside", hit.len());
-        }
-        fenced_line(&told)
-    }
+/// What the first of these own hosts is, and whether the description has them look at others.
+fn insider(names: &BTreeSet<String>, hosts: &Hosts, as_source: bool) -> String {
+    let Some(first) = names.first() else { return String::new() };
+    let about = hosts.about(first).unwrap_or("own host");
+    let habit = names.iter().find_map(|name| hosts.habit(name)).filter(|_| as_source);
+    fenced_line(&habit.map_or_else(|| about.to_owned(), |habit| format!("{about} ({habit})")))
 }
 
 fn cut(text: &str, most: usize) -> &str {
@@ -301,16 +261,15 @@ mod tests {
         assert_eq!(groups.iter().map(|view| view.words.count).sum::<u64>(), 7);
         let exploit = group("Exploit");
         assert_eq!((exploit.records.len(), exploit.words.count, exploit.is_certain), (1, 2, true));
-        assert_eq!(exploit.words.source, "outside address, also in 1 other group, priority 2 at worst");
-        assert_eq!(
-            exploit.words.destination,
-            "web01: (Debian 12) runs Apache; in 1 other alerts of priority 1 with the outside"
-        );
         let probe = group("Probe");
+        assert_eq!(exploit.words.source, "outside address");
         assert_eq!(
-            (probe.words.source.as_str(), probe.is_certain),
-            ("outside address, seen nowhere else", false)
+            (&exploit.words.source, &exploit.words.destination),
+            (&probe.words.source, &probe.words.destination),
+            "neither number nor company is told"
         );
+        assert_eq!(exploit.words.destination, "web01: (Debian 12) runs Apache");
+        assert!(!probe.is_certain);
         assert!(!group("Scan").is_certain, "only alerts of the highest priority are certain");
         assert!(
             group("Brute force").is_certain,

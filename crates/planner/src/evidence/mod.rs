@@ -11,6 +11,7 @@ pub(crate) mod conclusion;
 pub(crate) mod groups;
 pub(crate) mod hosts;
 pub(crate) mod infrastructure;
+pub(crate) mod judgement;
 pub(crate) mod lines;
 pub(crate) mod naming;
 pub(crate) mod parts;

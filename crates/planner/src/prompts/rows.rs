@@ -193,7 +193,8 @@ mod tests {
     use super::*;
     use crate::language_model::{Answer, Question, TokenCounter, Usage};
     use crate::options::PlanOptions;
-    use crate::prompts::tasks::{parse_incident, parse_state};
+    use crate::evidence::judgement::Reading;
+    use crate::prompts::tasks::{parse_state, read_incident};
     use crate::session::perception::perceive;
     use crate::testing::ScriptedModel;
 
@@ -306,7 +307,7 @@ mod tests {
             usage: Usage::default(),
         };
         let shown = rendering.incident(0, None).unwrap().unwrap();
-        assert_eq!(parse_incident(&answer(&shown.answer)), Ok(None));
+        assert_eq!(read_incident(&answer(&shown.answer)), Ok(Reading::sure(None)));
         let none = RecoveryState::default();
         let contained = RecoveryState { is_attack_contained: true, ..none };
         let action = &case.openings(none, &[]).unwrap()[0];

@@ -1,14 +1,13 @@
 //! Perception: from the evidence to an assessment.
 //!
-//! The model judges each group of the digest by itself: everyday traffic, or a tactic of an attack. All groups are asked
-//! about at once, so that the engine batches them. What follows from that is for [`conclude`], without a model.
+//! The model reads each group of the digest by itself: everyday traffic, or a tactic of an attack, with the probability of each. All
+//! groups are asked about at once, so that the engine batches them. What it makes of them is one piece of evidence among others
+//! ([`judge`]); what follows from the judgements is for [`conclude`], without a model.
 //!
-//! Some cases are decided by code alone. A log without records is no incident and the model is not asked: a system
-//! description is no evidence of an attack. It is not asked either about a log of which nothing was understood, since it would
-//! guess, nor about telemetry, which is no group of the digest. And an alert of the highest priority from an address that raises other serious
-//! alerts as well is part of an attack: the answer's grammar leaves no other choice, since an untuned small model denies
-//! plain attacks about as often as it sees them. A response is taken to have done nothing yet; what it has done is
-//! reported by the operator, not read from alerts, which show what an attacker does.
+//! A log without records is no incident and the model is not asked: a system description is no evidence of an attack. It is not
+//! asked either about a log of which nothing was understood, since it would guess, nor about telemetry, which is no group of the
+//! digest. A response is taken to have done nothing yet; what it has done is reported by the operator, not read from alerts, which
+//! show what an attacker does.
 
 use countermove_incident::Tactic;
 use futures::future::join_all;
@@ -16,18 +15,22 @@ use futures::future::join_all;
 use crate::error::PlanError;
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::conclude;
+use crate::evidence::judgement::{Reading, judge};
 use crate::evidence::scene::Scene;
 use crate::language_model::{
     AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
 };
 use crate::options::PlanOptions;
 use crate::prompts::questions::incident_prompt;
-use crate::prompts::tasks::{incident_schema, parse_incident};
+use crate::prompts::tasks::{incident_schema, read_incident};
 use crate::seeds::derive_seed;
 use crate::templates::Templates;
 
 /// Most tokens of the JSON answer: a name of a tactic.
 const ANSWER_TOKENS: u32 = 32;
+
+/// From this probability on a group counts as part of an attack.
+const LIKELY: f32 = 0.5;
 
 /// Asks the model what happened. Gives the assessment and the work behind it.
 pub(crate) async fn perceive(
@@ -44,7 +47,7 @@ pub(crate) async fn perceive(
             prompt: incident_prompt(templates, scene, &group.words)?,
             format: AnswerFormat {
                 thinking_tokens: options.thinking_tokens,
-                json_schema: incident_schema(group.is_certain),
+                json_schema: incident_schema(),
                 max_tokens: options.thinking_tokens + ANSWER_TOKENS,
                 weigh_options: false,
             },
@@ -69,14 +72,17 @@ pub(crate) async fn perceive(
                 if !answer.thinking.is_empty() {
                     reasoning.push(format!("A{}: {}", group.number, answer.thinking));
                 }
-                parse_incident(&answer).map_err(PlanError::from)
+                read_incident(&answer).map_err(PlanError::from)
             }
             // One sequence can fail alone; without a model, or with a prompt that is too long, all will.
             Err(error @ ModelError::Failed(_)) => Err(error.into()),
             Err(error) => return Err(error.into()),
         };
         match read {
-            Ok(verdict) => verdicts.push(verdict),
+            Ok(reading) => {
+                let likely = judge(group, &reading, &scene.hosts).attack >= LIKELY;
+                verdicts.push(reading.tactic().filter(|_| likely));
+            }
             Err(error) => {
                 rejected.push(format!("What the model makes of alert group A{}: {error}.", group.number));
                 fault.get_or_insert(error);

@@ -206,7 +206,7 @@ words! {
         /// Gain permissions.
         PrivilegeEscalation = "Privilege Escalation",
         /// Avoid being seen.
-        DefenseEvasion = "Defense Evasion",
+        Stealth = "Stealth",
         /// Steal names and passwords.
         CredentialAccess = "Credential Access",
         /// Learn about the system from inside.
@@ -221,6 +221,8 @@ words! {
         Exfiltration = "Exfiltration",
         /// Destroy, encrypt or interrupt.
         Impact = "Impact",
+        /// Turn off or weaken what protects and records.
+        DefenseImpairment = "Defense Impairment",
     } #[schemars(skip)] else "unknown"
 }
 

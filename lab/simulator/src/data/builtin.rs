@@ -165,7 +165,7 @@ const FLOWS: &[(&str, &[(Tactic, &str)])] = &[
             (CommandAndControl, "T1105"),
             (CredentialAccess, "T1003.001"),
             (LateralMovement, "T1021.001"),
-            (DefenseEvasion, "T1070.004"),
+            (Stealth, "T1070.004"),
             (Exfiltration, "T1041"),
         ],
     ),

@@ -81,7 +81,7 @@ pub(super) const MARKS: &[Mark] = &[
         ],
     ),
     Mark(
-        DefenseEvasion,
+        Stealth,
         &["ATTACK_RESPONSE", "INFO", "POLICY", "WEB_CLIENT", "WEB_SERVER"],
         &[
             "obfuscat",

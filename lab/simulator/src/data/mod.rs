@@ -4,6 +4,7 @@
 
 mod builtin;
 mod classification;
+mod detections;
 mod flows;
 mod marks;
 mod rules;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use countermove_incident::Tactic;
 
 pub(crate) use classification::{Class, read_classes};
+pub use detections::Detection;
 pub use flows::{Flow, FlowStep};
 pub use rules::Rule;
 pub(crate) use uses::{Kind, Noise, Os, OutsideUse};

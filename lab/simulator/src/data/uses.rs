@@ -66,6 +66,24 @@ pub(crate) enum Noise {
     Audit,
 }
 
+impl Rule {
+    /// Tactics that the rule's category, class and wording show; none if they show none clearly.
+    pub fn tactics(&self) -> Vec<Tactic> {
+        tactics(self, &self.message.to_lowercase())
+    }
+
+    /// Whether the rule names what a policy forbids, a list holds or a person does, and no attack.
+    pub fn is_everyday(&self) -> bool {
+        let lower = self.message.to_lowercase();
+        let harmless = match noise(self, &lower) {
+            Some(Noise::Outgoing) => true,
+            Some(Noise::Incoming) => self.category != "SCAN",
+            Some(Noise::Audit) | None => false,
+        };
+        harmless && tactics(self, &lower).is_empty()
+    }
+}
+
 pub(crate) fn tactics(rule: &Rule, lower: &str) -> Vec<Tactic> {
     if UNUSED.contains(&rule.category.as_str()) || DEVICE_WORDS.iter().any(|word| names(lower, word)) {
         return Vec::new();
@@ -120,7 +138,7 @@ pub(crate) fn kind(rule: &Rule, tactic: Tactic, lower: &str) -> Option<Kind> {
         CommandAndControl | Exfiltration => return Some(outbound()),
         Impact if rule.category != "DOS" => return Some(outbound()),
         Persistence if rule.category == "MALWARE" => return Some(outbound()),
-        Discovery | DefenseEvasion if lower.contains("external ip") || lower.contains("ip check") => {
+        Discovery | Stealth if lower.contains("external ip") || lower.contains("ip check") => {
             return Some(outbound());
         }
         _ => {}
@@ -168,7 +186,7 @@ pub(crate) fn noise(rule: &Rule, lower: &str) -> Option<Noise> {
         "GAMES" | "CHAT" | "P2P" | "POLICY" | "INFO" | "USER_AGENTS" | "DNS"
             if mild && !DANGER_WORDS.iter().any(|word| names(lower, word)) =>
         {
-            shows_only(&[DefenseEvasion, Discovery]).then_some(Noise::Outgoing)
+            shows_only(&[Stealth, Discovery]).then_some(Noise::Outgoing)
         }
         "TOR" | "DROP" => Some(Noise::Incoming),
         // Whatever is on the Internet is asked for its passwords all day.

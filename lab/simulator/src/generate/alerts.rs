@@ -107,10 +107,10 @@ fn kinds(topology: &Topology, traffic: Traffic<'_>, rng: &mut Rng) -> Vec<Kind> 
         Tactic::Impact if rng.chance(70) => (vec![out, names], services),
         Tactic::Impact => (services, vec![Kind::Any, out]),
         Tactic::InitialAccess if person && traffic.offer.is_none() => (vec![Kind::Browser], services),
-        Tactic::Execution | Tactic::Collection | Tactic::DefenseEvasion if person => {
+        Tactic::Execution | Tactic::Collection | Tactic::Stealth if person => {
             (vec![Kind::Browser, Kind::Any], services)
         }
-        Tactic::Persistence | Tactic::Discovery | Tactic::DefenseEvasion => (services, vec![Kind::Any, out]),
+        Tactic::Persistence | Tactic::Discovery | Tactic::Stealth => (services, vec![Kind::Any, out]),
         _ => (services, vec![Kind::Any]),
     };
     first.extend(last);

@@ -115,7 +115,7 @@ impl Draft<'_> {
             rule: clean(&self.rule, MAX_NAME),
             priority: self.priority,
             classification: clean_classification(&self.classification),
-            tactics: self.tags.tactics,
+            tactics: self.tags.tactics(),
             techniques: self.tags.techniques,
             source: end(self.source),
             destination: end(self.destination),

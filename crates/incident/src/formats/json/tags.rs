@@ -52,6 +52,17 @@ impl Tags {
         }
     }
 
+    /// The tactics, with the one that is meant where version 18 had one name for two.
+    pub(super) fn tactics(&self) -> Vec<Tactic> {
+        let meant = self.tactics.iter().map(|tactic| tactic.meant(&self.techniques));
+        meant.fold(Vec::new(), |mut all, tactic| {
+            if !all.contains(&tactic) {
+                all.push(tactic);
+            }
+            all
+        })
+    }
+
     /// Takes each of them.
     pub(super) fn take_all<T: AsRef<str>>(&mut self, tags: impl IntoIterator<Item = T>) {
         for tag in tags {
@@ -94,14 +105,12 @@ fn tactic(text: &str) -> Option<Tactic> {
             "exec" => "Execution",
             "persis" => "Persistence",
             "privesc" => "Privilege Escalation",
-            "evas" => "Defense Evasion",
+            "evas" => "Stealth",
             "credaccess" => "Credential Access",
             "disc" => "Discovery",
             "latmov" => "Lateral Movement",
             "collect" => "Collection",
             "exfil" => "Exfiltration",
-            // ATT&CK v19 made these two of Defense Evasion.
-            "stealth" | "defenseimpairment" | "defenceimpairment" | "ta0112" => "TA0005",
             _ => return None,
         };
         Tactic::parse(name)

@@ -4,6 +4,7 @@ use countermove_incident::Tactic;
 use serde_json::{Value, json};
 
 use super::{Properties, TaskError};
+use crate::evidence::judgement::Reading;
 use crate::language_model::Answer;
 
 const TASK: &str = "incident";
@@ -16,9 +17,9 @@ pub(crate) fn visible_tactics() -> impl Iterator<Item = Tactic> {
     Tactic::ALL.into_iter().filter(|tactic| *tactic != Tactic::ResourceDevelopment)
 }
 
-/// Everyday traffic or a tactic. The grammar leaves out everyday traffic where it is `certain` that there is an attack.
-pub(crate) fn incident_schema(certain: bool) -> Value {
-    let mut names: Vec<&str> = if certain { Vec::new() } else { vec![EVERYDAY] };
+/// JSON Schema of the answer to perception's question about a group: everyday traffic or a tactic.
+pub fn incident_schema() -> Value {
+    let mut names: Vec<&str> = vec![EVERYDAY];
     names.extend(visible_tactics().map(Tactic::name));
     json!({
         "type": "object",
@@ -28,8 +29,14 @@ pub(crate) fn incident_schema(certain: bool) -> Value {
     })
 }
 
-/// Reads the answer: the tactic, or none for everyday traffic.
-pub(crate) fn parse_incident(answer: &Answer) -> Result<Option<Tactic>, TaskError> {
+/// Reads the answer: the probability of everyday traffic and of each tactic, or what was answered alone where the model gave no
+/// probabilities.
+pub(crate) fn read_incident(answer: &Answer) -> Result<Reading, TaskError> {
+    parse_incident(answer).map(Reading::sure)
+}
+
+/// The tactic of an answer, or none for everyday traffic.
+fn parse_incident(answer: &Answer) -> Result<Option<Tactic>, TaskError> {
     let properties = Properties::of(TASK, answer)?;
     let shown = properties.text("Shows")?;
     if shown.eq_ignore_ascii_case(EVERYDAY) {
@@ -72,8 +79,7 @@ mod tests {
         for json in [r#"{"Shows": "Nothing"}"#, r#"{"Shows": true}"#, "{}", "not JSON"] {
             assert!(parse(json).is_err(), "{json}");
         }
-        let schema = incident_schema(true).to_string();
-        assert!(!schema.contains(EVERYDAY) && schema.contains("Lateral Movement"));
-        assert!(incident_schema(false).to_string().contains(EVERYDAY));
+        let schema = incident_schema().to_string();
+        assert!(schema.contains(EVERYDAY) && schema.contains("Lateral Movement"));
     }
 }

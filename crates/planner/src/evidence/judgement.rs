@@ -1,0 +1,216 @@
+//! How likely each group of a log is part of an attack: what the model makes of its records, weighed with what the source says of
+//! them and with what else the log shows.
+//!
+//! The rule is a logistic one: each piece of evidence adds to the log-odds what [`WEIGHTS`] says, and the sum is the probability. No
+//! single piece decides, the model's included, and each judgement tells what spoke for it and against it.
+
+use countermove_incident::{AlertClass, Tactic};
+
+use crate::evidence::groups::GroupView;
+use crate::evidence::hosts::Hosts;
+
+/// What the model makes of a group: how likely it shows an ordinary day, and each tactic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Probability that it shows no attack, from 0 to 1.
+    pub everyday: f32,
+    /// Probability of each tactic, the likeliest first; with `everyday` they add up to 1.
+    pub tactics: Vec<(Tactic, f32)>,
+}
+
+impl Reading {
+    /// That it surely shows this tactic, or surely none.
+    pub fn sure(shows: Option<Tactic>) -> Reading {
+        match shows {
+            Some(tactic) => Reading { everyday: 0.0, tactics: vec![(tactic, 1.0)] },
+            None => Reading { everyday: 1.0, tactics: Vec::new() },
+        }
+    }
+
+    /// What the options of an answer say, with their probabilities; each names a tactic or none.
+    pub(crate) fn of_options(options: impl IntoIterator<Item = (Option<Tactic>, f32)>) -> Reading {
+        let mut reading = Reading { everyday: 0.0, tactics: Vec::new() };
+        for (shows, probability) in options {
+            match shows {
+                Some(tactic) => reading.tactics.push((tactic, probability)),
+                None => reading.everyday += probability,
+            }
+        }
+        reading.tactics.sort_by(|a, b| b.1.total_cmp(&a.1));
+        reading
+    }
+
+    /// The likeliest tactic, if it shows one.
+    pub(crate) fn tactic(&self) -> Option<Tactic> {
+        self.tactics.first().map(|(tactic, _)| *tactic)
+    }
+
+    /// Log-odds that it shows an attack, bounded, since no model is as sure as its numbers can be.
+    fn log_odds(&self) -> f32 {
+        let attack = (1.0 - self.everyday).clamp(0.0, 1.0);
+        (attack / (1.0 - attack)).ln().clamp(-MOST_SURE, MOST_SURE)
+    }
+}
+
+/// Bound of what the model alone can say, in log-odds.
+const MOST_SURE: f32 = 4.0;
+
+/// A piece of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Piece {
+    /// The model's own log-odds, times the weight.
+    Model,
+    /// The source says that it is severe.
+    High,
+    /// The source says that it is of medium severity.
+    Medium,
+    /// The source says that it is of low severity.
+    Low,
+    /// The source says that it is for information only.
+    Lowest,
+    /// The source names a tactic or a technique of ATT&CK.
+    Tagged,
+    /// The class stands for an attack that got somewhere.
+    Hostile,
+    /// The class stands for what is no attack by itself.
+    Harmless,
+    /// The sensor blocked it.
+    Blocked,
+    /// The description says that the sender looks at others by order.
+    ByOrder,
+    /// It is a severe alert whose outside end shows in another serious group, or that stays among own hosts.
+    ComesBack,
+    /// It is an ordinary log of a host or a service, which is mostly about ordinary days.
+    Log,
+    /// What holds for every group.
+    Always,
+}
+
+/// What each piece adds to the log-odds.
+const WEIGHTS: [(Piece, f32); 13] = [
+    (Piece::Model, 1.0),
+    (Piece::High, 1.0),
+    (Piece::Medium, 0.4),
+    (Piece::Low, -0.8),
+    (Piece::Lowest, -1.5),
+    (Piece::Tagged, 2.0),
+    (Piece::Hostile, 0.8),
+    (Piece::Harmless, -0.8),
+    (Piece::Blocked, -0.5),
+    (Piece::ByOrder, -3.0),
+    (Piece::ComesBack, 1.0),
+    (Piece::Log, -0.5),
+    (Piece::Always, -0.3),
+];
+
+/// Classes of alerts about what an attack has reached.
+const HOSTILE: [&str; 6] = [
+    "trojan-activity",
+    "successful-admin",
+    "successful-user",
+    "shellcode-detect",
+    "web-application-attack",
+    "attempted-admin",
+];
+/// Classes of alerts about what is no attack by itself.
+const HARMLESS: [&str; 7] = [
+    "not-suspicious",
+    "misc-activity",
+    "policy-violation",
+    "protocol-command-decode",
+    "inappropriate-content",
+    "tcp-connection",
+    "icmp-event",
+];
+
+/// How likely a group is part of an attack, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// Probability that it is, from 0 to 1.
+    pub attack: f32,
+    /// What each piece of evidence added to the log-odds, the weightiest first.
+    pub pieces: Vec<(Piece, f32)>,
+}
+
+/// Weighs the evidence on a group.
+pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts) -> Judgement {
+    let mut pieces: Vec<(Piece, f32)> = WEIGHTS
+        .iter()
+        .filter_map(|(piece, weight)| {
+            let value = match piece {
+                Piece::Model => reading.log_odds(),
+                piece => f32::from(u8::from(holds(*piece, group, hosts))),
+            };
+            (value != 0.0).then_some((*piece, weight * value))
+        })
+        .collect();
+    pieces.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    let sum: f32 = pieces.iter().map(|(_, added)| added).sum();
+    Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
+}
+
+/// Whether there is this piece of evidence on a group.
+fn holds(piece: Piece, group: &GroupView, hosts: &Hosts) -> bool {
+    let class = || AlertClass::find(&group.words.classification).map_or("", |class| class.short_name);
+    match piece {
+        Piece::Model | Piece::Always => true,
+        Piece::High => group.severity == Some(1),
+        Piece::Medium => group.severity == Some(2),
+        Piece::Low => group.severity == Some(3),
+        Piece::Lowest => group.severity.is_some_and(|severity| severity > 3),
+        Piece::Tagged => group.is_alert && (!group.tactics.is_empty() || !group.techniques.is_empty()),
+        Piece::Hostile => HOSTILE.contains(&class()),
+        Piece::Harmless => HARMLESS.contains(&class()),
+        Piece::Blocked => group.is_blocked,
+        Piece::ByOrder => {
+            let from = &group.parts.from_inside;
+            !from.is_empty() && from.iter().all(|host| hosts.habit(host).is_some())
+        }
+        Piece::ComesBack => group.is_certain,
+        Piece::Log => !group.is_alert,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group() -> GroupView {
+        GroupView { is_alert: true, ..GroupView::default() }
+    }
+
+    fn reading(everyday: f32) -> Reading {
+        Reading { everyday, tactics: vec![(Tactic::CommandAndControl, 1.0 - everyday)] }
+    }
+
+    #[test]
+    fn more_evidence_for_an_attack_makes_it_likelier() {
+        let hosts = Hosts::default();
+        let of = |group: &GroupView, everyday| judge(group, &reading(everyday), &hosts).attack;
+        let plain = group();
+        assert!(of(&plain, 0.1) > of(&plain, 0.5) && of(&plain, 0.5) > of(&plain, 0.9));
+        let severities = [Some(1), Some(2), None, Some(3), Some(4)];
+        let by_severity = severities.map(|severity| of(&GroupView { severity, ..group() }, 0.5));
+        assert!(by_severity.is_sorted_by(|a, b| a > b), "{by_severity:?}");
+        let tagged = GroupView { tactics: [Tactic::Impact].into(), ..group() };
+        assert!(of(&tagged, 0.5) > of(&plain, 0.5));
+        assert!(of(&GroupView { is_blocked: true, ..group() }, 0.5) < of(&plain, 0.5));
+    }
+
+    #[test]
+    fn what_spoke_for_it_adds_up_to_the_probability() {
+        let group = GroupView { severity: Some(1), is_certain: true, ..group() };
+        let judged = judge(&group, &reading(0.2), &Hosts::default());
+        let sum: f32 = judged.pieces.iter().map(|(_, added)| added).sum();
+        assert!((judged.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
+        assert!(judged.pieces.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()), "{:?}", judged.pieces);
+        assert!(judge(&group, &Reading::sure(None), &Hosts::default()).attack > 0.0, "nobody is that sure");
+    }
+
+    #[test]
+    fn options_make_a_reading() {
+        let options = [(Some(Tactic::Impact), 0.2), (None, 0.3), (Some(Tactic::Execution), 0.5)];
+        let reading = Reading::of_options(options);
+        assert_eq!((reading.everyday, reading.tactic()), (0.3, Some(Tactic::Execution)));
+    }
+}

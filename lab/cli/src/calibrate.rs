@@ -1,0 +1,265 @@
+//! `countermove-lab calibrate`: how often perception is right on labels that it was not tuned on, and how far its probabilities can be
+//! believed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use countermove_dataset::{Example, Task, read_examples};
+use countermove_incident::Tactic;
+use countermove_model::{Engine, EngineOptions, Priority, Request, home};
+use countermove_planner::perception_schema;
+use countermove_training::set_calibration;
+
+use crate::args::CalibrateArgs;
+use crate::model::{in_background, load_options, parse_source};
+use countermove::console::Console;
+use countermove::failure::{Exit, Failure};
+use countermove::interrupt::Interrupt;
+use countermove::plan::write_out;
+
+/// Tokens of an answer, at most.
+const ANSWER_TOKENS: u32 = 32;
+/// Bins of the reliability table.
+const BINS: usize = 10;
+
+/// What the model says about a row, and what is right.
+struct Asked {
+    source: String,
+    /// Tactics of the label; none for an ordinary day.
+    right: Vec<Tactic>,
+    /// Each option with its probability; none stands for an ordinary day.
+    options: Vec<(Option<Tactic>, f64)>,
+}
+
+impl Asked {
+    fn is_right(&self, option: Option<Tactic>) -> bool {
+        option.map_or(self.right.is_empty(), |tactic| self.right.contains(&tactic))
+    }
+
+    /// The options at a temperature, the likeliest first.
+    fn at(&self, temperature: f64) -> Vec<(Option<Tactic>, f64)> {
+        let raised = |p: f64| p.max(1e-9).powf(1.0 / temperature);
+        let total: f64 = self.options.iter().map(|(_, p)| raised(*p)).sum();
+        let mut all: Vec<_> =
+            self.options.iter().map(|(option, p)| (*option, raised(*p) / total)).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all
+    }
+
+    /// How surprising the right answer is, in nats.
+    fn loss(&self, temperature: f64) -> f64 {
+        let right = self.at(temperature).into_iter().filter(|(option, _)| self.is_right(*option));
+        -right.map(|(_, p)| p).sum::<f64>().max(1e-9).ln()
+    }
+}
+
+pub(crate) async fn calibrate(
+    arguments: CalibrateArgs,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    let source = parse_source(&arguments.which.model)?;
+    let load = load_options(&arguments.which, None)?;
+    let folder = home(arguments.home.clone());
+    let start = move |on_fetch: &mut countermove_model::OnFetch<'_>| {
+        let model = source.load(&folder, &load, on_fetch).map_err(|error| error.to_string())?;
+        Engine::start(model, EngineOptions::default()).map_err(|error| error.to_string())
+    };
+    let Some(engine) = in_background(console, interrupt, start).await? else { return Ok(Exit::Interrupted) };
+    let fit = tokio::select! {
+        asked = ask(&engine, &arguments.fit, arguments.most, console) => asked?,
+        () = interrupt.wait() => return Ok(Exit::Interrupted),
+    };
+    let judged = tokio::select! {
+        asked = ask(&engine, &arguments.data, arguments.most, console) => asked?,
+        () = interrupt.wait() => return Ok(Exit::Interrupted),
+    };
+    let temperature = if fit.is_empty() { 1.0 } else { fitted(&fit) };
+    write_out(report(&judged, temperature).as_bytes())?;
+    if arguments.set
+        && let Some(adapter) = &arguments.which.adapter
+    {
+        set_calibration(adapter, temperature).map_err(|error| Failure::Failed(error.to_string()))?;
+        console.line(&format!("the adapter in {} says so now", adapter.display()));
+    }
+    Ok(Exit::Success)
+}
+
+/// Asks about the rows of files, all at once, so that the engine batches them.
+async fn ask(
+    engine: &Engine,
+    files: &[PathBuf],
+    most: usize,
+    console: &Console,
+) -> Result<Vec<Asked>, Failure> {
+    let mut rows: Vec<Example> = Vec::new();
+    for file in files {
+        let read = read_examples(file).map_err(|error| Failure::Input(error.to_string()))?;
+        rows.extend(read.into_iter().filter(|row| row.task == Task::Incident).take(most));
+    }
+    let bar = console.progress();
+    let mut asked = Vec::new();
+    for (number, part) in rows.chunks(256).enumerate() {
+        bar.set_message(format!("{} of {} rows", number * 256, rows.len()));
+        let running: Vec<_> = part.iter().map(|row| engine.submit(request(row))).collect();
+        for (row, generation) in part.iter().zip(running) {
+            let completion =
+                generation.completion().await.map_err(|error| Failure::Failed(error.to_string()))?;
+            let options = completion.options.iter();
+            let options = options.map(|one| (shown(&one.value), f64::from(one.probability))).collect();
+            let mut label = row.scenario.splitn(3, ':');
+            let source = label.next().unwrap_or_default().to_owned();
+            let named = label.next().unwrap_or_default();
+            // A simulated row is labelled by its answer alone.
+            let right = match row.scenario.contains(':') {
+                true => named.split('|').filter_map(Tactic::parse).collect(),
+                false => shown(&row.answer).into_iter().collect(),
+            };
+            asked.push(Asked { source, right, options });
+        }
+    }
+    bar.finish_and_clear();
+    Ok(asked)
+}
+
+fn request(row: &Example) -> Request {
+    Request {
+        system: row.system.clone(),
+        segments: row.prompt.clone(),
+        thinking_tokens: 0,
+        json_schema: Some(perception_schema()),
+        weigh_options: true,
+        max_tokens: ANSWER_TOKENS,
+        temperature: 0.0,
+        top_p: 1.0,
+        seed: 0,
+        priority: Priority::Bulk,
+    }
+}
+
+/// The tactic that an answer names; none for an ordinary day.
+fn shown(answer: &str) -> Option<Tactic> {
+    let value: serde_json::Value = serde_json::from_str(answer).ok()?;
+    Tactic::parse(value.get("Shows")?.as_str()?)
+}
+
+/// The temperature by which the right answers surprise least.
+fn fitted(rows: &[Asked]) -> f64 {
+    let loss = |log: f64| rows.iter().map(|row| row.loss(log.exp())).sum::<f64>();
+    // The mean loss has one minimum over the temperature; golden sections enclose it.
+    let (mut low, mut high) = (-2.3_f64, 2.3_f64);
+    let ratio = (5_f64.sqrt() - 1.0) / 2.0;
+    for _ in 0..40 {
+        let (a, b) = (high - ratio * (high - low), low + ratio * (high - low));
+        if loss(a) < loss(b) { high = b } else { low = a }
+    }
+    ((low + high) / 2.0).exp()
+}
+
+/// Counts over rows.
+#[derive(Default)]
+struct Counts {
+    rows: usize,
+    attacks: usize,
+    first: usize,
+    first_three: usize,
+    missed: usize,
+    everyday: usize,
+    everyday_right: usize,
+}
+
+fn report(rows: &[Asked], temperature: f64) -> String {
+    let mut by_source: BTreeMap<&str, Counts> = BTreeMap::new();
+    let mut bins = [(0_usize, 0.0_f64, 0_usize); BINS];
+    for row in rows {
+        let options = row.at(temperature);
+        let Some((first, sure)) = options.first().copied() else { continue };
+        let right = row.is_right(first);
+        let bin = &mut bins[((sure * BINS as f64) as usize).min(BINS - 1)];
+        *bin = (bin.0 + 1, bin.1 + sure, bin.2 + usize::from(right));
+        for key in [row.source.as_str(), "all"] {
+            let counts = by_source.entry(key).or_default();
+            counts.rows += 1;
+            match row.right.is_empty() {
+                true => {
+                    counts.everyday += 1;
+                    counts.everyday_right += usize::from(right);
+                }
+                false => {
+                    counts.attacks += 1;
+                    counts.first += usize::from(right);
+                    counts.first_three +=
+                        usize::from(options.iter().take(3).any(|(option, _)| row.is_right(*option)));
+                    counts.missed += usize::from(first.is_none());
+                }
+            }
+        }
+    }
+    let share = |part: usize, whole: usize| match whole {
+        0 => "-".to_owned(),
+        whole => format!("{:.1} %", 100.0 * part as f64 / whole as f64),
+    };
+    let mut out = format!(
+        "Temperature {temperature:.2}.\n\n| source | rows | tactic right | in the first three | called everyday | everyday \
+         right |\n|---|---:|---:|---:|---:|---:|\n"
+    );
+    for (source, counts) in &by_source {
+        out += &format!(
+            "| {source} | {} | {} | {} | {} | {} |\n",
+            counts.rows,
+            share(counts.first, counts.attacks),
+            share(counts.first_three, counts.attacks),
+            share(counts.missed, counts.attacks),
+            share(counts.everyday_right, counts.everyday)
+        );
+    }
+    let total = rows.len().max(1) as f64;
+    let error: f64 = bins
+        .iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, sure, right)| (sure - *right as f64).abs() / *count as f64 * (*count as f64 / total))
+        .sum();
+    out += &format!(
+        "\nExpected calibration error {error:.3}.\n\n| said | rows | mean | right |\n|---|---:|---:|---:|\n"
+    );
+    for (at, (count, sure, right)) in bins.iter().enumerate().filter(|(_, (count, ..))| *count > 0) {
+        let of = |sum: f64| sum / *count as f64;
+        out += &format!(
+            "| {:.1} to {:.1} | {count} | {:.2} | {:.2} |\n",
+            at as f64 / BINS as f64,
+            (at + 1) as f64 / BINS as f64,
+            of(*sure),
+            of(*right as f64)
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(right: &[Tactic], sure: f64) -> Asked {
+        let options = vec![(Some(Tactic::Impact), sure), (None, 1.0 - sure)];
+        Asked { source: "x".into(), right: right.to_vec(), options }
+    }
+
+    #[test]
+    fn a_model_that_is_too_sure_gets_a_higher_temperature() {
+        // Says 0.99 and is right in three of four.
+        let rows: Vec<Asked> =
+            (0..40).map(|at| asked(if at % 4 == 0 { &[] } else { &[Tactic::Impact] }, 0.99)).collect();
+        let temperature = fitted(&rows);
+        let said = rows[0].at(temperature)[0].1;
+        assert!(temperature > 2.0 && (said - 0.75).abs() < 0.01, "{temperature} {said}");
+        let text = report(&rows, temperature);
+        assert!(text.contains("Expected calibration error 0.00"), "{text}");
+        assert!(report(&rows, 1.0).contains("Expected calibration error 0.240"), "{}", report(&rows, 1.0));
+    }
+
+    #[test]
+    fn answers_are_read() {
+        assert_eq!(shown("{\"Shows\": \"Lateral Movement\"}"), Some(Tactic::LateralMovement));
+        assert_eq!(shown("{\"Shows\": \"Everyday Traffic\"}"), None);
+    }
+}
