@@ -182,7 +182,11 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
         }
         out.push_str(&hanging(&format!("  {}. ", rank + 1), &line, page.columns));
         for evidence in belief.evidence.iter().take(EVIDENCE_SHOWN) {
-            let text = format!("{} ({})", evidence.text, count(evidence.count, "record"));
+            let mut text = format!("{} ({}", evidence.text, count(evidence.count, "record"));
+            if !evidence.because.is_empty() {
+                let _ = write!(text, "; {:.0} %: {}", 100.0 * evidence.attack, evidence.because);
+            }
+            text.push(')');
             out.push_str(&hanging(&format!("       A{}  ", evidence.number), &text, page.columns));
         }
         let more = belief.evidence.len().saturating_sub(EVIDENCE_SHOWN);
@@ -350,6 +354,8 @@ mod tests {
                             number,
                             text: "ssh login attempt".to_owned(),
                             count: 40,
+                            attack: 0.9,
+                            because: "the model +2.2".to_owned(),
                         })
                         .collect(),
                 }],

@@ -166,7 +166,13 @@ impl FromDomain<TechniqueName> for v1::Technique {
 
 impl FromDomain<EvidenceLine> for v1::EvidenceLine {
     fn from_domain(line: EvidenceLine) -> Self {
-        Self { number: line.number, text: line.text, count: line.count }
+        Self {
+            number: line.number,
+            text: line.text,
+            count: line.count,
+            attack: line.attack,
+            because: line.because,
+        }
     }
 }
 

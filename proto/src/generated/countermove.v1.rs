@@ -182,7 +182,7 @@ pub struct TacticBelief {
     pub weight: f32,
 }
 /// Lines of the alert log that say the same, folded into one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvidenceLine {
     /// Number of the group in the digest, from 1; the `A3` of a report is number 3.
     #[prost(uint32, tag = "1")]
@@ -193,6 +193,12 @@ pub struct EvidenceLine {
     /// Records folded into it.
     #[prost(uint64, tag = "3")]
     pub count: u64,
+    /// How likely they are part of an attack, from 0 to 1.
+    #[prost(float, tag = "4")]
+    pub attack: f32,
+    /// What spoke for that and against it, the weightiest first, in log-odds: `the model +2.1, high severity +1.0`.
+    #[prost(string, tag = "5")]
+    pub because: ::prost::alloc::string::String,
 }
 /// Who is who in an incident. Each entry occurs in the system description or in the alerts.
 #[derive(Clone, PartialEq, ::prost::Message)]

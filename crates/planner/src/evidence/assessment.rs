@@ -23,6 +23,12 @@ pub struct EvidenceLine {
     pub text: String,
     /// Records folded into it.
     pub count: u64,
+    /// How likely they are part of an attack, from 0 to 1.
+    #[serde(default)]
+    pub attack: f32,
+    /// What spoke for that and against it, the weightiest first, in log-odds: `the model +2.1, high severity +1.0`.
+    #[serde(default)]
+    pub because: String,
 }
 
 /// A tactic that the model believes the attacker follows, with the evidence for it.

@@ -43,6 +43,8 @@ pub(crate) fn beliefs(scene: &Scene, shown: &[Shown<'_>]) -> Vec<TacticBelief> {
                         number: group.number,
                         text: group.text.clone(),
                         count: group.count,
+                        attack: 0.0,
+                        because: String::new(),
                     })
                     .collect(),
             }

@@ -57,7 +57,7 @@ const MOST_SURE: f32 = 4.0;
 
 /// A piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// The model's own log-odds, times the weight.
     Model,
     /// The source says that it is severe.
@@ -125,11 +125,40 @@ const HARMLESS: [&str; 7] = [
 
 /// How likely a group is part of an attack, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judgement {
+pub(crate) struct Judgement {
     /// Probability that it is, from 0 to 1.
     pub attack: f32,
     /// What each piece of evidence added to the log-odds, the weightiest first.
     pub pieces: Vec<(Piece, f32)>,
+}
+
+impl Judgement {
+    /// The pieces in words, the weightiest first; what holds for every group is left out.
+    pub(crate) fn because(&self) -> String {
+        let told = self.pieces.iter().filter(|(piece, _)| *piece != Piece::Always);
+        let told: Vec<String> = told.map(|(piece, added)| format!("{} {added:+.1}", piece.name())).collect();
+        told.join(", ")
+    }
+}
+
+impl Piece {
+    fn name(self) -> &'static str {
+        match self {
+            Piece::Model => "the model",
+            Piece::High => "high severity",
+            Piece::Medium => "medium severity",
+            Piece::Low => "low severity",
+            Piece::Lowest => "for information only",
+            Piece::Tagged => "the source's own ATT&CK tag",
+            Piece::Hostile => "a class of attacks",
+            Piece::Harmless => "a class of harmless traffic",
+            Piece::Blocked => "blocked by the sensor",
+            Piece::ByOrder => "the sender looks by order",
+            Piece::ComesBack => "a severe alert that does not stand alone",
+            Piece::Log => "an ordinary log",
+            Piece::Always => "before any evidence",
+        }
+    }
 }
 
 /// Weighs the evidence on a group.
@@ -204,6 +233,7 @@ mod tests {
         let sum: f32 = judged.pieces.iter().map(|(_, added)| added).sum();
         assert!((judged.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
         assert!(judged.pieces.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()), "{:?}", judged.pieces);
+        assert_eq!(judged.because(), "the model +1.4, high severity +1.0, a severe alert that does not stand alone +1.0");
         assert!(judge(&group, &Reading::sure(None), &Hosts::default()).attack > 0.0, "nobody is that sure");
     }
 

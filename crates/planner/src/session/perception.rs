@@ -9,13 +9,15 @@
 //! digest. A response is taken to have done nothing yet; what it has done is reported by the operator, not read from alerts, which
 //! show what an attacker does.
 
+use std::collections::BTreeMap;
+
 use countermove_incident::Tactic;
 use futures::future::join_all;
 
 use crate::error::PlanError;
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::conclude;
-use crate::evidence::judgement::{Reading, judge};
+use crate::evidence::judgement::{Judgement, judge};
 use crate::evidence::scene::Scene;
 use crate::language_model::{
     AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
@@ -62,6 +64,7 @@ pub(crate) async fn perceive(
     }
     let mut usage = Usage::default();
     let mut verdicts: Vec<Option<Tactic>> = Vec::new();
+    let mut judged: BTreeMap<u32, Judgement> = BTreeMap::new();
     let mut reasoning = Vec::new();
     let mut rejected = Vec::new();
     let mut fault: Option<PlanError> = None;
@@ -80,8 +83,9 @@ pub(crate) async fn perceive(
         };
         match read {
             Ok(reading) => {
-                let likely = judge(group, &reading, &scene.hosts).attack >= LIKELY;
-                verdicts.push(reading.tactic().filter(|_| likely));
+                let judgement = judge(group, &reading, &scene.hosts);
+                verdicts.push(reading.tactic().filter(|_| judgement.attack >= LIKELY));
+                judged.insert(group.number, judgement);
             }
             Err(error) => {
                 rejected.push(format!("What the model makes of alert group A{}: {error}.", group.number));
@@ -93,6 +97,12 @@ pub(crate) async fn perceive(
     if let Some(error) = fault.filter(|_| rejected.len() == verdicts.len()) {
         return Err(error);
     }
-    let assessment = conclude(scene, &verdicts);
+    let mut assessment = conclude(scene, &verdicts);
+    for line in assessment.tactics.iter_mut().flat_map(|belief| &mut belief.evidence) {
+        if let Some(judgement) = judged.get(&line.number) {
+            line.attack = judgement.attack;
+            line.because = judgement.because();
+        }
+    }
     Ok((Assessment { reasoning: reasoning.join("\n"), rejected, ..assessment }, usage))
 }

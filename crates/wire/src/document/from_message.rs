@@ -147,7 +147,13 @@ impl From<v1::TacticBelief> for TacticBelief {
             evidence: belief
                 .evidence
                 .into_iter()
-                .map(|line| EvidenceLine { number: line.number, text: line.text, count: line.count })
+                .map(|line| EvidenceLine {
+                    number: line.number,
+                    text: line.text,
+                    count: line.count,
+                    attack: line.attack,
+                    because: line.because,
+                })
                 .collect(),
         }
     }

@@ -296,7 +296,7 @@ pub struct Technique {
 }
 
 /// Alerts folded into one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceLine {
     /// Number in the digest.
     #[schemars(range(min = 1))]
@@ -305,6 +305,11 @@ pub struct EvidenceLine {
     pub text: String,
     /// Records folded into it.
     pub count: u64,
+    /// How likely they are part of an attack.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub attack: f32,
+    /// What spoke for that and against it, the weightiest first, in log-odds.
+    pub because: String,
 }
 
 /// How a log was read.
