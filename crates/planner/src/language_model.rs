@@ -66,7 +66,7 @@ pub struct Question {
 }
 
 /// The model's answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// Text between the `<think>` tags.
     pub thinking: String,

@@ -39,8 +39,8 @@ pub use language_model::{
 };
 pub use options::{Autonomy, Budget, OptionsError, PlanMode, PlanOptions, limits};
 pub use prompts::rows::{Case, Rendered, Rendering};
-pub use prompts::tasks::incident_schema as perception_schema;
 pub use prompts::tasks::TaskError;
+pub use prompts::tasks::incident_schema as perception_schema;
 pub use rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,
     RolloutSpec, RolloutStep,

@@ -33,7 +33,13 @@ fn incident() -> v1::Incident {
         tactic: v1::Tactic::CredentialAccess.into(),
         weight: 1.0,
         techniques: vec![v1::Technique { id: "T1110".into(), name: "Brute Force".into() }],
-        evidence: vec![v1::EvidenceLine { number: 1, text: "ssh login".into(), count: 3, attack: 0.9, because: "the model +2.2".into() }],
+        evidence: vec![v1::EvidenceLine {
+            number: 1,
+            text: "ssh login".into(),
+            count: 3,
+            attack: 0.9,
+            because: "the model +2.2".into(),
+        }],
     };
     let assessment = v1::Assessment {
         tactics: vec![belief.clone()],

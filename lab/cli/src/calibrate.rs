@@ -40,8 +40,7 @@ impl Asked {
     fn at(&self, temperature: f64) -> Vec<(Option<Tactic>, f64)> {
         let raised = |p: f64| p.max(1e-9).powf(1.0 / temperature);
         let total: f64 = self.options.iter().map(|(_, p)| raised(*p)).sum();
-        let mut all: Vec<_> =
-            self.options.iter().map(|(option, p)| (*option, raised(*p) / total)).collect();
+        let mut all: Vec<_> = self.options.iter().map(|(option, p)| (*option, raised(*p) / total)).collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
         all
     }

@@ -144,9 +144,7 @@ fn failure(error: DatasetError) -> Failure {
         DatasetError::NotEmpty { .. }
         | DatasetError::Malformed { .. }
         | DatasetError::Data(_)
-        | DatasetError::Generator(_) => {
-            Failure::Input(error.to_string())
-        }
+        | DatasetError::Generator(_) => Failure::Input(error.to_string()),
         _ => Failure::Failed(error.to_string()),
     }
 }

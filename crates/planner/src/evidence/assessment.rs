@@ -15,7 +15,7 @@ pub struct TechniqueName {
 }
 
 /// Lines of the alert log that say the same, folded into one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceLine {
     /// Number of the group in the digest, from 1.
     pub number: u32,

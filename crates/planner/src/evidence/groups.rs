@@ -183,7 +183,6 @@ impl Surroundings {
             outside.is_empty() && is_inside && from_inside.iter().all(|host| hosts.habit(host).is_none());
         view.is_alert && (among_own || outside.iter().any(comes_back))
     }
-
 }
 
 /// Source and destination in words; nothing where the records do not say. Neither how many they are nor what else is known of

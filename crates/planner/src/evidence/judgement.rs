@@ -233,7 +233,10 @@ mod tests {
         let sum: f32 = judged.pieces.iter().map(|(_, added)| added).sum();
         assert!((judged.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
         assert!(judged.pieces.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()), "{:?}", judged.pieces);
-        assert_eq!(judged.because(), "the model +1.4, high severity +1.0, a severe alert that does not stand alone +1.0");
+        assert_eq!(
+            judged.because(),
+            "the model +1.4, high severity +1.0, a severe alert that does not stand alone +1.0"
+        );
         assert!(judge(&group, &Reading::sure(None), &Hosts::default()).attack > 0.0, "nobody is that sure");
     }
 

@@ -191,9 +191,9 @@ mod tests {
     use countermove_incident::{AlertLog, approximate_tokens};
 
     use super::*;
+    use crate::evidence::judgement::Reading;
     use crate::language_model::{Answer, Question, TokenCounter, Usage};
     use crate::options::PlanOptions;
-    use crate::evidence::judgement::Reading;
     use crate::prompts::tasks::{parse_state, read_incident};
     use crate::session::perception::perceive;
     use crate::testing::ScriptedModel;

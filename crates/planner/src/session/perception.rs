@@ -51,7 +51,7 @@ pub(crate) async fn perceive(
                 thinking_tokens: options.thinking_tokens,
                 json_schema: incident_schema(),
                 max_tokens: options.thinking_tokens + ANSWER_TOKENS,
-                weigh_options: false,
+                weigh_options: true,
             },
             sampling: Sampling {
                 temperature: 0.0,

@@ -30,7 +30,9 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Labelled>, DatasetError> {
     let relations = file(folder, "relationships-lookup")?;
     let mut strategies: HashMap<&str, &'static [Tactic]> = HashMap::new();
     for relation in list(&relations, "relationships") {
-        let Some(shows) = text(relation, "target_ref").and_then(|target| tactics.get(target)) else { continue };
+        let Some(shows) = text(relation, "target_ref").and_then(|target| tactics.get(target)) else {
+            continue;
+        };
         match text(relation, "relationship_type") {
             Some("uses") => {
                 let Some(example) = text(relation, "description").and_then(example) else { continue };
@@ -93,7 +95,10 @@ fn example(text: &str) -> Option<String> {
     out.push_str(rest);
     let out = out.replace("<code>", "").replace("</code>", "").replace('`', "");
     let out = out.trim().trim_end_matches(['.', ' ', '…']);
-    let out = ["has used ", "has ", "can ", "used ", "uses "].iter().find_map(|begin| out.strip_prefix(begin)).unwrap_or(out);
+    let out = ["has used ", "has ", "can ", "used ", "uses "]
+        .iter()
+        .find_map(|begin| out.strip_prefix(begin))
+        .unwrap_or(out);
     let sentence = first_sentence(out)?;
     (sentence.chars().filter(|c| *c == ' ').count() >= 2).then_some(sentence)
 }

@@ -64,10 +64,15 @@ fn detection(rule: &Detection) -> Option<Labelled> {
 /// The first sentence of a description, without what authors begin it with.
 pub(super) fn first_sentence(text: &str) -> Option<String> {
     let text = text.trim();
-    let text = ["The following analytic detects ", "The following analytic identifies ", "This analytic detects ", "Detects "]
-        .iter()
-        .find_map(|begin| text.strip_prefix(begin))
-        .unwrap_or(text);
+    let text = [
+        "The following analytic detects ",
+        "The following analytic identifies ",
+        "This analytic detects ",
+        "Detects ",
+    ]
+    .iter()
+    .find_map(|begin| text.strip_prefix(begin))
+    .unwrap_or(text);
     let end = text.find(". ").unwrap_or(text.len()).min(MAX_SENTENCE);
     let end = (0..=end).rev().find(|end| text.is_char_boundary(*end))?;
     let sentence = text.get(..end)?.trim().trim_end_matches('.');

@@ -5,8 +5,7 @@ use countermove_planner::derive_seed;
 use super::Labelled;
 
 /// What products put before or behind a rule's name.
-const BEFORE: [&str; 10] =
-    ["", "", "", "", "", "", "Alert: ", "Detection: ", "[EDR] ", "Rule matched: "];
+const BEFORE: [&str; 10] = ["", "", "", "", "", "", "Alert: ", "Detection: ", "[EDR] ", "Rule matched: "];
 const BEHIND: [&str; 8] = ["", "", "", "", "", " detected", " (beta)", " on {host}"];
 
 /// One of the texts, varied if `varied`, with what changes from one log to the next filled in.

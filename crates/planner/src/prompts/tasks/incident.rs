@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Properties, TaskError};
 use crate::evidence::judgement::Reading;
-use crate::language_model::Answer;
+use crate::language_model::{Answer, Weighed};
 
 const TASK: &str = "incident";
 
@@ -32,12 +32,20 @@ pub fn incident_schema() -> Value {
 /// Reads the answer: the probability of everyday traffic and of each tactic, or what was answered alone where the model gave no
 /// probabilities.
 pub(crate) fn read_incident(answer: &Answer) -> Result<Reading, TaskError> {
-    parse_incident(answer).map(Reading::sure)
+    let answered = parse_incident(&Properties::of(TASK, answer)?)?;
+    let read = |option: &Weighed| Some((parse_incident(&option_of(option)?).ok()?, option.probability));
+    let options: Vec<(Option<Tactic>, f32)> = answer.options.iter().filter_map(read).collect();
+    Ok(if options.is_empty() { Reading::sure(answered) } else { Reading::of_options(options) })
+}
+
+/// An option as the answer that it would be.
+fn option_of(option: &Weighed) -> Option<Properties> {
+    let whole = Answer { json: option.value.clone(), complete: true, ..Answer::default() };
+    Properties::of(TASK, &whole).ok()
 }
 
 /// The tactic of an answer, or none for everyday traffic.
-fn parse_incident(answer: &Answer) -> Result<Option<Tactic>, TaskError> {
-    let properties = Properties::of(TASK, answer)?;
+fn parse_incident(properties: &Properties) -> Result<Option<Tactic>, TaskError> {
     let shown = properties.text("Shows")?;
     if shown.eq_ignore_ascii_case(EVERYDAY) {
         return Ok(None);
@@ -54,30 +62,36 @@ pub(crate) fn incident_answer(shown: Option<Tactic>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::language_model::Usage;
 
-    fn parse(json: &str) -> Result<Option<Tactic>, TaskError> {
-        let answer = Answer {
-            thinking: String::new(),
-            json: json.into(),
-            complete: true,
-            options: Vec::new(),
-            usage: Usage::default(),
-        };
-        parse_incident(&answer)
+    fn read(json: &str) -> Result<Reading, TaskError> {
+        read_incident(&Answer { json: json.into(), complete: true, ..Answer::default() })
     }
 
     #[test]
     fn what_is_written_is_read_back() {
         for shown in visible_tactics().map(Some).chain([None]) {
-            assert_eq!(parse(&incident_answer(shown).to_string()), Ok(shown));
+            assert_eq!(read(&incident_answer(shown).to_string()), Ok(Reading::sure(shown)));
         }
+    }
+
+    #[test]
+    fn probabilities_make_the_reading() {
+        let options = [(Some(Tactic::Impact), 0.6), (None, 0.4)]
+            .map(|(shown, probability)| Weighed { value: incident_answer(shown).to_string(), probability });
+        let answer = Answer {
+            options: options.into(),
+            complete: true,
+            json: r#"{"Shows": "Impact"}"#.into(),
+            ..Answer::default()
+        };
+        let reading = read_incident(&answer).unwrap();
+        assert_eq!((reading.everyday, reading.tactics), (0.4, vec![(Tactic::Impact, 0.6)]));
     }
 
     #[test]
     fn only_what_the_schema_names_is_taken() {
         for json in [r#"{"Shows": "Nothing"}"#, r#"{"Shows": true}"#, "{}", "not JSON"] {
-            assert!(parse(json).is_err(), "{json}");
+            assert!(read(json).is_err(), "{json}");
         }
         let schema = incident_schema().to_string();
         assert!(schema.contains(EVERYDAY) && schema.contains("Lateral Movement"));
