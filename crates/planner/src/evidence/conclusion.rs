@@ -109,7 +109,7 @@ fn why_not(scene: &Scene, shown: &[Shown<'_>]) -> Option<&'static str> {
             (true, true) => {
                 "The log holds only what sensors saw pass, and no alert or log that says that something is wrong."
             }
-            (true, false) => "The model takes none of the records for an attack.",
+            (true, false) => "None of the records is likely enough part of an attack.",
         });
     }
     if shown.iter().all(|shown| shown.group.is_minor()) {

@@ -4,10 +4,13 @@
 //! The rule is a logistic one: each piece of evidence adds to the log-odds what [`WEIGHTS`] says, and the sum is the probability. No
 //! single piece decides, the model's included, and each judgement tells what spoke for it and against it.
 
+use std::collections::BTreeMap;
+
 use countermove_incident::{AlertClass, Tactic};
 
 use crate::evidence::groups::GroupView;
 use crate::evidence::hosts::Hosts;
+use crate::evidence::parts::Parts;
 
 /// What the model makes of a group: how likely it shows an ordinary day, and each tactic.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,6 +181,38 @@ pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts) -> Judg
     Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
 }
 
+/// From this probability on a group counts as part of an attack.
+const LIKELY: f32 = 0.5;
+/// So much has to speak for an attack before there is one, in log-odds: one group that is four times as likely part of it as not,
+/// or several with a name in common that are so together.
+const ENOUGH: f32 = 1.386;
+
+impl Judgement {
+    /// Whether the group counts as part of an attack.
+    pub(crate) fn is_likely(&self) -> bool {
+        self.attack >= LIKELY
+    }
+
+    fn log_odds(&self) -> f32 {
+        self.pieces.iter().map(|(_, added)| added).sum()
+    }
+}
+
+/// Whether what is likely part of an attack is enough to say that there is one: many groups that are each a little likelier than not
+/// have to be about somebody together, or every long log would hold an attack.
+pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Judgement)>) -> bool {
+    let mut by_name: BTreeMap<&str, f32> = BTreeMap::new();
+    for (group, judgement) in all.into_iter().filter(|(_, judgement)| judgement.is_likely()) {
+        let Parts { outside, from_inside, aimed_at, .. } = &group.parts;
+        let names = outside.iter().chain(from_inside).chain(aimed_at).map(String::as_str);
+        // A group that names nobody stands for itself.
+        let log_odds = judgement.log_odds();
+        *by_name.entry("").or_default() = by_name.get("").copied().unwrap_or(0.0).max(log_odds);
+        names.for_each(|name| *by_name.entry(name).or_default() += log_odds);
+    }
+    by_name.values().any(|sum| *sum >= ENOUGH)
+}
+
 /// Whether there is this piece of evidence on a group.
 fn holds(piece: Piece, group: &GroupView, hosts: &Hosts) -> bool {
     let class = || AlertClass::find(&group.words.classification).map_or("", |class| class.short_name);
@@ -238,6 +273,25 @@ mod tests {
             "the model +1.4, high severity +1.0, a severe alert that does not stand alone +1.0"
         );
         assert!(judge(&group, &Reading::sure(None), &Hosts::default()).attack > 0.0, "nobody is that sure");
+    }
+
+    #[test]
+    fn a_little_about_nobody_in_particular_is_not_enough() {
+        let about = |name: &str| {
+            let mut group = group();
+            group.parts.outside.insert(name.to_owned());
+            let judgement = judge(&group, &reading(0.3), &Hosts::default());
+            assert!(judgement.is_likely() && judgement.attack < 0.75, "{judgement:?}");
+            (group, judgement)
+        };
+        let enough = |all: &[(GroupView, Judgement)]| is_enough(all.iter().map(|(group, own)| (group, own)));
+        let apart = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"].map(about);
+        assert!(!enough(&apart));
+        assert!(enough(&[about("192.0.2.1"), about("192.0.2.1"), about("192.0.2.1")]));
+        let severe = GroupView { severity: Some(1), ..group() };
+        let judgement = judge(&severe, &reading(0.2), &Hosts::default());
+        assert!(enough(&[(severe, judgement)]), "one that is likely enough is enough");
+        assert!(!enough(&[]));
     }
 
     #[test]

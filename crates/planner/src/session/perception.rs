@@ -17,7 +17,7 @@ use futures::future::join_all;
 use crate::error::PlanError;
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::conclude;
-use crate::evidence::judgement::{Judgement, judge};
+use crate::evidence::judgement::{Judgement, is_enough, judge};
 use crate::evidence::scene::Scene;
 use crate::language_model::{
     AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
@@ -30,9 +30,6 @@ use crate::templates::Templates;
 
 /// Most tokens of the JSON answer: a name of a tactic.
 const ANSWER_TOKENS: u32 = 32;
-
-/// From this probability on a group counts as part of an attack.
-const LIKELY: f32 = 0.5;
 
 /// Asks the model what happened. Gives the assessment and the work behind it.
 pub(crate) async fn perceive(
@@ -84,7 +81,7 @@ pub(crate) async fn perceive(
         match read {
             Ok(reading) => {
                 let judgement = judge(group, &reading, &scene.hosts);
-                verdicts.push(reading.tactic().filter(|_| judgement.attack >= LIKELY));
+                verdicts.push(reading.tactic().filter(|_| judgement.is_likely()));
                 judged.insert(group.number, judgement);
             }
             Err(error) => {
@@ -97,7 +94,16 @@ pub(crate) async fn perceive(
     if let Some(error) = fault.filter(|_| rejected.len() == verdicts.len()) {
         return Err(error);
     }
+    let likely = asked.iter().filter_map(|group| Some((group, judged.get(&group.number)?)));
+    if !is_enough(likely) {
+        verdicts.fill(None);
+    }
     let mut assessment = conclude(scene, &verdicts);
+    let likeliest = judged.iter().max_by(|a, b| a.1.attack.total_cmp(&b.1.attack));
+    if let Some((number, judgement)) = likeliest.filter(|_| verdicts.iter().all(Option::is_none)) {
+        let percent = 100.0 * judgement.attack;
+        assessment.description += &format!(" The likeliest is group A{number}, with {percent:.0} %.");
+    }
     for line in assessment.tactics.iter_mut().flat_map(|belief| &mut belief.evidence) {
         if let Some(judgement) = judged.get(&line.number) {
             line.attack = judgement.attack;
