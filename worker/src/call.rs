@@ -201,6 +201,7 @@ mod tests {
                 thinking: String::new(),
                 json: json.to_string(),
                 complete: true,
+                options: Vec::new(),
                 usage: Usage::default(),
             })
         }
@@ -270,6 +271,7 @@ mod tests {
                 thinking_tokens: 0,
                 json_schema: r#"{"type": "object"}"#.to_owned(),
                 max_tokens: 64,
+                weigh_options: false,
             }),
             sampling: Some(wire::Sampling { temperature: 0.0, top_p: 1.0, seed: 1 }),
         })

@@ -13,6 +13,7 @@ use crate::kernels::cpu::CpuKernels;
 use crate::kernels::{CandleKernels, Kernels};
 use crate::learner::{Learner, StepSettings};
 use crate::pack::pack;
+use crate::peft::set_calibration;
 use crate::random::Random;
 use crate::settings::{Precision, Stored, TrainSettings};
 use crate::trainer::{EndReason, Go, TrainEvent, TrainFiles, Trainer};

@@ -201,16 +201,22 @@ impl Judgement {
 /// Whether what is likely part of an attack is enough to say that there is one: many groups that are each a little likelier than not
 /// have to be about somebody together, or every long log would hold an attack.
 pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Judgement)>) -> bool {
-    let mut by_name: BTreeMap<&str, f32> = BTreeMap::new();
+    // What speaks against each, and whether more than what the sensor itself calls minor does.
+    let mut by_name: BTreeMap<&str, (f32, bool)> = BTreeMap::new();
     for (group, judgement) in all.into_iter().filter(|(_, judgement)| judgement.is_likely()) {
         let Parts { outside, from_inside, aimed_at, .. } = &group.parts;
         let names = outside.iter().chain(from_inside).chain(aimed_at).map(String::as_str);
-        // A group that names nobody stands for itself.
-        let log_odds = judgement.log_odds();
-        *by_name.entry("").or_default() = by_name.get("").copied().unwrap_or(0.0).max(log_odds);
-        names.for_each(|name| *by_name.entry(name).or_default() += log_odds);
+        let (log_odds, is_serious) = (judgement.log_odds(), !group.is_minor());
+        if is_serious && log_odds >= ENOUGH {
+            return true;
+        }
+        for name in names {
+            let (sum, serious) = by_name.entry(name).or_default();
+            *sum += log_odds;
+            *serious |= is_serious;
+        }
     }
-    by_name.values().any(|sum| *sum >= ENOUGH)
+    by_name.values().any(|(sum, is_serious)| *is_serious && *sum >= ENOUGH)
 }
 
 /// Whether there is this piece of evidence on a group.
@@ -292,6 +298,13 @@ mod tests {
         let judgement = judge(&severe, &reading(0.2), &Hosts::default());
         assert!(enough(&[(severe, judgement)]), "one that is likely enough is enough");
         assert!(!enough(&[]));
+        let minor = GroupView { severity: Some(3), ..about("192.0.2.1").0 };
+        let judgement = judge(&minor, &Reading::sure(Some(Tactic::Impact)), &Hosts::default());
+        assert!(
+            judgement.is_likely() && !enough(&[(minor.clone(), judgement.clone())]),
+            "minor alone never is"
+        );
+        assert!(enough(&[(minor, judgement), about("192.0.2.1")]));
     }
 
     #[test]
