@@ -416,7 +416,7 @@ mod tests {
             "warning    4 lines are in no known alert format",
             "from what the model said: 10.9.9.9",
             "1. Credential Access (TA0006), 100 % of the evidence: T1110.001 Brute Force: Password Guessing",
-            "A4  ssh login attempt (40 records)",
+            "A4  ssh login attempt (40 records; 90 %: the model +2.2)",
             "and 2 more groups",
             "STEP 1",
             "END      The limit of 1 step was reached",

@@ -42,14 +42,13 @@ fn without_file(line: &str) -> &str {
         return rest;
     }
     let Some((_, rest)) = line.split_once(':').filter(|(name, _)| is_file(name)) else { return line };
-    let rest = match rest.split_once(':') {
+    match rest.split_once(':') {
         Some((number, behind)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
             // `12:59:31` is a time of day.
             if behind.as_bytes().get(2) == Some(&b':') { rest } else { behind }
         }
         _ => rest,
-    };
-    rest
+    }
 }
 
 /// What `docker compose logs` puts before what a service says, `web-1  | `; what it says as an object needs the service's name.

@@ -226,12 +226,12 @@ impl KvTree {
             return child;
         };
         self.touch(child);
-        if let Some(node) = &mut self.nodes[child] {
-            if node.tokens.len() < tokens.len() {
-                // A shorter node is a leaf, so its page can be replaced by the one that holds more.
-                node.tokens = tokens.to_vec();
-                node.page = Some(Arc::clone(page));
-            }
+        if let Some(node) = &mut self.nodes[child]
+            && node.tokens.len() < tokens.len()
+        {
+            // A shorter node is a leaf, so its page can be replaced by the one that holds more.
+            node.tokens = tokens.to_vec();
+            node.page = Some(Arc::clone(page));
         }
         child
     }

@@ -136,9 +136,9 @@ pub(crate) struct Judgement {
 }
 
 impl Judgement {
-    /// The pieces in words, the weightiest first; what holds for every group is left out.
+    /// The pieces in words, the weightiest first; what holds for every group is left out, and what weighs next to nothing.
     pub(crate) fn because(&self) -> String {
-        let told = self.pieces.iter().filter(|(piece, _)| *piece != Piece::Always);
+        let told = self.pieces.iter().filter(|(piece, added)| *piece != Piece::Always && added.abs() >= 0.05);
         let told: Vec<String> = told.map(|(piece, added)| format!("{} {added:+.1}", piece.name())).collect();
         told.join(", ")
     }

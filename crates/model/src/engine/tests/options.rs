@@ -262,7 +262,10 @@ async fn cancelled_requests_leave_no_sequences_behind() {
     }
     assert_eq!(held.load(Ordering::Relaxed), 0);
     check(&ask(&engine, &direct("one")).await.expect("an answer"), &words());
-    assert_eq!(held.load(Ordering::Relaxed), 0);
+    // The answer is told before its sequence is given back.
+    while held.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]

@@ -203,9 +203,11 @@ fn a_password_that_was_mistyped_once_is_no_incident() {
     let other = log("web01", "Failed password for root from 10.0.2.14", "root", "10.0.2.14");
     let works = log("web01", "Accepted password for shop_rw from 10.0.2.20", "shop_rw", "10.0.2.20");
     let guessed = |_: &str| Some(Tactic::CredentialAccess);
-    for slip in
-        [&[failed.clone(), works.clone()][..], &[failed.clone()], &[failed.clone(), other, works.clone()]]
-    {
+    for slip in [
+        &[failed.clone(), works.clone()][..],
+        std::slice::from_ref(&failed),
+        &[failed.clone(), other, works.clone()],
+    ] {
         let assessment = concluded_of(slip, guessed);
         assert!(!assessment.is_incident && assessment.tactics.is_empty(), "{slip:?}");
         assert!(assessment.description.contains("mistyped"), "{}", assessment.description);
@@ -291,7 +293,7 @@ fn whoever_passes_traffic_on_or_is_only_asked_is_no_part_of_it() {
         (&["203.0.113.9".to_owned()][..], &["10.0.2.13".to_owned()][..])
     );
     let translated = stated("Beacon", 1, "10.0.2.1", "203.0.113.9");
-    assert!(roles(&[translated.clone()]).targets.is_empty(), "somebody behind it called");
+    assert!(roles(std::slice::from_ref(&translated)).targets.is_empty(), "somebody behind it called");
     let called = stated("Beacon", 1, "10.0.2.14", "203.0.113.9");
     assert_eq!(roles(&[translated, called.clone()]).targets, ["10.0.2.14"]);
     let mut asked = stated("Bad name", 1, "10.0.2.14", "10.0.2.53");
