@@ -5,7 +5,7 @@
 //!
 //! Invariants: a value is never template source, so template syntax in an alert is plain text; a name that a template
 //! uses and that does not exist is an error when the templates are loaded, not an empty string in a prompt; the digest
-//! covers every byte that can change a prompt. Values from outside pass through [`fenced`] before they are rendered,
+//! covers every byte that can change a prompt. Values from outside pass through [`fenced`](crate::words::fenced) before they are rendered,
 //! so they cannot end the `===` block that they stand in.
 
 use std::collections::BTreeSet;
@@ -236,7 +236,7 @@ impl Templates {
         SOURCES.iter().map(|source| source.file)
     }
 
-    /// Renders a template. Text from outside must have passed through [`fenced`].
+    /// Renders a template. Text from outside must have passed through [`fenced`](crate::words::fenced).
     pub(crate) fn render(&self, name: TemplateName, values: impl Serialize) -> Result<String, TemplateError> {
         let file = SOURCES.iter().find(|source| source.name == name).map_or("", |source| source.file);
         let template = self.environment.get_template(file).map_err(|error| invalid(file, &error))?;

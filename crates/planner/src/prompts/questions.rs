@@ -79,7 +79,7 @@ pub(crate) struct Situation<'a> {
     pub(crate) shared: &'a [String],
     pub(crate) roles: &'a Roles,
     pub(crate) state: RecoveryState,
-    /// Actions taken so far, as [`history_line`] tells them.
+    /// Actions taken so far, as [`history_line`](crate::words::history_line) tells them.
     pub(crate) history: &'a [String],
 }
 

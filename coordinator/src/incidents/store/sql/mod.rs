@@ -5,7 +5,7 @@
 //! over which nothing comes counts as broken. Leases are
 //! measured with the database's clock alone, so the clocks of coordinators do not matter.
 //!
-//! An SQLite file belongs to one process and one user ([`file`]). PostgreSQL is for several.
+//! An SQLite file belongs to one process and one user ([`mod@file`]). PostgreSQL is for several.
 
 mod file;
 mod ownership;
