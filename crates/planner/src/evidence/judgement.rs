@@ -10,6 +10,7 @@ use countermove_incident::{AlertClass, Tactic};
 
 use crate::evidence::groups::GroupView;
 use crate::evidence::hosts::Hosts;
+use crate::evidence::lines::{Guesses, Lines};
 use crate::evidence::parts::Parts;
 
 /// What the model makes of a group: how likely it shows an ordinary day, and each tactic.
@@ -55,6 +56,8 @@ impl Reading {
     }
 }
 
+/// So many failed logins from one place are no slips.
+const MANY_FAILED: u64 = 3;
 /// Bound of what the model alone can say, in log-odds.
 const MOST_SURE: f32 = 4.0;
 
@@ -83,6 +86,10 @@ pub(crate) enum Piece {
     ByOrder,
     /// It is a severe alert whose outside end shows in another serious group, or that stays among own hosts.
     ComesBack,
+    /// Logins failed again and again from one place.
+    Guessing,
+    /// One of those who failed so got in.
+    GotIn,
     /// It is an ordinary log of a host or a service, which is mostly about ordinary days.
     Log,
     /// What holds for every group.
@@ -90,7 +97,7 @@ pub(crate) enum Piece {
 }
 
 /// What each piece adds to the log-odds.
-const WEIGHTS: [(Piece, f32); 13] = [
+const WEIGHTS: [(Piece, f32); 15] = [
     (Piece::Model, 1.0),
     (Piece::High, 1.0),
     (Piece::Medium, 0.4),
@@ -102,6 +109,8 @@ const WEIGHTS: [(Piece, f32); 13] = [
     (Piece::Blocked, -0.5),
     (Piece::ByOrder, -3.0),
     (Piece::ComesBack, 1.0),
+    (Piece::Guessing, 2.0),
+    (Piece::GotIn, 1.5),
     (Piece::Log, -0.5),
     (Piece::Always, -0.3),
 ];
@@ -158,6 +167,8 @@ impl Piece {
             Piece::Blocked => "blocked by the sensor",
             Piece::ByOrder => "the sender looks by order",
             Piece::ComesBack => "a severe alert that does not stand alone",
+            Piece::Guessing => "logins that failed again and again",
+            Piece::GotIn => "one of them worked in the end",
             Piece::Log => "an ordinary log",
             Piece::Always => "before any evidence",
         }
@@ -165,13 +176,14 @@ impl Piece {
 }
 
 /// Weighs the evidence on a group.
-pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts) -> Judgement {
+pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts, lines: &Lines) -> Judgement {
+    let guesses = lines.guesses(&group.records);
     let mut pieces: Vec<(Piece, f32)> = WEIGHTS
         .iter()
         .filter_map(|(piece, weight)| {
             let value = match piece {
                 Piece::Model => reading.log_odds(),
-                piece => f32::from(u8::from(holds(*piece, group, hosts))),
+                piece => f32::from(u8::from(holds(*piece, group, hosts, guesses))),
             };
             (value != 0.0).then_some((*piece, weight * value))
         })
@@ -220,7 +232,7 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
 }
 
 /// Whether there is this piece of evidence on a group.
-fn holds(piece: Piece, group: &GroupView, hosts: &Hosts) -> bool {
+fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bool {
     let class = || AlertClass::find(&group.words.classification).map_or("", |class| class.short_name);
     match piece {
         Piece::Model | Piece::Always => true,
@@ -237,6 +249,8 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts) -> bool {
             !from.is_empty() && from.iter().all(|host| hosts.habit(host).is_some())
         }
         Piece::ComesBack => group.is_certain,
+        Piece::Guessing => guesses.failed >= MANY_FAILED,
+        Piece::GotIn => guesses.failed >= MANY_FAILED && guesses.worked,
         Piece::Log => !group.is_alert,
     }
 }
@@ -256,7 +270,8 @@ mod tests {
     #[test]
     fn more_evidence_for_an_attack_makes_it_likelier() {
         let hosts = Hosts::default();
-        let of = |group: &GroupView, everyday| judge(group, &reading(everyday), &hosts).attack;
+        let of =
+            |group: &GroupView, everyday| judge(group, &reading(everyday), &hosts, &Lines::default()).attack;
         let plain = group();
         assert!(of(&plain, 0.1) > of(&plain, 0.5) && of(&plain, 0.5) > of(&plain, 0.9));
         let severities = [Some(1), Some(2), None, Some(3), Some(4)];
@@ -270,7 +285,7 @@ mod tests {
     #[test]
     fn what_spoke_for_it_adds_up_to_the_probability() {
         let group = GroupView { severity: Some(1), is_certain: true, ..group() };
-        let judged = judge(&group, &reading(0.2), &Hosts::default());
+        let judged = judge(&group, &reading(0.2), &Hosts::default(), &Lines::default());
         let sum: f32 = judged.pieces.iter().map(|(_, added)| added).sum();
         assert!((judged.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
         assert!(judged.pieces.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()), "{:?}", judged.pieces);
@@ -278,7 +293,10 @@ mod tests {
             judged.because(),
             "the model +1.4, high severity +1.0, a severe alert that does not stand alone +1.0"
         );
-        assert!(judge(&group, &Reading::sure(None), &Hosts::default()).attack > 0.0, "nobody is that sure");
+        assert!(
+            judge(&group, &Reading::sure(None), &Hosts::default(), &Lines::default()).attack > 0.0,
+            "nobody is that sure"
+        );
     }
 
     #[test]
@@ -286,7 +304,7 @@ mod tests {
         let about = |name: &str| {
             let mut group = group();
             group.parts.outside.insert(name.to_owned());
-            let judgement = judge(&group, &reading(0.3), &Hosts::default());
+            let judgement = judge(&group, &reading(0.3), &Hosts::default(), &Lines::default());
             assert!(judgement.is_likely() && judgement.attack < 0.75, "{judgement:?}");
             (group, judgement)
         };
@@ -295,11 +313,12 @@ mod tests {
         assert!(!enough(&apart));
         assert!(enough(&[about("192.0.2.1"), about("192.0.2.1"), about("192.0.2.1")]));
         let severe = GroupView { severity: Some(1), ..group() };
-        let judgement = judge(&severe, &reading(0.2), &Hosts::default());
+        let judgement = judge(&severe, &reading(0.2), &Hosts::default(), &Lines::default());
         assert!(enough(&[(severe, judgement)]), "one that is likely enough is enough");
         assert!(!enough(&[]));
         let minor = GroupView { severity: Some(3), ..about("192.0.2.1").0 };
-        let judgement = judge(&minor, &Reading::sure(Some(Tactic::Impact)), &Hosts::default());
+        let judgement =
+            judge(&minor, &Reading::sure(Some(Tactic::Impact)), &Hosts::default(), &Lines::default());
         assert!(
             judgement.is_likely() && !enough(&[(minor.clone(), judgement.clone())]),
             "minor alone never is"

@@ -65,6 +65,28 @@ impl Lines {
     }
 }
 
+/// Logins that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Guesses {
+    /// Most of them from one place.
+    pub(crate) failed: u64,
+    /// Whether an account with which one of them failed got in from there.
+    pub(crate) worked: bool,
+}
+
+impl Lines {
+    /// What the records at these positions say of logins that failed. Those that name no source are taken to be from one place.
+    pub(crate) fn guesses(&self, positions: &[usize]) -> Guesses {
+        let mut by_place: HashMap<&[String], Guesses> = HashMap::new();
+        for line in positions.iter().filter_map(|position| self.at(*position)).filter(|line| line.fails) {
+            let guesses = by_place.entry(&line.addresses).or_default();
+            guesses.failed = guesses.failed.saturating_add(line.count);
+            guesses.worked |= line.accounts.iter().any(|account| self.got_in(account, line));
+        }
+        by_place.into_values().max_by_key(|guesses| (guesses.failed, guesses.worked)).unwrap_or_default()
+    }
+}
+
 impl Line {
     fn of(record: &Record) -> Line {
         let is_known = record.kind == RecordKind::Log;
@@ -136,6 +158,21 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4].map(got_in), [true, true, false, true, false]);
         assert!(lines.at(4).unwrap().fails && !lines.at(4).unwrap().logs_in, "a name is no word of the log");
         assert!(lines.at(5).is_none());
+    }
+
+    #[test]
+    fn guesses_are_counted_by_where_they_come_from() {
+        let failed = |source: &str| login("Failed password for postgres", "postgres", source);
+        let records = vec![
+            failed("10.0.2.20"),
+            failed("10.0.2.20"),
+            failed("10.0.2.21"),
+            login("Accepted password for postgres", "postgres", "10.0.2.20"),
+        ];
+        let lines = Lines::of_log(&AlertLog { records, ..AlertLog::default() });
+        assert_eq!(lines.guesses(&[0, 1, 2]), Guesses { failed: 2, worked: true });
+        assert_eq!(lines.guesses(&[2]), Guesses { failed: 1, worked: false });
+        assert_eq!(lines.guesses(&[3]), Guesses::default());
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub(crate) async fn perceive(
         };
         match read {
             Ok(reading) => {
-                let judgement = judge(group, &reading, &scene.hosts);
+                let judgement = judge(group, &reading, &scene.hosts, &scene.lines);
                 verdicts.push(reading.tactic().filter(|_| judgement.is_likely()));
                 judged.insert(group.number, judgement);
             }
