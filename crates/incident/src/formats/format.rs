@@ -65,13 +65,15 @@ pub enum Format {
     Cef,
     /// QRadar's Log Event Extended Format.
     Leef,
+    /// Lines of `key=value` pairs in no other form.
+    Logfmt,
     /// Any other line that syslog carries: a program's name and what it says.
     Syslog,
 }
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 25] = [
+    pub const ALL: [Format; 26] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -96,6 +98,7 @@ impl Format {
         Format::WebAccess,
         Format::Cef,
         Format::Leef,
+        Format::Logfmt,
         Format::Syslog,
     ];
 
@@ -140,6 +143,7 @@ impl Format {
             Format::WebAccess => ("web_access", "web server logs"),
             Format::Cef => ("cef", "CEF"),
             Format::Leef => ("leef", "LEEF"),
+            Format::Logfmt => ("logfmt", "key=value lines"),
             Format::Syslog => ("syslog", "syslog"),
         }
     }

@@ -11,6 +11,7 @@ mod cisco;
 mod csv;
 mod falco;
 mod leef;
+mod logfmt;
 mod ossec;
 mod ossec_syslog;
 mod pairs;
@@ -41,7 +42,7 @@ pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 15] = [
+pub(crate) const LINES: [LineFormat; 16] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -56,6 +57,7 @@ pub(crate) const LINES: [LineFormat; 15] = [
     sudo::FORMAT,
     ossec_syslog::FORMAT,
     cisco::FORMAT,
+    logfmt::FORMAT,
     syslog::FORMAT,
 ];
 
