@@ -118,7 +118,14 @@ pub async fn serve<M: ServedModel>(
         finished = work => finished,
     };
     drop(close);
-    let ended = model_ended || ended_late;
+    // Work that broke off because the model ended may be done before its end was seen.
+    let ended = model_ended
+        || ended_late
+        || tokio::select! {
+            biased;
+            () = worker.model_ended() => true,
+            () = std::future::ready(()) => false,
+        };
     // Health watchers never hang up by themselves.
     if let Ok(end) = tokio::time::timeout(if ended { LAST_WORDS } else { CLOSING }, server).await {
         end?;
