@@ -4,14 +4,11 @@ use countermove_incident::{AlertKind, RecoveryState, Tactic};
 
 /// Why a group shows what it shows. `turn` is the moving part of its prompt.
 pub(crate) fn incident(turn: &str, shown: Option<Tactic>) -> String {
-    let ties = turn.contains(", also in ");
-    let alone = turn.contains("seen nowhere else");
-    let struck = turn.contains("in ") && turn.contains("other alerts of priority 1");
-    let surroundings = match () {
-        () if ties => "The outside address shows in other alerts as well.",
-        () if alone => "The outside address shows nowhere else.",
-        () if struck => "The own host was hit from outside before.",
-        () => "No outside address is involved.",
+    let is_outside = |way: &str| turn.lines().any(|line| line == format!("{way}: outside address"));
+    let surroundings = match (is_outside("From"), is_outside("To")) {
+        (true, _) => "It comes from an address outside.",
+        (false, true) => "It goes to an address outside.",
+        (false, false) => "No address outside is involved.",
     };
     match shown {
         Some(tactic) => {
@@ -74,5 +71,18 @@ fn sense(tactic: Tactic) -> &'static str {
         Tactic::Exfiltration => "taking data out (Exfiltration)",
         Tactic::Impact => "doing damage (Impact)",
         Tactic::DefenseImpairment => "turning off what protects (Defense Impairment)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_record_comes_from_is_told_as_its_question_tells_it() {
+        let told = |turn: &str| incident(turn, None);
+        assert!(told("x\nFrom: outside address\nTo: own host").starts_with("It comes from"));
+        assert!(told("x\nFrom: own host\nTo: outside address").starts_with("It goes to"));
+        assert!(told("From: outside address is what it says\nTo: own host").starts_with("No address"));
     }
 }
