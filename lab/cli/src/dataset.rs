@@ -34,8 +34,8 @@ pub(crate) async fn dataset(
     let (vocabulary, source) = vocabulary(&arguments)?;
     let options = DatasetOptions {
         count: arguments.count,
-        seed: arguments.seed,
-        out: arguments.out.clone(),
+        seed: arguments.set.seed,
+        out: arguments.set.out.clone(),
         form: match arguments.form {
             DatasetForm::Jsonl => Form::JsonLines,
             DatasetForm::Csle => Form::Csle,
@@ -67,7 +67,7 @@ pub(crate) async fn dataset(
     let card =
         done.map_err(|error| Failure::Failed(format!("the work broke off: {error}")))?.map_err(failure)?;
     let stopped = far.stop.load(Ordering::Relaxed);
-    console.line(&summary(&card, &arguments.out, begun.elapsed()));
+    console.line(&summary(&card, &arguments.set.out, begun.elapsed()));
     Ok(if stopped { Exit::Interrupted } else { Exit::Success })
 }
 
@@ -79,8 +79,8 @@ async fn label(arguments: DatasetLabelsArgs, console: &Console) -> Result<Exit, 
         attack: arguments.attack,
         held_out: arguments.hold_out,
         count: arguments.count,
-        seed: arguments.seed,
-        out: arguments.out.clone(),
+        seed: arguments.set.seed,
+        out: arguments.set.out.clone(),
     };
     let counts = tokio::task::spawn_blocking(move || labels(&templates, &options))
         .await
@@ -89,7 +89,11 @@ async fn label(arguments: DatasetLabelsArgs, console: &Console) -> Result<Exit, 
     for ((split, source), count) in &counts {
         console.line(&format!("{}: {count} of {source}", split.name()));
     }
-    console.line(&format!("{} examples are in {}", counts.values().sum::<u64>(), arguments.out.display()));
+    console.line(&format!(
+        "{} examples are in {}",
+        counts.values().sum::<u64>(),
+        arguments.set.out.display()
+    ));
     Ok(Exit::Success)
 }
 

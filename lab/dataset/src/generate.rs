@@ -12,7 +12,7 @@ use crate::card::Card;
 use crate::error::{DatasetError, io};
 use crate::lessons::lessons;
 use crate::split::{Split, parts};
-use crate::writer::{Pairs, Shards, Sink};
+use crate::writer::{Pairs, Shards, Sink, new_folder};
 
 /// How examples are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,10 +59,7 @@ pub fn generate(
     mut go_on: impl FnMut(Written) -> bool,
 ) -> Result<Card, DatasetError> {
     let folder = &options.out;
-    fs::create_dir_all(folder).map_err(io(folder))?;
-    if fs::read_dir(folder).map_err(io(folder))?.next().is_some() {
-        return Err(DatasetError::NotEmpty { path: folder.clone() });
-    }
+    new_folder(folder)?;
     let parts = parts(vocabulary);
     let generators = parts
         .iter()

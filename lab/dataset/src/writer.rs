@@ -1,7 +1,7 @@
 //! Writes examples: shards of JSON lines, or the published form.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,15 @@ use crate::split::Split;
 
 /// Most lines of a shard.
 const SHARD: u64 = 50_000;
+
+/// Makes the folder of a set, which has to be new or empty.
+pub(crate) fn new_folder(folder: &Path) -> Result<(), DatasetError> {
+    fs::create_dir_all(folder).map_err(io(folder))?;
+    match fs::read_dir(folder).map_err(io(folder))?.next() {
+        Some(_) => Err(DatasetError::NotEmpty { path: folder.to_owned() }),
+        None => Ok(()),
+    }
+}
 
 /// Takes examples and writes them.
 pub(crate) trait Sink {

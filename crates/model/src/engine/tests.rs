@@ -67,7 +67,7 @@ async fn ask(engine: &Engine, request: &Request) -> Result<Completion, EngineErr
 }
 
 /// The answer without what depends on the cache, probabilities as their bits.
-fn bare(completion: &Completion) -> (String, String, bool, u64, u64, Vec<(String, u32)>) {
+fn bare(completion: &Completion) -> Bare {
     let c = completion.clone();
     let options = c.options.into_iter().map(|option| (option.value, option.probability.to_bits())).collect();
     (c.thinking, c.text, c.complete, c.sampled_tokens, c.forced_tokens, options)
@@ -109,14 +109,11 @@ async fn events_add_up_to_the_completion() {
     assert_eq!(value, completion.text);
 }
 
-#[tokio::test]
-async fn the_same_request_has_the_same_answer_however_it_is_served() {
-    let requests = siblings(27);
-    let mut alone = Vec::new();
-    for request in &requests {
-        let (engine, _) = plain();
-        alone.push(bare(&ask(&engine, request).await.expect("an answer")));
-    }
+/// An answer without what depends on how it was served.
+type Bare = (String, String, bool, u64, u64, Vec<(String, u32)>);
+
+/// Serves requests together in every way, and compares their answers with those that each had `alone`.
+async fn same_however_served(requests: &[Request], alone: &[Bare]) {
     let options = [
         EngineOptions::default(),
         EngineOptions { sequential: true, ..EngineOptions::default() },
@@ -128,11 +125,22 @@ async fn the_same_request_has_the_same_answer_however_it_is_served() {
         for _ in 0..2 {
             let running: Vec<Generation> =
                 requests.iter().map(|request| engine.submit(request.clone())).collect();
-            for (generation, alone) in running.into_iter().zip(&alone) {
+            for (generation, alone) in running.into_iter().zip(alone) {
                 assert_eq!(bare(&generation.completion().await.expect("an answer")), *alone, "{options:?}");
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_same_request_has_the_same_answer_however_it_is_served() {
+    let requests = siblings(27);
+    let mut alone = Vec::new();
+    for request in &requests {
+        let (engine, _) = plain();
+        alone.push(bare(&ask(&engine, request).await.expect("an answer")));
+    }
+    same_however_served(&requests, &alone).await;
 }
 
 #[tokio::test]

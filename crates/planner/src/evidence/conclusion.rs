@@ -79,11 +79,8 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment
 
 /// Whether a group is what the description says that its senders are there for: they look at others, and nothing else shows.
 fn is_duty(scene: &Scene, group: &GroupView, tactic: Tactic) -> bool {
-    let Parts { outside, from_inside, .. } = &group.parts;
     let looks = matches!(tactic, Tactic::Reconnaissance | Tactic::Discovery);
-    let by_order =
-        !from_inside.is_empty() && from_inside.iter().all(|host| scene.hosts.habit(host).is_some());
-    looks && outside.is_empty() && by_order
+    looks && group.parts.outside.is_empty() && group.is_by_order(&scene.hosts)
 }
 
 /// Leaves out what the sensor itself calls minor, unless it has a name in common with something serious: low priority alone is

@@ -72,6 +72,12 @@ impl GroupView {
         self.is_alert && self.severity.is_some_and(|severity| severity > SERIOUS)
     }
 
+    /// Whether the description says of all own hosts that it comes from that they look at others, and there are any.
+    pub(crate) fn is_by_order(&self, hosts: &Hosts) -> bool {
+        let from = &self.parts.from_inside;
+        !from.is_empty() && from.iter().all(|host| hosts.habit(host).is_some())
+    }
+
     /// What its records show by what they state themselves, beside what the model makes of them: the tactics of an alert that
     /// nobody calls minor.
     pub(crate) fn states(&self) -> impl Iterator<Item = Tactic> {

@@ -244,10 +244,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Hostile => HOSTILE.contains(&class()),
         Piece::Harmless => HARMLESS.contains(&class()),
         Piece::Blocked => group.is_blocked,
-        Piece::ByOrder => {
-            let from = &group.parts.from_inside;
-            !from.is_empty() && from.iter().all(|host| hosts.habit(host).is_some())
-        }
+        Piece::ByOrder => group.is_by_order(hosts),
         Piece::ComesBack => group.is_certain,
         Piece::Guessing => guesses.failed >= MANY_FAILED,
         Piece::GotIn => guesses.failed >= MANY_FAILED && guesses.worked,

@@ -18,17 +18,24 @@ pub(crate) enum DatasetCommand {
     Labels(DatasetLabelsArgs),
 }
 
+/// Which set, and where it goes.
 #[derive(Debug, Args)]
-pub(crate) struct DatasetLabelsArgs {
-    /// Examples to train on; those to validate and test by come on top.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) count: u64,
+pub(crate) struct SetArgs {
     /// Seed: the same seed, count, data and templates make the same set.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Folder to write to; new or empty.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetLabelsArgs {
+    /// Examples to train on; those to validate and test by come on top.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
     /// Folder with public rules and detections [default: ../shared/data].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
     pub(crate) data: Option<PathBuf>,
@@ -45,12 +52,8 @@ pub(crate) struct DatasetGenerateArgs {
     /// Incidents; each gives some twenty examples. The standard set has 50000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
-    /// Seed: the same seed, count, data and templates make the same set.
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Folder to write to; new or empty.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
     /// Folder with public rules and attack flows [default: ../shared/data if it is there, else a small built-in set].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
     pub(crate) data: Option<PathBuf>,

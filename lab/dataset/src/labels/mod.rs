@@ -11,18 +11,17 @@ mod stage;
 mod wording;
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use countermove_incident::Tactic;
 use countermove_planner::{Templates, derive_seed};
 
-use crate::error::{DatasetError, io};
+use crate::error::DatasetError;
 use crate::example::{Example, Task};
 use crate::split::Split;
 use crate::thoughts;
-use crate::writer::{Shards, Sink};
+use crate::writer::{Shards, Sink, new_folder};
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -60,8 +59,8 @@ struct Labelled {
 
 /// Shares of the train part, in percent: everyday records, the rest by tactic.
 const EVERYDAY: u64 = 30;
-/// Most examples of a held-out source and of a test part: enough for a figure.
-const MOST_HELD_OUT: usize = 2_000;
+/// Parts that are not trained on, and most examples of each: enough for a figure.
+const HELD_OUT: [(Split, usize); 2] = [(Split::Validation, 600), (Split::Test, 2_000)];
 
 /// Makes a set and gives the number of examples by part and source.
 ///
@@ -72,10 +71,7 @@ pub fn labels(
     options: &LabelOptions,
 ) -> Result<BTreeMap<(Split, String), u64>, DatasetError> {
     let folder = &options.out;
-    fs::create_dir_all(folder).map_err(io(folder))?;
-    if fs::read_dir(folder).map_err(io(folder))?.next().is_some() {
-        return Err(DatasetError::NotEmpty { path: folder.clone() });
-    }
+    new_folder(folder)?;
     let mut pool = sources::read(&options.data)?;
     pool.extend(lines::read());
     if let Some(attack) = &options.attack {
@@ -96,11 +92,11 @@ pub fn labels(
             _ => Split::Train,
         },
     };
-    for part in [Split::Validation, Split::Test] {
+    for (part, most) in HELD_OUT {
         // Each rule once, so that frequent families count no more than others.
         let mut held: Vec<&Labelled> = pool.iter().filter(|one| split(one) == part).collect();
         held.sort_by_key(|one| derive_seed(options.seed, "order", &[crate::example::hash(&one.family)]));
-        for one in held.into_iter().take(if part == Split::Test { MOST_HELD_OUT } else { 600 }) {
+        for one in held.into_iter().take(most) {
             writer.write(one, part, 0)?;
         }
     }

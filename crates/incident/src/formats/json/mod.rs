@@ -28,6 +28,7 @@ use std::net::IpAddr;
 pub(super) use falco::priority as falco_priority;
 pub(crate) use fields::time as time_of;
 use tags::Tags;
+pub(super) use tags::severity;
 pub(super) use wazuh::priority as wazuh_priority;
 
 use super::format::{Envelope, Format, Object, ObjectFormat};

@@ -7,7 +7,7 @@ const MAX_TECHNIQUES: usize = 16;
 
 /// A severity in words, on the records' scale. Abbreviations are hayabusa's and Suricata rule writers'. Words that say
 /// nothing, and unknown ones, are unset.
-pub(super) fn severity(word: &str) -> Option<u8> {
+pub(in super::super) fn severity(word: &str) -> Option<u8> {
     match word.trim().to_ascii_lowercase().as_str() {
         "fatal" | "emergency" | "emer" | "critical" | "crit" | "severe" | "very high" | "high" | "major"
         | "error" => Some(1),

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::super::format::{Envelope, LineFormat};
+use super::super::json::severity;
 use super::super::{Format, clean, clean_message, clean_protocol, port};
 use super::pairs::pairs;
 use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, blanks, end, verdict};
@@ -106,21 +107,11 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         _ => line,
     });
     if kind == RecordKind::Alert {
+        // Numbers mean different things to different products, and are unset.
         record.priority = severity(first(&SEVERITY));
         record.raw = clean(line, MAX_RAW);
     }
     Some(record)
-}
-
-/// A severity in a word; numbers mean different things to different products, and are unset.
-fn severity(word: &str) -> Option<u8> {
-    match word.to_ascii_lowercase().as_str() {
-        "critical" | "crit" | "high" | "emergency" | "fatal" => Some(1),
-        "medium" | "moderate" | "warning" | "warn" => Some(2),
-        "low" => Some(3),
-        "info" | "informational" | "notice" => Some(4),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

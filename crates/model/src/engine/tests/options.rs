@@ -172,21 +172,7 @@ async fn probabilities_have_the_same_bits_however_they_are_served() {
         }
         alone.push(bare(&completion));
     }
-    let options = [
-        EngineOptions::default(),
-        EngineOptions { sequential: true, ..EngineOptions::default() },
-        EngineOptions { max_sequences: 5, prefill_chunk: 7, ..EngineOptions::default() },
-    ];
-    for options in &options {
-        let (engine, _) = engine(options, |_| {});
-        for _ in 0..2 {
-            let running: Vec<Generation> =
-                requests.iter().map(|request| engine.submit(request.clone())).collect();
-            for (generation, alone) in running.into_iter().zip(&alone) {
-                assert_eq!(bare(&generation.completion().await.expect("an answer")), *alone, "{options:?}");
-            }
-        }
-    }
+    same_however_served(&requests, &alone).await;
 }
 
 #[tokio::test]

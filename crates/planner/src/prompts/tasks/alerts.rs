@@ -63,16 +63,9 @@ pub(crate) fn alerts_answer(kinds: &[AlertKind]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::language_model::Usage;
 
     fn answer(json: &str) -> Answer {
-        Answer {
-            thinking: String::new(),
-            json: json.into(),
-            complete: true,
-            options: Vec::new(),
-            usage: Usage::default(),
-        }
+        Answer { json: json.into(), complete: true, ..Answer::default() }
     }
 
     #[test]

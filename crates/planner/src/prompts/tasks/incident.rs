@@ -33,15 +33,12 @@ pub fn incident_schema() -> Value {
 /// probabilities.
 pub(crate) fn read_incident(answer: &Answer) -> Result<Reading, TaskError> {
     let answered = parse_incident(&Properties::of(TASK, answer)?)?;
-    let read = |option: &Weighed| Some((parse_incident(&option_of(option)?).ok()?, option.probability));
+    let read = |option: &Weighed| {
+        let shown = parse_incident(&Properties::read(TASK, &option.value).ok()?).ok()?;
+        Some((shown, option.probability))
+    };
     let options: Vec<(Option<Tactic>, f32)> = answer.options.iter().filter_map(read).collect();
     Ok(if options.is_empty() { Reading::sure(answered) } else { Reading::of_options(options) })
-}
-
-/// An option as the answer that it would be.
-fn option_of(option: &Weighed) -> Option<Properties> {
-    let whole = Answer { json: option.value.clone(), complete: true, ..Answer::default() };
-    Properties::of(TASK, &whole).ok()
 }
 
 /// The tactic of an answer, or none for everyday traffic.

@@ -59,7 +59,11 @@ impl Properties {
         if !answer.complete {
             return Err(TaskError::CutOff { task });
         }
-        match serde_json::from_str(&answer.json) {
+        Self::read(task, &answer.json)
+    }
+
+    fn read(task: &'static str, json: &str) -> Result<Self, TaskError> {
+        match serde_json::from_str(json) {
             Ok(Value::Object(map)) => Ok(Self { task, map }),
             Ok(_) => Err(TaskError::NotAnObject { task, reason: "it is another JSON value".into() }),
             Err(error) => Err(TaskError::NotAnObject { task, reason: error.to_string() }),

@@ -67,16 +67,9 @@ pub(crate) fn parse_state(answer: &Answer, open: RecoveryState) -> Result<Recove
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::language_model::Usage;
 
     fn answer(json: &str) -> Answer {
-        Answer {
-            thinking: String::new(),
-            json: json.into(),
-            complete: true,
-            options: Vec::new(),
-            usage: Usage::default(),
-        }
+        Answer { json: json.into(), complete: true, ..Answer::default() }
     }
 
     #[test]
