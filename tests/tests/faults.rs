@@ -9,9 +9,10 @@ use countermove_tests::{
     marked_processes, small_options, wait_until,
 };
 
-/// Enough rollouts to be caught in the middle of them.
+/// Enough rollouts to be caught in the middle of them: signs of life come five times a second, so that rollouts of a
+/// tenth of a second, which a warm cache makes of six, may begin and end between two of them.
 fn options() -> api::PlanOptions {
-    api::PlanOptions { rollouts: 6, max_depth: 3, ..small_options(2026) }
+    api::PlanOptions { rollouts: 48, max_depth: 3, ..small_options(2026) }
 }
 
 /// Plans until rollouts are under way and worker `index` has some of them.
