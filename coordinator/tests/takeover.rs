@@ -333,7 +333,10 @@ async fn a_backup_taken_under_way_is_gone_on_with() {
     // As docs/operations.md says, beside the running process.
     sqlx::any::install_default_drivers();
     let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-    sqlx::query(&format!("VACUUM INTO '{}'", copy.display())).execute(&pool).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("VACUUM INTO '{}'", copy.display())))
+        .execute(&pool)
+        .await
+        .unwrap();
     pool.close().await;
     coordinator.kill().await;
 

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use hf_hub::api::{Progress, RepoInfo};
 use hf_hub::{Cache, Repo, RepoType};
 
 use crate::digest::sha256_file;
@@ -24,6 +24,9 @@ use crate::weights::shard_names;
 
 /// Times that a broken transfer is taken up again.
 const RESUMES: u32 = 4;
+/// How long the hub may take to say which commit it is at, connection included. The client itself would wait for ever, and a
+/// network that swallows what is sent to the hub must not keep a worker from the model in its cache.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,7 @@ pub(crate) struct Hub {
     endpoint: Option<String>,
     token: Option<String>,
     offline: bool,
+    patience: Duration,
 }
 
 /// Why nothing was fetched.
@@ -94,6 +98,7 @@ impl Hub {
             token: text("HF_TOKEN").or_else(saved).filter(|token| !token.is_empty()),
             offline: text("HF_HUB_OFFLINE")
                 .is_some_and(|value| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str())),
+            patience: PATIENCE,
         }
     }
 
@@ -173,7 +178,8 @@ impl Hub {
         let api = self.api().map_err(|error| trouble(wanted, &error))?;
         let repo =
             |revision: &str| Repo::with_revision(wanted.id.to_owned(), RepoType::Model, revision.to_owned());
-        let info = api.repo(repo(wanted.revision())).info().map_err(|error| trouble(wanted, &error))?;
+        let info =
+            self.ask(&api.repo(repo(wanted.revision()))).map_err(|error| unanswered(wanted, &error))?;
         if !is_commit(&info.sha) {
             return Err(Trouble::Final(refusal(wanted, "the hub names no commit; is HF_ENDPOINT right?")));
         }
@@ -193,6 +199,12 @@ impl Hub {
             [file] if file.ends_with(".gguf") => Ok(snapshot.join(file)),
             _ => Ok(snapshot),
         }
+    }
+
+    /// Which commit a revision is at, and its files.
+    fn ask(&self, revision: &ApiRepo) -> Result<RepoInfo, ureq::Error> {
+        let question = revision.info_request().config().timeout_global(Some(self.patience)).build();
+        question.call()?.body_mut().read_json()
     }
 
     fn api(&self) -> Result<Api, ApiError> {
@@ -340,25 +352,33 @@ fn refusal(wanted: &Wanted<'_>, reason: &str) -> LoadError {
 fn trouble(wanted: &Wanted<'_>, error: &ApiError) -> Trouble {
     let last = |reason: String| Trouble::Final(refusal(wanted, &reason));
     match error {
-        ApiError::RequestError(error) => match error.as_ref() {
-            ureq::Error::Transport(transport) => Trouble::Unreachable(transport.to_string()),
-            ureq::Error::Status(code @ (401 | 403), _) => last(format!(
-                "the hub refuses it (status {code}): it does not exist, or it needs a token in HF_TOKEN that may read \
-                 it, of somebody who has accepted its terms"
-            )),
-            ureq::Error::Status(404, _) => {
-                last(format!("the hub has no such model with a revision {}", wanted.revision()))
-            }
-            ureq::Error::Status(code @ (408 | 429 | 500..), _) => {
-                Trouble::Unreachable(format!("it answered with status {code}"))
-            }
-            ureq::Error::Status(code, _) => last(format!("the hub answered with status {code}")),
-        },
+        ApiError::RequestError(error) => unanswered(wanted, error),
         ApiError::IoError(error) => Trouble::Unreachable(error.to_string()),
         ApiError::InvalidResume => last(
             "what an earlier transfer left does not fit; delete the files *.part in the model's folder of the cache"
                 .to_owned(),
         ),
         other => last(format!("the hub's answer is not understood ({other}); is HF_ENDPOINT right?")),
+    }
+}
+
+/// What a request means that brought nothing.
+fn unanswered(wanted: &Wanted<'_>, error: &ureq::Error) -> Trouble {
+    let last = |reason: String| Trouble::Final(refusal(wanted, &reason));
+    match error {
+        ureq::Error::StatusCode(code @ (401 | 403)) => last(format!(
+            "the hub refuses it (status {code}): it does not exist, or it needs a token in HF_TOKEN that may read it, of \
+             somebody who has accepted its terms"
+        )),
+        ureq::Error::StatusCode(404) => {
+            last(format!("the hub has no such model with a revision {}", wanted.revision()))
+        }
+        ureq::Error::StatusCode(code @ (408 | 429 | 500..)) => {
+            Trouble::Unreachable(format!("it answered with status {code}"))
+        }
+        ureq::Error::StatusCode(code) => last(format!("the hub answered with status {code}")),
+        ureq::Error::Timeout(_) => Trouble::Unreachable("it did not answer in time".to_owned()),
+        ureq::Error::Io(error) => Trouble::Unreachable(error.to_string()),
+        error => Trouble::Unreachable(error.to_string()),
     }
 }

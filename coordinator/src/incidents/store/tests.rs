@@ -488,7 +488,7 @@ async fn run(path: &std::path::Path, statement: &str) -> u64 {
     let url = format!("sqlite://{}", path.display());
     sqlx::any::install_default_drivers();
     let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
-    let done = sqlx::query(statement).execute(&pool).await.unwrap();
+    let done = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&pool).await.unwrap();
     pool.close().await;
     done.rows_affected()
 }

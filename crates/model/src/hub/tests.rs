@@ -68,6 +68,7 @@ impl Server {
             endpoint: Some(self.endpoint.clone()),
             token: Some("secret".to_owned()),
             offline: false,
+            patience: PATIENCE,
         }
     }
 }
@@ -187,6 +188,13 @@ fn a_model_is_fetched_once_and_found_without_a_network_later() {
     assert_eq!(server.requests(), [""; 0]);
     let nowhere = Hub { endpoint: Some("http://127.0.0.1:1".to_owned()), offline: false, ..hub };
     assert_eq!(quiet(&nowhere, &wanted(None, None)).unwrap(), path);
+    // One that takes the question and never answers: connections wait in its backlog.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    let silent = Hub { endpoint, patience: Duration::from_millis(100), ..nowhere };
+    assert_eq!(quiet(&silent, &wanted(None, None)).unwrap(), path);
+    let error = quiet(&silent, &wanted(Some("v1"), None)).unwrap_err().to_string();
+    assert!(error.contains("did not answer in time"), "{error}");
 }
 
 #[test]

@@ -31,8 +31,13 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// `url` is the base that the vendor names, such as `http://localhost:8080/v1`.
     pub(super) fn new(url: &str, model: &str, key: Option<String>) -> Self {
-        let agent = ureq::AgentBuilder::new().timeout(ANSWER).build();
-        Self { agent, url: url.trim_end_matches('/').to_owned(), model: model.to_owned(), key }
+        let settings = ureq::Agent::config_builder().timeout_global(Some(ANSWER)).http_status_as_error(false);
+        Self {
+            agent: settings.build().into(),
+            url: url.trim_end_matches('/').to_owned(),
+            model: model.to_owned(),
+            key,
+        }
     }
 
     /// Name in reports.
@@ -92,24 +97,22 @@ impl Endpoint {
     /// One answer, as a JSON object.
     fn ask(&self, talk: &mut Vec<Value>, episode: &mut Episode) -> Result<Value, String> {
         let body = json!({"model": self.model, "messages": talk, "temperature": 0.0});
-        let mut request = self.agent.post(&format!("{}/chat/completions", self.url));
+        let mut request = self.agent.post(format!("{}/chat/completions", self.url));
         if let Some(key) = &self.key {
-            request = request.set("Authorization", &format!("Bearer {key}"));
+            request = request.header("Authorization", format!("Bearer {key}"));
         }
-        let response = request.set("Content-Type", "application/json").send_string(&body.to_string());
-        let response = response.map_err(|error| match error {
-            ureq::Error::Status(code, response) => {
-                let text: String = response.into_string().unwrap_or_default().chars().take(200).collect();
-                format!("the endpoint {} answered with status {code}: {}", self.url, text.trim())
-            }
-            ureq::Error::Transport(error) => format!("the endpoint {} cannot be reached: {error}", self.url),
-        })?;
-        let mut text = String::new();
-        std::io::Read::read_to_string(
-            &mut std::io::Read::take(response.into_reader(), MAX_ANSWER),
-            &mut text,
-        )
-        .map_err(|error| format!("the answer of {} broke off: {error}", self.url))?;
+        let mut response = request
+            .header("Content-Type", "application/json")
+            .send(body.to_string())
+            .map_err(|error| format!("the endpoint {} cannot be reached: {error}", self.url))?;
+        let status = response.status();
+        let text = response.body_mut().with_config().limit(MAX_ANSWER).read_to_string();
+        if !status.is_success() {
+            let text: String = text.unwrap_or_default().chars().take(200).collect();
+            let code = status.as_u16();
+            return Err(format!("the endpoint {} answered with status {code}: {}", self.url, text.trim()));
+        }
+        let text = text.map_err(|error| format!("the answer of {} broke off: {error}", self.url))?;
         let reply: Value = serde_json::from_str(&text)
             .map_err(|error| format!("the answer of {} is not JSON: {error}", self.url))?;
         let content = reply.pointer("/choices/0/message/content").and_then(Value::as_str);

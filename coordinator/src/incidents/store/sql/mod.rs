@@ -20,7 +20,7 @@ use countermove_proto::v1::Incident;
 use countermove_proto::{IncidentId, RequestId};
 use futures::future::{BoxFuture, FutureExt};
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyConnection, AnyPool, Connection, Executor};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -84,7 +84,7 @@ impl Dialect {
             Self::Postgres => vec![format!("SET idle_in_transaction_session_timeout = {IDLE}")],
         };
         for setting in settings {
-            connection.execute(setting.as_str()).await?;
+            connection.execute(made(setting)).await?;
         }
         Ok(())
     }
@@ -366,6 +366,11 @@ fn said(fault: Fault) -> StoreError {
         Fault::Sql(error) => StoreError::Unavailable(plain(&error)),
         Fault::Said(error) => error,
     }
+}
+
+/// A statement that is put together from this program's own words; what comes from outside is bound to it.
+fn made(statement: String) -> AssertSqlSafe<String> {
+    AssertSqlSafe(statement)
 }
 
 /// Tries one connection and closes it again.

@@ -14,7 +14,7 @@ use super::super::{Claim, Held, OwnerId, StoreError};
 use super::file::Identity;
 use super::reading::{incident_id, number};
 use super::writing::{bytes, signed};
-use super::{Fault, SqlStore};
+use super::{Fault, SqlStore, made};
 
 /// For how long the address of a coordinator that is gone is kept.
 const GONE: Duration = Duration::from_secs(3600);
@@ -32,7 +32,7 @@ impl SqlStore {
              ON CONFLICT (id) DO UPDATE SET address = excluded.address, lease_until = excluded.lease_until",
             self.dialect.now()
         );
-        sqlx::query(&upsert)
+        sqlx::query(made(upsert))
             .bind(owner.as_bytes().to_vec())
             .bind(address.to_owned())
             .bind(milliseconds(ttl))
@@ -96,7 +96,7 @@ impl SqlStore {
             self.dialect.now()
         );
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut free = sqlx::query(&select).bind(most).fetch_all(&self.pool).await?;
+        let mut free = sqlx::query(made(select)).bind(most).fetch_all(&self.pool).await?;
         for id in orphans.iter().take(limit.saturating_sub(free.len())) {
             let own = "SELECT id, epoch FROM incidents WHERE id = $1 AND owner = $2 AND end_time IS NULL";
             let own = sqlx::query(own).bind(bytes(*id)).bind(owner.as_bytes().to_vec());
@@ -132,20 +132,20 @@ impl SqlStore {
         let _writer = self.writer().await;
         let now = self.dialect.now();
         let mut transaction = self.pool.begin().await?;
-        sqlx::query(&format!("DELETE FROM requests WHERE created < {now} - $1"))
+        sqlx::query(made(format!("DELETE FROM requests WHERE created < {now} - $1")))
             .bind(milliseconds(requests))
             .execute(&mut *transaction)
             .await?;
-        sqlx::query(&format!("DELETE FROM coordinators WHERE lease_until < {now} - $1"))
+        sqlx::query(made(format!("DELETE FROM coordinators WHERE lease_until < {now} - $1")))
             .bind(milliseconds(GONE))
             .execute(&mut *transaction)
             .await?;
         let mut forgotten = 0;
         if let Some(age) = age {
             // The end's time is in nanoseconds.
-            let old = sqlx::query(&format!(
+            let old = sqlx::query(made(format!(
                 "SELECT id FROM incidents WHERE end_time < ({now} - $1) * 1000000 ORDER BY id LIMIT $2"
-            ))
+            )))
             .bind(milliseconds(age))
             .bind(i64::from(most))
             .fetch_all(&mut *transaction)
@@ -153,7 +153,7 @@ impl SqlStore {
             for row in old {
                 let id: Vec<u8> = row.try_get("id")?;
                 for (table, column) in [("events", "incident"), ("inputs", "incident"), ("incidents", "id")] {
-                    sqlx::query(&format!("DELETE FROM {table} WHERE {column} = $1"))
+                    sqlx::query(made(format!("DELETE FROM {table} WHERE {column} = $1")))
                         .bind(id.clone())
                         .execute(&mut *transaction)
                         .await?;

@@ -14,7 +14,7 @@ use super::super::{
     Head, Input, KnownRequest, OwnerId, Record, Saved, StoreError, StoredInput, without_steps,
 };
 use super::writing::{bytes, signed};
-use super::{Fault, SqlStore};
+use super::{Fault, SqlStore, made};
 
 const INCIDENT: &str = "SELECT last_sequence, last_hash, update_time, end_time, projection, session, \
                         session_sequence FROM incidents WHERE id = $1";
@@ -151,7 +151,7 @@ impl SqlStore {
              WHERE i.id = $1 AND i.end_time IS NULL AND i.owner <> $2 AND c.lease_until > {}",
             self.dialect.now()
         );
-        let row = sqlx::query(&select)
+        let row = sqlx::query(made(select))
             .bind(bytes(id))
             .bind(me.as_bytes().to_vec())
             .fetch_optional(&self.pool)
@@ -162,7 +162,7 @@ impl SqlStore {
     /// Time since an incident was created, by the database's clock.
     async fn read_age(&self, id: IncidentId) -> Result<Option<Duration>, Fault> {
         let select = format!("SELECT {} - created AS age FROM incidents WHERE id = $1", self.dialect.now());
-        let row = sqlx::query(&select).bind(bytes(id)).fetch_optional(&self.pool).await?;
+        let row = sqlx::query(made(select)).bind(bytes(id)).fetch_optional(&self.pool).await?;
         let age: Option<i64> = row.ok_or(StoreError::NotFound(id))?.try_get("age")?;
         Ok(age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))))
     }

@@ -4,11 +4,11 @@
 //! one. One more version is one more file, and a store of a later version than this program knows is left alone.
 
 use futures::future::{BoxFuture, FutureExt, ready};
-use sqlx::AnyPool;
 use sqlx::error::BoxDynError;
 use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Migrator};
+use sqlx::{AnyPool, SqlSafeStr};
 
-use super::Dialect;
+use super::{Dialect, made};
 
 /// Statements of each version, the first being version 1, as PostgreSQL reads them.
 const MIGRATIONS: [(&str, &str); 3] = [
@@ -45,7 +45,13 @@ impl MigrationSource<'static> for Dialect {
                 Self::Sqlite => statements.replace("BYTEA", "BLOB"),
                 Self::Postgres => statements.to_owned(),
             };
-            Migration::new(version, name.into(), MigrationType::Simple, statements.into(), false)
+            Migration::new(
+                version,
+                name.into(),
+                MigrationType::Simple,
+                made(statements).into_sql_str(),
+                false,
+            )
         });
         ready(Ok(migrations.collect())).boxed()
     }

@@ -2,11 +2,11 @@
 
 use countermove_proto::IncidentId;
 use prost::Message;
-use sqlx::{Any, Row, Transaction};
+use sqlx::{Any, Row, SqlSafeStr, Transaction};
 
 use super::super::{Append, Head, RequestKey, StoreError};
 use super::reading::{hash, number};
-use super::{Dialect, Fault, SqlStore};
+use super::{Dialect, Fault, SqlStore, made};
 
 /// Begins an incident; what stands behind it is the database's time.
 const CREATE: &str = "INSERT INTO incidents (id, owner, epoch, last_sequence, last_hash, update_time, end_time, \
@@ -55,7 +55,7 @@ impl SqlStore {
                 "INSERT INTO requests (id, fingerprint, incident, sequence, created) VALUES ($1, $2, $3, $4, {})",
                 self.dialect.now()
             );
-            let inserted = sqlx::query(&insert)
+            let inserted = sqlx::query(made(insert))
                 .bind(key.id.as_bytes().to_vec())
                 .bind(key.fingerprint.to_vec())
                 .bind(bytes(append.claim.id))
@@ -111,12 +111,15 @@ async fn advance(
     dialect: Dialect,
 ) -> Result<bool, sqlx::Error> {
     let creates = append.first() == 1;
-    let create = format!("{CREATE}{})", dialect.now());
+    let statement = match creates {
+        true => made(format!("{CREATE}{})", dialect.now())).into_sql_str(),
+        false => EXTEND.into_sql_str(),
+    };
     let update_time = append.incident.update_time.map_or(0, nanoseconds);
     let projection = (creates || append.changes).then(|| append.incident.encode_to_vec());
     let session = append.session.clone();
     let session_sequence = session.as_ref().map(|_| signed(head.sequence));
-    let query = sqlx::query(if creates { &create } else { EXTEND })
+    let query = sqlx::query(statement)
         .bind(bytes(append.claim.id))
         .bind(append.claim.owner.as_bytes().to_vec())
         .bind(signed(append.claim.epoch))
