@@ -126,7 +126,7 @@ bench-training: toolchain ## Measure training beside Hugging Face peft: ARGS='--
 CLUSTER_PACKAGES := -p countermove-coordinator -p countermove-worker -p countermove-tests
 
 .PHONY: bench-cluster
-bench-cluster: toolchain ## Measure a coordinator under 1,000 incidents and up to 64 simulated workers (15 minutes)
+bench-cluster: toolchain ## Measure a coordinator under large evidence, 1,000 incidents and up to 64 simulated workers (20 minutes)
 	$(CARGO) build --release $(CLUSTER_PACKAGES) --bins --examples --test scheduling
 	target/release/examples/bench-cluster
 	$(CARGO) test --release $(CLUSTER_PACKAGES) --test scheduling -- --ignored --nocapture

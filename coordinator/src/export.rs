@@ -189,8 +189,12 @@ impl Report {
         }
         let usage = &document.usage;
         self.line(format!(
-            "{} rollouts, {} tokens chosen, {} forced, {:.1} s.",
-            usage.rollouts, usage.sampled_tokens, usage.forced_tokens, usage.elapsed_seconds
+            "{} rollouts, {} tokens chosen, {} forced, {} discarded, {:.1} s.",
+            usage.rollouts,
+            usage.sampled_tokens,
+            usage.forced_tokens,
+            usage.discarded_tokens,
+            usage.elapsed_seconds
         ));
         // One newline at the end of the file.
         self.0.truncate(self.0.trim_end().len());

@@ -18,7 +18,7 @@ use countermove_planner::{
 use countermove_proto::v1::{Priority, WorkerStatus};
 use countermove_proto::{Error, IncidentId, Outage};
 use futures::StreamExt;
-use support::worker::{FakeWorker, Script, outcome};
+use support::worker::{BROKEN_OFF, FakeWorker, Script, outcome};
 use support::{fleet, question, ready, until};
 
 fn options() -> DispatchOptions {
@@ -429,6 +429,69 @@ async fn a_rollout_that_stalls_is_started_elsewhere_and_the_first_result_counts(
     assert_eq!(again, [STALLED], "one of eight is started twice");
     until("the end of the other call", || stalled.script.open_calls() == 0).await;
     until("its place back", || fleet.list().iter().all(|worker| worker.running == 0)).await;
+}
+
+/// One that goes on at the worker that stalls when the copy's result is there.
+const SIBLING: RolloutKey = RolloutKey { step: 0, candidate: 0, rollout: 1 };
+
+#[tokio::test]
+async fn a_stalled_rollout_is_broken_off_beside_its_siblings_when_the_copys_result_is_there() {
+    let (mut workers, fleet) = stalling().await;
+    for worker in &workers {
+        *worker.script.delayed.lock().unwrap() = Some((SIBLING, Duration::from_millis(1500)));
+    }
+    let hedged = incident(&Dispatcher::start(fleet.clone(), hedging(Some(QUICKLY))), Payer::default());
+    let (batch, tokens) = (batch(2, 4), TokenCounter::default());
+    let mut stream = hedged.run(batch.clone(), &tokens);
+    let reports = tokio::spawn(async move {
+        let mut reports = Vec::new();
+        while let Some(report) = stream.next().await {
+            reports.push(report.unwrap());
+        }
+        reports
+    });
+    until("a stall", || workers.iter().any(|worker| worker.script.stalls.load(Ordering::SeqCst))).await;
+    let (stalled, other) = stalled_and_other(&mut workers);
+    assert!(stalled.script.rollouts().contains(&SIBLING), "neighbours go together");
+    let cancelled = || stalled.script.cancelled.lock().unwrap().clone();
+    until("the word that it is cancelled", || !cancelled().is_empty()).await;
+    let keys: Vec<_> = cancelled().into_iter().map(|(_, key)| key).collect();
+    assert_eq!(keys, [STALLED]);
+    assert_eq!(stalled.script.open_calls(), 1, "its sibling goes on");
+    let running = || {
+        fleet
+            .list()
+            .into_iter()
+            .find(|worker| worker.address == stalled.url.as_str())
+            .map(|worker| worker.running)
+    };
+    until("the place of what was cancelled", || running() == Some(1)).await;
+
+    let reports = tokio::time::timeout(Duration::from_secs(20), reports).await.unwrap().unwrap();
+    let outcomes: Outcomes =
+        reports.iter().map(|report| (report.result.key, format!("{:?}", outcome(&report.result)))).collect();
+    assert_eq!(outcomes, reference(batch).await);
+    let sibling = reports.iter().find(|report| report.result.key == SIBLING).unwrap();
+    assert_eq!(sibling.worker, format!("workers/{}", stalled.script.id.lock().unwrap()));
+    assert!(!other.script.rollouts().contains(&SIBLING), "nor was it begun anew");
+    let wanted: u64 = reports.iter().map(|report| report.result.usage.generated()).sum();
+    assert_eq!(tokens.total(), wanted + BROKEN_OFF, "each token counts once, what was broken off as well");
+    until("its place back", || fleet.list().iter().all(|worker| worker.running == 0)).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_cancel_a_rollout_is_not_waited_for() {
+    let (mut workers, fleet) = stalling().await;
+    for worker in &workers {
+        worker.script.is_deaf.store(true, Ordering::SeqCst);
+        *worker.script.delayed.lock().unwrap() = Some((SIBLING, Duration::from_millis(500)));
+    }
+    let hedged = incident(&Dispatcher::start(fleet.clone(), hedging(Some(QUICKLY))), Payer::default());
+    let work = tokio::time::timeout(Duration::from_secs(20), run(&hedged, batch(2, 4)));
+    let (outcomes, _) = work.await.expect("it does not wait for what nobody needs").unwrap();
+    assert_eq!(outcomes, reference(batch(2, 4)).await);
+    let (stalled, _) = stalled_and_other(&mut workers);
+    until("the end of the call", || stalled.script.open_calls() == 0).await;
 }
 
 #[tokio::test]

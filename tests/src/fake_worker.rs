@@ -127,6 +127,13 @@ impl WorkerService for Service {
         Err(self.refuse())
     }
 
+    async fn cancel_rollouts(
+        &self,
+        _request: Request<wire::CancelRolloutsRequest>,
+    ) -> Result<Response<wire::CancelRolloutsResponse>, Status> {
+        Err(self.refuse())
+    }
+
     async fn run_rollouts(
         &self,
         _request: Request<wire::RunRolloutsRequest>,

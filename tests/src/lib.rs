@@ -21,12 +21,14 @@ pub use command::{Cli, CliOutput, Program};
 pub use dice::Dice;
 pub use etcd::Etcd;
 pub use fake_worker::{FakeWorker, ReservedPort, identity};
-pub use load::{lazy_client, quantile, timed_plan};
+pub use load::{lazy_client, quantile, timed_plan, timed_plan_of};
 pub use network::{Host, Network};
 pub use plan::{PlanRun, Planning, Unwatched, fingerprint, small_options};
 pub use postgres::{Postgres, free_port};
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
-pub use samples::{alerts, default_model, evidence, incident_folder, repository, system_description};
+pub use samples::{
+    alerts, default_model, evidence, incident_folder, long_log, repository, system_description,
+};
 
 /// How long anything in a cluster test may take before the test fails, in seconds. Generous, because the machine may
 /// be busy; a test that passes is far below it.

@@ -20,15 +20,27 @@ pub fn lazy_client(url: &str) -> IncidentServiceClient<Channel> {
     IncidentServiceClient::new(endpoint.connect_lazy())
 }
 
-/// Plans one incident of three steps and gives the time that it took.
+/// Plans the sample incident in three steps and gives the time that it took.
 ///
 /// # Errors
 /// One sentence that says why there is no plan.
-pub async fn timed_plan(mut client: IncidentServiceClient<Channel>, seed: u64) -> Result<Duration, String> {
+pub async fn timed_plan(client: IncidentServiceClient<Channel>, seed: u64) -> Result<Duration, String> {
+    timed_plan_of(client, evidence(), seed).await
+}
+
+/// As [`timed_plan`], of any evidence.
+///
+/// # Errors
+/// As [`timed_plan`].
+pub async fn timed_plan_of(
+    mut client: IncidentServiceClient<Channel>,
+    evidence: api::Evidence,
+    seed: u64,
+) -> Result<Duration, String> {
     let options =
         api::PlanOptions { seed: Some(seed), max_steps: 3, max_depth: 5, ..api::PlanOptions::default() };
     let request = api::CreateIncidentRequest {
-        evidence: Some(evidence()),
+        evidence: Some(evidence),
         options: Some(options),
         request_id: uuid::Uuid::now_v7().to_string(),
         ..api::CreateIncidentRequest::default()

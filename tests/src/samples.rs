@@ -42,6 +42,25 @@ pub fn alerts() -> String {
         + "\n"
 }
 
+/// The alerts and beacons behind them, of so many bytes in all and no two the same; the numbers say which ones.
+pub fn long_log(first: usize, bytes: usize) -> String {
+    let mut log = alerts();
+    log.reserve(bytes);
+    for number in first.. {
+        let (minute, second, port) = (number / 60 % 60, number % 60, 1024 + number % 60_000);
+        let line = format!(
+            "03/14-10:{minute:02}:{second:02}.{:06}  [**] [1:1000377:2] TROJAN outbound beacon {number} [**] \
+             [Classification: A Network Trojan was Detected] [Priority: 1] {{TCP}} 10.0.1.10:{port} -> 203.0.113.7:443\n",
+            number % 1_000_000
+        );
+        if log.len() + line.len() > bytes {
+            break;
+        }
+        log.push_str(&line);
+    }
+    log
+}
+
 /// Both, as a client sends them.
 pub fn evidence() -> Evidence {
     Evidence { system_description: system_description(), alerts: alerts(), ..Evidence::default() }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_planner::{
-    LanguageModel, ModelError, Question, RolloutBatch, RolloutEnd, RolloutResult, RolloutSpec, TokenCounter,
-    Usage, run_rollout,
+    Caller, LanguageModel, ModelError, Question, RolloutBatch, RolloutEnd, RolloutResult, RolloutSpec,
+    TokenCounter, Usage, run_rollout_for,
 };
 use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
@@ -17,6 +17,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::admission::Place;
@@ -66,41 +67,54 @@ pub(crate) async fn generate<M: LanguageModel>(
     room: Room<wire::GenerateResponse>,
 ) -> Result<(), Error> {
     use wire::generate_response::Event;
-    let mut progress = TokenMeter::start();
-    let tokens = progress.tokens.clone();
+    let tokens = TokenCounter::default();
+    let mut progress = TokenMeter::start(vec![tokens.clone()]);
     let mut asking = std::pin::pin!(replica.model.ask(question, &tokens));
     let answer = loop {
         tokio::select! {
             answer = &mut asking => break answer.map_err(Error::from_domain)?,
-            news = progress.next() => offer(&answers, wire::GenerateResponse { event: Some(Event::Progress(news)) }),
+            news = progress.next() => {
+                let message = wire::GenerateResponse { event: Some(Event::Progress(news)) };
+                progress.told(news, offer(&answers, message));
+            }
         }
     };
     room.send(Ok(wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) }));
     Ok(())
 }
 
-/// Runs all rollouts of a batch at once and gives each result when it is there. Each place is free again when its
-/// rollout has ended.
+/// What a rollout needs of this worker.
+pub(crate) struct Slot {
+    /// The right to run. It is free again when the rollout has ended.
+    pub(crate) place: Place,
+    /// Room for its result.
+    pub(crate) room: Room<wire::RunRolloutsResponse>,
+    /// Ends when it is wanted no more.
+    pub(crate) cancelled: CancellationToken,
+}
+
+/// Runs all rollouts of a batch at once, each with its slot, and gives each result when it is there.
 pub(crate) async fn run_rollouts<M: LanguageModel>(
     replica: Arc<Replica<M>>,
     batch: RolloutBatch,
-    places: Vec<Place>,
+    slots: Vec<Slot>,
     answers: Answers<wire::RunRolloutsResponse>,
-    rooms: Vec<Room<wire::RunRolloutsResponse>>,
 ) -> Result<(), Error> {
     use wire::run_rollouts_response::Event;
-    let mut progress = TokenMeter::start();
-    let tokens = progress.tokens.clone();
+    let counters: Vec<_> = slots.iter().map(|_| TokenCounter::default()).collect();
+    let mut progress = TokenMeter::start(counters.clone());
     let mut running: FuturesUnordered<_> = batch
         .rollouts
         .iter()
-        .zip(places)
-        .zip(rooms)
-        .map(|((spec, place), room)| {
-            let (replica, batch, tokens) = (&replica, &batch, &tokens);
+        .zip(slots)
+        .zip(&counters)
+        .map(|((spec, slot), tokens)| {
+            let (replica, batch) = (&replica, &batch);
             async move {
-                let _place = place;
-                let result = run_rollout(&replica.model, &replica.templates, batch, spec, tokens).await;
+                let Slot { place: _place, room, cancelled } = slot;
+                let caller = Caller { tokens, cancelled: cancelled.cancelled() };
+                let Replica { model, templates, .. } = &**replica;
+                let result = run_rollout_for(model, templates, batch, spec, caller).await;
                 (spec, room, result)
             }
         })
@@ -113,7 +127,8 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
                 room.send(Ok(wire::RunRolloutsResponse { event: Some(Event::Result(result)) }));
             }
             news = progress.next() => {
-                offer(&answers, wire::RunRolloutsResponse { event: Some(Event::Progress(news)) });
+                let message = wire::RunRolloutsResponse { event: Some(Event::Progress(news)) };
+                progress.told(news, offer(&answers, message));
             }
         }
     }
@@ -136,35 +151,40 @@ fn settle(spec: &RolloutSpec, result: Result<RolloutResult, ModelError>) -> Resu
     }
 }
 
-/// Sends what may be lost.
-fn offer<T>(answers: &Answers<T>, message: T) {
-    let _ = answers.try_send(Ok(message));
+/// Sends what may be lost. Gives whether there was room for it.
+fn offer<T>(answers: &Answers<T>, message: T) -> bool {
+    answers.try_send(Ok(message)).is_ok()
 }
 
-/// Counts tokens and says at most five times a second how many came.
+/// Says at most five times a second how many tokens came. What could not be told is told the next time.
 struct TokenMeter {
-    tokens: TokenCounter,
+    tokens: Vec<TokenCounter>,
     told: u64,
     ticker: Interval,
 }
 
 impl TokenMeter {
-    fn start() -> Self {
+    fn start(tokens: Vec<TokenCounter>) -> Self {
         let mut ticker = interval_at(Instant::now() + PROGRESS, PROGRESS);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { tokens: TokenCounter::default(), told: 0, ticker }
+        Self { tokens, told: 0, ticker }
     }
 
     /// Waits until there is something to tell. Safe to drop at any point.
     async fn next(&mut self) -> wire::GenerateProgress {
         loop {
             self.ticker.tick().await;
-            let total = self.tokens.total();
-            let tokens = u32::try_from(total - self.told).unwrap_or(u32::MAX);
+            let total = self.tokens.iter().map(TokenCounter::total).fold(0, u64::saturating_add);
+            let tokens = u32::try_from(total.saturating_sub(self.told)).unwrap_or(u32::MAX);
             if tokens > 0 {
-                self.told += u64::from(tokens);
                 return wire::GenerateProgress { tokens };
             }
+        }
+    }
+
+    fn told(&mut self, news: wire::GenerateProgress, was_sent: bool) {
+        if was_sent {
+            self.told = self.told.saturating_add(news.tokens.into());
         }
     }
 }
@@ -249,7 +269,10 @@ mod tests {
         let places = admission.rollouts(COUNT).unwrap();
         let (call, rooms) = Call::new(COUNT, None).unwrap();
         let Call { sender, mut receiver, last, .. } = call;
-        let work = run_rollouts(slow(), batch, places, sender, rooms);
+        let cancelled = CancellationToken::new();
+        let slot = |(place, room)| Slot { place, room, cancelled: cancelled.clone() };
+        let slots = places.into_iter().zip(rooms).map(slot).collect();
+        let work = run_rollouts(slow(), batch, slots, sender);
         tokio::time::timeout(Duration::from_secs(3600), work).await.expect("it waits for a reader").unwrap();
         assert!(admission.rollouts(COUNT).is_ok(), "every place is free");
         last.send(Err(Status::cancelled("the end")));
@@ -303,16 +326,23 @@ mod tests {
 
     #[tokio::test]
     async fn progress_tells_each_token_once_and_not_too_often() {
-        let mut progress = TokenMeter::start();
-        progress.tokens.add(3);
+        let tokens = [TokenCounter::default(), TokenCounter::default()];
+        let mut progress = TokenMeter::start(tokens.to_vec());
+        tokens[0].add(1);
+        tokens[1].add(2);
         let begun = Instant::now();
-        assert_eq!(progress.next().await.tokens, 3);
+        let news = progress.next().await;
+        assert_eq!(news.tokens, 3);
+        progress.told(news, false);
+        let news = progress.next().await;
+        assert_eq!(news.tokens, 3, "it could not be told");
+        progress.told(news, true);
         assert!(begun.elapsed() >= PROGRESS);
         assert!(
             tokio::time::timeout(PROGRESS * 2, progress.next()).await.is_err(),
             "nothing new, nothing said"
         );
-        progress.tokens.add(4);
+        tokens[0].add(4);
         assert_eq!(progress.next().await.tokens, 4);
     }
 }

@@ -85,6 +85,7 @@ fn answer(completion: Completion, begun: Instant) -> Answer {
             forced_tokens: completion.forced_tokens,
             rollouts: 0,
             elapsed: begun.elapsed(),
+            discarded_tokens: 0,
         },
     }
 }

@@ -13,6 +13,7 @@
 mod adapter;
 mod admission;
 mod call;
+mod cancelling;
 mod config;
 mod cpu_part;
 mod deadline;

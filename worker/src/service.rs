@@ -8,7 +8,7 @@ use countermove_planner::{LanguageModel, Question, RolloutBatch, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
-use countermove_wire::FromMessage;
+use countermove_wire::{FromMessage, cancelled_rollouts};
 use futures::FutureExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
 use crate::admission::{Admission, Overloaded};
-use crate::call::{self, Call};
+use crate::call::{self, Call, Slot};
+use crate::cancelling::Cancelling;
 use crate::deadline;
 
 /// Most prompt text in one call, in bytes. Far more than any context holds, far less than memory.
@@ -71,6 +72,7 @@ struct Inner<M> {
     replica: Arc<Replica<M>>,
     limits: Limits,
     admission: Admission,
+    cancelling: Cancelling,
     running: TaskTracker,
     draining: CancellationToken,
     stopping: CancellationToken,
@@ -90,6 +92,7 @@ impl<M: ServedModel> Worker<M> {
             replica: Arc::new(replica),
             limits,
             admission: Admission::new(limits.batch, limits.places),
+            cancelling: Cancelling::default(),
             running: TaskTracker::new(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
@@ -206,14 +209,32 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
     ) -> Result<Response<Self::RunRolloutsStream>, Status> {
         self.accept()?;
         let deadline = deadline::of_request(request.metadata());
-        let batch = RolloutBatch::from_message(request.into_inner())?;
+        let mut request = request.into_inner();
+        let name = std::mem::take(&mut request.call);
+        let batch = RolloutBatch::from_message(request)?;
         self.check_batch(&batch)?;
         let count = batch.rollouts.len();
         let places = self.0.admission.rollouts(count).map_err(|full| exhausted("rollouts", full))?;
+        let (registered, tokens) =
+            self.0.cancelling.register(&name, batch.rollouts.iter().map(|spec| spec.key))?;
         tracing::debug!(incident = batch.incident, rollouts = count, "rollouts taken on");
         let (call, rooms) = Call::new(count, deadline)?;
-        let work = call::run_rollouts(Arc::clone(&self.0.replica), batch, places, call.sender.clone(), rooms);
-        Ok(self.start(call, work))
+        let slot = |((place, room), cancelled)| Slot { place, room, cancelled };
+        let slots = places.into_iter().zip(rooms).zip(tokens).map(slot).collect();
+        let work = call::run_rollouts(Arc::clone(&self.0.replica), batch, slots, call.sender.clone());
+        Ok(self.start(call, async move {
+            let _registered = registered;
+            work.await
+        }))
+    }
+
+    async fn cancel_rollouts(
+        &self,
+        request: Request<wire::CancelRolloutsRequest>,
+    ) -> Result<Response<wire::CancelRolloutsResponse>, Status> {
+        let request = request.into_inner();
+        self.0.cancelling.cancel(&request.call, cancelled_rollouts(&request));
+        Ok(Response::new(wire::CancelRolloutsResponse {}))
     }
 }
 

@@ -260,6 +260,61 @@ async fn a_client_that_goes_stops_the_work() {
 }
 
 #[tokio::test]
+async fn one_rollout_of_a_call_is_cancelled_and_the_others_go_on() {
+    use countermove_proto::v1::RolloutEnd;
+    let fake = Fake::new(0);
+    let mut served = Served::start(fake.clone(), 2, PATIENCE).await;
+    let request = wire::RunRolloutsRequest { call: "a call".to_owned(), ..rollouts(2) };
+    let key = request.rollouts[0].key;
+    let mut stream = served.client.run_rollouts(request.clone()).await.unwrap().into_inner();
+    fake.wait_for_live(2).await;
+    let again = Error::from(served.client.run_rollouts(request).await.unwrap_err());
+    assert!(matches!(again, Error::Exhausted { .. }), "{again:?}");
+
+    let cancel = |call: &str| wire::CancelRolloutsRequest {
+        call: call.to_owned(),
+        rollouts: key.into_iter().collect(),
+    };
+    served.client.cancel_rollouts(cancel("another")).await.unwrap();
+    served.client.cancel_rollouts(cancel("")).await.unwrap();
+    served.client.cancel_rollouts(cancel("a call")).await.unwrap();
+    let mut results = Vec::new();
+    while results.is_empty() {
+        let message = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+        results.extend(match message.event {
+            Some(Update::Result(result)) => Some(result),
+            _ => None,
+        });
+    }
+    let cancelled = results.pop().unwrap();
+    assert_eq!((cancelled.key, cancelled.end()), (key, RolloutEnd::Cancelled));
+    assert_eq!(cancelled.usage.unwrap().sampled_tokens, 7, "what it took up to then");
+    fake.wait_for_live(1).await;
+    let same_name = wire::RunRolloutsRequest { call: "a call".to_owned(), ..rollouts(1) };
+    let taken = Error::from(served.client.run_rollouts(same_name.clone()).await.unwrap_err());
+    assert!(
+        matches!(&taken, Error::InvalidArgument(violations) if violations[0].field == "call"),
+        "{taken:?}"
+    );
+    let beside = served.client.run_rollouts(rollouts(1)).await;
+    assert!(beside.is_ok(), "its place is free");
+
+    fake.open();
+    let (messages, error) = drain(Ok(tonic::Response::new(stream))).await;
+    let ends: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match &message.event {
+            Some(Update::Result(result)) => Some(result.end()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((ends, error), (vec![RolloutEnd::Terminal], None));
+    drain(beside).await;
+    let (_, error) = drain(served.client.run_rollouts(same_name).await).await;
+    assert_eq!(error, None, "the name went with its call");
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_refused_with_the_time_to_come_back() {
     let fake = Fake::new(0);
     let mut served = Served::start(fake.clone(), 4, PATIENCE).await;
@@ -470,6 +525,10 @@ async fn whatever_numbers_come_a_call_is_refused_by_name_or_answered_in_full() {
                     let results =
                         messages.iter().filter(|message| matches!(message.event, Some(Update::Result(_))));
                     (results.count() == asked, error)
+                }
+                "CancelRollouts" => {
+                    let request = wire::CancelRolloutsRequest::decode(extreme.bytes.as_slice()).unwrap();
+                    (true, served.client.cancel_rollouts(request).await.err().map(Error::from))
                 }
                 other => panic!("{other} takes numbers, and this test does not know it"),
             };

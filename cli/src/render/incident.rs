@@ -233,6 +233,9 @@ fn used(usage: &Usage) -> String {
         thousands(usage.sampled_tokens),
         thousands(usage.forced_tokens)
     );
+    if usage.discarded_tokens > 0 {
+        let _ = write!(line, "; {} more of work that was broken off", thousands(usage.discarded_tokens));
+    }
     let _ = write!(line, "; prompts of {}", count(usage.prompt_tokens, "token"));
     if usage.prompt_tokens > 0 {
         let share = 100.0 * usage.cached_tokens as f64 / usage.prompt_tokens as f64;
@@ -390,6 +393,7 @@ mod tests {
                     cached_tokens: 920,
                     sampled_tokens: 1500,
                     forced_tokens: 500,
+                    discarded_tokens: 0,
                     rollouts: 9,
                     elapsed: Some(prost_types::Duration { seconds: 20, nanos: 0 }),
                 }),

@@ -1,18 +1,23 @@
 //! Single calls to a worker, each bounded in time, in silence and by the contact over which it runs.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use countermove_planner::{Answer, RolloutResult, TokenCounter};
+use countermove_planner::{Answer, RolloutEnd, RolloutKey, RolloutResult, TokenCounter};
 use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use countermove_wire::FromMessage;
 use countermove_wire::bounds::ResultBounds;
 use tokio::time::timeout;
+use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
 use super::queue::Grant;
 use crate::workers::Lease;
+
+/// Time that a worker has to take note of a rollout that is cancelled.
+const CANCELLING: Duration = Duration::from_secs(10);
 
 /// Asks one question.
 pub(super) async fn generate(
@@ -43,44 +48,73 @@ pub(super) async fn generate(
 #[derive(Debug)]
 pub(super) struct Rollouts {
     stream: Streaming<wire::RunRolloutsResponse>,
-    silence: Duration,
-    tokens: TokenCounter,
-    bounds: ResultBounds,
+    rules: Rules,
+    /// Those that have not ended.
+    running: HashSet<RolloutKey>,
+}
+
+/// How a call that runs rollouts is followed.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Longest silence.
+    pub(super) silence: Duration,
+    /// Counts each token once, as soon as it is known of.
+    pub(super) tokens: TokenCounter,
+    /// What results may be.
+    pub(super) bounds: ResultBounds,
 }
 
 impl Rollouts {
-    /// Hands the rollouts over. Nothing is sent before the first poll.
+    /// Hands these rollouts over. Nothing is sent before the first poll.
     pub(super) async fn open(
         grant: &Grant,
         request: wire::RunRolloutsRequest,
+        running: HashSet<RolloutKey>,
         time: Duration,
-        silence: Duration,
-        tokens: TokenCounter,
-        bounds: ResultBounds,
+        rules: Rules,
     ) -> Result<Self, Error> {
         let mut client = WorkerServiceClient::new(grant.lease().channel());
         let opening = async { client.run_rollouts(bounded(request, time)).await };
-        let stream = while_heard(grant.lease(), silence, opening).await?.into_inner();
-        Ok(Self { stream, silence, tokens, bounds })
+        let stream = while_heard(grant.lease(), rules.silence, opening).await?.into_inner();
+        Ok(Self { stream, rules, running })
     }
 
-    /// The next result; `None` when the worker has ended the call.
+    /// The next result, each once; `None` when the worker has ended the call.
     pub(super) async fn next(&mut self, grant: &mut Grant) -> Result<Option<RolloutResult>, Error> {
         use wire::run_rollouts_response::Event;
         loop {
-            let Some(message) = next(grant.lease(), self.silence, &mut self.stream).await? else {
+            let Some(message) = next(grant.lease(), self.rules.silence, &mut self.stream).await? else {
                 return Ok(None);
             };
             match message.event {
-                Some(Event::Progress(news)) => count(grant, &self.tokens, news.tokens),
+                Some(Event::Progress(news)) => count(grant, &self.rules.tokens, news.tokens),
                 Some(Event::Result(result)) => {
-                    let result = read(result)?;
-                    self.bounds.check(&result).map_err(at_fault)?;
+                    let result: RolloutResult = read(result)?;
+                    self.rules.bounds.check(&result).map_err(at_fault)?;
+                    // A result that nobody asked this call for, or that came already.
+                    if !self.running.remove(&result.key) {
+                        continue;
+                    }
+                    self.rules.tokens.add(match result.end {
+                        RolloutEnd::Cancelled => grant.cancelled(&result.usage),
+                        _ => grant.finished(&result.usage),
+                    });
                     return Ok(Some(result));
                 }
                 None => {}
             }
         }
+    }
+}
+
+/// Has a worker break off one rollout of a call that goes on. Should that fail, it runs to its end for nobody.
+pub(super) async fn cancel_rollout(channel: Channel, request: wire::CancelRolloutsRequest) {
+    let mut client = WorkerServiceClient::new(channel);
+    let answer = client.cancel_rollouts(bounded(request, CANCELLING));
+    match timeout(CANCELLING, answer).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a rollout could not be cancelled"),
+        Err(_) => tracing::debug!("nobody answered that a rollout is cancelled"),
     }
 }
 
@@ -120,6 +154,5 @@ async fn while_heard<T>(
 }
 
 fn count(grant: &mut Grant, tokens: &TokenCounter, news: u32) {
-    tokens.add(news.into());
-    grant.count_tokens(news.into());
+    tokens.add(grant.count_tokens(news.into()));
 }

@@ -31,7 +31,7 @@ impl Average {
 /// cache.
 pub(super) fn computed(usage: &Usage) -> u64 {
     let read = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
-    read.saturating_add(usage.sampled_tokens).saturating_add(usage.forced_tokens)
+    read.saturating_add(usage.generated())
 }
 
 #[cfg(test)]

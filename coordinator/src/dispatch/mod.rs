@@ -241,7 +241,7 @@ impl LanguageModel for IncidentWorkers {
             match outcome {
                 Ok(answer) => {
                     self.warmed(grant.lease().worker());
-                    grant.finished(&answer.usage);
+                    tokens.add(grant.finished(&answer.usage));
                     return Ok(answer);
                 }
                 Err(error) => self.settle(grant.lease(), error, &mut patience)?,

@@ -314,11 +314,20 @@ impl Grant {
         &self.lease
     }
 
-    /// Notes that one piece of work has ended.
-    pub(super) fn finished(&mut self, usage: &Usage) {
+    /// Notes that one piece of work has ended. Gives the tokens of it that the worker had not reported yet.
+    pub(super) fn finished(&mut self, usage: &Usage) -> u64 {
         let tokens = computed(usage);
-        self.lease.finished(tokens, usage.sampled_tokens.saturating_add(usage.forced_tokens));
+        let news = self.lease.finished(tokens, usage.generated());
         self.settle(1, self.lease.each(), tokens, true);
+        news
+    }
+
+    /// As [`Self::finished`], for one that was cancelled: what it took says nothing of what the next will take.
+    pub(super) fn cancelled(&mut self, usage: &Usage) -> u64 {
+        let tokens = computed(usage);
+        let news = self.lease.cancelled(tokens, usage.generated());
+        self.settle(1, self.lease.each(), tokens, false);
+        news
     }
 
     /// Gives all but `count` pieces of work back, which were not begun.
@@ -331,8 +340,9 @@ impl Grant {
         }
     }
 
-    pub(super) fn count_tokens(&mut self, tokens: u64) {
-        self.lease.count_tokens(tokens);
+    /// Counts tokens that the worker reported, and gives those that were not known of.
+    pub(super) fn count_tokens(&mut self, tokens: u64) -> u64 {
+        self.lease.count_tokens(tokens)
     }
 
     fn settle(&self, count: u32, charged: u64, used: u64, is_typical: bool) {

@@ -6,7 +6,8 @@
 //! started once more elsewhere.
 //!
 //! Invariant: every rollout that was not reported waits, or is in one call, or is hedged and in two. None is reported
-//! twice: the first result takes the rollout out of all calls, and a call that has none left is cancelled.
+//! twice: the first result takes the rollout out of all calls. What has nobody waiting for it is not decoded on: a call that has
+//! none left is cancelled, and of one that has others its worker is told to cancel that rollout alone.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,12 +16,13 @@ use countermove_planner::{
     ModelError, Purpose, RolloutBatch, RolloutKey, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
     TokenCounter,
 };
-use countermove_proto::{Error, WorkerId};
+use countermove_proto::{Error, RequestId, WorkerId};
 use countermove_wire::bounds::ResultBounds;
-use countermove_wire::run_rollouts_request;
+use countermove_wire::{cancel_rollout_request, run_rollouts_request};
 use futures::StreamExt;
 use futures::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use tokio::time::Instant;
+use tonic::transport::Channel;
 
 use super::hedging::most_hedges;
 use super::queue::{Grant, Turn};
@@ -47,11 +49,19 @@ struct Task {
 /// A call under way.
 #[derive(Debug)]
 struct Call {
+    /// What its worker knows it by.
+    name: String,
     worker: WorkerId,
+    channel: Channel,
     tasks: HashMap<RolloutKey, Task>,
     begun: Instant,
+    /// Until when the worker may say what came of a rollout that it was told to cancel, if it was.
+    last_words: Option<Instant>,
     cancel: AbortHandle,
 }
+
+/// Time in which a worker breaks off a rollout and says so. A call that brings nothing else is not waited for any longer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Something that a call brought. The grant comes back with its end.
 #[derive(Debug)]
@@ -77,6 +87,8 @@ struct Run {
     under_way: HashMap<CallId, Call>,
     calls: SelectAll<BoxStream<'static, (CallId, News)>>,
     next_call: CallId,
+    /// What no name of another run's calls begins with.
+    name: RequestId,
     /// How long those took that have finished.
     finished: Vec<Duration>,
     /// Those that were started a second time.
@@ -101,6 +113,7 @@ impl Run {
             under_way: HashMap::new(),
             calls: SelectAll::new(),
             next_call: 0,
+            name: RequestId::generate(),
             finished: Vec::new(),
             hedged: HashSet::new(),
             ended: false,
@@ -140,6 +153,10 @@ impl Run {
         }
         self.turn.want(self.waiting.len());
         let look_again = self.hedge();
+        let overdue = self.end_overdue();
+        if self.waiting.is_empty() && self.under_way.is_empty() {
+            return Ok(None);
+        }
         let (some_wait, some_run) = (!self.waiting.is_empty(), !self.under_way.is_empty());
         tokio::select! {
             grants = self.turn.granted(), if some_wait => {
@@ -155,6 +172,7 @@ impl Run {
             },
             error = self.workers.nobody(Purpose::Rollout), if !some_run => Err(error),
             () = passed(look_again) => Ok(None),
+            () = passed(overdue) => Ok(None),
             () = passed(deadline) => Ok(None),
         }
     }
@@ -203,23 +221,28 @@ impl Run {
     fn start(&mut self, grant: Grant, tasks: Vec<Task>) {
         let call = self.next_call;
         self.next_call += 1;
-        let worker = grant.lease().worker().clone();
+        let (worker, channel) = (grant.lease().worker().clone(), grant.lease().channel());
         self.workers.warmed(&worker);
+        let name = format!("{}/{call}", self.name);
         let specs: Vec<_> = tasks.iter().map(|task| task.spec.clone()).collect();
         let tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.spec.key, task)).collect();
-        let request = run_rollouts_request(&self.batch, &specs);
+        let (request, keys) =
+            (run_rollouts_request(&self.batch, &specs, name.clone()), tasks.keys().copied().collect());
         let time = self.workers.call_time();
-        let silence = self.workers.options().silence;
-        let (tokens, bounds) = (self.tokens.clone(), self.bounds);
+        let (silence, tokens) = (self.workers.options().silence, self.tokens.clone());
+        let rules = call::Rules { silence, tokens, bounds: self.bounds };
         let opening = async move {
-            match call::Rollouts::open(&grant, request, time, silence, tokens, bounds).await {
+            match call::Rollouts::open(&grant, request, keys, time, rules).await {
                 Ok(rollouts) => Answers::Open(grant, rollouts),
                 Err(error) => Answers::Broken(grant, error),
             }
         };
         let news = stream::once(opening).flat_map(|begun| stream::unfold(begun, Answers::step));
         let (news, cancel) = abortable(news.map(move |news| (call, news)));
-        self.under_way.insert(call, Call { worker, tasks, begun: Instant::now(), cancel });
+        self.under_way.insert(
+            call,
+            Call { name, worker, channel, tasks, begun: Instant::now(), last_words: None, cancel },
+        );
         self.calls.push(news.boxed());
     }
 
@@ -228,7 +251,7 @@ impl Run {
         match news {
             News::Result(result) => {
                 let Some(running) = self.under_way.get_mut(&call) else { return Ok(None) };
-                // A result that nobody asked this call for, or that came already.
+                // One that came from elsewhere first, or was cancelled for that.
                 let Some(_) = running.tasks.remove(&result.key) else { return Ok(None) };
                 self.finished.push(running.begun.elapsed());
                 let worker = running.worker.name();
@@ -257,14 +280,41 @@ impl Run {
         if !self.hedged.contains(key) {
             return;
         }
+        let mut cancelling = Vec::new();
         self.under_way.retain(|&other, running| {
-            let had_it = other != call && running.tasks.remove(key).is_some();
-            let is_over = had_it && running.tasks.is_empty();
+            if other == call || running.tasks.remove(key).is_none() {
+                return true;
+            }
+            let is_over = running.tasks.is_empty();
             if is_over {
                 running.cancel.abort();
+            } else {
+                running.last_words = Some(Instant::now() + LAST_WORDS);
+                let request = cancel_rollout_request(running.name.clone(), *key);
+                cancelling.push(call::cancel_rollout(running.channel.clone(), request));
             }
             !is_over
         });
+        // They bring no news, and end with the calls that they are about.
+        self.calls.extend(
+            cancelling
+                .into_iter()
+                .map(|asking| stream::once(asking).filter_map(|()| std::future::ready(None)).boxed()),
+        );
+    }
+
+    /// Ends calls that have nothing left but a rollout that should have been cancelled by now. Gives when to look again.
+    fn end_overdue(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let until = |running: &Call| running.last_words.filter(|_| running.tasks.is_empty());
+        self.under_way.retain(|_, running| {
+            let is_overdue = until(running).is_some_and(|until| until <= now);
+            if is_overdue {
+                running.cancel.abort();
+            }
+            !is_overdue
+        });
+        self.under_way.values().filter_map(until).min()
     }
 
     fn put_back(&mut self, mut tasks: Vec<Task>, grant: &Grant, error: Error) -> Result<(), ModelError> {
@@ -309,10 +359,7 @@ impl Answers {
     async fn step(self) -> Option<(News, Self)> {
         match self {
             Self::Open(mut grant, mut rollouts) => Some(match rollouts.next(&mut grant).await {
-                Ok(Some(result)) => {
-                    grant.finished(&result.usage);
-                    (News::Result(result), Self::Open(grant, rollouts))
-                }
+                Ok(Some(result)) => (News::Result(result), Self::Open(grant, rollouts)),
                 Ok(None) => (News::Ended(None, grant), Self::Over),
                 Err(error) => (News::Ended(Some(error), grant), Self::Over),
             }),

@@ -110,6 +110,7 @@ fn add(total: &mut Usage, more: &Usage) {
         sampled_tokens: sum(total.sampled_tokens, more.sampled_tokens),
         forced_tokens: sum(total.forced_tokens, more.forced_tokens),
         rollouts: sum(total.rollouts, more.rollouts),
+        discarded_tokens: sum(total.discarded_tokens, more.discarded_tokens),
         elapsed: Some(duration_to_message(time(total).saturating_add(time(more)))),
     };
 }

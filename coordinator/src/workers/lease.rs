@@ -84,11 +84,17 @@ impl Lease {
     }
 
     /// Gives one sequence back, since it has ended after so many tokens; `generated` of them the worker chose or was
-    /// forced to.
-    pub(crate) fn finished(&mut self, tokens: u64, generated: u64) {
+    /// forced to. Gives how many of those were not known of.
+    pub(crate) fn finished(&mut self, tokens: u64, generated: u64) -> u64 {
         let rollouts = u64::from(self.purpose == Purpose::Rollout);
-        self.give_back(1, tokens, generated);
+        let news = self.give_back(1, tokens, generated);
         self.update(|entry| entry.rollouts_finished += rollouts);
+        news
+    }
+
+    /// As [`Self::finished`], of one that was cancelled.
+    pub(crate) fn cancelled(&mut self, tokens: u64, generated: u64) -> u64 {
+        self.give_back(1, tokens, generated)
     }
 
     /// Gives sequences back that were not begun.
@@ -96,33 +102,36 @@ impl Lease {
         self.give_back(sequences, 0, 0);
     }
 
-    /// Counts tokens that the worker reported of what it runs.
-    pub(crate) fn count_tokens(&mut self, tokens: u64) {
+    /// Counts tokens that the worker reported of what it runs. Gives how many of them were not known of.
+    pub(crate) fn count_tokens(&mut self, tokens: u64) -> u64 {
         let before = (self.remaining(), self.tokens.known());
         self.tokens.reported = self.tokens.reported.saturating_add(tokens);
-        let after = (self.remaining(), self.tokens.known());
+        self.learnt(before)
+    }
+
+    /// Tells the fleet what is known now, and gives the tokens that were not known of before.
+    fn learnt(&self, before: (u64, u64)) -> u64 {
+        let news = self.tokens.known().saturating_sub(before.1);
         self.update(|entry| {
-            entry.tokens = entry.tokens.saturating_add(after.1.saturating_sub(before.1));
-            entry.expect(before.0, after.0);
+            entry.tokens = entry.tokens.saturating_add(news);
+            entry.expect(before.0, self.remaining());
         });
+        news
     }
 
     fn remaining(&self) -> u64 {
         remaining(self.held, self.each, self.seen())
     }
 
-    fn give_back(&mut self, sequences: u32, tokens: u64, generated: u64) {
+    fn give_back(&mut self, sequences: u32, tokens: u64, generated: u64) -> u64 {
         let before = (self.remaining(), self.tokens.known());
         let (purpose, sequences) = (self.purpose, sequences.min(self.held));
         self.held -= sequences;
         self.tokens.of_ended = self.tokens.of_ended.saturating_add(generated);
-        let after = (self.remaining(), self.tokens.known());
-        self.update(|entry| {
-            entry.end(purpose, sequences, tokens, Instant::now());
-            entry.tokens = entry.tokens.saturating_add(after.1.saturating_sub(before.1));
-            entry.expect(before.0, after.0);
-        });
+        self.update(|entry| entry.end(purpose, sequences, tokens, Instant::now()));
+        let news = self.learnt(before);
         self.fleet.0.freed.send_replace(());
+        news
     }
 
     /// Leaves the worker alone for a while with work of this kind, since it is full of that.

@@ -10,12 +10,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use countermove_coordinator::discovery::WorkerUrl;
-use countermove_planner::{LanguageModel, Question, RolloutBatch, RolloutEnd, RolloutKey, TokenCounter};
+use countermove_planner::{
+    LanguageModel, Question, RolloutBatch, RolloutEnd, RolloutKey, RolloutResult, TokenCounter, Usage,
+};
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use countermove_proto::{Error, PROTOCOL_VERSION};
-use countermove_wire::{FromDomain, FromMessage, IntoMessage, rollout_result_message};
+use countermove_wire::{FromDomain, FromMessage, IntoMessage, cancelled_rollouts, rollout_result_message};
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, Stream};
 use prost::Message;
@@ -47,6 +49,12 @@ pub struct Script {
     pub stalled: Arc<Mutex<Option<RolloutKey>>>,
     /// Whether it was this worker that got it first.
     pub stalls: AtomicBool,
+    /// Takes so much longer for a rollout, wherever it runs.
+    pub delayed: Mutex<Option<(RolloutKey, Duration)>>,
+    /// Rollouts that it was told to cancel, with the names of their calls.
+    pub cancelled: Mutex<Vec<(String, RolloutKey)>>,
+    /// Does not know how to cancel one.
+    pub is_deaf: AtomicBool,
     /// What is merged into each message of this name that it sends.
     pub garbled: Mutex<Option<(&'static str, Vec<u8>)>>,
     /// Sends each result twice.
@@ -75,6 +83,9 @@ impl Default for Script {
             results_per_call: Mutex::default(),
             stalled: Arc::default(),
             stalls: AtomicBool::new(false),
+            delayed: Mutex::default(),
+            cancelled: Mutex::default(),
+            is_deaf: AtomicBool::new(false),
             garbled: Mutex::default(),
             stutters: AtomicBool::new(false),
             rollouts: Mutex::default(),
@@ -97,6 +108,14 @@ impl Script {
 
     pub fn slow(id: &str, delay: Duration) -> Self {
         Self { rollout_delay: Mutex::new(delay), ..Self::named(id) }
+    }
+
+    /// Waits until this rollout of this call is cancelled.
+    async fn is_cancelled(&self, call: &str, key: RolloutKey) {
+        let is_it = |cancelled: &(String, RolloutKey)| cancelled.0 == call && cancelled.1 == key;
+        while !self.cancelled.lock().unwrap().iter().any(is_it) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub fn rollouts(&self) -> Vec<RolloutKey> {
@@ -278,6 +297,19 @@ impl WorkerService for Service {
         })))
     }
 
+    async fn cancel_rollouts(
+        &self,
+        request: Request<wire::CancelRolloutsRequest>,
+    ) -> Result<Response<wire::CancelRolloutsResponse>, Status> {
+        if self.0.is_deaf.load(Ordering::SeqCst) {
+            return Err(Status::unimplemented("an earlier release"));
+        }
+        let request = request.into_inner();
+        let keys = cancelled_rollouts(&request).map(|key| (request.call.clone(), key));
+        self.0.cancelled.lock().unwrap().extend(keys);
+        Ok(Response::new(wire::CancelRolloutsResponse {}))
+    }
+
     type RunRolloutsStream = Answers<wire::RunRolloutsResponse>;
 
     async fn run_rollouts(
@@ -286,7 +318,9 @@ impl WorkerService for Service {
     ) -> Result<Response<Self::RunRolloutsStream>, Status> {
         use wire::run_rollouts_response::Event;
         let script = Arc::clone(&self.0);
-        let batch = RolloutBatch::from_message(request.into_inner())?;
+        let request = request.into_inner();
+        let call = request.call.clone();
+        let batch = RolloutBatch::from_message(request)?;
         script.rollouts.lock().unwrap().extend(batch.rollouts.iter().map(|spec| spec.key));
         if let Some(error) = next(&script.rollout_errors) {
             return Err(error.into());
@@ -304,14 +338,17 @@ impl WorkerService for Service {
                 .iter()
                 .enumerate()
                 .map(|(position, spec)| {
-                    let (script, batch) = (&script, &batch);
+                    let (script, batch, call) = (&script, &batch, &call);
                     let stalls = stalled == Some(spec.key);
+                    let delayed = script.delayed.lock().unwrap().filter(|delayed| delayed.0 == spec.key);
                     async move {
                         // One after the other, so that a worker can be killed between two.
                         tokio::time::sleep(delay * u32::try_from(position + 1).unwrap()).await;
                         if stalls {
-                            std::future::pending::<()>().await;
+                            script.is_cancelled(call, spec.key).await;
+                            return (spec, cancelled(spec.key));
                         }
+                        tokio::time::sleep(delayed.map(|delayed| delayed.1).unwrap_or_default()).await;
                         (spec, script.model.roll_out(batch, spec).await)
                     }
                 })
@@ -330,6 +367,20 @@ impl WorkerService for Service {
                 sent += 1;
             }
         })))
+    }
+}
+
+/// Tokens of a rollout up to where it was cancelled.
+pub const BROKEN_OFF: u64 = 42;
+
+fn cancelled(key: RolloutKey) -> RolloutResult {
+    RolloutResult {
+        key,
+        end: RolloutEnd::Cancelled,
+        steps: Vec::new(),
+        cost: 0.0,
+        fault: String::new(),
+        usage: Usage { sampled_tokens: BROKEN_OFF, rollouts: 1, ..Usage::default() },
     }
 }
 

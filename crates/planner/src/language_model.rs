@@ -104,6 +104,16 @@ pub struct Usage {
     pub rollouts: u64,
     /// Time from the first question to the last answer.
     pub elapsed: Duration,
+    /// Tokens chosen or forced that no answer came of, as far as they were reported: of work that was broken off.
+    #[serde(default)]
+    pub discarded_tokens: u64,
+}
+
+impl Usage {
+    /// Tokens that the model chose or was forced to for answers that came.
+    pub fn generated(&self) -> u64 {
+        self.sampled_tokens.saturating_add(self.forced_tokens)
+    }
 }
 
 impl AddAssign for Usage {
@@ -115,10 +125,12 @@ impl AddAssign for Usage {
         self.sampled_tokens = self.sampled_tokens.saturating_add(other.sampled_tokens);
         self.forced_tokens = self.forced_tokens.saturating_add(other.forced_tokens);
         self.rollouts = self.rollouts.saturating_add(other.rollouts);
+        self.discarded_tokens = self.discarded_tokens.saturating_add(other.discarded_tokens);
     }
 }
 
-/// A live count of the tokens behind one piece of work, for progress alone.
+/// A live count of the tokens behind one piece of work. Each that was chosen or forced counts once, whether an answer came of it
+/// or not.
 #[derive(Clone, Debug, Default)]
 pub struct TokenCounter(Arc<AtomicU64>);
 

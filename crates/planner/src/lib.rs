@@ -45,7 +45,7 @@ pub use rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,
     RolloutSpec, RolloutStep,
 };
-pub use rollouts::simulate::{LocalRunner, run_rollout};
+pub use rollouts::simulate::{Caller, LocalRunner, run_rollout, run_rollout_for};
 pub use seeds::derive_seed;
 pub use session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 pub use session::expectation::{Expectation, ExpectationError, predict_alerts};

@@ -42,6 +42,7 @@ impl FromDomain<Usage> for v1::Usage {
             forced_tokens: usage.forced_tokens,
             rollouts: usage.rollouts,
             elapsed: Some(duration_to_message(usage.elapsed)),
+            discarded_tokens: usage.discarded_tokens,
         }
     }
 }
@@ -57,6 +58,7 @@ impl FromMessage<v1::Usage> for Usage {
             forced_tokens: within("usage.forced_tokens", usage.forced_tokens, COUNT)?,
             rollouts: within("usage.rollouts", usage.rollouts, COUNT)?,
             elapsed: within("usage.elapsed", elapsed, WORK)?,
+            discarded_tokens: within("usage.discarded_tokens", usage.discarded_tokens, COUNT)?,
         })
     }
 }

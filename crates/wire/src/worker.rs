@@ -12,9 +12,14 @@ use crate::bounds::{ANSWER_TOKENS, within};
 use crate::state::roles;
 use crate::{FromDomain, FromMessage, IntoMessage, pricing, recovery_state, required};
 
-/// The request for some rollouts of a batch.
-pub fn run_rollouts_request(batch: &RolloutBatch, rollouts: &[RolloutSpec]) -> wire::RunRolloutsRequest {
+/// The request for some rollouts of a batch, in a call of this name.
+pub fn run_rollouts_request(
+    batch: &RolloutBatch,
+    rollouts: &[RolloutSpec],
+    call: String,
+) -> wire::RunRolloutsRequest {
     wire::RunRolloutsRequest {
+        call,
         incident: batch.incident.clone(),
         system: batch.system.clone(),
         context: batch.context.clone(),
@@ -32,6 +37,17 @@ pub fn run_rollouts_request(batch: &RolloutBatch, rollouts: &[RolloutSpec]) -> w
             })
             .collect(),
     }
+}
+
+/// The request to break off a rollout of a call.
+pub fn cancel_rollout_request(call: String, key: RolloutKey) -> wire::CancelRolloutsRequest {
+    // Its seed is not looked at.
+    wire::CancelRolloutsRequest { call, rollouts: vec![key_message(key, 0)] }
+}
+
+/// Which rollouts a request breaks off.
+pub fn cancelled_rollouts(request: &wire::CancelRolloutsRequest) -> impl Iterator<Item = RolloutKey> {
+    request.rollouts.iter().map(|&key| rollout_key(key))
 }
 
 /// The message of a result. The seed is that of the request.
@@ -276,6 +292,7 @@ mod tests {
             forced_tokens: d.into(),
             rollouts: e.into(),
             elapsed: Duration::from_nanos(nanos.into()),
+            discarded_tokens: (a ^ b).into(),
         })
     }
 
@@ -315,7 +332,7 @@ mod tests {
                 constraints: Constraints::read(&["web-1 must stay up.".into()], ""),
                 rollouts,
             };
-            let request = run_rollouts_request(&batch, &batch.rollouts);
+            let request = run_rollouts_request(&batch, &batch.rollouts, String::new());
             prop_assert_eq!(RolloutBatch::from_message(request).unwrap(), batch);
         }
 
@@ -421,7 +438,7 @@ mod tests {
             constraints: Constraints::default(),
             rollouts: vec![spec.clone(), spec],
         };
-        let request = run_rollouts_request(&batch, &batch.rollouts);
+        let request = run_rollouts_request(&batch, &batch.rollouts, String::new());
         assert_eq!(field_of(RolloutBatch::from_message(request)), "rollouts.key");
     }
 

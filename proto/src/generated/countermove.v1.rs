@@ -504,6 +504,10 @@ pub struct Usage {
     /// Time from the first request to the last answer.
     #[prost(message, optional, tag = "6")]
     pub elapsed: ::core::option::Option<::prost_types::Duration>,
+    /// Tokens chosen or forced that no answer came of, as far as they were reported: of work that was broken off because its
+    /// worker was lost, its answer came from elsewhere first, or the budget was spent.
+    #[prost(uint64, tag = "7")]
+    pub discarded_tokens: u64,
 }
 /// The decisions of an incident.
 #[derive(Clone, PartialEq, ::prost::Message)]

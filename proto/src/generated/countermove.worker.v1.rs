@@ -159,6 +159,9 @@ pub struct RunRolloutsRequest {
     /// What simulated actions have to keep to.
     #[prost(message, repeated, tag = "8")]
     pub constraints: ::prost::alloc::vec::Vec<Constraint>,
+    /// Name by which CancelRollouts finds this call, which no other call has; empty if nothing of it will be cancelled.
+    #[prost(string, tag = "9")]
+    pub call: ::prost::alloc::string::String,
 }
 /// A rule that actions have to keep.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -251,6 +254,19 @@ pub mod run_rollouts_response {
         Result(super::RolloutResult),
     }
 }
+/// See WorkerService.CancelRollouts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CancelRolloutsRequest {
+    /// The call's name.
+    #[prost(string, tag = "1")]
+    pub call: ::prost::alloc::string::String,
+    /// The rollouts; their seeds are not looked at.
+    #[prost(message, repeated, tag = "2")]
+    pub rollouts: ::prost::alloc::vec::Vec<RolloutKey>,
+}
+/// See WorkerService.CancelRollouts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelRolloutsResponse {}
 /// A rollout that ended.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RolloutResult {
@@ -501,6 +517,37 @@ pub mod worker_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Breaks off rollouts of a call of RunRollouts that runs; its other rollouts go on. Each that is broken off ends as cancelled in
+        /// that call, with the work behind it. What does not run there is left alone.
+        pub async fn cancel_rollouts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRolloutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRolloutsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/countermove.worker.v1.WorkerService/CancelRollouts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "countermove.worker.v1.WorkerService",
+                        "CancelRollouts",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -548,6 +595,15 @@ pub mod worker_service_server {
             request: tonic::Request<super::RunRolloutsRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::RunRolloutsStream>,
+            tonic::Status,
+        >;
+        /// Breaks off rollouts of a call of RunRollouts that runs; its other rollouts go on. Each that is broken off ends as cancelled in
+        /// that call, with the work behind it. What does not run there is left alone.
+        async fn cancel_rollouts(
+            &self,
+            request: tonic::Request<super::CancelRolloutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRolloutsResponse>,
             tonic::Status,
         >;
     }
@@ -761,6 +817,51 @@ pub mod worker_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countermove.worker.v1.WorkerService/CancelRollouts" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelRolloutsSvc<T: WorkerService>(pub Arc<T>);
+                    impl<
+                        T: WorkerService,
+                    > tonic::server::UnaryService<super::CancelRolloutsRequest>
+                    for CancelRolloutsSvc<T> {
+                        type Response = super::CancelRolloutsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelRolloutsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkerService>::cancel_rollouts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelRolloutsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,14 +1,13 @@
 //! The load: incidents that are planned through whichever coordinator answers, and the checks of what came of each.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::v1::watch_incident_response::Update;
-use countermove_tests::{alerts, evidence};
+use countermove_tests::{evidence, long_log};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tonic::transport::{Channel, Endpoint};
@@ -121,7 +120,7 @@ impl Clients {
         };
         let mut evidence = evidence();
         if is_one_of(index, LARGE) {
-            evidence.alerts = long_log();
+            evidence.alerts = long_log(0, LARGE_LOG);
         }
         let request = api::CreateIncidentRequest {
             evidence: Some(evidence),
@@ -269,22 +268,6 @@ fn one_better(mut state: api::RecoveryState) -> api::RecoveryState {
         *fact = true;
     }
     state
-}
-
-/// The sample's alerts and beacons without end, no two of which are the same.
-fn long_log() -> String {
-    let mut log = alerts();
-    let mut number = 0_u32;
-    while log.len() < LARGE_LOG {
-        let (minute, second, port) = (number / 60 % 60, number % 60, 1024 + number % 60_000);
-        let _ = writeln!(
-            log,
-            "03/14-10:{minute:02}:{second:02}.{number:06}  [**] [1:1000377:2] TROJAN outbound beacon {number} [**] \
-             [Classification: A Network Trojan was Detected] [Priority: 1] {{TCP}} 10.0.1.10:{port} -> 203.0.113.7:443"
-        );
-        number += 1;
-    }
-    log
 }
 
 /// What was decided, without what depends on time and place.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use countermove_incident::{CostModel, Grounding, RecoveryState};
+use futures::future::{Either, select};
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
 
 use crate::language_model::{
@@ -46,6 +47,33 @@ pub async fn run_rollout(
     spec: &RolloutSpec,
     tokens: &TokenCounter,
 ) -> Result<RolloutResult, ModelError> {
+    let caller = Caller { tokens, cancelled: std::future::pending() };
+    run_rollout_for(model, templates, batch, spec, caller).await
+}
+
+/// Who follows a rollout.
+#[derive(Debug)]
+pub struct Caller<'a, F> {
+    /// Counts the rollout's tokens as they come.
+    pub tokens: &'a TokenCounter,
+    /// Ends when the rollout is wanted no more.
+    pub cancelled: F,
+}
+
+/// As [`run_rollout`], for a caller who may cancel it. One that is cancelled has the steps so far and the work behind it, what
+/// the question took that was broken off included, if the caller's counter counts this rollout alone.
+///
+/// # Errors
+/// As [`run_rollout`].
+pub async fn run_rollout_for(
+    model: &impl LanguageModel,
+    templates: &Templates,
+    batch: &RolloutBatch,
+    spec: &RolloutSpec,
+    caller: Caller<'_, impl Future<Output = ()>>,
+) -> Result<RolloutResult, ModelError> {
+    let Caller { tokens, cancelled } = caller;
+    let before = tokens.total();
     let started = Instant::now();
     let mut grounding = Grounding::default();
     let parts = batch.context.iter().map(String::as_str).chain(batch.entities.all());
@@ -55,16 +83,27 @@ pub async fn run_rollout(
     let costs = batch.pricing.model(&batch.entities.systems);
     let (steps, usage) = (Vec::new(), Usage::default());
     let mut run = Run { model, templates, batch, spec, tokens, grounding, steps, usage };
-    let (end, fault) = match run.simulate(&*costs).await {
+    let outcome = {
+        let simulated = std::pin::pin!(run.simulate(&*costs));
+        match select(simulated, std::pin::pin!(cancelled)).await {
+            Either::Left((outcome, _)) => Some(outcome),
+            Either::Right(((), _)) => None,
+        }
+    };
+    let Some(outcome) = outcome else {
+        let counted = tokens.total().saturating_sub(before);
+        // Which of them were forced, nobody knows.
+        run.usage.sampled_tokens += counted.saturating_sub(run.usage.generated());
+        return Ok(run.ended(RolloutEnd::Cancelled, String::new(), started));
+    };
+    let (end, fault) = match outcome {
         Ok(end) => (end, String::new()),
         Err(Break::Model(error @ ModelError::Unavailable(_))) => return Err(error),
         // No answer was bad: the rules leave no way on, and that says something of the candidate.
         Err(fault @ Break::Rules(_)) => (RolloutEnd::Truncated, fault.to_string()),
         Err(fault) => (RolloutEnd::Malformed, fault.to_string()),
     };
-    let usage = Usage { rollouts: 1, elapsed: started.elapsed(), ..run.usage };
-    let cost = run.steps.iter().map(|step| step.cost).sum();
-    Ok(RolloutResult { key: spec.key, end, steps: run.steps, cost, fault, usage })
+    Ok(run.ended(end, fault, started))
 }
 
 /// Runs rollouts on one model, all of a batch at once so that the engine can batch their questions.
@@ -128,6 +167,14 @@ enum Break {
     Template(#[from] TemplateError),
     #[error("no action is left that keeps the rules: {0}")]
     Rules(String),
+}
+
+impl<M> Run<'_, M> {
+    fn ended(self, end: RolloutEnd, fault: String, started: Instant) -> RolloutResult {
+        let usage = Usage { rollouts: 1, elapsed: started.elapsed(), ..self.usage };
+        let cost = self.steps.iter().map(|step| step.cost).sum();
+        RolloutResult { key: self.spec.key, end, steps: self.steps, cost, fault, usage }
+    }
 }
 
 impl<M: LanguageModel> Run<'_, M> {
@@ -236,5 +283,71 @@ impl<M: LanguageModel> Run<'_, M> {
         let answer = self.model.ask(question, self.tokens).await?;
         self.usage += answer.usage;
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use countermove_incident::{Constraints, Pricing};
+
+    use super::*;
+    use crate::evidence::roles::Roles;
+    use crate::rollouts::runner::{RolloutKey, RolloutPolicy};
+    use crate::testing::{ScriptedModel, optimist};
+
+    /// Answers the first question, and is never done with the second.
+    struct Stalling(AtomicU32);
+
+    impl LanguageModel for Stalling {
+        async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
+            if self.0.fetch_add(1, Ordering::SeqCst) > 0 {
+                tokens.add(7);
+                std::future::pending::<()>().await;
+            }
+            let nothing = r#"{"is_attack_contained": false}"#;
+            let script = |question: &Question| {
+                optimist(question)
+                    .map(|answer| if answer.contains("true") { nothing.to_owned() } else { answer })
+            };
+            ScriptedModel::new(script).ask(question, tokens).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rollout_that_is_cancelled_tells_what_it_took() {
+        let key = RolloutKey { step: 0, candidate: 1, rollout: 2 };
+        let spec = RolloutSpec {
+            key,
+            seed: 3,
+            state: RecoveryState::default(),
+            history: Vec::new(),
+            action: "Isolate 10.0.0.5 from the network".into(),
+        };
+        let batch = RolloutBatch {
+            incident: "incidents/test".into(),
+            system: "You plan.".into(),
+            context: vec!["Evidence of 10.0.0.5.".into()],
+            entities: Roles { systems: vec!["10.0.0.5".into()], ..Roles::default() },
+            policy: RolloutPolicy { max_depth: 8, temperature: 0.6, top_p: 0.9, thinking_tokens: 0 },
+            pricing: Pricing::default(),
+            constraints: Constraints::default(),
+            rollouts: Vec::new(),
+        };
+        let (templates, tokens) = (Templates::load(None).unwrap(), TokenCounter::default());
+        // What was counted before is no part of it.
+        tokens.add(1000);
+        let model = Stalling(AtomicU32::new(0));
+        let stalls = async {
+            while model.0.load(Ordering::SeqCst) < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let caller = Caller { tokens: &tokens, cancelled: stalls };
+        let result = run_rollout_for(&model, &templates, &batch, &spec, caller).await.unwrap();
+        assert_eq!((result.key, result.end, result.steps.len()), (key, RolloutEnd::Cancelled, 1));
+        assert_eq!(result.usage.generated(), tokens.total() - 1000, "the answer and what came of the next");
+        assert!(result.usage.generated() > 7 && result.usage.prompt_tokens > 0, "{:?}", result.usage);
     }
 }

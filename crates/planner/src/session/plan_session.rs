@@ -194,7 +194,7 @@ impl PlanSession {
         &self.steps
     }
 
-    /// A live count of the tokens behind the incident, for progress alone.
+    /// A live count of the tokens behind the incident.
     pub fn tokens(&self) -> &TokenCounter {
         &self.tokens
     }
@@ -390,7 +390,9 @@ impl PlanSession {
     }
 
     fn usage_now(&self) -> Usage {
-        Usage { elapsed: self.started.elapsed(), ..self.usage }
+        // Whatever was counted and is behind no answer was broken off, in decisions that were begun anew as well.
+        let discarded_tokens = self.tokens.total().saturating_sub(self.usage.generated());
+        Usage { elapsed: self.started.elapsed(), discarded_tokens, ..self.usage }
     }
 
     fn arrive(&mut self, after: StateAfter) {

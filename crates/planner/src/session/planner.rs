@@ -169,10 +169,11 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     pub async fn perceive(&self, session: &PlanSession) -> Result<(Assessment, Usage), PlanError> {
         let started = Instant::now();
         let scene = &session.scene;
+        let tokens_before = session.tokens.total();
         let (assessment, usage) =
             perception::perceive(&self.model, &self.templates, scene, &session.options, &session.tokens)
                 .await?;
-        Ok((assessment, Usage { elapsed: started.elapsed(), ..usage }))
+        Ok((assessment, whole(usage, session, tokens_before, started)))
     }
 
     fn scene(
@@ -257,7 +258,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
 
     /// One decision: propose, roll out, aggregate, choose. The session is not changed.
     async fn decide(&self, session: &PlanSession, sink: &dyn PlanSink) -> Result<Decision, PlanError> {
-        let started = Instant::now();
+        let (started, tokens_before) = (Instant::now(), session.tokens.total());
         let assessment = session.assessment.as_ref().ok_or(PlanError::NotAssessed)?;
         let step = session.next_step();
         let seed = session.decision_seed();
@@ -330,7 +331,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let (choice, assurance) = decided.assure(choice);
         let (expected, predicting) = self.expect(session, assessment, &shared, sink).await?;
         usage += predicting;
-        usage.elapsed = started.elapsed();
+        let usage = whole(usage, session, tokens_before, started);
         Ok(Decision::Made(Box::new(PlanStep {
             index: step,
             state_before: session.state,
@@ -377,6 +378,13 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             Err(ExpectationError::Model(error)) => Err(error.into()),
         }
     }
+}
+
+/// The usage of work that began with so many tokens counted: with the time that it took, and what was broken off on the way.
+fn whole(usage: Usage, session: &PlanSession, tokens_before: u64, started: Instant) -> Usage {
+    let counted = session.tokens.total().saturating_sub(tokens_before);
+    let discarded_tokens = counted.saturating_sub(usage.generated());
+    Usage { elapsed: started.elapsed(), discarded_tokens, ..usage }
 }
 
 /// What to take when the budget was over before any rollout was: the first proposal of those that can best be taken back.

@@ -61,6 +61,17 @@ impl<R: RolloutRunner> Rolling<'_, R> {
             if specs.is_empty() {
                 break;
             }
+            let spent = || self.session.tokens.total().saturating_sub(tokens_before);
+            if let Some(most) = options.budget.tokens {
+                match affordable(most.saturating_sub(spent()), &rolled.results, self.candidates.len()) {
+                    0 => {
+                        rolled.cut_by = Some("tokens");
+                        break;
+                    }
+                    // What is left over is dealt when it is known what these took.
+                    most => specs.truncate(most),
+                }
+            }
             if let Some(most) = options.budget.rollouts {
                 let left = most.saturating_sub(dealt.iter().sum());
                 if (specs.len() as u64) > u64::from(left) {
@@ -74,7 +85,6 @@ impl<R: RolloutRunner> Rolling<'_, R> {
                 }
             }
             if !specs.is_empty() {
-                let spent = || self.session.tokens.total().saturating_sub(tokens_before);
                 let spent_up = || options.budget.tokens.is_some_and(|most| spent() >= most);
                 if let Some(cut) = self.round(specs, until, spent_up, &mut rolled.results).await? {
                     rolled.cut_by = Some(cut);
@@ -159,5 +169,18 @@ impl<R: RolloutRunner> Rolling<'_, R> {
             rollouts_total: total as u32,
             tokens: self.session.tokens.total(),
         }));
+    }
+}
+
+/// How many rollouts to deal at once with so many tokens left, by what those took that have ended; two of each candidate
+/// while that is not known. Workers may be done with all that they have before the first result is here.
+fn affordable(left: u64, ended: &[RolloutResult], candidates: usize) -> usize {
+    if left == 0 {
+        return 0;
+    }
+    let took: u64 = ended.iter().map(|result| result.usage.generated()).fold(0, u64::saturating_add);
+    match took.checked_div(ended.len() as u64) {
+        Some(each) => usize::try_from(left.div_ceil(each.max(1))).unwrap_or(usize::MAX),
+        None => candidates.saturating_mul(2),
     }
 }

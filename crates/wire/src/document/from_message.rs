@@ -268,6 +268,7 @@ impl From<v1::Usage> for Usage {
             sampled_tokens: usage.sampled_tokens,
             forced_tokens: usage.forced_tokens,
             rollouts: usage.rollouts,
+            discarded_tokens: usage.discarded_tokens,
             elapsed_seconds: usage.elapsed.and_then(duration_from_message).unwrap_or_default().as_secs_f64(),
         }
     }

@@ -465,6 +465,9 @@ pub struct Usage {
     pub forced_tokens: u64,
     /// Rollouts.
     pub rollouts: u64,
+    /// Tokens chosen or forced that no answer came of: of work that was broken off.
+    #[serde(default)]
+    pub discarded_tokens: u64,
     /// Time from the first question to the last answer.
     #[schemars(range(min = 0))]
     pub elapsed_seconds: f64,

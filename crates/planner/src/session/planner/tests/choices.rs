@@ -63,15 +63,37 @@ async fn a_budget_of_tokens_ends_the_rollouts_with_what_is_there() {
     let options = PlanOptions { max_steps: 1, budget, ..options() };
     let (plan, events) = plan(&model(optimist), options).await;
     let finished = rollouts(&events).len();
-    assert!((1..9).contains(&finished), "{finished}");
+    assert!((1..6).contains(&finished), "{finished}");
     let cost = |c: &Candidate| (c.cost.terminal, c.cost.cancelled);
     let (done, cancelled) =
         plan.steps[0].candidates.iter().map(cost).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     assert_eq!(
         (done as usize, cancelled as usize),
-        (finished, 9 - finished),
-        "what was cut counts as cancelled"
+        (finished, 6 - finished),
+        "what was cut counts as cancelled, and two of each of three are dealt before anything is known"
     );
+}
+
+#[tokio::test]
+async fn a_budget_of_tokens_is_kept_by_workers_that_are_done_at_once() {
+    let all = PlanOptions { rollouts: 16, max_steps: 1, ..options() };
+    let (_, events) = plan(&model(optimist), all.clone()).await;
+    let took = |events: &[PlanEvent]| rollouts(events).values().map(|r| r.usage.generated()).sum::<u64>();
+    let dearest = rollouts(&events).values().map(|result| result.usage.generated()).max().unwrap();
+    let whole = took(&events);
+    for exhaustive in [true, false] {
+        let most = whole / 4;
+        let budget = Budget { tokens: Some(most), ..Budget::default() };
+        let options = PlanOptions { budget, exhaustive, confidence: 0.999_999, ..all.clone() };
+        let (plan, events) = plan(&model(optimist), options).await;
+        let usage = plan.steps[0].usage;
+        let rolled = took(&events) + usage.discarded_tokens;
+        assert!(rolled <= most + 6 * dearest, "{rolled} of {most} tokens, rollouts of {dearest} at most");
+        let told =
+            |event: &PlanEvent| matches!(event, PlanEvent::Notice(text) if text.contains("budget of tokens"));
+        // A race may be over before its budget is.
+        assert!(!exhaustive || events.iter().any(told));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,6 +103,7 @@ async fn a_budget_of_time_always_has_an_answer() {
     impl LanguageModel for NoWorld {
         async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<crate::Answer, ModelError> {
             if question.purpose == crate::Purpose::Rollout {
+                tokens.add(4);
                 std::future::pending::<()>().await;
             }
             ScriptedModel::new(optimist).ask(question, tokens).await
@@ -100,6 +123,9 @@ async fn a_budget_of_time_always_has_an_answer() {
     );
     assert!(!step.assurance.is_clear);
     assert!(step.candidates.iter().all(|candidate| candidate.cost.cancelled == 3));
+    // Nine rollouts were broken off over their first question.
+    assert_eq!((step.usage.discarded_tokens, plan.ended.usage.discarded_tokens), (36, 36));
+    assert_eq!(step.usage.rollouts, 0);
 }
 
 #[tokio::test]

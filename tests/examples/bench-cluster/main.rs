@@ -1,8 +1,10 @@
 //! Measures a cluster with simulated workers: many incidents on one coordinator, and the same load per worker on more
-//! and more workers. Prints Markdown. `make bench-cluster` runs it on release binaries.
+//! and more workers, and what large evidence costs. Prints Markdown. `make bench-cluster` runs it on release binaries.
 //!
 //! A simulated worker keeps the protocol and the pace of a real one and computes nothing, so what is measured is the
-//! coordinator, its store and the wire.
+//! coordinator, its store and the wire. `ONLY=load` or `ONLY=evidence` measures one half.
+
+mod evidence;
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -49,6 +51,19 @@ async fn main() -> ExitCode {
     let number = |name: &str, default: usize| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
+    let only = std::env::var("ONLY").unwrap_or_default();
+    if only != "load" {
+        for measured in [Box::pin(evidence::restart()).await, Box::pin(evidence::answers()).await] {
+            if let Err(problem) = measured {
+                eprintln!("error: {problem}");
+                return ExitCode::FAILURE;
+            }
+            println!();
+        }
+    }
+    if only == "evidence" {
+        return ExitCode::SUCCESS;
+    }
     let (incidents, pace) = (number("INCIDENTS", 1000), number("PACE", 20_000));
     let pace = u32::try_from(pace).unwrap_or(u32::MAX);
     let folder = match tempfile::tempdir() {
@@ -196,8 +211,9 @@ async fn probe(
         let newest = listed.ok().and_then(|listed| listed.into_inner().incidents.into_iter().next());
         if let Some(incident) = newest {
             let begun = Instant::now();
-            if client.get_incident(api::GetIncidentRequest { name: incident.name }).await.is_ok() {
-                calls.push(begun.elapsed());
+            match client.get_incident(api::GetIncidentRequest { name: incident.name }).await {
+                Ok(_) => calls.push(begun.elapsed()),
+                Err(status) => eprintln!("GetIncident failed: {status}"),
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
