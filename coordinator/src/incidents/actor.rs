@@ -5,31 +5,31 @@
 //! is always `ended`, whatever went wrong, unless another owner can go on: then the task leaves the incident as its last
 //! saved session has it.
 
+mod desk;
+mod outbox;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use countermove_incident::{Absorbed, AlertLog, Dossier, SourceName};
-use countermove_planner::{
-    Evidence, FellBack, Phase, PlanError, PlanEvent, PlanSession, PlanSink, Planner, TokenCounter,
-};
+use countermove_incident::{AlertLog, Dossier};
+use countermove_planner::{Evidence, FellBack, Phase, PlanError, PlanSession, Planner};
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{
-    self, AlertsReported, Delivery, DeliveryStatus, Incident, Notice, PlanEnd, PlanEnded, PlanningStage,
-    Progress, StateFellBack,
-};
+use countermove_proto::v1::{Notice, PlanEnd, PlanEnded, PlanningStage, Progress, StateFellBack};
 use countermove_proto::{Error, system_time};
-use countermove_wire::{FromDomain, IntoMessage, Told, told};
-use tokio::sync::{Notify, mpsc, watch};
+use countermove_wire::IntoMessage;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Change, Changed, Command, again, apply, no_room, over};
+use self::desk::Desk;
+use self::outbox::Outbox;
+use super::command::{Change, Changed, Command, apply, over};
 use super::courier::Courier;
-use super::log::{Enclosure, Log};
+use super::log::Log;
 use super::seal::sealed;
-use super::store::{Input, StoreError};
-use super::{EVIDENCE, Stop, takeover};
+use super::store::StoreError;
+use super::{Stop, takeover};
 use crate::cpu::{Broken, Cpu};
 use crate::dispatch::{IncidentWorkers, NoticeInbox};
 use crate::webhook::Webhook;
@@ -136,27 +136,6 @@ struct Actor {
     lost: CancellationToken,
     stop: watch::Receiver<Stop>,
     patience: Option<Duration>,
-}
-
-/// What can be used while the session is at work.
-struct Desk {
-    log: Log,
-    fleet: Fleet,
-    cpu: Cpu,
-    evidence: Evidence,
-    /// What the evidence was read into, to add to it.
-    dossier: Dossier,
-    /// Bytes of the evidence as it came.
-    length: usize,
-    /// Alerts that the session has not taken in yet; the evidence holds them already.
-    fresh: Vec<AlertLog>,
-    /// Reports of alerts in the evidence, and of these the ones that the session has taken in.
-    reports: u32,
-    taken: u32,
-    courier: Courier,
-    notices: NoticeInbox,
-    progress: watch::Sender<Progress>,
-    tokens: TokenCounter,
 }
 
 /// Why an incident cannot go on.
@@ -413,226 +392,6 @@ impl Actor {
         if let Err(error) = self.desk.append(vec![Kind::Ended(ended)], None).await {
             tracing::error!(%incident, %error, "the end of an incident could not be written");
         }
-    }
-}
-
-impl Desk {
-    /// Answers a caller while `session` is at work, or for a change that leaves it alone.
-    async fn answer_at_work(
-        &mut self,
-        command: Command,
-        session: &PlanSession,
-        planner: &Arc<IncidentPlanner>,
-    ) -> Result<(), Fault> {
-        let Command { change, check_only, reply, request } = command;
-        self.log.answers(request);
-        let answer = match change {
-            Change::ReportAlerts { text, in_flight } => {
-                let _in_flight = in_flight;
-                self.add_alerts(text, check_only, session, planner).await?
-            }
-            Change::Resend { step } => self.resend(step, check_only).await?.map(|()| self.changed(session)),
-            Change::Cancel => Ok(self.changed(session)),
-            word => match apply(self.log.id(), &mut session.clone(), &word) {
-                Err(refused) => Err(refused),
-                Ok(_) => Err(Error::Internal("an operator's word was taken out of turn".to_owned())),
-            },
-        };
-        self.log.answers(None);
-        let _ = reply.send(answer);
-        Ok(())
-    }
-
-    async fn add_alerts(
-        &mut self,
-        text: String,
-        check_only: bool,
-        session: &PlanSession,
-        planner: &Arc<IncidentPlanner>,
-    ) -> Result<Result<Changed, Error>, Fault> {
-        let length = self.length.saturating_add(text.len());
-        if length > EVIDENCE {
-            return Ok(Err(no_room(self.log.id(), self.length, text.len())));
-        }
-        let (planner, options) = (Arc::clone(planner), session.options().clone());
-        let (evidence, id, mut dossier) = (self.evidence.clone(), self.log.id(), self.dossier.clone());
-        let merging = self.cpu.run(move || {
-            let Absorbed { log: alerts, repeated } = dossier
-                .absorb(&SourceName::default(), text.as_bytes())
-                .map_err(|error| Error::invalid("alerts", error.to_string()))?;
-            let evidence = Evidence { log: dossier.log(), ..evidence };
-            // A session of its own reads the log as the next step will.
-            let trial = planner
-                .session(id.name(), &evidence, options)
-                .map_err(|error| Error::invalid("alerts", error.to_string()))?;
-            let digest = v1::DigestReport::from_domain(trial.digest().clone());
-            Ok::<_, Error>(Merged { text, alerts, evidence, dossier, repeated, digest })
-        });
-        let Merged { text, alerts, evidence, dossier, repeated, digest } =
-            match merging.await.map_err(|error| Fault::Evidence(error.to_string()))? {
-                Ok(merged) => merged,
-                Err(refused) => return Ok(Err(refused)),
-            };
-        if !check_only {
-            let event = AlertsReported { digest: Some(digest.clone()), repeated_records: repeated };
-            let input = self.cpu.run(move || Enclosure::of(&Input::Alerts(text))).await?;
-            self.log.append(Kind::Alerts(event), Some(input)).await?;
-            self.evidence = evidence;
-            self.dossier = dossier;
-            self.length = length;
-            self.reports += 1;
-            if alerts.total() > 0 {
-                self.fresh.push(alerts);
-            }
-        }
-        Ok(Ok(Changed { incident: Incident::clone(&self.log.incident()), digest, repeated }))
-    }
-
-    /// Writes what the planner told, and the session after it.
-    async fn write(&mut self, events: Vec<PlanEvent>, session: Option<Vec<u8>>) -> Result<(), Fault> {
-        let kinds = events.into_iter().filter_map(|event| self.kind(event)).collect();
-        self.append(kinds, session).await
-    }
-
-    /// Writes events. An approval begins a delivery, which is sent as soon as it is in the log.
-    async fn append(&mut self, kinds: Vec<Kind>, session: Option<Vec<u8>>) -> Result<(), Fault> {
-        let name = self.log.id().name();
-        let (mut all, mut pending) = (Vec::with_capacity(kinds.len()), Vec::new());
-        if kinds.iter().any(|kind| matches!(kind, Kind::Ended(_))) {
-            // The end is the last that is written.
-            all.extend(self.notices.ready().into_iter().map(|text| Kind::Notice(Notice { text })));
-        }
-        for kind in kinds {
-            let order = match &kind {
-                Kind::Approved(approved) => self.courier.order(&name, approved),
-                _ => None,
-            };
-            all.push(kind);
-            if let Some(delivery) = order {
-                pending.push(delivery.clone());
-                all.push(Kind::Delivery(delivery));
-            }
-        }
-        self.log.write(all, None, session).await?;
-        for delivery in pending {
-            self.courier.send(&self.log.incident(), delivery);
-        }
-        Ok(())
-    }
-
-    /// Goes on with what a former owner had on its way.
-    fn resume_deliveries(&mut self) {
-        let incident = self.log.incident();
-        for delivery in &incident.deliveries {
-            if delivery.status() == DeliveryStatus::Pending {
-                self.courier.send(&incident, delivery.clone());
-            }
-        }
-    }
-
-    /// Writes what became of a delivery.
-    async fn settle(&mut self, delivery: Delivery) -> Result<(), Fault> {
-        tracing::info!(incident = %self.log.id(), outcome = delivery.sentence(), "webhook");
-        Ok(self.log.append(Kind::Delivery(delivery), None).await?)
-    }
-
-    /// Sends an action once more.
-    async fn resend(&mut self, step: u32, check_only: bool) -> Result<Result<(), Error>, Fault> {
-        let delivery = match again(&self.log.incident(), step, self.courier.has_receiver()) {
-            Ok(delivery) => delivery,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        if !check_only {
-            self.log.append(Kind::Delivery(delivery.clone()), None).await?;
-            self.courier.send(&self.log.incident(), delivery);
-        }
-        Ok(Ok(()))
-    }
-
-    async fn tell(&mut self, sentences: Vec<String>) -> Result<(), Fault> {
-        let notices = sentences.into_iter().map(|text| Kind::Notice(Notice { text }));
-        Ok(self.log.write(notices.collect(), None, None).await?)
-    }
-
-    /// The event that something makes; a sign of life makes none and goes to the watchers.
-    fn kind(&self, event: PlanEvent) -> Option<Kind> {
-        match told(event, self.fleet.model()) {
-            Told::Event(kind) => Some(kind),
-            Told::Progress(progress) => {
-                self.progress.send_replace(progress);
-                None
-            }
-        }
-    }
-
-    /// Tells watchers how many tokens there are by now.
-    fn pulse(&self) {
-        let tokens = self.tokens.total();
-        self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.tokens, tokens) != tokens);
-    }
-
-    fn changed(&self, session: &PlanSession) -> Changed {
-        Changed {
-            incident: Incident::clone(&self.log.incident()),
-            digest: session.digest().clone().into_message(),
-            repeated: 0,
-        }
-    }
-}
-
-/// The evidence with alerts that came.
-struct Merged {
-    /// The report as it came.
-    text: String,
-    /// What is new in it.
-    alerts: AlertLog,
-    evidence: Evidence,
-    dossier: Dossier,
-    repeated: u64,
-    digest: v1::DigestReport,
-}
-
-/// What the planner told and nobody has written yet.
-#[derive(Debug, Default)]
-struct Outbox {
-    events: Mutex<Vec<PlanEvent>>,
-    filled: Notify,
-}
-
-impl Outbox {
-    async fn filled(&self) {
-        self.filled.notified().await;
-    }
-
-    fn take(&self) -> Vec<PlanEvent> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    /// What can be told before the work is done. What it comes to is told and saved in one, when it is.
-    fn take_told(&self) -> Vec<PlanEvent> {
-        let mut events = self.lock();
-        let concludes = |event: &PlanEvent| {
-            !matches!(
-                event,
-                PlanEvent::Proposed { .. }
-                    | PlanEvent::Rollout(_)
-                    | PlanEvent::Notice(_)
-                    | PlanEvent::Progress(_)
-            )
-        };
-        let told = events.iter().position(concludes).unwrap_or(events.len());
-        events.drain(..told).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<PlanEvent>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl PlanSink for Outbox {
-    fn emit(&self, event: PlanEvent) {
-        self.lock().push(event);
-        self.filled.notify_one();
     }
 }
 

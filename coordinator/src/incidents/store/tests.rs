@@ -1,4 +1,8 @@
-//! What every store does, tried on each kind.
+//! What every store does, tried on each kind; in the files beside, what only some can do or suffer.
+
+mod faults;
+mod files;
+mod verifying;
 
 use std::sync::Arc;
 
@@ -80,6 +84,20 @@ async fn end(log: &mut Log) {
     log.append(Kind::Ended(PlanEnded { end: PlanEnd::Recovered.into(), ..PlanEnded::default() }), None)
         .await
         .unwrap();
+}
+
+/// Somebody with access to the file.
+async fn edit(path: &std::path::Path, statement: &str) {
+    assert!(run(path, statement).await > 0, "{statement}");
+}
+
+async fn run(path: &std::path::Path, statement: &str) -> u64 {
+    let url = format!("sqlite://{}", path.display());
+    sqlx::any::install_default_drivers();
+    let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+    let done = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&pool).await.unwrap();
+    pool.close().await;
+    done.rows_affected()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,284 +326,12 @@ async fn memory_forgets_ended_incidents_in_the_order_of_their_end() {
 }
 
 #[tokio::test]
-async fn a_file_is_opened_again_and_by_one_process_at_a_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = StoreUrl::Sqlite(folder.path().join("incidents.db"));
-    let claim = claim();
-    {
-        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
-        begun(store.clone(), claim).await;
-        let refused = SqlStore::open(&url).await.err().unwrap().to_string();
-        assert!(refused.contains("another coordinator uses it"), "{refused}");
-    }
-    let store = SqlStore::open(&url).await.unwrap();
-    assert_eq!(store.head(claim.id).await.unwrap().sequence, 1);
-    let folder = SqlStore::open(&StoreUrl::Sqlite(folder.path().into())).await.err().unwrap().to_string();
-    assert!(folder.contains("cannot be opened"), "{folder}");
-}
-
-#[tokio::test]
-async fn a_store_of_a_later_version_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("incidents.db");
-    let url = StoreUrl::Sqlite(path.clone());
-    SqlStore::open(&url).await.unwrap().close().await;
-    edit(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 3").await;
-    let refused = SqlStore::open(&url).await.err().unwrap().to_string();
-    assert!(refused.contains("version 99") && refused.contains("later release"), "{refused}");
-}
-
-/// As the first release wrote it, before migrations were counted by sqlx.
-#[tokio::test]
-async fn a_store_of_an_earlier_release_is_brought_up_to_date() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("incidents.db");
-    let url = StoreUrl::Sqlite(path.clone());
-    let claim = claim();
-    {
-        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
-        begun(store.clone(), claim).await;
-        store.close().await;
-    }
-    std::fs::remove_file(folder.path().join("incidents.db.lock")).unwrap();
-    for statement in [
-        "DROP TABLE _sqlx_migrations",
-        "DROP TABLE store",
-        "ALTER TABLE incidents DROP COLUMN created",
-        "UPDATE schema_version SET version = 1",
-    ] {
-        run(&path, statement).await;
-    }
-    let store = SqlStore::open(&url).await.unwrap();
-    assert_eq!(store.head(claim.id).await.unwrap().sequence, 1);
-}
-
-#[tokio::test]
-async fn a_clean_end_leaves_everything_in_the_one_file_and_a_store_that_is_not_what_it_was_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("incidents.db");
-    let url = StoreUrl::Sqlite(path.clone());
-    let claim = claim();
-    let beginning = folder.path().join("beginning.db");
-    {
-        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
-        std::fs::copy(&path, &beginning).unwrap();
-        begun(store.clone(), claim).await;
-        store.close().await;
-    }
-    // A copy of the file alone is the whole store.
-    let copy = folder.path().join("copy.db");
-    std::fs::copy(&path, &copy).unwrap();
-    let whole = SqlStore::open(&StoreUrl::Sqlite(copy)).await.unwrap();
-    assert_eq!(whole.head(claim.id).await.unwrap().sequence, 1);
-    SqlStore::open(&url).await.unwrap().close().await;
-    // An earlier state, another store, none, and a damaged one are no empty stores.
-    let refused =
-        async || SqlStore::open(&url).await.err().map(|error| error.to_string()).unwrap_or_default();
-    let log = folder.path().join("incidents.db-wal");
-    let put = |content: &[u8]| {
-        let _ = std::fs::remove_file(&log);
-        std::fs::write(&path, content).unwrap();
-    };
-    put(&std::fs::read(&beginning).unwrap());
-    assert!(refused().await.contains("an earlier state of the store"), "{}", refused().await);
-    put(b"");
-    assert!(refused().await.contains("not the store that was here"), "{}", refused().await);
-    put(&[b'x'; 8192]);
-    assert!(refused().await.contains("not a database"), "{}", refused().await);
-    std::fs::write(&log, b"garbage").unwrap();
-    assert!(refused().await.contains("incidents.db-wal is damaged"), "{}", refused().await);
-}
-
-#[tokio::test]
 async fn a_request_without_effect_leaves_nothing_in_the_store() {
     for Kept { store, .. } in &lasting().await {
         let key = key();
         store.answer(key, vec![0; 1 << 20]).await.unwrap();
         assert_eq!(store.request(key.id).await.unwrap(), None);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_untouched_log_verifies() {
-    for Kept { store, .. } in &logs().await {
-        let mut log = begun(store.clone(), claim()).await;
-        for number in 0..600 {
-            log.append(note(&number.to_string()), None).await.unwrap();
-        }
-        let found = verify(&**store, log.id()).await.unwrap();
-        assert_eq!((found.events, found.broken), (601, None));
-        assert_eq!(found.head, store.head(log.id()).await.unwrap().hash);
-    }
-}
-
-#[tokio::test]
-async fn the_first_broken_event_is_named_whatever_was_done_to_the_file() {
-    for (what, first, word) in [
-        ("UPDATE events SET event = X'2200' WHERE sequence = 3", 3, "hash"),
-        ("UPDATE events SET hash = zeroblob(32) WHERE sequence = 3", 3, "hash"),
-        ("UPDATE events SET session_sha256 = zeroblob(32) WHERE sequence = 3", 3, "hash"),
-        ("UPDATE inputs SET content = X'0200' WHERE sequence = 4", 4, "alerts"),
-        ("DELETE FROM events WHERE sequence = 3", 3, "missing"),
-        ("DELETE FROM events WHERE sequence = 5", 5, "missing"),
-        ("UPDATE incidents SET last_hash = zeroblob(32)", 5, "ends with"),
-        ("UPDATE events SET sequence = 9 WHERE sequence = 5", 5, "missing"),
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("incidents.db");
-        let url = StoreUrl::Sqlite(path.clone());
-        let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
-        let mut log = begun(store.clone(), claim()).await;
-        log.append(note("2"), None).await.unwrap();
-        log.append(note("3"), None).await.unwrap();
-        log.append(note("4"), Some(Enclosure::of(&Input::Alerts("more".to_owned())))).await.unwrap();
-        log.append(note("5"), None).await.unwrap();
-        edit(&path, what).await;
-        let found = verify(&*store, log.id()).await.unwrap();
-        let (broken, problem) = found.broken.clone().unwrap_or_default();
-        assert_eq!((broken, found.events), (first, first - 1), "{what}: {found:?}");
-        assert!(problem.contains(word), "{what}: {problem}");
-    }
-}
-
-/// What lists show is kept beside the events: whoever changes it changes nothing that is approved or sent, and is found out.
-#[tokio::test]
-async fn an_incident_that_is_not_what_its_events_make_is_found_and_not_believed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("incidents.db");
-    let url = StoreUrl::Sqlite(path.clone());
-    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
-    let mut log = begun(store.clone(), claim()).await;
-    let step = PlanStep { reason: "Block all traffic".to_owned(), ..PlanStep::default() };
-    log.append(Kind::Decided(step), None).await.unwrap();
-    let whole = verify(&*store, log.id()).await.unwrap();
-    assert_eq!((whole.events, whole.broken, whole.differs), (2, None, None));
-    let mut forged = store.get(log.id()).await.unwrap();
-    forged.plan.as_mut().unwrap().steps[0].reason = "Shut down db01".to_owned();
-    let hex: String = forged.encode_to_vec().iter().map(|byte| format!("{byte:02X}")).collect();
-    edit(&path, &format!("UPDATE incidents SET projection = X'{hex}'")).await;
-    let found = verify(&*store, log.id()).await.unwrap();
-    assert_eq!((found.events, found.broken), (2, None), "the events are whole");
-    assert!(found.differs.unwrap().contains("is not what they make of it"));
-    let (incident, hash) = replay(&*store, log.id()).await.unwrap();
-    assert_eq!(incident.plan.unwrap().steps[0].reason, "Block all traffic");
-    assert_eq!(hash, found.head);
-    edit(&path, "UPDATE incidents SET projection = X'FF'").await;
-    assert!(
-        verify(&*store, log.id()).await.unwrap().differs.is_some(),
-        "one that cannot be read is found as well"
-    );
-    edit(&path, "UPDATE events SET event = X'2200' WHERE sequence = 2").await;
-    assert!(matches!(replay(&*store, log.id()).await, Err(StoreError::Corrupt(_))));
-}
-
-/// Somebody with access to the file.
-async fn edit(path: &std::path::Path, statement: &str) {
-    assert!(run(path, statement).await > 0, "{statement}");
-}
-
-async fn run(path: &std::path::Path, statement: &str) -> u64 {
-    let url = format!("sqlite://{}", path.display());
-    sqlx::any::install_default_drivers();
-    let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
-    let done = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&pool).await.unwrap();
-    pool.close().await;
-    done.rows_affected()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_waits_for_a_database_that_restarts() {
-    let Some(mut server) = Postgres::start() else { return };
-    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&server.url().parse().unwrap()).await.unwrap());
-    let mut log = begun(store.clone(), claim()).await;
-    server.stop();
-    let writing = tokio::spawn(async move {
-        for number in 0..5 {
-            log.append(note(&number.to_string()), None).await.unwrap();
-        }
-        log.id()
-    });
-    server.resume();
-    let id = writing.await.unwrap();
-    let found = verify(&*store, id).await.unwrap();
-    assert_eq!((found.events, found.broken), (6, None));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_sqlite_ended_by_itself_spoils_none_after_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("incidents.db");
-    let url = StoreUrl::Sqlite(path.clone());
-    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&url).await.unwrap());
-    let mut log = begun(store.clone(), claim()).await;
-    let pool = sqlx::any::AnyPoolOptions::new()
-        .max_connections(1)
-        .connect(&format!("sqlite://{}", path.display()))
-        .await
-        .unwrap();
-    // What a full disk comes to, without one.
-    let full = "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'no room'); END";
-    sqlx::query(full).execute(&pool).await.unwrap();
-    assert!(log.append(note("lost"), None).await.is_err());
-    sqlx::query("DROP TRIGGER full").execute(&pool).await.unwrap();
-    pool.close().await;
-    // One that is rolled back for another reason, and then one that counts.
-    let stranger = Claim { owner: OwnerId::generate(), ..claim() };
-    let stranger = Claim { id: log.id(), ..stranger };
-    let (head, incident) = (store.head(log.id()).await.unwrap(), store.get(log.id()).await.unwrap());
-    let mut fenced = Log::resume(stranger, store.clone(), incident, head.hash, Vec::new());
-    assert_eq!(fenced.append(note("fenced"), None).await, Err(StoreError::Fenced(log.id())));
-    log.append(note("kept"), None).await.unwrap();
-    let id = log.id();
-    drop((log, fenced, store));
-    // Another process reads what is on disk.
-    let reader = sqlx::any::AnyPoolOptions::new()
-        .max_connections(1)
-        .connect(&format!("sqlite://{}", path.display()))
-        .await
-        .unwrap();
-    let (last,): (i64,) = sqlx::query_as("SELECT last_sequence FROM incidents WHERE id = $1")
-        .bind(id.as_bytes().to_vec())
-        .fetch_one(&reader)
-        .await
-        .unwrap();
-    assert_eq!(last, 2, "what was told is on disk");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_over_which_nothing_comes_is_given_up() {
-    let Some(server) = Postgres::start() else { return };
-    let url = server.url();
-    let address = url.split(['@', '/']).find(|part| part.starts_with("127.0.0.1:")).unwrap().to_owned();
-    // A way to the server that can be cut without a word; ways that are opened later are whole.
-    let (cut, is_cut) = tokio::sync::watch::channel(false);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let way = url.replace(&address, &listener.local_addr().unwrap().to_string());
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let (address, mut is_cut) = (address.clone(), is_cut.clone());
-            let opened_later = *is_cut.borrow_and_update();
-            tokio::spawn(async move {
-                let mut far = tokio::net::TcpStream::connect(address).await.unwrap();
-                let silence = async {
-                    let _ = is_cut.wait_for(|cut| *cut && !opened_later).await.map(drop);
-                };
-                let is_over = tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => true,
-                    () = silence => false,
-                };
-                if !is_over {
-                    std::future::pending::<()>().await;
-                }
-            });
-        }
-    });
-    let store: Arc<dyn Ownership> = Arc::new(SqlStore::open(&way.parse().unwrap()).await.unwrap());
-    let mut log = begun(store.clone(), claim()).await;
-    cut.send_replace(true);
-    log.append(note("over another connection"), None).await.unwrap();
-    let found = verify(&*store, log.id()).await.unwrap();
-    assert_eq!((found.events, found.broken), (2, None));
 }
 
 proptest! {
