@@ -55,14 +55,10 @@ pub(crate) struct GroupWords {
     pub(crate) message: String,
     /// Class as the log names it; empty for plain lines.
     pub(crate) classification: String,
-    /// From 1 (high); 0 if the log names none.
-    pub(crate) priority: u8,
     /// Where the traffic comes from; empty if the record does not say.
     pub(crate) source: String,
     /// Where it goes; likewise.
     pub(crate) destination: String,
-    /// Records folded into the group.
-    pub(crate) count: u64,
 }
 
 impl GroupView {
@@ -125,8 +121,6 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
     let words = GroupWords {
         message: fenced_line(cut(&group.message, MAX_MESSAGE)),
         classification: fenced_line(classification),
-        priority: severity.unwrap_or(0),
-        count: group.count,
         ..GroupWords::default()
     };
     GroupView {
@@ -263,9 +257,12 @@ mod tests {
         ]);
         let groups = read(&log);
         let group = |message: &str| groups.iter().find(|view| view.words.message == message).unwrap();
-        assert_eq!(groups.iter().map(|view| view.words.count).sum::<u64>(), 7);
+        let mut told: Vec<usize> = groups.iter().flat_map(|view| view.records.clone()).collect();
+        told.sort_unstable();
+        assert_eq!(told, (0..log.records.len()).collect::<Vec<_>>());
         let exploit = group("Exploit");
-        assert_eq!((exploit.records.len(), exploit.words.count, exploit.is_certain), (1, 2, true));
+        assert_eq!((exploit.records.len(), log.records[exploit.records[0]].repeats.count), (1, 2));
+        assert!(exploit.is_certain);
         let probe = group("Probe");
         assert_eq!(exploit.words.source, "outside address");
         assert_eq!(
