@@ -129,8 +129,9 @@ impl Hub {
             (Err(Trouble::Unreachable(reason)), Err(_)) => Err(refusal(
                 wanted,
                 &format!(
-                    "the hub cannot be reached ({reason}) and {} does not hold the model; copy it there, or give the \
+                    "the hub{} cannot be reached ({reason}) and {} does not hold the model; copy it there, or give the \
                      path of a model",
+                    self.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default(),
                     self.cache.display()
                 ),
             )),

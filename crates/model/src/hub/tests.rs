@@ -194,7 +194,8 @@ fn a_model_is_fetched_once_and_found_without_a_network_later() {
     let silent = Hub { endpoint, patience: Duration::from_millis(100), ..nowhere };
     assert_eq!(quiet(&silent, &wanted(None, None)).unwrap(), path);
     let error = quiet(&silent, &wanted(Some("v1"), None)).unwrap_err().to_string();
-    assert!(error.contains("did not answer in time"), "{error}");
+    let place = format!("the hub at {} cannot be reached", silent.endpoint.unwrap());
+    assert!(error.contains(&place) && error.contains("did not answer in time"), "{error}");
 }
 
 #[test]
