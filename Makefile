@@ -148,7 +148,7 @@ soak: toolchain ## Keep a cluster with simulated workers busy for MINUTES (30) a
 
 # The engine's only synchronisation of its own: crates/model/src/cpu/pool.rs.
 .PHONY: loom
-loom: toolchain ## Play the engine's thread pool through in every order in which its threads can meet (loom; ten minutes)
+loom: toolchain ## Play the engine's thread pool through in every order in which its threads can meet (loom; a minute of CPU)
 	$(CARGO) run --release --manifest-path crates/model/loom/Cargo.toml --target-dir target/loom
 
 # The parsers are safe Rust, so no sanitizer watches them; overflows and assertions are checked. The kernels are not.
