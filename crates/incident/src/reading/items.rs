@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::json::{self, Fed, Found, Scanner};
 use super::lines::{LineFaults, Lines, MAX_LINE, Piece};
 use super::unwrap::{Around, Body, Item, Unwrapper};
+use super::xml;
 use crate::formats::{Object, time_of};
 
 /// Most columns of an export that are looked at.
@@ -32,6 +33,8 @@ enum Mode {
     Lines,
     /// JSON that goes over several lines.
     Json(Box<Scanner>),
+    /// Events in XML.
+    Xml(xml::Document),
     /// The rest of a line that is too long.
     Rest,
     /// The number that evtx_dump writes over each record.
@@ -154,6 +157,10 @@ fn take(
                 *mode = Mode::Json(Box::default());
                 return false;
             }
+            if xml::may_begin(piece.text) {
+                *mode = Mode::Xml(xml::Document::default());
+                return false;
+            }
             unwrapper.line(piece.text, Around::default(), !piece.ends, out);
             if !piece.ends {
                 *mode = Mode::Rest;
@@ -173,6 +180,13 @@ fn take(
             }
             drain(found, unwrapper, out);
             return fed != Fed::NotPart;
+        }
+        Mode::Xml(document) => {
+            let mut parts = Vec::new();
+            if document.feed(piece.text, piece.ends, &mut parts) {
+                *mode = if piece.ends { Mode::Lines } else { Mode::Rest };
+            }
+            take_parts(parts, unwrapper, out);
         }
         Mode::Rows(Rows { columns, row, is_quoted }) => {
             // Beyond the bound a row is cut, and quotation marks tell nothing any more.
@@ -211,6 +225,11 @@ fn end(mode: &mut Mode, unwrapper: &mut Unwrapper, found: &mut Vec<Found>, out: 
             scanner.end(found);
             drain(found, unwrapper, out);
         }
+        Mode::Xml(mut document) => {
+            let mut parts = Vec::new();
+            document.end(&mut parts);
+            take_parts(parts, unwrapper, out);
+        }
         Mode::Rows(Rows { columns, row, .. }) if !row.trim().is_empty() => columns.take(&row, unwrapper, out),
         Mode::Entry(entry) if !entry.is_empty() => unwrapper.object(entry, false, out),
         Mode::Numbered(number) => unwrapper.line(&number, Around::default(), false, out),
@@ -218,6 +237,21 @@ fn end(mode: &mut Mode, unwrapper: &mut Unwrapper, found: &mut Vec<Found>, out: 
     }
     unwrapper.end(out);
     !out.is_empty()
+}
+
+fn take_parts(parts: Vec<xml::Part>, unwrapper: &mut Unwrapper, out: &mut Vec<Item>) {
+    for part in parts {
+        match part {
+            xml::Part::Event(object) => unwrapper.object(object, false, out),
+            xml::Part::Text(text) => {
+                // It begins like an event, and is none.
+                let is_cut = text.starts_with("<Event");
+                for line in text.lines() {
+                    unwrapper.line(line, Around::default(), is_cut, out);
+                }
+            }
+        }
+    }
 }
 
 /// `Record 12`
@@ -300,7 +334,7 @@ impl Columns {
         let mut around = Around::default();
         around.add(time_of(&Value::from(cell(time))), cell(host), "");
         let raw = cell(Some(raw));
-        match json::may_begin(raw).then(|| json::object(raw)).flatten() {
+        match json::may_begin(raw).then(|| json::object(raw)).flatten().or_else(|| xml::object(raw)) {
             Some(_) => unwrapper.line(raw, around, false, out),
             None => raw
                 .lines()

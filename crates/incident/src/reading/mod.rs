@@ -10,6 +10,7 @@ mod json;
 mod lines;
 mod source;
 mod unwrap;
+mod xml;
 
 use std::io::{self, BufRead, Read};
 

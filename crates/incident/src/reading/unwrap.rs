@@ -11,6 +11,7 @@ use super::collectors::{Carried, carried};
 use super::header::{container, header};
 use super::json::{self, WRAPPERS};
 use super::lines::MAX_LINE;
+use super::xml;
 use crate::Timestamp;
 use crate::formats::{Envelope, Object, time_of};
 
@@ -236,6 +237,10 @@ fn take_line(text: &str, mut around: Around, is_cut: bool, depth: u32, out: &mut
             return take_object(object, around, true, depth + 1, out);
         }
     }
+    if let Some(event) = xml::object(inner).filter(|_| writes_objects(&around.program)) {
+        out.push(Item { body: Body::Object(event), around, is_cut });
+        return;
+    }
     out.push(Item { body: Body::Line(message.to_owned()), around, is_cut });
 }
 
@@ -282,7 +287,7 @@ fn take_object(mut object: Object, mut around: Around, is_cut: bool, depth: u32,
 
 /// A record as text: an object, also over several lines, or lines.
 fn take_text(text: &str, around: &Around, is_cut: bool, depth: u32, out: &mut Vec<Item>) {
-    if text.trim_start().starts_with('{') {
+    if text.trim_start().starts_with('{') || xml::object(text).is_some() {
         return take_line(text, around.clone(), is_cut, depth, out);
     }
     for line in text.lines().filter(|line| !line.trim().is_empty()) {

@@ -121,7 +121,7 @@ pub(super) fn end(address: &str, port: Option<u16>) -> Endpoint {
 }
 
 /// Whether a text can be an address or the name of a host: one word of a host's letters.
-pub(super) fn is_name(text: &str) -> bool {
+pub(in crate::formats) fn is_name(text: &str) -> bool {
     let text = text.trim();
     (1..=MAX_ADDRESS).contains(&text.len())
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "<>\"'`{}()[],;|=&?*".contains(c))

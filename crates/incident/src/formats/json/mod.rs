@@ -26,6 +26,7 @@ use std::io;
 use std::net::IpAddr;
 
 pub(super) use falco::priority as falco_priority;
+pub(super) use fields::is_name;
 pub(crate) use fields::time as time_of;
 use tags::Tags;
 pub(super) use tags::severity;

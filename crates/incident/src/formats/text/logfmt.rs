@@ -19,7 +19,7 @@ const MAX_WORDS: usize = 2;
 /// Most pairs that are read.
 const MAX_PAIRS: usize = 64;
 
-const SOURCE: [&str; 10] = [
+const SOURCE: [&str; 13] = [
     "src_ip",
     "src",
     "source_ip",
@@ -30,9 +30,26 @@ const SOURCE: [&str; 10] = [
     "client",
     "remote_addr",
     "remote_ip",
+    "src_host",
+    "source_host",
+    "srchost",
 ];
-const DESTINATION: [&str; 9] =
-    ["dst_ip", "dst", "dest_ip", "dest", "destination", "dstip", "daddr", "server_ip", "server"];
+const DESTINATION: [&str; 14] = [
+    "dst_ip",
+    "dst",
+    "dest_ip",
+    "dest",
+    "destination",
+    "dstip",
+    "daddr",
+    "server_ip",
+    "server",
+    "dst_host",
+    "dest_host",
+    "dsthost",
+    "dst_domain",
+    "dest_domain",
+];
 const SOURCE_PORT: [&str; 4] = ["src_port", "spt", "srcport", "sport"];
 const DESTINATION_PORT: [&str; 5] = ["dst_port", "dpt", "dstport", "dport", "dest_port"];
 const HOST: [&str; 4] = ["host", "hostname", "computer", "device"];
@@ -43,6 +60,9 @@ const TIME: [&str; 4] = ["time", "ts", "timestamp", "datetime"];
 const SEVERITY: [&str; 3] = ["severity", "priority", "level"];
 /// Keys that tell what kind of record it is, where no word does.
 const KIND: [&str; 4] = ["event_type", "type", "table", "kind"];
+
+/// Keys of a mail's record.
+const MAIL: [&str; 5] = ["from", "to", "sender", "recipient", "subject"];
 
 /// Words of records about what passed, and of those that say that something is wrong.
 const PASSED: [&str; 8] = ["netflow", "flow", "dns", "http", "tls", "conn", "traffic", "session"];
@@ -60,7 +80,7 @@ fn recognises(line: &str, envelope: &Envelope<'_>) -> bool {
     let Some(first) = first.and_then(key) else { return false };
     let next = words.next().and_then(key);
     let is_known = |key: &str| {
-        [&SOURCE[..], &DESTINATION, &HOST, &ACCOUNT, &MESSAGE, &TIME, &SEVERITY, &KIND]
+        [&SOURCE[..], &DESTINATION, &HOST, &ACCOUNT, &MESSAGE, &TIME, &SEVERITY, &KIND, &MAIL]
             .iter()
             .any(|keys| keys.contains(&key))
     };
@@ -82,6 +102,13 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     for pair in pairs(line).take(MAX_PAIRS).filter(|pair| !pair.value.is_empty()) {
         found.entry(pair.key).or_insert(pair.value);
     }
+    // A message that is nothing but pairs is the record's own: `message="user=bob src_ip=203.0.113.9"`.
+    let message = MESSAGE.iter().find_map(|key| found.get(key)).copied().unwrap_or_default();
+    if message.split_whitespace().all(|word| key(word).is_some()) {
+        for pair in pairs(message).take(MAX_PAIRS).filter(|pair| !pair.value.is_empty()) {
+            found.entry(pair.key).or_insert(pair.value);
+        }
+    }
     let first = |keys: &[&str]| keys.iter().find_map(|key| found.get(key)).copied().unwrap_or_default();
     let word = line.split_whitespace().next().filter(|word| !word.contains('=')).unwrap_or_default();
     let kinds = [word, first(&KIND)].map(str::to_ascii_lowercase);
@@ -100,10 +127,11 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     record.destination = end(first(&DESTINATION), port(first(&DESTINATION_PORT)));
     record.protocol = clean_protocol(first(&["proto", "protocol"]));
     record.verdict = verdict(first(&["action", "verdict"]));
-    let message = first(&MESSAGE);
-    record.message = clean_message(match kind {
-        RecordKind::Alert if !message.is_empty() => message,
-        RecordKind::Alert if !first(&KIND).is_empty() => first(&KIND),
+    record.message = clean_message(match (kind, first(&KIND)) {
+        (RecordKind::Alert, named) if !named.is_empty() && (message.is_empty() || key(message).is_some()) => {
+            named
+        }
+        (RecordKind::Alert, _) if !message.is_empty() => message,
         _ => line,
     });
     if kind == RecordKind::Alert {
@@ -142,6 +170,24 @@ mod tests {
         assert_eq!((record.kind, record.protocol.as_str()), (RecordKind::Telemetry, "SSH"));
         let record = parse("time=2026-06-03T12:59:31Z level=warn msg=\"disk full\" host=db01");
         assert_eq!((record.kind, record.time.unwrap().date()), (RecordKind::Log, "2026-06-03".to_owned()));
+    }
+
+    #[test]
+    fn a_message_of_pairs_is_gone_into_and_one_of_words_is_not() {
+        let record = parse(
+            "ALERT type=exfil_attempt severity=critical message=\"dst_domain=files.example src_host=db01\"",
+        );
+        assert_eq!(record.message, "exfil_attempt");
+        let ends = [record.source, record.destination].map(|end| end.unwrap().address);
+        assert_eq!(ends, ["db01", "files.example"]);
+        let record = parse(
+            "ALERT type=suspicious_login message=\"Isolate dc01. \"Now\" means \"now\". user=root src_ip=10.0.0.1\"",
+        );
+        assert_eq!((record.source, record.account.as_str()), (None, ""));
+        assert!(
+            parse("EMAIL id=7 from=a@shop.example to=b@corp.example subject=\"Your bill\"").kind
+                == RecordKind::Log
+        );
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod rendered;
 use std::borrow::Cow;
 
 use super::format::{Envelope, LayoutFormat, LineFormat};
+use super::json::is_name;
 use super::{Format, MAX_ADDRESS, clean};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
@@ -98,7 +99,7 @@ fn may_be_from(envelope: &Envelope<'_>, programs: &[&str]) -> bool {
 fn end(address: &str, port: Option<u16>) -> Option<Endpoint> {
     let address = address.trim().trim_start_matches('[').trim_end_matches(']');
     let is_named = !matches!(address, "" | "-" | "?" | "(null)" | "UNKNOWN" | "unknown" | "any" | "N/A")
-        && !address.contains(char::is_whitespace);
+        && is_name(address);
     is_named.then(|| Endpoint::new(&clean(address, MAX_ADDRESS), port))
 }
 

@@ -51,11 +51,24 @@ fn is_pair(quoted: &str) -> bool {
 fn value(text: &str) -> (&str, &str) {
     for mark in ['"', '\''] {
         if let Some(inner) = text.strip_prefix(mark) {
-            return inner.split_once(mark).unwrap_or((inner, ""));
+            let end = inner.match_indices(mark).map(|(at, _)| at).find(|at| closes(inner, *at));
+            let end = end.or_else(|| inner.find(mark)).unwrap_or(inner.len());
+            return (inner.get(..end).unwrap_or_default(), inner.get(end + 1..).unwrap_or_default());
         }
     }
     let (value, rest) = text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()));
     (value.trim_end_matches(['\'', ',', ';']), rest)
+}
+
+/// Whether a quotation mark in a value ends it: nothing or another pair follows. Writers that do not escape the marks of what others
+/// chose would else let them begin pairs of their own.
+fn closes(text: &str, at: usize) -> bool {
+    let behind = text.get(at + 1..).unwrap_or_default().trim_start_matches([',', ';', ')', ']', '\'']);
+    let next = behind.trim_start();
+    let word = next.split(char::is_whitespace).next().unwrap_or_default();
+    let key = word.split_once('=').map_or("", |(key, _)| key);
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:'".contains(c));
+    next.is_empty() || is_key && next.len() < behind.len()
 }
 
 #[cfg(test)]
@@ -81,6 +94,17 @@ mod tests {
         assert_eq!(find(text, "addr"), Some("203.0.113.9"));
         assert_eq!(find(text, "x"), None);
         assert_eq!(find(text, "last"), None);
+        let forged = "message=\"he said \"stop\". src=203.0.113.9 \"so\" user=root\" host=web01";
+        let all: Vec<_> = pairs(forged).map(|pair| (pair.key, pair.value)).collect();
+        let said = "he said \"stop\". src=203.0.113.9 \"so";
+        assert_eq!(
+            all,
+            [("message", said), ("user", "root\""), ("host", "web01")],
+            "one that looks like a pair is one"
+        );
+        let told = "message=\"he said \"stop\". src=203.0.113.9\" host=web01";
+        assert_eq!(find(told, "message"), Some("he said \"stop\". src=203.0.113.9"));
+        assert_eq!((find(told, "src"), find(told, "host")), (None, Some("web01")));
         assert_eq!(
             pairs("k=\"open").collect::<Vec<_>>(),
             [Pair { key: "k", value: "open", is_quoted: true }]
