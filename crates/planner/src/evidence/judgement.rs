@@ -86,6 +86,8 @@ pub(crate) enum Piece {
     ByOrder,
     /// It is a severe alert whose outside end shows in another serious group, or that stays among own hosts.
     ComesBack,
+    /// A login failed once or twice, as people mistype.
+    Slip,
     /// Logins failed again and again from one place.
     Guessing,
     /// One of those who failed so got in.
@@ -97,7 +99,7 @@ pub(crate) enum Piece {
 }
 
 /// What each piece adds to the log-odds.
-const WEIGHTS: [(Piece, f32); 15] = [
+const WEIGHTS: [(Piece, f32); 16] = [
     (Piece::Model, 1.0),
     (Piece::High, 1.0),
     (Piece::Medium, 0.4),
@@ -109,6 +111,7 @@ const WEIGHTS: [(Piece, f32); 15] = [
     (Piece::Blocked, -0.5),
     (Piece::ByOrder, -3.0),
     (Piece::ComesBack, 1.0),
+    (Piece::Slip, -2.0),
     (Piece::Guessing, 2.0),
     (Piece::GotIn, 1.5),
     (Piece::Log, -0.5),
@@ -167,6 +170,7 @@ impl Piece {
             Piece::Blocked => "blocked by the sensor",
             Piece::ByOrder => "the sender looks by order",
             Piece::ComesBack => "a severe alert that does not stand alone",
+            Piece::Slip => "a login that failed once or twice",
             Piece::Guessing => "logins that failed again and again",
             Piece::GotIn => "one of them worked in the end",
             Piece::Log => "an ordinary log",
@@ -246,6 +250,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Blocked => group.is_blocked,
         Piece::ByOrder => group.is_by_order(hosts),
         Piece::ComesBack => group.is_certain,
+        Piece::Slip => (1..MANY_FAILED).contains(&guesses.failed),
         Piece::Guessing => guesses.failed >= MANY_FAILED,
         Piece::GotIn => guesses.failed >= MANY_FAILED && guesses.worked,
         Piece::Log => !group.is_alert,

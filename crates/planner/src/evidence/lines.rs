@@ -7,6 +7,24 @@ use countermove_incident::{AlertLog, Entities, EntityKind, Record, RecordKind};
 
 use crate::evidence::parts::without_orders;
 
+/// Windows' events about a login that failed.
+const FAILED_LOGINS: [&str; 3] = ["4625", "4771", "4776"];
+/// That something did not work.
+const FAILS: [&str; 7] = ["fail", "invalid", "denied", "incorrect", "wrong", "refused", "rejected"];
+/// That it was a login: jobs, mounts and health checks fail as well.
+const LOGIN: [&str; 10] = [
+    "login",
+    "log in",
+    "logon",
+    "log on",
+    "sign-in",
+    "sign in",
+    "password",
+    "authentication",
+    " user",
+    "failed su",
+];
+
 /// What one record says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
@@ -114,12 +132,22 @@ impl Line {
                 (true, None) => Vec::new(),
                 _ => own(source, EntityKind::Address),
             },
-            fails: says(&["failed", "failure", "4625", "invalid user", "denied"]),
+            fails: FAILED_LOGINS.contains(&record.rule.as_str())
+                || (says(&FAILS) && says(&LOGIN))
+                || is_refused_form(&said),
             logs_in: says(&["accepted", "4624", "logged in", "session opened"]),
             count: record.repeats.count,
             text: if !is_known && record.host.is_empty() { record.message.clone() } else { String::new() },
         }
     }
+}
+
+/// Whether a web server refused what was entered into the form of a login.
+fn is_refused_form(said: &str) -> bool {
+    let Some((_, request)) = said.split_once("post ") else { return false };
+    let path = request.split([' ', '?']).next().unwrap_or_default();
+    let refused = request.split([' ', '"']).any(|word| matches!(word, "401" | "403"));
+    refused && ["login", "signin", "auth", "session"].iter().any(|word| path.contains(word))
 }
 
 #[cfg(test)]
@@ -173,6 +201,40 @@ mod tests {
         assert_eq!(lines.guesses(&[0, 1, 2]), Guesses { failed: 2, worked: true });
         assert_eq!(lines.guesses(&[2]), Guesses { failed: 1, worked: false });
         assert_eq!(lines.guesses(&[3]), Guesses::default());
+    }
+
+    #[test]
+    fn a_login_that_failed_is_told_from_what_else_fails() {
+        let fails = |message: &str, rule: &str| {
+            let record = Record {
+                kind: RecordKind::Log,
+                message: message.into(),
+                rule: rule.into(),
+                ..Record::default()
+            };
+            Line::of(&record).fails
+        };
+        for (message, rule) in [
+            ("An account failed to log on.", "4625"),
+            ("The computer attempted to validate the credentials for an account.", "4776"),
+            ("Invalid user oracle from 203.0.113.7 port 52233", ""),
+            ("Access denied for user 'root'@'203.0.113.7' (using password: YES)", ""),
+            ("FATAL: password authentication failed for user \"postgres\"", ""),
+            ("FAIL LOGIN: Client \"203.0.113.7\"", ""),
+            ("FAILED SU (to root) jdoe on pts/1", ""),
+            ("POST /wp-login.php HTTP/1.1 403", ""),
+        ] {
+            assert!(fails(message, rule), "{message}");
+        }
+        for message in [
+            "Job nightly-report failed after 3 tries",
+            "Firewall denied TCP 203.0.113.7 to 10.0.2.11 port 23",
+            "GET /login HTTP/1.1 403",
+            "POST /login HTTP/1.1 302",
+            "POST /api/orders HTTP/1.1 403",
+        ] {
+            assert!(!fails(message, ""), "{message}");
+        }
     }
 
     #[test]
