@@ -25,7 +25,9 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Labelled>, DatasetError> {
             continue;
         };
         tactics.insert(stix, known.tactics);
-        all.extend(labelled("attack-names", known.name, vec![known.name.to_owned()], known.tactics));
+        let mut texts = vec![known.name.to_owned()];
+        texts.extend(text(pattern, "description").and_then(|about| first_sentence(&plain(about))));
+        all.extend(labelled("attack-names", known.name, texts, known.tactics));
     }
     let relations = file(folder, "relationships-lookup")?;
     let mut strategies: HashMap<&str, &'static [Tactic]> = HashMap::new();
@@ -78,11 +80,21 @@ fn labelled(source: &str, family: &str, texts: Vec<String>, shows: &'static [Tac
 /// What was done, without who did it and where that is told: `can download and execute files`.
 fn example(text: &str) -> Option<String> {
     // "[Name](link) has done this.(Citation: …)"
-    let behind = text.strip_prefix('[')?.split_once(')')?.1;
-    let end = behind.find("(Citation").unwrap_or(behind.len());
+    let out = plain(text.strip_prefix('[')?.split_once(')')?.1);
+    let out = out.trim().trim_end_matches(['.', ' ', '…']);
+    let out = ["has used ", "has ", "can ", "used ", "uses "]
+        .iter()
+        .find_map(|begin| out.strip_prefix(begin))
+        .unwrap_or(out);
+    let sentence = first_sentence(out)?;
+    (sentence.chars().filter(|c| *c == ' ').count() >= 2).then_some(sentence)
+}
+
+/// A text of ATT&CK up to its first citation, its links as their words and without marks for code.
+fn plain(text: &str) -> String {
+    let end = text.find("(Citation").unwrap_or(text.len());
     let mut out = String::new();
-    let mut rest = behind.get(..end)?;
-    // Links keep their text alone.
+    let mut rest = text.get(..end).unwrap_or_default();
     while let Some((before, link)) = rest.split_once('[') {
         out.push_str(before);
         let Some((name, link)) = link.split_once("](") else {
@@ -93,14 +105,7 @@ fn example(text: &str) -> Option<String> {
         rest = link.split_once(')').map_or("", |(_, behind)| behind);
     }
     out.push_str(rest);
-    let out = out.replace("<code>", "").replace("</code>", "").replace('`', "");
-    let out = out.trim().trim_end_matches(['.', ' ', '…']);
-    let out = ["has used ", "has ", "can ", "used ", "uses "]
-        .iter()
-        .find_map(|begin| out.strip_prefix(begin))
-        .unwrap_or(out);
-    let sentence = first_sentence(out)?;
-    (sentence.chars().filter(|c| *c == ' ').count() >= 2).then_some(sentence)
+    out.replace("<code>", "").replace("</code>", "").replace('`', "")
 }
 
 /// The name of a detection strategy without its verb.

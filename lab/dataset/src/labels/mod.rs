@@ -156,7 +156,7 @@ fn kind(source: &str) -> &'static str {
 
 /// Shares of the kinds of sources.
 const SHARES: [(&str, f64); 4] =
-    [("lines", 0.25), ("network rules", 0.3), ("examples", 0.2), ("detections", 0.4)];
+    [("lines", 0.2), ("network rules", 0.15), ("examples", 0.35), ("detections", 0.35)];
 
 fn by_weight<T: Copy>(all: &[(f64, T)], draw: u64) -> Option<T> {
     let total: f64 = all.iter().map(|(weight, _)| weight).sum();
