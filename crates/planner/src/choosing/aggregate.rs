@@ -25,6 +25,8 @@ pub struct Tally {
     pub predicted_state: Option<RecoveryState>,
     /// Hosts, addresses and domains that the candidate's own action cuts off or cleans; 0 if it does neither.
     pub interrupted: usize,
+    /// Of what it cuts off, attackers from outside: blocking them takes nobody of the system down.
+    pub blocked: usize,
     /// The first fault by rollout number, if a rollout was malformed.
     pub fault: Option<String>,
 }
@@ -33,6 +35,14 @@ impl Tally {
     /// Rollouts that say something about the candidate: all but the cancelled ones.
     pub fn finished(&self) -> u32 {
         self.cost.terminal + self.cost.truncated + self.cost.malformed
+    }
+
+    /// Tells those whom the candidate's action cuts off apart by whether they are attackers from outside.
+    pub(crate) fn tell_apart(&mut self, action: &str, outside: impl Fn(&str) -> bool) {
+        if self.interrupted > 0 {
+            self.blocked = Entities::find(action).iter().filter(|entity| outside(&entity.value)).count();
+            self.interrupted -= self.blocked.min(self.interrupted);
+        }
     }
 }
 

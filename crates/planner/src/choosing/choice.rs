@@ -8,8 +8,8 @@
 //!
 //! Ties go to more rollouts that reached recovery, then to the action whose gain comes first in a response, in the order
 //! of [`RecoveryState::NAMES`]: where the order of actions costs nothing, the attacker is kept out before services come
-//! back. Then to the action that cuts off or cleans less, since whoever is cut off without need is harmed. Then to the earlier
-//! proposal.
+//! back. Then to the action that cuts off or cleans less of the own system, since whoever is cut off without need is harmed. Then to
+//! the one that blocks more attackers outside. Then to the earlier proposal.
 
 use std::cmp::Ordering;
 
@@ -90,6 +90,7 @@ fn tie(before: RecoveryState, a: &Tally, b: &Tally) -> Ordering {
         .cmp(&a.cost.terminal)
         .then(first_gain(before, a).cmp(&first_gain(before, b)))
         .then(a.interrupted.cmp(&b.interrupted))
+        .then(b.blocked.cmp(&a.blocked))
 }
 
 /// Number of the first fact that the action is predicted to bring about, in the order of a response; the number of
@@ -150,9 +151,14 @@ fn against(before: RecoveryState, best: &Tally, mean: f64, next: &Tally) -> Stri
             "more of its rollouts reached recovery"
         } else if first_gain(before, best) < first_gain(before, next) {
             "what it is predicted to achieve comes first in a response"
-        } else if best.interrupted < next.interrupted && first_gain(before, best) == first_gain(before, next)
+        } else if first_gain(before, best) == first_gain(before, next) && best.interrupted < next.interrupted
         {
             "it cuts off or cleans less"
+        } else if first_gain(before, best) == first_gain(before, next)
+            && best.interrupted == next.interrupted
+            && best.blocked > next.blocked
+        {
+            "it also keeps out who attacks from outside"
         } else {
             "it was proposed first"
         };
@@ -266,9 +272,13 @@ mod tests {
         assert!(more.reason.contains("more of its rollouts"), "{}", more.reason);
         let wide = Tally { interrupted: 3, ..contains.clone() };
         let narrow = Tally { interrupted: 1, ..contains.clone() };
-        let less = choose(RecoveryState::default(), &[wide, narrow]).unwrap();
+        let less = choose(RecoveryState::default(), &[wide, narrow.clone()]).unwrap();
         assert_eq!(less.index, 1);
         assert!(less.reason.contains("cuts off or cleans less"), "{}", less.reason);
+        let blocks = Tally { blocked: 2, ..narrow.clone() };
+        let more = choose(RecoveryState::default(), &[narrow, blocks]).unwrap();
+        assert_eq!(more.index, 1);
+        assert!(more.reason.contains("keeps out who attacks from outside"), "{}", more.reason);
         let first = choose(RecoveryState::default(), &[contains.clone(), contains]).unwrap();
         assert_eq!(first.index, 0);
         assert!(first.reason.contains("proposed first"), "{}", first.reason);
