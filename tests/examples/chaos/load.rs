@@ -17,6 +17,9 @@ use crate::receiver::Receiver;
 /// Time that a round may take before an incident counts as lost.
 const ROUND: Duration = Duration::from_secs(600);
 
+/// Time to tell what happened to an incident that goes on.
+const HISTORY: Duration = Duration::from_secs(3);
+
 /// Decisions of a plan, as text.
 pub(crate) type Decisions = String;
 /// Decisions of each plan, by the seed.
@@ -86,7 +89,8 @@ impl Clients {
                 api::IncidentStatus::Planning | api::IncidentStatus::Unspecified => {}
             }
             if Instant::now() > until {
-                return Err(format!("{name} (seed {index}) did not end: {:?}", incident.status()));
+                let history = self.history(name).await;
+                return Err(format!("{name} (seed {index}) did not end: {:?}\n{history}", incident.status()));
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         };
@@ -104,6 +108,28 @@ impl Clients {
         let events = self.insist(&planned, async |client| self.events(client, name).await).await?;
         told_once(name, &events)?;
         Ok((index, decisions(&incident)))
+    }
+
+    /// What happened to an incident that goes on, a line each, as whichever coordinator answers first has it.
+    async fn history(&self, name: &str) -> String {
+        let mut lines = String::new();
+        for client in &self.all {
+            let request = api::WatchIncidentRequest { name: name.to_owned(), resume_after: 0 };
+            let Ok(answer) = client.clone().watch_incident(request).await else { continue };
+            let mut watch = answer.into_inner();
+            // It goes on, so what has not come by then is not there yet.
+            let until = tokio::time::Instant::now() + HISTORY;
+            while let Ok(Ok(Some(update))) = tokio::time::timeout_at(until, watch.message()).await {
+                lines.extend(match update.update {
+                    Some(Update::Event(event)) => Some(line(&event)),
+                    _ => None,
+                });
+            }
+            if !lines.is_empty() {
+                break;
+            }
+        }
+        lines
     }
 
     async fn create(&self, index: u64) -> Result<Planned, String> {
@@ -292,6 +318,13 @@ fn notices(events: &[api::IncidentEvent]) -> String {
         _ => None,
     };
     events.iter().filter_map(line).collect()
+}
+
+/// When something happened to an incident, and the beginning of what it was.
+fn line(event: &api::IncidentEvent) -> String {
+    let time = event.time.as_ref().map(ToString::to_string).unwrap_or_default();
+    let what: String = format!("{:?}", event.kind).chars().take(120).collect();
+    format!("  {} {time} {what}\n", event.sequence)
 }
 
 /// Checks that events are numbered without a gap and that nothing was told twice.
