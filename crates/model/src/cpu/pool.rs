@@ -362,10 +362,11 @@ mod tests {
     fn a_kernel_that_panics_on_any_thread_panics_where_it_was_asked_for() {
         for broken in 0..3 {
             let pool = without(3, &[]);
+            // Each thread comes to run one, however busy the machine is.
+            let all_are_here = std::sync::Barrier::new(3);
             let run = std::panic::AssertUnwindSafe(|| {
-                pool.run(64, &|_, thread| {
-                    // Slow, so that each thread comes to run some.
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                pool.run(3, &|_, thread| {
+                    all_are_here.wait();
                     assert!(thread != broken, "an injected fault");
                 });
             });
