@@ -41,7 +41,7 @@ pub(crate) struct GroupView {
     /// Techniques that its records state, each once.
     pub(crate) techniques: Vec<String>,
     /// Whether it holds an alert of the highest priority that is no passing probe by what else the log shows.
-    pub(crate) is_certain: bool,
+    pub(crate) comes_back: bool,
     /// Whether the sensor stopped all of it.
     pub(crate) is_blocked: bool,
     /// What the prompt says.
@@ -87,10 +87,10 @@ pub(crate) fn views(log: &AlertLog, digest: &Digest, systems: &[String], hosts: 
     let own = Own { systems: &inside, hosts };
     let mut views: Vec<GroupView> = digest.groups().iter().map(|group| view(group, log, own)).collect();
     let surroundings = Surroundings::of(&views);
-    let certain: Vec<bool> = views.iter().map(|view| surroundings.is_certain(view, hosts)).collect();
+    let back: Vec<bool> = views.iter().map(|view| surroundings.comes_back(view, hosts)).collect();
     let told: Vec<[String; 2]> = views.iter().map(|view| ends(view, hosts)).collect();
-    for ((view, is_certain), [source, destination]) in views.iter_mut().zip(certain).zip(told) {
-        view.is_certain &= is_certain;
+    for ((view, comes_back), [source, destination]) in views.iter_mut().zip(back).zip(told) {
+        view.comes_back &= comes_back;
         view.words.source = source;
         view.words.destination = destination;
     }
@@ -101,7 +101,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
     let mut parts = Parts::default();
     let (mut tactics, mut techniques) = (BTreeSet::new(), Vec::new());
     let mut classification = "";
-    let mut is_certain = false;
+    let mut comes_back = false;
     let mut is_blocked = !group.records.is_empty();
     for record in group.records.iter().filter_map(|at| log.records.get(*at)) {
         parts.add(record, own);
@@ -114,7 +114,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
         if record.is_alert() {
             classification = &record.classification;
             tactics.extend(stated_tactics(record));
-            is_certain |= record.priority == Some(1);
+            comes_back |= record.priority == Some(1);
         }
     }
     let severity = group.kind.as_ref().and_then(|kind| kind.priority);
@@ -133,7 +133,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
         parts,
         tactics,
         techniques,
-        is_certain,
+        comes_back,
         is_blocked,
         words,
     }
@@ -172,16 +172,16 @@ impl Surroundings {
     /// Of an alert to which its sensor gives priority 1, whether it cannot be a passing probe: its address outside shows in another
     /// serious group as well, or it stays among own hosts and no sender looks at others by order. A probe that leads to
     /// nothing is seen once; who comes back is at work.
-    fn is_certain(&self, view: &GroupView, hosts: &Hosts) -> bool {
+    fn comes_back(&self, view: &GroupView, hosts: &Hosts) -> bool {
         let Parts { outside, from_inside, to_inside, .. } = &view.parts;
-        let comes_back = |name: &String| {
+        let shows_again = |name: &String| {
             let groups = self.outside.get(name).map_or(&[][..], Vec::as_slice);
             groups.iter().any(|(number, priority)| *number != view.number && *priority <= SERIOUS)
         };
         let is_inside = !(from_inside.is_empty() && to_inside.is_empty());
         let among_own =
             outside.is_empty() && is_inside && from_inside.iter().all(|host| hosts.habit(host).is_none());
-        view.is_alert && (among_own || outside.iter().any(comes_back))
+        view.is_alert && (among_own || outside.iter().any(shows_again))
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(told, (0..log.records.len()).collect::<Vec<_>>());
         let exploit = group("Exploit");
         assert_eq!((exploit.records.len(), log.records[exploit.records[0]].repeats.count), (1, 2));
-        assert!(exploit.is_certain);
+        assert!(exploit.comes_back);
         let probe = group("Probe");
         assert_eq!(exploit.words.source, "outside address");
         assert_eq!(
@@ -271,13 +271,13 @@ mod tests {
             "neither number nor company is told"
         );
         assert_eq!(exploit.words.destination, "web01: (Debian 12) runs Apache");
-        assert!(!probe.is_certain);
-        assert!(!group("Scan").is_certain, "only alerts of the highest priority are certain");
+        assert!(!probe.comes_back);
+        assert!(!group("Scan").comes_back, "only alerts of the highest priority count");
         assert!(
-            group("Brute force").is_certain,
+            group("Brute force").comes_back,
             "nobody outside is needed where an own host attacks another"
         );
-        assert!(!group("Audit").is_certain, "this host looks at others by order");
+        assert!(!group("Audit").comes_back, "this host looks at others by order");
         let audit = group("Web scan");
         assert_eq!(audit.words.source, "siem: collects logs (siem scans all servers every night)");
         assert!(audit.parts.from_inside.contains("10.0.2.14") && audit.parts.outside.is_empty());

@@ -249,7 +249,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Harmless => HARMLESS.contains(&class()),
         Piece::Blocked => group.is_blocked,
         Piece::ByOrder => group.is_by_order(hosts),
-        Piece::ComesBack => group.is_certain,
+        Piece::ComesBack => group.comes_back,
         Piece::Slip => (1..MANY_FAILED).contains(&guesses.failed),
         Piece::Guessing => guesses.failed >= MANY_FAILED,
         Piece::GotIn => guesses.failed >= MANY_FAILED && guesses.worked,
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_spoke_for_it_adds_up_to_the_probability() {
-        let group = GroupView { severity: Some(1), is_certain: true, ..group() };
+        let group = GroupView { severity: Some(1), comes_back: true, ..group() };
         let judged = judge(&group, &reading(0.2), &Hosts::default(), &Lines::default());
         let sum: f32 = judged.pieces.iter().map(|(_, added)| added).sum();
         assert!((judged.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
