@@ -217,7 +217,8 @@ impl Actor {
                     () = stopped(&mut self.stop, Stop::HandOverNow) => break Break::Stopped,
                     () = self.lost.cancelled() => break Break::Lost,
                     command = self.commands.recv() => match command {
-                        None => break Break::Stopped,
+                        // Nobody can reach this task any more: another one has the incident.
+                        None => break Break::Lost,
                         Some(command @ Command { change: Change::Cancel, check_only: false, .. }) => {
                             break Break::Cancelled(command);
                         }
@@ -262,7 +263,7 @@ impl Actor {
             biased;
             () = stopped(&mut self.stop, Stop::HandOver) => return Err(self.stopped()),
             () = self.lost.cancelled() => return Err(self.fenced()),
-            command = self.commands.recv() => command.ok_or(Fault::Stopped)?,
+            command = self.commands.recv() => command.ok_or_else(|| self.fenced())?,
             sentences = self.desk.notices.take() => return self.desk.tell(sentences).await,
             delivery = self.desk.courier.settled() => return self.desk.settle(delivery).await,
             () = passed(deadline) => {

@@ -138,11 +138,16 @@ enum Stop {
 struct Place {
     incidents: Incidents,
     id: IncidentId,
+    /// Of which owner it is: one that has the incident again, from a lease that ran out, keeps the place that it took since.
+    epoch: u64,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.incidents.lock().remove(&self.id);
+        let mut active = self.incidents.lock();
+        if active.get(&self.id).is_some_and(|handle| handle.epoch == self.epoch) {
+            active.remove(&self.id);
+        }
     }
 }
 
@@ -432,7 +437,7 @@ impl Incidents {
         Ok(())
     }
 
-    /// Takes a place for an incident.
+    /// Takes a place for an incident. Whoever had it here under an earlier claim has lost it.
     ///
     /// # Errors
     /// [`Error::Exhausted`] if there is none, or none for this tenant.
@@ -451,8 +456,11 @@ impl Incidents {
             };
             return Err(Error::Exhausted { message, retry_after: Duration::from_secs(10) });
         }
-        active.insert(id, handle);
-        Ok(Place { incidents: self.clone(), id })
+        let epoch = handle.epoch;
+        if let Some(before) = active.insert(id, handle) {
+            before.lost.cancel();
+        }
+        Ok(Place { incidents: self.clone(), id, epoch })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IncidentId, Handle>> {

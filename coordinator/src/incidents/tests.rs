@@ -218,6 +218,24 @@ async fn who_lost_an_incident_hears_so_at_the_next_renewal_and_who_watches_there
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_over_what_it_still_plans_itself_goes_on_with_it() {
+    let store = hindered(|_| {}, Duration::ZERO).await;
+    let here = incidents(Store::Lasting(store.clone()), IncidentOptions::default());
+    let (created, _) = here.create(order(), false, None).await.unwrap();
+    let id: IncidentId = created.name.parse().unwrap();
+    // Its own lease ran out, since it was frozen for a while.
+    let claims = store.claim(here.0.me, vec![], 9).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.id).collect::<Vec<_>>(), [id]);
+    assert!(here.take_over(&*store, claims[0]).await);
+    until("the end of the first task", async || here.0.tasks.len() == 1).await;
+    assert_eq!(here.active(), 1);
+    assert_ne!(here.get(id).await.unwrap().status(), IncidentStatus::Ended);
+    here.change(id, Change::Cancel, false, None).await.unwrap();
+    until("the end", async || here.get(id).await.unwrap().status() == IncidentStatus::Ended).await;
+    assert_eq!(here.get(id).await.unwrap().plan.unwrap().end(), PlanEnd::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tenant_leaves_places_to_others() {
     let options = IncidentOptions { most_active: 8, ..IncidentOptions::default() };
     let incidents = incidents(MemoryStore::new(9), options);
