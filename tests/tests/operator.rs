@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countermove_tests::{Cli, CliOutput, Cluster, exclusive, incident_folder};
+use countermove_tests::{Cli, CliOutput, Cluster, Process, Signal, exclusive, incident_folder};
 
 /// Time that the model may take for a step.
 const STEP: Duration = Duration::from_secs(120);
@@ -84,4 +84,23 @@ async fn decisions_from_another_terminal_name_what_was_seen() {
     assert_eq!(operator.call(&["cancel", &operator.incident]).await.code, 0);
     let late = operator.call(&["approve", &operator.incident, &third]).await;
     assert!(late.code == 2 && late.stderr.contains("planning has ended"), "{}", late.stderr);
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_an_incident_that_a_person_decides_about_and_says_how_to_come_back() {
+    let _turn = exclusive();
+    let cluster = Cluster::of(1).await;
+    let mut cli = Cli::new(&cluster.url, ["plan", "--interactive", "--candidates", "2", "--rollouts", "1"])
+        .arg("--incident")
+        .arg(incident_folder());
+    let mut plan = Process::start("countermove plan", cli.command());
+    cluster.wait_for(&cluster.workers[0].id, "busy", |worker| worker.running > 0).await;
+    plan.signal(Signal::Interrupt);
+    assert_eq!(plan.exit_code(Duration::from_secs(10)).await, 130, "{}", plan.log());
+    let log = plan.log();
+    let told = log.lines().find_map(|line| line.split_once(" goes on without you").map(|(name, _)| name));
+    let incident = told.and_then(|name| name.split_whitespace().last()).unwrap_or_default().to_owned();
+    assert!(incident.starts_with("incidents/") && log.contains("countermove incidents get"), "{log}");
+    let operator = Operator { url: &cluster.url, incident };
+    assert_ne!(operator.hash("").await, "", "its first step comes to wait for somebody");
 }

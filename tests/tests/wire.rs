@@ -7,8 +7,8 @@ use countermove_proto::PROTOCOL_VERSION;
 use countermove_proto::v1 as api;
 use countermove_proto::worker::v1 as wire;
 use countermove_tests::{
-    Cli, Cluster, ClusterOptions, FakeWorker, PlanRun, ReservedPort, Worker, evidence, exclusive, identity,
-    small_options,
+    Cli, Cluster, ClusterOptions, FakeWorker, PlanRun, Postgres, ReservedPort, Worker, evidence, exclusive,
+    identity, small_options,
 };
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -68,6 +68,31 @@ async fn health(channel: Channel, service: &str) -> ServingStatus {
 
 fn names(expected: &[&str]) -> BTreeSet<String> {
     expected.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_shows_in_health_and_so_does_its_return() {
+    let _turn = exclusive();
+    let Some(mut server) = Postgres::start() else { return };
+    let cluster = Cluster::start(ClusterOptions {
+        workers: 1,
+        coordinator_flags: vec!["--store".to_owned(), server.url()],
+        ..ClusterOptions::default()
+    })
+    .await;
+    let service = "countermove.v1.IncidentService";
+    let becomes = async |expected: ServingStatus| {
+        let begun = std::time::Instant::now();
+        while health(cluster.channel(), service).await != expected {
+            assert!(begun.elapsed() < Duration::from_secs(60), "health does not become {expected:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    becomes(ServingStatus::Serving).await;
+    server.stop();
+    becomes(ServingStatus::NotServing).await;
+    server.resume();
+    becomes(ServingStatus::Serving).await;
 }
 
 #[tokio::test]
