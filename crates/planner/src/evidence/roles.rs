@@ -37,6 +37,12 @@ impl Roles {
         self.targets.iter().chain(self.attackers.iter().filter(is_own)).cloned().collect()
     }
 
+    /// Whether this is an attacker that is no part of the defended system.
+    pub(crate) fn attacks_from_outside(&self, name: &str) -> bool {
+        let is_among = |names: &[String]| names.iter().any(|own| own == name);
+        is_among(&self.attackers) && !is_among(&self.systems)
+    }
+
     /// Everything that they name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         let Roles { attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept, names } =

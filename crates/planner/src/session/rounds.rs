@@ -11,7 +11,6 @@ use futures::StreamExt;
 use crate::choosing::aggregate::{Tally, tally};
 use crate::choosing::candidate::Candidate;
 use crate::choosing::race::Race;
-use crate::evidence::roles::Roles;
 use crate::language_model::ModelError;
 use crate::rollouts::runner::{RolloutBatch, RolloutKey, RolloutResult, RolloutRunner, RolloutSpec};
 use crate::seeds::derive_seed;
@@ -155,11 +154,7 @@ impl<R: RolloutRunner> Rolling<'_, R> {
 
     fn tallies(&self, results: &[RolloutResult], dealt: &[u32]) -> Vec<Tally> {
         let roles = self.session.assessment().map(|assessment| &assessment.entities);
-        let own = roles.map(Roles::to_clean).unwrap_or_default();
-        let is_outside = |name: &str| {
-            let attacks = roles.is_some_and(|roles| roles.attackers.iter().any(|attacker| attacker == name));
-            attacks && !own.iter().any(|own| own == name)
-        };
+        let is_outside = |name: &str| roles.is_some_and(|roles| roles.attacks_from_outside(name));
         let of = |(candidate, &dealt): (&Candidate, &u32)| {
             let mut tally = tally(results.iter().filter(|result| result.key.candidate == candidate.index));
             tally.tell_apart(&candidate.action.text, is_outside);
