@@ -237,7 +237,10 @@ fn take_line(text: &str, mut around: Around, is_cut: bool, depth: u32, out: &mut
             return take_object(object, around, true, depth + 1, out);
         }
     }
-    if let Some(event) = xml::object(inner).filter(|_| writes_objects(&around.program)) {
+    // The name first, which costs less than reading the event.
+    if writes_objects(&around.program)
+        && let Some(event) = xml::object(inner)
+    {
         out.push(Item { body: Body::Object(event), around, is_cut });
         return;
     }

@@ -38,11 +38,11 @@ pub(super) fn object(text: &str) -> Option<Object> {
     let mut reader = Reader::from_str(text);
     let mut open: Vec<(String, Object)> = Vec::new();
     let mut elements = 0;
-    loop {
+    while elements <= MAX_ELEMENTS {
         match reader.read_event().ok()? {
             Event::Start(start) => {
                 elements += 1;
-                if elements > MAX_ELEMENTS || open.len() >= MAX_DEPTH {
+                if open.len() >= MAX_DEPTH {
                     return None;
                 }
                 open.push(element(&start)?);
@@ -75,6 +75,7 @@ pub(super) fn object(text: &str) -> Option<Object> {
             _ => {}
         }
     }
+    None
 }
 
 /// An element's name and its attributes.
