@@ -184,7 +184,7 @@ fn take(
         Mode::Xml(document) => {
             let mut parts = Vec::new();
             if document.feed(piece.text, piece.ends, &mut parts) {
-                *mode = if piece.ends { Mode::Lines } else { Mode::Rest };
+                *mode = Mode::Lines;
             }
             take_parts(parts, unwrapper, out);
         }
@@ -333,14 +333,15 @@ impl Columns {
         let cell = |place: Option<usize>| place.and_then(|at| cells.get(at)).map_or("", String::as_str);
         let mut around = Around::default();
         around.add(time_of(&Value::from(cell(time))), cell(host), "");
-        let raw = cell(Some(raw));
-        match json::may_begin(raw).then(|| json::object(raw)).flatten().or_else(|| xml::object(raw)) {
-            Some(_) => unwrapper.line(raw, around, false, out),
-            None => raw
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .for_each(|line| unwrapper.line(line, around.clone(), false, out)),
+        let raw = cell(Some(raw)).trim_end();
+        // Only of several lines it has to be known whether they are one record.
+        let is_whole = || json::may_begin(raw) && json::object(raw).is_some() || xml::object(raw).is_some();
+        if !raw.contains('\n') || is_whole() {
+            return unwrapper.line(raw, around, false, out);
         }
+        raw.lines()
+            .filter(|line| !line.trim().is_empty())
+            .for_each(|line| unwrapper.line(line, around.clone(), false, out));
     }
 }
 

@@ -290,7 +290,9 @@ fn take_object(mut object: Object, mut around: Around, is_cut: bool, depth: u32,
 
 /// A record as text: an object, also over several lines, or lines.
 fn take_text(text: &str, around: &Around, is_cut: bool, depth: u32, out: &mut Vec<Item>) {
-    if text.trim_start().starts_with('{') || xml::object(text).is_some() {
+    // Only of several lines it has to be known whether they are one record.
+    let is_one_line = !text.trim_end().contains('\n');
+    if is_one_line || text.trim_start().starts_with('{') || xml::object(text).is_some() {
         return take_line(text, around.clone(), is_cut, depth, out);
     }
     for line in text.lines().filter(|line| !line.trim().is_empty()) {

@@ -133,6 +133,8 @@ pub(super) struct Document {
     text: String,
     /// Bytes of the text in which no event ends.
     searched: usize,
+    /// Whether this is the rest of an event that is longer than is kept.
+    is_rest: bool,
 }
 
 /// What is found in a document.
@@ -144,7 +146,8 @@ pub(super) enum Part {
 }
 
 impl Document {
-    /// Takes more of the text; true once nothing is open.
+    /// Takes more of the text; true at the end of a line with which nothing is open. An event that is longer than is kept is cut, and
+    /// what follows its end in the same line is read on.
     pub(super) fn feed(&mut self, text: &str, ends_line: bool, out: &mut Vec<Part>) -> bool {
         self.text.push_str(text);
         if ends_line {
@@ -154,9 +157,8 @@ impl Document {
         while let Some(at) = self.text.get(self.searched..).and_then(|rest| rest.find(END)) {
             let end = self.searched + at + END.len();
             let event = without_frame(self.text.get(taken..end).unwrap_or_default());
-            match object(event) {
-                Some(object) => out.push(Part::Event(object)),
-                None => out.push(Part::Text(event.to_owned())),
+            if !std::mem::take(&mut self.is_rest) {
+                out.push(object(event).map_or_else(|| Part::Text(event.to_owned()), Part::Event));
             }
             (taken, self.searched) = (end, end);
         }
@@ -168,12 +170,21 @@ impl Document {
         }
         self.searched = searched;
         let rest = without_frame(&self.text);
-        if rest.is_empty() {
+        if rest.is_empty() && (ends_line || !self.is_rest) {
+            *self = Document::default();
             return ends_line;
         }
-        if self.text.len() > MAX_LINE || ends_line && !rest.starts_with("<Event") {
+        let is_over = self.is_rest || self.text.len() > MAX_LINE;
+        if ends_line && (is_over || !rest.starts_with("<Event")) {
             self.end(out);
             return true;
+        }
+        if is_over {
+            if !std::mem::replace(&mut self.is_rest, true) {
+                out.push(Part::Text(rest.to_owned()));
+            }
+            self.text.drain(..searched);
+            self.searched = 0;
         }
         false
     }
@@ -181,7 +192,7 @@ impl Document {
     /// Gives up what is open.
     pub(super) fn end(&mut self, out: &mut Vec<Part>) {
         let rest = without_frame(&self.text);
-        if !rest.is_empty() {
+        if !rest.is_empty() && !self.is_rest {
             out.push(Part::Text(rest.to_owned()));
         }
         *self = Document::default();
@@ -270,11 +281,23 @@ mod tests {
     }
 
     #[test]
+    fn an_event_that_is_too_long_costs_none_of_those_behind_it() {
+        let long = format!("<Event>{}</Event>", "ä".repeat(2 * MAX_LINE));
+        for size in [7, 1_000, 100_000] {
+            let all = parts(&format!("{EVENT}{long}{EVENT}{long}{EVENT}"), size);
+            let events = all.iter().filter(|part| *part == "event \"DC01\"").count();
+            let cut = all.iter().filter(|part| part.starts_with("<Event>ä")).count();
+            assert_eq!((all.len(), events, cut), (5, 3, 2), "{size}");
+            // The line ends within it: the next one is read again.
+            let open = long.trim_end_matches("</Event>");
+            assert_eq!(parts(&format!("{open}\nplain\n{EVENT}"), size)[1..], ["plain", "event \"DC01\""]);
+        }
+    }
+
+    #[test]
     fn what_is_no_event_stays_text() {
         assert_eq!(parts(&format!("{EVENT}plain\nmore\n"), 5), ["event \"DC01\"", "plain", "more"]);
         assert_eq!(parts("<Event>\nplain", 100), ["<Event>\nplain"]);
-        let long = format!("<Event>{}", "x".repeat(2 * MAX_LINE));
-        assert_eq!(parts(&long, 1_000).concat().len(), long.len());
         assert!(!may_begin("<?xml version=\"1.0\"?><html>") && may_begin("<?xml version=\"1.0\"?>"));
     }
 }
