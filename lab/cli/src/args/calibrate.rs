@@ -14,6 +14,9 @@ pub(crate) struct CalibrateArgs {
     /// Rows to fit the temperature on, which are not judged; without them it stays what the adapter says.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) fit: Vec<PathBuf>,
+    /// Rows to fit a linear model over words on, whose figures then stand below; those that the adapter was tuned on.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) words: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) which: Which,
     /// Folder that holds models/ [default: the user's cache folder].

@@ -1,5 +1,7 @@
 //! `countermove-lab calibrate`: how often perception is right on labels that it was not tuned on, and how far its probabilities can be
-//! believed.
+//! believed, beside a model that knows words alone.
+
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use countermove_model::{Engine, EngineOptions, Priority, Request, home};
 use countermove_planner::perception_schema;
 use countermove_training::set_calibration;
 
+use self::words::Words;
 use crate::args::CalibrateArgs;
 use crate::model::{in_background, load_options, parse_source};
 use countermove::console::Console;
@@ -32,6 +35,18 @@ struct Asked {
 }
 
 impl Asked {
+    fn of(row: &Example, options: Vec<(Option<Tactic>, f64)>) -> Asked {
+        let mut label = row.scenario.splitn(3, ':');
+        let source = label.next().unwrap_or_default().to_owned();
+        let named = label.next().unwrap_or_default();
+        // A simulated row is labelled by its answer alone.
+        let right = match row.scenario.contains(':') {
+            true => named.split('|').filter_map(Tactic::parse).collect(),
+            false => shown(&row.answer).into_iter().collect(),
+        };
+        Asked { source, right, options }
+    }
+
     fn is_right(&self, option: Option<Tactic>) -> bool {
         option.map_or(self.right.is_empty(), |tactic| self.right.contains(&tactic))
     }
@@ -65,16 +80,24 @@ pub(crate) async fn calibrate(
         Engine::start(model, EngineOptions::default()).map_err(|error| error.to_string())
     };
     let Some(engine) = in_background(console, interrupt, start).await? else { return Ok(Exit::Interrupted) };
+    let (fit, data) = (rows(&arguments.fit, arguments.most)?, rows(&arguments.data, arguments.most)?);
     let fit = tokio::select! {
-        asked = ask(&engine, &arguments.fit, arguments.most, console) => asked?,
+        asked = ask(&engine, &fit, console) => asked?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
     let judged = tokio::select! {
-        asked = ask(&engine, &arguments.data, arguments.most, console) => asked?,
+        asked = ask(&engine, &data, console) => asked?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
     let temperature = if fit.is_empty() { 1.0 } else { fitted(&fit) };
-    write_out(report(&judged, temperature).as_bytes())?;
+    let mut text = format!("Temperature {temperature:.2}.\n\n{}", report(&judged, temperature));
+    if !arguments.words.is_empty() {
+        let words = Words::fit(&rows(&arguments.words, usize::MAX)?);
+        let judged: Vec<Asked> = data.iter().map(|row| Asked::of(row, words.read(row))).collect();
+        text +=
+            &format!("\nA linear model over the words of {} rows:\n\n{}", words.rows, report(&judged, 1.0));
+    }
+    write_out(text.as_bytes())?;
     if arguments.set
         && let Some(adapter) = &arguments.which.adapter
     {
@@ -84,18 +107,18 @@ pub(crate) async fn calibrate(
     Ok(Exit::Success)
 }
 
-/// Asks about the rows of files, all at once, so that the engine batches them.
-async fn ask(
-    engine: &Engine,
-    files: &[PathBuf],
-    most: usize,
-    console: &Console,
-) -> Result<Vec<Asked>, Failure> {
-    let mut rows: Vec<Example> = Vec::new();
+/// The rows of perception in files, of each as many as are wanted.
+fn rows(files: &[PathBuf], most: usize) -> Result<Vec<Example>, Failure> {
+    let mut rows = Vec::new();
     for file in files {
         let read = read_examples(file).map_err(|error| Failure::Input(error.to_string()))?;
         rows.extend(read.into_iter().filter(|row| row.task == Task::Incident).take(most));
     }
+    Ok(rows)
+}
+
+/// Asks about rows all at once, so that the engine batches them.
+async fn ask(engine: &Engine, rows: &[Example], console: &Console) -> Result<Vec<Asked>, Failure> {
     let bar = console.progress();
     let mut asked = Vec::new();
     for (number, part) in rows.chunks(256).enumerate() {
@@ -106,15 +129,7 @@ async fn ask(
                 generation.completion().await.map_err(|error| Failure::Failed(error.to_string()))?;
             let options = completion.options.iter();
             let options = options.map(|one| (shown(&one.value), f64::from(one.probability))).collect();
-            let mut label = row.scenario.splitn(3, ':');
-            let source = label.next().unwrap_or_default().to_owned();
-            let named = label.next().unwrap_or_default();
-            // A simulated row is labelled by its answer alone.
-            let right = match row.scenario.contains(':') {
-                true => named.split('|').filter_map(Tactic::parse).collect(),
-                false => shown(&row.answer).into_iter().collect(),
-            };
-            asked.push(Asked { source, right, options });
+            asked.push(Asked::of(row, options));
         }
     }
     bar.finish_and_clear();
@@ -198,10 +213,10 @@ fn report(rows: &[Asked], temperature: f64) -> String {
         0 => "-".to_owned(),
         whole => format!("{:.1} %", 100.0 * part as f64 / whole as f64),
     };
-    let mut out = format!(
-        "Temperature {temperature:.2}.\n\n| source | rows | tactic right | in the first three | called everyday | everyday \
-         right |\n|---|---:|---:|---:|---:|---:|\n"
-    );
+    let mut out =
+        "| source | rows | tactic right | in the first three | called everyday | everyday right |\n\
+                   |---|---:|---:|---:|---:|---:|\n"
+            .to_owned();
     for (source, counts) in &by_source {
         out += &format!(
             "| {source} | {} | {} | {} | {} | {} |\n",
