@@ -35,7 +35,8 @@ pub struct Request {
     pub json_schema: Option<serde_json::Value>,
     /// Whether the probability of every value that the schema allows is wanted. It must allow a few dozen at most:
     /// constants, Booleans, lists, and objects of such whose properties are all required. One of the values is then the
-    /// answer, the likeliest where the temperature is 0.
+    /// answer, the likeliest where the temperature is 0. Sentences, which begin to differ long before they end, are weighed by
+    /// their beginnings alone, and only these count as tokens.
     pub weigh_options: bool,
     /// Most tokens of the whole answer, chosen and forced.
     pub max_tokens: u32,

@@ -5,6 +5,9 @@
 //! begin alike, it shares their beginning's mass out by what follows it within the mask alone. An option's tokens are those
 //! of its text encoded as one piece, as in training; other ways to spell it do not count.
 //!
+//! Sentences are told apart by how they begin: where an option is longer than [`SENTENCE`] tokens, of each option what it takes to know
+//! it from all others counts, and how likely the rest of its wording is does not.
+//!
 //! A [`Weighing`] learns that from rows of logits, and asks for no more of them than it takes to know each probability
 //! to [`REST`].
 
@@ -19,6 +22,8 @@ pub(crate) use weighing::Weighing;
 
 /// Most options that are weighed.
 pub(crate) const MOST: usize = 64;
+/// Options of which the longest has more tokens are sentences.
+pub(crate) const SENTENCE: usize = 32;
 /// Most tokens of one option.
 pub(crate) const LONGEST: usize = 512;
 /// Share of the mass that may lie on beginnings of options whose ends the model was not asked about. So much is the error

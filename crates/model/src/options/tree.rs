@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{LONGEST, MOST};
+use super::{LONGEST, MOST, SENTENCE};
 
 /// The options of an answer.
 #[derive(Debug)]
@@ -38,13 +38,16 @@ impl Options {
         if options.is_empty() || options.len() > MOST {
             return Err(format!("1 to {MOST} answers are weighed, and there are {}", options.len()));
         }
-        let (texts, tokens): (Vec<String>, Vec<Vec<u32>>) = options.into_iter().unzip();
+        let (texts, mut tokens): (Vec<String>, Vec<Vec<u32>>) = options.into_iter().unzip();
         if let Some(long) = tokens.iter().position(|tokens| tokens.len() > LONGEST) {
             return Err(format!(
                 "an answer that is weighed has at most {LONGEST} tokens, and {:?} has {}",
                 texts[long].chars().take(40).collect::<String>(),
                 tokens[long].len()
             ));
+        }
+        if tokens.len() > 1 && tokens.iter().any(|tokens| tokens.len() > SENTENCE) {
+            tokens = beginnings(&tokens);
         }
         let all: Vec<usize> = (0..tokens.len()).collect();
         let length = shared(&tokens, &all, 0);
@@ -96,7 +99,7 @@ impl Options {
         &self.common
     }
 
-    /// Tokens of an option beyond those.
+    /// Tokens of an option beyond those; of a sentence, of its beginning.
     pub(crate) fn rest(&self, option: usize) -> &[u32] {
         let node = self.nodes.iter().find(|node| node.option == Some(option));
         node.map_or(&[], |node| &node.path)
@@ -128,6 +131,17 @@ impl Node {
     pub(crate) fn fed(&self) -> usize {
         if self.children.is_empty() { self.path.len().saturating_sub(1) } else { self.path.len() }
     }
+}
+
+/// Of each option what it takes to know it from all others.
+fn beginnings(tokens: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let agree = |a: &[u32], b: &[u32]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let beginning = |(own, tokens_of): (usize, &Vec<u32>)| {
+        let others = tokens.iter().enumerate().filter(|(other, _)| *other != own);
+        let shared = others.map(|(_, other)| agree(tokens_of, other)).max().unwrap_or(0);
+        tokens_of[..tokens_of.len().min(shared + 1)].to_vec()
+    };
+    tokens.iter().enumerate().map(beginning).collect()
 }
 
 /// Length up to which options agree that agree up to `from`.
@@ -178,6 +192,29 @@ pub(super) mod tests {
             (options.rest(1), options.rest(2), options.longest()),
             ([1, 2, 4, 5].as_slice(), [7].as_slice(), 5)
         );
+    }
+
+    #[test]
+    fn sentences_are_known_by_their_beginnings() {
+        let sentence = |beginning: &[u32]| {
+            let mut tokens = [&[9], beginning].concat();
+            tokens.resize(SENTENCE + 1, 8);
+            tokens
+        };
+        let (a, b, c) = (sentence(&[1, 2]), sentence(&[1, 3]), sentence(&[4]));
+        let shape = |tokens: &[&[u32]]| {
+            let options = options(tokens);
+            assert_eq!(options.text(0), format!("{:?}", tokens[0]), "the text stays whole");
+            let rest: Vec<Vec<u32>> = (0..tokens.len()).map(|option| options.rest(option).to_vec()).collect();
+            (options.common().to_vec(), rest)
+        };
+        assert_eq!(shape(&[&a, &b, &c]), (vec![9], vec![vec![1, 2], vec![1, 3], vec![4]]));
+        // One that another one begins with stays whole: the end tells them apart.
+        let longer = [a.as_slice(), &[7, 7, 7]].concat();
+        let (common, rest) = shape(&[&a, &longer]);
+        assert_eq!((common, rest), (a.clone(), vec![vec![], vec![7]]));
+        assert_eq!(shape(&[&a]), (a.clone(), vec![vec![]]), "one alone is all in common");
+        assert_eq!(shape(&[&[9, 1, 2, 3], &[9, 4, 5]]).1, [vec![1, 2, 3], vec![4, 5]], "words are whole");
     }
 
     #[test]

@@ -233,8 +233,9 @@ async fn cancelled_requests_leave_no_sequences_behind() {
         held = Some(fake.held());
     });
     let held = held.expect("the fake's");
-    // Two long options that part at once: several steps of branches.
-    let schema = json!({"enum": ["x".repeat(400), "y".repeat(400)]});
+    // Two long ways that part at once, and part again at their ends: several steps of branches.
+    let way = |letter: &str, end: &str| letter.repeat(400) + end;
+    let schema = json!({"enum": [way("x", "a"), way("x", "b"), way("y", "a"), way("y", "b")]});
     let long = Request { json_schema: Some(schema), max_tokens: 900, ..direct("one") };
     let generation = engine.submit(long);
     while log.lock().expect("whole").len() < 3 {
