@@ -38,6 +38,7 @@ fn batch(candidates: u32, rollouts: u32) -> RolloutBatch {
     let specs = keys.map(|(candidate, rollout)| RolloutSpec {
         key: RolloutKey { step: 0, candidate, rollout },
         seed: u64::from(candidate) * 1000 + u64::from(rollout),
+        common_seed: u64::from(rollout),
         state: RecoveryState::default(),
         history: Vec::new(),
         action: format!("Isolate host {candidate}"),

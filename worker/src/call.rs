@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use countermove_planner::{
     Caller, LanguageModel, ModelError, Question, RolloutBatch, RolloutEnd, RolloutResult, RolloutSpec,
-    TokenCounter, Usage, run_rollout_for,
+    Simulator, TokenCounter, Usage, run_rollout_for,
 };
 use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
@@ -113,8 +113,9 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
             async move {
                 let Slot { place: _place, room, cancelled } = slot;
                 let caller = Caller { tokens, cancelled: cancelled.cancelled() };
-                let Replica { model, templates, .. } = &**replica;
-                let result = run_rollout_for(model, templates, batch, spec, caller).await;
+                let Replica { model, templates, answers, .. } = &**replica;
+                let simulator = Simulator { model, templates, answers };
+                let result = run_rollout_for(&simulator, batch, spec, caller).await;
                 (spec, room, result)
             }
         })
@@ -192,7 +193,7 @@ impl TokenMeter {
 #[cfg(test)]
 mod tests {
     use countermove_incident::RecoveryState;
-    use countermove_planner::{Answer, RolloutKey, Templates};
+    use countermove_planner::{Answer, Answers, RolloutKey, Templates, Weighed};
     use countermove_proto::v1::ModelIdentity;
     use countermove_wire::FromMessage;
     use serde_json::{Value, json};
@@ -221,7 +222,7 @@ mod tests {
                 thinking: String::new(),
                 json: json.to_string(),
                 complete: true,
-                options: Vec::new(),
+                options: vec![Weighed { value: json.to_string(), probability: 1.0 }],
                 usage: Usage::default(),
             })
         }
@@ -230,7 +231,8 @@ mod tests {
     fn slow() -> Arc<Replica<Slow>> {
         let templates = Templates::load(None).unwrap();
         let identity = ModelIdentity::default();
-        Arc::new(Replica { model: Slow, templates, identity, context_length: 2048 })
+        let answers = Answers::default();
+        Arc::new(Replica { model: Slow, templates, identity, context_length: 2048, answers })
     }
 
     #[tokio::test(start_paused = true)]
@@ -259,7 +261,8 @@ mod tests {
                     key: Some(wire::RolloutKey { step: 1, candidate: 0, rollout, seed: u64::from(rollout) }),
                     state: Some(all_but_recovered),
                     history: Vec::new(),
-                    action: "Restore the server from its backup.".to_owned(),
+                    action: format!("Restore the server from its backup {rollout}."),
+                    common_seed: 0,
                 })
                 .collect(),
             ..wire::RunRolloutsRequest::default()
@@ -309,6 +312,7 @@ mod tests {
         RolloutSpec {
             key,
             seed: 7,
+            common_seed: 8,
             state: RecoveryState::default(),
             history: Vec::new(),
             action: "isolate it".to_owned(),

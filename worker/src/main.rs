@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use countermove_model::{Engine, Fetch, LoadOptions};
-use countermove_planner::Templates;
+use countermove_planner::{Answers, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_worker::{
     Arguments, Command, Config, EngineModel, LogFormat, Replica, serve_with, simulated,
@@ -138,7 +138,8 @@ fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
         templates_sha256: templates.digest(),
     };
     let context_length = info.context_length;
-    Ok(Replica { model: EngineModel::new(engine), templates, identity, context_length })
+    let model = EngineModel::new(engine);
+    Ok(Replica { model, templates, identity, context_length, answers: Answers::default() })
 }
 
 /// Ends when standard input does. A thread of its own, since reading a pipe blocks.

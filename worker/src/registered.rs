@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, Write};
 
 use anyhow::{Context, anyhow};
-use countermove_planner::Templates;
+use countermove_planner::{Answers, Templates};
 #[cfg(feature = "etcd")]
 use countermove_proto::WorkerId;
 use countermove_proto::v1::ModelIdentity;
@@ -29,7 +29,8 @@ pub fn simulated(config: &Config, pace: u32) -> anyhow::Result<Replica<Simulated
     let templates = Templates::load(config.templates.as_deref())?;
     let identity = ModelIdentity { templates_sha256: templates.digest(), ..SimulatedModel::identity() };
     let context_length = config.load.context_length.unwrap_or(1 << 17);
-    Ok(Replica { model: SimulatedModel::start(f64::from(pace)), templates, identity, context_length })
+    let model = SimulatedModel::start(f64::from(pace));
+    Ok(Replica { model, templates, identity, context_length, answers: Answers::default() })
 }
 
 /// Serves, and is registered meanwhile where the flags say so. The registration is taken back after the drain: before it

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countermove_planner::{LanguageModel, Question, RolloutBatch, Templates};
+use countermove_planner::{Answers, LanguageModel, Question, RolloutBatch, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
@@ -43,13 +43,15 @@ pub struct Replica<M> {
     pub identity: ModelIdentity,
     /// Longest sequence, prompt and answer together, in tokens.
     pub context_length: usize,
+    /// What it has answered to the questions of rollouts.
+    pub answers: Answers,
 }
 
 impl<M> Replica<M> {
     /// The same with another model in its place.
     pub fn with_model<N>(self, place: impl FnOnce(M) -> N) -> Replica<N> {
-        let Self { model, templates, identity, context_length } = self;
-        Replica { model: place(model), templates, identity, context_length }
+        let Self { model, templates, identity, context_length, answers } = self;
+        Replica { model: place(model), templates, identity, context_length, answers }
     }
 }
 

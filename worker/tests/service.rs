@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use countermove_planner::{Answer, LanguageModel, ModelError, Question, Templates, TokenCounter, Usage};
+use countermove_planner::{
+    Answer, Answers, LanguageModel, ModelError, Question, Templates, TokenCounter, Usage, Weighed,
+};
 use countermove_proto::testing::{extremes, methods};
 use countermove_proto::v1::{ModelIdentity, RecoveryState};
 use countermove_proto::worker::v1 as wire;
@@ -120,7 +122,7 @@ impl LanguageModel for Fake {
             thinking: "hm".to_owned(),
             json: json.to_string(),
             complete: true,
-            options: Vec::new(),
+            options: vec![Weighed { value: json.to_string(), probability: 1.0 }],
             usage: Usage { sampled_tokens: 7, ..Usage::default() },
         })
     }
@@ -141,6 +143,7 @@ impl Served {
             templates: Templates::load(None).unwrap(),
             identity: ModelIdentity { name: "fake".to_owned(), ..ModelIdentity::default() },
             context_length: 2048,
+            answers: Answers::default(),
         };
         let worker = Worker::new(WorkerId::new("w-1").unwrap(), replica, Limits { batch: 2, places });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -197,7 +200,9 @@ fn rollouts(count: u32) -> wire::RunRolloutsRequest {
                     is_recovered: true,
                 }),
                 history: Vec::new(),
-                action: "Block 10.0.0.9 at the gateway.".to_owned(),
+                // Each another question, which nobody has asked before.
+                action: format!("Block 10.0.0.{rollout} at the gateway."),
+                common_seed: 0,
             })
             .collect(),
         ..wire::RunRolloutsRequest::default()

@@ -47,7 +47,8 @@ pub(crate) struct PlanArgs {
     /// Print the incident's name and go: `incidents watch`, `approve`, `reject` and `report-outcome` do the rest.
     #[arg(long, conflicts_with = "json")]
     pub(crate) detach: bool,
-    /// Let actions be approved without asking if they can be taken back and are the best with this chance.
+    /// Let actions be approved without asking if they can be taken back, are the best with this chance, and take down no
+    /// host that is less surely compromised.
     #[arg(long, value_name = "P", value_parser = certainty, requires = "interactive")]
     pub(crate) approve_reversible: Option<f64>,
     /// Show what was read, as `countermove evidence` does, and plan nothing; needs no coordinator.

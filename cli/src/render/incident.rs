@@ -155,6 +155,13 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
             out.push_str(&item(name, &list.join(", "), page));
         }
     }
+    if !assessment.compromised.is_empty() {
+        let suspects = assessment.compromised.iter();
+        let suspects: Vec<String> = suspects
+            .map(|suspect| format!("{} ({:.0} %)", suspect.host, 100.0 * suspect.probability))
+            .collect();
+        out.push_str(&item("suspects", &suspects.join(", "), page));
+    }
     if let Some(digest) = &assessment.digest {
         out.push_str(&item("evidence", &digest_line(digest), page));
     }

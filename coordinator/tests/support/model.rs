@@ -1,8 +1,8 @@
 //! A model that answers any question with an instance of its JSON Schema, drawn from the prompt and the seed alone.
 
 use countermove_planner::{
-    Answer, LanguageModel, ModelError, Question, RolloutBatch, RolloutResult, RolloutSpec, TokenCounter,
-    Usage, Weighed, run_rollout,
+    Answer, Answers, LanguageModel, ModelError, Question, RolloutBatch, RolloutResult, RolloutSpec,
+    Simulator, TokenCounter, Usage, Weighed, run_rollout,
 };
 use countermove_tests::Dice;
 use serde_json::{Map, Value, json};
@@ -13,9 +13,9 @@ pub struct ScriptedModel;
 
 impl ScriptedModel {
     pub async fn roll_out(&self, batch: &RolloutBatch, spec: &RolloutSpec) -> RolloutResult {
-        run_rollout(self, &super::templates(), batch, spec, &TokenCounter::default())
-            .await
-            .expect("a rollout")
+        let (templates, answers) = (super::templates(), Answers::default());
+        let simulator = Simulator { model: self, templates: &templates, answers: &answers };
+        run_rollout(&simulator, batch, spec, &TokenCounter::default()).await.expect("a rollout")
     }
 }
 
@@ -76,7 +76,11 @@ fn instance(schema: &Value, dice: &mut Dice) -> Value {
 fn weighed(schema: &Value, answer: &str) -> Vec<Weighed> {
     let (name, property) =
         schema["properties"].as_object().and_then(|properties| properties.iter().next()).expect("one");
-    let values = property["enum"].as_array().expect("a list");
+    let Some(values) = property["enum"].as_array() else {
+        // Facts: as likely as that none of them holds.
+        let none = answer.replace("true", "false");
+        return [answer.to_owned(), none].map(|value| Weighed { value, probability: 0.5 }).to_vec();
+    };
     let weigh = |value: &Value| {
         let value = json!({name.as_str(): value}).to_string();
         let others = (values.len() - 1).max(1) as f32;

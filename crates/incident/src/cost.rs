@@ -17,6 +17,11 @@ use crate::RecoveryState;
 pub trait CostModel: Send + Sync {
     /// Cost of taking `action` in the state `before` when it leads to the state `after`.
     fn cost(&self, before: RecoveryState, action: &str, after: RecoveryState) -> f64;
+
+    /// What an action costs beyond that if it brings something about and takes down a host that has no part in the incident.
+    fn needless(&self) -> f64 {
+        0.0
+    }
 }
 
 /// One for each action, as in the paper (arXiv 2602.13156).
@@ -29,13 +34,18 @@ impl CostModel for UnitCost {
     }
 }
 
-/// One for each action, two for a superfluous one, that is one after which no fact holds that did not hold before.
+/// One for each action, two for a superfluous one: one after which no fact holds that did not hold before, or that takes down somebody
+/// who has no part in the incident.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SuperfluousCost;
 
 impl CostModel for SuperfluousCost {
     fn cost(&self, before: RecoveryState, _action: &str, after: RecoveryState) -> f64 {
         if before.union(after) == before { 2.0 } else { 1.0 }
+    }
+
+    fn needless(&self) -> f64 {
+        1.0
     }
 }
 

@@ -41,11 +41,12 @@ pub use options::{Autonomy, Budget, OptionsError, PlanMode, PlanOptions, limits}
 pub use prompts::rows::{Case, Rendered, Rendering};
 pub use prompts::tasks::TaskError;
 pub use prompts::tasks::incident_schema as perception_schema;
+pub use rollouts::answers::Answers;
 pub use rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,
     RolloutSpec, RolloutStep,
 };
-pub use rollouts::simulate::{Caller, LocalRunner, run_rollout, run_rollout_for};
+pub use rollouts::simulate::{Caller, LocalRunner, Simulator, run_rollout, run_rollout_for};
 pub use seeds::derive_seed;
 pub use session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 pub use session::expectation::{Expectation, ExpectationError, predict_alerts};

@@ -43,9 +43,10 @@ pub enum Autonomy {
     /// Nothing.
     #[default]
     Advise,
-    /// Actions that change nothing or that can be taken back, if the choice is clear and nothing speaks against it.
+    /// Actions that change nothing or that can be taken back, if the choice is clear, nothing speaks against it, and every host that
+    /// they take down is as surely compromised.
     ApproveReversible {
-        /// Chance of being the best that is needed, at least 0.5 and at most 1.
+        /// Chance of being the best that is needed, and of being compromised; at least 0.5 and at most 1.
         confidence: f64,
     },
 }
@@ -75,7 +76,8 @@ pub struct PlanOptions {
     pub max_steps: u32,
     /// Root of every random choice.
     pub seed: u64,
-    /// Sampling temperature for candidates and rollout actions, 0 to 2. Perception and state predictions are greedy.
+    /// Sampling temperature for candidates and rollout actions, 0 to 2. Perception is greedy; what simulated actions bring about is
+    /// drawn as likely as the model finds it.
     pub temperature: f32,
     /// Nucleus mass for candidates and rollout actions, in (0, 1].
     pub top_p: f32,

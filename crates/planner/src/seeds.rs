@@ -21,6 +21,11 @@ pub fn derive_seed(root: u64, purpose: &str, path: &[u64]) -> u64 {
     digest.iter().take(8).fold(0, |seed, &byte| seed << 8 | u64::from(byte))
 }
 
+/// A number from 0 to below 1 by a seed: its upper 53 bits, without rounding.
+pub(crate) fn chance(seed: u64) -> f64 {
+    (seed >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -48,7 +48,7 @@ where
     }
 }
 
-/// What a question's options weigh for a model that is sure of its answer; none if they are not asked for.
+/// What a question's options weigh for a model that is sure of its answer, be it one of them or not; none if they are not asked for.
 pub fn sure_of(question: &Question, json: &str) -> Vec<Weighed> {
     if !question.format.weigh_options {
         return Vec::new();
@@ -58,7 +58,11 @@ pub fn sure_of(question: &Question, json: &str) -> Vec<Weighed> {
         let probability = if value == answer { 1.0 } else { 0.0 };
         Weighed { value: value.to_string(), probability }
     };
-    allowed(&question.format.json_schema).into_iter().map(weighed).collect()
+    let allowed = allowed(&question.format.json_schema);
+    match allowed.contains(&answer) {
+        true => allowed.into_iter().map(weighed).collect(),
+        false => vec![Weighed { value: json.to_owned(), probability: 1.0 }],
+    }
 }
 
 /// All values of a schema of constants, Booleans, lists and objects of such.

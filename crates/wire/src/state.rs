@@ -74,13 +74,22 @@ impl FromDomain<Roles> for v1::Entities {
             planted_accounts: roles.planted_accounts,
             kept: roles.kept,
             names: roles.names.into_iter().map(|(name, address)| v1::HostName { name, address }).collect(),
+            compromised: roles.compromised.into_iter().map(suspect).collect(),
         }
     }
 }
 
+fn suspect((host, probability): (String, f32)) -> v1::Suspect {
+    v1::Suspect { host, probability }
+}
+
 /// The roles that a message describes.
-pub(crate) fn roles(entities: v1::Entities) -> Roles {
-    Roles {
+pub(crate) fn roles(entities: v1::Entities) -> Result<Roles, Error> {
+    let chance = |suspect: v1::Suspect| {
+        let probability = within("entities.compromised.probability", suspect.probability, 0.0..=1.0)?;
+        Ok((suspect.host, probability))
+    };
+    Ok(Roles {
         attackers: entities.attackers,
         systems: entities.systems,
         targets: entities.targets,
@@ -89,7 +98,8 @@ pub(crate) fn roles(entities: v1::Entities) -> Roles {
         planted_accounts: entities.planted_accounts,
         kept: entities.kept,
         names: entities.names.into_iter().map(|host| (host.name, host.address)).collect(),
-    }
+        compromised: entities.compromised.into_iter().map(chance).collect::<Result<_, Error>>()?,
+    })
 }
 
 impl FromDomain<RolloutEnd> for v1::RolloutEnd {

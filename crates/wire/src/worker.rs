@@ -34,6 +34,7 @@ pub fn run_rollouts_request(
                 state: Some(spec.state.into_message()),
                 history: spec.history.clone(),
                 action: spec.action.clone(),
+                common_seed: spec.common_seed,
             })
             .collect(),
     }
@@ -173,7 +174,7 @@ impl FromMessage<wire::RolloutPolicy> for RolloutPolicy {
 impl FromMessage<wire::RunRolloutsRequest> for RolloutBatch {
     fn from_message(request: wire::RunRolloutsRequest) -> Result<Self, Error> {
         let policy = RolloutPolicy::from_message(required(request.policy, "policy")?)?;
-        let entities = roles(request.entities.unwrap_or_default());
+        let entities = roles(request.entities.unwrap_or_default())?;
         let pricing = pricing(request.cost_model, &Pricing::default())?;
         let rules =
             request.constraints.into_iter().map(Constraint::from_message).collect::<Result<_, _>>()?;
@@ -206,6 +207,7 @@ impl FromMessage<wire::RolloutSpec> for RolloutSpec {
         Ok(Self {
             key: rollout_key(key),
             seed: key.seed,
+            common_seed: spec.common_seed,
             state: recovery_state(spec.state.unwrap_or_default()),
             history: spec.history,
             action: spec.action,
@@ -306,6 +308,7 @@ mod tests {
             planted_accounts: vec!["svc_helper".into()],
             kept: vec!["db-1".into()],
             names: [("shop".into(), "web-1".into())].into(),
+            compromised: [("web-1".into(), 0.9)].into(),
         }
     }
 
@@ -320,7 +323,7 @@ mod tests {
             context in proptest::collection::vec(".{0,20}", 0..4),
         ) {
             let rollouts = specs.into_iter().map(|(key, (state, seed, action))| RolloutSpec {
-                key, seed, state, history: vec!["Isolate the host".into()], action,
+                key, seed, common_seed: !seed, state, history: vec!["Isolate the host".into()], action,
             }).collect();
             let batch = RolloutBatch {
                 incident: "incidents/x".into(),
@@ -424,6 +427,7 @@ mod tests {
         let spec = RolloutSpec {
             key: RolloutKey { step: 0, candidate: 1, rollout: 2 },
             seed: 3,
+            common_seed: 4,
             state: RecoveryState::default(),
             history: vec![],
             action: "Isolate the host".into(),

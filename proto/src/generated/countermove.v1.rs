@@ -227,6 +227,19 @@ pub struct Entities {
     /// What hosts of the system are called beside their addresses.
     #[prost(message, repeated, tag = "8")]
     pub names: ::prost::alloc::vec::Vec<HostName>,
+    /// How likely each host of the system is compromised that the attack has to do with.
+    #[prost(message, repeated, tag = "9")]
+    pub compromised: ::prost::alloc::vec::Vec<Suspect>,
+}
+/// A host of the system that the attack has to do with.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Suspect {
+    /// The host.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// How likely it is compromised, from 0 to 1.
+    #[prost(float, tag = "2")]
+    pub probability: f32,
 }
 /// A name of a host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -626,7 +639,8 @@ pub enum Autonomy {
     Unspecified = 0,
     /// Nothing: a person decides about each action.
     Advise = 1,
-    /// Actions that change nothing or that can be taken back, if they are the best with the asked confidence.
+    /// Actions that change nothing or that can be taken back, if they are the best with the asked confidence, and whatever they take
+    /// down of the system is compromised with it.
     ApproveReversible = 2,
 }
 impl Autonomy {

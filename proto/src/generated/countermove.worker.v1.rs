@@ -192,7 +192,7 @@ pub struct RolloutPolicy {
     /// Actions before a rollout counts as truncated, D.
     #[prost(uint32, tag = "1")]
     pub max_depth: u32,
-    /// Temperature of actions; states are greedy.
+    /// Temperature of actions. What they bring about is drawn as likely as the model finds it; after reasoning it is greedy.
     #[prost(float, tag = "2")]
     pub temperature: f32,
     /// Nucleus mass of actions.
@@ -233,6 +233,10 @@ pub struct RolloutSpec {
     /// The candidate's action.
     #[prost(string, tag = "4")]
     pub action: ::prost::alloc::string::String,
+    /// Seed of what actions bring about; rollouts of one number have it in common over all candidates of a step, so that these
+    /// meet the same luck.
+    #[prost(uint64, tag = "5")]
+    pub common_seed: u64,
 }
 /// See WorkerService.RunRollouts.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -3,10 +3,11 @@
 //! Invariants: the order of results does not matter, bit for bit; every result is counted exactly once; only rollouts
 //! that reached recovery have a cost.
 
-use countermove_incident::{Entities, RecoveryState, VerbClass};
+use countermove_incident::{Entities, RecoveryState};
 
 use crate::choosing::candidate::CostEstimate;
 use crate::choosing::student_t;
+use crate::rollouts::checks::interrupts;
 use crate::rollouts::runner::{RolloutEnd, RolloutResult};
 
 /// Confidence of the interval of a mean.
@@ -21,7 +22,7 @@ pub struct Tally {
     pub action_cost: f64,
     /// Mean number of facts that hold where truncated rollouts were cut off; absent if none was.
     pub achieved_at_truncation: Option<f64>,
-    /// State after the candidate's own action; absent if no rollout got that far.
+    /// State after the candidate's own action in most rollouts; absent if none got that far.
     pub predicted_state: Option<RecoveryState>,
     /// Hosts, addresses and domains that the candidate's own action cuts off or cleans; 0 if it does neither.
     pub interrupted: usize,
@@ -54,6 +55,7 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     let mut tally = Tally::default();
     let mut costs = Vec::new();
     let mut achieved = Vec::new();
+    let mut after: Vec<(RecoveryState, u32)> = Vec::new();
     let (mut actions, mut spent) = (0, 0.0);
     for result in results {
         actions += result.steps.len();
@@ -73,11 +75,16 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
             }
             RolloutEnd::Cancelled => tally.cost.cancelled += 1,
         }
-        if tally.predicted_state.is_none() {
-            tally.predicted_state = result.steps.first().map(|step| step.state_after);
-            tally.interrupted = result.steps.first().map_or(0, |step| interrupted(&step.action));
+        if let Some(step) = result.steps.first() {
+            match after.iter_mut().find(|(state, _)| *state == step.state_after) {
+                Some((_, times)) => *times += 1,
+                None => after.push((step.state_after, 1)),
+            }
+            tally.interrupted = interrupted(&step.action);
         }
     }
+    // Among equals what the first rollout saw.
+    tally.predicted_state = after.iter().rev().max_by_key(|(_, times)| *times).map(|(state, _)| *state);
     if !achieved.is_empty() {
         tally.achieved_at_truncation = Some(achieved.iter().sum::<usize>() as f64 / achieved.len() as f64);
     }
@@ -89,8 +96,7 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
 }
 
 fn interrupted(action: &str) -> usize {
-    let interrupts = |class: &VerbClass| matches!(class, VerbClass::Contain | VerbClass::Eradicate);
-    if VerbClass::of(action).iter().any(interrupts) { Entities::find(action).iter().count() } else { 0 }
+    if interrupts(action) { Entities::find(action).iter().count() } else { 0 }
 }
 
 /// Mean, unbiased variance and Student interval of `costs`.

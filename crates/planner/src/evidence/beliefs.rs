@@ -21,7 +21,9 @@ const MAX_STATED: usize = 8;
 pub(crate) fn beliefs(scene: &Scene, shown: &[Shown<'_>]) -> Vec<TacticBelief> {
     let by_alert = shown.iter().any(|shown| shown.group.is_alert);
     let mut by_tactic: BTreeMap<Tactic, Vec<&GroupView>> = BTreeMap::new();
-    for Shown { group, tactics } in shown.iter().filter(|shown| shown.group.is_alert || !by_alert) {
+    let verdict =
+        |group: u32| shown.iter().find(|shown| shown.group.number == group).map(|shown| shown.verdict);
+    for Shown { group, tactics, .. } in shown.iter().filter(|shown| shown.group.is_alert || !by_alert) {
         for tactic in tactics {
             by_tactic.entry(*tactic).or_default().push(group);
         }
@@ -43,8 +45,9 @@ pub(crate) fn beliefs(scene: &Scene, shown: &[Shown<'_>]) -> Vec<TacticBelief> {
                         number: group.number,
                         text: group.text.clone(),
                         count: group.count,
-                        attack: 0.0,
-                        because: String::new(),
+                        attack: verdict(group.number).map_or(0.0, |verdict| verdict.attack),
+                        because: verdict(group.number)
+                            .map_or_else(String::new, |verdict| verdict.because.clone()),
                     })
                     .collect(),
             }

@@ -17,28 +17,48 @@ use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
 use crate::words::listed;
 
+/// What was made of a group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Verdict {
+    /// The tactic that it shows; none if it counts as everyday traffic.
+    pub(crate) tactic: Option<Tactic>,
+    /// How likely it is part of an attack, from 0 to 1.
+    pub(crate) attack: f32,
+    /// What spoke for that and against it.
+    pub(crate) because: String,
+}
+
+impl Verdict {
+    /// Without a doubt.
+    pub(crate) fn sure(tactic: Option<Tactic>) -> Verdict {
+        Verdict { tactic, attack: f32::from(u8::from(tactic.is_some())), because: String::new() }
+    }
+}
+
 /// A group that is part of an attack.
 #[derive(Debug)]
 pub(crate) struct Shown<'a> {
     pub(crate) group: &'a GroupView,
     /// What the model sees in it, and what its records state.
     pub(crate) tactics: BTreeSet<Tactic>,
+    pub(crate) verdict: &'a Verdict,
 }
 
 impl<'a> Shown<'a> {
-    /// The group, if the model or its records say that it shows an attack. A sensor that names the tactic of an alert has judged
-    /// it already, and is heard beside the model.
-    fn of(group: &'a GroupView, verdict: Option<Tactic>) -> Option<Shown<'a>> {
-        let tactics: BTreeSet<Tactic> = match verdict {
+    /// The group, if the verdict on it or its records say that it shows an attack. A sensor that names the tactic of an alert has
+    /// judged it already, and is heard beside the model.
+    fn of(scene: &Scene, group: &'a GroupView, verdict: &'a Verdict) -> Option<Shown<'a>> {
+        let tactic = verdict.tactic.filter(|tactic| !is_duty(scene, group, *tactic));
+        let tactics: BTreeSet<Tactic> = match tactic {
             Some(tactic) => group.tactics.iter().copied().chain([tactic]).collect(),
             None => group.states().collect(),
         };
-        (!tactics.is_empty()).then_some(Shown { group, tactics })
+        (!tactics.is_empty()).then_some(Shown { group, tactics, verdict })
     }
 }
 
-/// Draws the conclusion. `verdicts` are those on the groups of the scene, in their order; none means everyday traffic.
-pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment {
+/// Draws the conclusion. `verdicts` are those on the groups of the scene, in their order.
+pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
     let mut assessment = Assessment {
         is_incident: false,
         not_understood: scene.not_understood,
@@ -59,18 +79,24 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Option<Tactic>]) -> Assessment
         assessment.description = not_understood(scene);
         return assessment;
     }
-    let verdict =
-        |group: &GroupView, verdict: Option<Tactic>| verdict.filter(|tactic| !is_duty(scene, group, *tactic));
     let groups = scene.groups.iter().zip(verdicts);
     let mut shown: Vec<Shown<'_>> =
-        groups.filter_map(|(group, told)| Shown::of(group, verdict(group, *told))).collect();
+        groups.filter_map(|(group, verdict)| Shown::of(scene, group, verdict)).collect();
     if let Some(why) = why_not(scene, &shown) {
         assessment.description = why.into();
+        let judged = scene.groups.iter().zip(verdicts).filter(|(_, verdict)| verdict.attack > 0.0);
+        if let Some((group, verdict)) = judged.max_by(|a, b| a.1.attack.total_cmp(&b.1.attack)) {
+            let percent = 100.0 * verdict.attack;
+            assessment.description +=
+                &format!(" The likeliest is group A{}, with {percent:.0} %.", group.number);
+        }
         return assessment;
     }
     assessment.is_incident = true;
     keep_related(scene, &mut shown);
-    let left_out = name_roles(&mut assessment.entities, scene, &shown);
+    let is_shown = |group: &GroupView| shown.iter().any(|shown| shown.group.number == group.number);
+    let rest = scene.groups.iter().zip(verdicts).filter(|(group, _)| !is_shown(group));
+    let left_out = name_roles(&mut assessment.entities, scene, &shown, rest);
     assessment.tactics = beliefs(scene, &shown);
     assessment.description = describe(scene, &assessment, shown.len(), left_out);
     assessment.digest.warnings.extend(left_out.warnings());

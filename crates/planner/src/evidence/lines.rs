@@ -1,5 +1,5 @@
-//! What records that are no alerts say of logins and accounts. Each is read once, so that questions about all of them take time in
-//! proportion to their number.
+//! What records say of logins and accounts. Each is read once, so that questions about all of them take time in proportion to their
+//! number. Of an alert only the account counts that it gives as one: its text is a rule's.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -56,8 +56,14 @@ impl Lines {
     pub(crate) fn of_log(log: &AlertLog) -> Lines {
         let mut lines = Lines::default();
         for (position, record) in log.records.iter().enumerate() {
-            if matches!(record.kind, RecordKind::Log | RecordKind::Unknown) {
-                let line = Line::of(record);
+            let line = match record.kind {
+                RecordKind::Log | RecordKind::Unknown => Some(Line::of(record)),
+                RecordKind::Alert if !record.account.is_empty() => {
+                    Some(Line { accounts: vec![record.account.clone()], ..Line::default() })
+                }
+                _ => None,
+            };
+            if let Some(line) = line {
                 if line.logs_in {
                     for account in &line.accounts {
                         let known = lines.entered.entry(account.clone()).or_default();
@@ -73,6 +79,11 @@ impl Lines {
     /// What the record at a position says, if it is one of them.
     pub(crate) fn at(&self, position: usize) -> Option<&Line> {
         self.lines.get(&position)
+    }
+
+    /// Whether an account logged in anywhere.
+    pub(crate) fn logged_in(&self, account: &str) -> bool {
+        self.entered.contains_key(account)
     }
 
     /// Whether an account logged in with a line, or from an address that the line names as well.
@@ -125,6 +136,9 @@ impl Line {
             said = said.replace(&record.account.to_lowercase(), "");
         }
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word) || record.rule == *word);
+        let fails = FAILED_LOGINS.contains(&record.rule.as_str())
+            || (says(&FAILS) && says(&LOGIN))
+            || is_refused_form(&said);
         Line {
             accounts: own(account, EntityKind::Account),
             addresses: match (is_known, source) {
@@ -132,10 +146,9 @@ impl Line {
                 (true, None) => Vec::new(),
                 _ => own(source, EntityKind::Address),
             },
-            fails: FAILED_LOGINS.contains(&record.rule.as_str())
-                || (says(&FAILS) && says(&LOGIN))
-                || is_refused_form(&said),
-            logs_in: says(&["accepted", "4624", "logged in", "session opened"]),
+            fails,
+            logs_in: says(&["accepted", "4624", "logged in", "session opened"])
+                || (!fails && says(&["success", "succeeded"]) && (says(&LOGIN) || says(&["auth"]))),
             count: record.repeats.count,
             text: if !is_known && record.host.is_empty() { record.message.clone() } else { String::new() },
         }

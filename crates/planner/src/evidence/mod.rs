@@ -17,3 +17,4 @@ pub(crate) mod naming;
 pub(crate) mod parts;
 pub(crate) mod roles;
 pub(crate) mod scene;
+pub(crate) mod suspects;

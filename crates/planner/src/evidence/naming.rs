@@ -3,21 +3,25 @@
 //! Invariants: a host that only passes traffic on, looks at it or is asked by others has no part because of that; a name inside a
 //! record's text has none at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_incident::Tactic;
 
 use crate::evidence::against::{Against, Listed};
-use crate::evidence::conclusion::Shown;
+use crate::evidence::conclusion::{Shown, Verdict};
 use crate::evidence::groups::{GroupView, SERIOUS};
 use crate::evidence::parts::without_orders;
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
+use crate::evidence::suspects::suspects;
 
 /// Most hosts that are listed as attacked.
 const MAX_TARGETS: usize = 8;
 /// Most attackers that are listed, and most own hosts among them.
 const MAX_ATTACKERS: usize = 8;
+
+/// A host is no target if it is so much less likely compromised than the likeliest.
+const MUCH_LESS: f32 = 0.5;
 
 /// How many names did not fit the lists of roles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +31,12 @@ pub(crate) struct LeftOut {
 }
 
 /// Names the attackers, the attacked hosts and the accounts.
-pub(crate) fn name_roles(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) -> LeftOut {
+pub(crate) fn name_roles<'a>(
+    roles: &mut Roles,
+    scene: &'a Scene,
+    shown: &[Shown<'a>],
+    rest: impl Iterator<Item = (&'a GroupView, &'a Verdict)>,
+) -> LeftOut {
     let mut attackers = Against::default();
     for shown in shown {
         let group = shown.group;
@@ -45,7 +54,10 @@ pub(crate) fn name_roles(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) 
         insiders.names.retain(|host| !stays(host));
         attackers = Listed::first(intruders(scene).ordered(), MAX_ATTACKERS);
     }
-    let targets = targets(scene, shown, &insiders.names);
+    let passing = Passing::of(scene, shown);
+    roles.compromised = suspects(shown, rest);
+    roles.compromised.retain(|host, _| !passing.contains(host));
+    let targets = targets(scene, shown, &insiders.names, &roles.compromised);
     roles.attackers = attackers.names;
     roles.attackers.extend(insiders.names);
     roles.targets = targets.names;
@@ -76,7 +88,7 @@ impl Shown<'_> {
     }
 
     /// Hosts of the system that the group shows to have fallen.
-    fn reached(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn reached(&self) -> impl Iterator<Item = &String> {
         let GroupView { parts, is_alert, is_log, .. } = self.group;
         let gets_in = self.gets_in();
         // A host that turns on others has fallen, whatever it tries.
@@ -87,13 +99,19 @@ impl Shown<'_> {
     }
 
     /// Hosts of the system that the attack has to do with.
-    fn touched(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn touched(&self) -> impl Iterator<Item = &String> {
         self.group.parts.from_inside.iter().chain(&self.group.parts.aimed_at)
     }
 }
 
-/// Attacked hosts: those that the attack got into; if there are none, those that it tried.
-fn targets(scene: &Scene, shown: &[Shown<'_>], insiders: &[String]) -> Listed {
+/// Attacked hosts: those that the attack got into, without those of which that is much less likely than of another one; if there
+/// are none, those that it tried.
+fn targets(
+    scene: &Scene,
+    shown: &[Shown<'_>],
+    insiders: &[String],
+    compromised: &BTreeMap<String, f32>,
+) -> Listed {
     let (mut reached, mut touched) = (Against::default(), Against::default());
     for shown in shown {
         shown.reached().for_each(|host| reached.add(host, shown.group, 0, true));
@@ -121,7 +139,10 @@ fn targets(scene: &Scene, shown: &[Shown<'_>], insiders: &[String]) -> Listed {
         }
         others
     };
-    let fallen = choose(reached);
+    let mut fallen = choose(reached);
+    let chance = |host: &String| compromised.get(host).copied().unwrap_or(0.0);
+    let likeliest = fallen.iter().map(chance).fold(0.0, f32::max);
+    fallen.retain(|host| chance(host) >= MUCH_LESS * likeliest);
     Listed::first(if fallen.is_empty() { choose(touched) } else { fallen }, MAX_TARGETS)
 }
 
@@ -196,18 +217,25 @@ fn intruders(scene: &Scene) -> Against {
     tried
 }
 
-/// Accounts that plain lines of the attack name: those that it made, and those that it got in with.
+/// Accounts of the attack: those that plain lines show it to have made, those that it got in with, and those that people log in with
+/// and that act in it.
 fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
     let mut planted: BTreeSet<&String> = BTreeSet::new();
     let mut stolen: BTreeSet<&String> = BTreeSet::new();
-    for Shown { group, tactics } in shown.iter().filter(|shown| !shown.group.is_alert) {
+    for shown in shown {
+        let Shown { group, tactics, .. } = shown;
+        let makes = !group.is_alert && tactics.contains(&Tactic::Persistence);
         for line in group.records.iter().filter_map(|position| scene.lines.at(*position)) {
             for account in &line.accounts {
-                if tactics.contains(&Tactic::Persistence) {
+                let acts = || {
+                    let is_persons = scene.lines.logged_in(account) && !is_of_the_system(account);
+                    shown.gets_in() && !line.fails && is_persons
+                };
+                if makes {
                     if planted.insert(account) {
                         roles.planted_accounts.push(account.clone());
                     }
-                } else if !stolen.contains(account) && scene.lines.got_in(account, line) {
+                } else if !stolen.contains(account) && (scene.lines.got_in(account, line) || acts()) {
                     stolen.insert(account);
                     roles.stolen_accounts.push(account.clone());
                 }
@@ -215,4 +243,14 @@ fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
         }
     }
     roles.stolen_accounts.retain(|account| !planted.contains(account));
+}
+
+/// Whether an operating system runs its own work under this account, or names a machine so. A login with it is mostly no person's.
+fn is_of_the_system(account: &str) -> bool {
+    const OWN: [&str; 6] = ["root", "system", "local service", "network service", "anonymous logon", "-"];
+    let name = account.rsplit('\\').next().unwrap_or(account).to_lowercase();
+    OWN.contains(&name.as_str())
+        || name.ends_with('$')
+        || name.starts_with("dwm-")
+        || name.starts_with("umfd-")
 }

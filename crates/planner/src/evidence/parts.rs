@@ -3,7 +3,7 @@
 //! Invariants: text inside a field (a request's host, a user's name) gives nobody a part; a proxy that stood between the two ends
 //! has none either; the host that wrote a log about itself is the one that it happened to.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use countermove_incident::{
@@ -90,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) to_inside: BTreeSet<String>,
     /// Those of them that something is done to, and that are not just asked for a name or the time.
     pub(crate) aimed_at: BTreeSet<String>,
+    /// How often something was done to each of these.
+    pub(crate) times: BTreeMap<String, u64>,
     /// Hosts of the system that wrote of it themselves.
     pub(crate) wrote: BTreeSet<String>,
     /// Proxies between the ends.
@@ -131,7 +133,7 @@ impl Parts {
                 Place::Inside(host) => {
                     let is_asked =
                         from_inside.is_some() && end.port.is_some_and(|port| ASKED.contains(&port));
-                    self.add_target(host, !is_asked);
+                    self.add_target(host, !is_asked, record);
                 }
                 Place::Outside(name) => self.add_outside(name, from_inside.is_some() || !is_datagram),
                 Place::Nowhere => {}
@@ -143,14 +145,14 @@ impl Parts {
                 if let Some(host) =
                     address.filter(|host| !is_sensor(host) && from_inside.as_deref() != Some(*host))
                 {
-                    self.add_target(host.to_owned(), true);
+                    self.add_target(host.to_owned(), true, record);
                 }
             }
             None => {
                 // What a host writes about itself happened to it, unless it says that it did it.
                 let Some(writer) = writer else { return };
                 if from_inside.as_ref() != Some(&writer) {
-                    self.add_target(writer.clone(), true);
+                    self.add_target(writer.clone(), true, record);
                 }
                 self.wrote.insert(writer);
             }
@@ -166,7 +168,7 @@ impl Parts {
             match own.place(name) {
                 Place::Inside(host) => {
                     names_own = true;
-                    self.add_target(host, true);
+                    self.add_target(host, true, record);
                 }
                 Place::Outside(name) => self.add_outside(name, true),
                 Place::Nowhere => {}
@@ -178,7 +180,7 @@ impl Parts {
             }
         }
         if !names_own && let Some(address) = own.hosts.address_of(&record.host) {
-            self.add_target(address.to_owned(), true);
+            self.add_target(address.to_owned(), true, record);
         }
     }
 
@@ -189,8 +191,10 @@ impl Parts {
         self.outside.insert(name);
     }
 
-    fn add_target(&mut self, host: String, is_aimed_at: bool) {
+    fn add_target(&mut self, host: String, is_aimed_at: bool, record: &Record) {
         if is_aimed_at {
+            let times = self.times.entry(host.clone()).or_default();
+            *times = times.saturating_add(record.repeats.count);
             self.aimed_at.insert(host.clone());
         }
         self.to_inside.insert(host);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Who is who in an incident. Each entry occurs in the system description or in the alerts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Roles {
     /// Hosts, addresses or domains that attack.
     pub attackers: Vec<String>,
@@ -23,6 +23,9 @@ pub struct Roles {
     pub kept: Vec<String>,
     /// Addresses of the hosts by their names in lower case.
     pub names: BTreeMap<String, String>,
+    /// How likely each host of the system is compromised that the attack has to do with, from 0 to 1.
+    #[serde(default)]
+    pub compromised: BTreeMap<String, f32>,
 }
 
 impl Roles {
@@ -37,6 +40,11 @@ impl Roles {
         self.targets.iter().chain(self.attackers.iter().filter(is_own)).cloned().collect()
     }
 
+    /// Hosts that may be compromised, with the chance that they are. An attacker is shut out, whoever it is, and is none of them.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = (&String, &f32)> {
+        self.compromised.iter().filter(|(host, _)| !self.attackers.contains(host))
+    }
+
     /// Whether this is an attacker that is no part of the defended system.
     pub(crate) fn attacks_from_outside(&self, name: &str) -> bool {
         let is_among = |names: &[String]| names.iter().any(|own| own == name);
@@ -45,10 +53,19 @@ impl Roles {
 
     /// Everything that they name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
-        let Roles { attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept, names } =
-            self;
+        let Roles {
+            attackers,
+            systems,
+            targets,
+            footholds,
+            stolen_accounts,
+            planted_accounts,
+            kept,
+            names,
+            compromised,
+        } = self;
         let lists = [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept];
         let pairs = names.iter().flat_map(|(name, address)| [name, address]);
-        lists.into_iter().flatten().chain(pairs).map(String::as_str)
+        lists.into_iter().flatten().chain(pairs).chain(compromised.keys()).map(String::as_str)
     }
 }

@@ -35,6 +35,31 @@ pub(crate) struct Coverage<'a> {
     destroyed: BTreeSet<String>,
 }
 
+/// The roles as they have to be after what came of earlier actions, and which hosts they count as attacked now. Where all was done
+/// that a fact asks for and the fact does not hold, somebody is missing among the attacked hosts: of those that the attack
+/// has to do with the likeliest join them, until there is something to do.
+pub(crate) fn widened(roles: &Roles, history: &[String], state: RecoveryState) -> (Roles, Vec<String>) {
+    let (mut roles, mut joined) = (roles.clone(), Vec::new());
+    while Coverage::after(&roles, history, state).is_exhausted(state) {
+        let known = roles.to_clean();
+        let rest = || roles.suspects().filter(|(host, _)| !known.contains(host));
+        let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
+        let next: Vec<String> = rest()
+            .filter(|(_, chance)| **chance >= ABOUT * likeliest)
+            .map(|(host, _)| host.clone())
+            .collect();
+        if next.is_empty() {
+            break;
+        }
+        roles.targets.extend(next.iter().cloned());
+        joined.extend(next);
+    }
+    (roles, joined)
+}
+
+/// Hosts are about as likely compromised as another one from this share of its chance on.
+const ABOUT: f32 = 0.5;
+
 /// What is left for one kind of response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
@@ -157,6 +182,18 @@ impl<'a> Coverage<'a> {
         ways
     }
 
+    /// Whether all was done that some fact asks for which does not hold.
+    fn is_exhausted(&self, state: RecoveryState) -> bool {
+        KINDS.into_iter().zip(state.bits()).any(|(kind, holds)| {
+            let was_tried = self.reached.get(&kind).is_some_and(|names| !names.is_empty());
+            let is_done = || match kind {
+                VerbClass::Contain => self.ways_to_contain().iter().any(|way| way.count() == 0),
+                kind => self.left(kind).count() == 0,
+            };
+            !holds && was_tried && is_done()
+        })
+    }
+
     /// What is left for a kind of response before and after an action.
     fn left_around(&self, after: &Coverage<'_>, kind: VerbClass) -> (Left, Left) {
         if kind != VerbClass::Contain {
@@ -249,7 +286,7 @@ fn enumerated(counts: impl IntoIterator<Item = (usize, (&'static str, &'static s
 
 /// The hosts, attackers and accounts that a text names, each where it does, by the names that the roles know: a host's
 /// name stands for its address. What no role knows is given as it is written.
-fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
+pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
     let lower = text.to_lowercase();
     let mut found: Vec<(usize, String)> = Vec::new();
     for (place, entity) in Entities::places(text) {
@@ -289,6 +326,7 @@ mod tests {
             planted_accounts: names(&["svc_helper"]),
             kept: Vec::new(),
             names: [("web_shop".to_owned(), "10.0.2.13".to_owned())].into(),
+            compromised: BTreeMap::new(),
         }
     }
 
@@ -350,6 +388,30 @@ mod tests {
         let later = ["Remove malware from 10.0.2.13", "Isolate 10.0.2.13 (then: attack contained)"];
         let note = notes(&roles, &later, contained, clean, 3);
         assert!(note.ends_with("1 attacked host left."), "the attacker came back: {note}");
+    }
+
+    #[test]
+    fn who_was_thought_unlikely_joins_when_what_was_done_was_not_enough() {
+        let chances = [("10.0.2.13", 0.9), ("10.0.2.14", 0.8), ("10.0.2.15", 0.3), ("10.0.2.20", 0.1)];
+        let compromised = chances.map(|(host, chance)| (host.to_owned(), chance)).into();
+        let roles = Roles { compromised, ..roles() };
+        let joined = |history: &[&str], state: RecoveryState| {
+            let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
+            let (widened, joined) = widened(&roles, &history, state);
+            assert_eq!(widened.targets[2..], joined);
+            joined
+        };
+        let none = RecoveryState::default();
+        let all = "Save the logs of 10.0.2.13 and 10.0.2.14 (it changed nothing)";
+        assert_eq!(joined(&[all], none), ["10.0.2.15"]);
+        assert!(joined(&[], none).is_empty());
+        assert!(joined(&["Save the logs of 10.0.2.13 (it changed nothing)"], none).is_empty(), "one is left");
+        let kept = RecoveryState { are_forensics_preserved: true, ..none };
+        assert!(joined(&[all], kept).is_empty(), "it was enough");
+        let more = "Save the logs of 10.0.2.15 (it changed nothing)";
+        assert_eq!(joined(&[all, more], none), ["10.0.2.15", "10.0.2.20"]);
+        let last = "Save the logs of 10.0.2.20 (it changed nothing)";
+        assert_eq!(joined(&[all, more, last], none).len(), 2, "nobody is left");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use countermove_incident::{AlertKind, RecoveryState, Tactic};
 use serde_json::{Value, json};
 
 use crate::evidence::assessment::Assessment;
-use crate::evidence::conclusion::conclude;
+use crate::evidence::conclusion::{Verdict, conclude};
 use crate::evidence::scene::{Evidence, Scene};
 use crate::language_model::Prompt;
 use crate::prompts::menu::Menu;
@@ -76,7 +76,8 @@ impl Rendering {
 
     /// What perception concludes from verdicts on the groups, in their order.
     pub fn assess(&self, verdicts: &[Option<Tactic>]) -> Assessment {
-        conclude(&self.scene, verdicts)
+        let verdicts: Vec<Verdict> = verdicts.iter().copied().map(Verdict::sure).collect();
+        conclude(&self.scene, &verdicts)
     }
 
     /// The incident after perception.

@@ -3,7 +3,7 @@
 //!
 //! Invariant: an action that breaks one of these is never chosen, and never simulated as if it could be taken.
 
-use countermove_incident::{Constraints, Grounding, RecoveryState, destroys_evidence};
+use countermove_incident::{Constraints, Grounding, RecoveryState, VerbClass, destroys_evidence};
 
 /// The checks of one incident.
 #[derive(Clone, Copy, Debug)]
@@ -34,4 +34,9 @@ impl Checks<'_> {
         let early = !state.are_forensics_preserved && destroys_evidence(action);
         early.then(|| "It destroys evidence, and none has been preserved yet.".into())
     }
+}
+
+/// Whether an action cuts off or cleans somebody.
+pub(crate) fn interrupts(action: &str) -> bool {
+    VerbClass::of(action).iter().any(|class| matches!(class, VerbClass::Contain | VerbClass::Eradicate))
 }

@@ -24,6 +24,9 @@ pub struct RolloutSpec {
     pub key: RolloutKey,
     /// Seed, derived from the incident's seed and the key; with it the result is the same anywhere.
     pub seed: u64,
+    /// Seed of what actions bring about, derived from the step and the number of the rollout: those of all candidates meet the
+    /// same luck (common random numbers), so that their difference is theirs.
+    pub common_seed: u64,
     /// State in which the candidate is taken.
     pub state: RecoveryState,
     /// Actions taken before this step, oldest first.
@@ -37,7 +40,7 @@ pub struct RolloutSpec {
 pub struct RolloutPolicy {
     /// Actions before a rollout counts as truncated, D.
     pub max_depth: u32,
-    /// Temperature of actions; states are greedy.
+    /// Temperature of actions. What they bring about is drawn as likely as the model finds it; after reasoning it is greedy.
     pub temperature: f32,
     /// Nucleus mass of actions.
     pub top_p: f32,

@@ -4,6 +4,7 @@
 //! alone, whatever runs beside it, so it can be run again anywhere; no simulated action breaks a rule that the plan has
 //! to keep.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,16 +12,20 @@ use countermove_incident::{CostModel, Grounding, RecoveryState};
 use futures::future::{Either, select};
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
 
+use crate::evidence::roles::Roles;
 use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
+use crate::prompts::coverage::widened;
 use crate::prompts::menu::Menu;
 use crate::prompts::questions::{Situation, action_prompt, state_prompt};
 use crate::prompts::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
+use crate::rollouts::answers::{Answers, draw};
 use crate::rollouts::checks::Checks;
 use crate::rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec, RolloutStep,
 };
+use crate::rollouts::world::World;
 use crate::seeds::derive_seed;
 use crate::templates::{TemplateError, Templates};
 use crate::words::{futile, history_line};
@@ -31,6 +36,8 @@ const STATE_TOKENS: u32 = 128;
 const ACTION_TOKENS: u32 = 256;
 /// How often a rollout asks for an action at most, if what it gets breaks a rule.
 const TRIES: u64 = 3;
+/// Most actions of a menu whose probabilities are asked for.
+const MAX_WEIGHED: usize = 64;
 
 /// Runs one rollout: predicts the state after the candidate's action, then asks for the next action, and so on to
 /// recovery or to the depth limit, which counts the candidate's own action. Actions cost what the batch's model says and keep
@@ -41,15 +48,33 @@ const TRIES: u64 = 3;
 /// leave no action the rollout ends as truncated; everything else that goes wrong ends it as malformed, both with the
 /// steps so far and the fault.
 pub async fn run_rollout(
-    model: &impl LanguageModel,
-    templates: &Templates,
+    simulator: &Simulator<'_, impl LanguageModel>,
     batch: &RolloutBatch,
     spec: &RolloutSpec,
     tokens: &TokenCounter,
 ) -> Result<RolloutResult, ModelError> {
     let caller = Caller { tokens, cancelled: std::future::pending() };
-    run_rollout_for(model, templates, batch, spec, caller).await
+    run_rollout_for(simulator, batch, spec, caller).await
 }
+
+/// What simulates: the model as the world, how it is prompted, and what it has said already.
+#[derive(Debug)]
+pub struct Simulator<'a, M> {
+    /// The model.
+    pub model: &'a M,
+    /// Templates that it is prompted with.
+    pub templates: &'a Templates,
+    /// What it has answered.
+    pub answers: &'a Answers,
+}
+
+impl<M> Clone for Simulator<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Simulator<'_, M> {}
 
 /// Who follows a rollout.
 #[derive(Debug)]
@@ -66,8 +91,7 @@ pub struct Caller<'a, F> {
 /// # Errors
 /// As [`run_rollout`].
 pub async fn run_rollout_for(
-    model: &impl LanguageModel,
-    templates: &Templates,
+    simulator: &Simulator<'_, impl LanguageModel>,
     batch: &RolloutBatch,
     spec: &RolloutSpec,
     caller: Caller<'_, impl Future<Output = ()>>,
@@ -82,7 +106,8 @@ pub async fn run_rollout_for(
     }
     let costs = batch.pricing.model(&batch.entities.systems);
     let (steps, usage) = (Vec::new(), Usage::default());
-    let mut run = Run { model, templates, batch, spec, tokens, grounding, steps, usage };
+    let world = World::draw(&batch.entities, spec.common_seed);
+    let mut run = Run { simulator: *simulator, batch, spec, world, tokens, grounding, steps, usage };
     let outcome = {
         let simulated = std::pin::pin!(run.simulate(&*costs));
         match select(simulated, std::pin::pin!(cancelled)).await {
@@ -111,12 +136,13 @@ pub async fn run_rollout_for(
 pub struct LocalRunner<M> {
     model: Arc<M>,
     templates: Arc<Templates>,
+    answers: Arc<Answers>,
 }
 
 impl<M> LocalRunner<M> {
     /// Runs rollouts on `model`.
     pub fn new(model: Arc<M>, templates: Arc<Templates>) -> Self {
-        Self { model, templates }
+        Self { model, templates, answers: Arc::default() }
     }
 }
 
@@ -130,12 +156,13 @@ impl<M: LanguageModel> RolloutRunner for LocalRunner<M> {
         let running: FuturesUnordered<_> = (0..batch.rollouts.len())
             .map(|position| {
                 let (model, templates, batch) = (self.model.clone(), self.templates.clone(), batch.clone());
-                let tokens = tokens.clone();
+                let (answers, tokens) = (self.answers.clone(), tokens.clone());
                 async move {
                     let Some(spec) = batch.rollouts.get(position) else {
                         return Err(ModelError::Refused("there is no such rollout".into()));
                     };
-                    let result = run_rollout(&*model, &templates, &batch, spec, &tokens).await?;
+                    let simulator = Simulator { model: &*model, templates: &templates, answers: &answers };
+                    let result = run_rollout(&simulator, &batch, spec, &tokens).await?;
                     Ok(RolloutReport { result, worker: String::new() })
                 }
             })
@@ -145,10 +172,11 @@ impl<M: LanguageModel> RolloutRunner for LocalRunner<M> {
 }
 
 struct Run<'a, M> {
-    model: &'a M,
-    templates: &'a Templates,
+    simulator: Simulator<'a, M>,
     batch: &'a RolloutBatch,
     spec: &'a RolloutSpec,
+    /// What is true in this rollout.
+    world: World,
     tokens: &'a TokenCounter,
     /// What the context names.
     grounding: Grounding,
@@ -182,9 +210,17 @@ impl<M: LanguageModel> Run<'_, M> {
         let mut state = self.spec.state;
         let mut action = self.spec.action.clone();
         let mut history = self.spec.history.clone();
+        // How often each set of facts was tried for.
+        let mut tried: BTreeMap<[bool; 6], u64> = BTreeMap::new();
         for depth in 1.. {
-            let after = state.union(self.predict(state, &action, &history).await?);
-            let cost = costs.cost(state, &action, after);
+            let open = open_facts(state, &action);
+            let tries = tried.entry(open.bits()).or_default();
+            let after = state.union(self.predict(state, &action, &history, *tries).await?);
+            *tries += 1;
+            let mut cost = costs.cost(state, &action, after);
+            if after != state && self.world.is_needless(&action) {
+                cost += costs.needless();
+            }
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });
             if after.is_terminal() {
                 return Ok(RolloutEnd::Terminal);
@@ -199,21 +235,32 @@ impl<M: LanguageModel> Run<'_, M> {
         Ok(RolloutEnd::Truncated)
     }
 
-    /// Greedy and without a seed of its own: equal questions have equal answers, and a cache may give them.
+    /// What an action brings about is drawn from what the model finds likely. All candidates meet the same luck in rollouts of one
+    /// number: the n-th try to bring about the same facts has the same lot, so that candidates which do the same in another
+    /// order cost the same.
     async fn predict(
         &mut self,
         state: RecoveryState,
         action: &str,
         history: &[String],
+        tries: u64,
     ) -> Result<RecoveryState, Break> {
         let open = open_facts(state, action);
         if open.achieved() == 0 {
             return Ok(state);
         }
-        let prompt = state_prompt(self.templates, self.situation(state, history), action, open)?;
-        let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
-        let answer = self.ask(prompt, state_schema(open), STATE_TOKENS, sampling).await?;
-        Ok(parse_state(&answer, open)?)
+        let situation = self.situation(&self.world.roles, state, history);
+        let prompt = state_prompt(self.simulator.templates, situation, action, open)?;
+        let sampling = if self.batch.policy.thinking_tokens > 0 {
+            // Greedy and without a seed of its own: equal questions have equal answers.
+            Sampling { temperature: 0.0, top_p: 1.0, seed: 0 }
+        } else {
+            let bits = open.bits().into_iter().fold(0, |bits, bit| bits << 1 | u64::from(bit));
+            let seed = derive_seed(self.spec.common_seed, "rollout state", &[bits, tries]);
+            Sampling { temperature: 1.0, top_p: 1.0, seed }
+        };
+        let asked = Asked { prompt, json_schema: state_schema(open), answer_tokens: STATE_TOKENS, sampling };
+        Ok(parse_state(&self.ask(asked, true).await?, open)?)
     }
 
     async fn next_action(
@@ -223,8 +270,13 @@ impl<M: LanguageModel> Run<'_, M> {
         depth: u32,
     ) -> Result<String, Break> {
         let RolloutBatch { entities, policy, constraints, .. } = self.batch;
-        let menu = self.menu(Menu::new(self.templates, state, entities, history)?, state, history)?;
-        let prompt = action_prompt(self.templates, self.situation(state, history), &[])?;
+        let templates = self.simulator.templates;
+        let (believed, _) = widened(entities, history, state);
+        let menu = self.menu(Menu::new(templates, state, &believed, history)?, state, history)?;
+        let prompt = action_prompt(templates, self.situation(&believed, state, history), &[])?;
+        let is_closed = !menu.is_empty()
+            && menu.openings.len() <= MAX_WEIGHED
+            && menu.openings.iter().all(|opening| !opening.continued);
         let mut fault = String::new();
         for attempt in 0..TRIES {
             let mut positions = vec![u64::from(depth)];
@@ -232,9 +284,13 @@ impl<M: LanguageModel> Run<'_, M> {
             positions.extend((attempt > 0).then_some(attempt));
             let seed = derive_seed(self.spec.seed, "rollout action", &positions);
             let sampling = Sampling { temperature: policy.temperature, top_p: policy.top_p, seed };
-            let answer =
-                self.ask(prompt.clone(), action_schema(&menu, false), ACTION_TOKENS, sampling).await?;
-            let action = parse_action(&answer)?.action;
+            let asked = Asked {
+                prompt: prompt.clone(),
+                json_schema: action_schema(&menu, false),
+                answer_tokens: ACTION_TOKENS,
+                sampling,
+            };
+            let action = parse_action(&self.ask(asked, is_closed).await?)?.action;
             if menu.openings.iter().any(|opening| !opening.continued && opening.text == action) {
                 // What the menu lists was looked at above.
                 return Ok(action);
@@ -264,26 +320,46 @@ impl<M: LanguageModel> Run<'_, M> {
         Ok(if fresh.is_empty() { allowed } else { fresh })
     }
 
-    fn situation<'b>(&'b self, state: RecoveryState, history: &'b [String]) -> Situation<'b> {
-        let RolloutBatch { system, context, entities, .. } = self.batch;
-        Situation { system, shared: context, roles: entities, state, history }
+    fn situation<'b>(
+        &'b self,
+        roles: &'b Roles,
+        state: RecoveryState,
+        history: &'b [String],
+    ) -> Situation<'b> {
+        let RolloutBatch { system, context, .. } = self.batch;
+        Situation { system, shared: context, roles, state, history }
     }
 
-    async fn ask(
-        &mut self,
-        prompt: Prompt,
-        json_schema: serde_json::Value,
-        answer_tokens: u32,
-        sampling: Sampling,
-    ) -> Result<Answer, ModelError> {
+    /// Asks the model. Where the answer is one of a few and follows from no reasoning, it is drawn from their probabilities,
+    /// which are asked for once.
+    async fn ask(&mut self, asked: Asked, is_one_of_a_few: bool) -> Result<Answer, ModelError> {
+        let Asked { prompt, json_schema, answer_tokens, sampling } = asked;
+        let Simulator { model, answers, .. } = self.simulator;
         let thinking_tokens = self.batch.policy.thinking_tokens;
         let max_tokens = thinking_tokens.saturating_add(answer_tokens);
-        let format = AnswerFormat { thinking_tokens, json_schema, max_tokens, weigh_options: false };
-        let question = Question { prompt, format, sampling, purpose: Purpose::Rollout };
-        let answer = self.model.ask(question, self.tokens).await?;
-        self.usage += answer.usage;
-        Ok(answer)
+        let weigh_options = is_one_of_a_few && thinking_tokens == 0;
+        let format = AnswerFormat { thinking_tokens, json_schema, max_tokens, weigh_options };
+        let mut question = Question { prompt, format, sampling, purpose: Purpose::Rollout };
+        if !weigh_options {
+            let answer = model.ask(question, self.tokens).await?;
+            self.usage += answer.usage;
+            return Ok(answer);
+        }
+        // One question, whatever is drawn from its answer.
+        question.sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
+        let (options, usage) = answers.weigh(model, &self.batch.incident, question, self.tokens).await?;
+        self.usage += usage;
+        let json = draw(&options, sampling).map(|option| option.value.clone()).unwrap_or_default();
+        Ok(Answer { json, complete: true, ..Answer::default() })
     }
+}
+
+/// A question of a rollout.
+struct Asked {
+    prompt: Prompt,
+    json_schema: serde_json::Value,
+    answer_tokens: u32,
+    sampling: Sampling,
 }
 
 #[cfg(test)]
@@ -293,7 +369,6 @@ mod tests {
     use countermove_incident::{Constraints, Pricing};
 
     use super::*;
-    use crate::evidence::roles::Roles;
     use crate::rollouts::runner::{RolloutKey, RolloutPolicy};
     use crate::testing::{ScriptedModel, optimist};
 
@@ -321,6 +396,7 @@ mod tests {
         let spec = RolloutSpec {
             key,
             seed: 3,
+            common_seed: 4,
             state: RecoveryState::default(),
             history: Vec::new(),
             action: "Isolate 10.0.0.5 from the network".into(),
@@ -336,6 +412,7 @@ mod tests {
             rollouts: Vec::new(),
         };
         let (templates, tokens) = (Templates::load(None).unwrap(), TokenCounter::default());
+        let answers = Answers::default();
         // What was counted before is no part of it.
         tokens.add(1000);
         let model = Stalling(AtomicU32::new(0));
@@ -345,7 +422,8 @@ mod tests {
             }
         };
         let caller = Caller { tokens: &tokens, cancelled: stalls };
-        let result = run_rollout_for(&model, &templates, &batch, &spec, caller).await.unwrap();
+        let simulator = Simulator { model: &model, templates: &templates, answers: &answers };
+        let result = run_rollout_for(&simulator, &batch, &spec, caller).await.unwrap();
         assert_eq!((result.key, result.end, result.steps.len()), (key, RolloutEnd::Cancelled, 1));
         assert_eq!(result.usage.generated(), tokens.total() - 1000, "the answer and what came of the next");
         assert!(result.usage.generated() > 7 && result.usage.prompt_tokens > 0, "{:?}", result.usage);

@@ -9,14 +9,12 @@
 //! digest. A response is taken to have done nothing yet; what it has done is reported by the operator, not read from alerts, which
 //! show what an attacker does.
 
-use std::collections::BTreeMap;
-
-use countermove_incident::Tactic;
 use futures::future::join_all;
 
 use crate::error::PlanError;
 use crate::evidence::assessment::Assessment;
-use crate::evidence::conclusion::conclude;
+use crate::evidence::conclusion::{Verdict, conclude};
+use crate::evidence::groups::GroupView;
 use crate::evidence::judgement::{Judgement, is_enough, judge};
 use crate::evidence::scene::Scene;
 use crate::language_model::{
@@ -60,8 +58,8 @@ pub(crate) async fn perceive(
         questions.push(model.ask(question, tokens));
     }
     let mut usage = Usage::default();
-    let mut verdicts: Vec<Option<Tactic>> = Vec::new();
-    let mut judged: BTreeMap<u32, Judgement> = BTreeMap::new();
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    let mut judged: Vec<(&GroupView, Judgement)> = Vec::new();
     let mut reasoning = Vec::new();
     let mut rejected = Vec::new();
     let mut fault: Option<PlanError> = None;
@@ -81,34 +79,26 @@ pub(crate) async fn perceive(
         match read {
             Ok(reading) => {
                 let judgement = judge(group, &reading, &scene.hosts, &scene.lines);
-                verdicts.push(reading.tactic().filter(|_| judgement.is_likely()));
-                judged.insert(group.number, judgement);
+                verdicts.push(Verdict {
+                    tactic: reading.tactic().filter(|_| judgement.is_likely()),
+                    attack: judgement.attack,
+                    because: judgement.because(),
+                });
+                judged.push((group, judgement));
             }
             Err(error) => {
                 rejected.push(format!("What the model makes of alert group A{}: {error}.", group.number));
                 fault.get_or_insert(error);
-                verdicts.push(None);
+                verdicts.push(Verdict::default());
             }
         }
     }
     if let Some(error) = fault.filter(|_| rejected.len() == verdicts.len()) {
         return Err(error);
     }
-    let likely = asked.iter().filter_map(|group| Some((group, judged.get(&group.number)?)));
-    if !is_enough(likely) {
-        verdicts.fill(None);
+    if !is_enough(judged.iter().map(|(group, judgement)| (*group, judgement))) {
+        verdicts.iter_mut().for_each(|verdict| verdict.tactic = None);
     }
-    let mut assessment = conclude(scene, &verdicts);
-    let likeliest = judged.iter().max_by(|a, b| a.1.attack.total_cmp(&b.1.attack));
-    if let Some((number, judgement)) = likeliest.filter(|_| verdicts.iter().all(Option::is_none)) {
-        let percent = 100.0 * judgement.attack;
-        assessment.description += &format!(" The likeliest is group A{number}, with {percent:.0} %.");
-    }
-    for line in assessment.tactics.iter_mut().flat_map(|belief| &mut belief.evidence) {
-        if let Some(judgement) = judged.get(&line.number) {
-            line.attack = judgement.attack;
-            line.because = judgement.because();
-        }
-    }
+    let assessment = conclude(scene, &verdicts);
     Ok((Assessment { reasoning: reasoning.join("\n"), rejected, ..assessment }, usage))
 }

@@ -20,6 +20,8 @@ use crate::evidence::assessment::{Assessment, TacticBelief};
 use crate::evidence::scene::Scene;
 use crate::language_model::{TokenCounter, Usage};
 use crate::options::{Autonomy, PlanMode, PlanOptions};
+use crate::prompts::coverage::named;
+use crate::rollouts::checks::interrupts;
 use crate::seeds::derive_seed;
 use crate::session::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSource};
 use crate::session::proposals::{Refusal, Taken};
@@ -360,7 +362,23 @@ impl PlanSession {
         let Autonomy::ApproveReversible { confidence } = self.options.autonomy else { return false };
         let assurance = &step.assurance;
         let safe = assurance.reversibility <= Reversibility::Reversible;
-        safe && assurance.is_clear && assurance.best == step.chosen && assurance.chance >= confidence
+        let best = assurance.is_clear && assurance.best == step.chosen && assurance.chance >= confidence;
+        safe && best && self.spares_the_innocent(step.action(), confidence)
+    }
+
+    /// Whether all that an action takes down is an attacker outside, an account of the attack, or a host that is compromised with this
+    /// chance. Gateways, sensors and proxies never are.
+    fn spares_the_innocent(&self, action: &str, confidence: f64) -> bool {
+        let Some(roles) = self.assessment.as_ref().map(|assessment| &assessment.entities) else {
+            return false;
+        };
+        let is_guilty = |name: &String| {
+            roles.attacks_from_outside(name)
+                || roles.stolen_accounts.contains(name)
+                || roles.planted_accounts.contains(name)
+                || roles.compromised.get(name).is_some_and(|chance| f64::from(*chance) >= confidence)
+        };
+        !interrupts(action) || named(action, roles).iter().all(|(_, name)| is_guilty(name))
     }
 
     /// Ends planning, unless it has ended.

@@ -17,6 +17,7 @@ use crate::evidence::assessment::Assessment;
 use crate::evidence::scene::{Evidence, Scene};
 use crate::language_model::{LanguageModel, Usage};
 use crate::options::{PlanMode, PlanOptions};
+use crate::prompts::coverage::widened;
 use crate::prompts::questions::shared_segments;
 use crate::rollouts::runner::{RolloutBatch, RolloutPolicy, RolloutRunner};
 use crate::session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
@@ -27,6 +28,7 @@ use crate::session::plan_session::{FellBack, Phase, PlanSession, RestoreError, S
 use crate::session::proposals::{Proposal, Proposals};
 use crate::session::rounds::{Rolled, Rolling};
 use crate::templates::Templates;
+use crate::words::listed;
 
 /// Plans incidents: `M` answers questions, `R` runs rollouts.
 #[derive(Debug)]
@@ -262,8 +264,13 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let assessment = session.assessment.as_ref().ok_or(PlanError::NotAssessed)?;
         let step = session.next_step();
         let seed = session.decision_seed();
-        let shared = shared_segments(&self.templates, &session.scene, assessment)?;
         let history = session.history();
+        let (entities, joined) = widened(&assessment.entities, &history, session.state);
+        let assessment = &Assessment { entities, ..assessment.clone() };
+        if !joined.is_empty() {
+            sink.emit(PlanEvent::Notice(widening(step, &joined)));
+        }
+        let shared = shared_segments(&self.templates, &session.scene, assessment)?;
 
         report(session, sink, PlanningStage::Candidates, step, (0, 0));
         let proposal = Proposal {
@@ -438,6 +445,14 @@ fn report(session: &PlanSession, sink: &dyn PlanSink, stage: PlanningStage, step
         rollouts_total: rollouts.1,
         tokens: session.tokens.total(),
     }));
+}
+
+fn widening(step: u32, joined: &[String]) -> String {
+    format!(
+        "Step {} counts {} as attacked as well: all was done with those that seemed so, and it was not enough.",
+        step + 1,
+        listed(joined)
+    )
 }
 
 fn few_candidates(step: u32, found: usize, options: &PlanOptions, rejected: usize) -> String {

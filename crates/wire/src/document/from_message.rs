@@ -120,6 +120,13 @@ impl From<v1::RecoveryState> for State {
 impl From<v1::Assessment> for Assessment {
     fn from(assessment: v1::Assessment) -> Self {
         let entities = assessment.entities.unwrap_or_default();
+        let mut compromised: Vec<Suspect> = entities
+            .compromised
+            .into_iter()
+            .map(|v1::Suspect { host, probability }| Suspect { host, probability })
+            .collect();
+        // Stable: among equals by name.
+        compromised.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Self {
             is_incident: assessment.is_incident,
             not_understood: assessment.not_understood,
@@ -127,6 +134,7 @@ impl From<v1::Assessment> for Assessment {
             attackers: entities.attackers,
             systems: entities.systems,
             targets: entities.targets,
+            compromised,
             tactics: assessment.tactics.into_iter().map(Into::into).collect(),
             state: assessment.state.unwrap_or_default().into(),
             reasoning: assessment.reasoning,

@@ -223,6 +223,9 @@ pub struct Assessment {
     pub systems: Vec<String>,
     /// Whom the attack aims at.
     pub targets: Vec<String>,
+    /// How likely each host is compromised that the attack has to do with, the likeliest first.
+    #[serde(default)]
+    pub compromised: Vec<Suspect>,
     /// Conjectured tactics, the most likely first.
     pub tactics: Vec<TacticBelief>,
     /// How far recovery had come already.
@@ -233,6 +236,16 @@ pub struct Assessment {
     pub rejected: Vec<String>,
     /// How the log was read.
     pub digest: Option<Digest>,
+}
+
+/// A host that the attack has to do with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Suspect {
+    /// The host.
+    pub host: String,
+    /// How likely it is compromised, from 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub probability: f32,
 }
 
 /// A conjectured tactic.

@@ -41,8 +41,8 @@ fn concluded_of(records: &[Record], verdict: impl Fn(&str) -> Option<Tactic>) ->
 }
 
 fn judged(scene: &Scene, verdict: impl Fn(&str) -> Option<Tactic>) -> Assessment {
-    let verdicts: Vec<Option<Tactic>> =
-        scene.groups.iter().map(|group| verdict(&group.words.message)).collect();
+    let verdicts: Vec<Verdict> =
+        scene.groups.iter().map(|group| Verdict::sure(verdict(&group.words.message))).collect();
     conclude(scene, &verdicts)
 }
 
@@ -119,6 +119,53 @@ fn roles_follow_from_the_groups_of_the_attack() {
     assert_eq!(assessment.tactics.last().unwrap().tactic, Tactic::Reconnaissance);
     assert!(assessment.description.contains("web01 (10.0.2.13)"), "{}", assessment.description);
     assert!(scene(&lines).grounding.unknown_entities(&assessment.description).is_empty());
+}
+
+#[test]
+fn a_host_that_was_tried_where_the_attacker_went_on_with_another_is_no_target() {
+    let login = |port: u16, host: &str| {
+        let line = alert("SSH login", 1, "203.0.113.7", host);
+        line.replace(":4711", &format!(":{port}"))
+    };
+    let mut lines: Vec<String> = (1..=12).map(|port| login(port, "10.0.2.13")).collect();
+    lines.push(login(13, "10.0.2.14"));
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let roles = concluded(&lines, |_| Some(Tactic::InitialAccess)).entities;
+    assert_eq!(roles.targets, ["10.0.2.13"]);
+    let chance = |host: &str| roles.compromised.get(host).copied().unwrap_or(0.0);
+    assert!(
+        chance("10.0.2.13") > 0.7 && (0.1..0.5).contains(&chance("10.0.2.14")),
+        "{:?}",
+        roles.compromised
+    );
+    // Two pieces of evidence are more than one.
+    let shell = alert("Shell", 1, "203.0.113.7", "10.0.2.13");
+    let more = [lines, vec![shell.as_str()]].concat();
+    let roles = concluded(&more, |_| Some(Tactic::InitialAccess)).entities;
+    assert!(roles.compromised["10.0.2.13"] > 0.9, "{:?}", roles.compromised);
+    // All alike is a worm.
+    let worm = [login(1, "10.0.2.13"), login(2, "10.0.2.14")];
+    let roles = concluded(&[&worm[0], &worm[1]], |_| Some(Tactic::InitialAccess)).entities;
+    assert_eq!(roles.targets.len(), 2);
+}
+
+#[test]
+fn whoever_logs_in_and_acts_in_the_attack_has_lost_the_account() {
+    let records = [
+        log("web01", "AUTH success for alice by form", "alice", ""),
+        log("web01", "tool.exe exported all data", "alice", ""),
+        log("web01", "sh was started by the web server", "www-data", ""),
+        log("web01", "session opened for user root", "root", ""),
+        log("web01", "cron job changed", "root", ""),
+        log("web01", "AUTH success for bob by form", "bob", ""),
+    ];
+    let roles = concluded_of(&records, |message| match message {
+        _ if message.contains("tool.exe") || message.contains("sh was") => Some(Tactic::Execution),
+        _ if message.contains("cron") => Some(Tactic::Execution),
+        _ => None,
+    })
+    .entities;
+    assert_eq!(roles.stolen_accounts, ["alice"]);
 }
 
 #[test]

@@ -123,8 +123,8 @@ async fn a_budget_of_time_always_has_an_answer() {
     );
     assert!(!step.assurance.is_clear);
     assert!(step.candidates.iter().all(|candidate| candidate.cost.cancelled == 3));
-    // Nine rollouts were broken off over their first question.
-    assert_eq!((step.usage.discarded_tokens, plan.ended.usage.discarded_tokens), (36, 36));
+    // Nine rollouts were broken off over their first question, three over the same.
+    assert_eq!((step.usage.discarded_tokens, plan.ended.usage.discarded_tokens), (12, 12));
     assert_eq!(step.usage.rollouts, 0);
 }
 
@@ -255,14 +255,22 @@ async fn autonomy_approves_what_is_clear_and_can_be_taken_back_and_nothing_else(
         assert_eq!(session.phase() == &Phase::Outcome, approved, "{good}");
     }
     // A lone candidate whose rollouts all recover is clear.
-    let lone = model(|question| match task(question) {
-        Task::Action if question.purpose == crate::Purpose::Decision => {
-            Ok(serde_json::json!({"Action": ACTIONS[0]}).to_string())
-        }
-        _ => optimist(question),
-    });
-    let planner = planner(&lone);
+    let lone = |action: &'static str| {
+        planner(&model(move |question| match task(question) {
+            Task::Action if question.purpose == crate::Purpose::Decision => {
+                Ok(serde_json::json!({"Action": action}).to_string())
+            }
+            _ => optimist(question),
+        }))
+    };
     let options = PlanOptions { autonomy, mode: PlanMode::Interactive, candidates: 1, ..options() };
+    for innocent in ["Isolate 10.0.2.10 from the network", "Block all traffic from 10.0.2.10"] {
+        let planner = lone(innocent);
+        let mut session = planner.session("incidents/1", &evidence(), options.clone()).unwrap();
+        planner.run(&mut session, &Record::default()).await;
+        assert_eq!(session.phase(), &Phase::Approval, "{innocent}");
+    }
+    let planner = lone(ACTIONS[0]);
     let mut session = planner.session("incidents/1", &evidence(), options).unwrap();
     let record = Record::default();
     planner.run(&mut session, &record).await;

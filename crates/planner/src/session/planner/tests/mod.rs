@@ -99,8 +99,10 @@ fn acting(actions: &'static [&'static str], pick: fn(&Question) -> usize) -> Mod
     })
 }
 
+/// By the question as well, since a question of which all answers are weighed has no seed.
 fn by_seed(question: &Question) -> usize {
-    question.sampling.seed as usize % 1024
+    let turn = || question.prompt.segments.last().map_or(0, String::len);
+    if question.format.weigh_options { turn() } else { question.sampling.seed as usize % 1024 }
 }
 
 /// What a plan says, without the time that it took.

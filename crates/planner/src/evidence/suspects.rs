@@ -1,0 +1,84 @@
+//! How likely each host of the system is compromised: what the records of the attack say of it together.
+//!
+//! Records with one message are one piece of evidence, and pieces are taken to be independent of each other (a noisy-or): the
+//! chance that a host has not fallen is the product, over all pieces, of one minus how likely the piece is part of the
+//! attack times how often such a record means that a host has fallen. Those shares are set by hand.
+//!
+//! A host that was only probed, or tried where the attacker went on with another one, is no host to clean for that alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::evidence::conclusion::{Shown, Verdict};
+use crate::evidence::groups::GroupView;
+
+/// Of hosts that turn on others.
+const TURNS: f32 = 0.9;
+/// Of hosts that a tactic is used against which gets in.
+const FALLEN: f32 = 0.8;
+/// Of hosts that it was tried on, where the attacker went on with another one.
+const TRIED: f32 = 0.2;
+/// Of hosts that were looked at, or whose passwords were guessed at.
+const PROBED: f32 = 0.03;
+/// The attacker went on with another host if something was done to that one so many times as often.
+const WENT_ON: u64 = 4;
+/// Most hosts that are suspected: the likeliest.
+const MOST: usize = 32;
+
+/// What records with one message say of a host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Piece {
+    /// How often something was done to it.
+    times: u64,
+    /// How likely it has fallen, if nobody else was tried more often.
+    fallen: f32,
+    /// Likewise, if somebody was.
+    passed_over: f32,
+}
+
+/// The chance that each own host is compromised which the evidence tells of. `rest` are groups that count as everyday traffic; they
+/// may be part of the attack all the same.
+pub(crate) fn suspects<'a>(
+    shown: &[Shown<'a>],
+    rest: impl Iterator<Item = (&'a GroupView, &'a Verdict)>,
+) -> BTreeMap<String, f32> {
+    let mut pieces: BTreeMap<&str, BTreeMap<&String, Piece>> = BTreeMap::new();
+    for shown in shown {
+        let parts = &shown.group.parts;
+        let reached: BTreeSet<&String> = shown.reached().collect();
+        for host in shown.touched().collect::<BTreeSet<_>>() {
+            let [fallen, passed_over] = match (reached.contains(host), parts.from_inside.contains(host)) {
+                (false, _) => [PROBED; 2],
+                (true, true) => [TURNS; 2],
+                (true, false) => [FALLEN, TRIED],
+            };
+            let attack = shown.verdict.attack;
+            let piece = pieces.entry(&shown.group.words.message).or_default().entry(host).or_default();
+            piece.times = piece.times.saturating_add(parts.times.get(host).copied().unwrap_or(0));
+            piece.fallen = piece.fallen.max(attack * fallen);
+            piece.passed_over = piece.passed_over.max(attack * passed_over);
+        }
+    }
+    for (group, verdict) in rest {
+        let parts = &group.parts;
+        for host in parts.from_inside.union(&parts.aimed_at) {
+            let piece = pieces.entry(&group.words.message).or_default().entry(host).or_default();
+            piece.fallen = piece.fallen.max(verdict.attack * PROBED);
+            piece.passed_over = piece.passed_over.max(verdict.attack * PROBED);
+        }
+    }
+    let mut spared: BTreeMap<&String, f32> = BTreeMap::new();
+    for hosts in pieces.values() {
+        let most = hosts.values().map(|piece| piece.times).max().unwrap_or(0);
+        for (host, piece) in hosts {
+            let is_passed_over = piece.times.saturating_mul(WENT_ON) <= most;
+            let chance = if is_passed_over { piece.passed_over } else { piece.fallen };
+            *spared.entry(host).or_insert(1.0) *= 1.0 - chance;
+        }
+    }
+    let mut chances: Vec<(String, f32)> =
+        spared.into_iter().map(|(host, spared)| (host.clone(), 1.0 - spared)).collect();
+    // Stable: among equals by name.
+    chances.sort_by(|a, b| b.1.total_cmp(&a.1));
+    chances.truncate(MOST);
+    chances.into_iter().collect()
+}

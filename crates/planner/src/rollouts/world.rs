@@ -1,0 +1,99 @@
+//! What a rollout takes to be true: which hosts are compromised, drawn from how likely each is. Whoever responds in it knows no more
+//! than the plan does, and learns from what its actions bring about.
+//!
+//! Invariant: rollouts of one number meet the same world, whatever their candidate.
+
+use std::collections::BTreeSet;
+
+use crate::evidence::roles::Roles;
+use crate::prompts::coverage::named;
+use crate::rollouts::checks::interrupts;
+use crate::seeds::{chance, derive_seed};
+
+/// A world that may be the true one.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    /// Who is who in it.
+    pub(crate) roles: Roles,
+}
+
+impl World {
+    /// Draws which hosts are compromised. Somebody is: there is an incident.
+    pub(crate) fn draw(believed: &Roles, seed: u64) -> World {
+        let lot = |position: usize| chance(derive_seed(seed, "compromised", &[position as u64]));
+        // An attacker is shut out, whoever it is.
+        let suspects = || believed.suspects().enumerate();
+        let fallen = suspects().filter(|(position, (_, likely))| lot(*position) < f64::from(**likely));
+        let mut fallen: BTreeSet<&String> = fallen.map(|(_, (host, _))| host).collect();
+        if fallen.is_empty() {
+            let likeliest = suspects().max_by(|a, b| a.1.1.total_cmp(b.1.1));
+            fallen.extend(likeliest.map(|(_, (host, _))| host));
+        }
+        let is_out = |host: &String| suspects().any(|(_, (own, _))| own == host) && !fallen.contains(host);
+        let mut roles = believed.clone();
+        roles.targets.retain(|host| !is_out(host));
+        roles.footholds.retain(|host| !is_out(host));
+        fallen.retain(|host| !roles.targets.contains(*host));
+        roles.targets.extend(fallen.into_iter().cloned());
+        World { roles }
+    }
+
+    /// Whether an action takes down a host of the system that has no part in the incident.
+    pub(crate) fn is_needless(&self, action: &str) -> bool {
+        let guilty = self.roles.to_clean();
+        let is_innocent = |name: &String| {
+            self.roles.systems.contains(name)
+                && !guilty.contains(name)
+                && !self.roles.attackers.contains(name)
+        };
+        interrupts(action) && named(action, &self.roles).iter().any(|(_, name)| is_innocent(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(chances: &[(&str, f32)]) -> Roles {
+        Roles {
+            attackers: vec!["203.0.113.7".into()],
+            systems: chances.iter().map(|(host, _)| (*host).to_owned()).collect(),
+            targets: vec![chances[0].0.to_owned()],
+            footholds: vec![chances[0].0.to_owned()],
+            compromised: chances.iter().map(|(host, chance)| ((*host).to_owned(), *chance)).collect(),
+            ..Roles::default()
+        }
+    }
+
+    #[test]
+    fn hosts_are_compromised_as_often_as_they_are_likely_to_be() {
+        let believed = roles(&[("10.0.0.1", 0.9), ("10.0.0.2", 0.3), ("10.0.0.3", 0.0)]);
+        let mut times = [0; 3];
+        for seed in 0..4000 {
+            let world = World::draw(&believed, seed).roles;
+            assert!(!world.targets.is_empty(), "somebody is");
+            assert!(world.footholds.iter().all(|host| world.targets.contains(host)));
+            for (host, times) in believed.systems.iter().zip(&mut times) {
+                *times += usize::from(world.targets.contains(host));
+            }
+        }
+        // The first is compromised as well where neither was drawn: 0.9 + 0.1 · 0.7.
+        assert!((times[0] as f64 / 4000.0 - 0.97).abs() < 0.02, "{times:?}");
+        assert!((times[1] as f64 / 4000.0 - 0.3).abs() < 0.03 && times[2] == 0, "{times:?}");
+        let none = Roles { compromised: Default::default(), ..believed.clone() };
+        assert_eq!(World::draw(&none, 1).roles, none, "where nothing is doubted nothing is drawn");
+    }
+
+    #[test]
+    fn an_action_is_needless_against_whoever_has_no_part() {
+        let world = World::draw(&roles(&[("10.0.0.1", 1.0), ("10.0.0.2", 0.0)]), 5);
+        assert!(world.is_needless("Isolate 10.0.0.1 and 10.0.0.2 from the network"));
+        for harmless in [
+            "Isolate 10.0.0.1 from the network",
+            "Block all traffic from 203.0.113.7",
+            "Search the logs of 10.0.0.2 for what the attacker did",
+        ] {
+            assert!(!world.is_needless(harmless), "{harmless}");
+        }
+    }
+}
