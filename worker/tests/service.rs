@@ -240,8 +240,8 @@ async fn rollouts_run_at_once_and_each_result_carries_its_key() {
     while let Some(message) = stream.message().await.unwrap() {
         if let Some(Update::Result(result)) = message.event {
             assert_eq!(result.end(), countermove_proto::v1::RolloutEnd::Terminal, "{result:?}");
-            assert_eq!(result.steps[0].action, "Block 10.0.0.9 at the gateway.");
             let key = result.key.unwrap();
+            assert_eq!(result.steps[0].action, format!("Block 10.0.0.{} at the gateway.", key.rollout));
             assert_eq!((key.step, key.seed), (1, u64::from(key.rollout) + 100));
             seen.push(key.rollout);
         }

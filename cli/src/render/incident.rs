@@ -138,6 +138,9 @@ pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> Strin
     }
 }
 
+/// Hosts that are less likely compromised are not listed; the JSON document has them all.
+const LEAST_SUSPECTED: f32 = 0.01;
+
 fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String {
     let mut out = hanging("  ", &assessment.description, page.columns);
     let verdict = match (assessment.is_incident, assessment.not_understood) {
@@ -155,8 +158,8 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
             out.push_str(&item(name, &list.join(", "), page));
         }
     }
-    if !assessment.compromised.is_empty() {
-        let suspects = assessment.compromised.iter();
+    if assessment.compromised.iter().any(|suspect| suspect.probability >= LEAST_SUSPECTED) {
+        let suspects = assessment.compromised.iter().filter(|suspect| suspect.probability >= LEAST_SUSPECTED);
         let suspects: Vec<String> = suspects
             .map(|suspect| format!("{} ({:.0} %)", suspect.host, 100.0 * suspect.probability))
             .collect();

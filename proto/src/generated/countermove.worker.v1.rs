@@ -233,8 +233,8 @@ pub struct RolloutSpec {
     /// The candidate's action.
     #[prost(string, tag = "4")]
     pub action: ::prost::alloc::string::String,
-    /// Seed of what actions bring about; rollouts of one number have it in common over all candidates of a step, so that these
-    /// meet the same luck.
+    /// Seed of what is true and of what actions bring about; rollouts of one number have it in common over all candidates and steps of an
+    /// incident, so that these meet the same world and the same luck.
     #[prost(uint64, tag = "5")]
     pub common_seed: u64,
 }

@@ -24,8 +24,9 @@ pub struct RolloutSpec {
     pub key: RolloutKey,
     /// Seed, derived from the incident's seed and the key; with it the result is the same anywhere.
     pub seed: u64,
-    /// Seed of what actions bring about, derived from the step and the number of the rollout: those of all candidates meet the
-    /// same luck (common random numbers), so that their difference is theirs.
+    /// Seed of what is true and of what actions bring about, derived from the incident's seed and the number of the rollout: those of all
+    /// candidates meet the same world and the same luck (common random numbers), so that their difference is theirs; so do
+    /// those of all steps, which ask what was asked before.
     pub common_seed: u64,
     /// State in which the candidate is taken.
     pub state: RecoveryState,

@@ -108,7 +108,7 @@ impl<R: RolloutRunner> Rolling<'_, R> {
             Some(RolloutSpec {
                 key: RolloutKey { step, candidate: index, rollout },
                 seed: derive_seed(self.seed, "rollout", &[u64::from(index), u64::from(rollout)]),
-                common_seed: derive_seed(self.seed, "rollouts", &[u64::from(rollout)]),
+                common_seed: derive_seed(self.session.options.seed, "rollouts", &[u64::from(rollout)]),
                 state: self.session.state,
                 history: self.history.clone(),
                 action: candidate.action.text.clone(),
