@@ -47,15 +47,36 @@ const RELATING: [&str; 21] = [
     "behind", "via", "through", "to", "from", "for", "of", "in", "at", "on", "by", "with", "and", "or", "no",
     "not", "before", "after", "under", "client", "than",
 ];
+/// Beginnings of the names of software that keeps data or runs applications of its own.
+const SERVES: [&str; 16] = [
+    "php",
+    "sqlite",
+    "postgres",
+    "mysql",
+    "mariadb",
+    "mongodb",
+    "redis",
+    "tomcat",
+    "wordpress",
+    "django",
+    "rails",
+    "samba",
+    "postfix",
+    "exim",
+    "dovecot",
+    "vsftpd",
+];
 /// Most words of a role, with what stands before it: `is the edge gateway`.
 const MAX_ROLE: usize = 5;
 
 /// Whether a host of which this is said, its name first, passes traffic on or looks at what passes: `lb01: load balancer,
-/// terminates TLS`. That it stands behind such a host does not make it one.
+/// terminates TLS`. That it stands behind such a host does not make it one, and one that serves something itself is more than that.
 pub(crate) fn passes_traffic(about: &str) -> bool {
     let lower = about.to_lowercase();
     let (name, told) = lower.split_once(": ").unwrap_or((lower.as_str(), ""));
-    is_named_so(name) || told.split([',', ';', '.', ':', '(', ')', '[', ']', '|']).any(has_role)
+    let clauses = || told.split([',', ';', '.', ':', '(', ')', '[', ']', '|']).map(str::trim);
+    let serves = |clause: &str| SERVES.iter().any(|own| clause.starts_with(own));
+    is_named_so(name) || clauses().any(has_role) && !clauses().any(serves)
 }
 
 /// `gw`, `lb01`, `fw-edge`, `the gateway`.
@@ -99,6 +120,7 @@ mod tests {
         for about in [
             "web01: Debian 12, Apache behind the load balancer",
             "web01: (Debian 12) runs Apache and a reverse proxy",
+            "server 1: (Debian 11): Nginx reverse proxy, PHP-FPM 7.4 customer portal",
             "app01: sends to the proxy lb01",
             "db01: PostgreSQL, no gateway",
             "ws-017: Windows 11, accounting workstation",
