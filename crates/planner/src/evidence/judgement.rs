@@ -112,8 +112,8 @@ const WEIGHTS: [(Piece, f32); 16] = [
     (Piece::ByOrder, -3.0),
     (Piece::ComesBack, 1.0),
     (Piece::Slip, -2.0),
-    (Piece::Guessing, 2.0),
-    (Piece::GotIn, 1.5),
+    (Piece::Guessing, 3.0),
+    (Piece::GotIn, 2.5),
     (Piece::Log, -0.5),
     (Piece::Always, -0.3),
 ];

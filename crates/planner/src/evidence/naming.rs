@@ -90,7 +90,9 @@ impl Shown<'_> {
     /// Hosts of the system that the group shows to have fallen.
     pub(crate) fn reached(&self) -> impl Iterator<Item = &String> {
         let GroupView { parts, is_alert, is_log, .. } = self.group;
-        let gets_in = self.gets_in();
+        // Guessed passwords that the sensor calls grave have mostly led somewhere.
+        let is_grave = self.group.severity == Some(1) && self.tactics.contains(&Tactic::CredentialAccess);
+        let gets_in = self.gets_in() || *is_alert && is_grave;
         // A host that turns on others has fallen, whatever it tries.
         let turns = parts.outside.is_empty() && *is_alert;
         let from = parts.from_inside.iter().filter(move |_| turns || gets_in);
