@@ -33,7 +33,7 @@ impl Words {
             .map(|row| (features(row), class(shown(&row.answer))))
             .collect();
         // The same order on every machine, whatever order the file has.
-        rows.sort_by_cached_key(|row| hash(row));
+        rows.sort_by_cached_key(hash);
         let mut words = Words { weights: vec![[0.0; CLASSES]; PLACES], rows: rows.len() };
         let mut squares = vec![[0.0_f32; CLASSES]; PLACES];
         for _ in 0..EPOCHS {
