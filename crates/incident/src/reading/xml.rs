@@ -298,6 +298,12 @@ mod tests {
     fn what_is_no_event_stays_text() {
         assert_eq!(parts(&format!("{EVENT}plain\nmore\n"), 5), ["event \"DC01\"", "plain", "more"]);
         assert_eq!(parts("<Event>\nplain", 100), ["<Event>\nplain"]);
+        let long = format!("<Event>{}", "x".repeat(2 * MAX_LINE));
+        let cut = parts(&long, 1_000);
+        assert!(
+            cut.len() == 1 && long.starts_with(&cut[0]) && cut[0].len() > MAX_LINE,
+            "what is kept of it is said"
+        );
         assert!(!may_begin("<?xml version=\"1.0\"?><html>") && may_begin("<?xml version=\"1.0\"?>"));
     }
 }

@@ -135,11 +135,10 @@ impl Node {
 
 /// Of each option what it takes to know it from all others.
 fn beginnings(tokens: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let agree = |a: &[u32], b: &[u32]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let beginning = |(own, tokens_of): (usize, &Vec<u32>)| {
-        let others = tokens.iter().enumerate().filter(|(other, _)| *other != own);
-        let shared = others.map(|(_, other)| agree(tokens_of, other)).max().unwrap_or(0);
-        tokens_of[..tokens_of.len().min(shared + 1)].to_vec()
+        let others = (0..tokens.len()).filter(|other| *other != own);
+        let longest = others.map(|other| shared(tokens, &[own, other], 0)).max().unwrap_or(0);
+        tokens_of[..tokens_of.len().min(longest + 1)].to_vec()
     };
     tokens.iter().enumerate().map(beginning).collect()
 }

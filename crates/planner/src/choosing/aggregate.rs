@@ -76,11 +76,14 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
             RolloutEnd::Cancelled => tally.cost.cancelled += 1,
         }
         if let Some(step) = result.steps.first() {
+            // All begin with the candidate's own action.
+            if after.is_empty() {
+                tally.interrupted = interrupted(&step.action);
+            }
             match after.iter_mut().find(|(state, _)| *state == step.state_after) {
                 Some((_, times)) => *times += 1,
                 None => after.push((step.state_after, 1)),
             }
-            tally.interrupted = interrupted(&step.action);
         }
     }
     // Among equals what the first rollout saw.

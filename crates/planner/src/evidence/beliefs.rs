@@ -20,34 +20,36 @@ const MAX_STATED: usize = 8;
 /// host noticed, which is seldom what for.
 pub(crate) fn beliefs(scene: &Scene, shown: &[Shown<'_>]) -> Vec<TacticBelief> {
     let by_alert = shown.iter().any(|shown| shown.group.is_alert);
-    let mut by_tactic: BTreeMap<Tactic, Vec<&GroupView>> = BTreeMap::new();
-    let verdict =
-        |group: u32| shown.iter().find(|shown| shown.group.number == group).map(|shown| shown.verdict);
-    for Shown { group, tactics, .. } in shown.iter().filter(|shown| shown.group.is_alert || !by_alert) {
-        for tactic in tactics {
-            by_tactic.entry(*tactic).or_default().push(group);
+    let mut by_tactic: BTreeMap<Tactic, Vec<&Shown<'_>>> = BTreeMap::new();
+    for shown in shown.iter().filter(|shown| shown.group.is_alert || !by_alert) {
+        for tactic in &shown.tactics {
+            by_tactic.entry(*tactic).or_default().push(shown);
         }
     }
-    let total: u32 = by_tactic.values().flatten().map(|group| weight(group)).sum();
+    let total: u32 = by_tactic.values().flatten().map(|shown| weight(shown.group)).sum();
     let mut beliefs: Vec<TacticBelief> = by_tactic
         .into_iter()
-        .map(|(tactic, mut groups)| {
-            groups.sort_by_key(|group| (std::cmp::Reverse(weight(group)), group.priority, group.number));
-            let own: u32 = groups.iter().map(|group| weight(group)).sum();
-            let evidence = groups.iter().filter_map(|group| scene.digest.group(group.number));
+        .map(|(tactic, mut shown)| {
+            shown.sort_by_key(|Shown { group, .. }| {
+                (std::cmp::Reverse(weight(group)), group.priority, group.number)
+            });
+            let own: u32 = shown.iter().map(|shown| weight(shown.group)).sum();
+            let groups: Vec<&GroupView> = shown.iter().map(|shown| shown.group).collect();
+            let evidence = shown
+                .iter()
+                .filter_map(|shown| Some((scene.digest.group(shown.group.number)?, shown.verdict)));
             TacticBelief {
                 tactic,
                 weight: own as f32 / total.max(1) as f32,
                 techniques: techniques(tactic, &groups),
                 evidence: evidence
                     .take(MAX_EVIDENCE)
-                    .map(|group| EvidenceLine {
+                    .map(|(group, verdict)| EvidenceLine {
                         number: group.number,
                         text: group.text.clone(),
                         count: group.count,
-                        attack: verdict(group.number).map_or(0.0, |verdict| verdict.attack),
-                        because: verdict(group.number)
-                            .map_or_else(String::new, |verdict| verdict.because.clone()),
+                        attack: verdict.attack,
+                        because: verdict.because.clone(),
                     })
                     .collect(),
             }

@@ -6,6 +6,7 @@
 //!
 //! Invariant: nothing here knows what is true of an incident; it follows from the roles and the actions alone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_incident::{Entities, EntityKind, RecoveryState, VerbClass};
@@ -38,8 +39,12 @@ pub(crate) struct Coverage<'a> {
 /// The roles as they have to be after what came of earlier actions, and which hosts they count as attacked now. Where all was done
 /// that a fact asks for and the fact does not hold, somebody is missing among the attacked hosts: of those that the attack
 /// has to do with the likeliest join them, until there is something to do.
-pub(crate) fn widened(roles: &Roles, history: &[String], state: RecoveryState) -> (Roles, Vec<String>) {
-    let (mut roles, mut joined) = (roles.clone(), Vec::new());
+pub(crate) fn widened<'a>(
+    roles: &'a Roles,
+    history: &[String],
+    state: RecoveryState,
+) -> (Cow<'a, Roles>, Vec<String>) {
+    let (mut roles, mut joined) = (Cow::Borrowed(roles), Vec::new());
     while Coverage::after(&roles, history, state).is_exhausted(state) {
         let known = roles.to_clean();
         let rest = || roles.suspects().filter(|(host, _)| !known.contains(host));
@@ -51,7 +56,7 @@ pub(crate) fn widened(roles: &Roles, history: &[String], state: RecoveryState) -
         if next.is_empty() {
             break;
         }
-        roles.targets.extend(next.iter().cloned());
+        roles.to_mut().targets.extend(next.iter().cloned());
         joined.extend(next);
     }
     (roles, joined)

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -266,7 +267,14 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let seed = session.decision_seed();
         let history = session.history();
         let (entities, joined) = widened(&assessment.entities, &history, session.state);
-        let assessment = &Assessment { entities, ..assessment.clone() };
+        let wider;
+        let assessment = match entities {
+            Cow::Borrowed(_) => assessment,
+            Cow::Owned(entities) => {
+                wider = Assessment { entities, ..assessment.clone() };
+                &wider
+            }
+        };
         if !joined.is_empty() {
             sink.emit(PlanEvent::Notice(widening(step, &joined)));
         }
