@@ -203,10 +203,11 @@ impl Report {
 }
 
 fn cost_text(cost: &Cost) -> String {
-    match (cost.mean, cost.low, cost.high) {
+    match (cost.mean, cost.likely_low, cost.likely_high) {
         (Some(mean), Some(low), Some(high)) => format!("{mean:.2} ({low:.2} to {high:.2})"),
-        (Some(mean), _, _) => format!("{mean:.2}"),
-        (None, _, _) => "unknown".to_owned(),
+        (Some(mean), Some(low), None) => format!("{mean:.2} ({low:.2} or more)"),
+        (Some(mean), ..) => format!("{mean:.2}"),
+        (None, ..) => "unknown".to_owned(),
     }
 }
 

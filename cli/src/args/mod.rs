@@ -121,7 +121,7 @@ mod tests {
         for arguments in [
             ["--candidates", "0"],
             ["--candidates", "17"],
-            ["--rollouts", "65"],
+            ["--rollouts", "257"],
             ["--depth", "33"],
             ["--steps", "0"],
             ["--thinking-tokens", "4097"],

@@ -96,11 +96,12 @@ pub(crate) fn marks(state: &State, indent: usize, page: Page) -> String {
     out
 }
 
-/// The figures of an estimate: mean, interval, and how its rollouts ended.
+/// The figures of an estimate: mean, what nine in ten recoveries cost, and how its rollouts ended.
 pub(crate) fn cost(estimate: &Cost) -> (String, String, String) {
     let mean = estimate.mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}"));
-    let interval = match (estimate.low, estimate.high) {
+    let likely = match (estimate.likely_low, estimate.likely_high) {
         (Some(low), Some(high)) => format!("{low:.2} to {high:.2}"),
+        (Some(low), None) => format!("{low:.2} or more"),
         _ => "-".to_owned(),
     };
     let ended = [estimate.terminal, estimate.truncated, estimate.malformed, estimate.cancelled];
@@ -115,7 +116,7 @@ pub(crate) fn cost(estimate: &Cost) -> (String, String, String) {
             let _ = write!(ends, ", {count} {how}");
         }
     }
-    (mean, interval, ends)
+    (mean, likely, ends)
 }
 
 /// Proposals that were thrown away with their reasons, equal ones once with their number.
@@ -135,7 +136,7 @@ fn candidates(step: &Step, page: Page) -> String {
     if step.candidates.is_empty() {
         return String::new();
     }
-    let mut out = page.style.faint(&format!("{}action", lead(' ', "", "cost", "95 % interval")));
+    let mut out = page.style.faint(&format!("{}action", lead(' ', "", "cost", "9 in 10")));
     out.push('\n');
     for candidate in &step.candidates {
         out.push_str(&line_of(candidate, candidate.index == step.chosen, page));
@@ -145,8 +146,8 @@ fn candidates(step: &Step, page: Page) -> String {
 
 /// A candidate takes as many lines as its action needs; how its rollouts ended stands under it.
 fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
-    let (mean, interval, ends) = cost(&candidate.cost);
-    let lead = lead(if chosen { '>' } else { ' ' }, &number(candidate.index).to_string(), &mean, &interval);
+    let (mean, likely, ends) = cost(&candidate.cost);
+    let lead = lead(if chosen { '>' } else { ' ' }, &number(candidate.index).to_string(), &mean, &likely);
     let indent = width(&lead);
     let mut out = String::new();
     for (index, line) in wrap(&candidate.action.text, page.columns.saturating_sub(indent)).iter().enumerate()
@@ -159,8 +160,8 @@ fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
 }
 
 /// What stands before the action in a line of the table.
-fn lead(mark: char, number: &str, mean: &str, interval: &str) -> String {
-    format!("  {mark}  {} {}  {}  ", pad(number, 2), pad_left(mean, 6), pad(interval, 15))
+fn lead(mark: char, number: &str, mean: &str, likely: &str) -> String {
+    format!("  {mark}  {} {}  {}  ", pad(number, 2), pad_left(mean, 6), pad(likely, 15))
 }
 
 #[cfg(test)]
@@ -181,6 +182,8 @@ mod tests {
             variance: Some(1.0),
             low: Some(1.5159),
             high: Some(6.4841),
+            likely_low: Some(0.6283),
+            likely_high: Some(7.3717),
             ..Cost::default()
         };
         let unclear = Cost { terminal: 1, truncated: 1, malformed: 1, mean: Some(7.0), ..Cost::default() };
@@ -214,10 +217,10 @@ mod tests {
 STEP 1
   before   [ ] contained  [ ] understood  [ ] preserved  [ ] eradicated
            [ ] hardened  [ ] recovered
-          cost  95 % interval    action
+          cost  9 in 10          action
      1    7.00  -                Watch the traffic of 10.0.2.11.
                                  (1/3 recovered, 1 truncated, 1 malformed)
-  >  2    4.00  1.52 to 6.48     Isolate 10.0.2.11 from the server network at
+  >  2    4.00  0.63 to 7.37     Isolate 10.0.2.11 from the server network at
                                  the gateway 10.0.2.10.
                                  (3/3 recovered)
   thrown away  \"Block 10.9.9.9.\": 10.9.9.9 occurs neither in the system
@@ -271,8 +274,8 @@ STEP 1
 
     #[test]
     fn without_a_recovered_rollout_there_is_no_cost() {
-        let (mean, interval, ends) = cost(&Cost { truncated: 2, cancelled: 1, ..Cost::default() });
-        assert_eq!((mean.as_str(), interval.as_str()), ("-", "-"));
+        let (mean, likely, ends) = cost(&Cost { truncated: 2, cancelled: 1, ..Cost::default() });
+        assert_eq!((mean.as_str(), likely.as_str()), ("-", "-"));
         assert_eq!(ends, "0/3 recovered, 2 truncated, 1 cancelled");
     }
 

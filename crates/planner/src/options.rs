@@ -12,7 +12,7 @@ pub mod limits {
     /// Candidate actions proposed for each step, N.
     pub const CANDIDATES: RangeInclusive<u32> = 1..=16;
     /// Rollouts of each candidate, M.
-    pub const ROLLOUTS: RangeInclusive<u32> = 1..=64;
+    pub const ROLLOUTS: RangeInclusive<u32> = 1..=256;
     /// Actions simulated in one rollout, D.
     pub const DEPTH: RangeInclusive<u32> = 1..=32;
     /// Actions in one plan.
@@ -68,7 +68,7 @@ pub struct Budget {
 pub struct PlanOptions {
     /// Candidate actions proposed for each step, N; 1 to 16.
     pub candidates: u32,
-    /// Rollouts of each candidate, M; 1 to 64.
+    /// Rollouts of each candidate, M; 1 to 256.
     pub rollouts: u32,
     /// Actions simulated in one rollout before it counts as truncated, D; 1 to 32.
     pub max_depth: u32,
@@ -107,11 +107,12 @@ pub struct PlanOptions {
 }
 
 impl Default for PlanOptions {
-    /// The paper's defaults, without reasoning, and a context that suits a small model.
+    /// The paper's defaults, without reasoning, and a context that suits a small model. M is larger: as equal questions are asked
+    /// once, many rollouts cost little more than a few, and from 19 on the likely cost of one recovery is read off them.
     fn default() -> Self {
         Self {
             candidates: 3,
-            rollouts: 3,
+            rollouts: 24,
             max_depth: 10,
             max_steps: 10,
             seed: 0,
@@ -222,7 +223,7 @@ mod tests {
         let cases = [
             ("candidates", PlanOptions { candidates: 0, ..default() }),
             ("candidates", PlanOptions { candidates: 17, ..default() }),
-            ("rollouts", PlanOptions { rollouts: 65, ..default() }),
+            ("rollouts", PlanOptions { rollouts: 257, ..default() }),
             ("max_depth", PlanOptions { max_depth: 33, ..default() }),
             ("max_steps", PlanOptions { max_steps: 0, ..default() }),
             ("thinking_tokens", PlanOptions { thinking_tokens: 5000, ..default() }),

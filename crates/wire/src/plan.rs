@@ -193,6 +193,8 @@ impl FromDomain<CostEstimate> for v1::CostEstimate {
             variance: cost.variance,
             low: cost.low,
             high: cost.high,
+            likely_low: cost.likely_low,
+            likely_high: cost.likely_high,
         }
     }
 }

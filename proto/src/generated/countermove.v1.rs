@@ -49,7 +49,7 @@ pub struct PlanOptions {
     /// Candidate actions proposed for each step, N \[3\], at most 16.
     #[prost(uint32, tag = "1")]
     pub candidates: u32,
-    /// Rollouts of each candidate, M \[3\], at most 64.
+    /// Rollouts of each candidate, M \[24\], at most 256.
     #[prost(uint32, tag = "2")]
     pub rollouts: u32,
     /// Actions simulated in one rollout before it counts as truncated, D \[10\], at most 32.
@@ -312,7 +312,8 @@ pub struct Assessment {
     pub not_understood: bool,
 }
 /// An estimate of what recovery costs if a candidate is taken first.
-/// Only rollouts that reached full recovery enter `mean`, `variance` and the interval.
+/// A rollout that was cut off at the depth limit counts with what it had cost and one more action for each fact that it still
+/// missed: it would have cost no less.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct CostEstimate {
     /// Rollouts that reached full recovery, n.
@@ -327,18 +328,24 @@ pub struct CostEstimate {
     /// Rollouts that were cancelled.
     #[prost(uint32, tag = "4")]
     pub cancelled: u32,
-    /// Mean cost; absent if `terminal` is 0.
+    /// Mean cost of the rollouts that recovered or were cut off; absent if `terminal` is 0.
     #[prost(double, optional, tag = "5")]
     pub mean: ::core::option::Option<f64>,
-    /// Unbiased sample variance; absent if `terminal` is below 2.
+    /// Their unbiased sample variance; absent if there are fewer than 2 or `terminal` is 0.
     #[prost(double, optional, tag = "6")]
     pub variance: ::core::option::Option<f64>,
-    /// Bounds of the two-sided 95 % Student interval of the mean; absent if `terminal` is below 2.
+    /// Bounds of the two-sided 95 % Student interval of the mean; absent where the variance is.
     #[prost(double, optional, tag = "7")]
     pub low: ::core::option::Option<f64>,
     /// See `low`.
     #[prost(double, optional, tag = "8")]
     pub high: ::core::option::Option<f64>,
+    /// What one recovery costs at least, nine times in ten together with `likely_high`; absent where the variance is.
+    #[prost(double, optional, tag = "9")]
+    pub likely_low: ::core::option::Option<f64>,
+    /// What it costs at most; absent as well if more rollouts than one in twenty were cut off.
+    #[prost(double, optional, tag = "10")]
+    pub likely_high: ::core::option::Option<f64>,
 }
 /// A response action.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,7 +1,7 @@
 //! What the rollouts of a candidate say together.
 //!
-//! Invariants: the order of results does not matter, bit for bit; every result is counted exactly once; only rollouts
-//! that reached recovery have a cost.
+//! Invariants: the order of results does not matter, bit for bit; every result is counted exactly once; a rollout that was cut off
+//! before recovery never makes its candidate look cheaper.
 
 use countermove_incident::{Entities, RecoveryState};
 
@@ -12,12 +12,16 @@ use crate::rollouts::runner::{RolloutEnd, RolloutResult};
 
 /// Confidence of the interval of a mean.
 pub const CONFIDENCE: f64 = 0.95;
+/// How often one recovery costs less than what is called likely, and how often more.
+const UNLIKELY: f64 = 0.05;
 
 /// The rollouts of one candidate, taken together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
-    /// Counts, mean, variance and interval.
+    /// Counts, mean, variance and intervals.
     pub cost: CostEstimate,
+    /// Of the rollouts that recovered or were cut off: their numbers, rising, and their costs or the bounds of them.
+    pub costs: Vec<(u32, f64)>,
     /// Mean cost of one simulated action, over all rollouts; 0 if there is none.
     pub action_cost: f64,
     /// Mean number of facts that hold where truncated rollouts were cut off; absent if none was.
@@ -53,7 +57,6 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     // One order for sums and for "first", whatever the order of arrival.
     results.sort_by_key(|result| result.key);
     let mut tally = Tally::default();
-    let mut costs = Vec::new();
     let mut achieved = Vec::new();
     let mut after: Vec<(RecoveryState, u32)> = Vec::new();
     let (mut actions, mut spent) = (0, 0.0);
@@ -63,10 +66,11 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
         match result.end {
             RolloutEnd::Terminal => {
                 tally.cost.terminal += 1;
-                costs.push(result.cost);
+                tally.costs.push((result.key.rollout, result.cost));
             }
             RolloutEnd::Truncated => {
                 tally.cost.truncated += 1;
+                tally.costs.push((result.key.rollout, least(result)));
                 achieved.push(result.steps.last().map_or(0, |step| step.state_after.achieved()));
             }
             RolloutEnd::Malformed => {
@@ -94,32 +98,57 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     if actions > 0 {
         tally.action_cost = spent / actions as f64;
     }
-    estimate(&costs, &mut tally.cost);
+    estimate(&tally.costs, &mut tally.cost);
     tally
+}
+
+/// What a rollout that was cut off would have cost at least: an action more for each fact that it still missed.
+fn least(result: &RolloutResult) -> f64 {
+    let actions = result.steps.len().max(1) as f64;
+    let achieved = result.steps.last().map_or(0, |step| step.state_after.achieved());
+    let missing = RecoveryState::NAMES.len().saturating_sub(achieved) as f64;
+    result.cost + missing * result.cost / actions
 }
 
 fn interrupted(action: &str) -> usize {
     if interrupts(action) { Entities::find(action).iter().count() } else { 0 }
 }
 
-/// Mean, unbiased variance and Student interval of `costs`.
-fn estimate(costs: &[f64], cost: &mut CostEstimate) {
-    if costs.is_empty() {
+/// Mean, unbiased variance and intervals of `costs`, if a rollout recovered.
+fn estimate(costs: &[(u32, f64)], cost: &mut CostEstimate) {
+    if cost.terminal == 0 {
         return;
     }
     let n = costs.len() as f64;
-    let mean = costs.iter().sum::<f64>() / n;
+    let mean = costs.iter().map(|(_, cost)| cost).sum::<f64>() / n;
     cost.mean = Some(mean);
     if costs.len() < 2 {
         return;
     }
-    let variance = costs.iter().map(|cost| (cost - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let variance = costs.iter().map(|(_, cost)| (cost - mean).powi(2)).sum::<f64>() / (n - 1.0);
     cost.variance = Some(variance);
-    if let Some(t) = student_t::two_sided_quantile(CONFIDENCE, (costs.len() - 1) as u32) {
+    let degrees = (costs.len() - 1) as u32;
+    if let Some(t) = student_t::two_sided_quantile(CONFIDENCE, degrees) {
         let half = t * (variance / n).sqrt();
         cost.low = Some(mean - half);
         cost.high = Some(mean + half);
     }
+    let mut sorted: Vec<f64> = costs.iter().map(|(_, cost)| *cost).collect();
+    sorted.sort_by(f64::total_cmp);
+    // As many at each end as leave one more like them inside with that chance.
+    let outside = ((n + 1.0) * UNLIKELY).floor() as usize;
+    let (low, high) = match outside.checked_sub(1) {
+        Some(at) => (sorted.get(at).copied(), sorted.iter().rev().nth(at).copied()),
+        // They are too few to have such ends: those of a normal law with their mean and spread.
+        None => {
+            let half = student_t::two_sided_quantile(1.0 - 2.0 * UNLIKELY, degrees)
+                .map(|t| t * (variance * (1.0 + 1.0 / n)).sqrt());
+            (half.map(|half| (mean - half).max(0.0)), half.map(|half| mean + half))
+        }
+    };
+    let is_open = f64::from(cost.truncated) > n * UNLIKELY;
+    cost.likely_low = low;
+    cost.likely_high = high.filter(|_| !is_open);
 }
 
 #[cfg(test)]
@@ -143,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn only_terminal_rollouts_have_a_cost() {
+    fn what_was_cut_off_counts_with_what_it_would_have_cost_at_least() {
         let results = [
             result(0, RolloutEnd::Terminal, 4.0, 6),
             result(1, RolloutEnd::Truncated, 20.0, 3),
@@ -155,14 +184,59 @@ mod tests {
         let tally = tally(&results);
         assert_eq!((tally.cost.terminal, tally.cost.truncated), (3, 1));
         assert_eq!((tally.cost.malformed, tally.cost.cancelled), (1, 1));
-        assert_eq!(tally.cost.mean, Some(5.0));
-        assert_eq!(tally.cost.variance, Some(1.0));
-        // t(0.975, 2) / √3 = 2.4841
-        assert!((tally.cost.low.unwrap() - 2.5159).abs() < 1e-3);
-        assert!((tally.cost.high.unwrap() - 7.4841).abs() < 1e-3);
+        // It had cost 20 in one action, and three facts were missing.
+        assert_eq!(tally.costs, [(0, 4.0), (1, 80.0), (2, 6.0), (5, 5.0)]);
+        assert_eq!(tally.cost.mean, Some(23.75));
+        assert_eq!(tally.cost.likely_high, None, "nobody knows what it would have cost at most");
         assert_eq!(tally.achieved_at_truncation, Some(3.0));
         assert_eq!(tally.fault.as_deref(), Some("fault 3"));
         assert_eq!(tally.finished(), 5);
+    }
+
+    #[test]
+    fn the_mean_and_one_recovery_have_intervals() {
+        let of = |costs: &[f64]| {
+            let results: Vec<RolloutResult> =
+                (0..).zip(costs).map(|(at, cost)| result(at, RolloutEnd::Terminal, *cost, 6)).collect();
+            tally(&results).cost
+        };
+        let cost = of(&[4.0, 6.0, 5.0]);
+        assert_eq!((cost.mean, cost.variance), (Some(5.0), Some(1.0)));
+        // t(0.975, 2) / √3 = 2.4841
+        assert!((cost.low.unwrap() - 2.5159).abs() < 1e-3);
+        assert!((cost.high.unwrap() - 7.4841).abs() < 1e-3);
+        // t(0.95, 2) · √(4 / 3) = 3.3717
+        assert!((cost.likely_low.unwrap() - 1.6283).abs() < 1e-3);
+        assert!((cost.likely_high.unwrap() - 8.3717).abs() < 1e-3);
+        let many: Vec<f64> = (0..39).map(f64::from).collect();
+        let cost = of(&many);
+        assert_eq!(
+            (cost.likely_low, cost.likely_high),
+            (Some(1.0), Some(37.0)),
+            "two of forty lie beyond each"
+        );
+    }
+
+    /// Of laws that are not normal, as of those that are.
+    #[test]
+    fn one_more_recovery_costs_what_is_called_likely() {
+        use crate::seeds::{chance, derive_seed};
+        let draws = |seed: u64, n: u64| -> Vec<f64> {
+            let lot = |at: u64| chance(derive_seed(seed, "cost", &[at]));
+            (0..n).map(|at| 6.0 - 3.0 * (1.0 - lot(at)).ln()).collect()
+        };
+        for n in [3, 8, 24, 64] {
+            let inside = (0..2000).filter(|seed| {
+                let costs = draws(*seed, n + 1);
+                let (next, seen) = costs.split_last().unwrap();
+                let results: Vec<RolloutResult> =
+                    (0..).zip(seen).map(|(at, cost)| result(at, RolloutEnd::Terminal, *cost, 6)).collect();
+                let cost = tally(&results).cost;
+                (cost.likely_low.unwrap()..=cost.likely_high.unwrap()).contains(next)
+            });
+            let share = inside.count() as f64 / 2000.0;
+            assert!(share > 0.86, "{n} rollouts: {share}");
+        }
     }
 
     #[test]
@@ -198,7 +272,7 @@ mod tests {
             prop_assert_eq!(&straight, &shuffled);
             prop_assert_eq!((straight.finished() + straight.cost.cancelled) as usize, results.len());
             prop_assert_eq!(straight.cost.mean.is_some(), straight.cost.terminal > 0);
-            prop_assert_eq!(straight.cost.variance.is_some(), straight.cost.terminal > 1);
+            prop_assert_eq!(straight.cost.variance.is_some(), straight.cost.terminal > 0 && straight.costs.len() > 1);
             if let (Some(low), Some(mean), Some(high)) = (straight.cost.low, straight.cost.mean, straight.cost.high) {
                 prop_assert!(low <= mean && mean <= high);
             }

@@ -12,8 +12,8 @@ pub struct Action {
     pub explanation: String,
 }
 
-/// An estimate of what recovery costs if a candidate is taken first. Only rollouts that reached full recovery enter
-/// the mean, the variance and the interval.
+/// An estimate of what recovery costs if a candidate is taken first. A rollout that was cut off at the depth limit counts with
+/// what it had cost and one more action for each fact that it still missed: it would have cost no less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CostEstimate {
     /// Rollouts that reached full recovery, n.
@@ -24,14 +24,20 @@ pub struct CostEstimate {
     pub malformed: u32,
     /// Rollouts that were cancelled.
     pub cancelled: u32,
-    /// Mean cost; absent if `terminal` is 0.
+    /// Mean cost of the rollouts that recovered or were cut off; absent if `terminal` is 0.
     pub mean: Option<f64>,
-    /// Unbiased sample variance; absent if `terminal` is below 2.
+    /// Their unbiased sample variance; absent if there are fewer than 2 or `terminal` is 0.
     pub variance: Option<f64>,
-    /// Lower bound of the two-sided 95 % Student interval of the mean; absent if `terminal` is below 2.
+    /// Lower bound of the two-sided 95 % Student interval of the mean; absent where the variance is.
     pub low: Option<f64>,
     /// Upper bound of that interval.
     pub high: Option<f64>,
+    /// What one recovery costs at least, nine times in ten together with `likely_high`; absent where the variance is.
+    #[serde(default)]
+    pub likely_low: Option<f64>,
+    /// What it costs at most; absent as well if more rollouts than one in twenty were cut off.
+    #[serde(default)]
+    pub likely_high: Option<f64>,
 }
 
 /// An action that was proposed for a step.

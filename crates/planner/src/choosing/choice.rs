@@ -16,6 +16,7 @@ use std::cmp::Ordering;
 use countermove_incident::RecoveryState;
 
 use crate::choosing::aggregate::Tally;
+use crate::choosing::race::chances_against;
 
 /// A choice between candidates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,8 @@ pub fn choose(before: RecoveryState, tallies: &[Tally]) -> Option<Choice> {
     let order = order(before, tallies);
     let &index = order.first()?;
     let best = tallies.get(index)?;
-    let next = order.get(1).and_then(|&i| tallies.get(i));
+    let chances = chances_against(before, tallies, index);
+    let next = order.get(1).and_then(|&i| tallies.get(i).zip(chances.get(i).copied()));
     Some(Choice { index, reason: explain(before, best, next) })
 }
 
@@ -101,7 +103,8 @@ fn first_gain(before: RecoveryState, tally: &Tally) -> usize {
     gained.unwrap_or(RecoveryState::NAMES.len())
 }
 
-fn explain(before: RecoveryState, best: &Tally, next: Option<&Tally>) -> String {
+/// `next` is the next best, with the chance that it costs less.
+fn explain(before: RecoveryState, best: &Tally, next: Option<(&Tally, f64)>) -> String {
     let finished = best.finished();
     let Some(mean) = best.cost.mean else {
         let achieved = best.achieved_at_truncation.unwrap_or(0.0);
@@ -110,7 +113,7 @@ fn explain(before: RecoveryState, best: &Tally, next: Option<&Tally>) -> String 
              when its {} were cut off",
             rollouts(best.cost.truncated)
         );
-        match next.and_then(|next| next.achieved_at_truncation) {
+        match next.and_then(|(next, _)| next.achieved_at_truncation) {
             Some(other) if other < achieved => {
                 reason.push_str(&format!(", against {other:.1} for the next best"))
             }
@@ -120,21 +123,28 @@ fn explain(before: RecoveryState, best: &Tally, next: Option<&Tally>) -> String 
         return reason + ".";
     };
     let mut reason = match (best.cost.low, best.cost.high) {
-        (Some(low), Some(high)) => format!(
-            "Mean cost {mean:.2} over the {} of {finished} rollouts that reached recovery (95 % interval {low:.2} to \
-             {high:.2})",
-            best.cost.terminal
-        ),
-        _ => format!("Cost {mean:.2} in the only one of {} that reached recovery", rollouts(finished)),
+        (Some(low), Some(high)) => {
+            format!(
+                "Mean cost {mean:.2} over {} (95 % interval {low:.2} to {high:.2})",
+                rollouts(best.cost.terminal + best.cost.truncated)
+            )
+        }
+        _ => format!("Cost {mean:.2} in the only one of {} that can be used", rollouts(finished)),
     };
+    if best.cost.truncated > 0 {
+        reason.push_str(&format!(
+            ", {} of which were cut off before recovery and count with the least that they would have cost",
+            best.cost.truncated
+        ));
+    }
     match next {
         None => reason.push_str("; there is no other candidate that could be simulated"),
-        Some(next) => reason.push_str(&against(before, best, mean, next)),
+        Some((next, chance)) => reason.push_str(&against(before, best, mean, (next, chance))),
     }
     reason + "."
 }
 
-fn against(before: RecoveryState, best: &Tally, mean: f64, next: &Tally) -> String {
+fn against(before: RecoveryState, best: &Tally, mean: f64, (next, chance): (&Tally, f64)) -> String {
     let Some(other) = next.cost.mean else {
         return ", while no other candidate's rollouts reached recovery".into();
     };
@@ -145,7 +155,6 @@ fn against(before: RecoveryState, best: &Tally, mean: f64, next: &Tally) -> Stri
             rollouts(next.finished())
         );
     }
-    let fewest = best.cost.terminal.min(next.cost.terminal);
     if (other - mean).abs() < SAME_COST {
         let tie = if best.cost.terminal > next.cost.terminal {
             "more of its rollouts reached recovery"
@@ -164,21 +173,10 @@ fn against(before: RecoveryState, best: &Tally, mean: f64, next: &Tally) -> Stri
         };
         return format!(", the same as for the next best; taken because {tie}");
     }
-    let mut text = format!(", against {other:.2} for the next best");
-    let overlap = match (best.cost.low, best.cost.high, next.cost.low, next.cost.high) {
-        (Some(low), Some(high), Some(other_low), Some(other_high)) => {
-            Some(low <= other_high && other_low <= high)
-        }
-        _ => None,
-    };
-    match overlap {
-        Some(true) => {
-            text.push_str(&format!("; the difference is within the uncertainty of {}", rollouts(fewest)));
-        }
-        Some(false) => text.push_str("; the intervals do not overlap"),
-        None => text.push_str("; one rollout alone says nothing about the uncertainty"),
-    }
-    text
+    format!(
+        ", against {other:.2} for the next best, which costs less with a chance of {:.0} %",
+        100.0 * chance
+    )
 }
 
 fn rollouts(count: u32) -> String {
@@ -204,6 +202,8 @@ mod tests {
                 high: interval.then_some(mean + half),
                 ..CostEstimate::default()
             },
+            costs: (0..terminal + truncated).map(|number| (number, mean)).collect(),
+            action_cost: 1.0,
             ..Tally::default()
         }
     }
@@ -221,18 +221,18 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_mean_wins_and_overlap_is_said() {
+    fn the_lowest_mean_wins_and_how_surely_is_said() {
         let choice =
             choose(RecoveryState::default(), &[reached(3, 0, 5.0, 1.0), reached(3, 0, 4.5, 1.0)]).unwrap();
         assert_eq!(choice.index, 1);
         assert_eq!(
             choice.reason,
-            "Mean cost 4.50 over the 3 of 3 rollouts that reached recovery (95 % interval 3.50 to 5.50), against 5.00 \
-             for the next best; the difference is within the uncertainty of 3 rollouts."
+            "Mean cost 4.50 over 3 rollouts (95 % interval 3.50 to 5.50), against 5.00 for the next best, which costs less \
+             with a chance of 12 %."
         );
         let clear =
             choose(RecoveryState::default(), &[reached(3, 0, 9.0, 1.0), reached(3, 0, 4.5, 1.0)]).unwrap();
-        assert!(clear.reason.ends_with("the intervals do not overlap."), "{}", clear.reason);
+        assert!(clear.reason.ends_with("with a chance of 0 %."), "{}", clear.reason);
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
         let choice =
             choose(RecoveryState::default(), &[reached(1, 0, 4.0, 0.0), reached(1, 0, 5.0, 0.0)]).unwrap();
         assert_eq!(choice.index, 0);
-        assert!(choice.reason.contains("one rollout alone"), "{}", choice.reason);
+        assert!(choice.reason.starts_with("Cost 4.00 in the only one"), "{}", choice.reason);
     }
 
     proptest! {

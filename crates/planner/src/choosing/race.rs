@@ -8,16 +8,20 @@
 //! The chance is that of a prediction, not of a truth: with k of M rollouts seen, the mean of all M is off by what the
 //! M - k others bring, so for two candidates
 //!
-//! t = (difference of means) / (s · sqrt(1/k₁ - 1/M₁ + 1/k₂ - 1/M₂))
+//! t = (mean difference) / (s · sqrt(1/k - 1/M))
 //!
-//! follows Student's law, the correction for a finite population in mind (Cochran, Sampling Techniques, 2.6). s² is pooled
-//! over the candidates, together with one pseudo-observation that rollouts differ by the cost of one action: a handful of
-//! equal rollouts does not show that there is no spread. Whether at least half of a candidate's rollouts will reach
+//! follows Student's law, the correction for a finite population in mind (Cochran, Sampling Techniques, 2.6). Rollouts of one number
+//! meet the same world and the same luck whatever their candidate, so the differences are those of rollouts of one number, of which
+//! both candidates have k; s² is their variance, together with one pseudo-observation that rollouts differ by the cost of one action:
+//! a handful of equal rollouts does not show that there is no spread. Whether at least half of a candidate's rollouts will reach
 //! recovery, which comes before its mean ([`crate::choose`]), is predicted by a beta-binomial with Jeffreys' prior.
 //!
 //! Rollouts may really have no spread: a model can be sure. Then no difference can ever be shown, and equal candidates
 //! would be rolled out to the end. So when enough rollouts have each ended like their candidate's first, the rest
 //! is taken to end the same way; [`SURE`] says how many.
+//!
+//! Whoever wins gets the rest of its M: with the answers to most questions at hand they cost little, and what one recovery may cost
+//! is told by them.
 //!
 //! Invariants: the deal depends on what is known and on nothing else, so it is the same again; nobody gets more than M;
 //! the best is never dropped.
@@ -62,7 +66,6 @@ impl Race {
     /// How many rollouts more each candidate gets now, in the order of `tallies`; all zero when the race is over.
     /// `dealt` are the rollouts that each had, ended or not.
     pub fn deal(&self, before: RecoveryState, tallies: &[Tally], dealt: &[u32]) -> Vec<u32> {
-        let nothing = vec![0; tallies.len()];
         let open = |dealt: u32| self.rollouts.saturating_sub(dealt);
         if self.exhaustive {
             return dealt.iter().map(|&dealt| open(dealt)).collect();
@@ -72,7 +75,7 @@ impl Race {
         }
         let in_race = self.in_race(before, tallies);
         if in_race.iter().filter(|&&stays| stays).count() < 2 {
-            return nothing;
+            return self.rest_of_the_best(before, tallies, dealt);
         }
         let racing = || dealt.iter().zip(&in_race).filter(|(_, stays)| **stays).map(|(&dealt, _)| dealt);
         // Everybody in the race comes up to the one that has most, or all go one further.
@@ -82,6 +85,17 @@ impl Race {
             if stays { goal.saturating_sub(dealt).min(open(dealt)) } else { 0 }
         };
         dealt.iter().zip(&in_race).map(more).collect()
+    }
+
+    /// What the best lacks to M when the race is over: its estimate is what the plan tells. Nothing if no rollout would tell more.
+    fn rest_of_the_best(&self, before: RecoveryState, tallies: &[Tally], dealt: &[u32]) -> Vec<u32> {
+        let best = order(before, tallies).first().copied();
+        let is_known = Field::new(before, tallies, Horizon::Race(self.rollouts)).sure;
+        let more = |(at, &dealt): (usize, &u32)| match Some(at) == best && !is_known {
+            true => self.rollouts.saturating_sub(dealt),
+            false => 0,
+        };
+        dealt.iter().enumerate().map(more).collect()
     }
 
     /// Who can still win, the present best included.
@@ -106,23 +120,19 @@ struct Field<'a> {
     before: RecoveryState,
     tallies: &'a [Tally],
     horizon: Horizon,
-    /// Pooled variance of costs.
-    variance: f64,
-    degrees: u32,
+    /// Mean cost of an action.
+    step: f64,
     /// Every rollout ended like the first of its candidate, and there are enough of them.
     sure: bool,
 }
 
 impl<'a> Field<'a> {
     fn new(before: RecoveryState, tallies: &'a [Tally], horizon: Horizon) -> Self {
-        let (mut squares, mut degrees, mut repeats, mut same) = (0.0, 0.0, 0, true);
+        let (mut repeats, mut same) = (0, true);
         let (mut prices, mut priced) = (0.0, 0.0);
         for tally in tallies {
             let cost = &tally.cost;
             if let Some(variance) = cost.variance {
-                let own = f64::from(cost.terminal) - 1.0;
-                squares += variance * own;
-                degrees += own;
                 same &= variance <= f64::EPSILON * cost.mean.unwrap_or(0.0).abs();
             }
             let kinds = [cost.terminal, cost.truncated, cost.malformed];
@@ -134,9 +144,7 @@ impl<'a> Field<'a> {
             }
         }
         let step: f64 = if priced > 0.0 { prices / priced } else { 0.0 };
-        let variance = (squares + PRIOR * step * step) / (degrees + PRIOR);
-        let degrees = (degrees + PRIOR) as u32;
-        Self { before, tallies, horizon, variance, degrees, sure: same && repeats >= SURE }
+        Self { before, tallies, horizon, step, sure: same && repeats >= SURE }
     }
 
     /// The chance that candidate `i` comes before candidate `b` at the horizon.
@@ -175,24 +183,33 @@ impl<'a> Field<'a> {
 
     /// The chance that the first has the lower mean.
     fn cheaper(&self, one: &Tally, other: &Tally) -> f64 {
-        let (Some(mine), Some(its)) = (one.cost.mean, other.cost.mean) else { return 0.5 };
-        let open = self.open(one) + self.open(other);
-        let scale = (self.variance * open).sqrt();
-        let difference = its - mine;
-        if scale <= 0.0 {
-            return if difference > 0.0 { 1.0 } else { 0.0 };
+        if one.cost.mean.is_none() || other.cost.mean.is_none() {
+            return 0.5;
         }
-        probability_at_most(difference / scale, self.degrees)
+        let gains = differences(&one.costs, &other.costs);
+        if gains.is_empty() {
+            return 0.5;
+        }
+        let k = gains.len() as f64;
+        let mean = gains.iter().sum::<f64>() / k;
+        let squares: f64 = gains.iter().map(|gain| (gain - mean).powi(2)).sum();
+        let degrees = k - 1.0 + PRIOR;
+        let variance = (squares + PRIOR * self.step * self.step) / degrees;
+        let scale = (variance * self.open(gains.len(), one, other)).sqrt();
+        if scale <= 0.0 {
+            return if mean > 0.0 { 1.0 } else { 0.0 };
+        }
+        probability_at_most(mean / scale, degrees as u32)
     }
 
-    /// By how much a mean may still move, in variances.
-    fn open(&self, tally: &Tally) -> f64 {
-        let seen = f64::from(tally.cost.terminal);
+    /// By how much a mean of so many differences may still move, in variances.
+    fn open(&self, seen: usize, one: &Tally, other: &Tally) -> f64 {
+        let seen = seen as f64;
         let all = match self.horizon {
             Horizon::Truth => f64::INFINITY,
             Horizon::Race(rollouts) => {
-                let finished = f64::from(tally.finished());
-                seen * (f64::from(rollouts) / finished).max(1.0)
+                let finished = f64::from(one.finished().min(other.finished()));
+                seen * (f64::from(rollouts) / finished.max(1.0)).max(1.0)
             }
         };
         1.0 / seen - 1.0 / all
@@ -217,6 +234,14 @@ impl<'a> Field<'a> {
         }
         chances
     }
+}
+
+/// By how much the first costs less than the other, in each rollout that both have.
+fn differences(one: &[(u32, f64)], other: &[(u32, f64)]) -> Vec<f64> {
+    let of = |number: u32| {
+        other.binary_search_by_key(&number, |(number, _)| *number).ok().and_then(|at| other.get(at))
+    };
+    one.iter().filter_map(|(number, cost)| of(*number).map(|(_, own)| own - cost)).collect()
 }
 
 /// The chances of 0 to `rest` further successes after `successes` and `failures`, from Jeffreys' prior.
@@ -252,7 +277,8 @@ mod tests {
             variance,
             ..CostEstimate::default()
         };
-        Tally { cost, action_cost: 1.0, ..Tally::default() }
+        let costs = (0..).zip(costs.iter().copied()).collect();
+        Tally { cost, costs, action_cost: 1.0, ..Tally::default() }
     }
 
     fn race(confidence: f64) -> Race {
@@ -268,7 +294,7 @@ mod tests {
     fn what_cannot_win_any_more_gets_nothing() {
         assert_eq!(deal(&[tally(&[], 0), tally(&[], 0)]), [2, 2]);
         assert_eq!(deal(&[tally(&[4.0, 5.0], 0), tally(&[5.0, 4.0], 0), tally(&[14.0, 15.0], 0)]), [1, 1, 0]);
-        assert_eq!(deal(&[tally(&[4.0, 5.0], 0), tally(&[14.0, 15.0], 0)]), [0, 0], "the best is clear");
+        assert_eq!(deal(&[tally(&[4.0, 5.0], 0), tally(&[14.0, 15.0], 0)]), [6, 0], "the best is clear");
         assert_eq!(deal(&[tally(&[4.0; 8], 0), tally(&[4.1; 8], 0)]), [0, 0], "all is known");
         let behind = [tally(&[4.0, 6.0, 5.0, 7.0], 0), tally(&[5.0, 6.0], 0)];
         assert_eq!(deal(&behind), [0, 2], "who is behind comes up first");
@@ -286,7 +312,7 @@ mod tests {
 
     #[test]
     fn candidates_that_never_recover_lose_to_those_that_do() {
-        assert_eq!(deal(&[tally(&[9.0, 9.5, 9.0, 9.2], 0), tally(&[], 4)]), [0, 0]);
+        assert_eq!(deal(&[tally(&[9.0, 9.5, 9.0, 9.2], 0), tally(&[], 4)]), [4, 0]);
         assert_ne!(deal(&[tally(&[9.0], 1), tally(&[], 2)]), [0, 0], "two rollouts say little");
     }
 

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use countermove_incident::{Entities, EntityKind, RecoveryState, VerbClass};
 
 use crate::evidence::roles::Roles;
-use crate::words::listed;
-use crate::words::{has_word, told_in_history};
+use crate::prompts::past::{Deed, Objects, past};
+use crate::words::{has_word, listed};
 
 /// The kind of response that brings about each fact, in the order of [`RecoveryState::NAMES`].
 pub(crate) const KINDS: [VerbClass; 6] = [
@@ -36,30 +36,40 @@ pub(crate) struct Coverage<'a> {
     destroyed: BTreeSet<String>,
 }
 
-/// The roles as they have to be after what came of earlier actions, and which hosts they count as attacked now. Where all was done
-/// that a fact asks for and the fact does not hold, somebody is missing among the attacked hosts: of those that the attack
-/// has to do with the likeliest join them, until there is something to do.
-pub(crate) fn widened<'a>(
-    roles: &'a Roles,
-    history: &[String],
-    state: RecoveryState,
-) -> (Cow<'a, Roles>, Vec<String>) {
-    let (mut roles, mut joined) = (Cow::Borrowed(roles), Vec::new());
-    while Coverage::after(&roles, history, state).is_exhausted(state) {
-        let known = roles.to_clean();
-        let rest = || roles.suspects().filter(|(host, _)| !known.contains(host));
-        let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
-        let next: Vec<String> = rest()
-            .filter(|(_, chance)| **chance >= ABOUT * likeliest)
-            .map(|(host, _)| host.clone())
-            .collect();
-        if next.is_empty() {
-            break;
+/// The roles as they have to be after what came of earlier actions.
+#[derive(Clone, Debug)]
+pub(crate) struct Widened<'a> {
+    pub(crate) roles: Cow<'a, Roles>,
+    /// Hosts that count as attacked since the last action.
+    pub(crate) joined: Vec<String>,
+}
+
+/// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
+/// the attack has to do with the likeliest join them, until there is something to do. Who has joined stays.
+pub(crate) fn widened<'a>(roles: &'a Roles, history: &[String], state: RecoveryState) -> Widened<'a> {
+    let deeds = past(roles, history, state);
+    let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };
+    for number in 1..=deeds.len() {
+        let (so_far, after) = (deeds.get(..number).unwrap_or_default(), deeds.get(number - 1));
+        widened.joined.clear();
+        while let Some(deed) = after
+            && Coverage::of(&widened.roles, so_far).is_exhausted(deed.after)
+        {
+            let known = widened.roles.to_clean();
+            let rest = || roles.suspects().filter(|(host, _)| !known.contains(host));
+            let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
+            let next: Vec<String> = rest()
+                .filter(|(_, chance)| **chance >= ABOUT * likeliest)
+                .map(|(host, _)| host.clone())
+                .collect();
+            if next.is_empty() {
+                break;
+            }
+            widened.roles.to_mut().targets.extend(next.iter().cloned());
+            widened.joined.extend(next);
         }
-        roles.to_mut().targets.extend(next.iter().cloned());
-        joined.extend(next);
     }
-    (roles, joined)
+    widened
 }
 
 /// Hosts are about as likely compromised as another one from this share of its chance on.
@@ -78,58 +88,35 @@ pub(crate) struct Left {
 impl<'a> Coverage<'a> {
     /// What the actions of a history have reached. `state` is the one in which the history ended.
     pub(crate) fn after(roles: &'a Roles, history: &[String], state: RecoveryState) -> Coverage<'a> {
+        Self::of(roles, &past(roles, history, state))
+    }
+
+    /// What has been reached by what was done.
+    pub(crate) fn of(roles: &'a Roles, deeds: &[Deed]) -> Coverage<'a> {
         let mut coverage =
             Coverage { roles, hosts: roles.to_clean(), reached: BTreeMap::new(), destroyed: BTreeSet::new() };
-        let [contained_label, _, preserved_label, ..] = RecoveryState::LABELS;
-        let lines: Vec<(&str, &str)> = history.iter().map(|line| told_in_history(line)).collect();
-        let gained = |label: &str| lines.iter().position(|(_, gained)| gained.contains(label));
-        // What no line of the history brought about and holds now, held from the start.
-        let from = |holds: bool, label| gained(label).map_or(if holds { 0 } else { usize::MAX }, |at| at + 1);
-        let contained = from(state.is_attack_contained, contained_label);
-        let preserved = from(state.are_forensics_preserved, preserved_label);
-        for (at, (action, _)) in lines.iter().enumerate() {
-            coverage.take(action, at >= contained, at >= preserved);
+        for deed in deeds {
+            coverage.take(&deed.objects, deed.before);
         }
         coverage
     }
 
-    /// Adds an action. While the attack is not `contained`, what is cleaned or restored does not stay so; until evidence
-    /// is `preserved`, cleaning destroys it.
-    fn take(&mut self, action: &str, contained: bool, preserved: bool) {
-        for (kind, names) in self.objects(action) {
-            if kind == VerbClass::Eradicate && !preserved {
+    /// Adds what is done in a state. While the attack is not contained, what is cleaned or restored does not stay so; until
+    /// evidence is preserved, cleaning destroys it.
+    fn take(&mut self, objects: &Objects, before: RecoveryState) {
+        for (kind, names) in objects {
+            if *kind == VerbClass::Eradicate && !before.are_forensics_preserved {
                 let kept = self.reached.get(&VerbClass::Preserve);
                 let lost = names.iter().filter(|name| self.hosts.contains(name));
                 let lost = lost.filter(|name| !kept.is_some_and(|kept| kept.contains(*name)));
                 self.destroyed.extend(lost.cloned());
             }
-            let lasts = contained || !matches!(kind, VerbClass::Eradicate | VerbClass::Restore);
+            let lasts =
+                before.is_attack_contained || !matches!(kind, VerbClass::Eradicate | VerbClass::Restore);
             if lasts {
-                self.reached.entry(kind).or_default().extend(names);
+                self.reached.entry(*kind).or_default().extend(names.iter().cloned());
             }
         }
-    }
-
-    /// What an action does to what: for each kind of response the hosts, attackers and accounts that it names, by the
-    /// names that the roles know. An object belongs to the verb in front of it.
-    fn objects(&self, action: &str) -> Vec<(VerbClass, BTreeSet<String>)> {
-        let kinds = VerbClass::of(action);
-        let verbs: Vec<(usize, VerbClass)> = VerbClass::uses(action)
-            .into_iter()
-            .filter(|verb| kinds.contains(&verb.class))
-            .map(|verb| (verb.place.start, verb.class))
-            .collect();
-        let mut found: Vec<(VerbClass, BTreeSet<String>)> =
-            kinds.iter().map(|kind| (*kind, BTreeSet::new())).collect();
-        for (place, name) in named(action, self.roles) {
-            let verb = verbs.iter().rev().find(|(start, _)| *start < place).or(verbs.first());
-            if let Some((_, kind)) = verb
-                && let Some((_, names)) = found.iter_mut().find(|(own, _)| own == kind)
-            {
-                names.insert(name);
-            }
-        }
-        found
     }
 
     /// What is left for a kind of response.
@@ -191,49 +178,47 @@ impl<'a> Coverage<'a> {
     fn is_exhausted(&self, state: RecoveryState) -> bool {
         KINDS.into_iter().zip(state.bits()).any(|(kind, holds)| {
             let was_tried = self.reached.get(&kind).is_some_and(|names| !names.is_empty());
-            let is_done = || match kind {
-                VerbClass::Contain => self.ways_to_contain().iter().any(|way| way.count() == 0),
-                kind => self.left(kind).count() == 0,
-            };
-            !holds && was_tried && is_done()
+            !holds && was_tried && self.is_done(kind)
         })
     }
 
-    /// What is left for a kind of response before and after an action.
-    fn left_around(&self, after: &Coverage<'_>, kind: VerbClass) -> (Left, Left) {
-        if kind != VerbClass::Contain {
-            return (self.left(kind), after.left(kind));
+    /// Of the open facts, those that what is done brings about if it works: nothing that they ask for is left once it is done.
+    /// Where nothing was left before, it did not work, and all of it has to be done again.
+    pub(crate) fn within_reach(
+        &self,
+        objects: &Objects,
+        state: RecoveryState,
+        open: RecoveryState,
+    ) -> RecoveryState {
+        let taken = |mut coverage: Coverage<'a>| {
+            coverage.take(objects, state);
+            coverage
+        };
+        let (after, alone) = (taken(self.clone()), taken(Coverage::of(self.roles, &[])));
+        let mut bits = open.bits();
+        for (bit, kind) in bits.iter_mut().zip(KINDS) {
+            let does = if self.is_done(kind) { &alone } else { &after };
+            *bit = *bit && does.is_done(kind);
         }
-        let ways: Vec<(Left, Left)> =
-            self.ways_to_contain().into_iter().zip(after.ways_to_contain()).collect();
-        // A way that was gone to its end before and did not do was none: something in the roles is missing.
-        let open = ways
-            .iter()
-            .filter(|(before, _)| before.count() > 0)
-            .min_by_key(|(before, after)| (after.count(), before == after));
-        open.or(ways.first()).cloned().unwrap_or_default()
+        RecoveryState::from_bits(bits)
     }
 
-    /// What the prompt of the task *state* says of an action beyond its words: whom it names, and what is left to do for
-    /// each of the open facts once it is done.
-    pub(crate) fn notes(&self, action: &str, state: RecoveryState, open: RecoveryState) -> Vec<String> {
-        let mut after = self.clone();
-        after.take(action, state.is_attack_contained, state.are_forensics_preserved);
-        let mut notes = vec![format!("It names {}.", self.counted(action))];
-        for ((kind, label), is_open) in KINDS.into_iter().zip(RecoveryState::LABELS).zip(open.bits()) {
-            if !is_open {
-                continue;
+    /// Whether nothing is left to do for a kind of response. Of a host that was cleaned before there is no evidence to keep.
+    fn is_done(&self, kind: VerbClass) -> bool {
+        match kind {
+            VerbClass::Contain => self.ways_to_contain().iter().any(|way| way.count() == 0),
+            kind => {
+                let left = self.left(kind);
+                left.count() == left.destroyed
             }
-            let (before, left) = self.left_around(&after, kind);
-            let adds = before != left;
-            let note = match left.told() {
-                None if adds => "nothing is left".to_owned(),
-                None => "it adds nothing".to_owned(),
-                Some(what) => format!("{what} left"),
-            };
-            notes.push(format!("{label}: {note}."));
         }
-        notes
+    }
+
+    /// What the prompt of the task *state* says of an action that reaches everything that the open facts ask for.
+    pub(crate) fn notes_if_done(&self, action: &str, open: RecoveryState) -> Vec<String> {
+        let named = format!("It names {}.", self.counted(action));
+        let done = |label| format!("{label}: nothing is left.");
+        [named].into_iter().chain(open.achieved_labels().into_iter().map(done)).collect()
     }
 
     /// Whom an action names, counted by their roles.
@@ -265,17 +250,6 @@ const STOLEN: (&str, &str) = ("account of the attacker", "accounts of the attack
 impl Left {
     fn count(&self) -> usize {
         self.attackers.len() + self.hosts.len() + self.accounts.len() + self.destroyed
-    }
-
-    /// What is left in words; none if nothing is.
-    fn told(&self) -> Option<String> {
-        let nouns = [
-            (self.hosts.len(), ("attacked host", "attacked hosts")),
-            (self.destroyed, ("host without evidence", "hosts without evidence")),
-            (self.attackers.len(), ("attacker", "attackers")),
-            (self.accounts.len(), ("account", "accounts")),
-        ];
-        enumerated(nouns)
     }
 }
 
@@ -319,6 +293,7 @@ pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompts::past::objects;
 
     fn roles() -> Roles {
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -339,60 +314,60 @@ mod tests {
         RecoveryState::from_bits(std::array::from_fn(|at| at == fact))
     }
 
-    fn notes(roles: &Roles, history: &[&str], state: RecoveryState, action: &str, fact: usize) -> String {
+    fn reaches(roles: &Roles, history: &[&str], state: RecoveryState, action: &str, fact: usize) -> bool {
         let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
-        Coverage::after(roles, &history, state).notes(action, state, open(fact)).join(" ")
+        let coverage = Coverage::after(roles, &history, state);
+        coverage.within_reach(&objects(action, roles), state, open(fact)) == open(fact)
     }
 
     #[test]
     fn an_attack_is_contained_by_its_hosts_or_by_all_that_the_attacker_uses() {
         let (roles, none) = (roles(), RecoveryState::default());
-        let note = |history: &[&str], action: &str| notes(&roles, history, none, action, 0);
-        assert_eq!(
-            note(&[], "Isolate web_shop and 10.0.2.14 from the network"),
-            "It names 2 attacked hosts. attack contained: nothing is left."
-        );
-        assert_eq!(
-            note(&[], "Isolate web_shop from the network"),
-            "It names 1 attacked host. attack contained: 1 attacked host left."
-        );
+        let contains = |history: &[&str], action: &str| reaches(&roles, history, none, action, 0);
+        assert!(contains(&[], "Isolate web_shop and 10.0.2.14 from the network"));
+        assert!(!contains(&[], "Isolate web_shop from the network"));
         let earlier = ["Isolate web_shop from the network (it changed nothing)"];
-        assert!(note(&earlier, "Isolate 10.0.2.14").ends_with("nothing is left."));
-        assert!(note(&earlier, "Isolate 10.0.2.15").contains("It names 1 other."));
-        assert!(
-            note(&[], "Improve the security")
-                .contains("It names nothing. attack contained: 2 attacked hosts left.")
-        );
+        assert!(contains(&earlier, "Isolate 10.0.2.14"));
+        assert!(!contains(&earlier, "Isolate 10.0.2.15") && !contains(&[], "Improve the security"));
         let all = "Block all traffic from 203.0.113.7 and 198.51.100.3";
-        assert!(
-            note(&[], all).ends_with("contained: 1 attacked host and 1 account left."),
-            "{}",
-            note(&[], all)
-        );
+        assert!(!contains(&[], all), "a foothold and an account are left");
         let rest = ["Isolate web_shop from the network", "Reset the password of the account shop_rw"];
-        assert!(note(&rest, all).ends_with("nothing is left."));
-        assert!(note(&rest[1..], all).ends_with("1 attacked host left."));
+        assert!(contains(&rest, all) && !contains(&rest[1..], all));
 
         let kept = Roles { kept: vec!["10.0.2.13".into(), "10.0.2.14".into()], ..roles.clone() };
-        let note = |action: &str| notes(&kept, &[], none, action, 0);
-        assert!(note("Isolate web_shop and 10.0.2.14").ends_with("2 attackers and 1 account left."));
-        assert!(note(&format!("{all} and disable the account shop_rw")).ends_with("nothing is left."));
+        let contains = |action: &str| reaches(&kept, &[], none, action, 0);
+        assert!(!contains("Isolate web_shop and 10.0.2.14"));
+        assert!(contains(&format!("{all} and disable the account shop_rw")));
     }
 
     #[test]
-    fn what_is_cleaned_too_early_is_said() {
-        let roles = roles();
+    fn what_is_cleaned_too_early_has_to_be_cleaned_again_and_no_evidence_is_left_of_it() {
+        let (roles, none) = (roles(), RecoveryState::default());
         let wiped = ["Remove malware from 10.0.2.13 (it changed nothing)"];
-        let note =
-            notes(&roles, &wiped, RecoveryState::default(), "Save the logs of web_shop and 10.0.2.14", 2);
-        assert!(note.ends_with("forensics preserved: 1 host without evidence left."), "{note}");
+        assert!(reaches(&roles, &wiped, none, "Save the logs of 10.0.2.14", 2), "what there still is");
+        assert!(!reaches(&roles, &[], none, "Save the logs of 10.0.2.14", 2));
         let contained = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
         let clean = "Remove malware from 10.0.2.14 and delete the account svc_helper";
-        let note = notes(&roles, &wiped, contained, clean, 3);
-        assert!(note.ends_with("attacker eradicated: nothing is left."), "contained from the start: {note}");
+        assert!(reaches(&roles, &wiped, contained, clean, 3), "contained from the start");
         let later = ["Remove malware from 10.0.2.13", "Isolate 10.0.2.13 (then: attack contained)"];
-        let note = notes(&roles, &later, contained, clean, 3);
-        assert!(note.ends_with("1 attacked host left."), "the attacker came back: {note}");
+        assert!(!reaches(&roles, &later, contained, clean, 3), "the attacker came back");
+    }
+
+    #[test]
+    fn what_did_not_work_is_done_again_whole() {
+        let (roles, none) = (roles(), RecoveryState::default());
+        let all = "Patch 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw";
+        let failed = format!("{all} (it changed nothing)");
+        assert!(reaches(&roles, &[&failed], none, all, 4));
+        assert!(!reaches(&roles, &[&failed], none, "Patch 10.0.2.13", 4));
+    }
+
+    #[test]
+    fn the_notes_count_whom_an_action_names() {
+        let roles = roles();
+        let coverage = Coverage::after(&roles, &[], RecoveryState::default());
+        let notes = coverage.notes_if_done("Isolate web_shop and 10.0.2.15", open(0));
+        assert_eq!(notes, ["It names 1 attacked host and 1 other.", "attack contained: nothing is left."]);
     }
 
     #[test]
@@ -402,8 +377,8 @@ mod tests {
         let roles = Roles { compromised, ..roles() };
         let joined = |history: &[&str], state: RecoveryState| {
             let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
-            let (widened, joined) = widened(&roles, &history, state);
-            assert_eq!(widened.targets[2..], joined);
+            let Widened { roles: wider, joined } = widened(&roles, &history, state);
+            assert!(wider.targets.ends_with(&joined));
             joined
         };
         let none = RecoveryState::default();
@@ -414,16 +389,11 @@ mod tests {
         let kept = RecoveryState { are_forensics_preserved: true, ..none };
         assert!(joined(&[all], kept).is_empty(), "it was enough");
         let more = "Save the logs of 10.0.2.15 (it changed nothing)";
-        assert_eq!(joined(&[all, more], none), ["10.0.2.15", "10.0.2.20"]);
+        assert_eq!(joined(&[all, more], none), ["10.0.2.20"]);
         let last = "Save the logs of 10.0.2.20 (it changed nothing)";
-        assert_eq!(joined(&[all, more, last], none).len(), 2, "nobody is left");
-    }
-
-    #[test]
-    fn what_is_done_already_adds_nothing() {
-        let roles = roles();
-        let done = ["Patch 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw"];
-        let note = notes(&roles, &done, RecoveryState::default(), "Patch 10.0.2.13", 4);
-        assert!(note.ends_with("system hardened: it adds nothing."), "{note}");
+        assert!(joined(&[all, more, last], none).is_empty(), "nobody is left");
+        let enough = "Save the logs of 10.0.2.15 (then: forensics preserved)".to_owned();
+        let known = widened(&roles, &[all.to_owned(), enough], kept);
+        assert!(known.joined.is_empty() && known.roles.targets.contains(&"10.0.2.15".to_owned()), "it stays");
     }
 }

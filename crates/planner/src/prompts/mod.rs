@@ -3,6 +3,7 @@
 
 pub(crate) mod coverage;
 pub(crate) mod menu;
+pub(crate) mod past;
 pub(crate) mod questions;
 pub(crate) mod rows;
 pub(crate) mod tasks;

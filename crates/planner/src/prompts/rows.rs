@@ -12,7 +12,9 @@ use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::{Verdict, conclude};
 use crate::evidence::scene::{Evidence, Scene};
 use crate::language_model::Prompt;
+use crate::prompts::coverage::Coverage;
 use crate::prompts::menu::Menu;
+use crate::prompts::past::objects;
 use crate::prompts::questions::{
     Situation, action_prompt, alerts_prompt, incident_prompt, shared_segments, state_prompt,
 };
@@ -117,8 +119,8 @@ impl Case<'_> {
     }
 
     /// The question for the state after an action, and the answer that it is `after`. None if the planner would not
-    /// ask, or could not be answered so: the action may bring about nothing, or `after` has a fact that by the action's
-    /// verbs it cannot have brought about.
+    /// ask, or could not be answered so: the action may bring about nothing, or `after` has a fact that the action cannot have
+    /// brought about by its verbs and by what is left to do.
     ///
     /// # Errors
     /// If a template cannot be rendered.
@@ -129,13 +131,16 @@ impl Case<'_> {
         action: &str,
         after: RecoveryState,
     ) -> Result<Option<Rendered>, TemplateError> {
-        let open = open_facts(state, action);
+        let coverage = Coverage::after(&self.assessment.entities, history, state);
+        let objects = objects(action, &self.assessment.entities);
+        let open = coverage.within_reach(&objects, state, open_facts(state, action));
         let possible = state.union(open);
         if open.achieved() == 0 || possible.union(after) != possible {
             return Ok(None);
         }
         let situation = self.situation(state, history);
-        let prompt = state_prompt(&self.rendering.templates, situation, action, open)?;
+        let notes = coverage.notes_if_done(action, open);
+        let prompt = state_prompt(&self.rendering.templates, situation, action, open, &notes)?;
         Ok(Some(Rendered { prompt, answer: written(&state_answer(open, after)) }))
     }
 

@@ -16,8 +16,9 @@ use crate::evidence::roles::Roles;
 use crate::language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
 };
-use crate::prompts::coverage::widened;
+use crate::prompts::coverage::{Coverage, widened};
 use crate::prompts::menu::Menu;
+use crate::prompts::past::{objects, past};
 use crate::prompts::questions::{Situation, action_prompt, state_prompt};
 use crate::prompts::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
 use crate::rollouts::answers::{Answers, draw};
@@ -106,7 +107,8 @@ pub async fn run_rollout_for(
     }
     let costs = batch.pricing.model(&batch.entities.systems);
     let (steps, usage) = (Vec::new(), Usage::default());
-    let world = World::draw(&batch.entities, spec.common_seed);
+    let deeds = past(&batch.entities, &spec.history, spec.state);
+    let world = World::draw(&batch.entities, &deeds, spec.common_seed);
     let mut run = Run { simulator: *simulator, batch, spec, world, tokens, grounding, steps, usage };
     let outcome = {
         let simulated = std::pin::pin!(run.simulate(&*costs));
@@ -235,9 +237,10 @@ impl<M: LanguageModel> Run<'_, M> {
         Ok(RolloutEnd::Truncated)
     }
 
-    /// What an action brings about is drawn from what the model finds likely. All candidates meet the same luck in rollouts of one
-    /// number: the n-th try to bring about the same facts has the same lot, so that candidates which do the same in another
-    /// order cost the same.
+    /// An action brings a fact about if it does all that the fact asks for in this world, which is counted, and if it works, which is
+    /// drawn from what the model finds likely: so worlds that differ ask it the same questions. All candidates meet the same luck
+    /// in rollouts of one number: the n-th try to bring about the same facts has the same lot, so that candidates which do the
+    /// same in another order cost the same.
     async fn predict(
         &mut self,
         state: RecoveryState,
@@ -245,12 +248,16 @@ impl<M: LanguageModel> Run<'_, M> {
         history: &[String],
         tries: u64,
     ) -> Result<RecoveryState, Break> {
-        let open = open_facts(state, action);
+        let objects = objects(action, &self.world.roles);
+        let world = Coverage::after(&self.world.roles, history, state);
+        let open = world.within_reach(&objects, state, open_facts(state, action));
         if open.achieved() == 0 {
             return Ok(state);
         }
-        let situation = self.situation(&self.world.roles, state, history);
-        let prompt = state_prompt(self.simulator.templates, situation, action, open)?;
+        let believed = &self.batch.entities;
+        let notes = Coverage::after(believed, &[], state).notes_if_done(action, open);
+        let situation = self.situation(believed, state, history);
+        let prompt = state_prompt(self.simulator.templates, situation, action, open, &notes)?;
         let sampling = if self.batch.policy.thinking_tokens > 0 {
             // Greedy and without a seed of its own: equal questions have equal answers.
             Sampling { temperature: 0.0, top_p: 1.0, seed: 0 }
@@ -271,7 +278,7 @@ impl<M: LanguageModel> Run<'_, M> {
     ) -> Result<String, Break> {
         let RolloutBatch { entities, policy, constraints, .. } = self.batch;
         let templates = self.simulator.templates;
-        let (believed, _) = widened(entities, history, state);
+        let believed = widened(entities, history, state).roles;
         let menu = self.menu(Menu::new(templates, state, &believed, history)?, state, history)?;
         let prompt = action_prompt(templates, self.situation(&believed, state, history), &[])?;
         let is_closed = !menu.is_empty()

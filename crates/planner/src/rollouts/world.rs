@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::evidence::roles::Roles;
-use crate::prompts::coverage::named;
+use crate::prompts::coverage::{Coverage, named};
+use crate::prompts::past::Deed;
 use crate::rollouts::checks::interrupts;
 use crate::seeds::{chance, derive_seed};
 
@@ -17,9 +18,52 @@ pub(crate) struct World {
     pub(crate) roles: Roles,
 }
 
+/// How often an action that does all that a fact asks for does not bring it about all the same. Set by hand; a small one makes what
+/// failed say more of who is missing.
+const FAILS: f64 = 0.1;
+/// How many worlds are drawn at most until one agrees with what came of earlier actions.
+const DRAWS: u64 = 64;
+
 impl World {
+    /// Draws which hosts are compromised, as likely as they were and as what came of earlier actions lets them be: where all was
+    /// done and the fact does not hold, somebody else most likely is, and where it holds, nobody is whom it did not reach.
+    pub(crate) fn draw(believed: &Roles, deeds: &[Deed], seed: u64) -> World {
+        let mut best: Option<(f64, World)> = None;
+        for number in 0..DRAWS {
+            let world = World::guess(believed, derive_seed(seed, "world", &[number]));
+            let likely = world.likelihood(deeds);
+            if chance(derive_seed(seed, "agrees", &[number])) < likely {
+                return world;
+            }
+            if best.as_ref().is_none_or(|(most, _)| likely > *most) {
+                best = Some((likely, world));
+            }
+        }
+        best.map_or_else(|| World { roles: believed.clone() }, |(_, world)| world)
+    }
+
+    /// How likely what came of earlier actions is in this world.
+    fn likelihood(&self, deeds: &[Deed]) -> f64 {
+        let mut likely = 1.0;
+        for (number, deed) in deeds.iter().enumerate() {
+            let coverage = Coverage::of(&self.roles, deeds.get(..number).unwrap_or_default());
+            let open = deed.open();
+            let within = coverage.within_reach(&deed.objects, deed.before, open);
+            for ((open, within), holds) in open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()) {
+                likely *= match (open, within, holds) {
+                    (true, true, true) => 1.0 - FAILS,
+                    (true, true, false) => FAILS,
+                    // What did not reach everybody did not do; said to hold all the same, it is likelier that nobody was missing.
+                    (true, false, true) => FAILS,
+                    _ => 1.0,
+                };
+            }
+        }
+        likely
+    }
+
     /// Draws which hosts are compromised. Somebody is: there is an incident.
-    pub(crate) fn draw(believed: &Roles, seed: u64) -> World {
+    fn guess(believed: &Roles, seed: u64) -> World {
         let lot = |position: usize| chance(derive_seed(seed, "compromised", &[position as u64]));
         // An attacker is shut out, whoever it is.
         let suspects = || believed.suspects().enumerate();
@@ -52,7 +96,10 @@ impl World {
 
 #[cfg(test)]
 mod tests {
+    use countermove_incident::RecoveryState;
+
     use super::*;
+    use crate::prompts::past::past;
 
     fn roles(chances: &[(&str, f32)]) -> Roles {
         Roles {
@@ -70,7 +117,7 @@ mod tests {
         let believed = roles(&[("10.0.0.1", 0.9), ("10.0.0.2", 0.3), ("10.0.0.3", 0.0)]);
         let mut times = [0; 3];
         for seed in 0..4000 {
-            let world = World::draw(&believed, seed).roles;
+            let world = World::draw(&believed, &[], seed).roles;
             assert!(!world.targets.is_empty(), "somebody is");
             assert!(world.footholds.iter().all(|host| world.targets.contains(host)));
             for (host, times) in believed.systems.iter().zip(&mut times) {
@@ -81,12 +128,33 @@ mod tests {
         assert!((times[0] as f64 / 4000.0 - 0.97).abs() < 0.02, "{times:?}");
         assert!((times[1] as f64 / 4000.0 - 0.3).abs() < 0.03 && times[2] == 0, "{times:?}");
         let none = Roles { compromised: Default::default(), ..believed.clone() };
-        assert_eq!(World::draw(&none, 1).roles, none, "where nothing is doubted nothing is drawn");
+        assert_eq!(World::draw(&none, &[], 1).roles, none, "where nothing is doubted nothing is drawn");
+    }
+
+    #[test]
+    fn what_came_of_actions_says_who_is_compromised() {
+        let believed = roles(&[("10.0.0.1", 0.95), ("10.0.0.2", 0.2)]);
+        let share = |history: &[&str], state: RecoveryState| {
+            let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
+            let deeds = past(&believed, &history, state);
+            let second = "10.0.0.2".to_owned();
+            let fallen = |seed: &u64| World::draw(&believed, &deeds, *seed).roles.targets.contains(&second);
+            (0..2000).filter(fallen).count() as f64 / 2000.0
+        };
+        let none = RecoveryState::default();
+        assert!((share(&[], none) - 0.2).abs() < 0.03);
+        let failed = share(&["Save the logs of 10.0.0.1 (it changed nothing)"], none);
+        // 0.2 · 1 / (0.2 · 1 + 0.8 · 0.1)
+        assert!((failed - 0.714).abs() < 0.04, "{failed}");
+        let kept = RecoveryState { are_forensics_preserved: true, ..none };
+        let worked = share(&["Save the logs of 10.0.0.1 (then: forensics preserved)"], kept);
+        // 0.2 · 0.1 / (0.2 · 0.1 + 0.8 · 0.9)
+        assert!((worked - 0.027).abs() < 0.02, "{worked}");
     }
 
     #[test]
     fn an_action_is_needless_against_whoever_has_no_part() {
-        let world = World::draw(&roles(&[("10.0.0.1", 1.0), ("10.0.0.2", 0.0)]), 5);
+        let world = World::draw(&roles(&[("10.0.0.1", 1.0), ("10.0.0.2", 0.0)]), &[], 5);
         assert!(world.is_needless("Isolate 10.0.0.1 and 10.0.0.2 from the network"));
         for harmless in [
             "Isolate 10.0.0.1 from the network",

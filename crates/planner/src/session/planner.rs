@@ -18,7 +18,7 @@ use crate::evidence::assessment::Assessment;
 use crate::evidence::scene::{Evidence, Scene};
 use crate::language_model::{LanguageModel, Usage};
 use crate::options::{PlanMode, PlanOptions};
-use crate::prompts::coverage::widened;
+use crate::prompts::coverage::{Widened, widened};
 use crate::prompts::questions::shared_segments;
 use crate::rollouts::runner::{RolloutBatch, RolloutPolicy, RolloutRunner};
 use crate::session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
@@ -266,9 +266,9 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let step = session.next_step();
         let seed = session.decision_seed();
         let history = session.history();
-        let (entities, joined) = widened(&assessment.entities, &history, session.state);
+        let Widened { roles, joined } = widened(&assessment.entities, &history, session.state);
         let wider;
-        let assessment = match entities {
+        let assessment = match roles {
             Cow::Borrowed(_) => assessment,
             Cow::Owned(entities) => {
                 wider = Assessment { entities, ..assessment.clone() };

@@ -264,6 +264,8 @@ impl From<v1::CostEstimate> for Cost {
             variance: cost.variance,
             low: cost.low,
             high: cost.high,
+            likely_low: cost.likely_low,
+            likely_high: cost.likely_high,
         }
     }
 }

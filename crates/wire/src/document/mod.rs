@@ -454,6 +454,12 @@ pub struct Cost {
     pub low: Option<f64>,
     /// Upper bound.
     pub high: Option<f64>,
+    /// What one recovery costs at least, nine times in ten together with `likely_high`.
+    #[serde(default)]
+    pub likely_low: Option<f64>,
+    /// What it costs at most; absent if that is not known, since rollouts were cut off.
+    #[serde(default)]
+    pub likely_high: Option<f64>,
 }
 
 /// A proposal that was thrown away.

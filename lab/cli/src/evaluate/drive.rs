@@ -12,7 +12,7 @@ use countermove_proto::v1::{
     Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnd, PlanEnded, PlanMode,
     PlanOptions, PlanStep, ReportAlertsRequest,
 };
-use countermove_simulator::evaluation::{Episode, Move, with_inventory};
+use countermove_simulator::evaluation::{Episode, Likely, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
 use countermove_wire::{FromMessage, IntoMessage, recovery_state};
 
@@ -172,6 +172,8 @@ impl Operator<'_> {
         let chosen = decisions::chosen(step);
         let action = chosen.action.unwrap_or_default().text;
         let predicted = chosen.predicted_state.map(recovery_state);
+        let likely =
+            chosen.cost.and_then(|cost| Some(Likely { low: cost.likely_low?, high: cost.likely_high }));
         decisions::send_approval(self.coordinator, &self.name, step, APPROVER.to_owned()).await?;
         let before = self.world.state();
         let outcome = self.world.apply(&action);
@@ -188,7 +190,7 @@ impl Operator<'_> {
             let sent = self.coordinator.incidents().report_alerts(bounded(request)).await;
             sent.map_err(|status| self.coordinator.failure(&status))?;
         }
-        let mut made = Move::new(action, before, predicted, &outcome);
+        let mut made = Move { likely, ..Move::new(action, before, predicted, &outcome) };
         if let Some(expected) = &step.expected_alerts {
             made.expected(&kinds(expected), &outcome);
         }

@@ -51,6 +51,8 @@ pub struct Move {
     pub before: RecoveryState,
     /// State that the system expected after it; absent for a policy that expects nothing.
     pub predicted: Option<RecoveryState>,
+    /// What the system called likely for recovery from here on to cost, at least and at most; absent if it did not say.
+    pub likely: Option<Likely>,
     /// True state after it.
     pub after: RecoveryState,
     /// What it cost.
@@ -69,6 +71,24 @@ pub struct Move {
     pub alerts: Option<Confusion>,
 }
 
+/// What nine in ten recoveries cost, as a system tells it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Likely {
+    /// At least.
+    pub low: f64,
+    /// At most; absent if it does not know.
+    pub high: Option<f64>,
+}
+
+impl Likely {
+    /// Whether a recovery that cost so much is one of the nine.
+    pub fn holds(&self, cost: f64) -> bool {
+        // Sums of costs are exact to far less.
+        const SAME: f64 = 1e-6;
+        self.low <= cost + SAME && self.high.is_none_or(|high| cost <= high + SAME)
+    }
+}
+
 impl Move {
     /// An action and what came of it. `predicted` is the state that the system expected after it.
     pub fn new(
@@ -81,6 +101,7 @@ impl Move {
             action,
             before,
             predicted,
+            likely: None,
             after: outcome.state,
             cost: outcome.cost,
             minutes: None,
@@ -175,6 +196,18 @@ impl Episode {
     pub fn minutes(&self) -> Option<f64> {
         let total: Option<f64> = self.moves.iter().map(|one| one.minutes).sum();
         total.filter(|_| !self.moves.is_empty())
+    }
+
+    /// For each action for which the system said what is likely, that and what recovery cost from there on; nothing unless it
+    /// recovered. In minutes where there is a table of them.
+    pub(super) fn told_and_paid(&self) -> Vec<(Likely, f64)> {
+        let mut left = 0.0;
+        let mut pairs = Vec::new();
+        for one in self.moves.iter().rev().filter(|_| self.recovered()) {
+            left += one.minutes.unwrap_or(one.cost);
+            pairs.extend(one.likely.map(|likely| (likely, left)));
+        }
+        pairs
     }
 
     /// Whether it was an incident and the system acted on it.

@@ -3,7 +3,7 @@
 use countermove_incident::{RecoveryState, Tactic};
 
 use super::confusion::{Confusion, share};
-use super::episode::{Episode, Move};
+use super::episode::{Episode, Likely, Move};
 
 /// One figure over the episodes of a seed.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ pub enum Unit {
 }
 
 /// All measures, in the order in which they are printed.
-pub const MEASURES: [Measure; 26] = [
+pub const MEASURES: [Measure; 28] = [
     Measure {
         name: "recovery_cost",
         title: "cost of recovery",
@@ -192,6 +192,22 @@ pub const MEASURES: [Measure; 26] = [
         compute: |episodes| sum(facts(episodes, |before, after| after && !before)).f1(),
     },
     Measure {
+        name: "likely_coverage",
+        title: "costs within what was told to be likely nine times in ten",
+        unit: Unit::Share,
+        over: "from each action to recovery, of incidents that recovered",
+        compute: |episodes| {
+            mean(told(episodes).map(|(likely, paid)| f64::from(u8::from(likely.holds(paid)))))
+        },
+    },
+    Measure {
+        name: "likely_width",
+        title: "width of what was told to be likely",
+        unit: Unit::Cost,
+        over: "mean over the same actions, where there is an upper end",
+        compute: |episodes| mean(told(episodes).filter_map(|(likely, _)| Some(likely.high? - likely.low))),
+    },
+    Measure {
         name: "alert_pair_precision",
         title: "predicted kinds of alerts that came",
         unit: Unit::Share,
@@ -275,6 +291,11 @@ fn sum(counts: impl IntoIterator<Item = Confusion>) -> Confusion {
         total += one;
     }
     total
+}
+
+/// What was told to be likely, and what was paid.
+fn told(episodes: &[Episode]) -> impl Iterator<Item = (Likely, f64)> {
+    incidents(episodes).flat_map(Episode::told_and_paid)
 }
 
 /// Actions with a prediction.
@@ -400,6 +421,24 @@ mod tests {
         assert_eq!(get(&episodes, "state_micro_f1"), Some(6.0 / 8.0));
         assert_eq!(get(&episodes, "state_macro_f1"), Some(1.0 / 3.0));
         assert_eq!(get(&episodes, "state_gain_f1"), Some(2.0 / 4.0));
+    }
+
+    #[test]
+    fn what_is_told_to_be_likely_is_compared_with_what_is_paid_from_there_on() {
+        let all = [0, 1, 2, 3, 4, 5];
+        let told = |one: Move, low, high| Move { likely: Some(Likely { low, high }), ..one };
+        let moves = vec![
+            told(step(&[], &[0], &[]), 1.0, Some(2.9)),
+            told(step(&[], &[0], &[0]), 2.0, Some(3.0)),
+            told(step(&[0], &all, &all), 1.0, None),
+        ];
+        let recovered = incident(moves.clone());
+        let stuck = incident(moves[..2].to_vec());
+        // From the first action on it cost 2 + 1 + 1.
+        assert_eq!(get(&[recovered.clone(), stuck.clone()], "likely_coverage"), Some(2.0 / 3.0));
+        let width = get(&[recovered], "likely_width").unwrap();
+        assert!((width - 1.45).abs() < 1e-9, "{width}");
+        assert_eq!(get(&[stuck], "likely_coverage"), None);
     }
 
     #[test]

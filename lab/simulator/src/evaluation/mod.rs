@@ -12,7 +12,7 @@ mod pricing;
 mod report;
 
 pub use confusion::Confusion;
-pub use episode::{Episode, Move};
+pub use episode::{Episode, Likely, Move};
 pub use measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
 pub use pricing::with_inventory;
 pub use report::{Report, Spread, Variant};

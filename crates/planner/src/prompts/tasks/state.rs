@@ -33,8 +33,7 @@ fn names(open: RecoveryState) -> Vec<&'static str> {
 }
 
 /// Facts that an action may bring about in this state, judged by its verbs: restoring a service never preserves
-/// evidence. Whether it does bring them about is for the model to say. An action without a known verb may bring about
-/// any that is missing.
+/// evidence. Whether it does bring them about is for the model to say. An action without a known verb brings nothing about.
 pub(crate) fn open_facts(before: RecoveryState, action: &str) -> RecoveryState {
     let mut reach = RecoveryState::default();
     for class in VerbClass::of(action) {
@@ -47,7 +46,7 @@ pub(crate) fn open_facts(before: RecoveryState, action: &str) -> RecoveryState {
             VerbClass::Restore => reach.is_recovered = true,
         }
     }
-    let mut open = if reach.achieved() == 0 { [true; 6] } else { reach.bits() };
+    let mut open = reach.bits();
     for (open, holds) in open.iter_mut().zip(before.bits()) {
         *open &= !holds;
     }
@@ -85,6 +84,6 @@ mod tests {
         assert_eq!(parse_state(&answer(more), open), Ok(RecoveryState::default()));
         assert!(parse_state(&answer("{}"), open).is_err());
         assert_eq!(open_facts(before, "Isolate 10.0.2.13").achieved(), 0);
-        assert_eq!(open_facts(before, "Improve everything").achieved(), 5);
+        assert_eq!(open_facts(before, "Improve everything").achieved(), 0);
     }
 }
