@@ -8,11 +8,13 @@
 mod confusion;
 mod episode;
 mod measures;
+mod paired;
 mod pricing;
 mod report;
 
 pub use confusion::Confusion;
 pub use episode::{Episode, Likely, Move};
 pub use measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
+pub use paired::{Difference, Paired};
 pub use pricing::with_inventory;
 pub use report::{Report, Spread, Variant};

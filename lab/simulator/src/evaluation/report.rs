@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::confusion::Confusion;
 use super::episode::Episode;
 use super::measures::{MEASURES, Measure, Unit, fact_figures, measure, tactics};
+use super::paired::{Difference, Outcomes, Paired, outcomes};
 
 /// Measures that the chart shows.
 const CHARTED: [&str; 9] = [
@@ -61,6 +62,7 @@ pub struct Variant {
     pub scenarios: usize,
     /// Scenarios that a fault ended early, with the fault of the first.
     pub failures: (usize, Option<String>),
+    outcomes: Outcomes,
 }
 
 impl Variant {
@@ -80,7 +82,13 @@ impl Variant {
             facts: fact_figures(&all),
             scenarios: all.len(),
             failures: (errors.len(), errors.first().map(|error| (*error).clone())),
+            outcomes: outcomes(seeds),
         }
+    }
+
+    /// Another system against this one, on the incidents that both acted on; none if there is no such incident.
+    pub fn against(&self, other: &Variant) -> Option<Paired> {
+        Paired::new(&self.outcomes, &other.outcomes)
     }
 
     fn figures(&self) -> impl Iterator<Item = (&'static Measure, Option<Spread>)> + '_ {
@@ -158,10 +166,15 @@ impl Report {
     }
 
     /// The system's figures by their plain names, each `{"mean", "std"}` or null; the same for each ablation and
-    /// baseline beneath `ablations` and `baselines`.
+    /// baseline beneath `ablations` and `baselines`, with what it was charged more on the same incidents beneath `paired`.
     pub fn json(&self) -> Value {
         let by_name = |variants: &[Variant]| -> Value {
-            let all = variants.iter().map(|variant| (variant.name.clone(), variant.json().into()));
+            let all = variants.iter().map(|variant| {
+                let mut object = variant.json();
+                let paired = self.system.against(variant).map_or(Value::Null, |paired| paired.json());
+                object.insert("paired".into(), paired);
+                (variant.name.clone(), object.into())
+            });
             Value::Object(all.collect())
         };
         let settings: Map<String, Value> =
@@ -194,6 +207,7 @@ impl Report {
             rows.push(row(&format!("{} ({})", measure.title, measure.over), cells));
         }
         out.push_str(&aligned(&rows));
+        out.push_str(&self.paired());
         out.push_str(
             "\nFacts of recovery, over all seeds; precision, recall and F1 are those of the predictions:\n\n",
         );
@@ -224,6 +238,35 @@ impl Report {
             }
         }
         out
+    }
+
+    /// The others against the system, on the same incidents.
+    fn paired(&self) -> String {
+        let head = ["incidents", "charged more", "as a share", "by luck", "recovered more", "by luck"];
+        let mut rows = vec![row("", head), rule(head.len())];
+        for variant in self.ablations.iter().chain(&self.baselines) {
+            let Some(paired) = self.system.against(variant) else { continue };
+            let of = |Difference { mean, interval: (low, high), .. }: Difference, scale: f64| {
+                format!("{:+.2} ({:+.2} to {:+.2})", mean * scale, low * scale, high * scale)
+            };
+            let luck = |difference: Difference| format!("{:.4}", difference.chance);
+            let cells = [
+                paired.incidents.to_string(),
+                of(paired.charged, 1.0),
+                paired.saved.map_or("-".into(), |share| format!("{:+.0} %", 100.0 * share)),
+                luck(paired.charged),
+                of(paired.recovered, 100.0) + " %",
+                luck(paired.recovered),
+            ];
+            rows.push(row(&variant.name, cells));
+        }
+        if rows.len() == 2 {
+            return String::new();
+        }
+        let title = "What the others were charged more than the system on the incidents that both acted on (minutes with --costs \
+                     FILE), recovered or not, and recovered from more, with 95 % intervals; by luck is the chance of such a \
+                     difference if neither were better";
+        format!("\n{title}:\n\n{}", aligned(&rows))
     }
 
     /// Bars for the figures that matter most, as SVG.
