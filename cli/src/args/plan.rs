@@ -101,7 +101,7 @@ pub struct PlanOptions {
     /// Candidate actions proposed for each step, N [default: 3].
     #[arg(long, value_name = "N", value_parser = whole(limits::CANDIDATES))]
     pub(crate) candidates: Option<u32>,
-    /// Rollouts of each candidate, M [default: 24].
+    /// Rollouts of each candidate, M [default: 40].
     #[arg(long, value_name = "M", value_parser = whole(limits::ROLLOUTS))]
     pub(crate) rollouts: Option<u32>,
     /// Actions simulated in one rollout before it counts as truncated, D [default: 10].

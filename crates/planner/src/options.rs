@@ -108,11 +108,11 @@ pub struct PlanOptions {
 
 impl Default for PlanOptions {
     /// The paper's defaults, without reasoning, and a context that suits a small model. M is larger: as equal questions are asked
-    /// once, many rollouts cost little more than a few, and from 19 on the likely cost of one recovery is read off them.
+    /// once, many rollouts cost little more than a few, and of 40 the ends of what is likely are no single ones.
     fn default() -> Self {
         Self {
             candidates: 3,
-            rollouts: 24,
+            rollouts: 40,
             max_depth: 10,
             max_steps: 10,
             seed: 0,

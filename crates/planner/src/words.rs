@@ -81,7 +81,43 @@ pub(crate) fn told_in_history(line: &str) -> (&str, &str) {
     }
 }
 
+/// A history in the order of a response: what brought about the first fact first, what changed nothing last and once. In rollouts it
+/// does not matter in which order the same was done, and told in one order it is one question.
+pub(crate) fn in_order_of_response(history: &[String]) -> Vec<String> {
+    let rank = |line: &String| {
+        let (_, gained) = told_in_history(line);
+        RecoveryState::LABELS
+            .iter()
+            .position(|label| gained.contains(label))
+            .unwrap_or(RecoveryState::LABELS.len())
+    };
+    let mut ordered = history.to_vec();
+    ordered.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+    ordered.dedup();
+    ordered
+}
+
 /// Actions of a history that changed nothing.
 pub(crate) fn futile(history: &[String]) -> impl Iterator<Item = &str> {
     history.iter().filter_map(|line| line.strip_suffix(FUTILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_done_in_another_order_is_told_alike() {
+        let lines = [
+            "Search the logs of a (then: knowledge sufficient)",
+            "Patch a (it changed nothing)",
+            "Isolate a (then: attack contained)",
+            "Patch a (it changed nothing)",
+        ];
+        let told = in_order_of_response(&lines.map(str::to_owned));
+        assert_eq!(told, [lines[2], lines[0], lines[1]]);
+        let mut turned = lines.map(str::to_owned);
+        turned.reverse();
+        assert_eq!(in_order_of_response(&turned), told);
+    }
 }

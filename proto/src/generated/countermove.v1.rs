@@ -49,7 +49,7 @@ pub struct PlanOptions {
     /// Candidate actions proposed for each step, N \[3\], at most 16.
     #[prost(uint32, tag = "1")]
     pub candidates: u32,
-    /// Rollouts of each candidate, M \[24\], at most 256.
+    /// Rollouts of each candidate, M \[40\], at most 256.
     #[prost(uint32, tag = "2")]
     pub rollouts: u32,
     /// Actions simulated in one rollout before it counts as truncated, D \[10\], at most 32.
@@ -313,7 +313,8 @@ pub struct Assessment {
 }
 /// An estimate of what recovery costs if a candidate is taken first.
 /// A rollout that was cut off at the depth limit counts with what it had cost and one more action for each fact that it still
-/// missed: it would have cost no less.
+/// missed: it would have cost no less. One that a candidate was spared in a race counts as that of the candidate with most rollouts,
+/// plus what the two differ by where both have one.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct CostEstimate {
     /// Rollouts that reached full recovery, n.

@@ -3,6 +3,8 @@
 //! Invariants: the order of results does not matter, bit for bit; every result is counted exactly once; a rollout that was cut off
 //! before recovery never makes its candidate look cheaper.
 
+use std::collections::BTreeSet;
+
 use countermove_incident::{Entities, RecoveryState};
 
 use crate::choosing::candidate::CostEstimate;
@@ -98,7 +100,7 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     if actions > 0 {
         tally.action_cost = spent / actions as f64;
     }
-    estimate(&tally.costs, &mut tally.cost);
+    estimate(&tally.costs, 0.0, &mut tally.cost);
     tally
 }
 
@@ -114,8 +116,40 @@ fn interrupted(action: &str) -> usize {
     if interrupts(action) { Entities::find(action).iter().count() } else { 0 }
 }
 
-/// Mean, unbiased variance and intervals of `costs`, if a rollout recovered.
-fn estimate(costs: &[(u32, f64)], cost: &mut CostEstimate) {
+/// Makes estimates of candidates with different numbers of rollouts comparable: rollouts of one number meet the same world and the same
+/// luck, so one that a candidate was spared counts as that of the candidate with most rollouts, plus what the two differ by in
+/// those that both have.
+pub(crate) fn level(tallies: &mut [Tally]) {
+    let most = tallies.iter().enumerate().filter(|(_, tally)| tally.cost.terminal > 0);
+    let Some((reference, full)) = most.rev().max_by_key(|(_, tally)| tally.costs.len()) else { return };
+    let full = full.costs.clone();
+    for (at, tally) in tallies.iter_mut().enumerate() {
+        let gains = differences(&full, &tally.costs);
+        if at == reference || gains.is_empty() || tally.costs.len() >= full.len() {
+            continue;
+        }
+        let k = gains.len() as f64;
+        let mean = gains.iter().sum::<f64>() / k;
+        let own: BTreeSet<u32> = tally.costs.iter().map(|(number, _)| *number).collect();
+        let spared = full.iter().filter(|(number, _)| !own.contains(number));
+        let mut costs = tally.costs.clone();
+        costs.extend(spared.map(|(number, cost)| (*number, cost + mean)));
+        let squares: f64 = gains.iter().map(|gain| (gain - mean).powi(2)).sum();
+        let unsure = if gains.len() > 1 { squares / (k - 1.0) / k } else { 0.0 };
+        estimate(&costs, unsure * (1.0 - k / full.len() as f64).max(0.0), &mut tally.cost);
+    }
+}
+
+/// By how much the other costs more than the first, in each rollout that both have.
+pub(crate) fn differences(first: &[(u32, f64)], other: &[(u32, f64)]) -> Vec<f64> {
+    let of = |number: u32| {
+        first.binary_search_by_key(&number, |(number, _)| *number).ok().and_then(|at| first.get(at))
+    };
+    other.iter().filter_map(|(number, cost)| of(*number).map(|(_, own)| cost - own)).collect()
+}
+
+/// Mean, unbiased variance and intervals of `costs`, if a rollout recovered. `unsure` is what the mean varies beyond what they do.
+fn estimate(costs: &[(u32, f64)], unsure: f64, cost: &mut CostEstimate) {
     if cost.terminal == 0 {
         return;
     }
@@ -129,7 +163,7 @@ fn estimate(costs: &[(u32, f64)], cost: &mut CostEstimate) {
     cost.variance = Some(variance);
     let degrees = (costs.len() - 1) as u32;
     if let Some(t) = student_t::two_sided_quantile(CONFIDENCE, degrees) {
-        let half = t * (variance / n).sqrt();
+        let half = t * (variance / n + unsure).sqrt();
         cost.low = Some(mean - half);
         cost.high = Some(mean + half);
     }
@@ -237,6 +271,24 @@ mod tests {
             let share = inside.count() as f64 / 2000.0;
             assert!(share > 0.86, "{n} rollouts: {share}");
         }
+    }
+
+    #[test]
+    fn a_rollout_that_was_spared_counts_as_that_of_another_candidate_and_their_difference() {
+        let of = |costs: &[f64]| {
+            let results: Vec<RolloutResult> =
+                (0..).zip(costs).map(|(at, cost)| result(at, RolloutEnd::Terminal, *cost, 6)).collect();
+            tally(&results)
+        };
+        let mut tallies = [of(&[7.0, 8.0]), of(&[6.0, 7.0, 12.0, 7.0]), tally(&[]), of(&[9.0])];
+        level(&mut tallies);
+        let means = tallies.each_ref().map(|tally| tally.cost.mean);
+        assert_eq!(means, [Some(9.0), Some(8.0), None, Some(11.0)]);
+        assert_eq!(tallies.each_ref().map(|tally| tally.cost.terminal), [2, 4, 0, 1], "run were so many");
+        assert_eq!(tallies[0].costs.len(), 2);
+        let again = tallies.clone();
+        level(&mut tallies);
+        assert_eq!(tallies, again);
     }
 
     #[test]

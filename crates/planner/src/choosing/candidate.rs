@@ -13,7 +13,8 @@ pub struct Action {
 }
 
 /// An estimate of what recovery costs if a candidate is taken first. A rollout that was cut off at the depth limit counts with
-/// what it had cost and one more action for each fact that it still missed: it would have cost no less.
+/// what it had cost and one more action for each fact that it still missed: it would have cost no less. One that a candidate was
+/// spared in a race counts as that of the candidate with most rollouts, plus what the two differ by where both have one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CostEstimate {
     /// Rollouts that reached full recovery, n.

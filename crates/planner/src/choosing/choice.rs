@@ -6,7 +6,7 @@
 //! 3. Then candidates of which none did, the one that had achieved most facts when it was cut off first.
 //! 4. Last, candidates whose rollouts all broke off. If there are no others, nothing is chosen.
 //!
-//! Ties go to more rollouts that reached recovery, then to the action whose gain comes first in a response, in the order
+//! Ties go to the larger share of rollouts that reached recovery, then to the action whose gain comes first in a response, in the order
 //! of [`RecoveryState::NAMES`]: where the order of actions costs nothing, the attacker is kept out before services come
 //! back. Then to the action that cuts off or cleans less of the own system, since whoever is cut off without need is harmed. Then to
 //! the one that blocks more attackers outside. Then to the earlier proposal.
@@ -68,16 +68,19 @@ pub(crate) fn group(tally: &Tally) -> u8 {
 pub(crate) fn compare(a: &Tally, b: &Tally) -> Ordering {
     group(a).cmp(&group(b)).then_with(|| match group(a) {
         0 => by_mean(a, b),
-        1 => {
-            // a.terminal / a.finished against b.terminal / b.finished, without division.
-            let share = |x: &Tally, y: &Tally| u64::from(x.cost.terminal) * u64::from(y.finished());
-            share(b, a).cmp(&share(a, b)).then_with(|| by_mean(a, b))
-        }
+        1 => by_share(a, b).then_with(|| by_mean(a, b)),
         _ => {
             let achieved = |tally: &Tally| tally.achieved_at_truncation.unwrap_or(0.0);
             achieved(b).total_cmp(&achieved(a))
         }
     })
+}
+
+/// The one of which the larger share recovered first.
+fn by_share(a: &Tally, b: &Tally) -> Ordering {
+    // a.terminal / a.finished against b.terminal / b.finished, without division.
+    let share = |x: &Tally, y: &Tally| u64::from(x.cost.terminal) * u64::from(y.finished());
+    share(b, a).cmp(&share(a, b))
 }
 
 fn by_mean(a: &Tally, b: &Tally) -> Ordering {
@@ -87,9 +90,7 @@ fn by_mean(a: &Tally, b: &Tally) -> Ordering {
 }
 
 fn tie(before: RecoveryState, a: &Tally, b: &Tally) -> Ordering {
-    b.cost
-        .terminal
-        .cmp(&a.cost.terminal)
+    by_share(a, b)
         .then(first_gain(before, a).cmp(&first_gain(before, b)))
         .then(a.interrupted.cmp(&b.interrupted))
         .then(b.blocked.cmp(&a.blocked))
@@ -156,8 +157,8 @@ fn against(before: RecoveryState, best: &Tally, mean: f64, (next, chance): (&Tal
         );
     }
     if (other - mean).abs() < SAME_COST {
-        let tie = if best.cost.terminal > next.cost.terminal {
-            "more of its rollouts reached recovery"
+        let tie = if by_share(best, next).is_lt() {
+            "a larger share of its rollouts reached recovery"
         } else if first_gain(before, best) < first_gain(before, next) {
             "what it is predicted to achieve comes first in a response"
         } else if first_gain(before, best) == first_gain(before, next) && best.interrupted < next.interrupted
@@ -267,9 +268,10 @@ mod tests {
         assert!(choice.reason.contains("comes first in a response"), "{}", choice.reason);
         // What holds already is no gain.
         assert_eq!(choose(contained, &[contains.clone(), after(both)]).unwrap().index, 1);
-        let more = choose(RecoveryState::default(), &[contains.clone(), reached(4, 0, 5.0, 1.0)]).unwrap();
+        let some = Tally { predicted_state: Some(contained), ..reached(3, 1, 5.0, 1.0) };
+        let more = choose(RecoveryState::default(), &[some, restores.clone()]).unwrap();
         assert_eq!(more.index, 1);
-        assert!(more.reason.contains("more of its rollouts"), "{}", more.reason);
+        assert!(more.reason.contains("a larger share of its rollouts"), "{}", more.reason);
         let wide = Tally { interrupted: 3, ..contains.clone() };
         let narrow = Tally { interrupted: 1, ..contains.clone() };
         let less = choose(RecoveryState::default(), &[wide, narrow.clone()]).unwrap();

@@ -18,7 +18,8 @@
 //!
 //! Rollouts may really have no spread: a model can be sure. Then no difference can ever be shown, and equal candidates
 //! would be rolled out to the end. So when enough rollouts have each ended like their candidate's first, the rest
-//! is taken to end the same way; [`SURE`] says how many.
+//! is taken to end the same way; [`SURE`] says how many. Likewise two candidates whose rollouts always differ by the same amount,
+//! most often by nothing: [`SETTLED`].
 //!
 //! Whoever wins gets the rest of its M: with the answers to most questions at hand they cost little, and what one recovery may cost
 //! is told by them.
@@ -31,12 +32,16 @@ mod simulation;
 
 use countermove_incident::RecoveryState;
 
-use crate::choosing::aggregate::Tally;
+use crate::choosing::aggregate::{Tally, differences};
 use crate::choosing::choice::{compare, group, order};
 use crate::choosing::student_t::probability_at_most;
 
 /// Rollouts that ended like the first of their candidate, over all candidates, from which on all are taken to.
 const SURE: u32 = 5;
+/// Rollouts of two candidates that differ by the same amount, from which on all are taken to.
+const SETTLED: usize = 8;
+/// Sums of costs are exact to far less.
+const SAME: f64 = 1e-9;
 /// Weight of the pseudo-observation of the spread, in degrees of freedom.
 const PRIOR: f64 = 1.0;
 /// Rollouts of a candidate after the first round.
@@ -87,13 +92,11 @@ impl Race {
         dealt.iter().zip(&in_race).map(more).collect()
     }
 
-    /// What the best lacks to M when the race is over: its estimate is what the plan tells. Nothing if no rollout would tell more.
+    /// What the best lacks to M when the race is over: its estimate is what the plan tells.
     fn rest_of_the_best(&self, before: RecoveryState, tallies: &[Tally], dealt: &[u32]) -> Vec<u32> {
         let best = order(before, tallies).first().copied();
-        let is_known = Field::new(before, tallies, Horizon::Race(self.rollouts)).sure;
-        let more = |(at, &dealt): (usize, &u32)| match Some(at) == best && !is_known {
-            true => self.rollouts.saturating_sub(dealt),
-            false => 0,
+        let more = |(at, &dealt): (usize, &u32)| {
+            if Some(at) == best { self.rollouts.saturating_sub(dealt) } else { 0 }
         };
         dealt.iter().enumerate().map(more).collect()
     }
@@ -154,7 +157,7 @@ impl<'a> Field<'a> {
             Horizon::Race(rollouts) => tally.finished() + tally.cost.cancelled >= rollouts,
             Horizon::Truth => false,
         };
-        if complete(one) && complete(other) || self.sure {
+        if complete(one) && complete(other) || self.sure || is_settled(one, other) {
             return self.as_it_stands(i, b, one, other);
         }
         let (mine, its) = (self.groups(one), self.groups(other));
@@ -236,12 +239,12 @@ impl<'a> Field<'a> {
     }
 }
 
-/// By how much the first costs less than the other, in each rollout that both have.
-fn differences(one: &[(u32, f64)], other: &[(u32, f64)]) -> Vec<f64> {
-    let of = |number: u32| {
-        other.binary_search_by_key(&number, |(number, _)| *number).ok().and_then(|at| other.get(at))
-    };
-    one.iter().filter_map(|(number, cost)| of(*number).map(|(_, own)| own - cost)).collect()
+/// Whether so many rollouts differ by one and the same amount that the rest is taken to do so too. Only of candidates that
+/// mostly recover.
+fn is_settled(one: &Tally, other: &Tally) -> bool {
+    let gains = differences(&one.costs, &other.costs);
+    let is_same = |pair: &[f64]| matches!(pair, [a, b] if (a - b).abs() <= SAME * a.abs().max(1.0));
+    group(one) == 0 && group(other) == 0 && gains.len() >= SETTLED && gains.windows(2).all(is_same)
 }
 
 /// The chances of 0 to `rest` further successes after `successes` and `failures`, from Jeffreys' prior.
@@ -304,10 +307,24 @@ mod tests {
     fn equal_candidates_without_spread_are_not_rolled_out_to_the_end() {
         let equal = |n: usize| vec![tally(&vec![6.0; n], 0); 3];
         assert_eq!(deal(&equal(2)), [1, 1, 1], "too little to tell");
-        assert_eq!(deal(&equal(3)), [0, 0, 0]);
+        assert_eq!(deal(&equal(3)), [5, 0, 0], "the first has the rest, as whoever is chosen");
         let mut one_differs = equal(3);
         one_differs[2] = tally(&[6.0, 6.0, 7.0], 0);
         assert_ne!(deal(&one_differs), [0, 0, 0]);
+    }
+
+    #[test]
+    fn candidates_that_always_differ_alike_are_not_rolled_out_to_the_end() {
+        let costs = [6.0, 7.0, 6.0, 9.0, 6.0, 6.0, 8.0, 6.0];
+        let more = costs.map(|cost| cost + 1.0);
+        let wide = Race { rollouts: 24, confidence: 0.95, exhaustive: false };
+        let deal = |other: &[f64]| {
+            let tallies = [tally(&costs[..other.len()], 0), tally(other, 0)];
+            wide.deal(RecoveryState::default(), &tallies, &[other.len() as u32; 2])
+        };
+        assert_eq!(deal(&costs), [16, 0], "a tie");
+        assert_eq!(deal(&more), [16, 0]);
+        assert_eq!(deal(&costs[..4]), [1, 1], "too few to tell");
     }
 
     #[test]

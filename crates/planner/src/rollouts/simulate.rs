@@ -29,7 +29,7 @@ use crate::rollouts::runner::{
 use crate::rollouts::world::World;
 use crate::seeds::derive_seed;
 use crate::templates::{TemplateError, Templates};
-use crate::words::{futile, history_line};
+use crate::words::{futile, history_line, in_order_of_response};
 
 /// Most tokens of the JSON answer of the task *state*; the names of the open facts make up nearly all of them.
 const STATE_TOKENS: u32 = 128;
@@ -258,16 +258,17 @@ impl<M: LanguageModel> Run<'_, M> {
         let notes = Coverage::after(believed, &[], state).notes_if_done(action, open);
         let situation = self.situation(believed, state, history);
         let prompt = state_prompt(self.simulator.templates, situation, action, open, &notes)?;
+        let bits = open.bits().into_iter().fold(0, |bits, bit| bits << 1 | u64::from(bit));
+        let seed = derive_seed(self.spec.common_seed, "rollout state", &[bits, tries]);
         let sampling = if self.batch.policy.thinking_tokens > 0 {
             // Greedy and without a seed of its own: equal questions have equal answers.
             Sampling { temperature: 0.0, top_p: 1.0, seed: 0 }
         } else {
-            let bits = open.bits().into_iter().fold(0, |bits, bit| bits << 1 | u64::from(bit));
-            let seed = derive_seed(self.spec.common_seed, "rollout state", &[bits, tries]);
             Sampling { temperature: 1.0, top_p: 1.0, seed }
         };
         let asked = Asked { prompt, json_schema: state_schema(open), answer_tokens: STATE_TOKENS, sampling };
-        Ok(parse_state(&self.ask(asked, true).await?, open)?)
+        let gained = parse_state(&self.ask(asked, true).await?, open)?;
+        Ok(self.world.let_through(gained, seed))
     }
 
     async fn next_action(
@@ -280,7 +281,8 @@ impl<M: LanguageModel> Run<'_, M> {
         let templates = self.simulator.templates;
         let believed = widened(entities, history, state).roles;
         let menu = self.menu(Menu::new(templates, state, &believed, history)?, state, history)?;
-        let prompt = action_prompt(templates, self.situation(&believed, state, history), &[])?;
+        let told = in_order_of_response(history);
+        let prompt = action_prompt(templates, self.situation(&believed, state, &told), &[])?;
         let is_closed = !menu.is_empty()
             && menu.openings.len() <= MAX_WEIGHED
             && menu.openings.iter().all(|opening| !opening.continued);

@@ -1,9 +1,12 @@
-//! What a rollout takes to be true: which hosts are compromised, drawn from how likely each is. Whoever responds in it knows no more
-//! than the plan does, and learns from what its actions bring about.
+//! What a rollout takes to be true: which hosts are compromised, drawn from how likely each is, and which facts something that nobody
+//! has seen keeps from coming about. Whoever responds in it knows no more than the plan does, and learns from what its actions
+//! bring about.
 //!
 //! Invariant: rollouts of one number meet the same world, whatever their candidate.
 
 use std::collections::BTreeSet;
+
+use countermove_incident::RecoveryState;
 
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{Coverage, named};
@@ -16,11 +19,17 @@ use crate::seeds::{chance, derive_seed};
 pub(crate) struct World {
     /// Who is who in it.
     pub(crate) roles: Roles,
+    /// Facts that something unseen stands against, such as a way in that no record tells of: doing all that is known seldom does.
+    hindered: [bool; 6],
 }
 
-/// How often an action that does all that a fact asks for does not bring it about all the same. Set by hand; a small one makes what
-/// failed say more of who is missing.
+/// How often an action that does all that a fact asks for does not bring it about all the same, where nothing stands against it. Set
+/// by hand, as are the two below; a small one makes what failed say more of who is missing.
 const FAILS: f64 = 0.1;
+/// How often something unseen stands against a fact.
+const HINDERED: f64 = 0.05;
+/// How often such a fact comes about all the same, as a share of what it else does.
+const HARDLY: f64 = 0.3;
 /// How many worlds are drawn at most until one agrees with what came of earlier actions.
 const DRAWS: u64 = 64;
 
@@ -39,7 +48,7 @@ impl World {
                 best = Some((likely, world));
             }
         }
-        best.map_or_else(|| World { roles: believed.clone() }, |(_, world)| world)
+        best.map_or_else(|| World { roles: believed.clone(), hindered: [false; 6] }, |(_, world)| world)
     }
 
     /// How likely what came of earlier actions is in this world.
@@ -49,10 +58,12 @@ impl World {
             let coverage = Coverage::of(&self.roles, deeds.get(..number).unwrap_or_default());
             let open = deed.open();
             let within = coverage.within_reach(&deed.objects, deed.before, open);
-            for ((open, within), holds) in open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()) {
+            let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(self.hindered);
+            for (((open, within), holds), hindered) in facts {
+                let works = (1.0 - FAILS) * if hindered { HARDLY } else { 1.0 };
                 likely *= match (open, within, holds) {
-                    (true, true, true) => 1.0 - FAILS,
-                    (true, true, false) => FAILS,
+                    (true, true, true) => works,
+                    (true, true, false) => 1.0 - works,
                     // What did not reach everybody did not do; said to hold all the same, it is likelier that nobody was missing.
                     (true, false, true) => FAILS,
                     _ => 1.0,
@@ -79,7 +90,17 @@ impl World {
         roles.footholds.retain(|host| !is_out(host));
         fallen.retain(|host| !roles.targets.contains(*host));
         roles.targets.extend(fallen.into_iter().cloned());
-        World { roles }
+        let is_hindered = |fact| chance(derive_seed(seed, "hindered", &[fact as u64])) < HINDERED;
+        World { roles, hindered: std::array::from_fn(is_hindered) }
+    }
+
+    /// What comes about of what would, if nothing unseen stood against it. The lot decides.
+    pub(crate) fn let_through(&self, gained: RecoveryState, lot: u64) -> RecoveryState {
+        let mut bits = gained.bits();
+        for (fact, (holds, hindered)) in bits.iter_mut().zip(self.hindered).enumerate() {
+            *holds &= !hindered || chance(derive_seed(lot, "let through", &[fact as u64])) < HARDLY;
+        }
+        RecoveryState::from_bits(bits)
     }
 
     /// Whether an action takes down a host of the system that has no part in the incident.
@@ -96,8 +117,6 @@ impl World {
 
 #[cfg(test)]
 mod tests {
-    use countermove_incident::RecoveryState;
-
     use super::*;
     use crate::prompts::past::past;
 
@@ -128,7 +147,7 @@ mod tests {
         assert!((times[0] as f64 / 4000.0 - 0.97).abs() < 0.02, "{times:?}");
         assert!((times[1] as f64 / 4000.0 - 0.3).abs() < 0.03 && times[2] == 0, "{times:?}");
         let none = Roles { compromised: Default::default(), ..believed.clone() };
-        assert_eq!(World::draw(&none, &[], 1).roles, none, "where nothing is doubted nothing is drawn");
+        assert_eq!(World::draw(&none, &[], 1).roles, none, "where nobody is doubted nobody is drawn");
     }
 
     #[test]
@@ -144,12 +163,33 @@ mod tests {
         let none = RecoveryState::default();
         assert!((share(&[], none) - 0.2).abs() < 0.03);
         let failed = share(&["Save the logs of 10.0.0.1 (it changed nothing)"], none);
-        // 0.2 · 1 / (0.2 · 1 + 0.8 · 0.1)
-        assert!((failed - 0.714).abs() < 0.04, "{failed}");
+        // It fails for 0.95 · 0.1 + 0.05 · 0.73 where nobody is missing: 0.2 / (0.2 + 0.8 · 0.1315)
+        assert!((failed - 0.655).abs() < 0.04, "{failed}");
         let kept = RecoveryState { are_forensics_preserved: true, ..none };
         let worked = share(&["Save the logs of 10.0.0.1 (then: forensics preserved)"], kept);
-        // 0.2 · 0.1 / (0.2 · 0.1 + 0.8 · 0.9)
-        assert!((worked - 0.027).abs() < 0.02, "{worked}");
+        // 0.2 · 0.1 / (0.2 · 0.1 + 0.8 · 0.8685)
+        assert!((worked - 0.028).abs() < 0.02, "{worked}");
+    }
+
+    #[test]
+    fn what_fails_where_nobody_can_be_missing_is_hindered() {
+        let believed = roles(&[("10.0.0.1", 1.0)]);
+        let keep = "Save the logs of 10.0.0.1 (it changed nothing)".to_owned();
+        let hindered = |times: usize| {
+            let history: Vec<String> = std::iter::repeat_n(keep.clone(), times).collect();
+            let deeds = past(&believed, &history, RecoveryState::default());
+            let is = |seed: &u64| World::draw(&believed, &deeds, *seed).hindered[2];
+            (0..2000).filter(is).count() as f64 / 2000.0
+        };
+        let shares = [hindered(0), hindered(1), hindered(2)];
+        // 0.05; 0.05 · 0.73 / (0.05 · 0.73 + 0.95 · 0.1); 0.05 · 0.73² / (0.05 · 0.73² + 0.95 · 0.1²)
+        for (share, expected) in shares.into_iter().zip([0.05, 0.278, 0.737]) {
+            assert!((share - expected).abs() < 0.04, "{shares:?}");
+        }
+        let kept = RecoveryState { are_forensics_preserved: true, ..RecoveryState::default() };
+        let world = World { roles: believed, hindered: [false, false, true, false, false, false] };
+        let through = (0..8000).filter(|lot| world.let_through(kept, *lot) == kept).count() as f64 / 8000.0;
+        assert!((through - HARDLY).abs() < 0.04, "{through}");
     }
 
     #[test]

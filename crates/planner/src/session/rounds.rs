@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 
-use crate::choosing::aggregate::{Tally, tally};
+use crate::choosing::aggregate::{Tally, level, tally};
 use crate::choosing::candidate::Candidate;
 use crate::choosing::race::Race;
 use crate::language_model::ModelError;
@@ -162,7 +162,9 @@ impl<R: RolloutRunner> Rolling<'_, R> {
             tally.cost.cancelled += dealt.saturating_sub(tally.finished() + tally.cost.cancelled);
             tally
         };
-        self.candidates.iter().zip(dealt).map(of).collect()
+        let mut tallies: Vec<Tally> = self.candidates.iter().zip(dealt).map(of).collect();
+        level(&mut tallies);
+        tallies
     }
 
     fn report(&self, finished: usize, total: usize) {

@@ -25,9 +25,19 @@ fn stripped(result: &crate::RolloutResult) -> crate::RolloutResult {
 
 #[tokio::test]
 async fn what_a_race_runs_is_the_beginning_of_what_an_exhaustive_plan_runs() {
-    let all = PlanOptions { rollouts: 6, max_steps: 1, ..options() };
-    let (exhaustive, all_events) = plan(&model(optimist), all.clone()).await;
-    let (raced, race_events) = plan(&model(optimist), PlanOptions { exhaustive: false, ..all }).await;
+    let all = PlanOptions { rollouts: 12, max_steps: 1, ..options() };
+    // Looking is in vain at first.
+    let script = |question: &Question| {
+        let is_vain = |turn: &String| turn.contains("none\nAction: Search");
+        let answer = optimist(question)?;
+        Ok(if question.prompt.segments.last().is_some_and(is_vain) {
+            answer.replace("true", "false")
+        } else {
+            answer
+        })
+    };
+    let (exhaustive, all_events) = plan(&model(script), all.clone()).await;
+    let (raced, race_events) = plan(&model(script), PlanOptions { exhaustive: false, ..all }).await;
     let (all, race) = (rollouts(&all_events), rollouts(&race_events));
     assert!(race.len() < all.len(), "{} of {}", race.len(), all.len());
     for (key, result) in &race {

@@ -41,7 +41,7 @@ fn evidence() -> Evidence {
 
 /// All rollouts of all candidates, so that their number is known.
 fn options() -> PlanOptions {
-    PlanOptions { seed: 7, exhaustive: true, ..PlanOptions::default() }
+    PlanOptions { seed: 7, rollouts: 3, exhaustive: true, ..PlanOptions::default() }
 }
 
 type Script = Box<dyn Fn(&Question) -> Result<String, ModelError> + Send + Sync>;
