@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use countermove_wire::document::{
-    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Tactic,
+    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Suspect, Tactic,
     TacticBelief, Usage,
 };
 
@@ -141,6 +141,14 @@ pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> Strin
 /// Hosts that are less likely compromised are not listed; the JSON document has them all.
 const LEAST_SUSPECTED: f32 = 0.01;
 
+/// Hosts with the chance that they are compromised; none if none is likely enough to be listed.
+pub(crate) fn suspects(suspects: &[Suspect]) -> Option<String> {
+    let listed = suspects.iter().filter(|suspect| suspect.probability >= LEAST_SUSPECTED);
+    let listed: Vec<String> =
+        listed.map(|suspect| format!("{} ({:.0} %)", suspect.host, 100.0 * suspect.probability)).collect();
+    (!listed.is_empty()).then(|| listed.join(", "))
+}
+
 fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String {
     let mut out = hanging("  ", &assessment.description, page.columns);
     let verdict = match (assessment.is_incident, assessment.not_understood) {
@@ -158,12 +166,8 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
             out.push_str(&item(name, &list.join(", "), page));
         }
     }
-    if assessment.compromised.iter().any(|suspect| suspect.probability >= LEAST_SUSPECTED) {
-        let suspects = assessment.compromised.iter().filter(|suspect| suspect.probability >= LEAST_SUSPECTED);
-        let suspects: Vec<String> = suspects
-            .map(|suspect| format!("{} ({:.0} %)", suspect.host, 100.0 * suspect.probability))
-            .collect();
-        out.push_str(&item("suspects", &suspects.join(", "), page));
+    if let Some(suspects) = suspects(&assessment.compromised) {
+        out.push_str(&item("suspects", &suspects, page));
     }
     if let Some(digest) = &assessment.digest {
         out.push_str(&item("evidence", &digest_line(digest), page));

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use countermove_wire::document::{Assurance, Candidate, Cost, Reversibility, State, StateSource, Step};
+use countermove_wire::document::{
+    Assurance, Belief, Candidate, Cost, Reversibility, State, StateSource, Step,
+};
 
-use super::incident::{Page, number};
+use super::incident::{Page, number, suspects};
 use super::text::{hanging, one_line, pad, pad_left, width, wrap};
 
 /// The six facts of recovery in a word each, in the order of [`State::facts`].
@@ -16,6 +18,10 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
     let style = page.style;
     let mut out = format!("{}\n", style.heading(&format!("STEP {}", number(step.index))));
     let _ = writeln!(out, "  before   {}", marks(&step.state_before, 11, page));
+    // What the evidence alone tells stands above the steps.
+    if let Some(belief) = step.belief.as_ref().filter(|_| step.index > 0) {
+        out.push_str(&believed(belief, &step.state_before, page));
+    }
     out.push_str(&candidates(step, page));
     for (text, times) in thrown_away(step) {
         let text = if times > 1 { format!("{text} ({times} times)") } else { text };
@@ -40,6 +46,31 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
     };
     let after = marks(&step.state_after.unwrap_or_default(), 11, page);
     let _ = writeln!(out, "  after    {after}\n           {}", style.warning(source));
+    out
+}
+
+/// From this chance on it is told that something unseen may stand against a fact.
+const TOLD_HINDRANCE: f32 = 0.1;
+
+/// What is believed after what came of earlier actions.
+fn believed(belief: &Belief, state: &State, page: Page) -> String {
+    let mut out = String::new();
+    if let Some(suspects) = suspects(&belief.compromised) {
+        out.push_str(&hanging("  believed ", &format!("compromised: {suspects}"), page.columns));
+    }
+    let facts = FACTS.into_iter().zip(state.facts()).filter(|(_, (_, holds))| !holds);
+    let hindered: Vec<String> = facts
+        .filter_map(|(word, (name, _))| {
+            let hindrance = belief.hindered.iter().find(|one| one.fact == name)?;
+            let is_told = hindrance.probability >= TOLD_HINDRANCE;
+            is_told.then(|| format!("{word} ({:.0} %)", 100.0 * hindrance.probability))
+        })
+        .collect();
+    if !hindered.is_empty() {
+        let text = format!("something that no record tells of stands against: {}", hindered.join(", "));
+        out.push_str(&page.style.warning(hanging("  unseen   ", &text, page.columns).trim_end_matches('\n')));
+        out.push('\n');
+    }
     out
 }
 
@@ -166,7 +197,7 @@ fn lead(mark: char, number: &str, mean: &str, likely: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use countermove_wire::document::{Action, Rejected, Usage};
+    use countermove_wire::document::{Action, Hindrance, Rejected, Suspect, Usage};
 
     use super::*;
 
@@ -204,6 +235,7 @@ mod tests {
             plan_hash: String::new(),
             expected_alerts: None,
             state_before: State::default(),
+            belief: None,
             state_after: Some(State { is_attack_contained: true, ..State::default() }),
             state_after_source: Some(StateSource::Predicted),
             usage: Usage::default(),
@@ -233,6 +265,26 @@ STEP 1
            (predicted by the model, not observed)
 ";
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn a_later_step_says_what_is_believed() {
+        let suspect = |host: &str, probability| Suspect { host: host.to_owned(), probability };
+        let hindrance = |fact: &str, probability| Hindrance { fact: fact.to_owned(), probability };
+        let belief = Belief {
+            compromised: vec![
+                suspect("10.0.2.11", 0.97),
+                suspect("10.0.2.12", 0.62),
+                suspect("10.0.2.13", 0.0),
+            ],
+            hindered: vec![hindrance("is_attack_contained", 0.28), hindrance("is_eradicated", 0.05)],
+        };
+        let later = Step { index: 1, belief: Some(belief.clone()), ..example() };
+        let text = step(&later, Page::plain(80));
+        let expected = "  believed compromised: 10.0.2.11 (97 %), 10.0.2.12 (62 %)\n  unseen   something that no record tells of \
+                        stands against: contained (28 %)\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(!step(&Step { belief: Some(belief), ..example() }, Page::plain(80)).contains("believed"));
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub use rollouts::runner::{
     RolloutSpec, RolloutStep,
 };
 pub use rollouts::simulate::{Caller, LocalRunner, Simulator, run_rollout, run_rollout_for};
+pub use rollouts::world::Belief;
 pub use seeds::derive_seed;
 pub use session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 pub use session::expectation::{Expectation, ExpectationError, predict_alerts};

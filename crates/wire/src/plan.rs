@@ -1,9 +1,10 @@
 //! Options, assessments, candidates, steps and events of planning.
 
+use countermove_incident::RecoveryState;
 use countermove_planner::{
-    Action, Assessment, Autonomy, Budget, Candidate, CostEstimate, EvidenceLine, OptionsError, PlanEnd,
-    PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate, RolloutEnd,
-    RolloutReport, StateSource, TacticBelief, TechniqueName,
+    Action, Assessment, Autonomy, Belief, Budget, Candidate, CostEstimate, EvidenceLine, OptionsError,
+    PlanEnd, PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate,
+    RolloutEnd, RolloutReport, StateSource, TacticBelief, TechniqueName,
 };
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
@@ -243,6 +244,19 @@ impl FromDomain<PlanStep> for v1::PlanStep {
             assurance: Some(step.assurance.into_message()),
             plan_hash: step.hash,
             expected_alerts: step.expected.map(IntoMessage::into_message),
+            belief: Some(step.belief.into_message()),
+        }
+    }
+}
+
+impl FromDomain<Belief> for v1::Belief {
+    fn from_domain(belief: Belief) -> Self {
+        let suspect = |(host, probability)| v1::Suspect { host, probability };
+        let hindrance =
+            |(fact, probability): (&str, f32)| v1::Hindrance { fact: fact.to_owned(), probability };
+        Self {
+            compromised: belief.compromised.into_iter().map(suspect).collect(),
+            hindered: RecoveryState::NAMES.into_iter().zip(belief.hindered).map(hindrance).collect(),
         }
     }
 }

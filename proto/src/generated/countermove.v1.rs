@@ -426,6 +426,30 @@ pub struct PlanStep {
     /// Alerts that the conjectured tactic is expected to raise next.
     #[prost(message, optional, tag = "12")]
     pub expected_alerts: ::core::option::Option<ExpectedAlerts>,
+    /// What was believed before the step: after the evidence, and after what came of earlier actions.
+    #[prost(message, optional, tag = "13")]
+    pub belief: ::core::option::Option<Belief>,
+}
+/// What is believed of an incident.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Belief {
+    /// How likely each host of the system is compromised that the attack has to do with.
+    #[prost(message, repeated, tag = "1")]
+    pub compromised: ::prost::alloc::vec::Vec<Suspect>,
+    /// Facts that something unseen may stand against, such as a way in that no record tells of: all that is known was done, and the
+    /// fact does not hold. Each fact of recovery once.
+    #[prost(message, repeated, tag = "2")]
+    pub hindered: ::prost::alloc::vec::Vec<Hindrance>,
+}
+/// A fact of recovery that something unseen may stand against.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Hindrance {
+    /// The fact, by its name in RecoveryState.
+    #[prost(string, tag = "1")]
+    pub fact: ::prost::alloc::string::String,
+    /// How likely that is, from 0 to 1.
+    #[prost(float, tag = "2")]
+    pub probability: f32,
 }
 /// Alerts that a conjectured tactic is expected to raise.
 #[derive(Clone, PartialEq, ::prost::Message)]

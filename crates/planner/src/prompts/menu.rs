@@ -239,7 +239,9 @@ mod tests {
         ];
         let patch = "Patch and harden 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw"
             .to_owned();
-        assert!(menu([false; 6], &roles(), &all).contains(&patch));
+        let tried = menu([false; 6], &roles(), &all);
+        assert!(tried.contains(&patch));
+        assert!(tried[1].starts_with("Reset the password of the account shop_rw and block"), "{tried:?}");
         assert!(!menu([false; 6], &roles(), &[]).contains(&patch));
     }
 

@@ -4,15 +4,51 @@
 //!
 //! Invariant: rollouts of one number meet the same world, whatever their candidate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_incident::RecoveryState;
+use serde::{Deserialize, Serialize};
 
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{Coverage, named};
 use crate::prompts::past::Deed;
 use crate::rollouts::checks::interrupts;
 use crate::seeds::{chance, derive_seed};
+
+/// What is believed before a decision: worlds weighed by how well they agree with what came of earlier actions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Belief {
+    /// How likely each host of the system is compromised that the attack has to do with, from 0 to 1.
+    pub compromised: BTreeMap<String, f32>,
+    /// How likely something unseen stands against each fact, in the order of [`RecoveryState::NAMES`].
+    pub hindered: [f32; 6],
+}
+
+/// Worlds that a belief is read off.
+const WEIGHED: u64 = 512;
+
+impl Belief {
+    /// What is believed of an incident in which so much was done.
+    pub(crate) fn new(believed: &Roles, deeds: &[Deed], seed: u64) -> Belief {
+        let (mut total, mut compromised, mut hindered) = (0.0, BTreeMap::<String, f64>::new(), [0.0; 6]);
+        for number in 0..WEIGHED {
+            let world = World::guess(believed, derive_seed(seed, "belief", &[number]));
+            let weight = world.likelihood(deeds);
+            total += weight;
+            for (host, _) in believed.suspects() {
+                let is = if world.roles.targets.contains(host) { weight } else { 0.0 };
+                *compromised.entry(host.clone()).or_default() += is;
+            }
+            for (sum, is) in hindered.iter_mut().zip(world.hindered) {
+                *sum += if is { weight } else { 0.0 };
+            }
+        }
+        let share = |sum: f64| if total > 0.0 { (sum / total) as f32 } else { 0.0 };
+        let mut chances = believed.compromised.clone();
+        chances.extend(compromised.into_iter().map(|(host, sum)| (host, share(sum))));
+        Belief { compromised: chances, hindered: hindered.map(share) }
+    }
+}
 
 /// A world that may be the true one.
 #[derive(Clone, Debug)]
@@ -169,6 +205,22 @@ mod tests {
         let worked = share(&["Save the logs of 10.0.0.1 (then: forensics preserved)"], kept);
         // 0.2 · 0.1 / (0.2 · 0.1 + 0.8 · 0.8685)
         assert!((worked - 0.028).abs() < 0.02, "{worked}");
+    }
+
+    #[test]
+    fn what_is_believed_moves_with_what_comes_of_actions() {
+        let believed = roles(&[("10.0.0.1", 0.95), ("10.0.0.2", 0.2)]);
+        let after =
+            |line: &str, state| Belief::new(&believed, &past(&believed, &[line.to_owned()], state), 1);
+        let at_first = Belief::new(&believed, &[], 1);
+        assert!((at_first.compromised["10.0.0.2"] - 0.2).abs() < 0.06, "{at_first:?}");
+        assert!(at_first.hindered.iter().all(|chance| (chance - 0.05).abs() < 0.04), "{at_first:?}");
+        let failed = after("Save the logs of 10.0.0.1 (it changed nothing)", RecoveryState::default());
+        assert!(failed.compromised["10.0.0.2"] > 0.5, "{failed:?}");
+        assert!(failed.hindered[2] > 0.1 && failed.hindered[0] < 0.1, "{failed:?}");
+        let kept = RecoveryState { are_forensics_preserved: true, ..RecoveryState::default() };
+        let worked = after("Save the logs of 10.0.0.1 (then: forensics preserved)", kept);
+        assert!(worked.compromised["10.0.0.2"] < 0.1 && worked.hindered[2] < 0.03, "{worked:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::choosing::candidate::{Candidate, RejectedCandidate};
 use crate::evidence::adaptation::ExpectedAlerts;
 use crate::evidence::assessment::Assessment;
 use crate::language_model::Usage;
+use crate::rollouts::world::Belief;
 use crate::session::seal::{Seal, SealedCandidate};
 
 /// Where a state comes from.
@@ -35,6 +36,9 @@ pub struct PlanStep {
     pub index: u32,
     /// State before the action.
     pub state_before: RecoveryState,
+    /// What was believed of the incident before it.
+    #[serde(default)]
+    pub belief: Belief,
     /// What was proposed and simulated.
     pub candidates: Vec<Candidate>,
     /// What was proposed and thrown away.

@@ -363,12 +363,12 @@ impl PlanSession {
         let assurance = &step.assurance;
         let safe = assurance.reversibility <= Reversibility::Reversible;
         let best = assurance.is_clear && assurance.best == step.chosen && assurance.chance >= confidence;
-        safe && best && self.spares_the_innocent(step.action(), confidence)
+        safe && best && self.spares_the_innocent(step, confidence)
     }
 
-    /// Whether all that an action takes down is an attacker outside, an account of the attack, or a host that is compromised with this
-    /// chance. Gateways, sensors and proxies never are.
-    fn spares_the_innocent(&self, action: &str, confidence: f64) -> bool {
+    /// Whether all that a step takes down is an attacker outside, an account of the attack, or a host that is believed to be compromised
+    /// with this chance. Gateways, sensors and proxies never are.
+    fn spares_the_innocent(&self, step: &PlanStep, confidence: f64) -> bool {
         let Some(roles) = self.assessment.as_ref().map(|assessment| &assessment.entities) else {
             return false;
         };
@@ -376,8 +376,9 @@ impl PlanSession {
             roles.attacks_from_outside(name)
                 || roles.stolen_accounts.contains(name)
                 || roles.planted_accounts.contains(name)
-                || roles.compromised.get(name).is_some_and(|chance| f64::from(*chance) >= confidence)
+                || step.belief.compromised.get(name).is_some_and(|chance| f64::from(*chance) >= confidence)
         };
+        let action = step.action();
         !interrupts(action) || named(action, roles).iter().all(|(_, name)| is_guilty(name))
     }
 

@@ -19,8 +19,10 @@ use crate::evidence::scene::{Evidence, Scene};
 use crate::language_model::{LanguageModel, Usage};
 use crate::options::{PlanMode, PlanOptions};
 use crate::prompts::coverage::{Widened, widened};
+use crate::prompts::past::past;
 use crate::prompts::questions::shared_segments;
 use crate::rollouts::runner::{RolloutBatch, RolloutPolicy, RolloutRunner};
+use crate::rollouts::world::Belief;
 use crate::session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 use crate::session::expectation::{Expectation, ExpectationError, predict_alerts, present_tactic};
 use crate::session::perception;
@@ -278,6 +280,8 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         if !joined.is_empty() {
             sink.emit(PlanEvent::Notice(widening(step, &joined)));
         }
+        let deeds = past(&assessment.entities, &history, session.state);
+        let belief = Belief::new(&assessment.entities, &deeds, session.options.seed);
         let shared = shared_segments(&self.templates, &session.scene, assessment)?;
 
         report(session, sink, PlanningStage::Candidates, step, (0, 0));
@@ -350,6 +354,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         Ok(Decision::Made(Box::new(PlanStep {
             index: step,
             state_before: session.state,
+            belief,
             candidates,
             rejected,
             chosen: choice.index as u32,

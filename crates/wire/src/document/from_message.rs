@@ -117,16 +117,18 @@ impl From<v1::RecoveryState> for State {
     }
 }
 
+/// The likeliest first.
+fn suspects(suspects: Vec<v1::Suspect>) -> Vec<Suspect> {
+    let of = |v1::Suspect { host, probability }| Suspect { host, probability };
+    let mut suspects: Vec<Suspect> = suspects.into_iter().map(of).collect();
+    // Stable: among equals by name.
+    suspects.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    suspects
+}
+
 impl From<v1::Assessment> for Assessment {
     fn from(assessment: v1::Assessment) -> Self {
         let entities = assessment.entities.unwrap_or_default();
-        let mut compromised: Vec<Suspect> = entities
-            .compromised
-            .into_iter()
-            .map(|v1::Suspect { host, probability }| Suspect { host, probability })
-            .collect();
-        // Stable: among equals by name.
-        compromised.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Self {
             is_incident: assessment.is_incident,
             not_understood: assessment.not_understood,
@@ -134,7 +136,7 @@ impl From<v1::Assessment> for Assessment {
             attackers: entities.attackers,
             systems: entities.systems,
             targets: entities.targets,
-            compromised,
+            compromised: suspects(entities.compromised),
             tactics: assessment.tactics.into_iter().map(Into::into).collect(),
             state: assessment.state.unwrap_or_default().into(),
             reasoning: assessment.reasoning,
@@ -224,7 +226,18 @@ impl From<v1::PlanStep> for Step {
             state_after_source: (source != v1::StateSource::Unspecified).then(|| source.into()),
             candidates,
             rejected: step.rejected.into_iter().map(Into::into).collect(),
+            belief: step.belief.map(Into::into),
             usage: step.usage.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<v1::Belief> for Belief {
+    fn from(belief: v1::Belief) -> Self {
+        let hindrance = |one: v1::Hindrance| Hindrance { fact: one.fact, probability: one.probability };
+        Self {
+            compromised: suspects(belief.compromised),
+            hindered: belief.hindered.into_iter().map(hindrance).collect(),
         }
     }
 }

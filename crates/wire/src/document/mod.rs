@@ -370,8 +370,30 @@ pub struct Step {
     pub candidates: Vec<Candidate>,
     /// What was proposed and thrown away.
     pub rejected: Vec<Rejected>,
+    /// What was believed before the step.
+    #[serde(default)]
+    pub belief: Option<Belief>,
     /// Work behind the decision.
     pub usage: Usage,
+}
+
+/// What is believed of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Belief {
+    /// How likely each host is compromised that the attack has to do with, the likeliest first.
+    pub compromised: Vec<Suspect>,
+    /// Facts of recovery that something unseen may stand against.
+    pub hindered: Vec<Hindrance>,
+}
+
+/// A fact of recovery that something unseen may stand against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Hindrance {
+    /// The fact.
+    pub fact: String,
+    /// How likely that is, from 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub probability: f32,
 }
 
 /// Alerts that a tactic is expected to raise.

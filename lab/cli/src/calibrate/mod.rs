@@ -47,6 +47,16 @@ impl Asked {
         Asked { source, right, options }
     }
 
+    /// With what another reader says: the geometric mean of both.
+    fn with(&self, other: &Asked) -> Asked {
+        let own = |option: Option<Tactic>, p: f64| {
+            let theirs = other.options.iter().find(|(known, _)| *known == option).map_or(0.0, |(_, p)| *p);
+            (p.max(1e-9) * theirs.max(1e-9)).sqrt()
+        };
+        let options = self.options.iter().map(|&(option, p)| (option, own(option, p))).collect();
+        Asked { source: self.source.clone(), right: self.right.clone(), options }
+    }
+
     fn is_right(&self, option: Option<Tactic>) -> bool {
         option.map_or(self.right.is_empty(), |tactic| self.right.contains(&tactic))
     }
@@ -93,9 +103,14 @@ pub(crate) async fn calibrate(
     let mut text = format!("Temperature {temperature:.2}.\n\n{}", report(&judged, temperature));
     if !arguments.words.is_empty() {
         let words = Words::fit(&rows(&arguments.words, usize::MAX)?);
-        let judged: Vec<Asked> = data.iter().map(|row| Asked::of(row, words.read(row))).collect();
-        text +=
-            &format!("\nA linear model over the words of {} rows:\n\n{}", words.rows, report(&judged, 1.0));
+        let read: Vec<Asked> = data.iter().map(|row| Asked::of(row, words.read(row))).collect();
+        let both: Vec<Asked> = judged.iter().zip(&read).map(|(own, words)| own.with(words)).collect();
+        text += &format!(
+            "\nA linear model over the words of {} rows:\n\n{}\nBoth together:\n\n{}",
+            words.rows,
+            report(&read, 1.0),
+            report(&both, 1.0)
+        );
     }
     write_out(text.as_bytes())?;
     if arguments.set
