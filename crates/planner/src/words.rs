@@ -97,6 +97,11 @@ pub(crate) fn in_order_of_response(history: &[String]) -> Vec<String> {
     ordered
 }
 
+/// Whether a line of a history tells of an action that changed nothing.
+pub(crate) fn is_futile(line: &str) -> bool {
+    line.ends_with(FUTILE)
+}
+
 /// Actions of a history that changed nothing.
 pub(crate) fn futile(history: &[String]) -> impl Iterator<Item = &str> {
     history.iter().filter_map(|line| line.strip_suffix(FUTILE))

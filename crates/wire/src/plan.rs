@@ -362,7 +362,7 @@ mod tests {
         let default = v1::PlanOptions::default;
         for (field, message) in [
             ("options.candidates", v1::PlanOptions { candidates: 17, ..default() }),
-            ("options.rollouts", v1::PlanOptions { rollouts: 65, ..default() }),
+            ("options.rollouts", v1::PlanOptions { rollouts: 257, ..default() }),
             ("options.max_depth", v1::PlanOptions { max_depth: 33, ..default() }),
             ("options.max_steps", v1::PlanOptions { max_steps: 33, ..default() }),
             ("options.temperature", v1::PlanOptions { temperature: Some(f32::NAN), ..default() }),

@@ -6,7 +6,7 @@
 //! 3. Then candidates of which none did, the one that had achieved most facts when it was cut off first.
 //! 4. Last, candidates whose rollouts all broke off. If there are no others, nothing is chosen.
 //!
-//! Ties go to the larger share of rollouts that reached recovery, then to the action whose gain comes first in a response, in the order
+//! Ties go to the action whose gain comes first in a response, in the order
 //! of [`RecoveryState::NAMES`]: where the order of actions costs nothing, the attacker is kept out before services come
 //! back. Then to the action that cuts off or cleans less of the own system, since whoever is cut off without need is harmed. Then to
 //! the one that blocks more attackers outside. Then to the earlier proposal.
@@ -90,8 +90,8 @@ fn by_mean(a: &Tally, b: &Tally) -> Ordering {
 }
 
 fn tie(before: RecoveryState, a: &Tally, b: &Tally) -> Ordering {
-    by_share(a, b)
-        .then(first_gain(before, a).cmp(&first_gain(before, b)))
+    first_gain(before, a)
+        .cmp(&first_gain(before, b))
         .then(a.interrupted.cmp(&b.interrupted))
         .then(b.blocked.cmp(&a.blocked))
 }
@@ -132,11 +132,12 @@ fn explain(before: RecoveryState, best: &Tally, next: Option<(&Tally, f64)>) -> 
         }
         _ => format!("Cost {mean:.2} in the only one of {} that can be used", rollouts(finished)),
     };
-    if best.cost.truncated > 0 {
-        reason.push_str(&format!(
-            ", {} of which were cut off before recovery and count with the least that they would have cost",
-            best.cost.truncated
-        ));
+    match best.cost.truncated {
+        0 => {}
+        1 => reason.push_str(", one of which was cut off before recovery and counts with the least that it would have cost"),
+        more => reason.push_str(&format!(
+            ", {more} of which were cut off before recovery and count with the least that they would have cost"
+        )),
     }
     match next {
         None => reason.push_str("; there is no other candidate that could be simulated"),
@@ -157,9 +158,7 @@ fn against(before: RecoveryState, best: &Tally, mean: f64, (next, chance): (&Tal
         );
     }
     if (other - mean).abs() < SAME_COST {
-        let tie = if by_share(best, next).is_lt() {
-            "a larger share of its rollouts reached recovery"
-        } else if first_gain(before, best) < first_gain(before, next) {
+        let tie = if first_gain(before, best) < first_gain(before, next) {
             "what it is predicted to achieve comes first in a response"
         } else if first_gain(before, best) == first_gain(before, next) && best.interrupted < next.interrupted
         {
@@ -268,10 +267,6 @@ mod tests {
         assert!(choice.reason.contains("comes first in a response"), "{}", choice.reason);
         // What holds already is no gain.
         assert_eq!(choose(contained, &[contains.clone(), after(both)]).unwrap().index, 1);
-        let some = Tally { predicted_state: Some(contained), ..reached(3, 1, 5.0, 1.0) };
-        let more = choose(RecoveryState::default(), &[some, restores.clone()]).unwrap();
-        assert_eq!(more.index, 1);
-        assert!(more.reason.contains("a larger share of its rollouts"), "{}", more.reason);
         let wide = Tally { interrupted: 3, ..contains.clone() };
         let narrow = Tally { interrupted: 1, ..contains.clone() };
         let less = choose(RecoveryState::default(), &[wide, narrow.clone()]).unwrap();

@@ -14,22 +14,24 @@ use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
 
 use crate::evidence::roles::Roles;
 use crate::language_model::{
-    Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter, Usage,
+    Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter,
+    Usage, Weighed,
 };
 use crate::prompts::coverage::{Coverage, widened};
 use crate::prompts::menu::Menu;
 use crate::prompts::past::{objects, past};
 use crate::prompts::questions::{Situation, action_prompt, state_prompt};
 use crate::prompts::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
-use crate::rollouts::answers::{Answers, draw};
+use crate::rollouts::answers::{Answers, Options, draw};
 use crate::rollouts::checks::Checks;
 use crate::rollouts::runner::{
-    RolloutBatch, RolloutEnd, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec, RolloutStep,
+    RolloutBatch, RolloutEnd, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
+    RolloutStep,
 };
 use crate::rollouts::world::World;
 use crate::seeds::derive_seed;
 use crate::templates::{TemplateError, Templates};
-use crate::words::{futile, history_line, in_order_of_response};
+use crate::words::{futile, history_line, in_order_of_response, is_futile};
 
 /// Most tokens of the JSON answer of the task *state*; the names of the open facts make up nearly all of them.
 const STATE_TOKENS: u32 = 128;
@@ -256,18 +258,21 @@ impl<M: LanguageModel> Run<'_, M> {
         }
         let believed = &self.batch.entities;
         let notes = Coverage::after(believed, &[], state).notes_if_done(action, open);
-        let situation = self.situation(believed, state, history);
+        let situation = situation(self.batch, believed, state, history);
         let prompt = state_prompt(self.simulator.templates, situation, action, open, &notes)?;
         let bits = open.bits().into_iter().fold(0, |bits, bit| bits << 1 | u64::from(bit));
         let seed = derive_seed(self.spec.common_seed, "rollout state", &[bits, tries]);
-        let sampling = if self.batch.policy.thinking_tokens > 0 {
+        let answer = if self.batch.policy.thinking_tokens > 0 {
             // Greedy and without a seed of its own: equal questions have equal answers.
-            Sampling { temperature: 0.0, top_p: 1.0, seed: 0 }
+            let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
+            self.ask(self.question(prompt, state_schema(open), STATE_TOKENS, sampling)).await?
         } else {
-            Sampling { temperature: 1.0, top_p: 1.0, seed }
+            let sampling = Sampling { temperature: 1.0, top_p: 1.0, seed };
+            let question = self.question(prompt, state_schema(open), STATE_TOKENS, sampling);
+            let options = self.weigh(question).await?;
+            answered(draw(&options, sampling).map_or("", |option| &option.value))
         };
-        let asked = Asked { prompt, json_schema: state_schema(open), answer_tokens: STATE_TOKENS, sampling };
-        let gained = parse_state(&self.ask(asked, true).await?, open)?;
+        let gained = parse_state(&answer, open)?;
         Ok(self.world.let_through(gained, seed))
     }
 
@@ -280,12 +285,20 @@ impl<M: LanguageModel> Run<'_, M> {
         let RolloutBatch { entities, policy, constraints, .. } = self.batch;
         let templates = self.simulator.templates;
         let believed = widened(entities, history, state).roles;
-        let menu = self.menu(Menu::new(templates, state, &believed, history)?, state, history)?;
-        let told = in_order_of_response(history);
-        let prompt = action_prompt(templates, self.situation(&believed, state, &told), &[])?;
-        let is_closed = !menu.is_empty()
-            && menu.openings.len() <= MAX_WEIGHED
-            && menu.openings.iter().all(|opening| !opening.continued);
+        let allowed = self.allowed(Menu::new(templates, state, &believed, history)?, state)?;
+        let fresh = allowed.without(futile(history));
+        let menu = if fresh.is_empty() { &allowed } else { &fresh };
+        let is_closed = |menu: &Menu| {
+            !menu.is_empty()
+                && menu.openings.len() <= MAX_WEIGHED
+                && menu.openings.iter().all(|opening| !opening.continued)
+        };
+        if is_closed(&allowed) && policy.thinking_tokens == 0 {
+            return self
+                .choose(&allowed, menu, situation(self.batch, &believed, state, history), depth)
+                .await;
+        }
+        let prompt = action_prompt(templates, situation(self.batch, &believed, state, history), &[])?;
         let mut fault = String::new();
         for attempt in 0..TRIES {
             let mut positions = vec![u64::from(depth)];
@@ -293,13 +306,8 @@ impl<M: LanguageModel> Run<'_, M> {
             positions.extend((attempt > 0).then_some(attempt));
             let seed = derive_seed(self.spec.seed, "rollout action", &positions);
             let sampling = Sampling { temperature: policy.temperature, top_p: policy.top_p, seed };
-            let asked = Asked {
-                prompt: prompt.clone(),
-                json_schema: action_schema(&menu, false),
-                answer_tokens: ACTION_TOKENS,
-                sampling,
-            };
-            let action = parse_action(&self.ask(asked, is_closed).await?)?.action;
+            let question = self.question(prompt.clone(), action_schema(menu, false), ACTION_TOKENS, sampling);
+            let action = parse_action(&self.ask(question).await?)?.action;
             if menu.openings.iter().any(|opening| !opening.continued && opening.text == action) {
                 // What the menu lists was looked at above.
                 return Ok(action);
@@ -312,9 +320,43 @@ impl<M: LanguageModel> Run<'_, M> {
         Err(Break::Rules(fault))
     }
 
-    /// The menu without the actions that break a rule, and without those that changed nothing, unless nothing else is
-    /// left.
-    fn menu(&self, menu: Menu, state: RecoveryState, history: &[String]) -> Result<Menu, Break> {
+    /// An action of `menu`, by the probabilities of all that are `allowed`: what was tried in vain is no part of the question, so that
+    /// it is the same question before and after. Rollouts of one number draw alike, whatever their candidate.
+    async fn choose(
+        &mut self,
+        allowed: &Menu,
+        menu: &Menu,
+        situation: Situation<'_>,
+        depth: u32,
+    ) -> Result<String, Break> {
+        if let [only] = menu.openings.as_slice() {
+            return Ok(only.text.clone());
+        }
+        let RolloutPolicy { temperature, top_p, .. } = self.batch.policy;
+        let worked: Vec<String> = situation.history.iter().filter(|line| !is_futile(line)).cloned().collect();
+        let told = in_order_of_response(&worked);
+        let prompt = action_prompt(self.simulator.templates, Situation { history: &told, ..situation }, &[])?;
+        let seed = derive_seed(self.spec.common_seed, "rollout action", &[u64::from(depth)]);
+        let sampling = Sampling { temperature, top_p, seed };
+        let question = self.question(prompt, action_schema(allowed, false), ACTION_TOKENS, sampling);
+        let options = self.weigh(question).await?;
+        let checks = Checks { grounding: &self.grounding, constraints: &self.batch.constraints };
+        let (mut offered, mut fault) = (Vec::new(), String::new());
+        for option in options.iter() {
+            let action = parse_action(&answered(&option.value))?.action;
+            let lists = |menu: &Menu| menu.openings.iter().any(|opening| opening.text == action);
+            // What the menu lists was looked at before.
+            match if lists(allowed) { None } else { checks.fault(situation.state, &action) } {
+                Some(found) => fault = found,
+                None if lists(allowed) && !lists(menu) => {}
+                None => offered.push(Weighed { value: action, probability: option.probability }),
+            }
+        }
+        draw(&offered, sampling).map(|option| option.value.clone()).ok_or(Break::Rules(fault))
+    }
+
+    /// The menu without the actions that break a rule.
+    fn allowed(&self, menu: Menu, state: RecoveryState) -> Result<Menu, Break> {
         let checks = Checks { grounding: &self.grounding, constraints: &self.batch.constraints };
         let faults: Vec<(&str, String)> = menu
             .openings
@@ -325,50 +367,53 @@ impl<M: LanguageModel> Run<'_, M> {
         if let Some((_, fault)) = faults.first().filter(|_| allowed.is_empty()) {
             return Err(Break::Rules(fault.clone()));
         }
-        let fresh = allowed.without(futile(history));
-        Ok(if fresh.is_empty() { allowed } else { fresh })
+        Ok(allowed)
     }
 
-    fn situation<'b>(
-        &'b self,
-        roles: &'b Roles,
-        state: RecoveryState,
-        history: &'b [String],
-    ) -> Situation<'b> {
-        let RolloutBatch { system, context, .. } = self.batch;
-        Situation { system, shared: context, roles, state, history }
-    }
-
-    /// Asks the model. Where the answer is one of a few and follows from no reasoning, it is drawn from their probabilities,
-    /// which are asked for once.
-    async fn ask(&mut self, asked: Asked, is_one_of_a_few: bool) -> Result<Answer, ModelError> {
-        let Asked { prompt, json_schema, answer_tokens, sampling } = asked;
-        let Simulator { model, answers, .. } = self.simulator;
+    fn question(
+        &self,
+        prompt: Prompt,
+        json_schema: serde_json::Value,
+        answer_tokens: u32,
+        sampling: Sampling,
+    ) -> Question {
         let thinking_tokens = self.batch.policy.thinking_tokens;
         let max_tokens = thinking_tokens.saturating_add(answer_tokens);
-        let weigh_options = is_one_of_a_few && thinking_tokens == 0;
-        let format = AnswerFormat { thinking_tokens, json_schema, max_tokens, weigh_options };
-        let mut question = Question { prompt, format, sampling, purpose: Purpose::Rollout };
-        if !weigh_options {
-            let answer = model.ask(question, self.tokens).await?;
-            self.usage += answer.usage;
-            return Ok(answer);
-        }
-        // One question, whatever is drawn from its answer.
+        let format = AnswerFormat { thinking_tokens, json_schema, max_tokens, weigh_options: false };
+        Question { prompt, format, sampling, purpose: Purpose::Rollout }
+    }
+
+    /// Asks the model.
+    async fn ask(&mut self, question: Question) -> Result<Answer, ModelError> {
+        let answer = self.simulator.model.ask(question, self.tokens).await?;
+        self.usage += answer.usage;
+        Ok(answer)
+    }
+
+    /// Asks a question whose answer is one of a few and follows from no reasoning, for the probabilities of all of them; once, whatever
+    /// is drawn from them.
+    async fn weigh(&mut self, mut question: Question) -> Result<Options, ModelError> {
+        question.format.weigh_options = true;
         question.sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
+        let Simulator { model, answers, .. } = self.simulator;
         let (options, usage) = answers.weigh(model, &self.batch.incident, question, self.tokens).await?;
         self.usage += usage;
-        let json = draw(&options, sampling).map(|option| option.value.clone()).unwrap_or_default();
-        Ok(Answer { json, complete: true, ..Answer::default() })
+        Ok(options)
     }
 }
 
-/// A question of a rollout.
-struct Asked {
-    prompt: Prompt,
-    json_schema: serde_json::Value,
-    answer_tokens: u32,
-    sampling: Sampling,
+fn situation<'a>(
+    batch: &'a RolloutBatch,
+    roles: &'a Roles,
+    state: RecoveryState,
+    history: &'a [String],
+) -> Situation<'a> {
+    let RolloutBatch { system, context, .. } = batch;
+    Situation { system, shared: context, roles, state, history }
+}
+
+fn answered(json: &str) -> Answer {
+    Answer { json: json.to_owned(), complete: true, ..Answer::default() }
 }
 
 #[cfg(test)]
@@ -378,7 +423,7 @@ mod tests {
     use countermove_incident::{Constraints, Pricing};
 
     use super::*;
-    use crate::rollouts::runner::{RolloutKey, RolloutPolicy};
+    use crate::rollouts::runner::RolloutKey;
     use crate::testing::{ScriptedModel, optimist};
 
     /// Answers the first question, and is never done with the second.
