@@ -257,8 +257,8 @@ mod tests {
             cost: Some(v1::CostEstimate {
                 terminal: 3,
                 mean: Some(4.5),
-                low: Some(3.0),
-                high: Some(6.0),
+                likely_low: Some(3.0),
+                likely_high: Some(6.0),
                 ..v1::CostEstimate::default()
             }),
             ..v1::Candidate::default()
