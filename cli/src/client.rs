@@ -1,5 +1,6 @@
 //! The connection to a coordinator.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,12 +8,19 @@ use std::time::Duration;
 use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::{Error, MAX_EVIDENCE_MESSAGE_BYTES, RequestId};
-use tonic::Status;
+use countermove_transport::{ClientTls, Dial};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
-use crate::args::{COORDINATOR_VARIABLE, DEFAULT_COORDINATOR};
+use crate::args::{COORDINATOR_VARIABLE, DEFAULT_COORDINATOR, Remote};
 use crate::failure::Failure;
 use crate::render::one_line;
+
+/// Variable that may hold the caller's token.
+const TOKEN_VARIABLE: &str = "COUNTERMOVE_TOKEN";
 
 /// Time for the connection to come up.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -27,22 +35,75 @@ pub struct Coordinator {
     urls: Arc<[String]>,
     channels: Arc<[Channel]>,
     current: Arc<AtomicUsize>,
+    credentials: Credentials,
+    /// Whether the caller shows who it is, by a token or a certificate.
+    is_known: bool,
     /// The incident that calls are about.
     about: Option<Arc<str>>,
 }
 
+/// The way that calls go: over a connection, with the caller's token.
+pub type Line = InterceptedService<Channel, Credentials>;
+
+/// The caller's token, if it has one, in the form in which it goes with each call.
+#[derive(Clone, Default)]
+pub struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl std::fmt::Debug for Credentials {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Credentials(a token)" } else { "Credentials(none)" })
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Credentials {
+    /// The token in the file, or in the environment.
+    fn read(file: Option<&Path>) -> Result<Self, Failure> {
+        let token = match file {
+            Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::unreadable(path, &error))?,
+            None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
+        };
+        let token = token.trim();
+        if token.is_empty() {
+            return match file {
+                Some(path) => Err(Failure::Input(format!("--token-file {}: it is empty", path.display()))),
+                None => Ok(Self(None)),
+            };
+        }
+        let mut header: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| {
+            Failure::Input("the token holds something else than printable characters".to_owned())
+        })?;
+        header.set_sensitive(true);
+        Ok(Self(Some(header)))
+    }
+}
+
 impl Coordinator {
     /// Connects to the first of these that can be reached, so that a wrong address shows before anything is read or sent.
-    pub async fn connect<S: AsRef<str>>(urls: &[S]) -> Result<Self, Failure> {
-        let urls: Vec<String> = urls.iter().map(|url| normalise(url.as_ref())).collect::<Result<_, _>>()?;
+    pub async fn connect(remote: &Remote) -> Result<Self, Failure> {
+        let has_tls = remote.ca.is_some() || remote.cert.is_some();
+        let urls = remote.urls.iter().map(|url| normalise(url, has_tls)).collect::<Result<Vec<_>, _>>()?;
+        let credentials = Credentials::read(remote.token_file.as_deref())?;
+        let is_known = credentials.0.is_some() || remote.cert.is_some();
+        let dial = dial(remote)?;
         let mut channels = Vec::new();
         let mut reached = None;
         let mut problem = "no address is given".to_owned();
         for (index, url) in urls.iter().enumerate() {
-            let endpoint = endpoint(url)?;
-            channels.push(endpoint.connect_lazy());
+            let route = dial.to(url, settings);
+            let route = route.map_err(|error| Failure::Input(format!("--coordinator: {error}")))?;
+            channels.push(route.connect_lazy());
             if reached.is_none() {
-                match endpoint.connect().await {
+                match route.connect().await {
                     Ok(_) => reached = Some(index),
                     Err(error) => problem = innermost(&error),
                 }
@@ -52,7 +113,7 @@ impl Coordinator {
             return Err(Failure::server(&urls, None, &Error::Transport(problem)));
         };
         let current = Arc::new(AtomicUsize::new(reached));
-        Ok(Self { urls: urls.into(), channels: channels.into(), current, about: None })
+        Ok(Self { urls: urls.into(), channels: channels.into(), current, credentials, is_known, about: None })
     }
 
     /// The same, for calls about an incident: what fails names it.
@@ -61,14 +122,24 @@ impl Coordinator {
     }
 
     /// The incidents.
-    pub fn incidents(&self) -> IncidentServiceClient<Channel> {
-        IncidentServiceClient::new(self.channel())
+    pub fn incidents(&self) -> IncidentServiceClient<Line> {
+        IncidentServiceClient::new(self.line())
             .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
     }
 
-    pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {
-        ClusterServiceClient::new(self.channel())
+    pub(crate) fn cluster(&self) -> ClusterServiceClient<Line> {
+        ClusterServiceClient::new(self.line())
+    }
+
+    /// Whom an approval names: the one that was asked for; else nobody where the coordinator sees who calls, which it then puts
+    /// into the record, and the user elsewhere.
+    pub fn approver(&self, asked: Option<String>) -> String {
+        match asked {
+            Some(asked) => asked,
+            None if self.is_known => String::new(),
+            None => std::env::var("USER").unwrap_or_else(|_| "operator".to_owned()),
+        }
     }
 
     /// Makes a call with a time limit, at each coordinator in turn while they cannot be reached or cannot do it. `send` takes its client
@@ -107,6 +178,10 @@ impl Coordinator {
         if urls == by_itself { String::new() } else { format!(" --coordinator {urls}") }
     }
 
+    fn line(&self) -> Line {
+        InterceptedService::new(self.channel(), self.credentials.clone())
+    }
+
     fn channel(&self) -> Channel {
         let at = self.current.load(Ordering::Relaxed) % self.channels.len().max(1);
         // There is one for each address, and without an address nothing is connected.
@@ -117,14 +192,19 @@ impl Coordinator {
     }
 }
 
-fn endpoint(url: &str) -> Result<Endpoint, Failure> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|error| Failure::Input(format!("--coordinator {}: {error}", one_line(url))))?;
-    Ok(endpoint
+/// How coordinators are called: by TLS with what the flags name, or in plain text on this machine.
+fn dial(remote: &Remote) -> Result<Dial, Failure> {
+    let own = remote.cert.as_deref().zip(remote.key.as_deref());
+    let tls = ClientTls::load(remote.ca.as_deref(), own)
+        .map_err(|error| Failure::Input(format!("TLS cannot be set up: {error}")))?;
+    Ok(Dial::named(tls, remote.insecure))
+}
+
+fn settings(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10)))
+        .keep_alive_timeout(Duration::from_secs(10))
 }
 
 /// Whether another coordinator may do what this one could not.
@@ -149,12 +229,14 @@ pub(crate) fn resource(collection: &str, text: &str) -> String {
     if text.starts_with(&format!("{collection}/")) { text.to_owned() } else { format!("{collection}/{text}") }
 }
 
-fn normalise(url: &str) -> Result<String, Failure> {
+/// An address without a scheme is called by TLS where flags say something of it.
+fn normalise(url: &str, has_tls: bool) -> Result<String, Failure> {
     match url.split_once("://") {
+        None if has_tls => Ok(format!("https://{url}")),
         None => Ok(format!("http://{url}")),
-        Some(("http", _)) => Ok(url.to_owned()),
+        Some(("http" | "https", _)) => Ok(url.to_owned()),
         Some((scheme, _)) => Err(Failure::Input(format!(
-            "--coordinator: the scheme {} is not supported; write http://host:port",
+            "--coordinator: the scheme {} is not supported; write https://host:port or http://host:port",
             one_line(scheme)
         ))),
     }
@@ -177,9 +259,10 @@ mod tests {
 
     #[test]
     fn addresses_and_names_may_be_short() {
-        assert_eq!(normalise("localhost:7700").unwrap(), "http://localhost:7700");
-        assert_eq!(normalise("http://h:1").unwrap(), "http://h:1");
-        assert_eq!(normalise("ftp://h:1").unwrap_err().code(), 2);
+        assert_eq!(normalise("localhost:7700", false).unwrap(), "http://localhost:7700");
+        assert_eq!(normalise("localhost:7700", true).unwrap(), "https://localhost:7700");
+        assert_eq!(normalise("http://h:1", true).unwrap(), "http://h:1");
+        assert_eq!(normalise("ftp://h:1", false).unwrap_err().code(), 2);
         assert_eq!(resource("incidents", "abc"), "incidents/abc");
         assert_eq!(resource("incidents", "incidents/abc"), "incidents/abc");
     }
@@ -189,7 +272,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let failure = Coordinator::connect(&[address.to_string()]).await.unwrap_err();
+        let failure = Coordinator::connect(&Remote::local(&address.to_string())).await.unwrap_err();
         let text = failure.to_string();
         assert!(text.contains("connection refused") && text.contains("countermove up"), "{text}");
         assert_eq!(failure.code(), 1);
@@ -203,7 +286,8 @@ mod tests {
         drop(closed);
         // A connection comes up when it is accepted by the system; nobody has to answer.
         let urls = [gone.to_string(), open.local_addr().unwrap().to_string()];
-        let coordinator = Coordinator::connect(&urls).await.unwrap().about("incidents/7");
+        let coordinator =
+            Coordinator::connect(&Remote::local("").at(urls.clone())).await.unwrap().about("incidents/7");
         assert_eq!(coordinator.current.load(Ordering::Relaxed), 1);
         coordinator.fail_over();
         let asked = std::sync::atomic::AtomicUsize::new(0);

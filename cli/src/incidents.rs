@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use countermove_proto::v1::{ExportFormat, ListIncidentsRequest, VerifyIncidentRequest};
 use countermove_wire::document::PlanDocument;
 
-use crate::args::{IncidentsArgs, IncidentsCommand};
+use crate::args::{IncidentsArgs, IncidentsCommand, Remote};
 use crate::client::{Coordinator, resource};
 use crate::console::{Console, page};
 use crate::decisions::{self, Found};
@@ -19,12 +19,12 @@ const LISTED: i32 = 100;
 
 pub(crate) async fn incidents(
     arguments: IncidentsArgs,
-    urls: &[String],
+    remote: &Remote,
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
     let full = |name: &str| resource("incidents", name);
-    let mut coordinator = Coordinator::connect(urls).await?;
+    let mut coordinator = Coordinator::connect(remote).await?;
     if let Some(name) = arguments.command.incident() {
         coordinator = coordinator.about(&full(name));
     }
@@ -61,7 +61,8 @@ pub(crate) async fn incidents(
             console.line(&format!("cancelled {}", render::one_line(&full(&name))));
         }
         IncidentsCommand::Approve { name, hash, approver } => {
-            let action = decisions::approve(&coordinator, &full(&name), &hash, approver).await?;
+            let action =
+                decisions::approve(&coordinator, &full(&name), &hash, coordinator.approver(approver)).await?;
             console.line(&format!("approved: {}", render::one_line(&action)));
         }
         IncidentsCommand::Reject { name, reason } => {

@@ -7,6 +7,7 @@
 //! modules what it needs.
 
 pub mod args;
+mod certs;
 pub mod client;
 pub mod console;
 pub mod decisions;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Remote};
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -34,8 +35,8 @@ use crate::interrupt::Interrupt;
 pub fn client() -> ExitCode {
     let cli = Cli::parse();
     main(async move |console, interrupt| match cli.command {
-        Command::Up(arguments) => up::up(arguments, console, interrupt).await,
-        client => run(client, &cli.remote.urls, console, interrupt).await,
+        Command::Up(arguments) => up::up(arguments, cli.remote.insecure, console, interrupt).await,
+        client => run(client, &cli.remote, console, interrupt).await,
     })
 }
 
@@ -66,12 +67,13 @@ pub fn main(work: impl AsyncFnOnce(&Console, &mut Interrupt) -> Result<Exit, Fai
 /// Runs a command, most of which talk to a coordinator.
 async fn run(
     command: Command,
-    urls: &[String],
+    remote: &Remote,
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
     match command {
         Command::Evidence(arguments) => locally(move || evidence::evidence(&arguments), interrupt).await,
+        Command::Certs(arguments) => certs::certs(&arguments),
         Command::Plan(arguments) if arguments.validate => {
             locally(move || evidence::validate(&arguments), interrupt).await
         }
@@ -80,10 +82,10 @@ async fn run(
                 prepared = plan::Prepared::read(arguments) => prepared?,
                 () = interrupt.wait() => return Ok(Exit::Interrupted),
             };
-            prepared.run(urls, plan::Leave::Detach, console, interrupt).await
+            prepared.run(remote, plan::Leave::Detach, console, interrupt).await
         }
-        Command::Workers(arguments) => workers::workers(arguments, urls).await,
-        Command::Incidents(arguments) => incidents::incidents(arguments, urls, console, interrupt).await,
+        Command::Workers(arguments) => workers::workers(arguments, remote).await,
+        Command::Incidents(arguments) => incidents::incidents(arguments, remote, console, interrupt).await,
         Command::Up(_) => Err(Failure::Input("`up` does not talk to a coordinator".to_owned())),
     }
 }

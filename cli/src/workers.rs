@@ -2,7 +2,7 @@
 
 use countermove_proto::v1::{DrainWorkerRequest, ListWorkersRequest, ResumeWorkerRequest, Worker};
 
-use crate::args::{WorkersArgs, WorkersCommand};
+use crate::args::{Remote, WorkersArgs, WorkersCommand};
 use crate::client::{Coordinator, request_id, resource};
 use crate::console::page;
 use crate::failure::{Exit, Failure};
@@ -12,8 +12,8 @@ use crate::render;
 /// Workers asked for at a time.
 const PAGE: i32 = 200;
 
-pub(crate) async fn workers(arguments: WorkersArgs, urls: &[String]) -> Result<Exit, Failure> {
-    let coordinator = &Coordinator::connect(urls).await?;
+pub(crate) async fn workers(arguments: WorkersArgs, remote: &Remote) -> Result<Exit, Failure> {
+    let coordinator = &Coordinator::connect(remote).await?;
     let shown = match arguments.command {
         WorkersCommand::List => list(coordinator).await?,
         WorkersCommand::Drain { id } => {

@@ -10,16 +10,20 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use countermove_incident::{MinuteTable, Pricing};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
+use countermove_serving::Port;
+#[cfg(feature = "etcd")]
+use countermove_transport::is_local_url;
+use countermove_transport::{Dial, DialError, Exposure, ExposureError, Kind, Tls, TlsArgs, TlsError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
-    IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl,
+    IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl, UnprotectedStore,
 };
 use crate::replica::Replica;
-use crate::server::{ServeError, serve};
+use crate::server::{Front, ServeError, serve};
 use crate::webhook::{Receiver, Webhook, WebhookError};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
 
@@ -34,16 +38,23 @@ pub struct Args {
     /// Address to serve at; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:7700", env = "COUNTERMOVE_LISTEN")]
     pub listen: SocketAddr,
+    /// Certificates, by which users, workers and other coordinators know this one and it knows them.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Where workers are found
     #[arg(long, value_enum, default_value_t = DiscoveryKind::Static)]
     pub discovery: DiscoveryKind,
-    /// Addresses of the workers, http://host:port, separated by commas, for static discovery
+    /// Addresses of the workers, http://host:port or https://host:port, separated by commas, for static discovery
     #[arg(long, value_delimiter = ',', env = "COUNTERMOVE_WORKERS")]
     pub workers: Vec<WorkerUrl>,
-    /// Addresses of the etcd members, http://host:port, separated by commas
+    /// Addresses of the etcd members, http://host:port or https://host:port, separated by commas
     #[cfg(feature = "etcd")]
     #[arg(long, env = "COUNTERMOVE_ETCD", required_if_eq("discovery", "etcd"))]
     pub etcd: Option<countermove_membership::etcd::Endpoints>,
+    /// Certificates towards etcd
+    #[cfg(feature = "etcd")]
+    #[command(flatten)]
+    pub etcd_tls: countermove_membership::etcd::EtcdTls,
     /// Where incidents are kept: memory:, sqlite:PATH or postgres://user:password@host:port/database; several
     /// coordinators share a PostgreSQL database [default: an SQLite file in the user's state folder]
     #[arg(long, env = "COUNTERMOVE_STORE", hide_env_values = true)]
@@ -177,6 +188,27 @@ pub enum ConfigError {
     /// Nobody would ever work.
     #[error("no worker is named; give their addresses with --workers")]
     NoWorkers,
+    /// See [`TlsError`].
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] TlsError),
+    /// See [`ExposureError`].
+    #[error(transparent)]
+    Exposure(#[from] ExposureError),
+    /// A worker would be called in plain text over a network.
+    #[error("--workers {0}: {1}")]
+    Worker(WorkerUrl, DialError),
+    /// The database would be written to in plain text over a network.
+    #[error("--store: {0}")]
+    Unprotected(#[from] UnprotectedStore),
+    /// Others would call this coordinator in plain text.
+    #[error("--advertise {0}: a coordinator with certificates is reached at https://")]
+    PlainAdvertise(WorkerUrl),
+    /// etcd would be called in plain text over a network.
+    #[cfg(feature = "etcd")]
+    #[error(
+        "--etcd {0} would be called in plain text over a network; write https:// (--etcd-ca), or say --insecure"
+    )]
+    PlainEtcd(String),
     /// The program of the replica is missing.
     #[error("--model: countermove-worker is neither beside this program nor in PATH")]
     NoReplica,
@@ -199,6 +231,10 @@ pub struct Coordinator {
     incidents: IncidentOptions,
     store: StoreUrl,
     advertise: Option<WorkerUrl>,
+    tls: Option<Tls>,
+    exposure: Exposure,
+    insecure: bool,
+    connection_age: Option<Duration>,
     lease: Duration,
     keep: Option<Duration>,
     webhook: Option<Webhook>,
@@ -244,10 +280,31 @@ impl TryFrom<&Args> for Coordinator {
         {
             return Err(ConfigError::Advertise(args.listen));
         }
+        let insecure = args.tls.insecure;
+        let exposure = args.tls.exposure(args.listen)?;
+        let tls = args.tls.load(Kind::Coordinator)?;
+        let dial = Dial::members(tls.clone(), Kind::Worker, insecure);
+        for worker in &args.workers {
+            dial.to(worker.as_str(), |endpoint| endpoint)
+                .map_err(|error| ConfigError::Worker(worker.clone(), error))?;
+        }
+        if let Some(store) = args.store.as_ref().filter(|_| !insecure) {
+            store.check_protected()?;
+        }
+        if let Some(plain) = args.advertise.as_ref().filter(|url| tls.is_some() && !url.is_secured()) {
+            return Err(ConfigError::PlainAdvertise(plain.clone()));
+        }
         let discovery = match args.discovery {
             DiscoveryKind::Static if args.workers.is_empty() => return Err(ConfigError::NoWorkers),
             #[cfg(feature = "etcd")]
-            DiscoveryKind::Etcd => Source::Etcd(args.etcd.clone().ok_or(ConfigError::NoWorkers)?),
+            DiscoveryKind::Etcd => {
+                let endpoints = args.etcd.clone().ok_or(ConfigError::NoWorkers)?;
+                let plain = endpoints.plain().find(|url| !insecure && !is_local_url(url));
+                if let Some(plain) = plain {
+                    return Err(ConfigError::PlainEtcd(plain.to_owned()));
+                }
+                Source::Etcd(endpoints.with_tls(args.etcd_tls.clone()))
+            }
             DiscoveryKind::Static => Source::Static(StaticDiscovery::new(args.workers.iter().cloned())),
         };
         Ok(Self {
@@ -259,6 +316,7 @@ impl TryFrom<&Args> for Coordinator {
                     keep_alive_timeout: Duration::from_secs_f64(args.keep_alive_timeout),
                     ..LinkOptions::default()
                 },
+                dial,
             },
             templates: Arc::new(templates),
             incidents: IncidentOptions {
@@ -280,6 +338,10 @@ impl TryFrom<&Args> for Coordinator {
                 None => default_store(|name| std::env::var_os(name)).ok_or(ConfigError::NoHome)?,
             },
             advertise: args.advertise.clone(),
+            connection_age: args.tls.connection_age(),
+            tls,
+            exposure,
+            insecure,
             lease: Duration::from_secs_f64(args.lease),
             keep: args.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
             webhook: webhook(args)?,
@@ -315,7 +377,26 @@ impl Coordinator {
     ) -> Result<(), ServeError> {
         let address = match self.advertise {
             Some(url) => url.to_string(),
+            None if self.tls.is_some() => format!("https://{}", listener.local_addr()?),
             None => format!("http://{}", listener.local_addr()?),
+        };
+        match &self.tls {
+            Some(tls) => {
+                tracing::info!(id = tls.id().as_ref().map(tracing::field::display), "serving by TLS")
+            }
+            None if self.exposure == Exposure::Open => tracing::warn!(
+                "--insecure: whoever reaches this port may do everything, approve actions included, and read what goes by"
+            ),
+            None => {}
+        }
+        if self.insecure {
+            tracing::warn!(
+                "--insecure: workers, other coordinators and the database may be called in plain text"
+            );
+        }
+        let front = Front {
+            peers: Dial::members(self.tls.clone(), Kind::Coordinator, self.insecure),
+            port: Port { listener, tls: self.tls, connection_age: self.connection_age },
         };
         let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
         let options = IncidentOptions { webhook: self.webhook, ..self.incidents };
@@ -325,7 +406,7 @@ impl Coordinator {
         incidents.share(Sharing { address, lease: self.lease, settling, keep: self.keep });
         let stop = CancellationToken::new();
         let replica = self.replica.map(|replica| tokio::spawn(replica.keep(fleet.clone(), stop.clone())));
-        let served = serve(incidents, fleet, listener, self.drain_timeout, shutdown).await;
+        let served = serve(incidents, fleet, front, self.drain_timeout, shutdown).await;
         stop.cancel();
         if let Some(replica) = replica {
             // It ends when it is told to; a fault in it is none of serving.
@@ -425,7 +506,9 @@ mod tests {
     use super::*;
 
     fn args(more: &[&str]) -> Result<Args, clap::Error> {
-        let all = ["countermove-coordinator", "--workers", "http://a:1,http://b:2"].iter().chain(more);
+        let all = ["countermove-coordinator", "--workers", "http://127.0.0.1:1,http://localhost:2"]
+            .iter()
+            .chain(more);
         Args::try_parse_from(all)
     }
 
@@ -463,8 +546,14 @@ mod tests {
         }
         let vast = args(&["--thinking-tokens", "100000"]).unwrap();
         assert!(matches!(Coordinator::try_from(&vast), Err(ConfigError::Options(_))));
-        let hidden = args(&["--store", "postgres://db/x", "--listen", "0.0.0.0:7700"]).unwrap();
+        let hidden = args(&["--store", "postgres://db/x", "--listen", "0.0.0.0:7700", "--insecure"]).unwrap();
         assert!(matches!(Coordinator::try_from(&hidden), Err(ConfigError::Advertise(_))));
+        let open = args(&["--listen", "0.0.0.0:7700"]).unwrap();
+        assert!(matches!(Coordinator::try_from(&open), Err(ConfigError::Exposure(_))));
+        let plain = args(&["--workers", "http://10.0.0.1:7701"]).unwrap();
+        assert!(matches!(Coordinator::try_from(&plain), Err(ConfigError::Worker(..))));
+        let database = args(&["--store", "postgres://db/x"]).unwrap();
+        assert!(matches!(Coordinator::try_from(&database), Err(ConfigError::Unprotected(_))));
         let nowhere = args(&["--templates", "no/such/folder"]).unwrap();
         assert!(matches!(Coordinator::try_from(&nowhere), Err(ConfigError::Templates(_))));
         let costly = args(&["--costs", "no/such/file.toml"]).unwrap();

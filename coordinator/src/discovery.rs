@@ -11,7 +11,7 @@ use std::str::FromStr;
 use tokio::sync::watch;
 use tonic::transport::Uri;
 
-/// The address of a worker, `http://host:port`, in one spelling.
+/// The address of a worker or another coordinator, `http://host:port` or `https://host:port`, in one spelling.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerUrl(String);
 
@@ -36,7 +36,7 @@ pub struct MemoryDiscovery(watch::Sender<Members>);
 
 /// Why an address is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}` is not the address of a worker: {problem}")]
+#[error("`{url}` is not the address of a server: {problem}")]
 pub struct WorkerUrlError {
     url: String,
     problem: &'static str,
@@ -127,6 +127,11 @@ impl WorkerUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is reached by TLS.
+    pub fn is_secured(&self) -> bool {
+        self.0.starts_with("https://")
+    }
 }
 
 impl FromStr for WorkerUrl {
@@ -137,9 +142,10 @@ impl FromStr for WorkerUrl {
         let Ok(uri) = text.trim().parse::<Uri>() else {
             return fail("it is not a URL; write http://host:port");
         };
-        if uri.scheme_str() != Some("http") {
-            return fail("it has to begin with http://");
-        }
+        let scheme = match uri.scheme_str() {
+            Some(scheme @ ("http" | "https")) => scheme,
+            _ => return fail("it has to begin with http:// or https://"),
+        };
         let Some(authority) = uri.authority() else { return fail("it names no host") };
         let Some(port) = authority.port_u16() else {
             return fail("it names no port; write http://host:port");
@@ -153,7 +159,7 @@ impl FromStr for WorkerUrl {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return fail("it has a path, and only http://host:port is used");
         }
-        Ok(Self(format!("http://{}:{port}", authority.host().to_ascii_lowercase())))
+        Ok(Self(format!("{scheme}://{}:{port}", authority.host().to_ascii_lowercase())))
     }
 }
 
@@ -183,6 +189,7 @@ mod tests {
             assert_eq!(url(text).as_str(), "http://worker-1:7701");
         }
         assert_eq!(url("http://[::1]:80").as_str(), "http://[::1]:80");
+        assert_eq!(url("HTTPS://Worker:1").as_str(), "https://worker:1");
     }
 
     #[test]
@@ -191,7 +198,6 @@ mod tests {
             ("", "not a URL"),
             ("worker:1", "http://"),
             ("ftp://worker:1", "http://"),
-            ("https://worker:1", "http://"),
             ("http://worker", "no port"),
             ("http://worker:0", "port 0"),
             ("http://worker:99999", "no"),

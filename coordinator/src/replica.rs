@@ -28,8 +28,17 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// Waits between two starts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
 /// Settings of workers in the environment that are not for this one: nobody else may find it.
-const NOT_INHERITED: [&str; 4] =
-    ["COUNTERMOVE_ETCD", "COUNTERMOVE_ADVERTISE", "COUNTERMOVE_MODEL", "COUNTERMOVE_ADAPTER"];
+/// It listens on this machine alone, in plain text.
+const NOT_INHERITED: [&str; 8] = [
+    "COUNTERMOVE_ETCD",
+    "COUNTERMOVE_ADVERTISE",
+    "COUNTERMOVE_MODEL",
+    "COUNTERMOVE_ADAPTER",
+    "COUNTERMOVE_TLS_CERT",
+    "COUNTERMOVE_TLS_KEY",
+    "COUNTERMOVE_TLS_CA",
+    "COUNTERMOVE_INSECURE",
+];
 
 /// How the process is started.
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use countermove_proto::v1::cluster_service_server::ClusterServiceServer;
 use countermove_proto::v1::incident_service_server::IncidentServiceServer;
 use countermove_proto::{Answers, FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
-use countermove_serving::{Bodies, ConnectionLimits, KeepInUse, MessageLimits, connections};
+use countermove_serving::{Bodies, KeepInUse, MessageLimits, Port};
+use countermove_transport::Dial;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tonic::server::NamedService;
@@ -53,6 +54,22 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
+/// Where a coordinator is called, and how it calls others about what they own.
+#[derive(Debug)]
+pub struct Front {
+    /// Where connections come.
+    pub port: Port,
+    /// How other coordinators are called.
+    pub peers: Dial,
+}
+
+impl From<TcpListener> for Front {
+    /// In plain text, on this machine.
+    fn from(listener: TcpListener) -> Self {
+        Self { port: listener.into(), peers: Dial::default() }
+    }
+}
+
 /// Serves until `shutdown` ends. Then health says NOT_SERVING, new incidents are refused, work has `drain_timeout` to end,
 /// what is left is handed over or ended, as the store allows, and connections close.
 ///
@@ -61,7 +78,7 @@ pub enum ServeError {
 pub async fn serve(
     incidents: Incidents,
     fleet: Fleet,
-    listener: TcpListener,
+    front: Front,
     drain_timeout: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -76,13 +93,18 @@ pub async fn serve(
             .with_service_name(countermove_proto::v1::cluster_service_server::SERVICE_NAME)
             .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
-    let incident_service = IncidentServiceServer::new(IncidentApi::new(incidents.clone()))
+    let incident_service = IncidentServiceServer::new(IncidentApi::new(incidents.clone(), front.peers))
         .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
-    let incoming = connections(listener, ConnectionLimits::of_this_process());
+    let port = front.port;
+    let _renewing = port.renew();
     let bodies = Bodies::new(MESSAGES);
     let (close, closed) = oneshot::channel::<()>();
-    let server = Server::builder()
+    let mut builder = Server::builder();
+    if let Some(age) = port.connection_age {
+        builder = builder.max_connection_age(age);
+    }
+    let server = builder
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
@@ -95,7 +117,7 @@ pub async fn serve(
         .add_service(reflection().build_v1alpha()?)
         .add_service(bodies.whole(shed::bounded(incident_service, CALLS)))
         .add_service(ClusterServiceServer::new(ClusterApi::new(fleet.clone())))
-        .serve_with_incoming_shutdown(incoming, async {
+        .serve_with_incoming_shutdown(port.incoming(), async {
             // A dropped sender means the same as a sent signal.
             let _ = closed.await;
         });

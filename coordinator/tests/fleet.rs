@@ -62,6 +62,7 @@ async fn a_pinned_model_refuses_the_first_worker_too() {
         templates_sha256: templates().digest(),
         model_sha256: Some("ff".repeat(32)),
         link: quick_links(),
+        ..FleetOptions::default()
     };
     let fleet = Fleet::start(&StaticDiscovery::new([worker.url.clone()]), options);
     until("the refusal", || refused(&fleet).len() == 1).await;

@@ -4,6 +4,7 @@
 //! started. A test that fails shows the logs of all its processes. The model is the real default model; without it a
 //! test fails and says how to fetch it, because a cluster test without a model would test nothing.
 
+mod certificates;
 mod cluster;
 mod command;
 mod dice;
@@ -16,6 +17,7 @@ mod postgres;
 mod process;
 mod samples;
 
+pub use certificates::{Authority, Holder};
 pub use cluster::{Cluster, ClusterOptions, Worker};
 pub use command::{Cli, CliOutput, Program};
 pub use dice::Dice;

@@ -10,6 +10,9 @@ use countermove_model::{
     allowed_cpus, check_allowed_cpus, parse_cpu_list,
 };
 use countermove_proto::{ParseIdError, WorkerId};
+#[cfg(feature = "etcd")]
+use countermove_transport::is_local_url;
+use countermove_transport::{Exposure, ExposureError, Kind, Tls, TlsArgs, TlsError};
 
 use crate::adapter::AdapterChoice;
 use crate::cpu_part::CpuPart;
@@ -35,6 +38,9 @@ pub struct Arguments {
     /// Folder that holds models/ [default: the user's cache folder].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
     pub home: Option<PathBuf>,
+    /// Certificates, by which coordinators know this worker and it knows them.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Where to compute: `cpu`, or `cuda:N` or `cuda:N:FORMAT` in builds for CUDA; FORMAT of the weights on the GPU is
     /// bf16, f32, q8_0 or q4_k [default format: bf16]. One process serves one GPU.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "COUNTERMOVE_DEVICE")]
@@ -63,10 +69,14 @@ pub struct Arguments {
     /// Rollouts that may wait beside the batch; more are refused.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub queue: usize,
-    /// Addresses of the etcd members to register with, http://host:port, separated by commas.
+    /// Addresses of the etcd members to register with, http://host:port or https://host:port, separated by commas.
     #[cfg(feature = "etcd")]
     #[arg(long, value_name = "URLS", env = "COUNTERMOVE_ETCD")]
     pub etcd: Option<countermove_membership::etcd::Endpoints>,
+    /// Certificates towards etcd.
+    #[cfg(feature = "etcd")]
+    #[command(flatten)]
+    pub etcd_tls: countermove_membership::etcd::EtcdTls,
     /// URL at which coordinators reach this worker [default: that of --listen].
     #[cfg(feature = "etcd")]
     #[arg(long, value_name = "URL", env = "COUNTERMOVE_ADVERTISE", requires = "etcd")]
@@ -131,6 +141,12 @@ pub enum LogFormat {
 pub struct Config {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Certificates; absent: in plain text.
+    pub tls: Option<Tls>,
+    /// How the port may be reached.
+    pub exposure: Exposure,
+    /// How long a connection lasts.
+    pub connection_age: Option<Duration>,
     /// Model to serve.
     pub model: ModelSource,
     /// Tokens a second of a worker that holds no model and serves dice.
@@ -185,6 +201,25 @@ pub enum ConfigError {
     /// See [`ParseIdError`].
     #[error("--id: {0}")]
     Id(#[from] ParseIdError),
+    /// See [`TlsError`].
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] TlsError),
+    /// See [`ExposureError`].
+    #[error(transparent)]
+    Exposure(#[from] ExposureError),
+    /// A worker takes nobody without a certificate.
+    #[error("--tls-cert: a worker also needs --tls-ca, the authorities of the coordinators that may call it")]
+    NoAuthority,
+    /// etcd would be called in plain text over a network.
+    #[cfg(feature = "etcd")]
+    #[error(
+        "--etcd {0} would be called in plain text over a network; write https:// (--etcd-ca), or say --insecure"
+    )]
+    PlainEtcd(String),
+    /// It would be found in plain text.
+    #[cfg(feature = "etcd")]
+    #[error("--advertise {0}: a worker with certificates is reached at https://")]
+    PlainAdvertise(String),
     /// Nobody could reach this worker.
     #[cfg(feature = "etcd")]
     #[error(
@@ -217,6 +252,11 @@ impl TryFrom<Arguments> for Config {
     type Error = ConfigError;
 
     fn try_from(arguments: Arguments) -> Result<Self, ConfigError> {
+        let exposure = arguments.tls.exposure(arguments.listen)?;
+        if arguments.tls.tls_cert.is_some() && arguments.tls.tls_ca.is_none() {
+            return Err(ConfigError::NoAuthority);
+        }
+        let tls = arguments.tls.load(Kind::Worker)?;
         let in_range = |flag, value: usize, low, high| match value {
             value if (low..=high).contains(&value) => Ok(value),
             value => Err(ConfigError::Range { flag, value, low, high }),
@@ -252,8 +292,15 @@ impl TryFrom<Arguments> for Config {
             Some(_) if arguments.advertise.is_none() && arguments.listen.ip().is_unspecified() => {
                 return Err(ConfigError::Advertise(arguments.listen));
             }
+            Some(endpoints) if !arguments.tls.insecure && endpoints.plain().any(|url| !is_local_url(url)) => {
+                let plain = endpoints.plain().find(|url| !is_local_url(url)).unwrap_or_default();
+                return Err(ConfigError::PlainEtcd(plain.to_owned()));
+            }
+            Some(_) if tls.is_some() && arguments.advertise.as_deref().is_some_and(is_plain) => {
+                return Err(ConfigError::PlainAdvertise(arguments.advertise.unwrap_or_default()));
+            }
             endpoints => endpoints.map(|endpoints| Registry {
-                endpoints,
+                endpoints: endpoints.with_tls(arguments.etcd_tls),
                 advertise: arguments.advertise,
                 lease: Duration::from_secs(arguments.lease),
             }),
@@ -264,6 +311,9 @@ impl TryFrom<Arguments> for Config {
             #[cfg(feature = "etcd")]
             registry,
             listen: arguments.listen,
+            connection_age: arguments.tls.connection_age(),
+            tls,
+            exposure,
             model,
             adapter: arguments.adapter.unwrap_or(usual),
             simulate: arguments.simulate,
@@ -291,6 +341,11 @@ impl TryFrom<Arguments> for Config {
             exit_with_parent: arguments.exit_with_parent,
         })
     }
+}
+
+#[cfg(feature = "etcd")]
+fn is_plain(url: &str) -> bool {
+    !url.starts_with("https://")
 }
 
 #[cfg(test)]
@@ -327,6 +382,16 @@ mod tests {
             let error = config(&flags).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains('\n'), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn plain_text_stays_on_this_machine_unless_somebody_says_otherwise() {
+        let open = config(&["--listen", "0.0.0.0:7701"]).unwrap_err().to_string();
+        assert!(open.contains("--insecure") && open.contains("--tls-cert"), "{open}");
+        assert_eq!(config(&["--listen", "0.0.0.0:7701", "--insecure"]).unwrap().exposure, Exposure::Open);
+        assert_eq!(config(&[]).unwrap().exposure, Exposure::Loopback);
+        let half = config(&["--tls-cert", "c", "--tls-key", "k"]).unwrap_err().to_string();
+        assert!(half.contains("--tls-ca"), "{half}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use countermove_planner::{Answers, Templates};
 #[cfg(feature = "etcd")]
 use countermove_proto::WorkerId;
 use countermove_proto::v1::ModelIdentity;
+use countermove_serving::Port;
+use countermove_transport::Exposure;
 use tokio::net::TcpListener;
 #[cfg(feature = "etcd")]
 use tokio::sync::oneshot;
@@ -50,7 +52,10 @@ pub async fn serve_with<M: ServedModel>(
     let registered = config.registry.clone().map(|registry| {
         let (leave, left) = oneshot::channel::<()>();
         let registration = countermove_membership::Registration {
-            url: registry.advertise.unwrap_or_else(|| format!("http://{address}")),
+            url: registry.advertise.unwrap_or_else(|| match config.tls {
+                Some(_) => format!("https://{address}"),
+                None => format!("http://{address}"),
+            }),
             capacity: u32::try_from(limits.batch).unwrap_or(u32::MAX),
             weights_sha256: replica.identity.weights_sha256.clone(),
             process: WorkerId::generate().as_str().to_owned(),
@@ -66,10 +71,23 @@ pub async fn serve_with<M: ServedModel>(
         );
         (leave, tokio::spawn(keep))
     });
+    let port = Port { listener, tls: config.tls.clone(), connection_age: config.connection_age };
     let worker = Worker::new(config.id.clone(), replica, limits);
     announce(&format!("listening on {address}"))?;
+    match &config.tls {
+        Some(tls) => tracing::info!(
+            id = tls.id().as_ref().map(tracing::field::display),
+            "only coordinators with a certificate are served"
+        ),
+        None if config.exposure == Exposure::Open => {
+            tracing::warn!(
+                "--insecure: whoever reaches this port may ask this worker anything, and read what goes by"
+            );
+        }
+        None => {}
+    }
     tracing::info!(%address, worker = config.id.as_str(), batch = limits.batch, "serving");
-    let served = serve(worker, listener, config.drain_timeout, shutdown).await;
+    let served = serve(worker, port, config.drain_timeout, shutdown).await;
     #[cfg(feature = "etcd")]
     if let Some((leave, kept)) = registered {
         drop(leave);

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use countermove_proto::worker::v1::worker_service_server::WorkerServiceServer;
 use countermove_proto::{Answers, FILE_DESCRIPTOR_SET};
-use countermove_serving::{Bodies, ConnectionLimits, KeepInUse, MessageLimits, connections};
-use tokio::net::TcpListener;
+use countermove_serving::{Bodies, KeepInUse, MessageLimits, Port};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
@@ -53,7 +52,7 @@ pub enum ServeError {
 /// whoever started the process hears of it by its end and starts another one.
 pub async fn serve<M: ServedModel>(
     worker: Worker<M>,
-    listener: TcpListener,
+    port: impl Into<Port>,
     drain_timeout: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<bool, ServeError> {
@@ -69,7 +68,13 @@ pub async fn serve<M: ServedModel>(
     };
     let service = WorkerServiceServer::new(worker.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let (close, closed) = oneshot::channel::<()>();
-    let server = Server::builder()
+    let port = port.into();
+    let _renewing = port.renew();
+    let mut builder = Server::builder();
+    if let Some(age) = port.connection_age {
+        builder = builder.max_connection_age(age);
+    }
+    let server = builder
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_header_list_size(HEADERS)
@@ -79,7 +84,7 @@ pub async fn serve<M: ServedModel>(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(Bodies::new(MESSAGES).whole(service))
-        .serve_with_incoming_shutdown(connections(listener, ConnectionLimits::of_this_process()), async {
+        .serve_with_incoming_shutdown(port.incoming(), async {
             // A dropped sender means the same as a sent signal.
             let _ = closed.await;
         });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use countermove_incident::RecoveryState;
 
-use super::values::duration;
+use super::values::{duration, holder, trust_domain};
 use crate::decisions;
 
 #[derive(Debug, Args)]
@@ -48,6 +48,31 @@ pub(crate) struct UpArgs {
     /// COUNTERMOVE_COORDINATOR; its exit code becomes that of `up`.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CertsArgs {
+    /// Folder to write NAME.pem and NAME.key into; an authority that it holds already issues again.
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    pub(crate) out: PathBuf,
+    /// Trust domain of the SPIFFE ids: a name of the cluster.
+    #[arg(long, value_name = "NAME", default_value = "countermove.local", value_parser = trust_domain)]
+    pub(crate) trust_domain: String,
+    /// Names and addresses at which coordinators and workers are called.
+    #[arg(long, value_name = "HOST", value_delimiter = ',', default_values_t = ["localhost", "127.0.0.1", "::1"].map(String::from))]
+    pub(crate) host: Vec<String>,
+    /// A coordinator to make a certificate for; may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = holder)]
+    pub(crate) coordinator: Vec<String>,
+    /// A worker to make a certificate for; may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = holder)]
+    pub(crate) worker: Vec<String>,
+    /// A person or service to make a certificate for; may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = holder)]
+    pub(crate) user: Vec<String>,
+    /// Days for which they hold.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub(crate) days: u16,
 }
 
 #[derive(Debug, Args)]
@@ -104,9 +129,10 @@ pub(crate) enum IncidentsCommand {
         /// The step's hash, or its first 8 digits or more: what you saw is what you approve.
         #[arg(value_name = "HASH", value_parser = decisions::read_hash)]
         hash: String,
-        /// Who approves, for the record.
-        #[arg(long = "as", value_name = "WHO", env = "USER", default_value = "operator")]
-        approver: String,
+        /// Who approves, for the record; where coordinators know who calls, that one and no other
+        /// [default: who calls, or the user's name].
+        #[arg(long = "as", value_name = "WHO")]
+        approver: Option<String>,
     },
     /// Reject the action that waits; the next proposals take the reason into account.
     Reject {

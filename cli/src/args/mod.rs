@@ -4,6 +4,8 @@ mod cluster;
 mod plan;
 pub mod values;
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::EXIT_CODES;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Evidence(EvidenceArgs),
     /// Run a coordinator and workers on this machine, until Ctrl-C or until a command has ended.
     Up(UpArgs),
+    /// Make an authority and certificates, for trying a cluster with TLS. Needs no coordinator.
+    Certs(CertsArgs),
     /// See and steer the workers of a coordinator.
     Workers(WorkersArgs),
     /// See and steer the incidents of a coordinator.
@@ -54,6 +58,41 @@ pub struct Remote {
         global = true
     )]
     pub urls: Vec<String>,
+    /// Authorities of the coordinator's certificate in PEM, for https:// [default: Mozilla's].
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_CA", global = true)]
+    pub ca: Option<PathBuf>,
+    /// Certificate that says who calls, in PEM.
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_CERT", requires = "key", global = true)]
+    pub cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_KEY", requires = "cert", global = true)]
+    pub key: Option<PathBuf>,
+    /// File with the token that says who calls; COUNTERMOVE_TOKEN may hold the token itself.
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_TOKEN_FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+    /// Call in plain text beyond this machine as well; with `up`, also serve there.
+    #[arg(long, env = "COUNTERMOVE_INSECURE", global = true)]
+    pub insecure: bool,
+}
+
+impl Remote {
+    /// Coordinators that are reached as these are.
+    #[must_use]
+    pub fn at(&self, urls: impl IntoIterator<Item = String>) -> Self {
+        Self { urls: urls.into_iter().collect(), ..self.clone() }
+    }
+
+    /// A coordinator on this machine that asks nobody who calls.
+    pub fn local(url: &str) -> Self {
+        Self {
+            urls: vec![url.to_owned()],
+            ca: None,
+            cert: None,
+            key: None,
+            token_file: None,
+            insecure: false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_incident::{MinuteTable, Pricing};
+use countermove_transport::SpiffeId;
 use countermove_wire::limits;
 
 use super::{Budget, Costs};
@@ -20,6 +21,22 @@ pub(super) fn whole(range: RangeInclusive<u32>) -> clap::builder::RangedI64Value
 /// What it has to be instead.
 pub fn temperature(text: &str) -> Result<f32, String> {
     in_range(text, |value| (0.0..=2.0).contains(&value), "a number from 0 to 2")
+}
+
+/// The name of somebody who gets a certificate: part of an id, and of files that are no authority's.
+pub(super) fn holder(text: &str) -> Result<String, String> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    match text {
+        "" | "." | ".." | "ca" => Err("it is no name for a certificate".to_owned()),
+        text if text.len() <= 63 && text.bytes().all(is_part) => Ok(text.to_owned()),
+        _ => Err("up to 63 letters, digits, `-`, `.` and `_` are needed".to_owned()),
+    }
+}
+
+pub(super) fn trust_domain(text: &str) -> Result<String, String> {
+    let id = format!("spiffe://{text}").parse::<SpiffeId>();
+    id.map(|_| text.to_owned())
+        .map_err(|_| "lower-case letters, digits, `-`, `.` and `_` are needed".to_owned())
 }
 
 pub(super) fn confidence(text: &str) -> Result<f64, String> {

@@ -66,8 +66,7 @@ async fn ask(
             return Ok(None);
         }
         Some(Verdict::Approve) => {
-            let approver = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
-            decisions::send_approval(coordinator, &name, step, approver).await?;
+            decisions::send_approval(coordinator, &name, step, coordinator.approver(None)).await?;
         }
         None => {}
     }

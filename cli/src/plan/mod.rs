@@ -14,7 +14,7 @@ use countermove_proto::v1::{
 use countermove_wire::IntoMessage;
 use countermove_wire::document::PlanDocument;
 
-use crate::args::{self, Budget, PlanArgs};
+use crate::args::{self, Budget, PlanArgs, Remote};
 use crate::client::{Coordinator, request_id};
 use crate::console::{Console, page};
 use crate::evidence;
@@ -57,14 +57,14 @@ impl Prepared {
     /// Plans the incident at this coordinator.
     pub(crate) async fn run(
         self,
-        urls: &[String],
+        remote: &Remote,
         leave: Leave,
         console: &Console,
         interrupt: &mut Interrupt,
     ) -> Result<Exit, Failure> {
         let Self { arguments, evidence } = self;
         let (json, quiet) = (arguments.json, arguments.quiet);
-        let coordinator = Coordinator::connect(urls).await?;
+        let coordinator = Coordinator::connect(remote).await?;
         let request = CreateIncidentRequest {
             evidence: Some(evidence),
             options: Some(options(&arguments)),

@@ -22,6 +22,15 @@ use crate::failure::Failure;
 /// Last lines of the log that are kept to explain a death.
 const TAIL: usize = 20;
 
+/// Settings of servers in the environment that are not for these: one machine's cluster is by itself, in plain text.
+const NOT_INHERITED: [&str; 5] = [
+    "COUNTERMOVE_TLS_CERT",
+    "COUNTERMOVE_TLS_KEY",
+    "COUNTERMOVE_TLS_CA",
+    "COUNTERMOVE_AUTH",
+    "COUNTERMOVE_INSECURE",
+];
+
 /// A running process.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -64,6 +73,9 @@ impl Child {
             // Ctrl-C at the terminal reaches this process alone, which then decides who ends when.
             .process_group(0)
             .kill_on_drop(true);
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
         if let Some(filter) = log_filter {
             command.env("RUST_LOG", filter);
         }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use self::child::{Child, Death};
 use self::program::Program;
-use crate::args::{Cli, Command, UpArgs};
+use crate::args::{Cli, Command, Remote, UpArgs};
 use crate::client::Coordinator;
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
@@ -46,6 +46,7 @@ enum Task {
 
 pub(crate) async fn up(
     arguments: UpArgs,
+    insecure: bool,
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
@@ -64,7 +65,7 @@ pub(crate) async fn up(
         Err(exit) => return Ok(exit),
     };
     let (send_death, mut deaths) = mpsc::channel(64);
-    let mut cluster = Cluster { console: console.clone(), children: Vec::new(), send_death };
+    let mut cluster = Cluster { console: console.clone(), children: Vec::new(), send_death, insecure };
     let started = tokio::select! {
         started = cluster.start(&arguments, &model, &programs) => Some(started),
         () = interrupt.wait() => None,
@@ -95,10 +96,10 @@ async fn run(
         match task {
             // The incident ends with its cluster.
             Task::Plan(prepared) => {
-                prepared.run(&[url.to_owned()], plan::Leave::Cancel, console, interrupt).await
+                prepared.run(&Remote::local(url), plan::Leave::Cancel, console, interrupt).await
             }
             Task::Other(command) => {
-                Box::pin(crate::run(*command, &[url.to_owned()], console, interrupt)).await
+                Box::pin(crate::run(*command, &Remote::local(url), console, interrupt)).await
             }
             Task::Program(program) => program.run(url, interrupt).await,
             Task::Nothing => {
@@ -143,7 +144,7 @@ impl Task {
         match cli.command {
             Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
             command @ (Command::Workers(_) | Command::Incidents(_)) => Ok(Self::Other(Box::new(command))),
-            Command::Up(_) | Command::Plan(_) | Command::Evidence(_) => Err(Failure::Input(
+            Command::Up(_) | Command::Plan(_) | Command::Evidence(_) | Command::Certs(_) => Err(Failure::Input(
                 "the command after `--` has to be plan, workers, incidents, or a program that talks to a coordinator"
                     .to_owned(),
             )),
@@ -158,6 +159,8 @@ struct Cluster {
     console: Console,
     children: Vec<Child>,
     send_death: mpsc::Sender<Death>,
+    /// Whether the coordinator may be reached in plain text from other machines.
+    insecure: bool,
 }
 
 impl Cluster {
@@ -185,7 +188,7 @@ impl Cluster {
         for worker in &mut self.children {
             urls.push(format!("http://{}", worker.ready(LOADING).await?));
         }
-        let flags = coordinator_flags(arguments, &urls);
+        let flags = coordinator_flags(arguments, &urls, self.insecure);
         self.spawn(COORDINATOR, programs.coordinator.path(), &flags, arguments)?;
         let coordinator = match self.children.last_mut() {
             Some(child) => child.ready(STARTING).await?,
@@ -207,7 +210,7 @@ impl Cluster {
 
     /// Asks the coordinator until it gives work to as many workers as there are.
     async fn wait_for_workers(&self, url: &str, wanted: usize) -> Result<(), Failure> {
-        let coordinator = Coordinator::connect(&[url]).await?;
+        let coordinator = Coordinator::connect(&Remote::local(&url)).await?;
         let deadline = Instant::now() + STARTING;
         loop {
             let workers = workers::list(&coordinator).await?;
@@ -309,13 +312,16 @@ fn worker_flags(arguments: &UpArgs, model: &str, number: u16) -> Vec<OsString> {
     flags.0
 }
 
-fn coordinator_flags(arguments: &UpArgs, workers: &[String]) -> Vec<OsString> {
+fn coordinator_flags(arguments: &UpArgs, workers: &[String], insecure: bool) -> Vec<OsString> {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let usual = if arguments.command.is_empty() { SocketAddr::from(DEFAULT_LISTEN) } else { free };
     let mut flags = Flags::default();
     flags.add("--listen", arguments.listen.unwrap_or(usual).to_string());
     flags.add("--discovery", "static");
     flags.add("--workers", workers.join(","));
+    if insecure {
+        flags.0.push("--insecure".into());
+    }
     // What was started for one command is forgotten after it.
     let for_one = (!arguments.command.is_empty()).then_some("memory:");
     if let Some(store) = arguments.store.as_deref().or(for_one) {
@@ -350,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_command_gets_a_free_port_and_a_cluster_the_usual_one() {
-        let listen = |flags: &[&str]| coordinator_flags(&arguments(flags), &[])[1].clone();
+        let listen = |flags: &[&str]| coordinator_flags(&arguments(flags), &[], false)[1].clone();
         assert_eq!(listen(&[]), "127.0.0.1:7700");
         assert_eq!(listen(&["--", "workers", "list"]), "127.0.0.1:0");
         assert_eq!(listen(&["--listen", "0.0.0.0:9", "--", "workers", "list"]), "0.0.0.0:9");

@@ -50,7 +50,7 @@ pub(crate) use command::{Change, Changed};
 pub use duties::Sharing;
 pub use store::{
     Append, Claim, EventLog, Hash, Head, Held, Input, KnownRequest, MemoryStore, OwnerId, Ownership, Record,
-    RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput,
+    RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput, UnprotectedStore,
 };
 
 use crate::cpu::Cpu;

@@ -14,6 +14,7 @@ use countermove_proto::v1::{
 };
 use countermove_proto::{Error, IncidentId};
 use countermove_serving::InFlight;
+use countermove_transport::Dial;
 use countermove_wire::document::PlanDocument;
 use countermove_wire::record::RecordDocument;
 use countermove_wire::recovery_state;
@@ -37,9 +38,9 @@ pub struct IncidentApi {
 }
 
 impl IncidentApi {
-    /// A service over these incidents.
-    pub fn new(incidents: Incidents) -> Self {
-        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::default() }
+    /// A service over these incidents; other coordinators are called like this.
+    pub fn new(incidents: Incidents, peers: Dial) -> Self {
+        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::new(Peers::new(peers)) }
     }
 
     /// Carries out a change: only checked, once under its id, or each time without one.

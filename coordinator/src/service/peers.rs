@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::{Error, MAX_EVIDENCE_MESSAGE_BYTES, Outage};
+use countermove_transport::Dial;
 use moka::sync::Cache;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 /// Says that a call was passed on.
@@ -26,29 +27,32 @@ pub(crate) type Peer = IncidentServiceClient<Channel>;
 
 /// Connections to other coordinators.
 #[derive(Debug)]
-pub(crate) struct Peers(Cache<String, Channel>);
-
-impl Default for Peers {
-    fn default() -> Self {
-        Self(Cache::new(MOST))
-    }
+pub(crate) struct Peers {
+    channels: Cache<String, Channel>,
+    dial: Dial,
 }
 
 impl Peers {
+    /// Connections that are made like this.
+    pub(crate) fn new(dial: Dial) -> Self {
+        Self { channels: Cache::new(MOST), dial }
+    }
+
     /// A client of the coordinator at this address.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if it is no address.
     pub(crate) fn at(&self, address: &str) -> Result<Peer, Error> {
         let connect = || {
-            let endpoint = Endpoint::from_shared(address.to_owned())?
-                .connect_timeout(CONNECT)
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(5))
-                .keep_alive_timeout(Duration::from_secs(5));
-            Ok::<_, tonic::transport::Error>(endpoint.connect_lazy())
+            let route = self.dial.to(address, |endpoint| {
+                endpoint
+                    .connect_timeout(CONNECT)
+                    .http2_keep_alive_interval(Duration::from_secs(5))
+                    .keep_alive_timeout(Duration::from_secs(5))
+            });
+            route.map(|route| route.connect_lazy())
         };
-        let channel = self.0.try_get_with_by_ref(address, connect);
+        let channel = self.channels.try_get_with_by_ref(address, connect);
         let channel = channel.map_err(|error| out_of_reach(address, &error.to_string()))?;
         Ok(Peer::new(channel)
             .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
@@ -106,9 +110,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_owner_out_of_reach_is_worth_a_second_try() {
-        let peers = Peers::default();
+        let peers = Peers::new(Dial::default());
         assert!(peers.at("no address").is_err());
         assert!(peers.at("http://127.0.0.1:9").is_ok());
+        assert!(peers.at("http://10.0.0.1:9").is_err(), "that would be plain text over a network");
         let refused =
             answered::<()>("http://a:1", Err(Status::unavailable("connection refused"))).unwrap_err();
         assert!(

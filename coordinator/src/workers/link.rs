@@ -12,10 +12,11 @@ use countermove_membership::Backoff;
 use countermove_proto::Error;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use countermove_proto::worker::v1::{GetModelRequest, GetModelResponse};
+use countermove_transport::Dial;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -38,6 +39,8 @@ pub struct LinkOptions {
     pub keep_alive_timeout: Duration,
     /// Time between two questions for what the worker holds.
     pub probe_interval: Duration,
+    /// Time after which health is watched over the newest connection: an older one, which makes room, is let go.
+    pub rewatch: Duration,
     /// Time that the answer may take.
     pub probe_timeout: Duration,
     /// Waits between attempts.
@@ -52,6 +55,7 @@ impl Default for LinkOptions {
             keep_alive_interval: Duration::from_secs(2),
             keep_alive_timeout: Duration::from_secs(5),
             probe_interval: Duration::from_secs(2),
+            rewatch: Duration::from_secs(60),
             probe_timeout: Duration::from_secs(8),
             backoff: Backoff::default(),
         }
@@ -82,7 +86,7 @@ struct End {
 
 /// One contact from connection to loss.
 async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &LinkOptions) -> End {
-    let channel = match connect(url, options).await {
+    let channel = match connect(&fleet.0.dial, url, options).await {
         Ok(channel) => channel,
         Err(reason) => return End { reason, answered: false },
     };
@@ -95,6 +99,7 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
     fleet.take_in(url, &answer, connection.clone());
 
     let mut health = watch_health(&channel, options).await;
+    let mut watched = tokio::time::Instant::now();
     let mut probe = interval(options.probe_interval);
     probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
     probe.reset();
@@ -114,7 +119,13 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
                     fleet.take_in(url, &answer, connection);
                     health = watch_health(&channel, options).await;
                 }
-                Ok(answer) => fleet.seen(url, &answer),
+                Ok(answer) => {
+                    fleet.seen(url, &answer);
+                    if watched.elapsed() >= options.rewatch {
+                        health = watch_health(&channel, options).await;
+                        watched = tokio::time::Instant::now();
+                    }
+                }
                 Err(reason) => break reason,
             },
         }
@@ -123,16 +134,17 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
     End { reason, answered: true }
 }
 
-async fn connect(url: &WorkerUrl, options: &LinkOptions) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(url.as_str().to_owned())
-        .map_err(|error| error.to_string())?
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(options.keep_alive_interval)
-        .keep_alive_timeout(options.keep_alive_timeout)
-        .keep_alive_while_idle(true);
-    // The stack's own timeout covers the TCP connection; this one covers a peer that accepts and says nothing.
-    match timeout(options.connect_timeout * 2, endpoint.connect()).await {
+async fn connect(dial: &Dial, url: &WorkerUrl, options: &LinkOptions) -> Result<Channel, String> {
+    let route = dial.to(url.as_str(), |endpoint| {
+        endpoint
+            .connect_timeout(options.connect_timeout)
+            .http2_keep_alive_interval(options.keep_alive_interval)
+            .keep_alive_timeout(options.keep_alive_timeout)
+            .keep_alive_while_idle(true)
+    });
+    let route = route.map_err(|error| error.to_string())?;
+    // The stack's own timeout covers the connection; this one covers a peer that accepts and says nothing.
+    match timeout(options.connect_timeout * 2, route.connect()).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(format!("no connection: {}", causes(&error))),
         Err(_) => Err("no connection: it accepts and says nothing".to_owned()),

@@ -23,6 +23,7 @@ use countermove_planner::Purpose;
 use countermove_proto::v1::{self, ModelIdentity};
 use countermove_proto::worker::v1::GetModelResponse;
 use countermove_proto::{Error, Resource, WorkerId};
+use countermove_transport::Dial;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -50,6 +51,8 @@ pub struct FleetOptions {
     pub model_sha256: Option<String>,
     /// How contact is kept.
     pub link: LinkOptions,
+    /// How workers are called.
+    pub dial: Dial,
 }
 
 /// All workers. Clones are the same fleet; its tasks end when the last clone is dropped and [`Fleet::stop`] was called.
@@ -64,6 +67,7 @@ struct Inner {
     /// Told whenever a lease gave something back.
     freed: watch::Sender<()>,
     link: LinkOptions,
+    dial: Dial,
     stop: CancellationToken,
 }
 
@@ -135,6 +139,7 @@ impl Fleet {
             changes: watch::Sender::new(0),
             freed: watch::Sender::new(()),
             link: options.link,
+            dial: options.dial,
             stop: CancellationToken::new(),
         }));
         let mut members = discovery.members();

@@ -91,7 +91,7 @@ impl Cluster {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(served.0, served.1, listener, setup.drain, stopped).await.unwrap();
+            serve(served.0, served.1, listener.into(), setup.drain, stopped).await.unwrap();
         });
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Self { workers, fleet, incidents, channel, shutdown: Some(shutdown), server }

@@ -23,8 +23,11 @@ pub fn templates() -> Arc<Templates> {
 
 /// A fleet of these workers.
 pub fn fleet(workers: impl IntoIterator<Item = WorkerUrl>) -> Fleet {
-    let options =
-        FleetOptions { templates_sha256: templates().digest(), model_sha256: None, link: quick_links() };
+    let options = FleetOptions {
+        templates_sha256: templates().digest(),
+        link: quick_links(),
+        ..FleetOptions::default()
+    };
     Fleet::start(&StaticDiscovery::new(workers), options)
 }
 
@@ -39,6 +42,7 @@ pub async fn ready(fleet: &Fleet, count: usize) {
 /// Links that notice everything fast.
 pub fn quick_links() -> LinkOptions {
     LinkOptions {
+        rewatch: Duration::from_secs(60),
         connect_timeout: Duration::from_millis(500),
         keep_alive_interval: Duration::from_millis(150),
         keep_alive_timeout: Duration::from_millis(400),

@@ -4,12 +4,15 @@
 //! Its incarnation is the revision at which it was written, which no other registration has.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::Args;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, KeyValue, LeaseKeepAliveStream,
-    LeaseKeeper, PutOptions, Txn, TxnOp, TxnOpResponse, WatchOptions, WatchStream,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, Identity, KeyValue,
+    LeaseKeepAliveStream, LeaseKeeper, PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    WatchStream,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -24,13 +27,65 @@ const WORKERS: &str = "/countermove/workers/";
 /// Time for a connection, and for a call that is no stream.
 const CALL: Duration = Duration::from_secs(3);
 
-/// The members of an etcd cluster, `http://host:port` each, separated by commas.
+/// The members of an etcd cluster, `http://host:port` or `https://host:port` each, separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoints(Vec<String>);
+pub struct Endpoints {
+    urls: Vec<String>,
+    tls: EtcdTls,
+}
+
+/// Certificates towards etcd. They are read for each connection, so new ones need no restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct EtcdTls {
+    /// Authorities of the etcd members' certificates, in PEM.
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_ETCD_CA")]
+    pub etcd_ca: Option<PathBuf>,
+    /// Certificate that this process shows etcd, in PEM.
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_ETCD_CERT", requires = "etcd_key")]
+    pub etcd_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_ETCD_KEY", requires = "etcd_cert")]
+    pub etcd_key: Option<PathBuf>,
+}
+
+impl EtcdTls {
+    fn load(&self) -> Result<TlsOptions, Fault> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| Fault(format!("{} cannot be read: {error}", path.display())))
+        };
+        let mut options = TlsOptions::new();
+        if let Some(ca) = &self.etcd_ca {
+            options = options.ca_certificate(Certificate::from_pem(read(ca)?));
+        }
+        if let (Some(cert), Some(key)) = (&self.etcd_cert, &self.etcd_key) {
+            options = options.identity(Identity::from_pem(read(cert)?, read(key)?));
+        }
+        Ok(options)
+    }
+}
+
+impl Endpoints {
+    /// The same, called with these certificates.
+    #[must_use]
+    pub fn with_tls(self, tls: EtcdTls) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Those that are called in plain text.
+    pub fn plain(&self) -> impl Iterator<Item = &str> {
+        self.urls.iter().map(String::as_str).filter(|url| !is_secured(url))
+    }
+}
+
+fn is_secured(url: &str) -> bool {
+    url.starts_with("https://")
+}
 
 /// Why a text names no etcd.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not the address of an etcd member; write http://host:port, several separated by commas")]
+#[error(
+    "`{0}` is not the address of an etcd member; write https://host:port or http://host:port, several separated by commas"
+)]
 pub struct EndpointsError(String);
 
 /// [`crate::register()`] with etcd.
@@ -56,6 +111,7 @@ impl FromStr for Endpoints {
         let endpoints: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
         let is_endpoint = |text: &&String| {
             text.strip_prefix("http://")
+                .or_else(|| text.strip_prefix("https://"))
                 .and_then(|rest| rest.trim_end_matches('/').rsplit_once(':'))
                 .is_some_and(|(host, port)| {
                     !host.is_empty() && !host.contains(['/', '@']) && port.parse::<u16>().is_ok()
@@ -63,7 +119,7 @@ impl FromStr for Endpoints {
         };
         match endpoints.iter().find(|endpoint| !is_endpoint(endpoint)) {
             Some(wrong) => Err(EndpointsError(wrong.chars().take(100).collect())),
-            None => Ok(Self(endpoints)),
+            None => Ok(Self { urls: endpoints, tls: EtcdTls::default() }),
         }
     }
 }
@@ -72,12 +128,15 @@ impl Registry for Endpoints {
     type Connection = EtcdConnection;
 
     async fn connect(&self) -> Result<EtcdConnection, Fault> {
-        let options = ConnectOptions::new()
+        let mut options = ConnectOptions::new()
             .with_connect_timeout(CALL)
             .with_keep_alive(Duration::from_secs(3), Duration::from_secs(3))
             // A member that is cut off from the others says so, instead of showing what was true once.
             .with_require_leader(true);
-        Ok(EtcdConnection(Client::connect(&self.0, Some(options)).await?))
+        if self.urls.iter().any(|url| is_secured(url)) {
+            options = options.with_tls(self.tls.load()?);
+        }
+        Ok(EtcdConnection(Client::connect(&self.urls, Some(options)).await?))
     }
 }
 
@@ -223,8 +282,10 @@ mod tests {
     #[test]
     fn endpoints_are_checked() {
         assert!("http://a:2379".parse::<Endpoints>().is_ok());
-        assert_eq!("http://a:1, http://[::1]:2/".parse::<Endpoints>().unwrap().0.len(), 2);
-        for bad in ["", "a:1", "http://a", "https://a:1", "http://a:1,", "http://u@a:1", "http://a:x"] {
+        let mixed: Endpoints = "https://a:1,http://b:2".parse().unwrap();
+        assert_eq!(mixed.plain().collect::<Vec<_>>(), ["http://b:2"]);
+        assert_eq!("http://a:1, http://[::1]:2/".parse::<Endpoints>().unwrap().urls.len(), 2);
+        for bad in ["", "a:1", "http://a", "ftp://a:1", "http://a:1,", "http://u@a:1", "http://a:x"] {
             assert!(bad.parse::<Endpoints>().is_err(), "{bad}");
         }
     }

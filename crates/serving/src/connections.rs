@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use countermove_transport::SpiffeId;
 use futures::{Stream, stream};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -42,26 +43,48 @@ pub struct ConnectionLimits {
     pub greeting: Duration,
     /// Time that a connection may be without a call.
     pub idle: Duration,
+    /// Time after which a connection is hung up on, whatever runs on it; absent: never.
+    pub age: Option<Duration>,
 }
 
 impl ConnectionLimits {
     /// Three quarters of the descriptors that the process may have, since a store and workers need some as well, and half of
-    /// those for one address.
-    pub fn of_this_process() -> Self {
+    /// those for one address. No connection is older than `age`.
+    pub fn of_this_process(age: Option<Duration>) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX).clamp(8, 4096);
-        Self { most, most_each: most / 2, greeting: Duration::from_secs(10), idle: Duration::from_secs(300) }
+        Self {
+            most,
+            most_each: most / 2,
+            greeting: Duration::from_secs(10),
+            idle: Duration::from_secs(300),
+            age,
+        }
     }
 }
 
 /// Who is at the other end, as an extension of each request.
 #[derive(Clone, Debug)]
-pub struct Peer(Arc<Line>);
+pub struct Peer {
+    line: Arc<Line>,
+    id: Option<SpiffeId>,
+    is_secured: bool,
+}
 
 impl Peer {
     /// Its address.
     pub fn address(&self) -> IpAddr {
-        self.0.address
+        self.line.address
+    }
+
+    /// Who it is by its certificate, if it showed one that names somebody. TLS has checked the certificate.
+    pub fn id(&self) -> Option<&SpiffeId> {
+        self.id.as_ref()
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_secured(&self) -> bool {
+        self.is_secured
     }
 }
 
@@ -215,6 +238,8 @@ pub struct Connection {
     place: Place,
     /// Bytes that came, as far as they count for the greeting.
     heard: usize,
+    /// When it is hung up on, however busy.
+    ends: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     hung_up: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -222,8 +247,27 @@ pub struct Connection {
 impl Connection {
     fn new(socket: TcpStream, peer: SocketAddr, place: Place) -> Self {
         let hung_up = Box::pin(place.line.hang_up.clone().cancelled_owned());
-        let timer = Box::pin(sleep_until(Instant::now() + place.table.limits.greeting));
-        Self { socket, peer, place, heard: 0, timer, hung_up }
+        let (now, limits) = (Instant::now(), place.table.limits);
+        let timer = Box::pin(sleep_until(now + limits.greeting));
+        let ends = limits.age.and_then(|age| now.checked_add(age));
+        Self { socket, peer, place, heard: 0, ends, timer, hung_up }
+    }
+
+    /// Who is at the other end, once it is known by what certificate.
+    pub(crate) fn peer(&self, id: Option<SpiffeId>, is_secured: bool) -> Peer {
+        tracing::trace!(peer = %self.peer, id = id.as_ref().map(SpiffeId::as_str), "connection taken");
+        Peer { line: Arc::clone(&self.place.line), id, is_secured }
+    }
+
+    /// Its address, with the port.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The client has greeted TLS, and has the same time once more to greet what lies behind.
+    pub(crate) fn expect_greeting(&mut self) {
+        self.heard = 0;
+        self.timer.as_mut().reset(Instant::now() + self.place.table.limits.greeting);
     }
 
     /// Fails when it is time to hang up; otherwise wakes the task then.
@@ -237,10 +281,14 @@ impl Connection {
             if self.heard < GREETING {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"));
             }
-            let due = self.place.line.idle_since().unwrap_or(now) + limits.idle;
-            if due <= now {
+            let idle = self.place.line.idle_since().unwrap_or(now) + limits.idle;
+            if idle <= now {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was idle"));
             }
+            if self.ends.is_some_and(|ends| ends <= now) {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was too old"));
+            }
+            let due = self.ends.map_or(idle, |ends| ends.min(idle));
             self.timer.as_mut().reset(due);
         }
         Ok(())
@@ -295,8 +343,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        tracing::trace!(peer = %self.peer, "connection taken");
-        Peer(Arc::clone(&self.place.line))
+        self.peer(None, false)
     }
 }
 
@@ -351,7 +398,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let running = request.extensions().get::<Peer>().map(|peer| Running::on(&peer.0));
+        let running = request.extensions().get::<Peer>().map(|peer| Running::on(&peer.line));
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;

@@ -6,8 +6,12 @@
 
 mod bodies;
 mod connections;
+mod port;
+mod secure;
 mod shares;
 
 pub use bodies::{Bodies, InFlight, MessageLimits};
 pub use connections::{Connection, ConnectionLimits, InUse, KeepInUse, Peer, connections};
+pub use port::Port;
+pub use secure::{Secured, secured};
 pub use shares::{Full, Held, Shares};

@@ -95,6 +95,8 @@ impl Cluster {
             let listen = format!("{}:{}", host.address(), free_port());
             let id = format!("simulated-{index}");
             let mut arguments = words(&["worker", "--listen", &listen, "--id", &id, "--simulate", PACE]);
+            // The machines' network is the test's own.
+            arguments.push("--insecure".to_owned());
             if let Some(etcd) = &etcd {
                 arguments.extend(words(&["--etcd", &etcd.url(), "--lease", &LEASE.to_string()]));
             }
@@ -109,7 +111,7 @@ impl Cluster {
         for (index, host) in coordinator_hosts.into_iter().enumerate() {
             let listen = format!("{}:{}", host.address(), free_port());
             urls.push(format!("http://{listen}"));
-            let mut arguments = words(&["--listen", &listen, "--store", &database.url()]);
+            let mut arguments = words(&["--listen", &listen, "--store", &database.url(), "--insecure"]);
             arguments.extend(words(&["--lease", &LEASE.to_string(), "--worker-wait", "120"]));
             arguments.extend(words(&["--webhook", &receiver.url]));
             arguments.extend(["--webhook-secret".to_owned(), secret_file.display().to_string()]);

@@ -31,7 +31,7 @@ pub use chain::Hash;
 pub(crate) use chain::{Link, sha256};
 pub use memory::MemoryStore;
 pub use sql::SqlStore;
-pub use url::{StoreUrl, StoreUrlError};
+pub use url::{StoreUrl, StoreUrlError, UnprotectedStore};
 pub(crate) use verify::{Finding, replay, verify};
 
 /// A process that may own incidents. Each start of a coordinator is another one.

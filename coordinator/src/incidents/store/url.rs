@@ -20,6 +20,49 @@ pub enum StoreUrl {
 #[error("{0}; write memory:, sqlite:PATH or postgres://user:password@host:port/database")]
 pub struct StoreUrlError(String);
 
+/// A database would be spoken to over a network without knowing that it is the one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the database at {0} would be reached over a network without checking its certificate; add \
+     ?sslmode=verify-full&sslrootcert=FILE to the URL, or say --insecure"
+)]
+pub struct UnprotectedStore(String);
+
+impl StoreUrl {
+    /// Whether what is written goes to this machine, or by TLS to a server whose certificate is checked.
+    ///
+    /// # Errors
+    /// [`UnprotectedStore`] if neither.
+    pub fn check_protected(&self) -> Result<(), UnprotectedStore> {
+        let Self::Postgres(url) = self else { return Ok(()) };
+        let rest = url.split_once("//").map_or("", |(_, rest)| rest);
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let parameter = |name: &str| {
+            // The last one counts, as it does for who connects.
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+        };
+        if parameter("sslmode").is_some_and(|mode| matches!(mode, "verify-full" | "verify-ca")) {
+            return Ok(());
+        }
+        let authority = place.split('/').next().unwrap_or_default();
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        // A socket's folder, or nothing, which is this machine.
+        let is_here = |host: &str| {
+            host.is_empty() || host.starts_with(['/', '%']) || countermove_transport::is_loopback(host)
+        };
+        let named = [Some(host), parameter("host"), parameter("hostaddr")];
+        match named.into_iter().flatten().find(|host| !is_here(host)) {
+            Some(host) => Err(UnprotectedStore(host.to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
 impl FromStr for StoreUrl {
     type Err = StoreUrlError;
 
@@ -91,6 +134,33 @@ mod tests {
         assert_eq!(format!("{url} {url:?}"), "postgres://db:5432/countermove postgres://db:5432/countermove");
         let error = "pg://me:secret@db/x".parse::<StoreUrl>().unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_database_elsewhere_shows_its_certificate() {
+        let check = |url: &str| url.parse::<StoreUrl>().unwrap().check_protected();
+        for good in [
+            "memory:",
+            "sqlite:a.db",
+            "postgres://localhost/x",
+            "postgres://me:a@b@127.0.0.1:5432/x",
+            "postgres://me@[::1]:5432/x",
+            "postgres:///x?host=/run/postgresql",
+            "postgres://db:5432/x?sslmode=verify-full&sslrootcert=ca.pem",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "postgres://db/x",
+            "postgres://me:secret@10.0.0.1:5432/x",
+            "postgres://db/x?sslmode=require",
+            "postgres://db/x?sslmode=verify-full&sslmode=prefer",
+            "postgres://localhost/x?host=db",
+            "postgres://localhost/x?hostaddr=10.0.0.1",
+        ] {
+            let said = check(bad).expect_err(bad).to_string();
+            assert!(said.contains("verify-full") && !said.contains("secret"), "{said}");
+        }
     }
 
     proptest! {

@@ -15,6 +15,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     most_each: 8,
     greeting: Duration::from_millis(300),
     idle: Duration::from_millis(900),
+    age: None,
 };
 
 struct Served {

@@ -17,6 +17,8 @@ use indicatif::ProgressBar;
 
 use self::drive::Rules;
 use self::endpoint::Endpoint;
+use countermove::args::Remote;
+
 use crate::args::{Ablation, Baseline, EvaluateArgs};
 use countermove::client::Coordinator;
 use countermove::console::Console;
@@ -44,12 +46,12 @@ pub(crate) async fn evaluate(
     write::check(arguments.write.as_deref(), &arguments.suite, arguments.chart.as_deref())?;
     let begun = Instant::now();
     let sets = suite::load(&arguments, console)?;
-    let coordinator = Coordinator::connect(&arguments.remote.urls).await?;
+    let coordinator = Coordinator::connect(&arguments.remote).await?;
     let run = Run { arguments: &arguments, sets: &sets, console };
     let work = async {
         let model = served(&coordinator).await?;
         let untuned = match &arguments.untuned {
-            Some(url) => Some(untuned(url, &model).await?),
+            Some(url) => Some(untuned(&arguments.remote.at([url.clone()]), &model).await?),
             None => None,
         };
         let system = run.system(&coordinator, SYSTEM, &run.rules(None)).await;
@@ -112,8 +114,8 @@ async fn served(coordinator: &Coordinator) -> Result<ModelIdentity, Failure> {
 }
 
 /// The cluster with the untuned model; refused if it does not differ in the adapter, or if the weights differ as well.
-async fn untuned(url: &str, tuned: &ModelIdentity) -> Result<Coordinator, Failure> {
-    let coordinator = Coordinator::connect(&[url]).await?;
+async fn untuned(remote: &Remote, tuned: &ModelIdentity) -> Result<Coordinator, Failure> {
+    let (coordinator, url) = (Coordinator::connect(remote).await?, remote.urls.join(","));
     let model = served(&coordinator).await?;
     let input = |text: String| Err(Failure::Input(text));
     if tuned.adapter_sha256 == model.adapter_sha256 {
