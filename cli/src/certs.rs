@@ -15,34 +15,16 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use crate::args::CertsArgs;
+use crate::args::{CertsArgs, HolderKind};
 use crate::failure::{Exit, Failure};
 use crate::plan::write_out;
 
 /// Name of the authority. It never changes, so that a key found on disk issues for the certificate beside it.
 const AUTHORITY: &str = "Countermove authority for trying TLS";
-/// Days for which the authority holds.
+/// Years for which the authority holds.
 const YEARS: i64 = 10;
 /// A clock may be a little behind that of the one that issues.
 const SKEW: Duration = Duration::hours(1);
-
-/// Who gets a certificate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Holder {
-    Coordinator,
-    Worker,
-    User,
-}
-
-impl Holder {
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Coordinator => "coordinator",
-            Self::Worker => "worker",
-            Self::User => "user",
-        }
-    }
-}
 
 pub(crate) fn certs(arguments: &CertsArgs) -> Result<Exit, Failure> {
     let folder = &arguments.out;
@@ -68,21 +50,11 @@ pub(crate) fn certs(arguments: &CertsArgs) -> Result<Exit, Failure> {
 }
 
 /// All that are asked for, or one of each.
-fn holders(arguments: &CertsArgs) -> Vec<(Holder, String)> {
-    let asked = [
-        (Holder::Coordinator, &arguments.coordinator),
-        (Holder::Worker, &arguments.worker),
-        (Holder::User, &arguments.user),
-    ];
-    let holders: Vec<_> = asked
-        .into_iter()
-        .flat_map(|(holder, names)| names.iter().map(move |name| (holder, name.clone())))
-        .collect();
-    if !holders.is_empty() {
-        return holders;
+fn holders(arguments: &CertsArgs) -> Vec<(HolderKind, String)> {
+    if arguments.holders.is_empty() {
+        return HolderKind::ALL.map(|kind| (kind, kind.folder().to_owned())).to_vec();
     }
-    let one = |holder: Holder| (holder, holder.folder().to_owned());
-    vec![one(Holder::Coordinator), one(Holder::Worker), one(Holder::User)]
+    arguments.holders.clone()
 }
 
 /// The authority in the folder, made if there is none, and whether it was.
@@ -122,10 +94,10 @@ fn authority_params() -> Result<CertificateParams, Failure> {
 fn issue(
     arguments: &CertsArgs,
     authority: &Issuer<'_, KeyPair>,
-    holder: Holder,
+    holder: HolderKind,
     name: &str,
 ) -> Result<(Certificate, KeyPair), Failure> {
-    let serves = holder != Holder::User;
+    let serves = holder != HolderKind::User;
     let hosts = if serves { arguments.host.clone() } else { Vec::new() };
     let mut params = CertificateParams::new(hosts)
         .map_err(|error| Failure::Input(format!("--host: this is no name and no address: {error}")))?;
@@ -196,7 +168,7 @@ mod tests {
     fn an_authority_issues_again_and_keeps_its_key_to_itself() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("certs");
-        let flags = ["--out", out.to_str().unwrap(), "--worker", "w-1"];
+        let flags = ["--out", out.to_str().unwrap(), "worker/w-1"];
         certs(&arguments(&flags)).unwrap();
         let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
         let (ca, first) = (read("ca.pem"), read("w-1.pem"));
@@ -217,15 +189,16 @@ mod tests {
             holders(&arguments(flags)).into_iter().map(|(_, name)| name).collect()
         };
         assert_eq!(names(&[]), ["coordinator", "worker", "user"]);
-        assert_eq!(names(&["--user", "ann", "--worker", "w-1"]), ["w-1", "ann"]);
+        assert_eq!(names(&["--user", "ann", "worker/w-1"]), ["w-1", "ann"]);
         for bad in [
-            ["--worker", "a/b"],
-            ["--user", ""],
-            ["--user", "ca"],
-            ["--trust-domain", "A b"],
-            ["--days", "0"],
+            &["worker/a/b"][..],
+            &["user/"],
+            &["user/ca"],
+            &["ann"],
+            &["--trust-domain", "A b"],
+            &["--days", "0"],
         ] {
-            let all = ["countermove", "certs"].into_iter().chain(bad);
+            let all = ["countermove", "certs"].iter().chain(bad);
             assert!(Cli::try_parse_from(all).is_err(), "{bad:?}");
         }
     }

@@ -314,6 +314,7 @@ impl TryFrom<&Args> for Coordinator {
                 model_sha256: args.model_sha256.clone(),
                 link: LinkOptions {
                     keep_alive_timeout: Duration::from_secs_f64(args.keep_alive_timeout),
+                    renew: args.tls.connection_age().map(|age| age / 4),
                     ..LinkOptions::default()
                 },
                 dial,

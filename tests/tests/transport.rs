@@ -162,7 +162,7 @@ async fn a_coordinator_takes_nobody_else_for_a_worker() {
 async fn certificates_change_under_load_and_no_plan_fails() {
     let authority = Authority::new();
     let (worker_holder, own) = ("worker", "coordinator");
-    let age = ["--max-connection-age", "2"];
+    let age = ["--max-connection-age", "6"];
     let served = worker(&authority, &authority.issue(worker_holder, "worker/w-1"), &age);
     let front = coordinator(&authority, &authority.issue(own, "coordinator/c-1"), &served.url, &age);
     let dial = dial(Some(&authority.ca()), None);
@@ -172,14 +172,15 @@ async fn certificates_change_under_load_and_no_plan_fails() {
     let (stop, planned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load: Vec<_> = (0..4_u64)
         .map(|lane| {
-            let (stop, planned, channel) =
-                (Arc::clone(&stop), Arc::clone(&planned), channel(&dial, &front.url));
+            let (stop, planned) = (Arc::clone(&stop), Arc::clone(&planned));
+            let (dial, url) = (dial.clone(), front.url.clone());
             tokio::spawn(async move {
                 for seed in 0.. {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let client = IncidentServiceClient::new(channel.clone());
+                    // A connection for each plan, as a command has it.
+                    let client = IncidentServiceClient::new(channel(&dial, &url));
                     timed_plan(client, 1000 * lane + seed)
                         .await
                         .unwrap_or_else(|error| panic!("a plan failed: {error}"));
@@ -240,8 +241,8 @@ async fn who_does_not_shake_hands_is_hung_up_on_and_holds_up_nobody() {
     }
 }
 
-#[test]
-fn plain_text_beyond_this_machine_is_refused_or_warned_of() {
+#[tokio::test]
+async fn plain_text_beyond_this_machine_is_refused_or_warned_of() {
     let run = |name: &str, flags: &[&str]| Command::new(program(name)).args(flags).output().unwrap();
     let open = ["--listen", "0.0.0.0:0"];
     for (name, more) in [
@@ -263,5 +264,8 @@ fn plain_text_beyond_this_machine_is_refused_or_warned_of() {
     let mut command = Command::new(program("countermove-worker"));
     let mut warned = Process::start("worker", command.args(open).args(flags));
     warned.address(PATIENCE);
-    assert!(warned.log().contains("WARN") && warned.log().contains("--insecure"), "{}", warned.log());
+    wait_until("it warns", PATIENCE, || async {
+        (warned.log().contains("WARN") && warned.log().contains("--insecure")).then_some(())
+    })
+    .await;
 }

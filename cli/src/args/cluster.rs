@@ -50,6 +50,27 @@ pub(crate) struct UpArgs {
     pub(crate) command: Vec<String>,
 }
 
+/// What the holder of a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HolderKind {
+    Coordinator,
+    Worker,
+    User,
+}
+
+impl HolderKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Coordinator, Self::Worker, Self::User];
+
+    /// First part of the path of its id.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Worker => "worker",
+            Self::User => "user",
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CertsArgs {
     /// Folder to write NAME.pem and NAME.key into; an authority that it holds already issues again.
@@ -61,15 +82,9 @@ pub(crate) struct CertsArgs {
     /// Names and addresses at which coordinators and workers are called.
     #[arg(long, value_name = "HOST", value_delimiter = ',', default_values_t = ["localhost", "127.0.0.1", "::1"].map(String::from))]
     pub(crate) host: Vec<String>,
-    /// A coordinator to make a certificate for; may be repeated.
-    #[arg(long, value_name = "NAME", value_parser = holder)]
-    pub(crate) coordinator: Vec<String>,
-    /// A worker to make a certificate for; may be repeated.
-    #[arg(long, value_name = "NAME", value_parser = holder)]
-    pub(crate) worker: Vec<String>,
-    /// A person or service to make a certificate for; may be repeated.
-    #[arg(long, value_name = "NAME", value_parser = holder)]
-    pub(crate) user: Vec<String>,
+    /// Who gets a certificate: coordinator/NAME, worker/NAME or user/NAME [default: one of each].
+    #[arg(value_name = "WHO", value_parser = holder)]
+    pub(crate) holders: Vec<(HolderKind, String)>,
     /// Days for which they hold.
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub(crate) days: u16,

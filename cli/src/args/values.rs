@@ -8,7 +8,7 @@ use countermove_incident::{MinuteTable, Pricing};
 use countermove_transport::SpiffeId;
 use countermove_wire::limits;
 
-use super::{Budget, Costs};
+use super::{Budget, Costs, HolderKind};
 
 /// A whole number that the planner takes.
 pub(super) fn whole(range: RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
@@ -23,13 +23,16 @@ pub fn temperature(text: &str) -> Result<f32, String> {
     in_range(text, |value| (0.0..=2.0).contains(&value), "a number from 0 to 2")
 }
 
-/// The name of somebody who gets a certificate: part of an id, and of files that are no authority's.
-pub(super) fn holder(text: &str) -> Result<String, String> {
+/// Who gets a certificate: a kind, and a name that is part of an id and of files that are no authority's.
+pub(super) fn holder(text: &str) -> Result<(HolderKind, String), String> {
+    let (folder, name) = text.split_once('/').unwrap_or(("", text));
+    let kind = HolderKind::ALL.into_iter().find(|kind| kind.folder() == folder);
+    let kind = kind.ok_or("write coordinator/NAME, worker/NAME or user/NAME")?;
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    match text {
+    match name {
         "" | "." | ".." | "ca" => Err("it is no name for a certificate".to_owned()),
-        text if text.len() <= 63 && text.bytes().all(is_part) => Ok(text.to_owned()),
-        _ => Err("up to 63 letters, digits, `-`, `.` and `_` are needed".to_owned()),
+        name if name.len() <= 63 && name.bytes().all(is_part) => Ok((kind, name.to_owned())),
+        _ => Err("a name has up to 63 letters, digits, `-`, `.` and `_`".to_owned()),
     }
 }
 

@@ -19,6 +19,8 @@ const PASSED_ON: &str = "countermove-passed-on";
 const DEADLINE: &str = "grpc-timeout";
 /// Time for a connection to come up.
 const CONNECT: Duration = Duration::from_secs(2);
+/// Time after which a new connection takes the place of the old one, with the certificates of then.
+const RENEW: Duration = Duration::from_secs(300);
 /// Addresses that are remembered.
 const MOST: u64 = 64;
 
@@ -35,7 +37,7 @@ pub(crate) struct Peers {
 impl Peers {
     /// Connections that are made like this.
     pub(crate) fn new(dial: Dial) -> Self {
-        Self { channels: Cache::new(MOST), dial }
+        Self { channels: Cache::builder().max_capacity(MOST).time_to_live(RENEW).build(), dial }
     }
 
     /// A client of the coordinator at this address.

@@ -5,6 +5,7 @@
 //! [`LinkOptions::keep_alive_timeout`]; one that a call found broken, at once. Another process at the same address is
 //! taken in like a new worker.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +40,9 @@ pub struct LinkOptions {
     pub keep_alive_timeout: Duration,
     /// Time between two questions for what the worker holds.
     pub probe_interval: Duration,
-    /// Time after which health is watched over the newest connection: an older one, which makes room, is let go.
-    pub rewatch: Duration,
+    /// Time after which a new connection takes the place of the old one, with the certificates of then; what runs on the old one
+    /// goes on there. Below the age that the worker gives connections, so that none is lost to it. Absent: never.
+    pub renew: Option<Duration>,
     /// Time that the answer may take.
     pub probe_timeout: Duration,
     /// Waits between attempts.
@@ -55,7 +57,7 @@ impl Default for LinkOptions {
             keep_alive_interval: Duration::from_secs(2),
             keep_alive_timeout: Duration::from_secs(5),
             probe_interval: Duration::from_secs(2),
-            rewatch: Duration::from_secs(60),
+            renew: Some(Duration::from_secs(900)),
             probe_timeout: Duration::from_secs(8),
             backoff: Backoff::default(),
         }
@@ -86,7 +88,7 @@ struct End {
 
 /// One contact from connection to loss.
 async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &LinkOptions) -> End {
-    let channel = match connect(&fleet.0.dial, url, options).await {
+    let mut channel = match connect(&fleet.0.dial, url, options).await {
         Ok(channel) => channel,
         Err(reason) => return End { reason, answered: false },
     };
@@ -99,7 +101,7 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
     fleet.take_in(url, &answer, connection.clone());
 
     let mut health = watch_health(&channel, options).await;
-    let mut watched = tokio::time::Instant::now();
+    let mut renewal = pin!(renewal(options.renew));
     let mut probe = interval(options.probe_interval);
     probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
     probe.reset();
@@ -110,6 +112,18 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
                 Ok(serving) => fleet.mark_serving(url, serving),
                 Err(reason) => break reason,
             },
+            () = &mut renewal => {
+                match renew(fleet, url, options, &process).await {
+                    Ok(new) => {
+                        fleet.renew(url, &new);
+                        health = watch_health(&new, options).await;
+                        channel = new;
+                    }
+                    // The old one goes on for as long as the worker lets it.
+                    Err(reason) => tracing::warn!(worker = %url, reason, "the connection to a worker cannot be renewed"),
+                }
+                renewal.set(self::renewal(options.renew));
+            }
             _ = probe.tick() => match ask(&channel, options).await {
                 Ok(answer) if answer.worker_id != process => {
                     // The channel came back by itself to another process.
@@ -119,19 +133,35 @@ async fn contact(fleet: &Fleet, url: &WorkerUrl, recheck: &Notify, options: &Lin
                     fleet.take_in(url, &answer, connection);
                     health = watch_health(&channel, options).await;
                 }
-                Ok(answer) => {
-                    fleet.seen(url, &answer);
-                    if watched.elapsed() >= options.rewatch {
-                        health = watch_health(&channel, options).await;
-                        watched = tokio::time::Instant::now();
-                    }
-                }
+                Ok(answer) => fleet.seen(url, &answer),
                 Err(reason) => break reason,
             },
         }
     };
     connection.lost.cancel();
     End { reason, answered: true }
+}
+
+/// Ends when it is time for a new connection.
+async fn renewal(after: Option<Duration>) {
+    match after {
+        Some(after) => tokio::time::sleep(after).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A new connection to the same process.
+async fn renew(
+    fleet: &Fleet,
+    url: &WorkerUrl,
+    options: &LinkOptions,
+    process: &str,
+) -> Result<Channel, String> {
+    let channel = connect(&fleet.0.dial, url, options).await?;
+    match ask(&channel, options).await? {
+        answer if answer.worker_id == process => Ok(channel),
+        _ => Err("it was restarted".to_owned()),
+    }
 }
 
 async fn connect(dial: &Dial, url: &WorkerUrl, options: &LinkOptions) -> Result<Channel, String> {

@@ -28,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 pub use countermove_membership::Backoff;
 pub(crate) use lease::Lease;
@@ -416,6 +417,16 @@ impl Fleet {
             }
         };
         self.take_in(url, answer, connection);
+    }
+
+    /// New calls go over this connection; contact goes on.
+    fn renew(&self, url: &WorkerUrl, channel: &Channel) {
+        let mut table = self.lock();
+        if let Some(Contact::Up(connection)) =
+            table.workers.get_mut(url).map(|member| &mut member.entry.contact)
+        {
+            connection.channel = channel.clone();
+        }
     }
 
     fn mark_lost(&self, url: &WorkerUrl, reason: String) {

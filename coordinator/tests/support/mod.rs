@@ -42,7 +42,7 @@ pub async fn ready(fleet: &Fleet, count: usize) {
 /// Links that notice everything fast.
 pub fn quick_links() -> LinkOptions {
     LinkOptions {
-        rewatch: Duration::from_secs(60),
+        renew: None,
         connect_timeout: Duration::from_millis(500),
         keep_alive_interval: Duration::from_millis(150),
         keep_alive_timeout: Duration::from_millis(400),

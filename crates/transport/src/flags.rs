@@ -28,7 +28,8 @@ pub struct TlsArgs {
     #[arg(long, env = "COUNTERMOVE_INSECURE")]
     pub insecure: bool,
     /// Seconds after which a connection is told to make room for a new one, with the certificates of then; what runs on it goes
-    /// on. After twice the time it is hung up on. 0: never.
+    /// on. After twice the time it is hung up on. A connection that this process makes to a worker is replaced after a quarter
+    /// of it. 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     pub max_connection_age: u64,
 }
