@@ -45,6 +45,14 @@ toolchain:
 build: toolchain ## Build all binaries (dev profile: dependencies and the engine are optimised)
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins
 
+# Folder of certificates to try TLS with, and whom they are for; nothing means one of each kind.
+CERTS ?= certs
+WHO ?=
+
+.PHONY: certs
+certs: toolchain ## Make an authority and certificates in CERTS for trying TLS (WHO='worker/w-1 user/ann'; one of each without)
+	$(CARGO) run -q --no-default-features -p countermove -- certs --out '$(CERTS)' $(WHO)
+
 .PHONY: model
 model: build ## Fetch the default model into the cache, once (98 MB)
 	$(PROGRAMS)/countermove-worker model fetch

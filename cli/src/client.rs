@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use countermove_proto::v1::access_service_client::AccessServiceClient;
 use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::{Error, MAX_EVIDENCE_MESSAGE_BYTES, RequestId};
@@ -130,6 +131,10 @@ impl Coordinator {
 
     pub(crate) fn cluster(&self) -> ClusterServiceClient<Line> {
         ClusterServiceClient::new(self.line())
+    }
+
+    pub(crate) fn access(&self) -> AccessServiceClient<Line> {
+        AccessServiceClient::new(self.line())
     }
 
     /// Whom an approval names: the one that was asked for; else nobody where the coordinator sees who calls, which it then puts

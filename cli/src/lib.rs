@@ -19,6 +19,7 @@ pub mod plan;
 pub mod render;
 mod report;
 mod tail;
+mod tokens;
 mod up;
 pub mod workers;
 
@@ -86,6 +87,8 @@ async fn run(
         }
         Command::Workers(arguments) => workers::workers(arguments, remote).await,
         Command::Incidents(arguments) => incidents::incidents(arguments, remote, console, interrupt).await,
+        Command::Tokens(arguments) => tokens::tokens(arguments, remote, console).await,
+        Command::Whoami => tokens::whoami(remote).await,
         Command::Up(_) => Err(Failure::Input("`up` does not talk to a coordinator".to_owned())),
     }
 }

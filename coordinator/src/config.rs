@@ -17,6 +17,7 @@ use countermove_transport::{Dial, DialError, Exposure, ExposureError, Kind, Tls,
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Gate, MemoryTokens, Policy, SettingsError, TokenStore, Tokens};
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
@@ -41,6 +42,9 @@ pub struct Args {
     /// Certificates, by which users, workers and other coordinators know this one and it knows them.
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// File that says who may call and what for [default: whoever is on this machine may do everything]
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_AUTH")]
+    pub auth: Option<PathBuf>,
     /// Where workers are found
     #[arg(long, value_enum, default_value_t = DiscoveryKind::Static)]
     pub discovery: DiscoveryKind,
@@ -194,6 +198,21 @@ pub enum ConfigError {
     /// See [`ExposureError`].
     #[error(transparent)]
     Exposure(#[from] ExposureError),
+    /// See [`SettingsError`].
+    #[error("--auth: {0}")]
+    Auth(#[from] SettingsError),
+    /// Everybody could do everything.
+    #[error(
+        "--listen {0} is open to others, and nobody would be asked who it is; say with --auth who may call, listen on \
+         127.0.0.1, or say --insecure"
+    )]
+    Anybody(SocketAddr),
+    /// Calls could not be passed on.
+    #[error(
+        "--auth with a database that several coordinators share needs --tls-ca: by its certificates they know each other when \
+         they pass calls on"
+    )]
+    NoMembers,
     /// A worker would be called in plain text over a network.
     #[error("--workers {0}: {1}")]
     Worker(WorkerUrl, DialError),
@@ -235,12 +254,19 @@ pub struct Coordinator {
     exposure: Exposure,
     insecure: bool,
     connection_age: Option<Duration>,
+    policy: Option<Policy>,
     lease: Duration,
     keep: Option<Duration>,
     webhook: Option<Webhook>,
     replica: Option<Replica>,
     keep_incidents: usize,
     drain_timeout: Duration,
+}
+
+/// What outlives calls: incidents, and the tokens of those who call.
+pub struct Kept {
+    store: Store,
+    tokens: Arc<dyn TokenStore>,
 }
 
 /// Where workers are found.
@@ -283,6 +309,14 @@ impl TryFrom<&Args> for Coordinator {
         let insecure = args.tls.insecure;
         let exposure = args.tls.exposure(args.listen)?;
         let tls = args.tls.load(Kind::Coordinator)?;
+        let policy = args.auth.as_deref().map(Policy::read).transpose()?;
+        if policy.is_none() && !insecure && !args.listen.ip().is_loopback() {
+            return Err(ConfigError::Anybody(args.listen));
+        }
+        let is_shared = matches!(args.store, Some(StoreUrl::Postgres(_)));
+        if policy.is_some() && is_shared && args.tls.tls_ca.is_none() {
+            return Err(ConfigError::NoMembers);
+        }
         let dial = Dial::members(tls.clone(), Kind::Worker, insecure);
         for worker in &args.workers {
             dial.to(worker.as_str(), |endpoint| endpoint)
@@ -341,6 +375,7 @@ impl TryFrom<&Args> for Coordinator {
             advertise: args.advertise.clone(),
             connection_age: args.tls.connection_age(),
             tls,
+            policy,
             exposure,
             insecure,
             lease: Duration::from_secs_f64(args.lease),
@@ -358,11 +393,17 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with what is wrong.
-    pub async fn open_store(&self) -> Result<Store, StoreError> {
+    pub async fn open_store(&self) -> Result<Kept, StoreError> {
         tracing::info!(store = %self.store, "opening the store");
         Ok(match &self.store {
-            StoreUrl::Memory => MemoryStore::new(self.keep_incidents).into(),
-            database => SqlStore::open(database).await?.into(),
+            StoreUrl::Memory => Kept {
+                store: MemoryStore::new(self.keep_incidents).into(),
+                tokens: Arc::new(MemoryTokens::default()),
+            },
+            database => {
+                let store = Arc::new(SqlStore::open(database).await?);
+                Kept { store: Arc::clone(&store).into(), tokens: store }
+            }
         })
     }
 
@@ -372,10 +413,11 @@ impl Coordinator {
     /// See [`ServeError`].
     pub async fn run(
         self,
-        store: Store,
+        kept: Kept,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
+        let Kept { store, tokens } = kept;
         let address = match self.advertise {
             Some(url) => url.to_string(),
             None if self.tls.is_some() => format!("https://{}", listener.local_addr()?),
@@ -395,7 +437,12 @@ impl Coordinator {
                 "--insecure: workers, other coordinators and the database may be called in plain text"
             );
         }
+        match &self.policy {
+            Some(_) => tracing::info!("who calls is asked"),
+            None => tracing::info!("nobody is asked who calls: whoever reaches this port may do everything"),
+        }
         let front = Front {
+            gate: Gate::new(self.policy, Tokens::new(tokens), self.tls.clone()),
             peers: Dial::members(self.tls.clone(), Kind::Coordinator, self.insecure),
             port: Port { listener, tls: self.tls, connection_age: self.connection_age },
         };
@@ -551,6 +598,8 @@ mod tests {
         assert!(matches!(Coordinator::try_from(&hidden), Err(ConfigError::Advertise(_))));
         let open = args(&["--listen", "0.0.0.0:7700"]).unwrap();
         assert!(matches!(Coordinator::try_from(&open), Err(ConfigError::Exposure(_))));
+        let unasked = args(&["--listen", "0.0.0.0:7700", "--insecure"]).unwrap();
+        assert!(Coordinator::try_from(&unasked).is_ok(), "an operator said so");
         let plain = args(&["--workers", "http://10.0.0.1:7701"]).unwrap();
         assert!(matches!(Coordinator::try_from(&plain), Err(ConfigError::Worker(..))));
         let database = args(&["--store", "postgres://db/x"]).unwrap();

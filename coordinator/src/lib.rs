@@ -1,5 +1,6 @@
 //! The coordinator: takes incidents in, plans them, and has workers do the model work. It holds no weights.
 
+pub mod access;
 pub mod config;
 pub mod cpu;
 pub mod discovery;

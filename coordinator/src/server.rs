@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use countermove_proto::v1::access_service_server::AccessServiceServer;
 use countermove_proto::v1::cluster_service_server::ClusterServiceServer;
 use countermove_proto::v1::incident_service_server::IncidentServiceServer;
 use countermove_proto::{Answers, FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
@@ -20,8 +21,9 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::access::Gate;
 use crate::incidents::Incidents;
-use crate::service::{ClusterApi, IncidentApi};
+use crate::service::{AccessApi, ClusterApi, IncidentApi};
 use crate::shed;
 use crate::workers::Fleet;
 
@@ -55,18 +57,19 @@ pub enum ServeError {
 }
 
 /// Where a coordinator is called, and how it calls others about what they own.
-#[derive(Debug)]
 pub struct Front {
     /// Where connections come.
     pub port: Port,
     /// How other coordinators are called.
     pub peers: Dial,
+    /// Who may call, and what for.
+    pub gate: Gate,
 }
 
 impl From<TcpListener> for Front {
-    /// In plain text, on this machine.
+    /// In plain text, on this machine, without asking who calls.
     fn from(listener: TcpListener) -> Self {
-        Self { port: listener.into(), peers: Dial::default() }
+        Self { port: listener.into(), peers: Dial::default(), gate: Gate::open() }
     }
 }
 
@@ -91,11 +94,14 @@ pub async fn serve(
             // The descriptors hold the services of both servers; only what this one serves is listed.
             .with_service_name(countermove_proto::v1::incident_service_server::SERVICE_NAME)
             .with_service_name(countermove_proto::v1::cluster_service_server::SERVICE_NAME)
+            .with_service_name(countermove_proto::v1::access_service_server::SERVICE_NAME)
             .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
-    let incident_service = IncidentServiceServer::new(IncidentApi::new(incidents.clone(), front.peers))
-        .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
+    let gate = front.gate;
+    let incident_service =
+        IncidentServiceServer::new(IncidentApi::new(incidents.clone(), front.peers, gate.four_eyes()))
+            .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
     let port = front.port;
     let _renewing = port.renew();
     let bodies = Bodies::new(MESSAGES);
@@ -112,11 +118,13 @@ pub async fn serve(
         .http2_max_header_list_size(HEADERS)
         .layer(KeepInUse)
         .layer(Answers::within(Some(ANSWER)))
+        .layer(gate.clone())
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(bodies.whole(shed::bounded(incident_service, CALLS)))
         .add_service(ClusterServiceServer::new(ClusterApi::new(fleet.clone())))
+        .add_service(AccessServiceServer::new(AccessApi::new(gate)))
         .serve_with_incoming_shutdown(port.incoming(), async {
             // A dropped sender means the same as a sent signal.
             let _ = closed.await;

@@ -33,6 +33,12 @@ pub enum Error {
         /// Its resource name as it was asked for.
         name: String,
     },
+    /// Nobody knows who calls: what was shown is missing, wrong, expired or revoked.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// Who calls may not do this.
+    #[error("{0}")]
+    Denied(String),
     /// The thing is not in a state in which the request makes sense.
     #[error("{description}")]
     Precondition {
@@ -105,6 +111,8 @@ pub enum Resource {
     Incident,
     /// `workers/{worker}`.
     Worker,
+    /// `tokens/{token}`.
+    Token,
 }
 
 /// Conditions that a request can depend on.
@@ -139,6 +147,8 @@ pub enum Outage {
     Store,
     /// The server did not get to it in time.
     Late,
+    /// The issuer of the caller's token does not say what its keys are.
+    Issuer,
 }
 
 impl Error {
@@ -165,6 +175,8 @@ impl Error {
         match self {
             Self::InvalidArgument(_) | Self::ModelRefused(_) => Code::InvalidArgument,
             Self::NotFound { .. } => Code::NotFound,
+            Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::Denied(_) => Code::PermissionDenied,
             Self::Precondition { .. } => Code::FailedPrecondition,
             Self::Exhausted { .. } => Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::Transport(_) => Code::Unavailable,
@@ -180,6 +192,8 @@ impl Error {
         Some(match self {
             Self::InvalidArgument(_) => "INVALID_ARGUMENT",
             Self::NotFound { .. } => "NOT_FOUND",
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::Denied(_) => "PERMISSION_DENIED",
             Self::Precondition { .. } => "PRECONDITION_FAILED",
             Self::Exhausted { .. } => "EXHAUSTED",
             Self::Unavailable { cause, .. } => cause.as_str(),
@@ -251,12 +265,13 @@ impl From<Status> for Error {
 }
 
 impl Resource {
-    const ALL: [Self; 2] = [Self::Incident, Self::Worker];
+    const ALL: [Self; 3] = [Self::Incident, Self::Worker, Self::Token];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Incident => "countermove.v1.Incident",
             Self::Worker => "countermove.v1.Worker",
+            Self::Token => "countermove.v1.Token",
         }
     }
 }
@@ -266,6 +281,7 @@ impl fmt::Display for Resource {
         f.write_str(match self {
             Self::Incident => "incident",
             Self::Worker => "worker",
+            Self::Token => "token",
         })
     }
 }
@@ -286,8 +302,8 @@ impl Condition {
 }
 
 impl Outage {
-    const ALL: [Self; 6] =
-        [Self::NoWorker, Self::Draining, Self::Model, Self::Owner, Self::Store, Self::Late];
+    const ALL: [Self; 7] =
+        [Self::NoWorker, Self::Draining, Self::Model, Self::Owner, Self::Store, Self::Late, Self::Issuer];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -297,6 +313,7 @@ impl Outage {
             Self::Owner => "OWNER_CHANGES",
             Self::Store => "STORE_UNAVAILABLE",
             Self::Late => "NO_ANSWER_IN_TIME",
+            Self::Issuer => "ISSUER_UNAVAILABLE",
         }
     }
 }
@@ -325,6 +342,8 @@ fn ours(reason: &str, message: String, details: &ErrorDetails) -> Option<Error> 
             Error::Precondition { condition, subject: violation.subject.clone(), description: message }
         }
         "EXHAUSTED" => Error::Exhausted { message, retry_after: retry_after() },
+        "UNAUTHENTICATED" => Error::Unauthenticated(message),
+        "PERMISSION_DENIED" => Error::Denied(message),
         "DEADLINE_EXCEEDED" => Error::DeadlineExceeded(message),
         "CANCELLED" => Error::Cancelled(message),
         "MODEL_REFUSED" => Error::ModelRefused(message),
@@ -412,6 +431,8 @@ mod tests {
                 Violation { field: String::new(), description: "the message is empty".into() },
             ]),
             Error::Exhausted { message: "the queue is full".into(), retry_after: Duration::from_millis(250) },
+            Error::Unauthenticated("the token has expired".into()),
+            Error::Denied("an approver is needed".into()),
             Error::DeadlineExceeded("too late".into()),
             Error::Cancelled("enough".into()),
             Error::ModelRefused("too long".into()),

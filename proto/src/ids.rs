@@ -27,6 +27,10 @@ pub struct Tenant(String);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Uuid);
 
+/// Identifies a token by which a service calls; `tokens/{id}` on the wire. Its sixteen hexadecimal digits are no secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenId([u8; 8]);
+
 /// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
@@ -123,6 +127,62 @@ impl RequestId {
     /// The bytes of the UUID.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
+    }
+}
+
+impl TokenId {
+    /// The id with these bytes.
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id with these digits, without the `tokens/` before it.
+    ///
+    /// # Errors
+    /// The text is something else than sixteen lower-case hexadecimal digits.
+    pub fn new(digits: &str) -> Result<Self, ParseIdError> {
+        let refused = || ParseIdError::new(digits, "a token's id of sixteen hexadecimal digits");
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != 16 || !digits.bytes().all(is_digit) {
+            return Err(refused());
+        }
+        u64::from_str_radix(digits, 16).map(|id| Self(id.to_be_bytes())).map_err(|_| refused())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+
+    /// The digits, without the `tokens/` before them.
+    pub fn digits(&self) -> String {
+        format!("{:016x}", u64::from_be_bytes(self.0))
+    }
+
+    /// The resource name, `tokens/{id}`.
+    pub fn name(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = ParseIdError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let refused = || ParseIdError::new(name, "a token's name of the form `tokens/{id}`");
+        name.strip_prefix("tokens/").and_then(|digits| Self::new(digits).ok()).ok_or_else(refused)
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tokens/{}", self.digits())
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -237,6 +297,13 @@ mod tests {
         assert_eq!(worker.name().parse(), Ok(worker));
         let request = RequestId::generate();
         assert_eq!(request.to_string().parse(), Ok(request));
+        let token = TokenId::from_bytes([0, 1, 2, 3, 4, 5, 6, 0xff]);
+        assert_eq!((token.digits().as_str(), token.name().parse()), ("00010203040506ff", Ok(token)));
+        for wrong in
+            ["tokens/", "tokens/1", "tokens/00010203040506FF", "tokens/+0010203040506ff", "00010203040506ff"]
+        {
+            assert!(wrong.parse::<TokenId>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

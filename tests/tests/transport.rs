@@ -1,4 +1,5 @@
 //! TLS between real processes: who is taken, who is not, and what happens when certificates change.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::Command;
@@ -11,50 +12,12 @@ use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::worker::v1::GetModelRequest;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
+use countermove_tests::secured::{channel, coordinator, dial, start, worker};
 use countermove_tests::{Authority, Cli, Holder, Process, program, timed_plan, wait_until};
-use countermove_transport::{ClientTls, Dial};
 use tokio::io::AsyncReadExt;
 use tonic::transport::Channel;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A process and where it is called.
-struct Server {
-    process: Process,
-    url: String,
-}
-
-fn start(name: &str, program_name: &str, scheme: &str, flags: &[String]) -> Server {
-    let mut command = Command::new(program(program_name));
-    command.args(["--listen", "127.0.0.1:0"]).args(flags);
-    let mut process = Process::start(name, &mut command);
-    let url = format!("{scheme}://{}", process.address(PATIENCE));
-    Server { process, url }
-}
-
-/// A worker without a model, which answers by dice.
-fn worker(authority: &Authority, holder: &Holder, more: &[&str]) -> Server {
-    let mut flags = authority.flags(holder);
-    flags.extend(["--simulate", "100000", "--id", "w-1"].map(str::to_owned));
-    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-    start("worker", "countermove-worker", "https", &flags)
-}
-
-fn coordinator(authority: &Authority, holder: &Holder, workers: &str, more: &[&str]) -> Server {
-    let mut flags = authority.flags(holder);
-    flags.extend(["--workers", workers, "--store", "memory:"].map(str::to_owned));
-    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-    start("coordinator", "countermove-coordinator", "https", &flags)
-}
-
-fn dial(ca: Option<&Path>, own: Option<&Holder>) -> Dial {
-    let own = own.map(|holder| (holder.cert.as_path(), holder.key.as_path()));
-    Dial::named(ClientTls::load(ca, own).unwrap(), false)
-}
-
-fn channel(dial: &Dial, url: &str) -> Channel {
-    dial.to(url, |endpoint| endpoint.connect_timeout(Duration::from_secs(20))).unwrap().connect_lazy()
-}
 
 async fn workers(channel: Channel) -> Vec<api::Worker> {
     let request = api::ListWorkersRequest { page_size: 100, page_token: String::new() };
@@ -155,7 +118,7 @@ async fn a_coordinator_takes_nobody_else_for_a_worker() {
         .filter(|worker| worker.status() == api::WorkerStatus::Ready)
         .map(|worker| worker.address)
         .collect();
-    assert_eq!(ready, [right.url.clone()]);
+    assert_eq!(ready, std::slice::from_ref(&right.url));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

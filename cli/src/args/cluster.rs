@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use countermove_incident::RecoveryState;
+use countermove_proto::v1::Role;
 
 use super::values::{duration, holder, trust_domain};
 use crate::decisions;
@@ -110,6 +111,65 @@ pub(crate) enum WorkersCommand {
         /// Its id, as `workers list` shows it.
         id: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokensArgs {
+    #[command(subcommand)]
+    pub(crate) command: TokensCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Make a token and print its secret, which is shown this once.
+    Create {
+        /// What it is for.
+        #[arg(value_name = "DESCRIPTION", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        description: String,
+        /// Tenant that it is for, `*` for all; may be repeated.
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        tenant: Vec<String>,
+        /// What may be done with it; may be repeated.
+        #[arg(long, value_enum, required = true)]
+        role: Vec<RoleName>,
+        /// How long it is good for, up to a year.
+        #[arg(long, value_name = "TIME", default_value = "30days", value_parser = duration)]
+        expires: Duration,
+    },
+    /// List the tokens of the tenants that the caller administers, newest first.
+    List,
+    /// End a token.
+    Revoke {
+        /// Its name, `tokens/ID`, or the ID alone.
+        id: String,
+    },
+}
+
+/// What somebody may do in a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleName {
+    /// See incidents.
+    Viewer,
+    /// See, create, report, reject and cancel.
+    Responder,
+    /// All that a responder may, and approve.
+    Approver,
+    /// See and steer workers; for all tenants alone.
+    Operator,
+    /// Make and revoke tokens.
+    Admin,
+}
+
+impl RoleName {
+    pub(crate) fn message(self) -> Role {
+        match self {
+            Self::Viewer => Role::Viewer,
+            Self::Responder => Role::Responder,
+            Self::Approver => Role::Approver,
+            Self::Operator => Role::Operator,
+            Self::Admin => Role::Admin,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Workers(WorkersArgs),
     /// See and steer the incidents of a coordinator.
     Incidents(IncidentsArgs),
+    /// Make, list and revoke the tokens by which services call.
+    Tokens(TokensArgs),
+    /// Say who the coordinator takes this caller for, and what it may do.
+    Whoami,
 }
 
 /// Where coordinators are found unless a flag says it.

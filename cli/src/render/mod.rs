@@ -1,5 +1,6 @@
 //! Plans as text for people. Pure functions, of a plan's document, and of messages where there is no plan.
 
+mod access;
 mod cluster;
 mod evidence;
 mod incident;
@@ -7,6 +8,7 @@ mod step;
 mod table;
 mod text;
 
+pub(crate) use access::{caller, tokens};
 pub(crate) use cluster::{incidents, workers};
 pub(crate) use evidence::survey;
 pub(crate) use incident::{Page, end_sentence, incident, tactic_name};

@@ -143,7 +143,7 @@ impl Task {
         })?;
         match cli.command {
             Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
-            command @ (Command::Workers(_) | Command::Incidents(_)) => Ok(Self::Other(Box::new(command))),
+            command @ (Command::Workers(_) | Command::Incidents(_) | Command::Tokens(_) | Command::Whoami) => Ok(Self::Other(Box::new(command))),
             Command::Up(_) | Command::Plan(_) | Command::Evidence(_) | Command::Certs(_) => Err(Failure::Input(
                 "the command after `--` has to be plan, workers, incidents, or a program that talks to a coordinator"
                     .to_owned(),
@@ -210,7 +210,7 @@ impl Cluster {
 
     /// Asks the coordinator until it gives work to as many workers as there are.
     async fn wait_for_workers(&self, url: &str, wanted: usize) -> Result<(), Failure> {
-        let coordinator = Coordinator::connect(&Remote::local(&url)).await?;
+        let coordinator = Coordinator::connect(&Remote::local(url)).await?;
         let deadline = Instant::now() + STARTING;
         loop {
             let workers = workers::list(&coordinator).await?;

@@ -78,6 +78,8 @@ pub(crate) fn judge(error: &Error) -> Verdict {
         | Error::Cancelled(_)
         | Error::NotFound { .. }
         | Error::Precondition { .. }
+        | Error::Unauthenticated(_)
+        | Error::Denied(_)
         | Error::Foreign { .. } => Verdict::Retry,
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Change {
     /// Approve the chosen action of a step.
     Approve { step: u32, plan_hash: String, action: Option<String>, approver: String },
     /// Reject it.
-    Reject { step: u32, reason: String },
+    Reject { step: u32, reason: String, by: String },
     /// Report what an approved action achieved.
     ReportOutcome { step: u32, state: RecoveryState },
     /// Add alerts.
@@ -86,9 +86,13 @@ pub(super) fn apply(
                 plan_hash: plan_hash.clone(),
             }))
         }
-        Change::Reject { step, reason } => {
+        Change::Reject { step, reason, by } => {
             session.reject(*step, reason).map_err(refused)?;
-            Some(Kind::Rejected(ActionRejected { step: *step, reason: reason.clone() }))
+            Some(Kind::Rejected(ActionRejected {
+                step: *step,
+                reason: reason.clone(),
+                rejected_by: by.clone(),
+            }))
         }
         Change::ReportOutcome { step, state } => {
             let comparison = session.report_outcome(*step, *state).map_err(refused)?;

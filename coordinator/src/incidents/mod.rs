@@ -158,6 +158,8 @@ pub(crate) struct NewIncident {
     pub(crate) options: v1::PlanOptions,
     pub(crate) cost_model: Option<v1::CostModel>,
     pub(crate) payer: Payer,
+    /// Who creates it; empty where nobody is asked.
+    pub(crate) creator: String,
 }
 
 /// An incident that goes on.
@@ -217,7 +219,7 @@ impl Incidents {
         request: Option<RequestKey>,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
-        let NewIncident { evidence, options, cost_model, payer } = order;
+        let NewIncident { evidence, options, cost_model, payer, creator } = order;
         let id = IncidentId::generate();
         let mut options = plan_options(&options, &self.0.options.defaults, draw_seed)?;
         options.pricing = pricing(cost_model, &options.pricing)?;
@@ -257,6 +259,7 @@ impl Incidents {
             cost_model,
             tenant,
             priority,
+            creator,
         };
         let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log));
         let (commands, progress, handle, working) = Handle::open(&log, account);

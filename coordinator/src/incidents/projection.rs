@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_rejected_step_is_not_part_of_the_plan() {
-        let rejected = Kind::Rejected(ActionRejected { step: 0, reason: "no".into() });
+        let rejected =
+            Kind::Rejected(ActionRejected { step: 0, reason: "no".into(), ..ActionRejected::default() });
         let kinds = vec![created(PlanMode::Interactive), step(0, None), rejected];
         let incident = fold(kinds.clone());
         assert_eq!(incident.status(), IncidentStatus::Planning);

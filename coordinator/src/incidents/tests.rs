@@ -40,7 +40,13 @@ fn order() -> NewIncident {
         alerts: alert.to_owned(),
         ..v1::Evidence::default()
     };
-    NewIncident { evidence, options: v1::PlanOptions::default(), cost_model: None, payer: Payer::default() }
+    NewIncident {
+        evidence,
+        options: v1::PlanOptions::default(),
+        cost_model: None,
+        payer: Payer::default(),
+        creator: String::new(),
+    }
 }
 
 /// Waits until something holds.

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
 use super::{REMEMBERED, checks};
+use crate::access::Caller;
 use crate::workers::Fleet;
 
 /// The service over this coordinator's workers.
@@ -31,6 +32,7 @@ impl ClusterApi {
 
     async fn set_drained<T>(
         &self,
+        caller: &Caller,
         request: &impl Message,
         id: WorkerId,
         request_id: &str,
@@ -47,7 +49,9 @@ impl ClusterApi {
         }
         let fleet = self.fleet.clone();
         let work = async move { fleet.set_drained(&id, drain.drained, false).map(answer) };
-        Ok(Response::new(self.replies.once(request_id, Fingerprint::of(method, request), work).await?))
+        Ok(Response::new(
+            self.replies.once(request_id, Fingerprint::by(caller, method, request), work).await?,
+        ))
     }
 }
 
@@ -92,21 +96,23 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<DrainWorkerRequest>,
     ) -> Result<Response<DrainWorkerResponse>, Status> {
+        let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
         let (id, drain) =
             (checks::name(&request.name)?, Drain { drained: true, validate_only: request.validate_only });
         let answer = |worker| DrainWorkerResponse { worker: Some(worker) };
-        self.set_drained(&request, id, &request.request_id, drain, answer).await
+        self.set_drained(&caller, &request, id, &request.request_id, drain, answer).await
     }
 
     async fn resume_worker(
         &self,
         request: Request<ResumeWorkerRequest>,
     ) -> Result<Response<ResumeWorkerResponse>, Status> {
+        let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
         let (id, drain) =
             (checks::name(&request.name)?, Drain { drained: false, validate_only: request.validate_only });
         let answer = |worker| ResumeWorkerResponse { worker: Some(worker) };
-        self.set_drained(&request, id, &request.request_id, drain, answer).await
+        self.set_drained(&caller, &request, id, &request.request_id, drain, answer).await
     }
 }

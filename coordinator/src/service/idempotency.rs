@@ -16,6 +16,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
+use crate::access::Caller;
 use crate::incidents::{Hash, Ownership, RequestKey};
 
 /// What a request takes in memory besides its answer, in bytes.
@@ -39,8 +40,17 @@ struct Slot {
 pub(crate) struct Fingerprint(Hash);
 
 impl Fingerprint {
+    /// That of a request to a method by this caller: another one finds nothing under the same id.
+    pub(crate) fn by(caller: &Caller, method: &'static str, request: &impl Message) -> Self {
+        let Self(hash) = Self::of(method, request);
+        match caller.name() {
+            "" => Self(hash),
+            name => Self(Sha256::new().chain_update(hash).chain_update(name).finalize().into()),
+        }
+    }
+
     /// That of a request to a method.
-    pub(crate) fn of(method: &'static str, request: &impl Message) -> Self {
+    fn of(method: &'static str, request: &impl Message) -> Self {
         let mut hasher = Sha256::new();
         hasher.update((method.len() as u64).to_be_bytes());
         hasher.update(method);

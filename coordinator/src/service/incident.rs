@@ -3,31 +3,36 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::incident_service_server::IncidentService;
 use countermove_proto::v1::{
     ApproveActionRequest, ApproveActionResponse, CancelIncidentRequest, CancelIncidentResponse,
     CreateIncidentRequest, CreateIncidentResponse, ExportFormat, ExportPlanRequest, ExportPlanResponse,
-    GetIncidentRequest, GetIncidentResponse, ListIncidentsRequest, ListIncidentsResponse,
+    GetIncidentRequest, GetIncidentResponse, Incident, ListIncidentsRequest, ListIncidentsResponse,
     RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
     ReportOutcomeRequest, ReportOutcomeResponse, ResendActionRequest, ResendActionResponse,
     VerifyIncidentRequest, VerifyIncidentResponse, WatchIncidentRequest, WatchIncidentResponse,
 };
-use countermove_proto::{Error, IncidentId};
+use countermove_proto::{Error, IncidentId, Resource, Tenant};
 use countermove_serving::InFlight;
 use countermove_transport::Dial;
 use countermove_wire::document::PlanDocument;
 use countermove_wire::record::RecordDocument;
 use countermove_wire::recovery_state;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
-use super::peers::{Peer, Peers, answered, pass_on, was_passed_on};
+use super::peers::{Peer, Peers, answered, pass_on};
 use super::{REMEMBERED, checks};
+use crate::access::Caller;
 use crate::export::{cacao, markdown};
 use crate::incidents::{Change, Changed, Incidents, NewIncident};
+
+/// Incidents that are looked through at a time for those that a caller may see.
+const LISTED: usize = 500;
 
 /// The service over this coordinator's incidents.
 #[derive(Clone)]
@@ -35,12 +40,14 @@ pub struct IncidentApi {
     incidents: Incidents,
     replies: Arc<Replies>,
     peers: Arc<Peers>,
+    /// Whether who created an incident, or rejected its action, may not approve it.
+    four_eyes: bool,
 }
 
 impl IncidentApi {
     /// A service over these incidents; other coordinators are called like this.
-    pub fn new(incidents: Incidents, peers: Dial) -> Self {
-        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::new(Peers::new(peers)) }
+    pub fn new(incidents: Incidents, peers: Dial, four_eyes: bool) -> Self {
+        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::new(Peers::new(peers)), four_eyes }
     }
 
     /// Carries out a change: only checked, once under its id, or each time without one.
@@ -70,30 +77,130 @@ impl IncidentApi {
     }
 
     /// The fingerprint of a request that may be large.
-    async fn fingerprint<T>(&self, method: &'static str, request: T) -> Result<(T, Fingerprint), Error>
+    async fn fingerprint<T>(
+        &self,
+        caller: &Caller,
+        method: &'static str,
+        request: T,
+    ) -> Result<(T, Fingerprint), Error>
     where
         T: Message + 'static,
     {
+        let caller = caller.clone();
         let work = move || {
-            let print = Fingerprint::of(method, &request);
+            let print = Fingerprint::by(&caller, method, &request);
             Ok((request, print))
         };
         self.incidents.compute(work).await
     }
 
-    /// Where the call has to go, if another coordinator owns the incident and the call was not passed on already.
-    async fn owner(
+    /// The incident that a call names, if its caller may do with it what the call does. One of a tenant of which the caller sees
+    /// nothing is not there for it.
+    async fn named(&self, caller: &Caller, name: &str) -> Result<IncidentId, Error> {
+        let id: IncidentId = checks::name(name)?;
+        if caller.is_unbounded() {
+            return Ok(id);
+        }
+        let tenant = match self.incidents.tenant(id) {
+            Some(tenant) => tenant,
+            None => tenant_of(&self.incidents.get(id).await?)?,
+        };
+        match (caller.may(&tenant), caller.sees(&tenant)) {
+            (true, _) => Ok(id),
+            (false, true) => Err(caller.denied(&format!("in the tenant {}", tenant.as_str()))),
+            (false, false) => Err(Error::NotFound { kind: Resource::Incident, name: id.name() }),
+        }
+    }
+
+    /// Up to `limit` incidents that the caller may see, from the newest one before this one.
+    async fn listed(
         &self,
-        name: &str,
-        metadata: &tonic::metadata::MetadataMap,
-    ) -> Result<Option<(String, Peer)>, Status> {
-        if was_passed_on(metadata) {
+        caller: &Caller,
+        mut before: Option<IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<Incident>, Error> {
+        if caller.is_unbounded() {
+            return self.incidents.list(before, limit).await;
+        }
+        let mut seen = Vec::new();
+        loop {
+            let part = self.incidents.list(before, LISTED).await?;
+            let is_last = part.len() < LISTED;
+            before = part.last().and_then(|last| last.name.parse().ok());
+            for incident in part {
+                if caller.may(&tenant_of(&incident)?) {
+                    seen.push(incident);
+                }
+            }
+            if is_last || seen.len() >= limit {
+                seen.truncate(limit);
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Whether who calls had a hand in the incident that bars it from approving, where four eyes are asked for.
+    async fn other_eyes(&self, caller: &Caller, id: IncidentId) -> Result<(), Error> {
+        if !self.four_eyes {
+            return Ok(());
+        }
+        let own = |name: &str| name == caller.name();
+        let events = self.incidents.events(id).await?;
+        let deed = events.iter().find_map(|event| match &event.kind {
+            Some(Kind::Created(created)) if own(&created.creator) => Some("created it"),
+            Some(Kind::Rejected(rejected)) if own(&rejected.rejected_by) => Some("rejected an action of it"),
+            _ => None,
+        });
+        match deed {
+            None => Ok(()),
+            Some(deed) => Err(Error::Denied(format!(
+                "{} {deed}, and whoever did so approves no action of {id}: somebody else has to",
+                caller.name()
+            ))),
+        }
+    }
+
+    /// Where the call has to go, if another coordinator owns the incident and the call was not passed on already.
+    async fn owner(&self, name: &str, caller: &Caller) -> Result<Option<(String, Peer)>, Status> {
+        let id = self.named(caller, name).await?;
+        if caller.is_passed_on {
             return Ok(None);
         }
-        let id: IncidentId = checks::name(name)?;
         let Some(address) = self.incidents.elsewhere(id).await? else { return Ok(None) };
         let peer = self.peers.at(&address)?;
         Ok(Some((address, peer)))
+    }
+}
+
+/// The stream up to its end, or with a last item instead of the rest.
+fn until<T>(
+    stream: impl Stream<Item = T> + Send + 'static,
+    over: impl Future<Output = T> + Send + 'static,
+) -> impl Stream<Item = T> + Send {
+    stream::unfold((Some(Box::pin(over)), Box::pin(stream)), |(over, mut stream)| async move {
+        let mut over = over?;
+        tokio::select! {
+            biased;
+            last = &mut over => Some((last, (None, stream))),
+            item = stream.next() => item.map(|item| (item, (Some(over), stream))),
+        }
+    })
+}
+
+/// On whose account an incident is planned.
+fn tenant_of(incident: &Incident) -> Result<Tenant, Error> {
+    Tenant::new(&incident.tenant).map_err(|error| Error::Internal(format!("{}: {error}", incident.name)))
+}
+
+/// Who approves: the caller where it is known, and nobody else; where nobody is asked, who the request says.
+fn approver(caller: &Caller, named: &str) -> Result<String, Error> {
+    if !caller.principal.is_known() {
+        return Ok(named.to_owned());
+    }
+    match named {
+        "" => Ok(caller.name().to_owned()),
+        named if named == caller.name() => Ok(named.to_owned()),
+        _ => Err(Error::Denied(format!("{} approves in its own name and in no other", caller.name()))),
     }
 }
 
@@ -111,18 +218,20 @@ impl IncidentService for IncidentApi {
         request: Request<CreateIncidentRequest>,
     ) -> Result<Response<CreateIncidentResponse>, Status> {
         let in_flight = request.extensions().get::<InFlight>().cloned();
+        let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
         let request_id = checks::request_id(&request.request_id)?;
-        let payer = checks::payer(&request.tenant, request.priority)?;
+        let payer = checks::payer(caller.tenant(&request.tenant)?, request.priority)?;
         if let Some(in_flight) = &in_flight {
             in_flight.count_for(payer.tenant().as_str())?;
         }
-        let (mut request, print) = self.fingerprint("CreateIncident", request).await?;
+        let (mut request, print) = self.fingerprint(&caller, "CreateIncident", request).await?;
         let evidence = checks::evidence(request.evidence.take())?;
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
         let cost_model = request.cost_model.take();
-        let order = NewIncident { evidence, options, cost_model, payer };
+        let creator = caller.name().to_owned();
+        let order = NewIncident { evidence, options, cost_model, payer, creator };
         let work = move |key| async move {
             // It goes on when its caller has left, and so does what it takes.
             let _in_flight = in_flight;
@@ -145,7 +254,8 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<GetIncidentRequest>,
     ) -> Result<Response<GetIncidentResponse>, Status> {
-        let id = checks::name(&request.get_ref().name)?;
+        let caller = Caller::of(request.extensions())?;
+        let id = self.named(&caller, &request.get_ref().name).await?;
         Ok(Response::new(GetIncidentResponse { incident: Some(self.incidents.get(id).await?) }))
     }
 
@@ -153,6 +263,7 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ListIncidentsRequest>,
     ) -> Result<Response<ListIncidentsResponse>, Status> {
+        let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
         let before = match List::Incidents.key(&request.page_token)? {
@@ -160,7 +271,7 @@ impl IncidentService for IncidentApi {
             Some(key) => Some(checks::name::<IncidentId>(&String::from_utf8_lossy(&key))?),
         };
         // One more than asked for tells whether there is another page.
-        let mut incidents = self.incidents.list(before, size + 1).await?;
+        let mut incidents = self.listed(&caller, before, size + 1).await?;
         let more = incidents.len() > size;
         incidents.truncate(size);
         let next_page_token = match incidents.last() {
@@ -176,13 +287,19 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<WatchIncidentRequest>,
     ) -> Result<Response<Self::WatchIncidentStream>, Status> {
+        let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
-        let id = checks::name(&request.name)?;
+        let id = self.named(&caller, &request.name).await?;
         let updates = self.incidents.watch(id, request.resume_after).await?.stream();
         let messages = updates.map(|update| {
             update.map(|update| WatchIncidentResponse { update: Some(update) }).map_err(Status::from)
         });
-        Ok(Response::new(messages.boxed()))
+        // Who is no longer let in sees nothing more.
+        let over = caller.over().map(|()| {
+            let why = "what this caller showed has expired or was revoked; show another one and resume";
+            Err(Error::Unauthenticated(why.to_owned()).into())
+        });
+        Ok(Response::new(until(messages, over).boxed()))
     }
 
     async fn report_alerts(
@@ -190,8 +307,10 @@ impl IncidentService for IncidentApi {
         request: Request<ReportAlertsRequest>,
     ) -> Result<Response<ReportAlertsResponse>, Status> {
         let (metadata, extensions, request) = request.into_parts();
-        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
-            return answered(&address, owner.report_alerts(pass_on(request, &metadata)).await);
+        let caller = Caller::of(&extensions)?;
+        if let Some((address, mut owner)) = self.owner(&request.name, &caller).await? {
+            let passed_on = pass_on(request, &metadata, &caller.principal);
+            return answered(&address, owner.report_alerts(passed_on).await);
         }
         checks::more_alerts(&request.alerts)?;
         let in_flight = extensions.get::<InFlight>().cloned();
@@ -200,7 +319,7 @@ impl IncidentService for IncidentApi {
         {
             in_flight.count_for(tenant.as_str())?;
         }
-        let (mut request, print) = self.fingerprint("ReportAlerts", request).await?;
+        let (mut request, print) = self.fingerprint(&caller, "ReportAlerts", request).await?;
         let text = std::mem::take(&mut request.alerts);
         let key = Key {
             name: &request.name,
@@ -219,9 +338,11 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ReportOutcomeRequest>,
     ) -> Result<Response<ReportOutcomeResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
-            return answered(&address, owner.report_outcome(pass_on(request, &metadata)).await);
+        let (metadata, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?;
+        if let Some((address, mut owner)) = self.owner(&request.name, &caller).await? {
+            let passed_on = pass_on(request, &metadata, &caller.principal);
+            return answered(&address, owner.report_outcome(passed_on).await);
         }
         let state = request.state.ok_or_else(|| Error::invalid("state", "it has to be set"))?;
         let key = Key {
@@ -231,22 +352,26 @@ impl IncidentService for IncidentApi {
         };
         let change = Change::ReportOutcome { step: request.step, state: recovery_state(state) };
         let answer = |changed: Changed| ReportOutcomeResponse { incident: Some(changed.incident) };
-        self.change(Fingerprint::of("ReportOutcome", &request), key, change, answer).await
+        self.change(Fingerprint::by(&caller, "ReportOutcome", &request), key, change, answer).await
     }
 
     async fn approve_action(
         &self,
         request: Request<ApproveActionRequest>,
     ) -> Result<Response<ApproveActionResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
-            return answered(&address, owner.approve_action(pass_on(request, &metadata)).await);
+        let (metadata, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?;
+        if let Some((address, mut owner)) = self.owner(&request.name, &caller).await? {
+            let passed_on = pass_on(request, &metadata, &caller.principal);
+            return answered(&address, owner.approve_action(passed_on).await);
         }
         checks::plan_hash(&request.plan_hash)?;
         if !request.action.is_empty() {
             checks::sentence("action", &request.action)?;
         }
         checks::person("approver", &request.approver)?;
+        let approver = approver(&caller, &request.approver)?;
+        self.other_eyes(&caller, checks::name(&request.name)?).await?;
         let key = Key {
             name: &request.name,
             request_id: &request.request_id,
@@ -256,19 +381,21 @@ impl IncidentService for IncidentApi {
             step: request.step,
             plan_hash: request.plan_hash.clone(),
             action: Some(request.action.clone()).filter(|action| !action.is_empty()),
-            approver: request.approver.clone(),
+            approver,
         };
         let answer = |changed: Changed| ApproveActionResponse { incident: Some(changed.incident) };
-        self.change(Fingerprint::of("ApproveAction", &request), key, change, answer).await
+        self.change(Fingerprint::by(&caller, "ApproveAction", &request), key, change, answer).await
     }
 
     async fn reject_action(
         &self,
         request: Request<RejectActionRequest>,
     ) -> Result<Response<RejectActionResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
-            return answered(&address, owner.reject_action(pass_on(request, &metadata)).await);
+        let (metadata, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?;
+        if let Some((address, mut owner)) = self.owner(&request.name, &caller).await? {
+            let passed_on = pass_on(request, &metadata, &caller.principal);
+            return answered(&address, owner.reject_action(passed_on).await);
         }
         checks::sentence("reason", &request.reason)?;
         let key = Key {
@@ -276,18 +403,21 @@ impl IncidentService for IncidentApi {
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::Reject { step: request.step, reason: request.reason.clone() };
+        let by = caller.name().to_owned();
+        let change = Change::Reject { step: request.step, reason: request.reason.clone(), by };
         let answer = |changed: Changed| RejectActionResponse { incident: Some(changed.incident) };
-        self.change(Fingerprint::of("RejectAction", &request), key, change, answer).await
+        self.change(Fingerprint::by(&caller, "RejectAction", &request), key, change, answer).await
     }
 
     async fn resend_action(
         &self,
         request: Request<ResendActionRequest>,
     ) -> Result<Response<ResendActionResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
-            return answered(&address, owner.resend_action(pass_on(request, &metadata)).await);
+        let (metadata, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?;
+        if let Some((address, mut owner)) = self.owner(&request.name, &caller).await? {
+            let passed_on = pass_on(request, &metadata, &caller.principal);
+            return answered(&address, owner.resend_action(passed_on).await);
         }
         let key = Key {
             name: &request.name,
@@ -296,16 +426,18 @@ impl IncidentService for IncidentApi {
         };
         let change = Change::Resend { step: request.step };
         let answer = |changed: Changed| ResendActionResponse { incident: Some(changed.incident) };
-        self.change(Fingerprint::of("ResendAction", &request), key, change, answer).await
+        self.change(Fingerprint::by(&caller, "ResendAction", &request), key, change, answer).await
     }
 
     async fn cancel_incident(
         &self,
         request: Request<CancelIncidentRequest>,
     ) -> Result<Response<CancelIncidentResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        if let Some((address, mut owner)) = self.owner(&request.name, &metadata).await? {
-            return answered(&address, owner.cancel_incident(pass_on(request, &metadata)).await);
+        let (metadata, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?;
+        if let Some((address, mut owner)) = self.owner(&request.name, &caller).await? {
+            let passed_on = pass_on(request, &metadata, &caller.principal);
+            return answered(&address, owner.cancel_incident(passed_on).await);
         }
         let key = Key {
             name: &request.name,
@@ -313,14 +445,15 @@ impl IncidentService for IncidentApi {
             validate_only: request.validate_only,
         };
         let answer = |changed: Changed| CancelIncidentResponse { incident: Some(changed.incident) };
-        self.change(Fingerprint::of("CancelIncident", &request), key, Change::Cancel, answer).await
+        self.change(Fingerprint::by(&caller, "CancelIncident", &request), key, Change::Cancel, answer).await
     }
 
     async fn verify_incident(
         &self,
         request: Request<VerifyIncidentRequest>,
     ) -> Result<Response<VerifyIncidentResponse>, Status> {
-        let id = checks::name(&request.get_ref().name)?;
+        let caller = Caller::of(request.extensions())?;
+        let id = self.named(&caller, &request.get_ref().name).await?;
         let found = self.incidents.verify(id).await?;
         let (broken_event, problem) = match found.broken {
             Some((event, problem)) => (event, problem),
@@ -339,8 +472,9 @@ impl IncidentService for IncidentApi {
         &self,
         request: Request<ExportPlanRequest>,
     ) -> Result<Response<ExportPlanResponse>, Status> {
+        let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
-        let id = checks::name(&request.name)?;
+        let id = self.named(&caller, &request.name).await?;
         let format = ExportFormat::try_from(request.format)
             .map_err(|_| Error::invalid("format", format!("there is no format {}", request.format)))?;
         let incident = self.incidents.get(id).await?;

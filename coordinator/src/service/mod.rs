@@ -3,6 +3,7 @@
 //! Contract: input is checked at the edge, before anything is started. Every mutation takes a `request_id`, under
 //! which it has one effect and one answer, and `validate_only`, under which it has none.
 
+mod access;
 mod checks;
 mod cluster;
 mod idempotency;
@@ -10,6 +11,7 @@ mod incident;
 mod pages;
 mod peers;
 
+pub use access::AccessApi;
 pub use cluster::ClusterApi;
 pub use incident::IncidentApi;
 

@@ -15,6 +15,7 @@ const CHECKSUM: usize = 6;
 pub(crate) enum List {
     Incidents,
     Workers,
+    Tokens,
 }
 
 impl List {
@@ -22,6 +23,7 @@ impl List {
         match self {
             Self::Incidents => 1,
             Self::Workers => 2,
+            Self::Tokens => 3,
         }
     }
 

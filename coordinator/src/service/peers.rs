@@ -13,8 +13,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-/// Says that a call was passed on.
-const PASSED_ON: &str = "countermove-passed-on";
+use crate::access::{PASSED_ON, PRINCIPAL, Principal, carried};
+
 /// The caller's deadline, which holds for the owner as well.
 const DEADLINE: &str = "grpc-timeout";
 /// Time for a connection to come up.
@@ -62,16 +62,14 @@ impl Peers {
     }
 }
 
-/// Whether somebody passed the call on to this coordinator.
-pub(crate) fn was_passed_on(metadata: &MetadataMap) -> bool {
-    metadata.contains_key(PASSED_ON)
-}
-
-/// The call as it is passed on: the message, the caller's deadline, and the mark.
-pub(crate) fn pass_on<T>(message: T, metadata: &MetadataMap) -> Request<T> {
+/// The call as it is passed on: the message, the caller's deadline, who the caller is, and the mark.
+pub(crate) fn pass_on<T>(message: T, metadata: &MetadataMap, caller: &Principal) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(deadline) = metadata.get(DEADLINE) {
         request.metadata_mut().insert(DEADLINE, deadline.clone());
+    }
+    if caller.is_known() {
+        request.metadata_mut().insert_bin(PRINCIPAL, carried(caller));
     }
     request.metadata_mut().insert(PASSED_ON, MetadataValue::from_static("1"));
     request
@@ -104,9 +102,10 @@ mod tests {
     fn a_call_keeps_its_deadline_and_is_marked() {
         let mut first = Request::new(());
         first.set_timeout(Duration::from_secs(3));
-        assert!(!was_passed_on(first.metadata()));
-        let second = pass_on((), first.metadata());
-        assert!(was_passed_on(second.metadata()));
+        let second = pass_on((), first.metadata(), &Principal::local());
+        assert!(second.metadata().contains_key(PASSED_ON) && second.metadata().get_bin(PRINCIPAL).is_none());
+        let known = Principal { name: "ann".to_owned(), ..Principal::local() };
+        assert!(pass_on((), first.metadata(), &known).metadata().get_bin(PRINCIPAL).is_some());
         assert_eq!(first.metadata().get(DEADLINE), second.metadata().get(DEADLINE));
     }
 

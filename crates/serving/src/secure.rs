@@ -3,7 +3,6 @@
 //! Contract: handshakes run beside each other and beside those that are done, each within a bound, so that one who is slow holds
 //! up nobody. A connection whose handshake fails ends, with a line in the log, and no service hears of it.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,33 +44,31 @@ pub fn secured(
 
 type Said = Arc<Mutex<Option<Instant>>>;
 
-fn handshake(
+async fn handshake(
     connection: io::Result<Connection>,
     tls: Option<Tls>,
     said: Said,
-) -> impl Future<Output = Option<io::Result<Secured>>> {
-    async move {
-        let (connection, tls) = match (connection, tls) {
-            (Ok(connection), Some(tls)) => (connection, tls),
-            (Ok(connection), None) => return Some(Ok(Secured::Plain(connection))),
-            (Err(error), _) => return Some(Err(error)),
-        };
-        let peer = connection.address();
-        let problem = match timeout(HANDSHAKE, TlsAcceptor::from(tls.server()).accept(connection)).await {
-            Ok(Ok(mut stream)) => {
-                stream.get_mut().0.expect_greeting();
-                return Some(Ok(Secured::Tls(Box::new(stream))));
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it took longer than {} s", HANDSHAKE.as_secs()),
-        };
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|last| last.elapsed() >= SAID) {
-            *said = Some(Instant::now());
-            tracing::warn!(%peer, problem, "a TLS handshake failed");
+) -> Option<io::Result<Secured>> {
+    let (connection, tls) = match (connection, tls) {
+        (Ok(connection), Some(tls)) => (connection, tls),
+        (Ok(connection), None) => return Some(Ok(Secured::Plain(connection))),
+        (Err(error), _) => return Some(Err(error)),
+    };
+    let peer = connection.address();
+    let problem = match timeout(HANDSHAKE, TlsAcceptor::from(tls.server()).accept(connection)).await {
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().0.expect_greeting();
+            return Some(Ok(Secured::Tls(Box::new(stream))));
         }
-        None
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it took longer than {} s", HANDSHAKE.as_secs()),
+    };
+    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.is_none_or(|last| last.elapsed() >= SAID) {
+        *said = Some(Instant::now());
+        tracing::warn!(%peer, problem, "a TLS handshake failed");
     }
+    None
 }
 
 macro_rules! with_stream {

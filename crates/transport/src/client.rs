@@ -14,6 +14,24 @@ use crate::{ALPN, VERSIONS, provider};
 #[derive(Clone, Debug)]
 pub struct ClientTls(Arc<ClientConfig>);
 
+/// What a client of web servers connects with: it takes those whose certificates are of the authorities in `ca`, or of Mozilla's
+/// without one.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn web_client(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let config =
+        ClientConfig::builder_with_provider(provider()).with_protocol_versions(rustls::DEFAULT_VERSIONS)?;
+    Ok(config.with_root_certificates(authorities(ca)?).with_no_client_auth())
+}
+
+fn authorities(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    match ca {
+        Some(path) => read_roots(path),
+        None => Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
+    }
+}
+
 impl ClientTls {
     /// Takes servers whose certificates are of the authorities in `ca`, or of Mozilla's without one, and that bear the name that
     /// was called. `own` is a certificate and its key, for servers that ask who calls.
@@ -21,13 +39,9 @@ impl ClientTls {
     /// # Errors
     /// See [`TlsError`].
     pub fn load(ca: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<Self, TlsError> {
-        let roots = match ca {
-            Some(path) => read_roots(path)?,
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        };
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)?
-            .with_root_certificates(roots);
+            .with_root_certificates(authorities(ca)?);
         let mut config = match own {
             Some((cert, key)) => {
                 let keys = TlsFiles { cert: cert.to_owned(), key: key.to_owned(), ca: None }.load()?;

@@ -16,7 +16,7 @@ mod spiffe;
 mod tls;
 mod verify;
 
-pub use client::ClientTls;
+pub use client::{ClientTls, web_client};
 pub use dial::{Dial, DialError};
 pub use files::{Keys, TlsError, TlsFiles};
 pub use flags::{Exposure, ExposureError, TlsArgs, is_local_url, is_loopback};

@@ -39,6 +39,8 @@ pub fn model_error(error: Error) -> ModelError {
         | Error::DeadlineExceeded(_)
         | Error::Cancelled(_)
         | Error::Transport(_)
+        | Error::Unauthenticated(_)
+        | Error::Denied(_)
         | Error::Foreign { .. } => ModelError::Unavailable(error.to_string()),
     }
 }

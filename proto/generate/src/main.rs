@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
+    "countermove/v1/access_service.proto",
     "countermove/v1/incident.proto",
     "countermove/v1/incident_service.proto",
     "countermove/v1/cluster_service.proto",

@@ -275,6 +275,12 @@ impl From<MemoryStore> for Store {
     }
 }
 
+impl From<Arc<SqlStore>> for Store {
+    fn from(store: Arc<SqlStore>) -> Self {
+        Self::Lasting(store)
+    }
+}
+
 impl From<SqlStore> for Store {
     fn from(store: SqlStore) -> Self {
         Self::Lasting(Arc::new(store))

@@ -39,8 +39,8 @@ impl StoreUrl {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let parameter = |name: &str| {
             // The last one counts, as it does for who connects.
-            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.rfind(|(key, _)| *key == name).map(|(_, value)| value)
         };
         if parameter("sslmode").is_some_and(|mode| matches!(mode, "verify-full" | "verify-ca")) {
             return Ok(());

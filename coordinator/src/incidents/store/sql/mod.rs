@@ -11,6 +11,7 @@ mod file;
 mod ownership;
 mod reading;
 mod schema;
+mod tokens;
 mod writing;
 
 use std::path::Path;

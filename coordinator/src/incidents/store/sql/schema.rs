@@ -11,10 +11,11 @@ use sqlx::{AnyPool, SqlSafeStr};
 use super::{Dialect, made};
 
 /// Statements of each version, the first being version 1, as PostgreSQL reads them.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("incidents", include_str!("migrations/0001_incidents.sql")),
     ("store", include_str!("migrations/0002_store.sql")),
     ("created", include_str!("migrations/0003_created.sql")),
+    ("tokens", include_str!("migrations/0004_tokens.sql")),
 ];
 
 /// Why a store cannot be brought up to date.
