@@ -189,7 +189,7 @@ mod tests {
             holders(&arguments(flags)).into_iter().map(|(_, name)| name).collect()
         };
         assert_eq!(names(&[]), ["coordinator", "worker", "user"]);
-        assert_eq!(names(&["--user", "ann", "worker/w-1"]), ["w-1", "ann"]);
+        assert_eq!(names(&["user/ann", "worker/w-1"]), ["ann", "w-1"]);
         for bad in [
             &["worker/a/b"][..],
             &["user/"],

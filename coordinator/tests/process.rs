@@ -74,9 +74,11 @@ fn what_it_cannot_use_is_said_in_a_sentence() {
     let run = |flags: &[&str]| -> Output { coordinator(flags).output().unwrap() };
     for (flags, code, part) in [
         (&[][..], 2, "--workers"),
-        (&["--workers", "https://a:1"], 2, "http://"),
-        (&["--workers", "http://a:1", "--templates", "no/such/folder"], 2, "no/such/folder"),
-        (&["--workers", "http://a:1", "--model-sha256", "x"], 2, "hexadecimal"),
+        (&["--workers", "ftp://a:1"], 2, "http://"),
+        (&["--workers", "https://127.0.0.1:1"], 2, "--tls-cert"),
+        (&["--workers", "http://a:1"], 2, "plain text"),
+        (&["--workers", "http://127.0.0.1:1", "--templates", "no/such/folder"], 2, "no/such/folder"),
+        (&["--workers", "http://127.0.0.1:1", "--model-sha256", "x"], 2, "hexadecimal"),
     ] {
         let output = run(flags);
         let log = String::from_utf8_lossy(&output.stderr);
@@ -87,7 +89,7 @@ fn what_it_cannot_use_is_said_in_a_sentence() {
     let address = taken.local_addr().unwrap().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-coordinator"));
     command.env("COUNTERMOVE_STORE", "memory:");
-    let output = command.args(["--listen", &address, "--workers", "http://a:1"]).output().unwrap();
+    let output = command.args(["--listen", &address, "--workers", "http://127.0.0.1:1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be listened on"));
 }

@@ -67,7 +67,6 @@ pub const RIGHTS: &[Right] = &[
     // Whether the process serves is for those to ask who send traffic to it, and says nothing of anybody.
     reads("grpc.health.v1.Health/Check", Scope::Open, &[]),
     reads("grpc.health.v1.Health/Watch", Scope::Open, &[]),
-    reads("grpc.health.v1.Health/List", Scope::Open, &[]),
     reads("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Scope::Known, &[]),
     reads("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Scope::Known, &[]),
 ];

@@ -46,6 +46,7 @@ async fn a_store_of_an_earlier_release_is_brought_up_to_date() {
     for statement in [
         "DROP TABLE _sqlx_migrations",
         "DROP TABLE store",
+        "DROP TABLE tokens",
         "ALTER TABLE incidents DROP COLUMN created",
         "UPDATE schema_version SET version = 1",
     ] {
