@@ -49,7 +49,7 @@ async fn validating_starts_nothing() {
     let incident = response.incident.unwrap();
     assert_eq!(incident.name, "");
     let in_force = incident.options.unwrap();
-    assert_eq!((in_force.candidates, in_force.rollouts, in_force.top_p), (3, 3, Some(0.9)));
+    assert_eq!((in_force.candidates, in_force.rollouts, in_force.top_p), (3, 40, Some(0.9)));
     assert!(in_force.seed.is_some_and(|seed| seed < 1 << 53));
     assert_eq!(response.digest.unwrap().alerts, 3);
     let listed = cluster.api().list_incidents(ListIncidentsRequest::default()).await.unwrap().into_inner();

@@ -208,7 +208,7 @@ pub fn create_request(options: PlanOptions) -> CreateIncidentRequest {
 
 /// Options of a short plan that can be repeated, with a number of rollouts that is known.
 pub fn options() -> PlanOptions {
-    PlanOptions { seed: Some(7), max_steps: 4, exhaustive: true, ..PlanOptions::default() }
+    PlanOptions { seed: Some(7), max_steps: 4, rollouts: 3, exhaustive: true, ..PlanOptions::default() }
 }
 
 /// The error behind a refused call.

@@ -46,8 +46,7 @@ pub(crate) struct Widened<'a> {
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
 /// the attack has to do with the likeliest join them, until there is something to do. Who has joined stays.
-pub(crate) fn widened<'a>(roles: &'a Roles, history: &[String], state: RecoveryState) -> Widened<'a> {
-    let deeds = past(roles, history, state);
+pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };
     for number in 1..=deeds.len() {
         let (so_far, after) = (deeds.get(..number).unwrap_or_default(), deeds.get(number - 1));
@@ -377,7 +376,7 @@ mod tests {
         let roles = Roles { compromised, ..roles() };
         let joined = |history: &[&str], state: RecoveryState| {
             let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
-            let Widened { roles: wider, joined } = widened(&roles, &history, state);
+            let Widened { roles: wider, joined } = widened(&roles, &past(&roles, &history, state));
             assert!(wider.targets.ends_with(&joined));
             joined
         };
@@ -393,7 +392,7 @@ mod tests {
         let last = "Save the logs of 10.0.2.20 (it changed nothing)";
         assert!(joined(&[all, more, last], none).is_empty(), "nobody is left");
         let enough = "Save the logs of 10.0.2.15 (then: forensics preserved)".to_owned();
-        let known = widened(&roles, &[all.to_owned(), enough], kept);
+        let known = widened(&roles, &past(&roles, &[all.to_owned(), enough], kept));
         assert!(known.joined.is_empty() && known.roles.targets.contains(&"10.0.2.15".to_owned()), "it stays");
     }
 }

@@ -37,6 +37,16 @@ impl Menu {
         roles: &Roles,
         history: &[String],
     ) -> Result<Menu, TemplateError> {
+        Menu::of(templates, state, roles, &Coverage::after(roles, history, state))
+    }
+
+    /// The same for what was done.
+    pub(crate) fn of(
+        templates: &Templates,
+        state: RecoveryState,
+        roles: &Roles,
+        reached: &Coverage<'_>,
+    ) -> Result<Menu, TemplateError> {
         #[derive(Serialize)]
         struct Values<'a> {
             state: RecoveryState,
@@ -45,7 +55,7 @@ impl Menu {
             targets: &'a [String],
             left: Left,
         }
-        let left = Left::new(&Coverage::after(roles, history, state), roles);
+        let left = Left::new(reached, roles);
         let Roles { attackers, systems, .. } = roles;
         let values = Values { state, attackers, systems, targets: &roles.to_clean(), left };
         let text = templates.render(TemplateName::Openings, values)?;

@@ -19,7 +19,7 @@ use crate::language_model::{
 };
 use crate::prompts::coverage::{Coverage, widened};
 use crate::prompts::menu::Menu;
-use crate::prompts::past::{objects, past};
+use crate::prompts::past::{Deed, Objects, objects, past};
 use crate::prompts::questions::{Situation, action_prompt, state_prompt};
 use crate::prompts::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
 use crate::rollouts::answers::{Answers, Options, draw};
@@ -111,7 +111,7 @@ pub async fn run_rollout_for(
     let (steps, usage) = (Vec::new(), Usage::default());
     let deeds = past(&batch.entities, &spec.history, spec.state);
     let world = World::draw(&batch.entities, &deeds, spec.common_seed);
-    let mut run = Run { simulator: *simulator, batch, spec, world, tokens, grounding, steps, usage };
+    let mut run = Run { simulator: *simulator, batch, spec, world, deeds, tokens, grounding, steps, usage };
     let outcome = {
         let simulated = std::pin::pin!(run.simulate(&*costs));
         match select(simulated, std::pin::pin!(cancelled)).await {
@@ -181,6 +181,8 @@ struct Run<'a, M> {
     spec: &'a RolloutSpec,
     /// What is true in this rollout.
     world: World,
+    /// What was done before it and in it.
+    deeds: Vec<Deed>,
     tokens: &'a TokenCounter,
     /// What the context names.
     grounding: Grounding,
@@ -219,7 +221,9 @@ impl<M: LanguageModel> Run<'_, M> {
         for depth in 1.. {
             let open = open_facts(state, &action);
             let tries = tried.entry(open.bits()).or_default();
-            let after = state.union(self.predict(state, &action, &history, *tries).await?);
+            let objects = objects(&action, &self.batch.entities);
+            let after = state.union(self.predict(state, (&action, &objects), &history, *tries).await?);
+            self.deeds.push(Deed { objects, before: state, after });
             *tries += 1;
             let mut cost = costs.cost(state, &action, after);
             if after != state && self.world.is_needless(&action) {
@@ -246,13 +250,12 @@ impl<M: LanguageModel> Run<'_, M> {
     async fn predict(
         &mut self,
         state: RecoveryState,
-        action: &str,
+        (action, objects): (&str, &Objects),
         history: &[String],
         tries: u64,
     ) -> Result<RecoveryState, Break> {
-        let objects = objects(action, &self.world.roles);
-        let world = Coverage::after(&self.world.roles, history, state);
-        let open = world.within_reach(&objects, state, open_facts(state, action));
+        let world = Coverage::of(&self.world.roles, &self.deeds);
+        let open = world.within_reach(objects, state, open_facts(state, action));
         if open.achieved() == 0 {
             return Ok(state);
         }
@@ -284,8 +287,9 @@ impl<M: LanguageModel> Run<'_, M> {
     ) -> Result<String, Break> {
         let RolloutBatch { entities, policy, constraints, .. } = self.batch;
         let templates = self.simulator.templates;
-        let believed = widened(entities, history, state).roles;
-        let allowed = self.allowed(Menu::new(templates, state, &believed, history)?, state)?;
+        let believed = widened(entities, &self.deeds).roles;
+        let reached = Coverage::of(&believed, &self.deeds);
+        let allowed = self.allowed(Menu::of(templates, state, &believed, &reached)?, state)?;
         let fresh = allowed.without(futile(history));
         let menu = if fresh.is_empty() { &allowed } else { &fresh };
         let is_closed = |menu: &Menu| {

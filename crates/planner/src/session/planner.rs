@@ -268,7 +268,8 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let step = session.next_step();
         let seed = session.decision_seed();
         let history = session.history();
-        let Widened { roles, joined } = widened(&assessment.entities, &history, session.state);
+        let deeds = past(&assessment.entities, &history, session.state);
+        let Widened { roles, joined } = widened(&assessment.entities, &deeds);
         let wider;
         let assessment = match roles {
             Cow::Borrowed(_) => assessment,
@@ -280,7 +281,6 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         if !joined.is_empty() {
             sink.emit(PlanEvent::Notice(widening(step, &joined)));
         }
-        let deeds = past(&assessment.entities, &history, session.state);
         let belief = Belief::new(&assessment.entities, &deeds, session.options.seed);
         let shared = shared_segments(&self.templates, &session.scene, assessment)?;
 
