@@ -149,6 +149,11 @@ chaos: toolchain ## Kill, freeze, cut off and restart processes under 100 incide
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
 	target/debug/examples/chaos
 
+.PHONY: injections
+injections: model ## Lay fifty texts that want to be obeyed beside three incidents and say what each changes (half an hour)
+	$(CARGO) build -p countermove -p countermove-coordinator -p countermove-worker -p countermove-tests --bins --examples
+	target/debug/examples/injections
+
 .PHONY: soak
 soak: toolchain ## Keep a cluster with simulated workers busy for MINUTES (30) and draw its memory into docs/soak.svg
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
@@ -182,6 +187,10 @@ cuda: toolchain ## Build a worker for CUDA GPUs in target/cuda; needs neither a 
 	CUDA_HOME="$$home" CUDA_PATH="$$home" PATH="$$home/bin:$$PATH" CUDA_COMPUTE_CAP='$(CUDA_COMPUTE_CAP)' \
 	  $(CARGO) build --release -p countermove-worker --features cuda --target-dir target/cuda
 	@echo "target/cuda/release/countermove-worker needs the CUDA 13 libraries and a driver at run time"
+
+.PHONY: sbom
+sbom: toolchain ## Write what each program is made of into target/sbom, as CycloneDX
+	@CARGO='$(CARGO)' $(PYTHON) scripts/sbom.py target/sbom countermove countermove-coordinator countermove-worker
 
 .PHONY: clean-state
 clean-state: ## Remove what checks and benchmarks installed or built outside target/; the model and target/ stay

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countermove_proto::v1::access_service_client::AccessServiceClient;
+use countermove_proto::v1::audit_service_client::AuditServiceClient;
 use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::{Error, MAX_EVIDENCE_MESSAGE_BYTES, RequestId};
@@ -127,6 +128,10 @@ impl Coordinator {
         IncidentServiceClient::new(self.line())
             .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Line> {
+        AuditServiceClient::new(self.line()).max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
     }
 
     pub(crate) fn cluster(&self) -> ClusterServiceClient<Line> {

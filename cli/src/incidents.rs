@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use countermove_proto::v1::{ExportFormat, ListIncidentsRequest, VerifyIncidentRequest};
+use countermove_proto::v1::{ExportFormat, ListIncidentsRequest};
 use countermove_wire::document::PlanDocument;
 
 use crate::args::{IncidentsArgs, IncidentsCommand, Remote};
@@ -12,7 +12,7 @@ use crate::decisions::{self, Found};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::plan::{Watch, cancel, export, get, write_out};
-use crate::{render, report};
+use crate::{proof, render, report};
 
 /// Incidents listed.
 const LISTED: i32 = 100;
@@ -101,35 +101,15 @@ pub(crate) async fn incidents(
             }
             write_out(&document)?;
         }
-        IncidentsCommand::Verify { name } => {
+        IncidentsCommand::Verify { name: Some(name), .. } => {
             let name = full(&name);
-            let request = VerifyIncidentRequest { name: name.clone() };
-            let found = coordinator
-                .call(request, async |request| coordinator.incidents().verify_incident(request).await)
-                .await?;
-            if found.broken_event > 0 {
-                return Err(Failure::Failed(format!(
-                    "event {} of {} is not what was written: {}; the {} before it are",
-                    found.broken_event,
-                    render::one_line(&name),
-                    render::one_line(&found.problem),
-                    found.events
-                )));
-            }
-            if !found.problem.is_empty() {
-                return Err(Failure::Failed(format!(
-                    "{}: all {} events are as written, and {}",
-                    render::one_line(&name),
-                    found.events,
-                    render::one_line(&found.problem)
-                )));
-            }
-            let mut line = format!("{} events, all as written, up to {}", found.events, found.head_sha256);
-            if found.inputs_gone > 0 {
-                line.push_str(&format!(" ({} inputs are no longer kept)", found.inputs_gone));
-            }
-            line.push('\n');
-            write_out(line.as_bytes())?;
+            let checked = proof::incident(&coordinator, &name, 0).await?;
+            let gone = || Failure::Failed(format!("there is no incident {}", render::one_line(&name)));
+            let checked = checked.ok_or_else(gone)?.whole(&name)?;
+            write_out(checked.sentence().as_bytes())?;
+        }
+        IncidentsCommand::Verify { name: None, anchor, keys } => {
+            write_out(proof::everything(&coordinator, anchor.as_deref(), &keys).await?.as_bytes())?;
         }
     }
     Ok(Exit::Success)

@@ -7,6 +7,7 @@
 //! modules what it needs.
 
 pub mod args;
+mod audit;
 mod certs;
 pub mod client;
 pub mod console;
@@ -16,6 +17,7 @@ pub mod failure;
 mod incidents;
 pub mod interrupt;
 pub mod plan;
+mod proof;
 pub mod render;
 mod report;
 mod tail;
@@ -89,6 +91,7 @@ async fn run(
         Command::Incidents(arguments) => incidents::incidents(arguments, remote, console, interrupt).await,
         Command::Tokens(arguments) => tokens::tokens(arguments, remote, console).await,
         Command::Whoami => tokens::whoami(remote).await,
+        Command::Audit(arguments) => audit::audit(arguments, remote).await,
         Command::Up(_) => Err(Failure::Input("`up` does not talk to a coordinator".to_owned())),
     }
 }

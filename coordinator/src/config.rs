@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use countermove_incident::{MinuteTable, Pricing};
+use countermove_ledger::{FileKey, Key, KeyError, Signer, TrustedKeys};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use countermove_serving::Port;
 #[cfg(feature = "etcd")]
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Gate, MemoryTokens, Policy, SettingsError, TokenStore, Tokens};
+use crate::anchoring::{Anchor, AnchorError, Anchoring};
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
@@ -75,7 +77,8 @@ pub struct Args {
     /// Folder with prompt templates that take the place of the built-in ones; workers need the same
     #[arg(long)]
     pub templates: Option<PathBuf>,
-    /// SHA-256 of the weights that every worker has to hold [default: those of the first worker]
+    /// SHA-256 of the model that every worker has to hold, as `countermove-worker model info` says it [default: that of the first
+    /// worker]
     #[arg(long, value_parser = sha256)]
     pub model_sha256: Option<String>,
     /// Seconds that work waits for a worker when there is none
@@ -95,6 +98,9 @@ pub struct Args {
     /// idle; 0: never
     #[arg(long, value_name = "MULTIPLE", default_value_t = Hedging::default().multiple, value_parser = multiple)]
     pub hedge_after: f64,
+    /// Share of the rollouts that run on two workers and have to agree bit for bit, where there are two; 0: none
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
+    pub verify_share: f64,
     /// Seconds without an answer to a ping after which a worker counts as lost
     #[arg(long, default_value_t = 5.0, value_parser = seconds)]
     pub keep_alive_timeout: f64,
@@ -122,9 +128,26 @@ pub struct Args {
     /// Address that approved actions are posted to, signed with the secret of --webhook-secret
     #[arg(long, value_name = "URL", requires = "webhook_secret")]
     pub webhook: Option<String>,
-    /// File with the secret that the webhook shares, at least 32 bytes
+    /// File with the secret that the webhook shares, at least 32 bytes; two lines while one takes the place of the other
     #[arg(long, value_name = "FILE", requires = "webhook")]
     pub webhook_secret: Option<PathBuf>,
+    /// Let webhook and anchors be at addresses that only this machine, its link or its cloud answers
+    #[arg(long)]
+    pub allow_local: bool,
+    /// File with the Ed25519 key that signs what a database keeps, made if it is not there [default: PATH.key beside an SQLite
+    /// file, else signing.key in the user's state folder]
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_SIGNING_KEY")]
+    pub signing_key: Option<PathBuf>,
+    /// Public keys whose signatures are believed as well: of other coordinators on the same store, and of keys that were used
+    /// before, separated by commas
+    #[arg(long, value_name = "HEX", value_delimiter = ',')]
+    pub trusted_keys: Vec<Key>,
+    /// File or URL where checkpoints of the store are written down, outside of it; may be given several times
+    #[arg(long, value_name = "FILE|URL")]
+    pub anchor: Vec<Anchor>,
+    /// Seconds between two checkpoints
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = lease)]
+    pub checkpoint_every: f64,
     /// Threads that serve; few, since workers on the same machine need the cores
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub runtime_threads: u16,
@@ -178,6 +201,10 @@ pub enum ConfigError {
     /// The webhook cannot be used.
     #[error("--webhook: {0}")]
     Webhook(#[from] WebhookError),
+    /// An anchor cannot be used.
+    #[error("--anchor: {0}")]
+    Anchor(#[from] AnchorError),
+
     /// The webhook's secret cannot be read.
     #[error("--webhook-secret {path}: {fault}")]
     Secret {
@@ -234,6 +261,9 @@ pub enum ConfigError {
     /// There is no place for the default store.
     #[error("this user has no home folder to keep incidents in; name a place with --store")]
     NoHome,
+    /// There is no place for the default key.
+    #[error("this user has no home folder to keep the signing key in; name a file with --signing-key")]
+    NoKeyHome,
     /// Other coordinators could not reach this one.
     #[error(
         "--listen {0} is no address that other coordinators on the same store can reach; say with --advertise where \
@@ -249,6 +279,9 @@ pub struct Coordinator {
     templates: Arc<Templates>,
     incidents: IncidentOptions,
     store: StoreUrl,
+    signing_key: PathBuf,
+    trusted: TrustedKeys,
+    anchoring: Anchoring,
     advertise: Option<WorkerUrl>,
     tls: Option<Tls>,
     exposure: Exposure,
@@ -341,6 +374,11 @@ impl TryFrom<&Args> for Coordinator {
             }
             DiscoveryKind::Static => Source::Static(StaticDiscovery::new(args.workers.iter().cloned())),
         };
+        let store = match &args.store {
+            Some(store) => store.clone(),
+            None => default_store(|name| std::env::var_os(name)).ok_or(ConfigError::NoHome)?,
+        };
+        let every = Duration::from_secs_f64(args.checkpoint_every);
         Ok(Self {
             discovery,
             fleet: FleetOptions {
@@ -360,6 +398,7 @@ impl TryFrom<&Args> for Coordinator {
                     worker_wait: Duration::from_secs_f64(args.worker_wait),
                     hedging: (args.hedge_after > 0.0)
                         .then(|| Hedging { multiple: args.hedge_after, ..Hedging::default() }),
+                    checked: args.verify_share,
                     ..DispatchOptions::default()
                 },
                 most_active: args.max_incidents,
@@ -368,10 +407,10 @@ impl TryFrom<&Args> for Coordinator {
                 patience: (args.answer_within > 0.0)
                     .then(|| Duration::from_secs_f64(args.answer_within * 3600.0)),
             },
-            store: match &args.store {
-                Some(store) => store.clone(),
-                None => default_store(|name| std::env::var_os(name)).ok_or(ConfigError::NoHome)?,
-            },
+            signing_key: signing_key(args, &store)?,
+            store,
+            trusted: TrustedKeys::new(args.trusted_keys.iter().copied()),
+            anchoring: Anchoring::new(args.anchor.clone(), every, args.allow_local)?,
             advertise: args.advertise.clone(),
             connection_age: args.tls.connection_age(),
             tls,
@@ -393,7 +432,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with what is wrong.
-    pub async fn open_store(&self) -> Result<Kept, StoreError> {
+    pub async fn open_store(&self) -> Result<Kept, OpenError> {
         tracing::info!(store = %self.store, "opening the store");
         Ok(match &self.store {
             StoreUrl::Memory => Kept {
@@ -401,7 +440,11 @@ impl Coordinator {
                 tokens: Arc::new(MemoryTokens::default()),
             },
             database => {
-                let store = Arc::new(SqlStore::open(database).await?);
+                // It makes the folder that the key may lie in.
+                let store = SqlStore::open(database).await?;
+                let key = Arc::new(FileKey::open(&self.signing_key)?);
+                tracing::info!(key = %key.key(), file = %self.signing_key.display(), "what is written is signed");
+                let store = Arc::new(store.signed_by(key, &self.trusted));
                 Kept { store: Arc::clone(&store).into(), tokens: store }
             }
         })
@@ -453,6 +496,7 @@ impl Coordinator {
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
         incidents.share(Sharing { address, lease: self.lease, settling, keep: self.keep });
         let stop = CancellationToken::new();
+        let anchoring = tokio::spawn(self.anchoring.keep(store.log(), stop.clone()));
         let replica = self.replica.map(|replica| tokio::spawn(replica.keep(fleet.clone(), stop.clone())));
         let served = serve(incidents, fleet, front, self.drain_timeout, shutdown).await;
         stop.cancel();
@@ -460,9 +504,39 @@ impl Coordinator {
             // It ends when it is told to; a fault in it is none of serving.
             let _ = replica.await;
         }
+        let _ = anchoring.await;
         // After the last reader.
         store.close().await;
         served
+    }
+}
+
+/// Why there is no store to keep incidents in.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What it keeps cannot be signed.
+    #[error("--signing-key {0}")]
+    Key(#[from] KeyError),
+}
+
+/// Where the key lies.
+fn signing_key(args: &Args, store: &StoreUrl) -> Result<PathBuf, ConfigError> {
+    match (&args.signing_key, store) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, StoreUrl::Sqlite(path)) => {
+            let mut name = path.clone().into_os_string();
+            name.push(".key");
+            Ok(name.into())
+        }
+        // Nothing is signed that goes with the process.
+        (None, StoreUrl::Memory) => Ok(PathBuf::new()),
+        (None, StoreUrl::Postgres(_)) => match default_store(|name| std::env::var_os(name)) {
+            Some(StoreUrl::Sqlite(path)) => Ok(path.with_file_name("signing.key")),
+            _ => Err(ConfigError::NoKeyHome),
+        },
     }
 }
 
@@ -474,7 +548,7 @@ fn webhook(args: &Args) -> Result<Option<Webhook>, ConfigError> {
     if std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
         tracing::warn!(file = %path.display(), "others can read the webhook's secret: chmod 600 it");
     }
-    Ok(Some(Webhook::new(Receiver::new(url, &secret)?)?))
+    Ok(Some(Webhook::new(Receiver::new(url, &secret, args.allow_local)?)?))
 }
 
 /// The replica of the coordinator's own.
@@ -522,6 +596,13 @@ fn multiple(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(multiple) if multiple == 0.0 || (1.0..=1000.0).contains(&multiple) => Ok(multiple),
         _ => Err("0, or a number from 1 to 1000, is needed".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a number from 0 to 1 is needed".to_owned()),
     }
 }
 
@@ -581,6 +662,10 @@ mod tests {
             ["--model-sha256", "abc"],
             ["--worker-wait", "-1"],
             ["--hedge-after", "0.5"],
+            ["--verify-share", "1.5"],
+            ["--trusted-keys", "abc"],
+            ["--anchor", "http://"],
+            ["--checkpoint-every", "0"],
             ["--adapter", "without-a-model"],
             ["--drain-timeout", "nan"],
             ["--runtime-threads", "0"],

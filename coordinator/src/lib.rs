@@ -1,12 +1,15 @@
 //! The coordinator: takes incidents in, plans them, and has workers do the model work. It holds no weights.
 
 pub mod access;
+pub mod anchoring;
+pub mod audit;
 pub mod config;
 pub mod cpu;
 pub mod discovery;
 pub mod dispatch;
 mod export;
 pub mod incidents;
+mod outside;
 pub mod replica;
 pub mod server;
 pub mod service;

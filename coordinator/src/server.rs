@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use countermove_proto::v1::access_service_server::AccessServiceServer;
+use countermove_proto::v1::audit_service_server::AuditServiceServer;
 use countermove_proto::v1::cluster_service_server::ClusterServiceServer;
 use countermove_proto::v1::incident_service_server::IncidentServiceServer;
 use countermove_proto::{Answers, FILE_DESCRIPTOR_SET, MAX_EVIDENCE_MESSAGE_BYTES};
@@ -22,8 +23,9 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::access::Gate;
+use crate::audit::Audit;
 use crate::incidents::Incidents;
-use crate::service::{AccessApi, ClusterApi, IncidentApi};
+use crate::service::{AccessApi, AuditApi, Audited, ClusterApi, IncidentApi};
 use crate::shed;
 use crate::workers::Fleet;
 
@@ -95,13 +97,15 @@ pub async fn serve(
             .with_service_name(countermove_proto::v1::incident_service_server::SERVICE_NAME)
             .with_service_name(countermove_proto::v1::cluster_service_server::SERVICE_NAME)
             .with_service_name(countermove_proto::v1::access_service_server::SERVICE_NAME)
+            .with_service_name(countermove_proto::v1::audit_service_server::SERVICE_NAME)
             .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
     let gate = front.gate;
-    let incident_service =
-        IncidentServiceServer::new(IncidentApi::new(incidents.clone(), front.peers, gate.four_eyes()))
-            .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
+    let audit = Audit::new(incidents.log());
+    let incident_service = IncidentApi::new(incidents.clone(), front.peers, gate.four_eyes());
+    let incident_service = IncidentServiceServer::new(Audited::new(incident_service, audit.clone()))
+        .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
     let port = front.port;
     let _renewing = port.renew();
     let bodies = Bodies::new(MESSAGES);
@@ -123,8 +127,9 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(bodies.whole(shed::bounded(incident_service, CALLS)))
-        .add_service(ClusterServiceServer::new(ClusterApi::new(fleet.clone())))
+        .add_service(ClusterServiceServer::new(Audited::new(ClusterApi::new(fleet.clone()), audit)))
         .add_service(AccessServiceServer::new(AccessApi::new(gate)))
+        .add_service(AuditServiceServer::new(AuditApi::new(incidents.log())))
         .serve_with_incoming_shutdown(port.incoming(), async {
             // A dropped sender means the same as a sent signal.
             let _ = closed.await;

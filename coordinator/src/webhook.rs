@@ -1,11 +1,13 @@
 //! Tells another system of each approved action, so that it can be carried out there. Countermove executes nothing.
 //!
-//! An approval is sent as one POST with a JSON body and four headers:
+//! An approval is sent as one POST with a JSON body, in the form that Standard Webhooks gives to such calls, so that receivers find a
+//! library for it:
 //!
-//! - `Countermove-Delivery`: the same for every attempt to deliver it, so that the receiver can tell a repetition;
-//! - `Countermove-Timestamp`: seconds since 1970 at which this attempt was made;
-//! - `Countermove-Signature`: `sha256=` and the hexadecimal HMAC-SHA256 (RFC 2104) of timestamp, a full stop, and the body,
-//!   under the shared secret. The timestamp is signed, so an old delivery cannot be sent again as a new one;
+//! - `webhook-id`: the same for every attempt to deliver it, so that the receiver can tell a repetition;
+//! - `webhook-timestamp`: seconds since 1970 at which this attempt was made;
+//! - `webhook-signature`: for each secret `v1,` and the HMAC-SHA256 (RFC 2104) of id, a full stop, timestamp, a full stop, and the
+//!   body, in base64, with spaces between. Id and time are signed: a receiver that takes no id twice and nothing older than
+//!   [`WINDOW`] cannot be sent an old delivery as a new one. There are two secrets while one takes the place of the other;
 //! - `Content-Type: application/json`.
 //!
 //! The receiver answers with a status from 200 to 299 once it has taken the action on. On anything else, or on none within
@@ -24,19 +26,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{ExponentialBuilder, Retryable};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::crypto::ring;
 use serde::Serialize;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use crate::outside::{Outside, client, names_local};
 
 /// Attempts to deliver an approval at most.
 pub const ATTEMPTS: u32 = 10;
@@ -50,6 +51,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Shortest secret, in bytes: as long as the hash's output asks for (RFC 2104, section 3).
 const SHORTEST_SECRET: usize = 32;
+/// Secrets at a time: the one that is used and the one that takes its place.
+const SECRETS: usize = 2;
+/// What a secret in base64 begins with.
+const ENCODED: &str = "whsec_";
+/// How old an attempt may be that a receiver takes.
+pub const WINDOW: Duration = Duration::from_secs(300);
 
 /// An approved action, as the receiver reads it. Fields may be added.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,7 +98,7 @@ pub struct Response {
 #[derive(Clone)]
 pub struct Webhook {
     receiver: Receiver,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Outside,
     places: Arc<Semaphore>,
 }
 
@@ -101,6 +108,15 @@ pub enum WebhookError {
     /// The address is none.
     #[error("{0:?} is no address of a webhook; give http:// or https:// with a host")]
     Url(String),
+    /// The address is one that only this machine, its link or its cloud answers.
+    #[error("{0} is an address of this machine, its link or its cloud; give --allow-local if it is meant")]
+    Local(String),
+    /// There is no secret, or there are too many.
+    #[error("it holds {0} secrets; one a line is read, and at most {SECRETS}")]
+    Count(usize),
+    /// A secret is not what its beginning says.
+    #[error("a secret that begins with {ENCODED} has base64 behind it")]
+    Encoding,
     /// The secret is too short to sign with.
     #[error("the secret has {0} bytes, and at least {SHORTEST_SECRET} are needed")]
     Secret(usize),
@@ -121,7 +137,8 @@ pub(crate) struct Undelivered {
 #[derive(Clone)]
 pub struct Receiver {
     url: Uri,
-    secret: Arc<[u8]>,
+    secrets: Arc<[Vec<u8>]>,
+    allows_local: bool,
     first_pause: Duration,
 }
 
@@ -139,22 +156,33 @@ impl std::fmt::Debug for Receiver {
 }
 
 impl Receiver {
-    /// A receiver at this address. White space around the secret does not count.
+    /// A receiver at this address, which must not be local unless that is allowed. The secrets stand one a line; each is taken as
+    /// it is, or from base64 where it begins with `whsec_`. White space around them does not count.
     ///
     /// # Errors
     /// See [`WebhookError`].
-    pub fn new(url: &str, secret: &str) -> Result<Self, WebhookError> {
+    pub fn new(url: &str, secrets: &str, allows_local: bool) -> Result<Self, WebhookError> {
         let refused = || WebhookError::Url(url.to_owned());
         let url: Uri = url.parse().map_err(|_| refused())?;
         let named = url.host().is_some_and(|host| !host.is_empty());
         if !named || !matches!(url.scheme_str(), Some("http" | "https")) {
             return Err(refused());
         }
-        let secret = secret.trim().as_bytes();
-        if secret.len() < SHORTEST_SECRET {
-            return Err(WebhookError::Secret(secret.len()));
+        if !allows_local && names_local(&url) {
+            return Err(WebhookError::Local(url.host().unwrap_or_default().to_owned()));
         }
-        Ok(Self { url, secret: secret.into(), first_pause: FIRST_PAUSE })
+        let lines = secrets.lines().map(str::trim).filter(|line| !line.is_empty());
+        let secrets = lines.map(secret).collect::<Result<Vec<_>, _>>()?;
+        if secrets.is_empty() || secrets.len() > SECRETS {
+            return Err(WebhookError::Count(secrets.len()));
+        }
+        Ok(Self { url, secrets: secrets.into(), allows_local, first_pause: FIRST_PAUSE })
+    }
+
+    /// What an attempt is signed with: one signature for each secret.
+    fn signature(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
+        let all: Vec<String> = self.secrets.iter().map(|secret| sign(secret, id, timestamp, body)).collect();
+        all.join(" ")
     }
 
     /// With another pause before the second attempt.
@@ -169,12 +197,8 @@ impl Webhook {
     /// # Errors
     /// [`WebhookError::Tls`].
     pub fn new(receiver: Receiver) -> Result<Self, WebhookError> {
-        // Named, so that it does not matter what else of the program speaks TLS.
-        let tls = HttpsConnectorBuilder::new().with_provider_and_webpki_roots(ring::default_provider())?;
-        let connector = tls.https_or_http().enable_http1().build();
-        let mut client = Client::builder(TokioExecutor::new());
-        client.pool_timer(TokioTimer::new()).pool_idle_timeout(ANSWER);
-        Ok(Self { receiver, client: client.build(connector), places: Arc::new(Semaphore::new(AT_ONCE)) })
+        let client = client(receiver.allows_local)?;
+        Ok(Self { receiver, client, places: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
     /// Delivers an approval under this id, and gives the number of the attempt that was taken. Dropping it stops trying.
@@ -209,9 +233,9 @@ impl Webhook {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = Request::post(&self.receiver.url)
             .header("Content-Type", "application/json")
-            .header("Countermove-Delivery", id)
-            .header("Countermove-Timestamp", now.to_string())
-            .header("Countermove-Signature", sign(&self.receiver.secret, now, &body))
+            .header("webhook-id", id)
+            .header("webhook-timestamp", now.to_string())
+            .header("webhook-signature", self.receiver.signature(id, now, &body))
             .body(Full::new(body))
             .map_err(|error| Refused { reason: format!("it cannot be written: {error}"), is_final: true })?;
         // The faults are told without the address: it may hold a token.
@@ -242,15 +266,26 @@ impl Refused {
     }
 }
 
-/// The signature of a body that is sent at this time.
-pub fn sign(secret: &[u8], timestamp: u64, body: &[u8]) -> String {
-    let mut signature = "sha256=".to_owned();
+/// A secret as a line has it.
+fn secret(line: &str) -> Result<Vec<u8>, WebhookError> {
+    let secret = match line.strip_prefix(ENCODED) {
+        Some(encoded) => STANDARD.decode(encoded).map_err(|_| WebhookError::Encoding)?,
+        None => line.as_bytes().to_vec(),
+    };
+    if secret.len() < SHORTEST_SECRET {
+        return Err(WebhookError::Secret(secret.len()));
+    }
+    Ok(secret)
+}
+
+/// The signature, under one secret, of a body that is sent under this id at this time.
+pub fn sign(secret: &[u8], id: &str, timestamp: u64, body: &[u8]) -> String {
+    let mut signature = "v1,".to_owned();
     // HMAC takes a key of any length.
     if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) {
-        mac.update(timestamp.to_string().as_bytes());
-        mac.update(b".");
+        mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
-        signature.push_str(&hex::encode(mac.finalize().into_bytes()));
+        STANDARD.encode_string(mac.finalize().into_bytes(), &mut signature);
     }
     signature
 }
@@ -263,6 +298,7 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const NEXT_SECRET: [u8; 32] = [7; 32];
 
     /// RFC 4231, test case 2, and a signature that was made with Python's hmac module.
     #[test]
@@ -271,19 +307,28 @@ mod tests {
         mac.update(b"what do ya want for nothing?");
         let digest = hex::encode(mac.finalize().into_bytes());
         assert_eq!(digest, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
-        let expected = "sha256=cb03fb82de6400915f71fbd982b846f648b23cb2c13b2d1843af6461627ab6e9";
-        assert_eq!(sign(SECRET.as_bytes(), 1_700_000_000, b"{\"step\":0}"), expected);
+        let expected = "v1,ge/IGU2/SsWETLzADqwjG4vwwYgN08f6z/G3L5yRHIA=";
+        assert_eq!(sign(SECRET.as_bytes(), "msg_1", 1_700_000_000, b"{\"step\":0}"), expected);
     }
 
     #[test]
     fn what_cannot_be_used_is_refused_and_the_secret_is_never_shown() {
         for url in ["", "ftp://a", "http://", "https:///x", "http://a b", "example.com", "/x", "http://:1"] {
-            assert!(matches!(Receiver::new(url, SECRET), Err(WebhookError::Url(_))), "{url}");
+            assert!(matches!(Receiver::new(url, SECRET, true), Err(WebhookError::Url(_))), "{url}");
         }
-        assert!(matches!(Receiver::new("http://a", "short\n"), Err(WebhookError::Secret(5))));
-        let receiver = Receiver::new("http://a", SECRET).unwrap();
+        let with = |secrets: &str| Receiver::new("http://a", secrets, false);
+        assert!(matches!(with("short\n"), Err(WebhookError::Secret(5))));
+        assert!(matches!(with(" \n"), Err(WebhookError::Count(0))));
+        assert!(matches!(with(&format!("{SECRET}\n").repeat(3)), Err(WebhookError::Count(3))));
+        assert!(matches!(with("whsec_###"), Err(WebhookError::Encoding)));
+        assert!(matches!(with("whsec_AAAA"), Err(WebhookError::Secret(3))));
+        for local in ["http://127.0.0.1:9/", "https://[::1]/", "http://169.254.169.254/latest"] {
+            assert!(matches!(Receiver::new(local, SECRET, false), Err(WebhookError::Local(_))), "{local}");
+            assert!(Receiver::new(local, SECRET, true).is_ok());
+        }
+        let receiver = Receiver::new("http://a", SECRET, false).unwrap();
         assert!(!format!("{receiver:?}").contains(SECRET));
-        let keyed = Receiver::new("https://me:key1@soar.example/hook?token=key2", SECRET).unwrap();
+        let keyed = Receiver::new("https://me:key1@soar.example/hook?token=key2", SECRET, false).unwrap();
         let shown = format!("{keyed:?}");
         assert!(shown.contains("soar.example") && !shown.contains("key"), "{shown}");
     }
@@ -335,7 +380,9 @@ mod tests {
     }
 
     fn webhook(url: &str) -> Webhook {
-        Webhook::new(Receiver::new(url, SECRET).unwrap().with_first_pause(Duration::from_millis(1))).unwrap()
+        let secrets = format!("{SECRET}\nwhsec_{}\n", STANDARD.encode(NEXT_SECRET));
+        let receiver = Receiver::new(url, &secrets, true).unwrap();
+        Webhook::new(receiver.with_first_pause(Duration::from_millis(1))).unwrap()
     }
 
     async fn deliver(url: &str) -> Result<u32, Undelivered> {
@@ -354,9 +401,11 @@ mod tests {
             line.unwrap().1.trim().to_owned()
         };
         for (head, body) in &requests {
-            let timestamp = header(head, "countermove-timestamp").parse().unwrap();
-            assert_eq!(header(head, "countermove-signature"), sign(SECRET.as_bytes(), timestamp, body));
-            assert_eq!(header(head, "countermove-delivery"), header(&requests[0].0, "countermove-delivery"));
+            let (id, timestamp) = (header(head, "webhook-id"), header(head, "webhook-timestamp"));
+            let signed = |secret: &[u8]| sign(secret, &id, timestamp.parse().unwrap(), body);
+            let expected = format!("{} {}", signed(SECRET.as_bytes()), signed(&NEXT_SECRET));
+            assert_eq!(header(head, "webhook-signature"), expected, "under both secrets");
+            assert_eq!(id, header(&requests[0].0, "webhook-id"));
             let told: serde_json::Value = serde_json::from_slice(body).unwrap();
             assert_eq!(
                 (&told["action"], &told["responses"][0]["d3fend"]),
@@ -371,6 +420,37 @@ mod tests {
         let problem = "it answered with status 403".to_owned();
         assert_eq!(deliver(&url).await, Err(Undelivered { attempts: 1, problem }));
         assert_eq!(served.join().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let (elsewhere, asked) = serve(&[200]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut seen = [0; 4096];
+                let _ = stream.read(&mut seen);
+                let answer = format!(
+                    "HTTP/1.1 307 x\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let refused = deliver(&url).await.unwrap_err();
+        assert!(refused.problem.contains("status 307"), "{refused:?}");
+        assert!(!asked.is_finished(), "nobody called there");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_not_called() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let receiver = Receiver::new(&url, SECRET, false).unwrap().with_first_pause(Duration::from_millis(1));
+        let refused = Webhook::new(receiver).unwrap().deliver("x", &approval()).await.unwrap_err();
+        assert!(refused.problem.contains("could not be reached"), "{refused:?}");
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "nobody called");
     }
 
     #[tokio::test]

@@ -44,6 +44,7 @@ fn batch(candidates: u32, rollouts: u32) -> RolloutBatch {
         action: format!("Isolate host {candidate}"),
     });
     RolloutBatch {
+        tenant: String::new(),
         incident: "incidents/test".into(),
         system: "You plan.".into(),
         context: vec!["Evidence.".into()],

@@ -238,13 +238,13 @@ const SECRET: &str = "a secret of more than thirty-two bytes";
 async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/actions", listener.local_addr().unwrap());
-    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()).unwrap());
+    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET, true).unwrap()).unwrap());
     let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
     let received = tokio::task::spawn_blocking(move || receive(&listener, 204));
     live.cluster.api().approve_action(live.approval(&live.step)).await.unwrap();
     let (head, body) = received.await.unwrap();
-    let timestamp = header(&head, "countermove-timestamp").parse().unwrap();
-    assert_eq!(header(&head, "countermove-signature"), sign(SECRET.as_bytes(), timestamp, &body));
+    let (id, timestamp) = (header(&head, "webhook-id"), header(&head, "webhook-timestamp").parse().unwrap());
+    assert_eq!(header(&head, "webhook-signature"), sign(SECRET.as_bytes(), &id, timestamp, &body));
     let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let chosen = &live.step.candidates[live.step.chosen as usize];
     assert_eq!(told["incident"], live.name.as_str());
@@ -253,7 +253,7 @@ async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     let (pending, taken) = (live.watch.until(delivery).await, live.watch.until(delivery).await);
     assert_eq!((pending.status(), taken.status()), (DeliveryStatus::Pending, DeliveryStatus::Taken));
     assert_eq!(taken.sentence(), "The webhook took the action of step 1 (attempt 1).");
-    assert_eq!(header(&head, "countermove-delivery"), taken.id);
+    assert_eq!(header(&head, "webhook-id"), taken.id);
 }
 
 fn delivery(kind: Kind) -> Option<Delivery> {
@@ -264,7 +264,7 @@ fn delivery(kind: Kind) -> Option<Delivery> {
 async fn an_action_that_the_receiver_refused_is_shown_and_can_be_sent_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/actions", listener.local_addr().unwrap());
-    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET).unwrap()).unwrap());
+    let webhook = Some(Webhook::new(Receiver::new(&url, SECRET, true).unwrap()).unwrap());
     let mut live = Live::with(Setup { webhook, ..Setup::default() }).await;
     let receiver = tokio::task::spawn_blocking(move || (receive(&listener, 403), receive(&listener, 204)));
     let again =
@@ -282,7 +282,7 @@ async fn an_action_that_the_receiver_refused_is_shown_and_can_be_sent_again() {
     let (_, taken) = (live.watch.until(delivery).await, live.watch.until(delivery).await);
     assert_eq!((taken.status(), taken.id.as_str()), (DeliveryStatus::Taken, failed.id.as_str()));
     let ((first, _), (second, _)) = receiver.await.unwrap();
-    assert_eq!(header(&first, "countermove-delivery"), header(&second, "countermove-delivery"));
+    assert_eq!(header(&first, "webhook-id"), header(&second, "webhook-id"));
     assert_eq!(live.cluster.get(&live.name).await.deliveries, [taken]);
 }
 

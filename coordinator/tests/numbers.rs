@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use countermove_proto::testing::{Extreme, extremes, methods};
 use countermove_proto::v1::{self, IncidentStatus, PlanEnd, PlanMode, PlanOptions, WorkerStatus};
-use countermove_proto::{Error, RequestId};
+use countermove_proto::{Error, RequestId, WorkerId};
 use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use support::cluster::{Cluster, Setup, create_request, options};
@@ -156,6 +156,8 @@ async fn every_number_of_the_other_calls_is_taken_or_refused_by_name() {
             let path = format!("/{}/{}", method.service, method.name);
             let answer = tokio::time::timeout(PATIENCE, call(&cluster.channel(), &path, request)).await;
             match answer.unwrap_or_else(|_| panic!("{what}: no answer")) {
+                // Nothing is signed in memory.
+                Ok(_) if method.name == "ListCheckpoints" => {}
                 Ok(answer) => {
                     assert!(answer.is_some_and(|message| !message.is_empty()), "{what} answers nothing");
                     assert_ne!(method.name, "ApproveAction", "{what} approves by a hash of nothing");
@@ -177,6 +179,10 @@ async fn whatever_numbers_a_worker_answers_an_incident_ends_and_the_coordinator_
         for extreme in extremes(message) {
             let what = format!("{message}.{} = {}", extreme.field, extreme.value);
             *script.garbled.lock().unwrap() = Some((message, extreme.bytes));
+            // An operator believes it again each time.
+            let id = WorkerId::new("w-1").unwrap();
+            cluster.fleet.set_drained(&id, false, false).unwrap();
+            support::ready(&cluster.fleet, 1).await;
             let name = cluster.create(short()).await;
             let ended = tokio::time::timeout(PATIENCE, cluster.ended(&name)).await;
             let ended = ended.unwrap_or_else(|_| panic!("{what}: the incident never ends"));
@@ -193,6 +199,8 @@ async fn whatever_numbers_a_worker_answers_an_incident_ends_and_the_coordinator_
     }
     assert!(failed > 10, "{failed} incidents failed: most of these answers cannot be used");
     *script.garbled.lock().unwrap() = None;
+    cluster.fleet.set_drained(&WorkerId::new("w-1").unwrap(), false, false).unwrap();
+    support::ready(&cluster.fleet, 1).await;
     let name = cluster.create(short()).await;
     assert_ne!(cluster.ended(&name).await.end(), PlanEnd::Failed, "an honest worker is believed again");
 }

@@ -53,7 +53,7 @@ async fn callers_are_answered_while_receivers_hang_and_large_evidence_is_read_an
     // The system takes the connections, and nobody ever reads from them.
     let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/actions", receiver.local_addr().unwrap());
-    let flags = ["--webhook", &url, "--webhook-secret", secret.to_str().unwrap()];
+    let flags = ["--webhook", &url, "--webhook-secret", secret.to_str().unwrap(), "--allow-local"];
     let coordinator = Coordinator::start(worker.url.as_str(), &store, &flags);
     let api =
         |coordinator: &Coordinator| coordinator.api().max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);

@@ -130,6 +130,23 @@ impl Cluster {
     pub async fn replace_coordinator(&mut self) {
         self.coordinator.signal(Signal::Kill);
         self.coordinator.exit_code(PATIENCE).await;
+        self.start_coordinator_again().await;
+    }
+
+    /// Tells the coordinator to end and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not end in good order.
+    pub async fn end_coordinator(&mut self) {
+        self.coordinator.signal(Signal::Terminate);
+        assert_eq!(self.coordinator.exit_code(PATIENCE).await, 0);
+    }
+
+    /// Starts a coordinator with the same flags in the place of one that has ended.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start_coordinator_again(&mut self) {
         (self.coordinator, self.url, self.channel) = start_coordinator(&self.flags).await;
         self.wait_for_workers().await;
     }

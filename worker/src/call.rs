@@ -291,6 +291,7 @@ mod tests {
 
         // An answer to a question has its room as well.
         let question = Question::from_message(wire::GenerateRequest {
+            tenant: String::new(),
             system: "You respond to incidents.".to_owned(),
             segments: vec!["What now?".to_owned()],
             answer: Some(wire::AnswerFormat {

@@ -1,10 +1,11 @@
 //! The model engine as the planner's language model.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use countermove_model::{Completion, Engine, EngineError, Event, Priority, Request};
 use countermove_planner::{
-    Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter, Usage, Weighed,
+    Answer, LanguageModel, ModelError, Prompt, Purpose, Question, TokenCounter, Usage, Weighed,
 };
 
 use crate::service::ServedModel;
@@ -13,12 +14,38 @@ use crate::service::ServedModel;
 #[derive(Clone, Debug)]
 pub struct EngineModel {
     engine: Engine,
+    /// What prompts begin with that says nothing of any incident.
+    instructions: Arc<[String]>,
 }
 
 impl EngineModel {
-    /// Wraps an engine; clones of it stay usable.
-    pub fn new(engine: Engine) -> Self {
-        Self { engine }
+    /// Wraps an engine; clones of it stay usable. Prompts that begin with `instructions` share what is kept of these; all else is
+    /// kept for each tenant alone.
+    pub fn new(engine: Engine, instructions: Vec<String>) -> Self {
+        Self { engine, instructions: instructions.into() }
+    }
+
+    fn request(&self, question: Question) -> Request {
+        let Prompt { system, segments } = question.prompt;
+        let parts = std::iter::once(&system).chain(&segments);
+        let common_parts = parts.take_while(|part| self.instructions.contains(part)).count();
+        Request {
+            owner: question.tenant,
+            common_parts,
+            system,
+            segments,
+            thinking_tokens: question.format.thinking_tokens,
+            json_schema: Some(question.format.json_schema),
+            weigh_options: question.format.weigh_options,
+            max_tokens: question.format.max_tokens,
+            temperature: question.sampling.temperature,
+            top_p: question.sampling.top_p,
+            seed: question.sampling.seed,
+            priority: match question.purpose {
+                Purpose::Decision => Priority::Interactive,
+                Purpose::Rollout => Priority::Bulk,
+            },
+        }
     }
 }
 
@@ -35,10 +62,10 @@ impl ServedModel for EngineModel {
 impl LanguageModel for EngineModel {
     async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
         let begun = Instant::now();
-        let engine = self.engine.clone();
+        let this = self.clone();
         // Encoding a long prompt and compiling a grammar take milliseconds: not on the runtime that answers health
         // checks. If this future is dropped meanwhile, the generation is dropped as soon as it exists.
-        let mut generation = tokio::task::spawn_blocking(move || engine.submit(request(question)))
+        let mut generation = tokio::task::spawn_blocking(move || this.engine.submit(this.request(question)))
             .await
             .map_err(|error| ModelError::Failed(format!("the request could not be prepared: {error}")))?;
         while let Some(event) = generation.next().await {
@@ -49,24 +76,6 @@ impl LanguageModel for EngineModel {
             }
         }
         Err(ModelError::Unavailable(EngineError::Stopped.to_string()))
-    }
-}
-
-fn request(question: Question) -> Request {
-    Request {
-        system: question.prompt.system,
-        segments: question.prompt.segments,
-        thinking_tokens: question.format.thinking_tokens,
-        json_schema: Some(question.format.json_schema),
-        weigh_options: question.format.weigh_options,
-        max_tokens: question.format.max_tokens,
-        temperature: question.sampling.temperature,
-        top_p: question.sampling.top_p,
-        seed: question.sampling.seed,
-        priority: match question.purpose {
-            Purpose::Decision => Priority::Interactive,
-            Purpose::Rollout => Priority::Bulk,
-        },
     }
 }
 

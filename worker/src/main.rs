@@ -138,7 +138,7 @@ fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
         templates_sha256: templates.digest(),
     };
     let context_length = info.context_length;
-    let model = EngineModel::new(engine);
+    let model = EngineModel::new(engine, templates.instructions());
     Ok(Replica { model, templates, identity, context_length, answers: Answers::default() })
 }
 

@@ -75,3 +75,40 @@ fn an_adapter_is_part_of_what_a_model_is() {
     );
     worker().refuses(&["model", "info", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
 }
+
+#[test]
+fn whatever_changes_the_answers_of_a_folder_is_part_of_what_the_model_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture("tiny-qwen2")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let path = |name: &str| folder.path().join(name);
+    let digest = || {
+        let output = worker().run(&["model", "info", "--json", "--model", folder.path().to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        info["weights_sha256"].as_str().unwrap().to_owned()
+    };
+    let whole = digest();
+    std::fs::write(path("README.md"), "what somebody says of it").unwrap();
+    assert_eq!(digest(), whole, "nothing is read of it");
+    let config = std::fs::read_to_string(path("config.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&config).unwrap();
+    json["rope_theta"] = 12_345.0.into();
+    std::fs::write(path("config.json"), json.to_string()).unwrap();
+    let turned = digest();
+    assert_ne!(turned, whole, "other rotations");
+    std::fs::write(path("config.json"), config).unwrap();
+    assert_eq!(digest(), whole);
+    let template = "{% for message in messages %}Say yes. {{ message.content }}\n{% endfor %}";
+    std::fs::write(path("chat_template.jinja"), template).unwrap();
+    let framed = digest();
+    assert!(framed != whole && framed != turned, "another frame around every prompt");
+    std::fs::remove_file(path("chat_template.jinja")).unwrap();
+    let tokenizer = std::fs::read_to_string(path("tokenizer.json")).unwrap();
+    std::fs::write(path("tokenizer.json"), tokenizer + "\n").unwrap();
+    assert_ne!(digest(), whole, "another tokenizer");
+}

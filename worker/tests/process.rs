@@ -100,6 +100,7 @@ async fn it_answers_with_the_model_that_it_names() {
     assert_eq!(identity.weights_sha256, DEFAULT_MODEL_SHA256);
     assert!(!identity.templates_sha256.is_empty() && !identity.tokenizer_sha256.is_empty());
     let question = wire::GenerateRequest {
+        tenant: String::new(),
         system: "You answer in JSON.".to_owned(),
         segments: vec!["Is 10.0.0.5 an address?".to_owned()],
         answer: Some(wire::AnswerFormat {

@@ -178,6 +178,7 @@ impl Served {
 
 fn rollouts(count: u32) -> wire::RunRolloutsRequest {
     wire::RunRolloutsRequest {
+        tenant: String::new(),
         incident: "incidents/test".to_owned(),
         system: "You respond to incidents.".to_owned(),
         context: vec!["A server at 10.0.0.5.".to_owned()],
@@ -211,6 +212,7 @@ fn rollouts(count: u32) -> wire::RunRolloutsRequest {
 
 fn question() -> wire::GenerateRequest {
     wire::GenerateRequest {
+        tenant: String::new(),
         system: "You respond to incidents.".to_owned(),
         segments: vec!["What now?".to_owned()],
         answer: Some(wire::AnswerFormat {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use countermove_incident::RecoveryState;
+use countermove_ledger::Key;
 use countermove_proto::v1::Role;
 
 use super::values::{duration, holder, trust_domain};
@@ -173,6 +174,28 @@ impl RoleName {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List who did what, oldest first.
+    List {
+        /// Print each entry as a line of JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that no entry was changed or taken away.
+    Verify {
+        /// Public keys whose signatures are believed, separated by commas [default: those that the coordinator names].
+        #[arg(long, value_name = "HEX", value_delimiter = ',')]
+        keys: Vec<Key>,
+    },
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct IncidentsArgs {
     #[command(subcommand)]
     pub(crate) command: IncidentsCommand,
@@ -267,10 +290,16 @@ pub(crate) enum IncidentsCommand {
         #[arg(long, conflicts_with_all = ["markdown", "cacao"])]
         record: bool,
     },
-    /// Check that what is kept of an incident is what was written.
+    /// Check that what is kept of an incident, or of all, is what was written.
     Verify {
-        /// Its name, `incidents/ID`, or the ID alone.
-        name: String,
+        /// Its name, `incidents/ID`, or the ID alone [default: all incidents, the checkpoints and the audit log].
+        name: Option<String>,
+        /// File with checkpoints that was written outside of the store: it has to agree with them.
+        #[arg(long, value_name = "FILE", conflicts_with = "name")]
+        anchor: Option<PathBuf>,
+        /// Public keys whose signatures are believed, separated by commas [default: those that the coordinator names].
+        #[arg(long, value_name = "HEX", value_delimiter = ',', conflicts_with = "name")]
+        keys: Vec<Key>,
     },
 }
 
@@ -287,8 +316,8 @@ impl IncidentsCommand {
             | Self::ReportOutcome { name, .. }
             | Self::Resend { name, .. }
             | Self::ReportAlerts { name, .. }
-            | Self::Export { name, .. }
-            | Self::Verify { name } => Some(name),
+            | Self::Export { name, .. } => Some(name),
+            Self::Verify { name, .. } => name.as_deref(),
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Tokens(TokensArgs),
     /// Say who the coordinator takes this caller for, and what it may do.
     Whoami,
+    /// See who did what, and check that nothing of it was changed.
+    Audit(AuditArgs),
 }
 
 /// Where coordinators are found unless a flag says it.

@@ -143,9 +143,9 @@ impl Task {
         })?;
         match cli.command {
             Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
-            command @ (Command::Workers(_) | Command::Incidents(_) | Command::Tokens(_) | Command::Whoami) => Ok(Self::Other(Box::new(command))),
+            command @ (Command::Workers(_) | Command::Incidents(_) | Command::Audit(_) | Command::Tokens(_) | Command::Whoami) => Ok(Self::Other(Box::new(command))),
             Command::Up(_) | Command::Plan(_) | Command::Evidence(_) | Command::Certs(_) => Err(Failure::Input(
-                "the command after `--` has to be plan, workers, incidents, or a program that talks to a coordinator"
+                "the command after `--` has to be plan, workers, incidents, audit, or a program that talks to a coordinator"
                     .to_owned(),
             )),
         }

@@ -64,6 +64,9 @@ pub const RIGHTS: &[Right] = &[
     changes("countermove.v1.AccessService/CreateToken", Scope::Tenant, &[Admin]),
     reads("countermove.v1.AccessService/ListTokens", Scope::Tenant, &[Admin]),
     changes("countermove.v1.AccessService/RevokeToken", Scope::Tenant, &[Admin]),
+    // The audit log and the checkpoints are of all tenants.
+    reads("countermove.v1.AuditService/ListAuditEntries", Scope::Cluster, &[Admin]),
+    reads("countermove.v1.AuditService/ListCheckpoints", Scope::Cluster, &[Admin]),
     // Whether the process serves is for those to ask who send traffic to it, and says nothing of anybody.
     reads("grpc.health.v1.Health/Check", Scope::Open, &[]),
     reads("grpc.health.v1.Health/Watch", Scope::Open, &[]),

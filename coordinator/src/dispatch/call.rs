@@ -36,7 +36,9 @@ pub(super) async fn generate(
             Some(wire::GenerateResponse { event: Some(Event::Progress(news)) }) => {
                 count(grant, tokens, news.tokens)
             }
-            Some(wire::GenerateResponse { event: Some(Event::Answer(answer)) }) => return read(answer),
+            Some(wire::GenerateResponse { event: Some(Event::Answer(answer)) }) => {
+                return read(grant.lease(), answer);
+            }
             // An event of a later version of the protocol.
             Some(wire::GenerateResponse { event: None }) => {}
             None => return Err(Error::Internal("the worker ended the call without an answer".to_owned())),
@@ -89,8 +91,9 @@ impl Rollouts {
             match message.event {
                 Some(Event::Progress(news)) => count(grant, &self.rules.tokens, news.tokens),
                 Some(Event::Result(result)) => {
-                    let result: RolloutResult = read(result)?;
-                    self.rules.bounds.check(&result).map_err(at_fault)?;
+                    let result: RolloutResult = read(grant.lease(), result)?;
+                    let bounds = self.rules.bounds.check(&result);
+                    bounds.map_err(|error| at_fault(grant.lease(), error))?;
                     // A result that nobody asked this call for, or that came already.
                     if !self.running.remove(&result.key) {
                         continue;
@@ -118,12 +121,13 @@ pub(super) async fn cancel_rollout(channel: Channel, request: wire::CancelRollou
     }
 }
 
-fn read<M, T: FromMessage<M>>(message: M) -> Result<T, Error> {
-    T::from_message(message).map_err(at_fault)
+fn read<M, T: FromMessage<M>>(lease: &Lease, message: M) -> Result<T, Error> {
+    T::from_message(message).map_err(|error| at_fault(lease, error))
 }
 
-/// A worker that sends what cannot be is at fault, not the question.
-fn at_fault(error: Error) -> Error {
+/// A worker that sends what cannot be is at fault, not the question, and is not believed any more.
+fn at_fault(lease: &Lease, error: Error) -> Error {
+    lease.distrust(&format!("it sent an answer that cannot be: {error}"));
     Error::Internal(format!("the worker's answer cannot be: {error}"))
 }
 

@@ -8,9 +8,10 @@
 //!
 //! The work of all incidents goes through one queue ([`queue`]), which shares the workers between tenants by tokens
 //! ([`fair`]) and sends each piece where it is done soonest ([`placement`]). A slow rollout may be started twice
-//! ([`hedging`]).
+//! ([`hedging`]), and a few are, so that workers that lie are found out ([`checking`]).
 
 mod call;
+mod checking;
 mod estimate;
 mod fair;
 mod hedging;
@@ -53,6 +54,8 @@ pub struct DispatchOptions {
     pub attempts: u32,
     /// When a rollout is started a second time; absent: never.
     pub hedging: Option<Hedging>,
+    /// Share of the rollouts that run on two workers and have to agree, from 0 to 1.
+    pub checked: f64,
 }
 
 /// Lost workers that weigh as much as one failure: that a worker is lost says little about the work that it had, since
@@ -67,6 +70,7 @@ impl Default for DispatchOptions {
             call_timeout: Duration::from_secs(3600),
             attempts: 5,
             hedging: Some(Hedging::default()),
+            checked: 0.0,
         }
     }
 }
@@ -112,6 +116,11 @@ impl IncidentWorkers {
     ) -> Self {
         let origin = Origin { payer, incident };
         Self(Arc::new(Shared { dispatcher, origin, deadline, notices, warm: Warm::default() }))
+    }
+
+    /// On whose account it works.
+    fn tenant(&self) -> String {
+        self.0.origin.payer.tenant().to_string()
     }
 
     fn fleet(&self) -> &Fleet {
@@ -226,7 +235,8 @@ impl IncidentWorkers {
 
 impl LanguageModel for IncidentWorkers {
     async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
-        let request = GenerateRequest::from_domain(&question);
+        let tenant = self.tenant();
+        let request = GenerateRequest::from_domain(&Question { tenant, ..question });
         let mut patience = Patience::default();
         loop {
             let mut grant = self.wait_for_place().await?;

@@ -137,6 +137,29 @@ impl Dispatcher {
                 |worker| Assignment { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
             chosen.map(assignment).into_iter().collect()
         });
+        self.begun(&mut line, origin, leases, each)
+    }
+
+    /// A rollout's place on a worker other than those, the one that would be done with it soonest, whatever waits: so few are asked
+    /// for that they keep nobody waiting.
+    pub(super) fn elsewhere(&self, origin: &Origin, not: &HashSet<WorkerId>) -> Option<Grant> {
+        let mut line = self.lock();
+        let each = line.rollout.tokens();
+        let leases = self.0.fleet.lease(|workers| {
+            let loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
+            let may = |worker: usize| {
+                !not.contains(&workers[worker].0) && loads[worker].rollouts < loads[worker].places.rollouts
+            };
+            let chosen = pick(&loads, &speeds(&loads), may, |_| false, (Purpose::Rollout, each));
+            let assignment =
+                |worker| Assignment { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
+            chosen.map(assignment).into_iter().collect()
+        });
+        self.begun(&mut line, origin, leases, each)
+    }
+
+    /// Charges for a rollout that did not wait.
+    fn begun(&self, line: &mut Line, origin: &Origin, leases: Vec<((), Lease)>, each: u64) -> Option<Grant> {
         let ((), lease) = leases.into_iter().next()?;
         let ticket = line.ticket();
         line.queue.wait(origin, Purpose::Rollout, ticket, 1);

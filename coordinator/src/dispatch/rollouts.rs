@@ -3,18 +3,20 @@
 //! All of them wait in the queue of the coordinator. What is granted on one worker goes there in one call, neighbours in
 //! the batch together, since rollouts of one candidate share the most. What a broken call leaves behind goes back to the
 //! queue with the failure counted, and to whoever has room. A rollout that takes much longer than its siblings did is
-//! started once more elsewhere.
+//! started once more elsewhere. What a result costs is reckoned again ([`Auditor`]), and a share of the rollouts runs on two
+//! workers from the start ([`checking`](super::checking)).
 //!
-//! Invariant: every rollout that was not reported waits, or is in one call, or is hedged and in two. None is reported
-//! twice: the first result takes the rollout out of all calls. What has nobody waiting for it is not decoded on: a call that has
+//! Invariant: every rollout that was not reported waits, or is in one call, or is hedged or checked and in two. None is reported
+//! twice: the first result takes the rollout out of all calls, and the result of one that is checked is reported once it is settled;
+//! which result that is does not depend on whether it was checked. What has nobody waiting for it is not decoded on: a call that has
 //! none left is cancelled, and of one that has others its worker is told to cancel that rollout alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use countermove_planner::{
-    ModelError, Purpose, RolloutBatch, RolloutKey, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
-    TokenCounter,
+    Auditor, ModelError, Purpose, RolloutBatch, RolloutKey, RolloutReport, RolloutResult, RolloutRunner,
+    RolloutSpec, TokenCounter,
 };
 use countermove_proto::{Error, RequestId, WorkerId};
 use countermove_wire::bounds::ResultBounds;
@@ -24,6 +26,7 @@ use futures::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
+use super::checking::{Check, Checks, Word};
 use super::hedging::most_hedges;
 use super::queue::{Grant, Turn};
 use super::{IncidentWorkers, Patience, call, passed};
@@ -41,9 +44,15 @@ impl RolloutRunner for IncidentWorkers {
 
 /// A rollout that waits, or that a call runs.
 #[derive(Clone, Debug)]
-struct Task {
-    spec: RolloutSpec,
+pub(super) struct Task {
+    pub(super) spec: RolloutSpec,
     patience: Patience,
+}
+
+impl Task {
+    pub(super) fn new(spec: RolloutSpec) -> Self {
+        Self { spec, patience: Patience::default() }
+    }
 }
 
 /// A call under way.
@@ -79,6 +88,7 @@ struct Run {
     batch: RolloutBatch,
     /// What its results may be.
     bounds: ResultBounds,
+    auditor: Auditor,
     /// How many there are.
     total: usize,
     tokens: TokenCounter,
@@ -93,19 +103,24 @@ struct Run {
     finished: Vec<Duration>,
     /// Those that were started a second time.
     hedged: HashSet<RolloutKey>,
+    /// Those that run on several workers to be compared.
+    checks: Checks,
+    /// What is settled and not yet reported.
+    ready: VecDeque<RolloutReport>,
     ended: bool,
 }
 
 impl Run {
     fn new(workers: IncidentWorkers, mut batch: RolloutBatch, tokens: TokenCounter) -> Self {
-        let waiting: Vec<_> = std::mem::take(&mut batch.rollouts)
-            .into_iter()
-            .map(|spec| Task { spec, patience: Patience::default() })
-            .collect();
+        let waiting: Vec<_> = std::mem::take(&mut batch.rollouts).into_iter().map(Task::new).collect();
+        batch.tenant = workers.tenant();
         Self {
             turn: workers.turn(Purpose::Rollout),
-            workers,
             bounds: ResultBounds::of(&batch),
+            auditor: Auditor::of(&batch),
+            checks: Checks::new(workers.options().checked),
+            ready: VecDeque::new(),
+            workers,
             batch,
             total: waiting.len(),
             tokens,
@@ -123,6 +138,9 @@ impl Run {
     /// The next result; `None` after the last, or after an error.
     async fn next(&mut self) -> Option<Result<RolloutReport, ModelError>> {
         while !self.ended {
+            if let Some(report) = self.ready.pop_front() {
+                return Some(Ok(report));
+            }
             if self.waiting.is_empty() && self.under_way.is_empty() {
                 return None;
             }
@@ -182,8 +200,17 @@ impl Run {
         let room = usize::try_from(grant.lease().held()).unwrap_or(usize::MAX).min(self.waiting.len());
         grant.keep(room);
         if room > 0 {
-            let tasks = self.waiting.drain(..room).collect();
-            self.start(grant, tasks);
+            let tasks: Vec<Task> = self.waiting.drain(..room).collect();
+            let worker = grant.lease().worker().clone();
+            let is_wanted = |task: &&Task| {
+                let key = &task.spec.key;
+                self.checks.wants(key) && !self.hedged.contains(key)
+            };
+            let checked: Vec<Task> = tasks.iter().filter(is_wanted).cloned().collect();
+            self.start(grant, tasks, self.tokens.clone());
+            for task in checked {
+                self.check(task, &worker);
+            }
         }
     }
 
@@ -197,7 +224,7 @@ impl Run {
         let running =
             self.under_way.values().flat_map(|call| call.tasks.values().map(move |task| (call, task)));
         let (call, task) = running
-            .filter(|(_, task)| !self.hedged.contains(&task.spec.key))
+            .filter(|(_, task)| !self.hedged.contains(&task.spec.key) && !self.checks.has(&task.spec.key))
             .min_by_key(|(call, task)| (call.begun, task.spec.key))?;
         let (due, now) = (call.begun.checked_add(patience)?, Instant::now());
         if due > now {
@@ -213,12 +240,27 @@ impl Run {
         let (incident, second) = (shared.origin.incident, grant.lease().worker());
         tracing::info!(%incident, ?key, worker = %first, hedge = %second, "a slow rollout is started once more");
         self.hedged.insert(key);
-        self.start(grant, vec![copy]);
+        self.start(grant, vec![copy], self.tokens.clone());
         // The next one may be due as well.
         Some(now)
     }
 
-    fn start(&mut self, grant: Grant, tasks: Vec<Task>) {
+    /// Gives a rollout that this worker has to another one as well, if there is one.
+    fn check(&mut self, task: Task, worker: &WorkerId) {
+        let shared = &self.workers.0;
+        let not = HashSet::from([worker.clone()]);
+        let Some(grant) = shared.dispatcher.elsewhere(&shared.origin, &not) else { return };
+        let second = grant.lease().worker().clone();
+        self.checks.begin(task.clone(), [worker.clone(), second]);
+        self.start_unpaid(grant, task);
+    }
+
+    /// Starts one whose work is none of the plan's: what is planned must not depend on it.
+    fn start_unpaid(&mut self, grant: Grant, task: Task) {
+        self.start(grant, vec![task], TokenCounter::default());
+    }
+
+    fn start(&mut self, grant: Grant, tasks: Vec<Task>, tokens: TokenCounter) {
         let call = self.next_call;
         self.next_call += 1;
         let (worker, channel) = (grant.lease().worker().clone(), grant.lease().channel());
@@ -229,7 +271,7 @@ impl Run {
         let (request, keys) =
             (run_rollouts_request(&self.batch, &specs, name.clone()), tasks.keys().copied().collect());
         let time = self.workers.call_time();
-        let (silence, tokens) = (self.workers.options().silence, self.tokens.clone());
+        let silence = self.workers.options().silence;
         let rules = call::Rules { silence, tokens, bounds: self.bounds };
         let opening = async move {
             match call::Rollouts::open(&grant, request, keys, time, rules).await {
@@ -252,11 +294,25 @@ impl Run {
             News::Result(result) => {
                 let Some(running) = self.under_way.get_mut(&call) else { return Ok(None) };
                 // One that came from elsewhere first, or was cancelled for that.
-                let Some(_) = running.tasks.remove(&result.key) else { return Ok(None) };
-                self.finished.push(running.begun.elapsed());
-                let worker = running.worker.name();
-                self.drop_copy(call, &result.key);
-                Ok(Some(RolloutReport { result, worker }))
+                let Some(task) = running.tasks.remove(&result.key) else { return Ok(None) };
+                let (worker, took) = (running.worker.clone(), running.begun.elapsed());
+                let result = match self.auditor.check(&task.spec, result) {
+                    Ok(result) => result,
+                    Err(problem) => {
+                        self.distrust(&worker, &format!("it sent a rollout that cannot be: {problem}"));
+                        self.go_on_without(vec![task]);
+                        return Ok(None);
+                    }
+                };
+                self.finished.push(took);
+                let key = result.key;
+                if let Some(check) = self.checks.get(&key) {
+                    check.answers.push((worker, result));
+                    self.settle_check(&key);
+                    return Ok(None);
+                }
+                self.drop_copy(call, &key);
+                Ok(Some(RolloutReport { result, worker: worker.name() }))
             }
             News::Ended(error, grant) => {
                 let Some(running) = self.under_way.remove(&call) else { return Ok(None) };
@@ -273,6 +329,77 @@ impl Run {
                 Ok(None)
             }
         }
+    }
+
+    /// Does what the answers of a rollout that is checked ask for, once no call has it any more.
+    fn settle_check(&mut self, key: &RolloutKey) {
+        if self.runs(key) {
+            return;
+        }
+        let Some(check) = self.checks.get(key) else { return };
+        let word = check.word();
+        if word == Word::Open {
+            let shared = &self.workers.0;
+            if let Some(grant) = shared.dispatcher.elsewhere(&shared.origin, &check.asked) {
+                check.asked.insert(grant.lease().worker().clone());
+                let task = check.task.clone();
+                self.start_unpaid(grant, task);
+                return;
+            }
+        }
+        let Some(Check { task, mut answers, .. }) = self.checks.end(key) else { return };
+        match word {
+            // Nobody was left to ask.
+            Word::Open if answers.len() <= 1 => {}
+            Word::Agreed => {
+                self.workers.fleet().count_check(answers.iter().map(|(worker, _)| worker), true);
+            }
+            Word::Outvoted(wrong) => {
+                let (worker, _) = answers.swap_remove(wrong);
+                self.workers.fleet().count_check(answers.iter().map(|(worker, _)| worker), true);
+                self.workers.fleet().count_check([&worker].into_iter(), false);
+                self.distrust(&worker, "of a rollout it gave another result than two workers that agree");
+            }
+            Word::Open | Word::Torn => {
+                self.workers.fleet().count_check(answers.iter().map(|(worker, _)| worker), false);
+                for (worker, _) in std::mem::take(&mut answers) {
+                    let reason = "it gave another result of a rollout than another worker, and none tells which is right";
+                    self.distrust(&worker, reason);
+                }
+            }
+        }
+        match answers.into_iter().next() {
+            Some((worker, result)) => {
+                self.ready.push_back(RolloutReport { result, worker: worker.name() });
+            }
+            None => self.waiting.push(task),
+        }
+    }
+
+    /// Gives a worker nothing more, since it cannot be believed.
+    fn distrust(&self, worker: &WorkerId, reason: &str) {
+        if self.workers.fleet().distrust(worker, reason) {
+            self.workers.notice(format!("worker {} is not used any more: {reason}", worker.as_str()));
+        }
+    }
+
+    /// Whether a call has a rollout.
+    fn runs(&self, key: &RolloutKey) -> bool {
+        self.under_way.values().any(|running| running.tasks.contains_key(key))
+    }
+
+    /// Puts rollouts that a call has no more back into the queue. What runs elsewhere as well goes on there.
+    fn go_on_without(&mut self, tasks: Vec<Task>) {
+        for task in tasks {
+            let key = task.spec.key;
+            if self.checks.has(&key) {
+                self.settle_check(&key);
+            } else if !self.runs(&key) {
+                self.waiting.push(task);
+            }
+        }
+        // What belongs together stays together.
+        self.waiting.sort_unstable_by_key(|task| task.spec.key);
     }
 
     /// Takes a rollout out of the call that still runs it, after `call` has brought its result.
@@ -332,17 +459,11 @@ impl Run {
             .unwrap_or_default();
         let before = patience;
         self.workers.settle(grant.lease(), error, &mut patience)?;
-        // What runs elsewhere as well goes on there.
-        tasks.retain(|task| {
-            !self.under_way.values().any(|running| running.tasks.contains_key(&task.spec.key))
-        });
         for task in &mut tasks {
             task.patience.losses += patience.losses - before.losses;
             task.patience.failures += patience.failures - before.failures;
         }
-        self.waiting.append(&mut tasks);
-        // What belongs together stays together.
-        self.waiting.sort_unstable_by_key(|task| task.spec.key);
+        self.go_on_without(tasks);
         Ok(())
     }
 }

@@ -118,7 +118,15 @@ impl Log {
             let link =
                 Link { id: self.id(), sequence, previous: hash, event: &event, input_sha256, session_sha256 };
             hash = link.hash();
-            records.push(Record { sequence, event, input_sha256, session_sha256, hash });
+            records.push(Record {
+                sequence,
+                event,
+                input_sha256,
+                session_sha256,
+                hash,
+                // The store signs.
+                signature: None,
+            });
         }
         let (last, incident) = (first + position as u64, Arc::new(incident));
         let saved = session.is_some();

@@ -49,8 +49,9 @@ use tokio_util::task::TaskTracker;
 pub(crate) use command::{Change, Changed};
 pub use duties::Sharing;
 pub use store::{
-    Append, Claim, EventLog, Hash, Head, Held, Input, KnownRequest, MemoryStore, OwnerId, Ownership, Record,
-    RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError, StoredInput, UnprotectedStore,
+    Append, Claim, EventLog, Hash, Head, Held, Input, KeptCheckpoint, KnownRequest, Ledger, MemoryStore,
+    OwnerId, Ownership, Record, RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError,
+    StoredInput, UnprotectedStore,
 };
 
 use crate::cpu::Cpu;

@@ -8,7 +8,7 @@ use countermove_proto::{Error, IncidentId, remark};
 
 use super::Incidents;
 use super::command::Changed;
-use super::store::{self, Finding};
+use super::store::{self, EventLog, Finding};
 use super::watch::{self, Updates};
 
 impl Incidents {
@@ -28,12 +28,17 @@ impl Incidents {
         Ok(Changed { incident, digest: digest.unwrap_or_default(), repeated })
     }
 
-    /// Checks the log of an incident against its hashes.
+    /// Checks the log of an incident against its hashes, signatures and checkpoints; also tells the hash of the event with the number `at`.
     ///
     /// # Errors
     /// [`Error::NotFound`], or that of the store.
-    pub(crate) async fn verify(&self, id: IncidentId) -> Result<Finding, Error> {
-        Ok(store::verify(&*self.0.log, id).await?)
+    pub(crate) async fn verify(&self, id: IncidentId, at: u64) -> Result<Finding, Error> {
+        Ok(store::verify(&*self.0.log, id, at).await?)
+    }
+
+    /// The logs of all incidents, and what proves them.
+    pub(crate) fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.0.log)
     }
 
     /// One incident as its events make it.

@@ -237,7 +237,7 @@ impl Play {
             assert_eq!(distinct.len(), told.len(), "nothing is told twice, seed {seed}: {told:?}");
             let expected = 2 + STEPS * (2 + ROLLOUTS);
             assert_eq!(told.len(), expected as usize, "nothing is missing, seed {seed}: {told:?}");
-            let found = now(verify(&*self.store, id)).unwrap();
+            let found = now(verify(&*self.store, id, 0)).unwrap();
             assert_eq!(found.broken, None, "the chain is whole, seed {seed}");
         }
     }

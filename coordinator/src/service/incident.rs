@@ -454,7 +454,7 @@ impl IncidentService for IncidentApi {
     ) -> Result<Response<VerifyIncidentResponse>, Status> {
         let caller = Caller::of(request.extensions())?;
         let id = self.named(&caller, &request.get_ref().name).await?;
-        let found = self.incidents.verify(id).await?;
+        let found = self.incidents.verify(id, request.get_ref().sequence).await?;
         let (broken_event, problem) = match found.broken {
             Some((event, problem)) => (event, problem),
             None => (0, found.differs.unwrap_or_default()),
@@ -465,6 +465,8 @@ impl IncidentService for IncidentApi {
             inputs_gone: found.inputs_gone,
             broken_event,
             problem,
+            signed_events: found.signed,
+            sequence_sha256: found.at.map(hex::encode).unwrap_or_default(),
         }))
     }
 

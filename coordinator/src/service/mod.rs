@@ -4,6 +4,8 @@
 //! which it has one effect and one answer, and `validate_only`, under which it has none.
 
 mod access;
+mod audit;
+mod audited;
 mod checks;
 mod cluster;
 mod idempotency;
@@ -12,6 +14,8 @@ mod pages;
 mod peers;
 
 pub use access::AccessApi;
+pub use audit::AuditApi;
+pub use audited::Audited;
 pub use cluster::ClusterApi;
 pub use incident::IncidentApi;
 

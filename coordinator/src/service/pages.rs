@@ -16,6 +16,8 @@ pub(crate) enum List {
     Incidents,
     Workers,
     Tokens,
+    AuditEntries,
+    Checkpoints,
 }
 
 impl List {
@@ -24,6 +26,8 @@ impl List {
             Self::Incidents => 1,
             Self::Workers => 2,
             Self::Tokens => 3,
+            Self::AuditEntries => 4,
+            Self::Checkpoints => 5,
         }
     }
 

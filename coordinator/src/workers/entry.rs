@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub is_own: bool,
     /// An operator wants it to get nothing new.
     pub drained: bool,
+    /// Why nothing that it says is believed any more, whatever process is at its address.
+    pub distrusted: Option<String>,
     /// It says itself that it serves.
     pub serving: bool,
     /// It is full until then, of work of one kind.
@@ -41,6 +43,9 @@ pub(super) struct Entry {
     /// Up to when the meter has counted.
     metered: Instant,
     pub rollouts_finished: u64,
+    /// Results of it that others were asked for as well, and those of them that were not confirmed.
+    pub checked: u64,
+    pub disputed: u64,
     pub tokens: u64,
     pub last_seen: Option<SystemTime>,
 }
@@ -92,6 +97,7 @@ impl Entry {
             refused: None,
             is_own: false,
             drained: false,
+            distrusted: None,
             serving: true,
             resting: BTreeMap::new(),
             rollouts: 0,
@@ -100,6 +106,8 @@ impl Entry {
             meter: Meter::default(),
             metered: Instant::now(),
             rollouts_finished: 0,
+            checked: 0,
+            disputed: 0,
             tokens: 0,
             last_seen: None,
         }
@@ -131,6 +139,9 @@ impl Entry {
     }
 
     pub(super) fn standing(&self) -> Standing {
+        if let Some(reason) = &self.distrusted {
+            return Standing::Refused(reason.clone());
+        }
         match (&self.contact, &self.refused) {
             (Contact::None { reason }, _) => Standing::Connecting(reason.clone()),
             (Contact::Lost { reason }, _) => Standing::Lost(reason.clone()),
@@ -256,6 +267,8 @@ impl Entry {
             last_seen_time: self.last_seen.map(timestamp),
             protocol_version,
             tokens_generated: self.tokens,
+            rollouts_checked: self.checked,
+            rollouts_disputed: self.disputed,
         }
     }
 }
@@ -359,6 +372,23 @@ mod tests {
         assert!(entry.drained && entry.rollouts_finished == 7);
         entry.accept(profile("w-2"), connection());
         assert!(!entry.drained && entry.rollouts_finished == 0);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_not_believed_is_refused_whatever_it_does() {
+        let mut entry = Entry::new(url());
+        entry.accept(profile("w-1"), connection());
+        entry.distrusted = Some("it lied".to_owned());
+        let refused = Standing::Refused("it lied".to_owned());
+        assert_eq!(entry.standing(), refused);
+        entry.lose("gone".to_owned());
+        assert_eq!(entry.standing(), refused);
+        entry.accept(profile("w-2"), connection());
+        assert!(entry.usable().is_none() && !entry.takes(Purpose::Rollout), "nor another process there");
+        assert_eq!(
+            (entry.message().status(), entry.message().status_reason.as_str()),
+            (WorkerStatus::Refused, "it lied")
+        );
     }
 
     #[tokio::test]

@@ -140,6 +140,11 @@ impl Lease {
         self.update(|entry| entry.rest(self.purpose, until));
     }
 
+    /// Takes the worker out for good, since it said what cannot be.
+    pub(crate) fn distrust(&self, reason: &str) {
+        self.fleet.distrust(&self.worker, reason);
+    }
+
     /// Takes the worker out until it answers again, since the transport failed.
     pub(crate) fn eject(&self, reason: &str) {
         let recheck = {

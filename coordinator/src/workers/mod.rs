@@ -188,7 +188,7 @@ impl Fleet {
         table.find(id).map(|member| member.entry.message()).ok_or_else(|| not_found(id))
     }
 
-    /// Sends a worker nothing new, or takes that back. With `check_only` nothing changes.
+    /// Sends a worker nothing new, or takes that back, and with it that it is not believed. With `check_only` nothing changes.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -200,11 +200,42 @@ impl Fleet {
                 return Ok(member.entry.message());
             }
             member.entry.drained = drained;
+            if !drained && member.entry.distrusted.take().is_some() {
+                tracing::warn!(worker = %id, "a worker that was not believed is used again");
+            }
             member.entry.message()
         };
         tracing::info!(worker = %id, drained, "worker drain changed");
         self.bump();
         Ok(message)
+    }
+
+    /// Believes nothing of a worker any more, until an operator resumes it or this coordinator is started again: its calls are
+    /// given up and it gets no other. False if that was known.
+    pub(crate) fn distrust(&self, id: &WorkerId, reason: &str) -> bool {
+        let recheck = {
+            let mut table = self.lock();
+            let Some(member) = table.find(id).filter(|member| member.entry.distrusted.is_none()) else {
+                return false;
+            };
+            tracing::error!(worker = %id, address = %member.entry.url, reason, "a worker is not believed any more");
+            member.entry.distrusted = Some(reason.to_owned());
+            member.entry.lose(reason.to_owned());
+            Arc::clone(&member.recheck)
+        };
+        recheck.notify_one();
+        self.bump();
+        true
+    }
+
+    /// Counts a rollout that these workers gave and others were asked for as well.
+    pub(crate) fn count_check<'a>(&self, workers: impl Iterator<Item = &'a WorkerId>, is_confirmed: bool) {
+        let mut table = self.lock();
+        for id in workers {
+            let Some(member) = table.find(id) else { continue };
+            member.entry.checked += 1;
+            member.entry.disputed += u64::from(!is_confirmed);
+        }
     }
 
     /// Changes whenever a worker may have become usable, or is no longer so.

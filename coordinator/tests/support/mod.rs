@@ -64,6 +64,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// A question of a decision, with an answer of a few tokens.
 pub fn question(text: &str, seed: u64) -> Question {
     Question {
+        tenant: String::new(),
         prompt: Prompt { system: "You plan.".into(), segments: vec![text.into()] },
         format: AnswerFormat {
             thinking_tokens: 0,

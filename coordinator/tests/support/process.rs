@@ -85,7 +85,7 @@ impl Coordinator {
 
     /// Checks the chain, and gives the number of its events.
     pub async fn verify(&self, name: &str) -> u64 {
-        let request = VerifyIncidentRequest { name: name.to_owned() };
+        let request = VerifyIncidentRequest { name: name.to_owned(), sequence: 0 };
         let found = self.api().verify_incident(request).await.expect("an answer").into_inner();
         assert_eq!((found.broken_event, found.problem.as_str()), (0, ""));
         found.events

@@ -57,6 +57,10 @@ pub struct Script {
     pub is_deaf: AtomicBool,
     /// What is merged into each message of this name that it sends.
     pub garbled: Mutex<Option<(&'static str, Vec<u8>)>>,
+    /// Changes each result before it is sent.
+    pub forges: Mutex<Option<fn(&mut RolloutResult)>>,
+    /// Sends results of rollouts by another policy than it was asked for, each whole in itself.
+    pub lies: AtomicBool,
     /// Sends each result twice.
     pub stutters: AtomicBool,
     /// Rollouts that came, in order.
@@ -87,6 +91,8 @@ impl Default for Script {
             cancelled: Mutex::default(),
             is_deaf: AtomicBool::new(false),
             garbled: Mutex::default(),
+            forges: Mutex::default(),
+            lies: AtomicBool::new(false),
             stutters: AtomicBool::new(false),
             rollouts: Mutex::default(),
             questions: AtomicUsize::new(0),
@@ -349,7 +355,15 @@ impl WorkerService for Service {
                             return (spec, cancelled(spec.key));
                         }
                         tokio::time::sleep(delayed.map(|delayed| delayed.1).unwrap_or_default()).await;
-                        (spec, script.model.roll_out(batch, spec).await)
+                        let mut asked = batch.clone();
+                        if script.lies.load(Ordering::SeqCst) {
+                            asked.policy.temperature = 0.0;
+                        }
+                        let mut result = script.model.roll_out(&asked, spec).await;
+                        if let Some(forge) = *script.forges.lock().unwrap() {
+                            forge(&mut result);
+                        }
+                        (spec, result)
                     }
                 })
                 .collect();

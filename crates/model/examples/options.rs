@@ -96,6 +96,8 @@ async fn ask(
         .map(|n| {
             let record = RECORDS[n % RECORDS.len()];
             engine.submit(Request {
+                owner: String::new(),
+                common_parts: 0,
                 system: "You judge records of a log. Answer in JSON.".to_owned(),
                 segments: vec![
                     context.clone(),

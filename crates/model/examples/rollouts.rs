@@ -52,6 +52,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let generations: Vec<_> = (0..concurrent)
                 .map(|n| {
                     engine.submit(Request {
+                        owner: String::new(),
+                        common_parts: 0,
                         system: "You plan the response to network incidents. Answer in JSON.".to_owned(),
                         segments: vec![context.clone(), format!("\nQuestion {name} {n} of {concurrent}:\n")],
                         thinking_tokens,

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::grammar::{Follower, Grammars};
+use crate::kv::Owner;
 use crate::options::{Node, Weighing};
 use crate::request::Weighed;
 use crate::tokenizer::Tokenizer;
@@ -41,6 +42,8 @@ pub(crate) struct Formats {
 /// What an answer looks like.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Format<'a> {
+    /// For whom.
+    pub(crate) owner: Owner,
     /// Schema of the value; free text without one.
     pub(crate) schema: Option<&'a Value>,
     /// Whether the probabilities of the schema's values are wanted.
@@ -140,12 +143,12 @@ impl Formats {
     /// # Errors
     /// [`EngineError::Grammar`] if the schema cannot be compiled, or its values are to be weighed and are not few.
     pub(crate) fn answer(self: &Arc<Self>, format: Format<'_>) -> Result<Answer, EngineError> {
-        let Format { schema, weigh_options, thinking_tokens, max_tokens } = format;
+        let Format { owner, schema, weigh_options, thinking_tokens, max_tokens } = format;
         let tags = self.open.len() + self.close.len() + self.line.len();
         let (mut follower, mut weighing) = (None, None);
         let room = match schema {
             Some(schema) if weigh_options => {
-                let options = self.grammars.options(schema, &self.tokenizer)?;
+                let options = self.grammars.options(owner, schema, &self.tokenizer)?;
                 let room = options.longest();
                 let needed = if thinking_tokens > 0 { room + tags } else { room };
                 if needed > max_tokens {
@@ -157,7 +160,7 @@ impl Formats {
                 room
             }
             Some(schema) => {
-                let (schema, room) = self.grammars.follow(schema, &self.tokenizer)?;
+                let (schema, room) = self.grammars.follow(owner, schema, &self.tokenizer)?;
                 follower = Some(Box::new(schema));
                 room
             }
@@ -382,7 +385,7 @@ mod tests {
     }
 
     fn format(schema: Option<&Value>, thinking_tokens: usize, max_tokens: usize) -> Format<'_> {
-        Format { schema, thinking_tokens, max_tokens, weigh_options: false }
+        Format { owner: Owner::default(), schema, thinking_tokens, max_tokens, weigh_options: false }
     }
 
     fn say(answer: &mut Answer, formats: &Formats, text: &str) -> Vec<u32> {

@@ -7,7 +7,7 @@
 pub(crate) mod checks;
 
 use crate::error::EngineError;
-use crate::kv::Sequence;
+use crate::kv::{Scope, Sequence};
 
 /// Numbers of a decoder that scheduling needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,12 +51,13 @@ pub trait Backend: Send + 'static {
     /// Numbers of the model.
     fn shape(&self) -> &Shape;
 
-    /// Longest prefix of `tokens` whose keys and values are there already.
-    fn cached_prefix(&self, tokens: &[u32]) -> usize;
+    /// Longest prefix of `tokens` whose keys and values are there already, and may be found from this scope.
+    fn cached_prefix(&self, tokens: &[u32], scope: Scope) -> usize;
 
-    /// Starts a sequence at the longest cached prefix of `tokens`, but at most `tokens.len() - 1`, so that the
-    /// logits of the last token can still be asked for. Gives the sequence and the length of that prefix.
-    fn begin(&mut self, tokens: &[u32]) -> (Self::Sequence, usize);
+    /// Starts a sequence at the longest cached prefix of `tokens` that may be found from its scope, but at most
+    /// `tokens.len() - 1`, so that the logits of the last token can still be asked for. Gives the sequence and the length of
+    /// that prefix.
+    fn begin(&mut self, tokens: &[u32], scope: Scope) -> (Self::Sequence, usize);
 
     /// Makes room for `tokens` more tokens, evicting idle prefixes, the least recently used first.
     ///
@@ -75,7 +76,7 @@ pub trait Backend: Send + 'static {
         logits: &mut Vec<f32>,
     ) -> Result<(), EngineError>;
 
-    /// Offers what the sequence holds so far as a prefix to sequences that begin later.
+    /// Offers what the sequence holds so far as a prefix to sequences that begin later and may find it.
     fn publish(&mut self, sequence: &Self::Sequence);
 
     /// Bytes of keys and values in use, live and idle.

@@ -152,9 +152,8 @@ impl BaseModel {
 
     /// Tokens of a prompt. `thinking` chooses the frame for answers that reason first.
     pub fn prompt(&self, system: &str, segments: &[String], thinking: bool) -> Vec<u32> {
-        self.chat.frame(thinking).prompt(system, segments, |text, ids| {
-            ids.extend(self.tokenizer.encode_data(text));
-        })
+        let encode = |text: &str, _, ids: &mut Vec<u32>| ids.extend(self.tokenizer.encode_data(text));
+        self.chat.frame(thinking).prompt(system, segments, 0, encode).0
     }
 
     /// Tokens of an answer: the passage of reasoning, if there is one, the value, and the end of the turn.

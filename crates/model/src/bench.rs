@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, Feed};
 use crate::error::EngineError;
+use crate::kv::Scope;
 use crate::model::Model;
 use crate::sampling::{likeliest, uniform};
 
@@ -79,12 +80,12 @@ pub(crate) fn measure<B: Backend>(
     let tokens: Vec<u32> = (0..prefix).map(any).collect();
     let mut logits = Vec::new();
     // A first pass pins threads and sizes buffers; it is no part of what is measured.
-    let (mut warm, _) = backend.begin(&[any(prefix)]);
+    let (mut warm, _) = backend.begin(&[any(prefix)], Scope::default());
     push(&mut backend, &mut warm, &[any(prefix)], &mut logits)?;
     drop(warm);
 
     let began = Instant::now();
-    let (mut root, _) = backend.begin(&[tokens.as_slice(), &[0]].concat());
+    let (mut root, _) = backend.begin(&[tokens.as_slice(), &[0]].concat(), Scope::default());
     for part in tokens.chunks(chunk) {
         push(&mut backend, &mut root, part, &mut logits)?;
     }
@@ -93,7 +94,7 @@ pub(crate) fn measure<B: Backend>(
     let mut forks = Vec::with_capacity(sequences);
     for sequence in 0..sequences {
         let first = any(prefix + 1 + sequence);
-        let (fork, _) = backend.begin(&[tokens.as_slice(), &[first]].concat());
+        let (fork, _) = backend.begin(&[tokens.as_slice(), &[first]].concat(), Scope::default());
         forks.push((fork, first));
     }
     drop(root);

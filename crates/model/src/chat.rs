@@ -150,21 +150,30 @@ impl Chat {
 }
 
 impl Frame {
-    /// Tokens of a prompt. `encode` encodes one part as data.
+    /// Tokens of a prompt, and how many of them stand before what its first part that is not among the `common` leading ones
+    /// says. `encode` encodes one part as data, and hears whether it is common.
     pub(crate) fn prompt<'a>(
         &self,
         system: &'a str,
         segments: &'a [String],
-        mut encode: impl FnMut(&'a str, &mut Vec<u32>),
-    ) -> Vec<u32> {
+        common: usize,
+        mut encode: impl FnMut(&'a str, bool, &mut Vec<u32>),
+    ) -> (Vec<u32>, usize) {
         let mut ids = self.head.clone();
-        encode(system, &mut ids);
+        let mut before = ids.len();
+        encode(system, common > 0, &mut ids);
         ids.extend(&self.middle);
-        for segment in segments {
-            encode(segment, &mut ids);
+        for (number, segment) in (1..).zip(segments) {
+            if common >= number {
+                before = ids.len();
+            }
+            encode(segment, common > number, &mut ids);
+        }
+        if common > segments.len() {
+            before = ids.len();
         }
         ids.extend(&self.tail);
-        ids
+        (ids, before)
     }
 }
 
@@ -378,9 +387,25 @@ mod tests {
         let tokenizer = tiny();
         let chat = Chat::chatml(&tokenizer);
         let segments = ["one<|im_end|>".to_owned(), "two".to_owned()];
-        let prompt = chat
-            .frame(true)
-            .prompt("be brief", &segments, |text, ids| ids.extend(tokenizer.encode_data(text)));
+        let with = |common| {
+            let encode = |text: &str, is_common, ids: &mut Vec<u32>| {
+                assert_eq!(
+                    is_common,
+                    common
+                        > ["be brief", "one<|im_end|>", "two"].iter().position(|part| *part == text).unwrap()
+                );
+                ids.extend(tokenizer.encode_data(text));
+            };
+            chat.frame(true).prompt("be brief", &segments, common, encode)
+        };
+        let (prompt, before) = with(0);
+        assert_eq!(tokenizer.decode(&prompt[..before]), "<|im_start|>system\n");
+        for (common, ends) in [(1, "user\n"), (2, "user\none<|im_end|>"), (3, "two"), (9, "two")] {
+            let (again, before) = with(common);
+            assert_eq!(again, prompt);
+            let text = tokenizer.decode(&prompt[..before]);
+            assert!(text.ends_with(ends), "{common}: {text}");
+        }
         assert_eq!(
             tokenizer.decode(&prompt),
             "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\none<|im_end|>two<|im_end|>\n\

@@ -9,7 +9,7 @@ use crate::backend::{Backend, DeviceMemory, Feed, Shape};
 use crate::candle::CandleBackend;
 use crate::cpu::CpuBackend;
 use crate::error::EngineError;
-use crate::kv::Sequence;
+use crate::kv::{Scope, Sequence};
 
 /// Where a model computes. Parsed from `cpu`, `cuda:N` or `cuda:N:FORMAT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,12 +134,12 @@ impl Backend for DeviceBackend {
         either!(self, backend => backend.shape())
     }
 
-    fn cached_prefix(&self, tokens: &[u32]) -> usize {
-        either!(self, backend => backend.cached_prefix(tokens))
+    fn cached_prefix(&self, tokens: &[u32], scope: Scope) -> usize {
+        either!(self, backend => backend.cached_prefix(tokens, scope))
     }
 
-    fn begin(&mut self, tokens: &[u32]) -> (Sequence, usize) {
-        either!(self, backend => backend.begin(tokens))
+    fn begin(&mut self, tokens: &[u32], scope: Scope) -> (Sequence, usize) {
+        either!(self, backend => backend.begin(tokens, scope))
     }
 
     fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), EngineError> {

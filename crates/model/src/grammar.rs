@@ -3,8 +3,8 @@
 //! A JSON answer is valid by construction: before each choice the grammar says which tokens may come, and after it
 //! which tokens must. White space is fixed, so everything that a schema determines is forced and costs no choice.
 //!
-//! Compiled schemas are kept, the least recently used one going first. What they learn about their lexers while masks
-//! are computed is shared by all sequences that follow the same schema.
+//! Compiled schemas are kept, each for the owner who asked, the least recently used one going first. What they learn about their lexers while masks
+//! are computed is shared by all sequences of that owner that follow the same schema.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 
 use crate::error::EngineError;
+use crate::kv::Owner;
 use crate::options::{Options, values};
 use crate::tokenizer::Tokenizer;
 
@@ -35,9 +36,12 @@ pub(crate) struct Grammars {
 
 #[derive(Default)]
 struct Kept {
-    schemas: HashMap<String, Compiled>,
+    schemas: HashMap<Key, Compiled>,
     uses: u64,
 }
+
+/// Whose a schema is, and its text.
+type Key = (Owner, Arc<str>);
 
 /// A compiled schema.
 struct Compiled {
@@ -54,7 +58,7 @@ struct Compiled {
 pub(crate) struct Follower {
     matcher: Matcher,
     /// Key in the cache, to drop a grammar that broke.
-    key: Arc<str>,
+    key: Key,
 }
 
 impl Grammars {
@@ -72,13 +76,15 @@ impl Grammars {
     /// room for it can be kept.
     pub(crate) fn follow(
         &self,
+        owner: Owner,
         schema: &Value,
         tokenizer: &Tokenizer,
     ) -> Result<(Follower, usize), EngineError> {
-        let key = schema.to_string();
-        if key.len() > LONGEST_SCHEMA {
+        let text = schema.to_string();
+        if text.len() > LONGEST_SCHEMA {
             return Err(EngineError::Grammar(format!("the schema is longer than {LONGEST_SCHEMA} bytes")));
         }
+        let key: Key = (owner, text.into());
         {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.uses += 1;
@@ -86,7 +92,7 @@ impl Grammars {
             if let Some(compiled) = kept.schemas.get_mut(&key) {
                 compiled.used = uses;
                 let (matcher, room) = (compiled.matcher.clone(), compiled.room);
-                return Ok((Follower { matcher, key: key.into() }, room));
+                return Ok((Follower { matcher, key }, room));
             }
         }
         let schema = prepared(schema)?;
@@ -108,17 +114,20 @@ impl Grammars {
         }
         let used = kept.uses;
         kept.schemas.insert(key.clone(), Compiled { used, matcher: matcher.clone(), room, options: None });
-        Ok((Follower { matcher, key: key.into() }, room))
+        Ok((Follower { matcher, key }, room))
     }
 
     /// The values of a schema that has few, each in the tokens of its text.
-    pub(crate) fn options(&self, schema: &Value, tokenizer: &Tokenizer) -> Result<Arc<Options>, EngineError> {
-        let (follower, _) = self.follow(schema, tokenizer)?;
+    pub(crate) fn options(
+        &self,
+        owner: Owner,
+        schema: &Value,
+        tokenizer: &Tokenizer,
+    ) -> Result<Arc<Options>, EngineError> {
+        let (follower, _) = self.follow(owner, schema, tokenizer)?;
         {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(options) =
-                kept.schemas.get(follower.key.as_ref()).and_then(|kept| kept.options.clone())
-            {
+            if let Some(options) = kept.schemas.get(&follower.key).and_then(|kept| kept.options.clone()) {
                 return Ok(options);
             }
         }
@@ -134,7 +143,7 @@ impl Grammars {
         }
         let options = Arc::new(Options::new(options).map_err(EngineError::Grammar)?);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = kept.schemas.get_mut(follower.key.as_ref()) {
+        if let Some(compiled) = kept.schemas.get_mut(&follower.key) {
             compiled.options = Some(Arc::clone(&options));
         }
         Ok(options)
@@ -142,7 +151,7 @@ impl Grammars {
 
     /// Forgets a grammar that broke, so that the next request compiles it anew.
     pub(crate) fn forget(&self, follower: &Follower) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).schemas.remove(follower.key.as_ref());
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).schemas.remove(&follower.key);
     }
 }
 
@@ -283,6 +292,8 @@ fn room(schema: &Value, tokenizer: &Tokenizer, depth: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOBODY: Owner = [0; 16];
     use crate::tokenizer::tests::tiny;
 
     fn schema() -> Value {
@@ -297,7 +308,7 @@ mod tests {
     fn walk(schema: &Value) -> (String, usize, usize) {
         let tokenizer = tiny();
         let grammars = Grammars::new(&tokenizer).expect("a factory");
-        let (mut follower, _) = grammars.follow(schema, &tokenizer).expect("it compiles");
+        let (mut follower, _) = grammars.follow(NOBODY, schema, &tokenizer).expect("it compiles");
         let mut tokens = follower.forced().expect("sound");
         let (mut chosen, mut forced) = (0, tokens.len());
         while !follower.is_whole() {
@@ -334,7 +345,7 @@ mod tests {
         assert_eq!(chosen, 0);
         let grammars = Grammars::new(&tokenizer).expect("a factory");
         let (mut follower, room) =
-            grammars.follow(&json!({"const": {"the": "truth"}}), &tokenizer).expect("it compiles");
+            grammars.follow(NOBODY, &json!({"const": {"the": "truth"}}), &tokenizer).expect("it compiles");
         let tokens = follower.forced().expect("sound");
         assert_eq!(tokens, tokenizer.encode_data(&text));
         assert!(room >= tokens.len());
@@ -350,7 +361,7 @@ mod tests {
             json!({"$ref": "#/no/such"}),
             json!({"type": "string", "pattern": "("}),
         ] {
-            let error = grammars.follow(&schema, &tokenizer).err().expect("refused");
+            let error = grammars.follow(NOBODY, &schema, &tokenizer).err().expect("refused");
             assert!(
                 matches!(&error, EngineError::Grammar(reason) if !reason.is_empty() && !reason.contains('\n')),
                 "{error}"
@@ -363,10 +374,11 @@ mod tests {
         let tokenizer = tiny();
         let grammars = Grammars::new(&tokenizer).expect("a factory");
         for n in 0..KEPT + 5 {
-            grammars.follow(&json!({"const": n}), &tokenizer).expect("it compiles");
+            grammars.follow(NOBODY, &json!({"const": n}), &tokenizer).expect("it compiles");
         }
         assert_eq!(grammars.kept.lock().expect("whole").schemas.len(), KEPT);
-        let (follower, _) = grammars.follow(&json!({"const": KEPT}), &tokenizer).expect("it compiles");
+        let (follower, _) =
+            grammars.follow(NOBODY, &json!({"const": KEPT}), &tokenizer).expect("it compiles");
         grammars.forget(&follower);
         assert_eq!(grammars.kept.lock().expect("whole").schemas.len(), KEPT - 1);
     }
@@ -380,22 +392,26 @@ mod tests {
             "properties": {"the": {"type": "boolean"}, "b": {"enum": ["x \"é\"", "yy", 12, 1]}},
             "required": ["the", "b"],
         });
-        let options = grammars.options(&schema, &tokenizer).expect("eight");
+        let options = grammars.options(NOBODY, &schema, &tokenizer).expect("eight");
         assert_eq!(options.len(), 8);
         for option in 0..options.len() {
             let tokens = [options.common(), options.rest(option)].concat();
             assert_eq!(tokens, tokenizer.encode_data(options.text(option)));
         }
-        assert!(Arc::ptr_eq(&options, &grammars.options(&schema, &tokenizer).expect("kept")));
+        assert!(Arc::ptr_eq(&options, &grammars.options(NOBODY, &schema, &tokenizer).expect("kept")));
+        assert!(!Arc::ptr_eq(&options, &grammars.options([1; 16], &schema, &tokenizer).expect("another's")));
         // Of numbers one may be the beginning of another.
-        assert_eq!(grammars.options(&json!({"enum": [1, 12, "1"]}), &tokenizer).expect("three").len(), 3);
+        assert_eq!(
+            grammars.options(NOBODY, &json!({"enum": [1, 12, "1"]}), &tokenizer).expect("three").len(),
+            3
+        );
         for refused in [
             json!({"type": "string"}),
             json!({"type": "string", "enum": ["a", 1]}),
             json!({"type": "nothing"}),
         ] {
             assert!(
-                matches!(grammars.options(&refused, &tokenizer), Err(EngineError::Grammar(_))),
+                matches!(grammars.options(NOBODY, &refused, &tokenizer), Err(EngineError::Grammar(_))),
                 "{refused}"
             );
         }

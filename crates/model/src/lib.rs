@@ -52,6 +52,7 @@ pub use engine::{Engine, EngineOptions, EngineStats};
 pub use error::{EngineError, LoadError};
 pub use home::home;
 pub use hub::{Fetch, OnFetch};
+pub use kv::Scope;
 pub use merge::{MergedType, merge};
 pub use model::{LoadOptions, Model, ModelInfo, WeightFormat};
 pub use options::option_values;

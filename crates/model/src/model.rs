@@ -64,7 +64,8 @@ pub struct ModelInfo {
     pub architecture: String,
     /// Weights, counted.
     pub parameters: u64,
-    /// SHA-256 of the weight file; for sharded weights of the shards' digests in order.
+    /// SHA-256 of the model: of its GGUF file, or over names and digests of the files of its folder that answers follow from,
+    /// which are the weights, the configuration, the tokenizer and the chat template.
     pub weights_sha256: String,
     /// SHA-256 over vocabulary and merges.
     pub tokenizer_sha256: String,

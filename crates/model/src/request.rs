@@ -20,11 +20,17 @@ pub enum Priority {
 /// One question to the model. The same request always has the same answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    /// Whose it is, by any name. What is kept of it (keys and values, encoded texts, compiled schemas) is of use to requests of
+    /// the same owner alone, so that nobody learns from the time or the count of cached tokens what others ask.
+    pub owner: String,
+    /// How many of its leading parts, the system text being the first and the segments following, say nothing of anybody. These
+    /// are shared with everybody.
+    pub common_parts: usize,
     /// Instruction that stands before everything else, in the chat frame's system turn. Control tokens written in it
     /// are plain text.
     pub system: String,
-    /// Parts of the user's turn. A token never spans two parts, so requests that agree in their first parts share the
-    /// keys and values of those. Control tokens written in them are plain text.
+    /// Parts of the user's turn. A token never spans two parts, so requests of one owner that agree in their first parts
+    /// share the keys and values of those. Control tokens written in them are plain text.
     pub segments: Vec<String>,
     /// Most tokens of reasoning between `<think>` tags; 0 leaves out the tags as well. The passage ends early where
     /// [`max_tokens`](Self::max_tokens) would otherwise not leave room for the value after it.

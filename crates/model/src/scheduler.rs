@@ -4,10 +4,12 @@
 //! - A step takes all tokens that running answers wait for, and beside them a bounded number of prompt tokens, so a
 //!   new incident does not stall the others.
 //! - A request whose prompt shares more with a prompt that is being computed right now than with the cache waits for
-//!   that part, so siblings submitted together are computed once. What it waits for always runs, so the wait ends.
+//!   that part, so siblings submitted together are computed once. What it waits for always runs, so the wait ends. What it
+//!   could not find in the cache, since it is somebody else's, is not waited for.
 //! - When keys and values run short, the youngest sequence of the lowest priority gives way and starts again later. The
 //!   oldest never gives way to others, so it ends, and there is no deadlock.
 
+use crate::kv::Scope;
 use crate::request::Priority;
 
 /// Bounds of a batch.
@@ -24,6 +26,8 @@ pub(crate) struct Limits {
 pub(crate) struct Waiting<'a> {
     /// Whether it goes first.
     pub(crate) priority: Priority,
+    /// Whose it is.
+    pub(crate) scope: Scope,
     /// Tokens that it has to compute or find before it can go on.
     pub(crate) tokens: &'a [u32],
 }
@@ -33,6 +37,8 @@ pub(crate) struct Waiting<'a> {
 pub(crate) struct Running<'a> {
     /// Whether it goes first.
     pub(crate) priority: Priority,
+    /// Whose it is.
+    pub(crate) scope: Scope,
     /// Its tokens.
     pub(crate) tokens: &'a [u32],
     /// How many of them are computed.
@@ -101,12 +107,13 @@ fn is_worth_waiting(
     admitted: &[usize],
     cached: &mut impl FnMut(usize) -> usize,
 ) -> bool {
-    let tokens = waiting[place].tokens;
+    let Waiting { tokens, scope, .. } = waiting[place];
     let prefilling = running.iter().filter(|other| other.is_prefilling());
     // What is computed already is in the cache, as far as it will ever be.
     let ahead = prefilling
-        .map(|other| (shared(tokens, &other.tokens[..other.prompt]), other.computed))
-        .chain(admitted.iter().map(|&other| (shared(tokens, waiting[other].tokens), 0)))
+        .map(|other| (other.scope, &other.tokens[..other.prompt], other.computed))
+        .chain(admitted.iter().map(|&other| (waiting[other].scope, waiting[other].tokens, 0)))
+        .map(|(owner, other, computed)| (shared(tokens, other).min(scope.shared_with(owner)), computed))
         .filter(|&(shared, computed)| shared > computed)
         .map(|(shared, _)| shared)
         .max()
@@ -171,11 +178,11 @@ mod tests {
     }
 
     fn waiting(priority: Priority, tokens: &[u32]) -> Waiting<'_> {
-        Waiting { priority, tokens }
+        Waiting { priority, scope: Scope::default(), tokens }
     }
 
     fn running(priority: Priority, tokens: &[u32], computed: usize) -> Running<'_> {
-        Running { priority, tokens, computed, prompt: tokens.len() }
+        Running { priority, scope: Scope::default(), tokens, computed, prompt: tokens.len() }
     }
 
     #[test]
@@ -211,6 +218,21 @@ mod tests {
             [0],
             "evicted, so computed again"
         );
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_somebody_elses() {
+        let base = prompt(1, 200);
+        let prompts: Vec<Vec<u32>> = (0..3).map(|i| fork(&base, 90_000 + i)).collect();
+        let of = |owner, common, at: usize| Waiting {
+            scope: Scope::of(owner, common),
+            ..waiting(Priority::Bulk, &prompts[at])
+        };
+        let both = |common| [of("red", common, 0), of("blue", common, 1), of("red", common, 2)];
+        assert_eq!(admit(LIMITS, &both(20), &[], &mut Turns::default(), |_| 0), [0, 1]);
+        assert_eq!(admit(LIMITS, &both(200), &[], &mut Turns::default(), |_| 0), [0], "an instruction is");
+        let first = Running { scope: Scope::of("red", 20), ..running(Priority::Bulk, &prompts[0], 100) };
+        assert_eq!(admit(LIMITS, &both(20)[1..], &[first], &mut Turns::default(), |_| 16), [0]);
     }
 
     #[test]
@@ -271,13 +293,14 @@ mod tests {
                 .iter()
                 .map(|l| Running {
                     priority: l.priority,
+                    scope: Scope::default(),
                     tokens: &l.tokens,
                     computed: l.computed,
                     prompt: l.prompt,
                 })
                 .collect();
             let waiting: Vec<Waiting<'_>> =
-                queue.iter().map(|&q| Waiting { priority: prompts[q].0, tokens: &prompts[q].1 }).collect();
+                queue.iter().map(|&q| waiting(prompts[q].0, &prompts[q].1)).collect();
             let known = |tokens: &[u32]| cache.iter().map(|c| shared(tokens, c)).max().unwrap_or(0);
             let admitted = admit(limits, &waiting, &view, &mut turns, |place| known(waiting[place].tokens));
             if live.is_empty() && admitted.is_empty() {
@@ -300,6 +323,7 @@ mod tests {
                 .iter()
                 .map(|l| Running {
                     priority: l.priority,
+                    scope: Scope::default(),
                     tokens: &l.tokens,
                     computed: l.computed,
                     prompt: l.prompt,

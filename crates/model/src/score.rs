@@ -3,6 +3,7 @@
 
 use crate::backend::{Backend, Feed};
 use crate::error::EngineError;
+use crate::kv::Scope;
 use crate::model::Model;
 
 /// Pushes all `texts` through the model, one token of each at a time and all texts in one batch, and shows `visit` the
@@ -27,8 +28,10 @@ fn step_through<B: Backend>(
     let vocabulary = backend.shape().vocab_size;
     let longest = texts.iter().map(Vec::len).max().unwrap_or_default();
     // A sequence that starts with its first token alone takes nothing from the cache.
-    let mut sequences: Vec<Option<B::Sequence>> =
-        texts.iter().map(|text| text.get(..1).map(|first| backend.begin(first).0)).collect();
+    let mut sequences: Vec<Option<B::Sequence>> = texts
+        .iter()
+        .map(|text| text.get(..1).map(|first| backend.begin(first, Scope::default()).0))
+        .collect();
     let mut logits = Vec::new();
     for position in 0..longest {
         let mut numbers = Vec::new();

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Prompt {
     /// Instruction that stands before everything else.
     pub system: String,
-    /// Parts of the user's turn. A token never spans two parts, so prompts that agree in their first parts share the
-    /// keys and values of those. Parts are data: control tokens inside them are plain text.
+    /// Parts of the user's turn. A token never spans two parts, so prompts of a tenant that agree in their first
+    /// parts share the keys and values of those. Parts are data: control tokens inside them are plain text.
     pub segments: Vec<String>,
 }
 
@@ -55,6 +55,9 @@ pub enum Purpose {
 /// One question to the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
+    /// On whose account it is asked. What a model keeps of it is of use to that one's questions alone; who plans for one alone
+    /// leaves it empty.
+    pub tenant: String,
     /// What is asked.
     pub prompt: Prompt,
     /// What the answer looks like.

@@ -42,6 +42,7 @@ pub use prompts::rows::{Case, Rendered, Rendering};
 pub use prompts::tasks::TaskError;
 pub use prompts::tasks::incident_schema as perception_schema;
 pub use rollouts::answers::Answers;
+pub use rollouts::audit::Auditor;
 pub use rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner,
     RolloutSpec, RolloutStep,

@@ -231,6 +231,17 @@ impl Templates {
         self.digest.clone()
     }
 
+    /// The instructions, which say nothing of any incident and are the same in the prompts of all.
+    pub fn instructions(&self) -> Vec<String> {
+        use TemplateName::{Action, Alerts, Incident, State, System};
+        let all = [System, Incident, Action, State, Alerts];
+        // They are given no values, so one that is loaded can be rendered.
+        all.into_iter()
+            .filter_map(|name| self.render(name, ()).ok())
+            .filter(|text| !text.is_empty())
+            .collect()
+    }
+
     /// File names that a folder may hold.
     pub fn file_names() -> impl Iterator<Item = &'static str> {
         SOURCES.iter().map(|source| source.file)

@@ -80,6 +80,7 @@ mod tests {
 
     fn batch(pricing: Pricing) -> RolloutBatch {
         RolloutBatch {
+            tenant: String::new(),
             incident: String::new(),
             system: String::new(),
             context: Vec::new(),

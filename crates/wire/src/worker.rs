@@ -20,6 +20,7 @@ pub fn run_rollouts_request(
 ) -> wire::RunRolloutsRequest {
     wire::RunRolloutsRequest {
         call,
+        tenant: batch.tenant.clone(),
         incident: batch.incident.clone(),
         system: batch.system.clone(),
         context: batch.context.clone(),
@@ -66,6 +67,7 @@ pub fn rollout_result_message(result: RolloutResult, seed: u64) -> wire::Rollout
 impl FromDomain<&Question> for wire::GenerateRequest {
     fn from_domain(question: &Question) -> Self {
         Self {
+            tenant: question.tenant.clone(),
             system: question.prompt.system.clone(),
             segments: question.prompt.segments.clone(),
             answer: Some(wire::AnswerFormat {
@@ -97,6 +99,7 @@ impl FromMessage<wire::GenerateRequest> for Question {
         let json_schema = serde_json::from_str(&answer.json_schema)
             .map_err(|error| Error::invalid("answer.json_schema", format!("it is not JSON: {error}")))?;
         Ok(Self {
+            tenant: request.tenant,
             prompt: Prompt { system: request.system, segments: request.segments },
             format: AnswerFormat {
                 thinking_tokens: answer.thinking_tokens,
@@ -186,6 +189,7 @@ impl FromMessage<wire::RunRolloutsRequest> for RolloutBatch {
             return Err(Error::invalid("rollouts.key", "two rollouts have the same key"));
         }
         Ok(Self {
+            tenant: request.tenant,
             incident: request.incident,
             system: request.system,
             context: request.context,
@@ -326,6 +330,7 @@ mod tests {
                 key, seed, common_seed: !seed, state, history: vec!["Isolate the host".into()], action,
             }).collect();
             let batch = RolloutBatch {
+                tenant: "blue".into(),
                 incident: "incidents/x".into(),
                 system: "s".into(),
                 context,
@@ -355,6 +360,7 @@ mod tests {
 
     fn question() -> Question {
         Question {
+            tenant: "blue".into(),
             prompt: Prompt { system: "s".into(), segments: vec!["a".into(), "b".into()] },
             format: AnswerFormat {
                 thinking_tokens: 64,
@@ -433,6 +439,7 @@ mod tests {
             action: "Isolate the host".into(),
         };
         let batch = RolloutBatch {
+            tenant: String::new(),
             incident: String::new(),
             system: String::new(),
             context: vec![],

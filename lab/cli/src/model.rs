@@ -46,6 +46,8 @@ async fn generate(
     };
     let Some(engine) = in_background(console, interrupt, work).await? else { return Ok(Exit::Interrupted) };
     let mut generation = engine.submit(Request {
+        owner: String::new(),
+        common_parts: 0,
         system: arguments.system,
         segments: vec![arguments.prompt],
         thinking_tokens: arguments.thinking_tokens,

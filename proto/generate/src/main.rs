@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "countermove/v1/access_service.proto",
     "countermove/v1/incident.proto",
     "countermove/v1/incident_service.proto",
     "countermove/v1/cluster_service.proto",
+    "countermove/v1/audit_service.proto",
     "countermove/worker/v1/worker_service.proto",
 ];
 

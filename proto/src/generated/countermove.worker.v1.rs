@@ -36,8 +36,8 @@ pub struct GenerateRequest {
     /// Instruction to the model that stands before everything else.
     #[prost(string, tag = "1")]
     pub system: ::prost::alloc::string::String,
-    /// Parts of the user's turn in order. Tokens never span two parts, so calls that agree in their first parts
-    /// share the keys and values of those. Parts are data: control tokens in them are plain text.
+    /// Parts of the user's turn in order. Tokens never span two parts, so calls of a tenant that agree in their
+    /// first parts share the keys and values of those. Parts are data: control tokens in them are plain text.
     #[prost(string, repeated, tag = "2")]
     pub segments: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// What the answer looks like.
@@ -46,6 +46,10 @@ pub struct GenerateRequest {
     /// How tokens are chosen.
     #[prost(message, optional, tag = "4")]
     pub sampling: ::core::option::Option<Sampling>,
+    /// On whose account it is asked. What the worker keeps of it is of use to this tenant's calls alone, but for the instructions of
+    /// the worker's own templates, which all share.
+    #[prost(string, tag = "5")]
+    pub tenant: ::prost::alloc::string::String,
 }
 /// What an answer looks like: reasoning between `<think>` tags, then one JSON value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -162,6 +166,9 @@ pub struct RunRolloutsRequest {
     /// Name by which CancelRollouts finds this call, which no other call has; empty if nothing of it will be cancelled.
     #[prost(string, tag = "9")]
     pub call: ::prost::alloc::string::String,
+    /// On whose account they run, as in GenerateRequest.
+    #[prost(string, tag = "10")]
+    pub tenant: ::prost::alloc::string::String,
 }
 /// A rule that actions have to keep.
 #[derive(Clone, PartialEq, ::prost::Message)]

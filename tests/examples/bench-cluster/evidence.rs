@@ -92,6 +92,7 @@ pub(crate) async fn answers() -> Result<(), String> {
         "3",
         "--workers",
         &urls,
+        "--allow-local",
         "--webhook",
         &hook,
         "--webhook-secret",

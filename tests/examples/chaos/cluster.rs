@@ -113,7 +113,7 @@ impl Cluster {
             urls.push(format!("http://{listen}"));
             let mut arguments = words(&["--listen", &listen, "--store", &database.url(), "--insecure"]);
             arguments.extend(words(&["--lease", &LEASE.to_string(), "--worker-wait", "120"]));
-            arguments.extend(words(&["--webhook", &receiver.url]));
+            arguments.extend(words(&["--allow-local", "--webhook", &receiver.url]));
             arguments.extend(["--webhook-secret".to_owned(), secret_file.display().to_string()]);
             arguments.extend(match &etcd {
                 Some(etcd) => words(&["--discovery", "etcd", "--etcd", &etcd.url()]),

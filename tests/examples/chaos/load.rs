@@ -99,7 +99,7 @@ impl Clients {
             let notices = notices(&events);
             return Err(format!("{name} (seed {index}) failed: {}\n{notices}", incident.error));
         }
-        let verify = api::VerifyIncidentRequest { name: name.clone() };
+        let verify = api::VerifyIncidentRequest { name: name.clone(), sequence: 0 };
         let verified =
             self.insist(&planned, async |client| client.verify_incident(verify.clone()).await).await?;
         if verified.broken_event > 0 {

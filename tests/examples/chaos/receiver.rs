@@ -62,7 +62,7 @@ impl Receiver {
                     }
                     continue;
                 };
-                if name.eq_ignore_ascii_case("countermove-delivery") {
+                if name.eq_ignore_ascii_case("webhook-id") {
                     value.trim().clone_into(&mut id);
                 } else if name.eq_ignore_ascii_case("content-length") {
                     length = value.trim().parse().unwrap_or(0);

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use countermove_proto::v1 as api;
 use countermove_proto::v1::access_service_client::AccessServiceClient;
+use countermove_proto::v1::audit_service_client::AuditServiceClient;
 use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_tests::{alerts, evidence};
@@ -49,7 +50,7 @@ const fn call(name: &'static str, about: About, roles: &'static [&'static str]) 
 const SEE: &[&str] = &["viewer", "responder", "approver"];
 const RESPOND: &[&str] = &["responder", "approver"];
 
-pub(super) const CALLS: [Call; 20] = [
+pub(super) const CALLS: [Call; 22] = [
     call("IncidentService/CreateIncident", About::Tenant, RESPOND),
     call("IncidentService/GetIncident", About::Incident, SEE),
     call("IncidentService/ListIncidents", About::Listing, SEE),
@@ -70,6 +71,8 @@ pub(super) const CALLS: [Call; 20] = [
     call("AccessService/CreateToken", About::Tenant, &["admin"]),
     call("AccessService/ListTokens", About::Listing, &["admin"]),
     call("AccessService/RevokeToken", About::Token, &["admin"]),
+    call("AuditService/ListAuditEntries", About::Cluster, &["admin"]),
+    call("AuditService/ListCheckpoints", About::Cluster, &["admin"]),
 ];
 
 /// The calls that the descriptors of the coordinator's services hold.
@@ -117,6 +120,7 @@ pub(super) async fn make(
     target: &Target,
     validate_only: bool,
 ) -> Result<Vec<String>, Status> {
+    let mut audit = AuditServiceClient::new(channel.clone());
     let (mut incidents, mut cluster, mut access) = (
         IncidentServiceClient::new(channel.clone()),
         ClusterServiceClient::new(channel.clone()),
@@ -133,6 +137,14 @@ pub(super) async fn make(
                 ..api::CreateIncidentRequest::default()
             };
             incidents.create_incident(shown.with(request)).await.map(|_| Vec::new())
+        }
+        "AuditService/ListAuditEntries" => {
+            let request = api::ListAuditEntriesRequest::default();
+            audit.list_audit_entries(shown.with(request)).await.map(|_| Vec::new())
+        }
+        "AuditService/ListCheckpoints" => {
+            let request = api::ListCheckpointsRequest::default();
+            audit.list_checkpoints(shown.with(request)).await.map(|_| Vec::new())
         }
         "IncidentService/GetIncident" => {
             incidents.get_incident(shown.with(api::GetIncidentRequest { name })).await.map(|_| Vec::new())
@@ -178,7 +190,7 @@ pub(super) async fn make(
             incidents.export_plan(shown.with(request)).await.map(|_| Vec::new())
         }
         "IncidentService/VerifyIncident" => {
-            let request = api::VerifyIncidentRequest { name };
+            let request = api::VerifyIncidentRequest { name, sequence: 0 };
             incidents.verify_incident(shown.with(request)).await.map(|_| Vec::new())
         }
         "ClusterService/ListWorkers" => {

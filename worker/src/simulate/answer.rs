@@ -146,6 +146,7 @@ mod tests {
     #[test]
     fn options_are_weighed_where_a_real_model_weighs_them() {
         let question = |json_schema| Question {
+            tenant: String::new(),
             prompt: Prompt { system: String::new(), segments: vec!["x".to_owned()] },
             format: AnswerFormat { thinking_tokens: 0, json_schema, max_tokens: 32, weigh_options: true },
             sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: 1 },

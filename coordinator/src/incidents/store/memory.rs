@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use countermove_ledger::{AuditChain, AuditRecord, TrustedKeys};
 use countermove_proto::IncidentId;
 use countermove_proto::v1::Incident;
 use futures::future::{BoxFuture, FutureExt, ready};
 
+use super::ledger::{KeptCheckpoint, Ledger};
 use super::{Append, EventLog, Head, Record, StoreError, StoredInput, without_steps};
 
 /// Keeps incidents in memory: all that go on, and as many of the ended ones as it was told.
@@ -16,6 +18,7 @@ use super::{Append, EventLog, Head, Record, StoreError, StoredInput, without_ste
 pub struct MemoryStore {
     kept: usize,
     logs: Mutex<Logs>,
+    audit: Mutex<VecDeque<AuditRecord>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +38,7 @@ struct Log {
 impl MemoryStore {
     /// Keeps `kept` ended incidents; when one more ends, the one that ended first is forgotten.
     pub fn new(kept: usize) -> Self {
-        Self { kept: kept.max(1), logs: Mutex::default() }
+        Self { kept: kept.max(1), logs: Mutex::default(), audit: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Logs> {
@@ -125,5 +128,66 @@ impl EventLog for MemoryStore {
         let incidents =
             newest_first.take(limit).map(|(_, log)| without_steps(Incident::clone(&log.incident))).collect();
         ready(Ok(incidents)).boxed()
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
+    }
+}
+
+/// Entries of the audit log that are kept.
+const ENTRIES: usize = 100_000;
+
+impl MemoryStore {
+    fn audit(&self) -> MutexGuard<'_, VecDeque<AuditRecord>> {
+        self.audit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The audit log is kept like incidents are: as long as the process lives. Nobody else reaches it, so nothing is signed.
+impl Ledger for MemoryStore {
+    fn add_entry(&self, entry: Vec<u8>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let mut audit = self.audit();
+        let last = audit.back().map(|last| AuditChain { number: last.number, hash: last.hash });
+        let record = last.unwrap_or_default().next(entry);
+        let number = record.number;
+        audit.push_back(record);
+        if audit.len() > ENTRIES {
+            audit.pop_front();
+        }
+        ready(Ok(number)).boxed()
+    }
+
+    fn entries(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, StoreError>> {
+        let audit = self.audit();
+        let later = audit.iter().filter(|record| record.number > after);
+        ready(Ok(later.take(limit).cloned().collect())).boxed()
+    }
+
+    fn make_checkpoint(&self) -> BoxFuture<'_, Result<Option<u64>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn checkpoints(
+        &self,
+        _after: u64,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<KeptCheckpoint>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    fn anchored(
+        &self,
+        _id: IncidentId,
+    ) -> BoxFuture<'_, Result<Option<countermove_ledger::Head>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn session(&self, _id: IncidentId) -> BoxFuture<'_, Result<Option<(u64, Vec<u8>)>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn trusted(&self) -> TrustedKeys {
+        TrustedKeys::default()
     }
 }

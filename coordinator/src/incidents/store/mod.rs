@@ -11,6 +11,7 @@
 //! PostgreSQL databases.
 
 mod chain;
+mod ledger;
 mod memory;
 mod sql;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 pub use chain::Hash;
 pub(crate) use chain::{Link, sha256};
+pub use ledger::{KeptCheckpoint, Ledger};
 pub use memory::MemoryStore;
 pub use sql::SqlStore;
 pub use url::{StoreUrl, StoreUrlError, UnprotectedStore};
@@ -81,6 +83,8 @@ pub struct Record {
     pub session_sha256: Option<Hash>,
     /// Chains it to the one before.
     pub hash: Hash,
+    /// Signature of the log's end that it was when it was written, as far as the store signs.
+    pub signature: Option<Vec<u8>>,
 }
 
 /// A mutation as its caller named it, so that repeating it has no second effect.
@@ -183,6 +187,11 @@ pub trait EventLog: Send + Sync + 'static {
         before: Option<IncidentId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
+
+    /// What proves its content, if anything does.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
 }
 
 /// A log that outlives the process, with what is needed so that one process goes on where another one stopped: who owns

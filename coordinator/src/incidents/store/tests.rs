@@ -2,6 +2,7 @@
 
 mod faults;
 mod files;
+mod proving;
 mod verifying;
 
 use std::sync::Arc;
@@ -195,8 +196,14 @@ async fn a_write_whose_answer_was_lost_is_not_done_twice() {
     for Kept { store, .. } in &lasting().await {
         let claim = claim();
         let log = begun(store.clone(), claim).await;
-        let record =
-            |hash| Record { sequence: 2, event: vec![], input_sha256: None, session_sha256: None, hash };
+        let record = |hash| Record {
+            sequence: 2,
+            event: vec![],
+            input_sha256: None,
+            session_sha256: None,
+            hash,
+            signature: None,
+        };
         let append = Append {
             claim,
             records: vec![record([1; 32])],

@@ -1,6 +1,7 @@
-//! Reading an incident's log from its beginning, every event checked against the chain: to say whether it is what was
-//! written, and to make the incident of it.
+//! Reading an incident's log from its beginning, every event checked against the chain and the signatures: to say whether it is
+//! what was written, and to make the incident of it.
 
+use countermove_ledger::{TrustedKeys, head_digest};
 use countermove_proto::IncidentId;
 use countermove_proto::v1::Incident;
 
@@ -22,20 +23,32 @@ pub(crate) struct Finding {
     pub(crate) inputs_gone: u64,
     /// The first event that is not what was written, and what is wrong with it.
     pub(crate) broken: Option<(u64, String)>,
-    /// What is wrong with the incident that is kept beside its events.
+    /// What is wrong with what is kept beside its events: the incident as lists show it, the session, the signatures.
     pub(crate) differs: Option<String>,
+    /// Events that a signature covers, from the first on.
+    pub(crate) signed: u64,
+    /// Hash of the event that was asked for, if it is there.
+    pub(crate) at: Option<Hash>,
 }
 
 /// Checks every event against its hash, its input and the hash before, and the incident that is kept beside them against
-/// what they make of it.
+/// what they make of it. Also tells the hash of the event with the number `at`.
 ///
 /// # Errors
 /// Those of the store. A broken chain is a finding and no error.
-pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding, StoreError> {
-    // The end and the incident first: events that are written meanwhile are not missed below.
+pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId, at: u64) -> Result<Finding, StoreError> {
+    // What is compared comes first: events that are written meanwhile are not missed below.
     let end = log.head(id).await?;
     let kept = log.get(id).await;
-    let mut walk = Walk::new(id);
+    let (session, anchored, trusted) = match log.ledger() {
+        Some(ledger) => (ledger.session(id).await?, ledger.anchored(id).await?, ledger.trusted()),
+        None => (None, None, TrustedKeys::default()),
+    };
+    let anchored = anchored.filter(|head| head.sequence > 0);
+    let signs = !trusted.keys().is_empty();
+    let mut walk = Walk { trusted, at, ..Walk::new(id) };
+    walk.anchored = anchored.map(|head| (head.sequence, None));
+    walk.session = session.as_ref().map(|(sequence, _)| (*sequence, None));
     let mut then = None;
     while walk.found.broken.is_none() {
         let records = log.records(id, walk.found.events, PART).await?;
@@ -52,6 +65,7 @@ pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding
             }
         }
     }
+    let (saw_anchored, saw_session) = (walk.anchored, walk.session);
     let mut found = walk.found;
     if found.broken.is_none() && found.events < end.sequence {
         let problem = format!("it is missing, and the log should end with event {}", end.sequence);
@@ -60,6 +74,17 @@ pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding
     if found.broken.is_none() && found.events == end.sequence && found.head != end.hash {
         found.events -= 1;
         found.broken = Some((end.sequence, "its hash is not the one that the incident ends with".to_owned()));
+    }
+    if let (None, Some(head), Some((_, seen))) = (&found.broken, anchored, saw_anchored)
+        && seen != Some(head.hash)
+    {
+        let problem = match seen {
+            None => format!("it is missing, and a checkpoint names event {} of this log", head.sequence),
+            Some(_) => "a checkpoint names another event with this number".to_owned(),
+        };
+        found.broken = Some((head.sequence.min(found.events + 1), problem));
+    } else if let Some(head) = anchored {
+        found.signed = found.signed.max(head.sequence);
     }
     if found.broken.is_none() {
         found.differs = match (kept, then) {
@@ -72,6 +97,20 @@ pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding
             (Ok(_), _) => None,
         };
     }
+    if let (None, Some((sequence, bytes)), Some((_, logged))) = (&found.broken, session, saw_session)
+        && logged != Some(sha256(&bytes))
+    {
+        let problem = format!("the session that is kept is not the one that was saved with event {sequence}");
+        found.differs = Some(problem);
+    }
+    if signs && found.broken.is_none() && found.signed < found.events {
+        let problem = format!(
+            "its events after number {} are not signed: they were written by an earlier release, or anew by somebody without \
+             the key",
+            found.signed
+        );
+        found.differs = Some(problem);
+    }
     Ok(found)
 }
 
@@ -80,11 +119,18 @@ pub(crate) async fn verify(log: &dyn EventLog, id: IncidentId) -> Result<Finding
 /// # Errors
 /// [`StoreError::Corrupt`] if an event is not what was written, or that of the store.
 pub(crate) async fn replay(log: &dyn EventLog, id: IncidentId) -> Result<(Incident, Hash), StoreError> {
-    let mut walk = Walk::new(id);
+    let trusted = log.ledger().map(|ledger| ledger.trusted()).unwrap_or_default();
+    let mut walk = Walk { trusted, ..Walk::new(id) };
     loop {
         let records = log.records(id, walk.found.events, PART).await?;
         if records.is_empty() {
-            return Ok((walk.incident, walk.found.head));
+            // Whoever has no key can cut signatures off, and add nothing to a log that has some.
+            let Finding { signed, events, head, .. } = walk.found;
+            if signed > 0 && signed < events {
+                let problem = format!("events of {id} after number {signed} are not signed");
+                return Err(StoreError::Corrupt(problem));
+            }
+            return Ok((walk.incident, head));
         }
         for record in &records {
             if !walk.take(record, None)
@@ -101,12 +147,36 @@ struct Walk {
     id: IncidentId,
     found: Finding,
     incident: Incident,
+    /// Whose signatures count; those of nobody are not looked at.
+    trusted: TrustedKeys,
+    /// The event whose hash is asked for.
+    at: u64,
+    /// The event that a checkpoint names, and its hash once it came.
+    anchored: Option<(u64, Option<Hash>)>,
+    /// The event that the session was saved with, and the session's hash once it came.
+    session: Option<(u64, Option<Hash>)>,
 }
 
 impl Walk {
     fn new(id: IncidentId) -> Self {
-        let found = Finding { events: 0, head: [0; 32], inputs_gone: 0, broken: None, differs: None };
-        Self { id, found, incident: projection::empty(id.name()) }
+        let found = Finding {
+            events: 0,
+            head: [0; 32],
+            inputs_gone: 0,
+            broken: None,
+            differs: None,
+            signed: 0,
+            at: None,
+        };
+        Self {
+            id,
+            found,
+            incident: projection::empty(id.name()),
+            trusted: TrustedKeys::default(),
+            at: 0,
+            anchored: None,
+            session: None,
+        }
     }
 
     /// Takes the next record; false if it is not what was written.
@@ -115,6 +185,21 @@ impl Walk {
             Ok(event) => {
                 projection::apply(&mut self.incident, &event);
                 (self.found.events, self.found.head) = (record.sequence, record.hash);
+                if record.signature.is_some() && !self.trusted.keys().is_empty() {
+                    self.found.signed = record.sequence;
+                }
+                if record.sequence == self.at {
+                    self.found.at = Some(record.hash);
+                }
+                for (place, seen) in
+                    [(&mut self.anchored, Some(record.hash)), (&mut self.session, record.session_sha256)]
+                {
+                    if let Some((sequence, hash)) = place
+                        && *sequence == record.sequence
+                    {
+                        *hash = seen;
+                    }
+                }
                 true
             }
             Err(problem) => {
@@ -145,6 +230,10 @@ impl Walk {
         };
         if link.hash() != record.hash {
             return Err("its hash does not fit its content and the event before".to_owned());
+        }
+        if let Some(signature) = record.signature.as_ref().filter(|_| !self.trusted.keys().is_empty()) {
+            let digest = head_digest(self.id, record.sequence, &record.hash);
+            self.trusted.check(&digest, signature).map_err(|fault| fault.to_string())?;
         }
         if let (Some(expected), Some(bytes)) = (record.input_sha256, input)
             && sha256(bytes) != expected

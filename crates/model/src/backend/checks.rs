@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Backend, Feed};
+use crate::kv::Scope;
 use crate::testing::{Random, TinyModel};
 
 /// A model in a file of its own.
@@ -50,7 +51,7 @@ pub(crate) fn run<B: Backend>(
 
 /// The logits after a prompt that has the batch for itself.
 pub(crate) fn alone<B: Backend>(backend: &mut B, tokens: &[u32]) -> Vec<f32> {
-    let (mut sequence, cached) = backend.begin(tokens);
+    let (mut sequence, cached) = backend.begin(tokens, Scope::default());
     run(backend, &mut sequence, &tokens[cached..], usize::MAX)
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn feeds_may_be_cut<B: Backend>(backend: &mut B, length: usize) {
     let whole = alone(backend, &tokens);
     assert!(whole.iter().all(|x| x.is_finite()));
     for chunk in [1, 2, 5, 16, 31, 64] {
-        let (mut sequence, _) = backend.begin(&[]);
+        let (mut sequence, _) = backend.begin(&[], Scope::default());
         let found = run(backend, &mut sequence, &tokens, chunk);
         assert_eq!(bits(&found), bits(&whole), "chunks of {chunk}");
     }
@@ -82,7 +83,11 @@ pub(crate) fn feeds_may_be_cut<B: Backend>(backend: &mut B, length: usize) {
 pub(crate) fn logits_may_be_wanted_after_any_token<B: Backend>(backend: &mut B) {
     let vocab = backend.shape().vocab_size;
     let (tokens, other) = (random_tokens(3, 40, vocab), random_tokens(4, 7, vocab));
-    let (mut a, mut b, mut c) = (backend.begin(&[]).0, backend.begin(&[]).0, backend.begin(&[]).0);
+    let (mut a, mut b, mut c) = (
+        backend.begin(&[], Scope::default()).0,
+        backend.begin(&[], Scope::default()).0,
+        backend.begin(&[], Scope::default()).0,
+    );
     let mut feeds = [
         Feed { sequence: &mut a, tokens: &other, logits: 1 },
         Feed { sequence: &mut b, tokens: &tokens, logits: 9 },
@@ -115,12 +120,12 @@ pub(crate) fn batch_and_cache_do_not_matter<B: Backend>(load: impl Fn() -> B, pr
     let expected: Vec<_> = prompts.iter().map(|prompt| bits(&alone(&mut cold, prompt))).collect();
 
     let mut warm = load();
-    let (mut sequence, cached) = warm.begin(&prefix);
+    let (mut sequence, cached) = warm.begin(&prefix, Scope::default());
     assert_eq!(cached, 0);
     run(&mut warm, &mut sequence, &prefix, 7);
     warm.publish(&sequence);
     let pages = warm.kv_bytes();
-    let mut begun: Vec<_> = prompts.iter().map(|prompt| warm.begin(prompt)).collect();
+    let mut begun: Vec<_> = prompts.iter().map(|prompt| warm.begin(prompt, Scope::default())).collect();
     assert_eq!((begun[0].1, begun[5].1), (all, 0));
     assert_eq!(warm.kv_bytes(), pages, "a fork takes no page before it has a token of its own");
     let own: Vec<&[u32]> =
@@ -158,8 +163,8 @@ pub(crate) fn a_nan_stays_in_its_sequence<B: Backend>(mut backend: B, spoil: imp
     let good = random_tokens(2, 40, vocab - 1);
     let expected = bits(&alone(&mut backend, &good));
     spoil(&mut backend);
-    let (mut a, _) = backend.begin(&good);
-    let (mut b, _) = backend.begin(&[bad]);
+    let (mut a, _) = backend.begin(&good, Scope::default());
+    let (mut b, _) = backend.begin(&[bad], Scope::default());
     let mut logits = Vec::new();
     let mut feeds = [
         Feed { sequence: &mut b, tokens: &[1, bad, 2], logits: 1 },

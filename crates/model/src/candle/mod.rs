@@ -29,7 +29,7 @@ use weights::{Decoder, Layer, Loader, Precision, matrix_bytes};
 use crate::backend::{Backend, Feed, Shape, admit};
 use crate::device::DeviceWeights;
 use crate::error::{EngineError, LoadError};
-use crate::kv::{KvTree, PAGE, Sequence};
+use crate::kv::{KvTree, PAGE, Scope, Sequence};
 use crate::model::{LoadOptions, ModelInfo};
 use crate::weights::{Checkpoint, Role, Source};
 
@@ -276,12 +276,12 @@ impl Backend for CandleBackend {
         &self.shape
     }
 
-    fn cached_prefix(&self, tokens: &[u32]) -> usize {
-        self.tree.cached_prefix(tokens)
+    fn cached_prefix(&self, tokens: &[u32], scope: Scope) -> usize {
+        self.tree.cached_prefix(tokens, scope)
     }
 
-    fn begin(&mut self, tokens: &[u32]) -> (Sequence, usize) {
-        self.tree.begin_prompt(tokens)
+    fn begin(&mut self, tokens: &[u32], scope: Scope) -> (Sequence, usize) {
+        self.tree.begin_prompt(tokens, scope)
     }
 
     fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), EngineError> {

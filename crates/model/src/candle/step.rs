@@ -164,10 +164,10 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::KvTree;
+    use crate::kv::{KvTree, Scope};
 
     fn sequence(tree: &mut KvTree, tokens: &[u32], held: usize) -> Sequence {
-        let mut sequence = tree.begin(tokens);
+        let mut sequence = tree.begin(tokens, Scope::default());
         let from = sequence.len();
         tree.reserve(&mut sequence, tokens.len() - from).unwrap();
         if held > from {

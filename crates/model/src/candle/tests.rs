@@ -108,17 +108,17 @@ fn limits_are_reported_and_idle_prefixes_make_room() {
     let mut backend = load(disk.path(), &options, DeviceWeights::F32);
     // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
     assert_eq!(backend.shape().kv_bytes_per_token, 512);
-    let (mut a, _) = backend.begin(&[]);
+    let (mut a, _) = backend.begin(&[], Scope::default());
     let prompt = random_tokens(6, 40, 80);
     run(&mut backend, &mut a, &prompt, 40);
-    let (mut b, _) = backend.begin(&[]);
+    let (mut b, _) = backend.begin(&[], Scope::default());
     let refused = backend.reserve(&mut b, 17);
     assert_eq!(refused, Err(EngineError::KvBudget { needed: 16 * 1024, budget: 32 * 1024 }));
     backend.publish(&a);
     drop(a);
     assert_eq!(backend.kv_bytes(), 24 * 1024);
     backend.reserve(&mut b, 33).unwrap();
-    assert_eq!(backend.cached_prefix(&prompt), 16);
+    assert_eq!(backend.cached_prefix(&prompt, Scope::default()), 16);
     let mut logits = Vec::new();
     let long = vec![1; 61];
     let feed = Feed { sequence: &mut b, tokens: &long, logits: 1 };
@@ -218,7 +218,7 @@ mod emulation {
     /// A tree in which two prompts share 300 tokens, three sequences one of them, and one nothing.
     fn step(tree: &mut KvTree) -> Step {
         let begin = |tree: &mut KvTree, tokens: &[u32], held: usize| {
-            let mut sequence = tree.begin(&tokens[..held]);
+            let mut sequence = tree.begin(&tokens[..held], Scope::default());
             let from = sequence.len();
             tree.reserve(&mut sequence, tokens.len() - from).unwrap();
             sequence.extend(&tokens[from..held]);

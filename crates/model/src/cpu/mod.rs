@@ -29,7 +29,7 @@ use simd::Level;
 
 use crate::backend::{Backend, Feed, Shape, admit};
 use crate::error::{EngineError, LoadError};
-use crate::kv::{KvTree, PAGE, Sequence};
+use crate::kv::{KvTree, PAGE, Scope, Sequence};
 use crate::memory::Region;
 use crate::model::{LoadOptions, ModelInfo, WeightFormat};
 use crate::weights::Checkpoint;
@@ -121,12 +121,12 @@ impl Backend for CpuBackend {
         &self.shape
     }
 
-    fn cached_prefix(&self, tokens: &[u32]) -> usize {
-        self.tree.cached_prefix(tokens)
+    fn cached_prefix(&self, tokens: &[u32], scope: Scope) -> usize {
+        self.tree.cached_prefix(tokens, scope)
     }
 
-    fn begin(&mut self, tokens: &[u32]) -> (Sequence, usize) {
-        self.tree.begin_prompt(tokens)
+    fn begin(&mut self, tokens: &[u32], scope: Scope) -> (Sequence, usize) {
+        self.tree.begin_prompt(tokens, scope)
     }
 
     fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), EngineError> {

@@ -274,10 +274,10 @@ fn a_sequence_goes_on_after_it_was_published_and_others_do_not_see_it() {
     let mut backend = load(&OnDisk::new(&tiny("llama")), WeightFormat::Q8_0);
     let tokens = random_tokens(4, 90, 80);
     let expected = alone(&mut backend, &tokens);
-    let (mut first, _) = backend.begin(&tokens);
+    let (mut first, _) = backend.begin(&tokens, Scope::default());
     run(&mut backend, &mut first, &tokens[..37], 37);
     backend.publish(&first);
-    let (mut second, cached) = backend.begin(&tokens);
+    let (mut second, cached) = backend.begin(&tokens, Scope::default());
     assert_eq!(cached, 37);
     // The first goes another way, in the page that the second began with.
     run(&mut backend, &mut first, &random_tokens(8, 20, 80), 3);
@@ -315,9 +315,9 @@ fn limits_are_reported_and_change_nothing() {
     assert_eq!(backend.shape().context_length, 40);
     // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
     assert_eq!(backend.shape().kv_bytes_per_token, 512);
-    let (mut a, _) = backend.begin(&[]);
+    let (mut a, _) = backend.begin(&[], Scope::default());
     backend.reserve(&mut a, 40).unwrap();
-    let (mut b, _) = backend.begin(&[]);
+    let (mut b, _) = backend.begin(&[], Scope::default());
     let refused = backend.reserve(&mut b, 17);
     assert_eq!(refused, Err(EngineError::KvBudget { needed: 16 * 1024, budget: 32 * 1024 }));
     assert_eq!(backend.kv_bytes(), 24 * 1024);
@@ -360,7 +360,7 @@ fn speed() {
             length,
             3,
             Box::new(|| {
-                let (mut sequence, _) = backend.begin(&[]);
+                let (mut sequence, _) = backend.begin(&[], Scope::default());
                 for tokens in prefix[..length].chunks(256) {
                     let feed = Feed { sequence: &mut sequence, tokens, logits: 0 };
                     backend.forward(&mut [feed], &mut logits).unwrap();
@@ -368,7 +368,7 @@ fn speed() {
             }),
         );
     }
-    let (mut root, _) = backend.begin(&[]);
+    let (mut root, _) = backend.begin(&[], Scope::default());
     run(&mut backend, &mut root, &prefix, 256);
     backend.publish(&root);
     let only = std::env::var("SEQUENCES").ok().and_then(|count| count.parse::<usize>().ok());
@@ -379,7 +379,7 @@ fn speed() {
         let mut sequences: Vec<_> = (0..count)
             .map(|index| {
                 let tokens = [&prefix[..context], &[index as u32, 5]].concat();
-                let (mut sequence, cached) = backend.begin(&tokens);
+                let (mut sequence, cached) = backend.begin(&tokens, Scope::default());
                 run(&mut backend, &mut sequence, &tokens[cached..], 256);
                 sequence
             })
@@ -452,7 +452,9 @@ fn weights_in_eight_bits_are_close_to_single_precision() {
     served.decoder = Decoder::load(&Requantised(&checkpoint), WeightFormat::Q8_0, 2).unwrap();
     assert_eq!(served.decoder.layers[0].down.packing(), Packing::Eight);
 
-    let begin = |backend: &mut CpuBackend| rows.iter().map(|_| backend.begin(&[]).0).collect::<Vec<_>>();
+    let begin = |backend: &mut CpuBackend| {
+        rows.iter().map(|_| backend.begin(&[], Scope::default()).0).collect::<Vec<_>>()
+    };
     let mut sequences = (begin(&mut full), begin(&mut served));
     let step = |backend: &mut CpuBackend, sequences: &mut [Sequence], position: usize| {
         let feeds = sequences.iter_mut().zip(&rows).map(|(sequence, row)| Feed {

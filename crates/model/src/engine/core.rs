@@ -40,6 +40,7 @@ impl<S> Live<S> {
     fn view(&self) -> Running<'_> {
         Running {
             priority: self.job.priority,
+            scope: self.job.scope,
             tokens: &self.job.tokens,
             computed: self.computed,
             prompt: self.base,
@@ -141,11 +142,14 @@ impl<B: Backend> Core<B> {
         if self.waiting.is_empty() || self.held || self.live.len() >= self.limits.sequences {
             return;
         }
-        let waiting: Vec<Waiting<'_>> =
-            self.waiting.iter().map(|job| Waiting { priority: job.priority, tokens: &job.tokens }).collect();
+        let waiting: Vec<Waiting<'_>> = self
+            .waiting
+            .iter()
+            .map(|job| Waiting { priority: job.priority, scope: job.scope, tokens: &job.tokens })
+            .collect();
         let running: Vec<Running<'_>> = self.live.iter().map(Live::view).collect();
         let backend = &self.backend;
-        let cached = |place: usize| backend.cached_prefix(waiting[place].tokens);
+        let cached = |place: usize| backend.cached_prefix(waiting[place].tokens, waiting[place].scope);
         let mut admitted = scheduler::admit(self.limits, &waiting, &running, &mut self.turns, cached);
         // Taken out from the back, so that places stay true, and started in the order of admission.
         let order = admitted.clone();
@@ -155,7 +159,7 @@ impl<B: Backend> Core<B> {
         taken.sort_by_key(|(place, _)| order.iter().position(|other| other == place));
         self.board.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
         for (_, mut job) in taken {
-            let (sequence, computed) = self.backend.begin(&job.tokens);
+            let (sequence, computed) = self.backend.begin(&job.tokens, job.scope);
             let first_time = job.cached.is_none();
             let cached = *job.cached.get_or_insert(computed.min(job.prompt));
             if first_time {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, Feed, Shape};
 use crate::error::EngineError;
+use crate::kv::Scope;
 
 /// Sequence length before each feed and number of tokens of each feed, pass by pass.
 pub(crate) type Log = Arc<Mutex<Vec<Vec<(usize, usize)>>>>;
@@ -30,11 +31,12 @@ pub(crate) struct Fake {
     /// No pass begins while a test holds this.
     pub(crate) gate: Arc<Mutex<()>>,
     held: Arc<AtomicUsize>,
-    published: Vec<Vec<u32>>,
+    published: Vec<(Scope, Vec<u32>)>,
     log: Log,
 }
 
 pub(crate) struct FakeSequence {
+    scope: Scope,
     tokens: Vec<u32>,
     shared: usize,
     reserved: usize,
@@ -95,14 +97,18 @@ impl Backend for Fake {
         &self.shape
     }
 
-    fn cached_prefix(&self, tokens: &[u32]) -> usize {
-        let common = |other: &Vec<u32>| tokens.iter().zip(other).take_while(|(a, b)| a == b).count();
+    fn cached_prefix(&self, tokens: &[u32], scope: Scope) -> usize {
+        let common = |(owner, other): &(Scope, Vec<u32>)| {
+            let common = tokens.iter().zip(other).take_while(|(a, b)| a == b).count();
+            common.min(scope.shared_with(*owner))
+        };
         self.published.iter().map(common).max().unwrap_or(0)
     }
 
-    fn begin(&mut self, tokens: &[u32]) -> (FakeSequence, usize) {
-        let shared = self.cached_prefix(&tokens[..tokens.len() - 1]);
+    fn begin(&mut self, tokens: &[u32], scope: Scope) -> (FakeSequence, usize) {
+        let shared = self.cached_prefix(&tokens[..tokens.len() - 1], scope);
         let sequence = FakeSequence {
+            scope,
             tokens: tokens[..shared].to_vec(),
             shared,
             reserved: 0,
@@ -151,7 +157,7 @@ impl Backend for Fake {
     }
 
     fn publish(&mut self, sequence: &FakeSequence) {
-        self.published.push(sequence.tokens.clone());
+        self.published.push((sequence.scope, sequence.tokens.clone()));
     }
 
     fn kv_bytes(&self) -> usize {

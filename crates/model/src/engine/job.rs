@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 
 use crate::answer::Answer;
 use crate::error::EngineError;
+use crate::kv::Scope;
 use crate::request::{Completion, Event, Priority, Request};
 use crate::sampling::Choice;
 use crate::tokenizer::TextStream;
@@ -11,6 +12,8 @@ use crate::tokenizer::TextStream;
 /// A request on its way: its tokens so far and its answer so far. It survives the loss of its keys and values.
 pub(super) struct Job {
     pub(super) priority: Priority,
+    /// Who shares what is kept of it.
+    pub(super) scope: Scope,
     pub(super) choice: Choice,
     max_tokens: usize,
     /// Prompt and answer so far.
@@ -29,12 +32,14 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn new(
         request: &Request,
+        scope: Scope,
         prompt: Vec<u32>,
         answer: Answer,
         events: mpsc::Sender<Event>,
     ) -> Self {
         Self {
             priority: request.priority,
+            scope,
             choice: Choice { temperature: request.temperature, top_p: request.top_p, seed: request.seed },
             max_tokens: usize::try_from(request.max_tokens).unwrap_or(usize::MAX),
             prompt: prompt.len(),

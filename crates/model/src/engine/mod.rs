@@ -26,6 +26,7 @@ use crate::answer::{Format, Formats};
 use crate::backend::{Backend, Shape};
 use crate::chat::Chat;
 use crate::error::EngineError;
+use crate::kv::{Scope, owner_of};
 use crate::model::{Model, ModelInfo};
 use crate::request::{Completion, Event, Generation, Request};
 use crate::tokenizer::Tokenizer;
@@ -219,7 +220,7 @@ impl Engine {
 
     /// Tokens that a text takes as a segment of a prompt.
     pub fn count_tokens(&self, text: &str) -> usize {
-        self.shared.prompts.encode(&self.shared.text.tokenizer, text).len()
+        self.shared.text.tokenizer.encode_data(text).len()
     }
 
     /// Asks. Encoding the prompt and compiling the answer format happen on the calling thread and take milliseconds
@@ -275,21 +276,25 @@ impl Shared {
             return Err(too_long(least));
         }
         let frame = self.text.chat.frame(request.thinking_tokens > 0);
-        let prompt = frame.prompt(&request.system, &request.segments, |part, ids| {
-            ids.extend(self.prompts.encode(&self.text.tokenizer, part).iter());
-        });
+        let owner = owner_of(&request.owner);
+        let encode = |part: &str, is_common: bool, ids: &mut Vec<u32>| {
+            let owner = (!is_common).then_some(owner);
+            ids.extend(self.prompts.encode(&self.text.tokenizer, owner, part).iter());
+        };
+        let (prompt, common) = frame.prompt(&request.system, &request.segments, request.common_parts, encode);
         if prompt.len().saturating_add(answer_tokens) > limit {
             return Err(too_long(prompt.len()));
         }
         let thinking = usize::try_from(request.thinking_tokens).unwrap_or(usize::MAX);
         let mut answer = self.text.formats.answer(Format {
+            owner,
             schema: request.json_schema.as_ref(),
             weigh_options: request.weigh_options,
             thinking_tokens: thinking,
             max_tokens: answer_tokens,
         })?;
         let forced = answer.begin()?;
-        let mut job = Job::new(request, prompt, answer, events);
+        let mut job = Job::new(request, Scope::of(&request.owner, common), prompt, answer, events);
         if job.extend(&forced, 0) || job.is_full() {
             return Ok(Some(job.completion()));
         }

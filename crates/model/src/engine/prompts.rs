@@ -1,8 +1,10 @@
-//! Encoded parts of prompts, kept: the calls behind one decision share nearly all of their parts.
+//! Encoded parts of prompts, kept: the calls behind one decision share nearly all of their parts. What is one owner's is kept for
+//! that owner alone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::kv::Owner;
 use crate::tokenizer::Tokenizer;
 
 /// Bytes of texts that are kept.
@@ -23,7 +25,7 @@ impl Default for Prompts {
 
 #[derive(Default)]
 struct Kept {
-    parts: HashMap<String, (u64, Arc<[u32]>)>,
+    parts: HashMap<Option<Owner>, HashMap<String, (u64, Arc<[u32]>)>>,
     bytes: usize,
     uses: u64,
 }
@@ -33,8 +35,8 @@ impl Prompts {
         Self { kept: Mutex::default(), limit }
     }
 
-    /// Tokens of one part of a prompt.
-    pub(crate) fn encode(&self, tokenizer: &Tokenizer, text: &str) -> Arc<[u32]> {
+    /// Tokens of one part of a prompt; without an owner it is everybody's.
+    pub(crate) fn encode(&self, tokenizer: &Tokenizer, owner: Option<Owner>, text: &str) -> Arc<[u32]> {
         if text.len() < SHORT || text.len() > self.limit / 4 {
             return tokenizer.encode_data(text).into();
         }
@@ -42,7 +44,7 @@ impl Prompts {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.uses += 1;
             let uses = kept.uses;
-            if let Some((used, tokens)) = kept.parts.get_mut(text) {
+            if let Some((used, tokens)) = kept.parts.get_mut(&owner).and_then(|own| own.get_mut(text)) {
                 *used = uses;
                 return Arc::clone(tokens);
             }
@@ -50,7 +52,8 @@ impl Prompts {
         let tokens: Arc<[u32]> = tokenizer.encode_data(text).into();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let uses = kept.uses;
-        if kept.parts.insert(text.to_owned(), (uses, Arc::clone(&tokens))).is_none() {
+        let own = kept.parts.entry(owner).or_default();
+        if own.insert(text.to_owned(), (uses, Arc::clone(&tokens))).is_none() {
             kept.bytes += text.len();
         }
         if kept.bytes > self.limit {
@@ -62,11 +65,15 @@ impl Prompts {
 
 impl Kept {
     fn drop_older_half(&mut self) {
-        let mut uses: Vec<u64> = self.parts.values().map(|(used, _)| *used).collect();
+        let all = self.parts.values().flat_map(HashMap::values);
+        let mut uses: Vec<u64> = all.map(|(used, _)| *used).collect();
         let middle = uses.len() / 2;
         let (_, &mut bound, _) = uses.select_nth_unstable(middle);
-        self.parts.retain(|_, (used, _)| *used > bound);
-        self.bytes = self.parts.keys().map(String::len).sum();
+        self.parts.retain(|_, own| {
+            own.retain(|_, (used, _)| *used > bound);
+            !own.is_empty()
+        });
+        self.bytes = self.parts.values().flat_map(HashMap::keys).map(String::len).sum();
     }
 }
 
@@ -78,10 +85,15 @@ mod tests {
     #[test]
     fn parts_are_kept_within_bounds() {
         let (tokenizer, prompts) = (tiny(), Prompts::within(10_000));
-        let first = prompts.encode(&tokenizer, &"alert ".repeat(100));
-        assert!(Arc::ptr_eq(&first, &prompts.encode(&tokenizer, &"alert ".repeat(100))));
+        let encode = |owner, text: &str| prompts.encode(&tokenizer, owner, text);
+        let text = "alert ".repeat(100);
+        let first = encode(Some([1; 16]), &text);
+        assert!(Arc::ptr_eq(&first, &encode(Some([1; 16]), &text)));
+        for other in [Some([2; 16]), None] {
+            assert!(!Arc::ptr_eq(&first, &encode(other, &text)), "it is somebody else's");
+        }
         for n in 0..30 {
-            prompts.encode(&tokenizer, &format!("{n}").repeat(500));
+            encode(Some([n; 16]), &format!("{n}").repeat(500));
         }
         let kept = prompts.kept.lock().expect("whole");
         assert!(kept.bytes <= 10_000 && !kept.parts.is_empty(), "{}", kept.bytes);

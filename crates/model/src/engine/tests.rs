@@ -45,6 +45,8 @@ fn schema() -> Value {
 
 fn request(context: usize, own: &str, seed: u64) -> Request {
     Request {
+        owner: "red".to_owned(),
+        common_parts: 1,
         system: "be brief".to_owned(),
         segments: vec!["alert ".repeat(context), own.to_owned()],
         thinking_tokens: 12,
@@ -215,6 +217,43 @@ async fn siblings_submitted_together_are_prefilled_once() {
     assert!(stats.cached_tokens > 8 * (prompt - 100), "{}", stats.cached_tokens);
     let widest = log.lock().expect("whole").iter().map(Vec::len).max();
     assert!(widest >= Some(8), "{widest:?} sequences in a pass");
+}
+
+#[tokio::test]
+async fn what_another_owner_asked_is_found_no_more_than_what_nobody_asked() {
+    let own = |owner: &str, secret: &str, common_parts| Request {
+        owner: owner.to_owned(),
+        common_parts,
+        segments: vec!["one of the alerts ".repeat(12), format!("a login to the payroll vault {secret}")],
+        ..request(0, "", 1)
+    };
+    // Blue asks; then red guesses, or asks what nobody has asked. What red can see of either is what each takes.
+    let after_blue = async |guess: &Request| {
+        let (engine, log) = plain();
+        ask(&engine, &own("blue", "4486", guess.common_parts)).await.expect("an answer");
+        let before = (engine.stats().prefill_tokens, log.lock().expect("whole").len());
+        let answer = ask(&engine, guess).await.expect("an answer");
+        let passes = log.lock().expect("whole").len() - before.1;
+        (answer.cached_tokens, engine.stats().prefill_tokens - before.0, passes, bare(&answer))
+    };
+    for common_parts in [0, 1, 2] {
+        let (guess, cold) = (own("red", "4486", common_parts), own("red", "7315", common_parts));
+        let (guessed, unguessed) = (after_blue(&guess).await, after_blue(&cold).await);
+        assert_eq!((guessed.0, guessed.1), (unguessed.0, unguessed.1), "{common_parts} parts are common");
+        assert_eq!(guessed.0 > 0, common_parts > 0, "what says nothing of anybody is shared");
+        let blue = after_blue(&own("blue", "4486", common_parts)).await;
+        assert!(blue.0 > guessed.0 && blue.1 < guessed.1, "what it asked itself is found");
+        assert_eq!(blue.3, guessed.3, "and the answer is the same");
+    }
+    // Together in one batch neither waits for the other.
+    let gate = Arc::new(Mutex::new(()));
+    let (engine, _) = engine(&EngineOptions::default(), |fake| fake.gate = Arc::clone(&gate));
+    let closed = gate.lock().expect("whole");
+    let both = ["blue", "red"].map(|owner| engine.submit(own(owner, "4486", 0)));
+    drop(closed);
+    for generation in both {
+        assert_eq!(generation.completion().await.expect("an answer").cached_tokens, 0);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Sequences and the index of published prefixes.
 //!
-//! The index is a tree whose nodes are pages. A node with 16 tokens may have children; one with fewer is a leaf.
+//! The index is a tree whose nodes are pages. A node with 16 tokens may have children; one with fewer is a leaf. A node belongs to an
+//! owner or to everybody, and a search sees no other owner's.
 //!
 //! Leaves are kept in the order in which they are evicted, so making room looks at as many nodes as it frees, and at the leaves
 //! of live sequences among them, however large the index is.
@@ -11,12 +12,13 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{PAGE, Page, PagePool};
+use super::{Owner, PAGE, Page, PagePool, Scope};
 use crate::error::EngineError;
 
 /// A path through the tree: the pages of one sequence and the tokens they hold.
 #[derive(Debug)]
 pub(crate) struct Sequence {
+    scope: Scope,
     tokens: Vec<u32>,
     /// Pages of `tokens` and of what has been reserved beyond.
     pages: Vec<Arc<Page>>,
@@ -69,6 +71,8 @@ const ROOT: usize = 0;
 #[derive(Debug)]
 struct Node {
     parent: usize,
+    /// Who may find it; `None` is everybody.
+    owner: Option<Owner>,
     tokens: Vec<u32>,
     page: Option<Arc<Page>>,
     children: BTreeSet<usize>,
@@ -76,8 +80,8 @@ struct Node {
 }
 
 impl Node {
-    fn new(parent: usize, tokens: &[u32], page: Option<Arc<Page>>, used: u64) -> Self {
-        Self { parent, tokens: tokens.to_vec(), page, children: BTreeSet::new(), used }
+    fn new(parent: usize, owner: Option<Owner>, tokens: &[u32], page: Option<Arc<Page>>, used: u64) -> Self {
+        Self { parent, owner, tokens: tokens.to_vec(), page, children: BTreeSet::new(), used }
     }
 
     /// Whether nobody but the index holds the node's page.
@@ -117,7 +121,7 @@ impl KvTree {
         let capacity = budget / (page_floats.max(1) * size_of::<f32>());
         Self {
             pool: PagePool::new(page_floats, capacity),
-            nodes: vec![Some(Node::new(ROOT, &[], None, 0))],
+            nodes: vec![Some(Node::new(ROOT, None, &[], None, 0))],
             vacant: Vec::new(),
             leaves: BTreeSet::new(),
             clock: 0,
@@ -129,24 +133,24 @@ impl KvTree {
         &self.pool
     }
 
-    /// Length of the longest published prefix of `tokens`.
-    pub(crate) fn cached_prefix(&self, tokens: &[u32]) -> usize {
-        self.find(tokens).len()
+    /// Length of the longest published prefix of `tokens` that one in this scope may find.
+    pub(crate) fn cached_prefix(&self, tokens: &[u32], scope: Scope) -> usize {
+        self.find(tokens, scope).len()
     }
 
     /// What [`Backend::begin`](crate::Backend::begin) gives: a sequence that leaves at least the last token to be fed.
-    pub(crate) fn begin_prompt(&mut self, tokens: &[u32]) -> (Sequence, usize) {
-        let sequence = self.begin(&tokens[..tokens.len().saturating_sub(1)]);
+    pub(crate) fn begin_prompt(&mut self, tokens: &[u32], scope: Scope) -> (Sequence, usize) {
+        let sequence = self.begin(&tokens[..tokens.len().saturating_sub(1)], scope);
         let cached = sequence.len();
         (sequence, cached)
     }
 
-    /// A sequence that starts with the longest published prefix of `tokens`.
-    pub(crate) fn begin(&mut self, tokens: &[u32]) -> Sequence {
-        let found = self.find(tokens);
+    /// A sequence that starts with the longest published prefix of `tokens` that one in its scope may find.
+    pub(crate) fn begin(&mut self, tokens: &[u32], scope: Scope) -> Sequence {
+        let found = self.find(tokens, scope);
         self.clock += 1;
         let mut sequence =
-            Sequence { tokens: tokens[..found.len()].to_vec(), pages: Vec::new(), borrowed: None };
+            Sequence { scope, tokens: tokens[..found.len()].to_vec(), pages: Vec::new(), borrowed: None };
         for &node in &found.full {
             sequence.pages.extend(self.touch(node));
         }
@@ -194,19 +198,25 @@ impl KvTree {
         Ok(())
     }
 
-    /// Makes the sequence's tokens findable as a prefix.
+    /// Makes the sequence's tokens findable as a prefix, within its scope.
     pub(crate) fn publish(&mut self, sequence: &Sequence) {
         self.clock += 1;
         let mut at = ROOT;
-        for (tokens, page) in sequence.tokens.chunks(PAGE).zip(&sequence.pages) {
-            at = self.publish_page(at, tokens, page);
+        for (number, (tokens, page)) in sequence.tokens.chunks(PAGE).zip(&sequence.pages).enumerate() {
+            at = self.publish_page(at, sequence.scope.owner_of_page(number), tokens, page);
         }
     }
 
-    /// Finds or makes the child of `parent` that holds `tokens`.
-    fn publish_page(&mut self, parent: usize, tokens: &[u32], page: &Arc<Page>) -> usize {
+    /// Finds or makes the child of `parent` that holds `tokens` and is this owner's.
+    fn publish_page(
+        &mut self,
+        parent: usize,
+        owner: Option<Owner>,
+        tokens: &[u32],
+        page: &Arc<Page>,
+    ) -> usize {
         let clock = self.clock;
-        let known = self.children(parent).find(|&child| {
+        let known = self.children(parent, owner).find(|&child| {
             self.node(child).is_some_and(|node| {
                 node.tokens.starts_with(tokens)
                     || (tokens.starts_with(&node.tokens) && !node.tokens.is_empty())
@@ -217,7 +227,7 @@ impl KvTree {
                 self.nodes.push(None);
                 self.nodes.len() - 1
             });
-            self.nodes[child] = Some(Node::new(parent, tokens, Some(Arc::clone(page)), clock));
+            self.nodes[child] = Some(Node::new(parent, owner, tokens, Some(Arc::clone(page)), clock));
             self.leaves.insert((clock, child));
             if let Some(node) = &mut self.nodes[parent] {
                 self.leaves.remove(&(node.used, parent));
@@ -236,13 +246,13 @@ impl KvTree {
         child
     }
 
-    fn find(&self, tokens: &[u32]) -> Match {
+    fn find(&self, tokens: &[u32], scope: Scope) -> Match {
         let mut found = Match { full: Vec::new(), partial: None };
         let mut at = ROOT;
         loop {
             let rest = &tokens[found.full.len() * PAGE..];
             let best = self
-                .children(at)
+                .children(at, scope.owner_of_page(found.full.len()))
                 .filter_map(|child| Some((child, common(&self.node(child)?.tokens, rest))))
                 .max_by_key(|&(_, length)| length);
             match best {
@@ -315,8 +325,10 @@ impl KvTree {
         }
     }
 
-    fn children(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
-        self.node(index).into_iter().flat_map(|node| node.children.iter().copied())
+    /// Children of a node that are this owner's.
+    fn children(&self, index: usize, owner: Option<Owner>) -> impl Iterator<Item = usize> + '_ {
+        let children = self.node(index).into_iter().flat_map(|node| node.children.iter().copied());
+        children.filter(move |&child| self.node(child).is_some_and(|node| node.owner == owner))
     }
 
     fn node(&self, index: usize) -> Option<&Node> {

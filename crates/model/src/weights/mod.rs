@@ -111,7 +111,7 @@ impl Checkpoint {
         }
     }
 
-    /// SHA-256 of its weights, without the adapter.
+    /// SHA-256 of its file; of a folder, of all files that answers follow from. The adapter is no part of it.
     ///
     /// # Errors
     /// [`LoadError::Io`] if a file cannot be read.

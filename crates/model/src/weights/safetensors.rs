@@ -209,6 +209,15 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, LoadError> {
     serde_json::from_slice(&text).map_err(|error| malformed(format!("the file is not JSON: {error}")))
 }
 
+/// What a model is read from besides its weights, as far as it is there: who changes one of these changes its answers as well.
+const BESIDE_WEIGHTS: [&str; 5] = [
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
 impl SafetensorsFolder {
     /// Reads the configuration and the header of every file.
     ///
@@ -247,9 +256,11 @@ impl SafetensorsFolder {
         &self.folder
     }
 
-    /// Weight files in the order of their names.
+    /// Every file that answers follow from: weight files in the order of their names, then what else the model is read from.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        self.files.iter().map(|file| file.path.clone()).collect()
+        let weights = self.files.iter().map(|file| file.path.clone());
+        let others = BESIDE_WEIGHTS.iter().map(|name| self.folder.join(name)).filter(|path| path.exists());
+        weights.chain(others).collect()
     }
 
     /// Where a tensor's data is, if it is there.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cpu::CpuBackend;
+use crate::kv::Scope;
 use crate::merge::{MergedType, merge};
 use crate::model::{LoadOptions, WeightFormat};
 use crate::testing::{Random, TinyModel, safetensors};
@@ -31,7 +32,7 @@ fn logits(path: &Path, adapter: Option<&Path>) -> Vec<f32> {
     };
     let mut backend = CpuBackend::load(path, &options).unwrap();
     let tokens: Vec<u32> = (0..21).map(|at| at * 3 % 80).collect();
-    let (mut sequence, _) = backend.begin(&tokens);
+    let (mut sequence, _) = backend.begin(&tokens, Scope::default());
     let mut logits = Vec::new();
     let feed = Feed { sequence: &mut sequence, tokens: &tokens, logits: 1 };
     backend.forward(&mut [feed], &mut logits).unwrap();

@@ -77,7 +77,8 @@ impl Answers {
     }
 }
 
-/// Equal for equal questions of one incident.
+/// Equal for equal questions of one incident. Workers may serve coordinators that know nothing of each other, so its tenant
+/// counts as well.
 fn key(incident: &str, question: &Question) -> Key {
     let mut hash = Sha256::new();
     let mut part = |text: &str| {
@@ -86,7 +87,7 @@ fn key(incident: &str, question: &Question) -> Key {
         hash.update(text);
     };
     let schema = question.format.json_schema.to_string();
-    [incident, &schema, &question.prompt.system].into_iter().for_each(&mut part);
+    [&question.tenant, incident, &schema, &question.prompt.system].into_iter().for_each(&mut part);
     question.prompt.segments.iter().for_each(|segment| part(segment));
     hash.finalize().into()
 }
@@ -137,6 +138,7 @@ mod tests {
 
     fn question(text: &str) -> Question {
         Question {
+            tenant: String::new(),
             prompt: Prompt { system: "s".into(), segments: vec![text.into()] },
             format: AnswerFormat {
                 thinking_tokens: 0,

@@ -52,6 +52,8 @@ pub struct RolloutPolicy {
 /// Rollouts that share their context.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RolloutBatch {
+    /// On whose account they run; see [`Question::tenant`](crate::Question).
+    pub tenant: String,
     /// Name of the incident, for logs.
     pub incident: String,
     /// Instruction that stands before everything else.

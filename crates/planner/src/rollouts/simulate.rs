@@ -225,10 +225,7 @@ impl<M: LanguageModel> Run<'_, M> {
             let after = state.union(self.predict(state, (&action, &objects), &history, *tries).await?);
             self.deeds.push(Deed { objects, before: state, after });
             *tries += 1;
-            let mut cost = costs.cost(state, &action, after);
-            if after != state && self.world.is_needless(&action) {
-                cost += costs.needless();
-            }
+            let cost = self.world.cost(costs, state, &action, after);
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });
             if after.is_terminal() {
                 return Ok(RolloutEnd::Terminal);
@@ -254,8 +251,7 @@ impl<M: LanguageModel> Run<'_, M> {
         history: &[String],
         tries: u64,
     ) -> Result<RecoveryState, Break> {
-        let world = Coverage::of(&self.world.roles, &self.deeds);
-        let open = world.within_reach(objects, state, open_facts(state, action));
+        let open = self.world.reach(&self.deeds, action, objects, state);
         if open.achieved() == 0 {
             return Ok(state);
         }
@@ -384,7 +380,8 @@ impl<M: LanguageModel> Run<'_, M> {
         let thinking_tokens = self.batch.policy.thinking_tokens;
         let max_tokens = thinking_tokens.saturating_add(answer_tokens);
         let format = AnswerFormat { thinking_tokens, json_schema, max_tokens, weigh_options: false };
-        Question { prompt, format, sampling, purpose: Purpose::Rollout }
+        let tenant = self.batch.tenant.clone();
+        Question { tenant, prompt, format, sampling, purpose: Purpose::Rollout }
     }
 
     /// Asks the model.
@@ -460,6 +457,7 @@ mod tests {
             action: "Isolate 10.0.0.5 from the network".into(),
         };
         let batch = RolloutBatch {
+            tenant: String::new(),
             incident: "incidents/test".into(),
             system: "You plan.".into(),
             context: vec!["Evidence of 10.0.0.5.".into()],

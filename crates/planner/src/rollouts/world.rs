@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countermove_incident::RecoveryState;
+use countermove_incident::{CostModel, RecoveryState};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{Coverage, named};
-use crate::prompts::past::Deed;
+use crate::prompts::past::{Deed, Objects};
+use crate::prompts::tasks::open_facts;
 use crate::rollouts::checks::interrupts;
 use crate::seeds::{chance, derive_seed};
 
@@ -137,6 +138,30 @@ impl World {
             *holds &= !hindered || chance(derive_seed(lot, "let through", &[fact as u64])) < HARDLY;
         }
         RecoveryState::from_bits(bits)
+    }
+
+    /// Facts that an action may bring about after these others, since it does all that they ask for. `objects` are whom it names.
+    pub(crate) fn reach(
+        &self,
+        deeds: &[Deed],
+        action: &str,
+        objects: &Objects,
+        state: RecoveryState,
+    ) -> RecoveryState {
+        Coverage::of(&self.roles, deeds).within_reach(objects, state, open_facts(state, action))
+    }
+
+    /// What an action costs that led from one state to another.
+    pub(crate) fn cost(
+        &self,
+        costs: &dyn CostModel,
+        before: RecoveryState,
+        action: &str,
+        after: RecoveryState,
+    ) -> f64 {
+        let cost = costs.cost(before, action, after);
+        let is_needless = after != before && self.is_needless(action);
+        if is_needless { cost + costs.needless() } else { cost }
     }
 
     /// Whether an action takes down a host of the system that has no part in the incident.

@@ -61,6 +61,7 @@ pub async fn predict_alerts(
     let Expectation { templates, system, shared, tactic, seen, thinking_tokens } = *expectation;
     let choices = alert_choices(seen);
     let question = Question {
+        tenant: String::new(),
         prompt: alerts_prompt(templates, system, shared, tactic, seen)?,
         format: AnswerFormat {
             thinking_tokens,

@@ -41,6 +41,7 @@ pub(crate) async fn perceive(
     let asked = if scene.not_understood { &[][..] } else { &scene.groups };
     for group in asked {
         let question = Question {
+            tenant: String::new(),
             prompt: incident_prompt(templates, scene, &group.words)?,
             format: AnswerFormat {
                 thinking_tokens: options.thinking_tokens,

@@ -429,6 +429,8 @@ fn cut(step: u32, bound: &str, finished: usize) -> String {
 fn batch(session: &PlanSession, assessment: &Assessment, context: Vec<String>) -> RolloutBatch {
     let options = &session.options;
     RolloutBatch {
+        // Whoever sends them knows.
+        tenant: String::new(),
         incident: session.incident.clone(),
         system: session.scene.system.clone(),
         context,

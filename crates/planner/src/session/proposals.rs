@@ -154,6 +154,7 @@ impl Proposal<'_> {
         let prompt = action_prompt(self.templates, situation, &refused)?;
         let thinking_tokens = self.options.thinking_tokens;
         Ok(Question {
+            tenant: String::new(),
             prompt,
             format: AnswerFormat {
                 thinking_tokens,

@@ -153,6 +153,8 @@ async fn ask(engine: &Engine, rows: &[Example], console: &Console) -> Result<Vec
 
 fn request(row: &Example) -> Request {
     Request {
+        owner: String::new(),
+        common_parts: 0,
         system: row.system.clone(),
         segments: row.prompt.clone(),
         thinking_tokens: 0,

@@ -8,6 +8,7 @@
 //! An SQLite file belongs to one process and one user ([`mod@file`]). PostgreSQL is for several.
 
 mod file;
+mod ledger;
 mod ownership;
 mod reading;
 mod schema;
@@ -15,8 +16,10 @@ mod tokens;
 mod writing;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use countermove_ledger::{Signer, TrustedKeys};
 use countermove_proto::v1::Incident;
 use countermove_proto::{IncidentId, RequestId};
 use futures::future::{BoxFuture, FutureExt};
@@ -26,7 +29,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{
-    Append, Claim, EventLog, Head, Held, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved,
+    Append, Claim, EventLog, Head, Held, KnownRequest, Ledger, OwnerId, Ownership, Record, RequestKey, Saved,
     StoreError, StoreUrl, StoredInput,
 };
 use file::{FileLock, Identity};
@@ -55,6 +58,10 @@ pub struct SqlStore {
     writer: tokio::sync::Mutex<()>,
     /// Where it is, for what the pool does not tell.
     address: String,
+    /// Who signs what is written.
+    signer: Option<Arc<dyn Signer>>,
+    /// Whose signatures are believed.
+    trusted: TrustedKeys,
     /// Held as long as the file is used.
     _lock: Option<FileLock>,
 }
@@ -141,12 +148,27 @@ impl SqlStore {
             .connect(&address)
             .await
             .map_err(|error| failed(&plain(&error)))?;
-        let store = Self { pool, dialect, address, writer: tokio::sync::Mutex::new(()), _lock: None };
+        let store = Self {
+            pool,
+            dialect,
+            address,
+            writer: tokio::sync::Mutex::new(()),
+            signer: None,
+            trusted: TrustedKeys::default(),
+            _lock: None,
+        };
         if let Err(problem) = store.take_in_use(lock.as_mut()).await {
             store.pool.close().await;
             return Err(failed(&problem));
         }
         Ok(Self { _lock: lock, ..store })
+    }
+
+    /// Signs what is written from now on, and believes signatures of this signer and of these others.
+    #[must_use]
+    pub fn signed_by(self, signer: Arc<dyn Signer>, others: &TrustedKeys) -> Self {
+        let trusted = TrustedKeys::new(others.keys().iter().copied().chain([signer.key()]));
+        Self { signer: Some(signer), trusted, ..self }
     }
 
     /// Brings the store up to date and counts one more opening, if it is the one that was here.
@@ -300,6 +322,10 @@ impl EventLog for SqlStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
         async move { self.patiently(|| self.read_list(before, limit)).await }.boxed()
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
     }
 }
 

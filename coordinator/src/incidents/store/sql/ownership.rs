@@ -152,6 +152,10 @@ impl SqlStore {
             .await?;
             for row in old {
                 let id: Vec<u8> = row.try_get("id")?;
+                sqlx::query("INSERT INTO forgotten (incident) VALUES ($1) ON CONFLICT DO NOTHING")
+                    .bind(id.clone())
+                    .execute(&mut *transaction)
+                    .await?;
                 for (table, column) in [("events", "incident"), ("inputs", "incident"), ("incidents", "id")] {
                     sqlx::query(made(format!("DELETE FROM {table} WHERE {column} = $1")))
                         .bind(id.clone())

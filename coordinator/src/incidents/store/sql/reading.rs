@@ -27,7 +27,7 @@ impl SqlStore {
         limit: usize,
     ) -> Result<Vec<Record>, Fault> {
         let rows = sqlx::query(
-            "SELECT sequence, event, input_sha256, session_sha256, hash FROM events \
+            "SELECT sequence, event, input_sha256, session_sha256, hash, signature FROM events \
              WHERE incident = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
         )
         .bind(bytes(id))
@@ -200,6 +200,7 @@ fn record(row: &AnyRow) -> Result<Record, Fault> {
         input_sha256: optional_hash(row, "input_sha256")?,
         session_sha256: optional_hash(row, "session_sha256")?,
         hash: hash(row, "hash")?,
+        signature: row.try_get("signature")?,
     })
 }
 

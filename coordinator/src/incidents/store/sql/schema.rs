@@ -11,11 +11,12 @@ use sqlx::{AnyPool, SqlSafeStr};
 use super::{Dialect, made};
 
 /// Statements of each version, the first being version 1, as PostgreSQL reads them.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("incidents", include_str!("migrations/0001_incidents.sql")),
     ("store", include_str!("migrations/0002_store.sql")),
     ("created", include_str!("migrations/0003_created.sql")),
     ("tokens", include_str!("migrations/0004_tokens.sql")),
+    ("ledger", include_str!("migrations/0005_ledger.sql")),
 ];
 
 /// Why a store cannot be brought up to date.

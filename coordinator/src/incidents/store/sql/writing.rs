@@ -1,5 +1,6 @@
 //! Writing events and answers.
 
+use countermove_ledger::head_digest;
 use countermove_proto::IncidentId;
 use prost::Message;
 use sqlx::{Any, Row, SqlSafeStr, Transaction};
@@ -22,6 +23,7 @@ const EXTEND: &str = "UPDATE incidents SET last_sequence = $4, last_hash = $5, u
 impl SqlStore {
     pub(super) async fn write(&self, append: &Append) -> Result<(), Fault> {
         let Some(head) = append.head() else { return Ok(()) };
+        let signature = self.signature(append.claim.id, head).await?;
         let _writer = self.writer().await;
         let mut transaction = self.pool.begin().await?;
         if !advance(&mut transaction, append, head, self.dialect).await? {
@@ -30,8 +32,8 @@ impl SqlStore {
         }
         for record in &append.records {
             sqlx::query(
-                "INSERT INTO events (incident, sequence, event, input_sha256, session_sha256, hash) \
-                 VALUES ($1, $2, $3, $4, $5, $6)",
+                "INSERT INTO events (incident, sequence, event, input_sha256, session_sha256, hash, signature) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
             )
             .bind(bytes(append.claim.id))
             .bind(signed(record.sequence))
@@ -39,6 +41,7 @@ impl SqlStore {
             .bind(record.input_sha256.map(Vec::from))
             .bind(record.session_sha256.map(Vec::from))
             .bind(record.hash.to_vec())
+            .bind(signature.clone().filter(|_| record.sequence == head.sequence))
             .execute(&mut *transaction)
             .await?;
         }
@@ -70,6 +73,15 @@ impl SqlStore {
             };
         }
         Ok(transaction.commit().await?)
+    }
+
+    /// The signature of a log's end.
+    async fn signature(&self, id: IncidentId, head: Head) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(signer) = &self.signer else { return Ok(None) };
+        match signer.sign(head_digest(id, head.sequence, &head.hash)).await {
+            Ok(signature) => Ok(Some(signature.to_bytes().to_vec())),
+            Err(problem) => Err(StoreError::Unavailable(format!("nothing can be signed: {problem}")).into()),
+        }
     }
 
     /// Why an append found no place: it was written already by a try whose answer was lost, or it may not be written.

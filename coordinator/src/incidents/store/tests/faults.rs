@@ -16,7 +16,7 @@ async fn a_write_waits_for_a_database_that_restarts() {
     });
     server.resume();
     let id = writing.await.unwrap();
-    let found = verify(&*store, id).await.unwrap();
+    let found = verify(&*store, id, 0).await.unwrap();
     assert_eq!((found.events, found.broken), (6, None));
 }
 
@@ -93,6 +93,6 @@ async fn a_connection_over_which_nothing_comes_is_given_up() {
     let mut log = begun(store.clone(), claim()).await;
     cut.send_replace(true);
     log.append(note("over another connection"), None).await.unwrap();
-    let found = verify(&*store, log.id()).await.unwrap();
+    let found = verify(&*store, log.id(), 0).await.unwrap();
     assert_eq!((found.events, found.broken), (2, None));
 }

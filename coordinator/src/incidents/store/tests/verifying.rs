@@ -9,7 +9,7 @@ async fn an_untouched_log_verifies() {
         for number in 0..600 {
             log.append(note(&number.to_string()), None).await.unwrap();
         }
-        let found = verify(&**store, log.id()).await.unwrap();
+        let found = verify(&**store, log.id(), 0).await.unwrap();
         assert_eq!((found.events, found.broken), (601, None));
         assert_eq!(found.head, store.head(log.id()).await.unwrap().hash);
     }
@@ -37,7 +37,7 @@ async fn the_first_broken_event_is_named_whatever_was_done_to_the_file() {
         log.append(note("4"), Some(Enclosure::of(&Input::Alerts("more".to_owned())))).await.unwrap();
         log.append(note("5"), None).await.unwrap();
         edit(&path, what).await;
-        let found = verify(&*store, log.id()).await.unwrap();
+        let found = verify(&*store, log.id(), 0).await.unwrap();
         let (broken, problem) = found.broken.clone().unwrap_or_default();
         assert_eq!((broken, found.events), (first, first - 1), "{what}: {found:?}");
         assert!(problem.contains(word), "{what}: {problem}");
@@ -54,13 +54,13 @@ async fn an_incident_that_is_not_what_its_events_make_is_found_and_not_believed(
     let mut log = begun(store.clone(), claim()).await;
     let step = PlanStep { reason: "Block all traffic".to_owned(), ..PlanStep::default() };
     log.append(Kind::Decided(step), None).await.unwrap();
-    let whole = verify(&*store, log.id()).await.unwrap();
+    let whole = verify(&*store, log.id(), 0).await.unwrap();
     assert_eq!((whole.events, whole.broken, whole.differs), (2, None, None));
     let mut forged = store.get(log.id()).await.unwrap();
     forged.plan.as_mut().unwrap().steps[0].reason = "Shut down db01".to_owned();
     let hex: String = forged.encode_to_vec().iter().map(|byte| format!("{byte:02X}")).collect();
     edit(&path, &format!("UPDATE incidents SET projection = X'{hex}'")).await;
-    let found = verify(&*store, log.id()).await.unwrap();
+    let found = verify(&*store, log.id(), 0).await.unwrap();
     assert_eq!((found.events, found.broken), (2, None), "the events are whole");
     assert!(found.differs.unwrap().contains("is not what they make of it"));
     let (incident, hash) = replay(&*store, log.id()).await.unwrap();
@@ -68,7 +68,7 @@ async fn an_incident_that_is_not_what_its_events_make_is_found_and_not_believed(
     assert_eq!(hash, found.head);
     edit(&path, "UPDATE incidents SET projection = X'FF'").await;
     assert!(
-        verify(&*store, log.id()).await.unwrap().differs.is_some(),
+        verify(&*store, log.id(), 0).await.unwrap().differs.is_some(),
         "one that cannot be read is found as well"
     );
     edit(&path, "UPDATE events SET event = X'2200' WHERE sequence = 2").await;

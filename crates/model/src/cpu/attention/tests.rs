@@ -1,7 +1,7 @@
 //! Attention against its definition, and plans against what they promise.
 
 use super::*;
-use crate::kv::{KvTree, Sequence};
+use crate::kv::{KvTree, Scope, Sequence};
 use crate::memory::Region;
 use crate::testing::Random;
 
@@ -30,7 +30,7 @@ fn batch(dims: usize, prefix: usize, cuts: &[(usize, usize, usize)]) -> Batch {
     let mut random = Random::new(5);
     let mut tree = KvTree::new(KV_HEADS * 2 * PAGE * dims, 1 << 24);
     let tokens: Vec<u32> = (0..prefix as u32).collect();
-    let mut root = tree.begin(&[]);
+    let mut root = tree.begin(&[], Scope::default());
     tree.reserve(&mut root, prefix).unwrap();
     root.pages().iter().for_each(|page| random_page(&mut random, page.as_ptr(), dims, 0));
     root.extend(&tokens);
@@ -38,7 +38,7 @@ fn batch(dims: usize, prefix: usize, cuts: &[(usize, usize, usize)]) -> Batch {
     let mut rows = 0;
     let mut sequences = Vec::new();
     for (index, &(kept, own, now)) in cuts.iter().enumerate() {
-        let mut sequence = tree.begin(&tokens[..kept]);
+        let mut sequence = tree.begin(&tokens[..kept], Scope::default());
         assert_eq!(sequence.len(), kept);
         let shared = kept / PAGE;
         tree.reserve(&mut sequence, own + now).unwrap();

@@ -45,7 +45,7 @@ impl<S> Branch<S> {
         let (end, asked) = (job.tokens.len() + node.fed(), job.tokens.len() + node.parted);
         let tokens = [job.tokens.as_slice(), &node.path].concat();
         // The token from which logits are wanted is always computed, and so are those after it.
-        let (sequence, computed) = backend.begin(&tokens[..=asked]);
+        let (sequence, computed) = backend.begin(&tokens[..=asked], job.scope);
         Some(Self { node: number, tokens, end, asked, sequence, computed, way: 0.0, count: 0, row: 0 })
     }
 

@@ -40,8 +40,8 @@ fn likeliest(completion: &Completion) -> &str {
 fn scored(model: &mut Model, request: &Request) -> Vec<f64> {
     let frame = model.text.chat.frame(false);
     let tokenizer = Arc::clone(&model.text.tokenizer);
-    let encode = |text: &str, ids: &mut Vec<u32>| ids.extend(tokenizer.encode_data(text));
-    let prompt = frame.prompt(&request.system, &request.segments, encode);
+    let encode = |text: &str, _, ids: &mut Vec<u32>| ids.extend(tokenizer.encode_data(text));
+    let (prompt, _) = frame.prompt(&request.system, &request.segments, 0, encode);
     let values = option_values(request.json_schema.as_ref().expect("a schema")).expect("a few");
     let texts: Vec<Vec<u32>> =
         values.iter().map(|value| [prompt.as_slice(), &tokenizer.encode_data(value)].concat()).collect();

@@ -47,15 +47,15 @@ fn range(start: u32, count: u32) -> Vec<u32> {
 fn a_fork_shares_full_pages_and_copies_the_one_it_leaves() {
     let mut tree = tree(10);
     let tokens = range(0, 40);
-    let mut first = tree.begin(&tokens);
+    let mut first = tree.begin(&tokens, Scope::default());
     assert_eq!(first.len(), 0);
     append(&mut tree, &mut first, &tokens).unwrap();
-    assert_eq!(tree.cached_prefix(&tokens), 0);
+    assert_eq!(tree.cached_prefix(&tokens, Scope::default()), 0);
     tree.publish(&first);
-    assert_eq!(tree.cached_prefix(&tokens), 40);
-    assert_eq!(tree.cached_prefix(&[&tokens[..35], &[99, 98]].concat()), 35);
+    assert_eq!(tree.cached_prefix(&tokens, Scope::default()), 40);
+    assert_eq!(tree.cached_prefix(&[&tokens[..35], &[99, 98]].concat(), Scope::default()), 35);
     assert_eq!(tree.pool().in_use(), 3);
-    let mut second = tree.begin(&[&tokens[..35], &[99, 98]].concat());
+    let mut second = tree.begin(&[&tokens[..35], &[99, 98]].concat(), Scope::default());
     assert_eq!((second.len(), second.pages.len()), (35, 2));
     assert!(Arc::ptr_eq(&first.pages[1], &second.pages[1]));
     append(&mut tree, &mut second, &[99, 98]).unwrap();
@@ -68,50 +68,50 @@ fn a_fork_shares_full_pages_and_copies_the_one_it_leaves() {
 #[test]
 fn publishing_again_extends_what_was_published() {
     let mut tree = tree(10);
-    let mut sequence = tree.begin(&[]);
+    let mut sequence = tree.begin(&[], Scope::default());
     for count in [5, 3, 8, 1, 20] {
         let start = sequence.len() as u32;
         append(&mut tree, &mut sequence, &range(start, count)).unwrap();
         tree.publish(&sequence);
-        assert_eq!(tree.cached_prefix(&range(0, 99)), sequence.len());
+        assert_eq!(tree.cached_prefix(&range(0, 99), Scope::default()), sequence.len());
     }
     assert_eq!(tree.pool().in_use(), 3);
     drop(sequence);
-    assert_eq!(tree.cached_prefix(&range(0, 99)), 37);
+    assert_eq!(tree.cached_prefix(&range(0, 99), Scope::default()), 37);
     assert_eq!(tree.pool().in_use(), 3);
 }
 
 #[test]
 fn the_same_text_computed_twice_is_kept_once() {
     let mut tree = tree(10);
-    let (mut a, mut b) = (tree.begin(&[]), tree.begin(&[]));
+    let (mut a, mut b) = (tree.begin(&[], Scope::default()), tree.begin(&[], Scope::default()));
     append(&mut tree, &mut a, &range(0, 32)).unwrap();
     append(&mut tree, &mut b, &range(0, 40)).unwrap();
     tree.publish(&a);
     tree.publish(&b);
     drop((a, b));
     assert_eq!(tree.pool().in_use(), 3);
-    assert_eq!(tree.cached_prefix(&range(0, 40)), 40);
+    assert_eq!(tree.cached_prefix(&range(0, 40), Scope::default()), 40);
 }
 
 #[test]
 fn the_prefix_not_used_for_longest_is_evicted_and_never_a_live_one() {
     let mut tree = tree(6);
     for start in [100, 200, 300] {
-        let mut sequence = tree.begin(&[]);
+        let mut sequence = tree.begin(&[], Scope::default());
         append(&mut tree, &mut sequence, &range(start, 32)).unwrap();
         tree.publish(&sequence);
     }
     // The first is used again, so the second is the oldest; its end goes before its start.
-    let mut live = tree.begin(&range(100, 32));
-    let mut fresh = tree.begin(&[]);
+    let mut live = tree.begin(&range(100, 32), Scope::default());
+    let mut fresh = tree.begin(&[], Scope::default());
     append(&mut tree, &mut fresh, &range(0, 16)).unwrap();
-    assert_eq!(tree.cached_prefix(&range(200, 32)), 16);
-    assert_eq!(tree.cached_prefix(&range(300, 32)), 32);
+    assert_eq!(tree.cached_prefix(&range(200, 32), Scope::default()), 16);
+    assert_eq!(tree.cached_prefix(&range(300, 32), Scope::default()), 32);
     append(&mut tree, &mut live, &range(500, 33)).unwrap();
-    assert_eq!(tree.cached_prefix(&range(200, 32)), 0);
-    assert_eq!(tree.cached_prefix(&range(300, 32)), 0);
-    assert_eq!(tree.cached_prefix(&range(100, 32)), 32);
+    assert_eq!(tree.cached_prefix(&range(200, 32), Scope::default()), 0);
+    assert_eq!(tree.cached_prefix(&range(300, 32), Scope::default()), 0);
+    assert_eq!(tree.cached_prefix(&range(100, 32), Scope::default()), 32);
     let refused = tree.reserve(&mut fresh, 17);
     assert_eq!(refused, Err(OutOfPages { needed: 3, capacity: tree.pool().capacity() }));
     check(&live);
@@ -121,19 +121,43 @@ fn the_prefix_not_used_for_longest_is_evicted_and_never_a_live_one() {
 #[test]
 fn a_refused_reservation_changes_nothing() {
     let mut tree = tree(4);
-    let mut live = tree.begin(&[]);
+    let mut live = tree.begin(&[], Scope::default());
     append(&mut tree, &mut live, &range(0, 32)).unwrap();
-    let mut idle = tree.begin(&[]);
+    let mut idle = tree.begin(&[], Scope::default());
     append(&mut tree, &mut idle, &range(50, 16)).unwrap();
     tree.publish(&idle);
     drop(idle);
     // One page is free and one can be evicted; three are wanted.
     let capacity = tree.pool().capacity();
     assert_eq!(tree.reserve(&mut live, 48), Err(OutOfPages { needed: 5, capacity }));
-    assert_eq!(tree.cached_prefix(&range(50, 16)), 16);
+    assert_eq!(tree.cached_prefix(&range(50, 16), Scope::default()), 16);
     assert_eq!(live.pages.len(), 2);
     tree.reserve(&mut live, 32).unwrap();
-    assert_eq!(tree.cached_prefix(&range(50, 16)), 0);
+    assert_eq!(tree.cached_prefix(&range(50, 16), Scope::default()), 0);
+}
+
+#[test]
+fn nobody_finds_what_another_one_owns() {
+    let mut tree = tree(20);
+    let tokens = range(0, 60);
+    let of = |owner| Scope::of(owner, 37);
+    let mut red = tree.begin(&tokens, of("red"));
+    append(&mut tree, &mut red, &tokens).unwrap();
+    tree.publish(&red);
+    assert_eq!(tree.cached_prefix(&tokens, of("red")), 60);
+    // The third page is red's: it holds more than what is everybody's.
+    assert_eq!(tree.cached_prefix(&tokens, of("blue")), 32);
+    assert_eq!(tree.cached_prefix(&tokens, Scope::of("blue", 0)), 0);
+    assert_eq!(tree.cached_prefix(&tokens, Scope::of("blue", 60)), 32, "whatever it calls everybody's");
+    let mut blue = tree.begin(&tokens, of("blue"));
+    append(&mut tree, &mut blue, &tokens[32..]).unwrap();
+    tree.publish(&blue);
+    assert!(Arc::ptr_eq(&red.pages[1], &blue.pages[1]) && !Arc::ptr_eq(&red.pages[2], &blue.pages[2]));
+    assert_eq!(tree.pool().in_use(), 6, "two pages of both, two of each");
+    check(&red);
+    check(&blue);
+    drop(red);
+    assert_eq!([of("red"), of("blue")].map(|scope| tree.cached_prefix(&tokens, scope)), [60, 60]);
 }
 
 /// Time that a hundred pages take, one by one, in a full tree of `pages` sequences of one page each.
@@ -143,7 +167,7 @@ fn time_of_evictions(pages: usize) -> std::time::Duration {
         // Under 16 beginnings, so that no node has many children: finding one among siblings is another matter.
         let tokens: Vec<u32> =
             (0..4).rev().flat_map(|digit| [(start >> (4 * digit)) & 15; PAGE]).take(4 * PAGE).collect();
-        let mut sequence = tree.begin(&tokens);
+        let mut sequence = tree.begin(&tokens, Scope::default());
         let rest = tokens[sequence.len()..].to_vec();
         if append(&mut tree, &mut sequence, &rest).is_err() {
             break;
@@ -151,7 +175,7 @@ fn time_of_evictions(pages: usize) -> std::time::Duration {
         tree.publish(&sequence);
     }
     assert_eq!(tree.pool().in_use(), pages, "it is full");
-    let mut fresh = tree.begin(&[]);
+    let mut fresh = tree.begin(&[], Scope::default());
     let begun = std::time::Instant::now();
     for _ in 0..100 {
         let tokens = fresh.capacity() - fresh.len() + 1;
@@ -216,7 +240,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Begin(tokens) => {
-                    let sequence = tree.begin(&tokens);
+                    let sequence = tree.begin(&tokens, Scope::default());
                     prop_assert!(tokens.starts_with(&sequence.tokens));
                     // What is found was published, and nothing longer that was published is still all there.
                     let common_most = published.iter().map(|p| common(p, &tokens)).max().unwrap_or(0);
@@ -238,7 +262,7 @@ proptest! {
                 Step::Publish(at) if !live.is_empty() => {
                     let sequence = &live[at % live.len()];
                     tree.publish(sequence);
-                    prop_assert_eq!(tree.cached_prefix(&sequence.tokens), sequence.len());
+                    prop_assert_eq!(tree.cached_prefix(&sequence.tokens, Scope::default()), sequence.len());
                     published.push(sequence.tokens.clone());
                 }
                 Step::Drop(at) if !live.is_empty() => {
@@ -254,7 +278,7 @@ proptest! {
         }
         drop(live);
         // All that is left is idle: it can be evicted down to nothing.
-        let mut all = tree.begin(&[]);
+        let mut all = tree.begin(&[], Scope::default());
         prop_assert!(tree.reserve(&mut all, pages * PAGE).is_ok());
         prop_assert_eq!(tree.pool().in_use(), pages);
         drop((all, tree));
