@@ -236,7 +236,8 @@ pub fn effect(
     with: &serde_json::Value,
     without: &serde_json::Value,
 ) -> Effect {
-    let parts: [(&str, fn(&serde_json::Value) -> serde_json::Value); 5] = [
+    type Part = fn(&serde_json::Value) -> serde_json::Value;
+    let parts: [(&str, Part); 5] = [
         ("verdict", |plan| plan["assessment"]["is_incident"].clone()),
         ("attackers", |plan| plan["assessment"]["attackers"].clone()),
         ("targets", |plan| plan["assessment"]["targets"].clone()),
