@@ -61,7 +61,7 @@ fn a_file_name_cannot_act_on_the_terminal() {
 #[test]
 fn bad_input_shows_before_a_cluster_is_started() {
     countermove().refuses(&["up", "--", "plan", "--incident", "no/such/folder"], 2, &["no/such/folder"]);
-    countermove().refuses(&["up", "--", "up"], 2, &["plan, workers, incidents, or a program"]);
+    countermove().refuses(&["up", "--", "up"], 2, &["plan, workers, incidents, audit, or a program"]);
     countermove().refuses(
         &["up", "--", "no-such-program"],
         2,
