@@ -244,7 +244,7 @@ async fn an_approved_action_goes_to_the_webhook_and_how_it_went_into_the_log() {
     live.cluster.api().approve_action(live.approval(&live.step)).await.unwrap();
     let (head, body) = received.await.unwrap();
     let (id, timestamp) = (header(&head, "webhook-id"), header(&head, "webhook-timestamp").parse().unwrap());
-    assert_eq!(header(&head, "webhook-signature"), sign(SECRET.as_bytes(), &id, timestamp, &body));
+    assert_eq!(header(&head, "webhook-signature"), sign(SECRET.as_bytes(), id, timestamp, &body));
     let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let chosen = &live.step.candidates[live.step.chosen as usize];
     assert_eq!(told["incident"], live.name.as_str());

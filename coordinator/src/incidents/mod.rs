@@ -50,8 +50,8 @@ pub(crate) use command::{Change, Changed};
 pub use duties::Sharing;
 pub use store::{
     Append, Claim, EventLog, Hash, Head, Held, Input, KeptCheckpoint, KnownRequest, Ledger, MemoryStore,
-    OwnerId, Ownership, Record, RequestKey, Saved, SqlStore, Store, StoreError, StoreUrl, StoreUrlError,
-    StoredInput, UnprotectedStore,
+    OwnerId, Ownership, Record, RequestKey, Saved, SavedSession, SqlStore, Store, StoreError, StoreUrl,
+    StoreUrlError, StoredInput, UnprotectedStore,
 };
 
 use crate::cpu::Cpu;

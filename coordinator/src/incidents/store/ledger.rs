@@ -17,6 +17,9 @@ pub struct KeptCheckpoint {
     pub heads: Vec<Head>,
 }
 
+/// A session as it is kept, behind the number of the event with which it was saved.
+pub type SavedSession = (u64, Vec<u8>);
+
 /// Keeps checkpoints and the audit log.
 pub trait Ledger: Send + Sync + 'static {
     /// Adds an entry to the audit log, and gives its number.
@@ -37,7 +40,7 @@ pub trait Ledger: Send + Sync + 'static {
     fn anchored(&self, id: IncidentId) -> BoxFuture<'_, Result<Option<Head>, StoreError>>;
 
     /// An incident's saved session and the number of the event with which it was saved, while there is one.
-    fn session(&self, id: IncidentId) -> BoxFuture<'_, Result<Option<(u64, Vec<u8>)>, StoreError>>;
+    fn session(&self, id: IncidentId) -> BoxFuture<'_, Result<Option<SavedSession>, StoreError>>;
 
     /// Whose signatures are believed; nobody's if nothing is signed here.
     fn trusted(&self) -> TrustedKeys;

@@ -8,7 +8,7 @@ use countermove_proto::IncidentId;
 use countermove_proto::v1::Incident;
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use super::ledger::{KeptCheckpoint, Ledger};
+use super::ledger::{KeptCheckpoint, Ledger, SavedSession};
 use super::{Append, EventLog, Head, Record, StoreError, StoredInput, without_steps};
 
 /// Keeps incidents in memory: all that go on, and as many of the ended ones as it was told.
@@ -183,7 +183,7 @@ impl Ledger for MemoryStore {
         ready(Ok(None)).boxed()
     }
 
-    fn session(&self, _id: IncidentId) -> BoxFuture<'_, Result<Option<(u64, Vec<u8>)>, StoreError>> {
+    fn session(&self, _id: IncidentId) -> BoxFuture<'_, Result<Option<SavedSession>, StoreError>> {
         ready(Ok(None)).boxed()
     }
 

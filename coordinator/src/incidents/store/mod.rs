@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 pub use chain::Hash;
 pub(crate) use chain::{Link, sha256};
-pub use ledger::{KeptCheckpoint, Ledger};
+pub use ledger::{KeptCheckpoint, Ledger, SavedSession};
 pub use memory::MemoryStore;
 pub use sql::SqlStore;
 pub use url::{StoreUrl, StoreUrlError, UnprotectedStore};

@@ -23,9 +23,12 @@ impl Default for Prompts {
     }
 }
 
+/// Encoded texts, each with when it was used last, in uses of any.
+type Parts = HashMap<String, (u64, Arc<[u32]>)>;
+
 #[derive(Default)]
 struct Kept {
-    parts: HashMap<Option<Owner>, HashMap<String, (u64, Arc<[u32]>)>>,
+    parts: HashMap<Option<Owner>, Parts>,
     bytes: usize,
     uses: u64,
 }

@@ -5,7 +5,7 @@ use countermove_proto::IncidentId;
 use futures::future::{BoxFuture, FutureExt};
 use sqlx::Row;
 
-use super::super::ledger::{KeptCheckpoint, Ledger};
+use super::super::ledger::{KeptCheckpoint, Ledger, SavedSession};
 use super::super::{Hash, StoreError};
 use super::reading::{hash, incident_id, number};
 use super::writing::{bytes, signed};
@@ -188,7 +188,7 @@ impl SqlStore {
         row.as_ref().map(head).transpose()
     }
 
-    async fn read_session(&self, id: IncidentId) -> Result<Option<(u64, Vec<u8>)>, Fault> {
+    async fn read_session(&self, id: IncidentId) -> Result<Option<SavedSession>, Fault> {
         let select = "SELECT session, session_sequence FROM incidents WHERE id = $1 AND session IS NOT NULL";
         let Some(row) = sqlx::query(select).bind(bytes(id)).fetch_optional(&self.pool).await? else {
             return Ok(None);
@@ -231,7 +231,7 @@ impl Ledger for SqlStore {
         async move { self.patiently(|| self.read_anchored(id)).await }.boxed()
     }
 
-    fn session(&self, id: IncidentId) -> BoxFuture<'_, Result<Option<(u64, Vec<u8>)>, StoreError>> {
+    fn session(&self, id: IncidentId) -> BoxFuture<'_, Result<Option<SavedSession>, StoreError>> {
         async move { self.patiently(|| self.read_session(id)).await }.boxed()
     }
 
