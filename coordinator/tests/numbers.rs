@@ -156,8 +156,8 @@ async fn every_number_of_the_other_calls_is_taken_or_refused_by_name() {
             let path = format!("/{}/{}", method.service, method.name);
             let answer = tokio::time::timeout(PATIENCE, call(&cluster.channel(), &path, request)).await;
             match answer.unwrap_or_else(|_| panic!("{what}: no answer")) {
-                // Nothing is signed in memory.
-                Ok(_) if method.name == "ListCheckpoints" => {}
+                // An empty list is an empty message: nothing is signed in memory, and nobody is asked who calls.
+                Ok(Some(_)) if ["ListCheckpoints", "ListTokens"].contains(&method.name.as_str()) => {}
                 Ok(answer) => {
                     assert!(answer.is_some_and(|message| !message.is_empty()), "{what} answers nothing");
                     assert_ne!(method.name, "ApproveAction", "{what} approves by a hash of nothing");
