@@ -71,6 +71,20 @@ fn entry<T: Message>(
     (entry, validate_only)
 }
 
+/// What a request says of itself that is about something with a name.
+macro_rules! told {
+    ($asked:ident, $detail:expr) => {
+        Told {
+            subject: &$asked.name,
+            request_id: &$asked.request_id,
+            validate_only: $asked.validate_only,
+            tenant: "",
+            who: "",
+            detail: $detail,
+        }
+    };
+}
+
 /// A call of the inner service between its request and its entry.
 macro_rules! audited {
     ($self:ident, $request:ident, $method:ident, $name:literal, $told:expr) => {{
@@ -138,28 +152,20 @@ impl<S: IncidentService> IncidentService for Audited<S> {
         &self,
         request: Request<ReportAlertsRequest>,
     ) -> Result<Response<ReportAlertsResponse>, Status> {
-        audited!(self, request, report_alerts, "ReportAlerts", |asked: &ReportAlertsRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
-            who: "",
-            detail: format!("{} bytes", asked.alerts.len()),
-        })
+        audited!(self, request, report_alerts, "ReportAlerts", |asked: &ReportAlertsRequest| told!(
+            asked,
+            format!("{} bytes", asked.alerts.len())
+        ))
     }
 
     async fn report_outcome(
         &self,
         request: Request<ReportOutcomeRequest>,
     ) -> Result<Response<ReportOutcomeResponse>, Status> {
-        audited!(self, request, report_outcome, "ReportOutcome", |asked: &ReportOutcomeRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
-            who: "",
-            detail: format!("step {}", u64::from(asked.step) + 1),
-        })
+        audited!(self, request, report_outcome, "ReportOutcome", |asked: &ReportOutcomeRequest| told!(
+            asked,
+            format!("step {}", u64::from(asked.step) + 1)
+        ))
     }
 
     async fn approve_action(
@@ -167,12 +173,8 @@ impl<S: IncidentService> IncidentService for Audited<S> {
         request: Request<ApproveActionRequest>,
     ) -> Result<Response<ApproveActionResponse>, Status> {
         audited!(self, request, approve_action, "ApproveAction", |asked: &ApproveActionRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
             who: &asked.approver,
-            detail: format!("step {}, plan hash {}", u64::from(asked.step) + 1, asked.plan_hash),
+            ..told!(asked, format!("step {}, plan hash {}", u64::from(asked.step) + 1, asked.plan_hash))
         })
     }
 
@@ -180,42 +182,30 @@ impl<S: IncidentService> IncidentService for Audited<S> {
         &self,
         request: Request<RejectActionRequest>,
     ) -> Result<Response<RejectActionResponse>, Status> {
-        audited!(self, request, reject_action, "RejectAction", |asked: &RejectActionRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
-            who: "",
-            detail: format!("step {}", u64::from(asked.step) + 1),
-        })
+        audited!(self, request, reject_action, "RejectAction", |asked: &RejectActionRequest| told!(
+            asked,
+            format!("step {}", u64::from(asked.step) + 1)
+        ))
     }
 
     async fn resend_action(
         &self,
         request: Request<ResendActionRequest>,
     ) -> Result<Response<ResendActionResponse>, Status> {
-        audited!(self, request, resend_action, "ResendAction", |asked: &ResendActionRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
-            who: "",
-            detail: format!("step {}", u64::from(asked.step) + 1),
-        })
+        audited!(self, request, resend_action, "ResendAction", |asked: &ResendActionRequest| told!(
+            asked,
+            format!("step {}", u64::from(asked.step) + 1)
+        ))
     }
 
     async fn cancel_incident(
         &self,
         request: Request<CancelIncidentRequest>,
     ) -> Result<Response<CancelIncidentResponse>, Status> {
-        audited!(self, request, cancel_incident, "CancelIncident", |asked: &CancelIncidentRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
-            who: "",
-            detail: String::new(),
-        })
+        audited!(self, request, cancel_incident, "CancelIncident", |asked: &CancelIncidentRequest| told!(
+            asked,
+            String::new()
+        ))
     }
 
     async fn verify_incident(
@@ -253,27 +243,19 @@ impl<S: ClusterService> ClusterService for Audited<S> {
         &self,
         request: Request<DrainWorkerRequest>,
     ) -> Result<Response<DrainWorkerResponse>, Status> {
-        audited!(self, request, drain_worker, "DrainWorker", |asked: &DrainWorkerRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
-            who: "",
-            detail: String::new(),
-        })
+        audited!(self, request, drain_worker, "DrainWorker", |asked: &DrainWorkerRequest| told!(
+            asked,
+            String::new()
+        ))
     }
 
     async fn resume_worker(
         &self,
         request: Request<ResumeWorkerRequest>,
     ) -> Result<Response<ResumeWorkerResponse>, Status> {
-        audited!(self, request, resume_worker, "ResumeWorker", |asked: &ResumeWorkerRequest| Told {
-            subject: &asked.name,
-            request_id: &asked.request_id,
-            validate_only: asked.validate_only,
-            tenant: "",
-            who: "",
-            detail: String::new(),
-        })
+        audited!(self, request, resume_worker, "ResumeWorker", |asked: &ResumeWorkerRequest| told!(
+            asked,
+            String::new()
+        ))
     }
 }

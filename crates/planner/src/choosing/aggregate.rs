@@ -100,7 +100,7 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     if actions > 0 {
         tally.action_cost = spent / actions as f64;
     }
-    estimate(&tally.costs, 0.0, &mut tally.cost);
+    estimate(tally.costs.iter().map(|(_, cost)| *cost).collect(), 0.0, &mut tally.cost);
     tally
 }
 
@@ -129,14 +129,13 @@ pub(crate) fn level(tallies: &mut [Tally]) {
             continue;
         }
         let k = gains.len() as f64;
-        let mean = gains.iter().sum::<f64>() / k;
+        let (mean, squares) = moments(&gains);
         let own: BTreeSet<u32> = tally.costs.iter().map(|(number, _)| *number).collect();
         let spared = full.iter().filter(|(number, _)| !own.contains(number));
-        let mut costs = tally.costs.clone();
-        costs.extend(spared.map(|(number, cost)| (*number, cost + mean)));
-        let squares: f64 = gains.iter().map(|gain| (gain - mean).powi(2)).sum();
+        let mut costs: Vec<f64> = tally.costs.iter().map(|(_, cost)| *cost).collect();
+        costs.extend(spared.map(|(_, cost)| cost + mean));
         let unsure = if gains.len() > 1 { squares / (k - 1.0) / k } else { 0.0 };
-        estimate(&costs, unsure * (1.0 - k / full.len() as f64).max(0.0), &mut tally.cost);
+        estimate(costs, unsure * (1.0 - k / full.len() as f64).max(0.0), &mut tally.cost);
     }
 }
 
@@ -148,18 +147,24 @@ pub(crate) fn differences(first: &[(u32, f64)], other: &[(u32, f64)]) -> Vec<f64
     other.iter().filter_map(|(number, cost)| of(*number).map(|(_, own)| cost - own)).collect()
 }
 
+/// Mean of values, and the sum of the squares by which they differ from it.
+pub(crate) fn moments(values: &[f64]) -> (f64, f64) {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (mean, values.iter().map(|value| (value - mean).powi(2)).sum())
+}
+
 /// Mean, unbiased variance and intervals of `costs`, if a rollout recovered. `unsure` is what the mean varies beyond what they do.
-fn estimate(costs: &[(u32, f64)], unsure: f64, cost: &mut CostEstimate) {
+fn estimate(mut costs: Vec<f64>, unsure: f64, cost: &mut CostEstimate) {
     if cost.terminal == 0 {
         return;
     }
     let n = costs.len() as f64;
-    let mean = costs.iter().map(|(_, cost)| cost).sum::<f64>() / n;
+    let (mean, squares) = moments(&costs);
     cost.mean = Some(mean);
     if costs.len() < 2 {
         return;
     }
-    let variance = costs.iter().map(|(_, cost)| (cost - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let variance = squares / (n - 1.0);
     cost.variance = Some(variance);
     let degrees = (costs.len() - 1) as u32;
     if let Some(t) = student_t::two_sided_quantile(CONFIDENCE, degrees) {
@@ -167,12 +172,11 @@ fn estimate(costs: &[(u32, f64)], unsure: f64, cost: &mut CostEstimate) {
         cost.low = Some(mean - half);
         cost.high = Some(mean + half);
     }
-    let mut sorted: Vec<f64> = costs.iter().map(|(_, cost)| *cost).collect();
-    sorted.sort_by(f64::total_cmp);
+    costs.sort_by(f64::total_cmp);
     // As many at each end as leave one more like them inside with that chance.
     let outside = ((n + 1.0) * UNLIKELY).floor() as usize;
     let (low, high) = match outside.checked_sub(1) {
-        Some(at) => (sorted.get(at).copied(), sorted.iter().rev().nth(at).copied()),
+        Some(at) => (costs.get(at).copied(), costs.iter().rev().nth(at).copied()),
         // They are too few to have such ends: those of a normal law with their mean and spread.
         None => {
             let half = student_t::two_sided_quantile(1.0 - 2.0 * UNLIKELY, degrees)

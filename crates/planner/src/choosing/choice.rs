@@ -28,7 +28,7 @@ pub struct Choice {
 }
 
 /// Costs that differ by less are the same cost; sums of costs are exact to far less.
-const SAME_COST: f64 = 1e-9;
+pub(crate) const SAME_COST: f64 = 1e-9;
 
 /// Chooses by the rules above what to do in the state `before`. `None` if there is no candidate, or none has a rollout that can be used.
 pub fn choose(before: RecoveryState, tallies: &[Tally]) -> Option<Choice> {

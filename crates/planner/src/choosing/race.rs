@@ -32,16 +32,14 @@ mod simulation;
 
 use countermove_incident::RecoveryState;
 
-use crate::choosing::aggregate::{Tally, differences};
-use crate::choosing::choice::{compare, group, order};
+use crate::choosing::aggregate::{Tally, differences, moments};
+use crate::choosing::choice::{SAME_COST, compare, group, order};
 use crate::choosing::student_t::probability_at_most;
 
 /// Rollouts that ended like the first of their candidate, over all candidates, from which on all are taken to.
 const SURE: u32 = 5;
 /// Rollouts of two candidates that differ by the same amount, from which on all are taken to.
 const SETTLED: usize = 8;
-/// Sums of costs are exact to far less.
-const SAME: f64 = 1e-9;
 /// Weight of the pseudo-observation of the spread, in degrees of freedom.
 const PRIOR: f64 = 1.0;
 /// Rollouts of a candidate after the first round.
@@ -194,8 +192,7 @@ impl<'a> Field<'a> {
             return 0.5;
         }
         let k = gains.len() as f64;
-        let mean = gains.iter().sum::<f64>() / k;
-        let squares: f64 = gains.iter().map(|gain| (gain - mean).powi(2)).sum();
+        let (mean, squares) = moments(&gains);
         let degrees = k - 1.0 + PRIOR;
         let variance = (squares + PRIOR * self.step * self.step) / degrees;
         let scale = (variance * self.open(gains.len(), one, other)).sqrt();
@@ -243,7 +240,7 @@ impl<'a> Field<'a> {
 /// mostly recover.
 fn is_settled(one: &Tally, other: &Tally) -> bool {
     let gains = differences(&one.costs, &other.costs);
-    let is_same = |pair: &[f64]| matches!(pair, [a, b] if (a - b).abs() <= SAME * a.abs().max(1.0));
+    let is_same = |pair: &[f64]| matches!(pair, [a, b] if (a - b).abs() <= SAME_COST * a.abs().max(1.0));
     group(one) == 0 && group(other) == 0 && gains.len() >= SETTLED && gains.windows(2).all(is_same)
 }
 

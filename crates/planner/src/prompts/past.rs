@@ -22,14 +22,20 @@ pub(crate) struct Deed {
 }
 
 impl Deed {
-    /// Facts that it may have brought about, by its verbs.
+    /// Facts that it may have brought about.
     pub(crate) fn open(&self) -> RecoveryState {
-        let mut bits = self.before.bits().map(|holds| !holds);
-        for (open, kind) in bits.iter_mut().zip(KINDS) {
-            *open &= self.objects.iter().any(|(own, _)| *own == kind);
-        }
-        RecoveryState::from_bits(bits)
+        open_facts(self.before, &self.objects)
     }
+}
+
+/// Facts that an action may bring about in this state, judged by its verbs: restoring a service never preserves
+/// evidence. Whether it does bring them about is for the model to say. An action without a known verb brings nothing about.
+pub(crate) fn open_facts(before: RecoveryState, objects: &Objects) -> RecoveryState {
+    let mut bits = before.bits().map(|holds| !holds);
+    for (open, kind) in bits.iter_mut().zip(KINDS) {
+        *open &= objects.iter().any(|(own, _)| *own == kind);
+    }
+    RecoveryState::from_bits(bits)
 }
 
 /// The actions of a history that ended in `state`. What no line of it brought about and holds now, held from the start.

@@ -13,6 +13,7 @@ use crate::evidence::groups::GroupWords;
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
 use crate::language_model::Prompt;
+use crate::prompts::coverage::Coverage;
 use crate::templates::{TemplateError, TemplateName, Templates};
 use crate::words::fenced_line;
 use crate::words::futile;
@@ -124,14 +125,13 @@ pub(crate) fn action_prompt(
     Ok(prompt(system, shared, templates.render(TemplateName::Action, ())?, turn))
 }
 
-/// The prompt for the state after an action. `open` are the facts that the action may bring about, `notes` what is known of it
-/// beyond its words.
+/// The prompt for the state after an action. `open` are the facts that the action brings about if it works. The history is no part of
+/// it: what was done before is counted in `open`.
 pub(crate) fn state_prompt(
     templates: &Templates,
     situation: Situation<'_>,
     action: &str,
     open: RecoveryState,
-    notes: &[String],
 ) -> Result<Prompt, TemplateError> {
     #[derive(Serialize)]
     struct Values {
@@ -142,14 +142,14 @@ pub(crate) fn state_prompt(
         action: String,
         notes: Vec<String>,
     }
-    let Situation { system, shared, state, .. } = situation;
+    let Situation { system, shared, roles, state, .. } = situation;
     let values = Values {
         state,
         achieved: state.achieved_labels(),
         missing: state.open_labels(),
         open: open.achieved_labels(),
         action: fenced_line(action),
-        notes: lines(notes),
+        notes: lines(&Coverage::of(roles, &[]).notes_if_done(action, open)),
     };
     let turn = templates.render(TemplateName::StateTurn, values)?;
     Ok(prompt(system, shared, templates.render(TemplateName::State, ())?, turn))

@@ -14,11 +14,11 @@ use crate::evidence::scene::{Evidence, Scene};
 use crate::language_model::Prompt;
 use crate::prompts::coverage::Coverage;
 use crate::prompts::menu::Menu;
-use crate::prompts::past::objects;
+use crate::prompts::past::{objects, open_facts};
 use crate::prompts::questions::{
     Situation, action_prompt, alerts_prompt, incident_prompt, shared_segments, state_prompt,
 };
-use crate::prompts::tasks::{alerts_answer, incident_answer, open_facts, state_answer};
+use crate::prompts::tasks::{alerts_answer, incident_answer, state_answer};
 use crate::templates::{TemplateError, Templates};
 use crate::words::{futile, history_line};
 
@@ -133,14 +133,13 @@ impl Case<'_> {
     ) -> Result<Option<Rendered>, TemplateError> {
         let coverage = Coverage::after(&self.assessment.entities, history, state);
         let objects = objects(action, &self.assessment.entities);
-        let open = coverage.within_reach(&objects, state, open_facts(state, action));
+        let open = coverage.within_reach(&objects, state, open_facts(state, &objects));
         let possible = state.union(open);
         if open.achieved() == 0 || possible.union(after) != possible {
             return Ok(None);
         }
         let situation = self.situation(state, history);
-        let notes = coverage.notes_if_done(action, open);
-        let prompt = state_prompt(&self.rendering.templates, situation, action, open, &notes)?;
+        let prompt = state_prompt(&self.rendering.templates, situation, action, open)?;
         Ok(Some(Rendered { prompt, answer: written(&state_answer(open, after)) }))
     }
 

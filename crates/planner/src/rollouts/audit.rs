@@ -97,7 +97,7 @@ impl Auditor {
                 return Err(of("takes back what held before"));
             }
             let objects = objects(&step.action, &self.entities);
-            let reach = world.reach(&deeds, &step.action, &objects, state);
+            let reach = world.reach(&deeds, &objects, state);
             if state.union(reach).union(after) != state.union(reach) {
                 return Err(of("brings about what its action cannot"));
             }

@@ -19,9 +19,9 @@ use crate::language_model::{
 };
 use crate::prompts::coverage::{Coverage, widened};
 use crate::prompts::menu::Menu;
-use crate::prompts::past::{Deed, Objects, objects, past};
+use crate::prompts::past::{Deed, Objects, objects, open_facts, past};
 use crate::prompts::questions::{Situation, action_prompt, state_prompt};
-use crate::prompts::tasks::{TaskError, action_schema, open_facts, parse_action, parse_state, state_schema};
+use crate::prompts::tasks::{TaskError, action_schema, parse_action, parse_state, state_schema};
 use crate::rollouts::answers::{Answers, Options, draw};
 use crate::rollouts::checks::Checks;
 use crate::rollouts::runner::{
@@ -219,10 +219,9 @@ impl<M: LanguageModel> Run<'_, M> {
         // How often each set of facts was tried for.
         let mut tried: BTreeMap<[bool; 6], u64> = BTreeMap::new();
         for depth in 1.. {
-            let open = open_facts(state, &action);
-            let tries = tried.entry(open.bits()).or_default();
             let objects = objects(&action, &self.batch.entities);
-            let after = state.union(self.predict(state, (&action, &objects), &history, *tries).await?);
+            let tries = tried.entry(open_facts(state, &objects).bits()).or_default();
+            let after = state.union(self.predict(state, &action, &objects, *tries).await?);
             self.deeds.push(Deed { objects, before: state, after });
             *tries += 1;
             let cost = self.world.cost(costs, state, &action, after);
@@ -247,18 +246,16 @@ impl<M: LanguageModel> Run<'_, M> {
     async fn predict(
         &mut self,
         state: RecoveryState,
-        (action, objects): (&str, &Objects),
-        history: &[String],
+        action: &str,
+        objects: &Objects,
         tries: u64,
     ) -> Result<RecoveryState, Break> {
-        let open = self.world.reach(&self.deeds, action, objects, state);
+        let open = self.world.reach(&self.deeds, objects, state);
         if open.achieved() == 0 {
             return Ok(state);
         }
-        let believed = &self.batch.entities;
-        let notes = Coverage::after(believed, &[], state).notes_if_done(action, open);
-        let situation = situation(self.batch, believed, state, history);
-        let prompt = state_prompt(self.simulator.templates, situation, action, open, &notes)?;
+        let situation = situation(self.batch, &self.batch.entities, state, &[]);
+        let prompt = state_prompt(self.simulator.templates, situation, action, open)?;
         let bits = open.bits().into_iter().fold(0, |bits, bit| bits << 1 | u64::from(bit));
         let seed = derive_seed(self.spec.common_seed, "rollout state", &[bits, tries]);
         let answer = if self.batch.policy.thinking_tokens > 0 {

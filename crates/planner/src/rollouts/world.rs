@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{Coverage, named};
-use crate::prompts::past::{Deed, Objects};
-use crate::prompts::tasks::open_facts;
+use crate::prompts::past::{Deed, Objects, open_facts};
 use crate::rollouts::checks::interrupts;
 use crate::seeds::{chance, derive_seed};
 
@@ -141,14 +140,8 @@ impl World {
     }
 
     /// Facts that an action may bring about after these others, since it does all that they ask for. `objects` are whom it names.
-    pub(crate) fn reach(
-        &self,
-        deeds: &[Deed],
-        action: &str,
-        objects: &Objects,
-        state: RecoveryState,
-    ) -> RecoveryState {
-        Coverage::of(&self.roles, deeds).within_reach(objects, state, open_facts(state, action))
+    pub(crate) fn reach(&self, deeds: &[Deed], objects: &Objects, state: RecoveryState) -> RecoveryState {
+        Coverage::of(&self.roles, deeds).within_reach(objects, state, open_facts(state, objects))
     }
 
     /// What an action costs that led from one state to another.

@@ -12,7 +12,7 @@ pub(crate) use action::{ActionAnswer, action_schema, parse_action};
 pub(crate) use alerts::{alert_choices, alerts_answer, alerts_schema, parse_alerts};
 pub use incident::incident_schema;
 pub(crate) use incident::{incident_answer, read_incident};
-pub(crate) use state::{open_facts, parse_state, state_answer, state_schema};
+pub(crate) use state::{parse_state, state_answer, state_schema};
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! The task *state*: which facts hold after an action.
 
-use countermove_incident::{RecoveryState, VerbClass};
+use countermove_incident::RecoveryState;
 use serde_json::{Map, Value, json};
 
 use super::{Properties, TaskError};
@@ -32,27 +32,6 @@ fn names(open: RecoveryState) -> Vec<&'static str> {
         .collect()
 }
 
-/// Facts that an action may bring about in this state, judged by its verbs: restoring a service never preserves
-/// evidence. Whether it does bring them about is for the model to say. An action without a known verb brings nothing about.
-pub(crate) fn open_facts(before: RecoveryState, action: &str) -> RecoveryState {
-    let mut reach = RecoveryState::default();
-    for class in VerbClass::of(action) {
-        match class {
-            VerbClass::Contain => reach.is_attack_contained = true,
-            VerbClass::Preserve => reach.are_forensics_preserved = true,
-            VerbClass::Analyse => reach.is_knowledge_sufficient = true,
-            VerbClass::Eradicate => reach.is_eradicated = true,
-            VerbClass::Harden => reach.is_hardened = true,
-            VerbClass::Restore => reach.is_recovered = true,
-        }
-    }
-    let mut open = reach.bits();
-    for (open, holds) in open.iter_mut().zip(before.bits()) {
-        *open &= !holds;
-    }
-    RecoveryState::from_bits(open)
-}
-
 /// Reads the answer about the open facts; all others are false. The caller takes the union with those before.
 pub(crate) fn parse_state(answer: &Answer, open: RecoveryState) -> Result<RecoveryState, TaskError> {
     let properties = Properties::of(TASK, answer)?;
@@ -66,6 +45,8 @@ pub(crate) fn parse_state(answer: &Answer, open: RecoveryState) -> Result<Recove
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::roles::Roles;
+    use crate::prompts::past::{objects, open_facts};
 
     fn answer(json: &str) -> Answer {
         Answer { json: json.into(), complete: true, ..Answer::default() }
@@ -74,7 +55,8 @@ mod tests {
     #[test]
     fn only_open_facts_are_asked_and_read() {
         let before = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
-        let open = open_facts(before, "Patch and harden 10.0.2.13");
+        let open_by = |action| open_facts(before, &objects(action, &Roles::default()));
+        let open = open_by("Patch and harden 10.0.2.13");
         assert_eq!(open, RecoveryState { is_hardened: true, ..RecoveryState::default() });
         let json = state_answer(open, open).to_string();
         assert_eq!(json, r#"{"is_hardened":true}"#);
@@ -83,7 +65,7 @@ mod tests {
         let more = r#"{"is_hardened": false, "is_recovered": true}"#;
         assert_eq!(parse_state(&answer(more), open), Ok(RecoveryState::default()));
         assert!(parse_state(&answer("{}"), open).is_err());
-        assert_eq!(open_facts(before, "Isolate 10.0.2.13").achieved(), 0);
-        assert_eq!(open_facts(before, "Improve everything").achieved(), 0);
+        assert_eq!(open_by("Isolate 10.0.2.13").achieved(), 0);
+        assert_eq!(open_by("Improve everything").achieved(), 0);
     }
 }
