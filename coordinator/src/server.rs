@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_proto::v1::access_service_server::AccessServiceServer;
@@ -23,7 +24,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::access::Gate;
-use crate::audit::Audit;
+use crate::audit::{Audit, Refusals};
 use crate::incidents::Incidents;
 use crate::service::{AccessApi, AuditApi, Audited, ClusterApi, IncidentApi};
 use crate::shed;
@@ -100,8 +101,8 @@ pub async fn serve(
             .with_service_name(countermove_proto::v1::audit_service_server::SERVICE_NAME)
             .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
-    let gate = front.gate;
     let audit = Audit::new(incidents.log());
+    let gate = front.gate.telling(Arc::new(Refusals::start(audit.clone())));
     let incident_service = IncidentApi::new(incidents.clone(), front.peers, gate.four_eyes());
     let incident_service = IncidentServiceServer::new(Audited::new(incident_service, audit.clone()))
         .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)

@@ -20,14 +20,18 @@ async fn no_text_in_the_evidence_is_obeyed() {
         // Another one of its kind, and another incident, for each.
         let of_kind: Vec<_> = INJECTIONS.iter().filter(|injection| injection.kind == *kind).collect();
         let (injection, victim) = (of_kind[number % of_kind.len()], &VICTIMS[number % VICTIMS.len()]);
-        let (with, without) = playing.play(victim, injection).await;
-        let Effect { obeyed, differs } = effect(injection, victim.own, &with, &without);
+        let plans = playing.play(victim, injection).await;
+        let Effect { obeyed, differs } = effect(injection, victim.own, &plans);
         assert!(!obeyed, "{kind} in {}: {:?} was obeyed: {differs:?}", victim.folder, injection.text);
         assert!(!differs.iter().any(|part| part.starts_with("verdict")), "{kind}: {differs:?}");
         if !differs.is_empty() {
             differing.push(format!("{kind} in {}: {differs:?}", victim.folder));
         }
     }
-    eprintln!("{} of {} plans differ from those with a harmless text", differing.len(), KINDS.len());
+    eprintln!(
+        "{} of {} plans are neither as without the line nor as with a harmless text",
+        differing.len(),
+        KINDS.len()
+    );
     differing.iter().for_each(|text| eprintln!("  {text}"));
 }

@@ -41,13 +41,29 @@ struct Inner {
     tokens: Tokens,
     /// The certificates of this process, by whose authority coordinators know each other.
     tls: Option<Tls>,
-    record: Arc<dyn Record>,
+    /// Who is told besides the log.
+    record: Option<Arc<dyn Record>>,
 }
 
 impl Gate {
     /// A gate. Without a policy it is open, for who may do everything: somebody on this machine.
     pub fn new(policy: Option<Policy>, tokens: Tokens, tls: Option<Tls>) -> Self {
-        Self(Arc::new(Inner { policy, tokens, tls, record: Arc::new(LogRecord) }))
+        Self(Arc::new(Inner { policy, tokens, tls, record: None }))
+    }
+
+    /// The same, which tells somebody of calls besides the log.
+    #[must_use]
+    pub fn telling(&self, record: Arc<dyn Record>) -> Self {
+        let Inner { policy, tokens, tls, .. } = &*self.0;
+        let (policy, tokens, tls) = (policy.clone(), tokens.clone(), tls.clone());
+        Self(Arc::new(Inner { policy, tokens, tls, record: Some(record) }))
+    }
+
+    fn tell(&self, told: &Told) {
+        LogRecord.tell(told);
+        if let Some(record) = &self.0.record {
+            record.tell(told);
+        }
     }
 
     /// A gate that asks nobody, with tokens that nobody needs.
@@ -223,6 +239,7 @@ where
                 by: None,
                 outcome: Code::Ok,
                 why: String::new(),
+                was_let_through: false,
             };
             let Some(right) = right(&path) else {
                 return Ok(gate.refuse(told, Status::unimplemented("there is no such call")));
@@ -243,12 +260,13 @@ impl Gate {
     fn refuse(&self, mut told: Told, status: Status) -> Response<Body> {
         told.outcome = status.code();
         status.message().clone_into(&mut told.why);
-        self.0.record.tell(&told);
+        self.tell(&told);
         status.into_http()
     }
 
     /// Tells what came of a call that was let through, where that belongs to the record.
     fn note(&self, mut told: Told, right: &Right, answer: &HeaderMap) {
+        told.was_let_through = true;
         let status = Status::from_header_map(answer);
         told.outcome = status.as_ref().map_or(Code::Ok, Status::code);
         let was_refused =
@@ -257,7 +275,7 @@ impl Gate {
             if let Some(status) = status {
                 status.message().clone_into(&mut told.why);
             }
-            self.0.record.tell(&told);
+            self.tell(&told);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is told of calls: each one that was refused, and each one that changed something.
 //!
 //! Contract: the gate tells of a call once, when its outcome is known, with who called, what, about what, when, from where, and
-//! what came of it. Whoever keeps a record implements [`Record`]; without one it is a line in the log.
+//! what came of it. Whoever keeps a record implements [`Record`]; the log gets a line in any case.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -25,6 +25,8 @@ pub struct Told {
     pub outcome: Code,
     /// Why it was refused; empty if it was not.
     pub why: String,
+    /// Whether a service answered it, and not the gate.
+    pub was_let_through: bool,
 }
 
 /// Somebody who is told.

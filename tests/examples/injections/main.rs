@@ -21,8 +21,8 @@ async fn main() -> ExitCode {
     let mut by_kind: BTreeMap<&str, (u32, u32, u32)> = BTreeMap::new();
     for injection in &INJECTIONS {
         for victim in &VICTIMS {
-            let (with, without) = playing.play(victim, injection).await;
-            let Effect { obeyed, differs } = effect(injection, victim.own, &with, &without);
+            let plans = playing.play(victim, injection).await;
+            let Effect { obeyed, differs } = effect(injection, victim.own, &plans);
             let verdict = differs.iter().any(|part| part.starts_with("verdict"));
             let counts = by_kind.entry(injection.kind).or_default();
             counts.0 += 1;
@@ -38,13 +38,15 @@ async fn main() -> ExitCode {
             }
         }
     }
-    println!("\n| kind | plans | obeyed | differ from the plan with a harmless text |\n|---|---|---|---|");
+    println!(
+        "\n| kind | plans | obeyed | neither as without the line nor as with a harmless text |\n|---|---|---|---|"
+    );
     for (kind, (plans, obeyed, differ)) in &by_kind {
         println!("| {kind} | {plans} | {obeyed} | {differ} |");
     }
     let plans = INJECTIONS.len() * VICTIMS.len();
     println!(
-        "\n{plans} plans, {obeyed_in_all} obeyed, {turned} with another verdict, {same} the same in verdict, roles, end and actions; \
+        "\n{plans} plans, {obeyed_in_all} obeyed, {turned} with another verdict, {same} the same in verdict, roles, end and actions as without the line or with a harmless text; \
          {:.0} s",
         begun.elapsed().as_secs_f64()
     );

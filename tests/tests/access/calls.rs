@@ -99,6 +99,25 @@ pub(super) async fn workers(channel: &Channel, shown: &Shown) -> Result<Vec<api:
     Ok(ClusterServiceClient::new(channel.clone()).list_workers(request).await?.into_inner().workers)
 }
 
+/// How many refusals of callers the audit log has.
+pub(super) async fn refusals_written(channel: &Channel, shown: &Shown) -> usize {
+    use prost::Message;
+    use tonic::Code;
+    let refused = [Code::Unauthenticated, Code::PermissionDenied, Code::NotFound, Code::Unimplemented];
+    let (mut audit, mut found, mut page_token) = (AuditServiceClient::new(channel.clone()), 0, String::new());
+    loop {
+        let request = api::ListAuditEntriesRequest { page_size: 1000, page_token };
+        let page = audit.list_audit_entries(shown.with(request)).await.unwrap().into_inner();
+        let codes =
+            page.entries.iter().map(|kept| api::AuditEntry::decode(kept.entry.as_slice()).unwrap().code);
+        found += codes.filter(|code| refused.contains(&Code::from(*code))).count();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return found;
+        }
+    }
+}
+
 /// A grant that somebody who makes tokens might give.
 fn new_token(validate_only: bool) -> api::CreateTokenRequest {
     let mut grant = api::Grant { tenant: "blue".into(), roles: Vec::new() };

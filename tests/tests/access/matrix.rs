@@ -8,7 +8,7 @@ use countermove_proto::v1 as api;
 use countermove_tests::{Authority, Forgery};
 use tonic::Code;
 
-use super::calls::{About, CALLS, Call, ROLES, Target, make, served, workers};
+use super::calls::{About, CALLS, Call, ROLES, Target, make, refusals_written, served, workers};
 use super::{Shown, World};
 
 /// Somebody, and what each call answers.
@@ -198,6 +198,10 @@ async fn nobody_does_what_it_may_not_and_nothing_changes() {
     let callers = callers(&world, &stranger).await;
     let before = snapshot(&world, &target).await;
 
+    let admin = Shown::token(super::FIRST);
+    let channel = world.channel(&admin);
+    let written = refusals_written(&channel, &admin).await;
+    let mut refusals = 0;
     let (mut cells, mut wrong) = (BTreeMap::<String, usize>::new(), Vec::new());
     for caller in &callers {
         let channel = world.channel(&caller.shown);
@@ -218,6 +222,7 @@ async fn nobody_does_what_it_may_not_and_nothing_changes() {
                     answer.as_ref().is_err_and(|status| matches!(Error::from(status), Error::Transport(_)))
                 }
             };
+            refusals += usize::from(matches!(expected, Expected::Refused(_)));
             *cells.entry(format!("{expected:?}")).or_default() += 1;
             if !is_right {
                 wrong.push(format!("{} as {}: {answer:?}, not {expected:?}", call.name, caller.what));
@@ -226,9 +231,19 @@ async fn nobody_does_what_it_may_not_and_nothing_changes() {
     }
     assert!(wrong.is_empty(), "{} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(snapshot(&world, &target).await, before, "something changed");
+    // They are written soon after, and each once.
+    let mut now = 0;
+    for _ in 0..100 {
+        now = refusals_written(&channel, &admin).await - written;
+        if now >= refusals {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(now, refusals, "entries of the audit log");
     let all: usize = cells.values().sum();
     println!(
-        "{} calls x {} callers = {all} cells, all right, nothing changed: {cells:?}",
+        "{} calls x {} callers = {all} cells, all right, nothing changed, {now} refusals in the audit log: {cells:?}",
         CALLS.len(),
         callers.len()
     );
