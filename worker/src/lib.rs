@@ -18,6 +18,7 @@ mod config;
 mod cpu_part;
 mod deadline;
 mod engine_model;
+mod measure;
 mod model_command;
 mod registered;
 mod server;

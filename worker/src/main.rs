@@ -22,6 +22,10 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(Command::Model(model)) = arguments.command {
+        // What these commands print is the answer; the log is for those who ask for it.
+        if std::env::var_os("RUST_LOG").is_some() {
+            start_log(arguments.log_format);
+        }
         return model.run().map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS);
     }
     start_log(arguments.log_format);

@@ -1,4 +1,4 @@
-//! `countermove-worker model`: fetch the default model, find models, say what they are.
+//! `countermove-worker model`: fetch the default model, find models, say what they are, measure and check a device.
 //!
 //! Standard output gets the answer alone.
 
@@ -13,6 +13,8 @@ use countermove_incident::printable;
 use countermove_model::{
     DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Fetch, LoadOptions, ModelInfo, ModelSource, home,
 };
+
+use crate::measure::{BenchArguments, CheckArguments, run_bench, run_check};
 
 /// The fetch: the same text as the script that the repository ships.
 const FETCH: &str = include_str!("../../scripts/fetch_model.py");
@@ -51,6 +53,10 @@ enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Measure a model, or the shape of one, on a device: prefill, then steps of sequences that share a prefix.
+    Bench(BenchArguments),
+    /// Check a device: that it agrees with the CPU, and that bits do not depend on the batch. Fails where they do.
+    Check(CheckArguments),
 }
 
 /// Which model.
@@ -79,6 +85,8 @@ impl ModelArguments {
                 let (path, info) = model.inspect(&home, &options, &mut show_transfer())?;
                 print(&if json { serde_json::to_string_pretty(&info)? + "\n" } else { text(&path, &info) })
             }
+            ModelCommand::Bench(arguments) => run_bench(&arguments, &home),
+            ModelCommand::Check(arguments) => run_check(&arguments, &home),
         }
     }
 }
@@ -115,7 +123,7 @@ fn text(path: &Path, info: &ModelInfo) -> String {
 }
 
 /// Tells of transfers on standard error: a line for each file, and on a terminal how far it is.
-fn show_transfer() -> impl FnMut(Fetch<'_>) {
+pub(crate) fn show_transfer() -> impl FnMut(Fetch<'_>) {
     let is_terminal = stderr().is_terminal();
     let (mut whole, mut came, mut shown) = (0, 0, 0);
     move |event| match event {
@@ -140,7 +148,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     stdout().write_all(text.as_bytes()).context("standard output cannot be written")
 }
 

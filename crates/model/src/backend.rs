@@ -87,6 +87,12 @@ pub trait Backend: Send + 'static {
         None
     }
 
+    /// Seconds that the products alone of a pass over so many rows take with the device's fastest algorithms, whatever
+    /// their bits; where the backend has measured it. The last product counts for as many rows as give logits.
+    fn product_seconds(&self, _rows: usize, _wanted: usize) -> Option<f64> {
+        None
+    }
+
     /// Whether a pass leaves this machine's CPUs to others, so that work beside it costs it nothing.
     fn leaves_cpus_free(&self) -> bool {
         false

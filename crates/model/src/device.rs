@@ -166,6 +166,10 @@ impl Backend for DeviceBackend {
         either!(self, backend => backend.device_memory())
     }
 
+    fn product_seconds(&self, rows: usize, wanted: usize) -> Option<f64> {
+        either!(self, backend => backend.product_seconds(rows, wanted))
+    }
+
     fn leaves_cpus_free(&self) -> bool {
         matches!(self, Self::Candle(_))
     }

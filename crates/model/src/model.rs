@@ -171,11 +171,11 @@ fn backend(
             CpuBackend::new(checkpoint, info.clone(), options).map(Box::new).map(DeviceBackend::Cpu)
         }
         Device::CandleCpu { weights } => {
-            CandleBackend::on_cpu(checkpoint, info, options, weights).map(Box::new).map(DeviceBackend::Candle)
+            CandleBackend::on_cpu(checkpoint.source(), info, options, weights).map(Box::new).map(DeviceBackend::Candle)
         }
         #[cfg(feature = "cuda")]
         Device::Cuda { ordinal, weights } => {
-            CandleBackend::on_cuda(checkpoint, info, options, ordinal, weights)
+            CandleBackend::on_cuda(checkpoint.source(), info, options, ordinal, weights)
                 .map(Box::new)
                 .map(DeviceBackend::Candle)
         }

@@ -20,7 +20,7 @@ pub fn score(
 }
 
 /// [`score`] over any backend.
-fn step_through<B: Backend>(
+pub(crate) fn step_through<B: Backend>(
     backend: &mut B,
     texts: &[Vec<u32>],
     mut visit: impl FnMut(usize, usize, &[f32]),

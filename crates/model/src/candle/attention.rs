@@ -50,7 +50,8 @@ impl Pool {
     /// Copies a page.
     pub(super) fn copy(&self, from: usize, to: usize) -> Result<()> {
         let rows = self.layers * 2 * PAGE;
-        let page = self.tensor.narrow(0, from * rows, rows)?.copy()?;
+        // `copy` would take all of the storage that the page lies in.
+        let page = self.tensor.narrow(0, from * rows, rows)?.force_contiguous()?;
         self.tensor.slice_set(&page, 0, to * rows)
     }
 

@@ -1,49 +1,85 @@
-// Kernels of the candle backend: rotating and writing keys and values, and attention.
+// Kernels of the candle backend: what a layer does between its products, and attention.
 //
 // Compiled when a model is loaded by NVRTC, without headers, for its sizes:
 //   HEAD     width of a head, a multiple of 32 and at most 128
-//   KV_BF16  1 if keys and values are BF16, 0 if they are single precision
 //   PAGE     positions of a page
-//   CHUNK    positions of a partial result, a multiple of PAGE
-//   TILE     queries of a block: two for each group of LANES threads
+//   CHUNK    positions of a partial result, a multiple of STRIP
+//   TILE     queries of a block of the attention kernel, 16 for each of its warps
 //
-// A pool holds pages x layers x {keys, values} x PAGE x key-value heads x HEAD numbers.
+// Numbers are single precision, or BF16 (`half_t`) where they are factors of a product. A pool holds pages x layers x
+// {keys, values} x PAGE x key-value heads x HEAD numbers of BF16.
 //
-// Determinism: every sum is taken by one thread in a fixed order that depends on absolute positions alone, so a row
-// has the same result whatever shares its batch. Blocks write to places of their own; there are no atomics.
+// Determinism: every sum is taken in a fixed order that depends on absolute positions alone, so a row has the same
+// result whatever shares its batch. Blocks write to places of their own; there are no atomics.
 
 typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef unsigned short half_t;
 
-#define LANES 8                  // threads that work on one query
-#define THREADS (TILE / 2 * LANES)
-#define STRIDE (HEAD + 4)        // floats between rows in shared memory: neighbours start in different banks
+#define THREADS (TILE / 16 * 32)  // of the attention kernel
+#define STRIP 64                  // positions that are in shared memory at a time
+#define ROW (HEAD + 8)            // numbers between rows in shared memory: neighbours start in different banks
+#define ROW_THREADS 256           // of the kernels that work on a row
 #define LOWEST __uint_as_float(0xff800000u)  // minus infinity; NVRTC has no INFINITY
-#define OWN (HEAD / LANES / 4)   // groups of four dimensions of the result that a thread owns
 
-static_assert(PAGE == 2 * LANES, "a thread scores two positions of a page");
-static_assert(HEAD % 32 == 0 && HEAD <= 128, "heads are split over the lanes, and must fit shared memory");
-static_assert(CHUNK % PAGE == 0 && TILE % 2 == 0, "chunks are whole pages, and threads take two queries");
+static_assert(HEAD % 32 == 0 && HEAD <= 128, "heads are products of 16 x 16, and must fit registers");
+static_assert(STRIP % PAGE == 0 && CHUNK % STRIP == 0 && TILE % 16 == 0, "chunks are strips, and strips are pages");
+static_assert(TILE <= STRIP, "queries go through the place of the first strip");
 
-#if KV_BF16
-typedef unsigned short kv_t;
-
-__device__ inline float widen(kv_t x) { return __uint_as_float((u32)x << 16); }
+__device__ inline float widen(half_t x) { return __uint_as_float((u32)x << 16); }
 
 // To the nearest, ties to even. A NaN stays one.
-__device__ inline kv_t narrow(float x) {
+__device__ inline half_t narrow(float x) {
   u32 bits = __float_as_uint(x);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return (kv_t)((bits >> 16) | 0x40u);
-  return (kv_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return (half_t)((bits >> 16) | 0x40u);
+  return (half_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-__device__ inline float4 load4(const kv_t *from) {
-  ushort4 x = *(const ushort4 *)from;
-  return make_float4(widen(x.x), widen(x.y), widen(x.z), widen(x.w));
+#ifndef EMULATED
+#define SHARED_BYTES(name) extern __shared__ uint4 name[]
+
+// What only a warp can do. A test emulates them.
+
+// c += a x b, of 16 x 8, 16 x 16 and 16 x 8.
+__device__ inline void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-#else
-typedef float kv_t;
-__device__ inline kv_t narrow(float x) { return x; }
-__device__ inline float4 load4(const kv_t *from) { return *(const float4 *)from; }
+
+__device__ inline u32 in_shared(const half_t *place) { return (u32)__cvta_generic_to_shared(place); }
+
+// Four matrices of 8 x 8; lane i names row i % 8 of matrix i / 8.
+__device__ inline void load_matrices(u32 (&to)[4], const half_t *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(in_shared(row)));
+}
+
+__device__ inline void load_transposed(u32 (&to)[4], const half_t *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(in_shared(row)));
+}
+
+// Eight numbers to shared memory, or zeros. Nothing is read then, but `from` must be an address.
+__device__ inline void copy_async(half_t *to, const half_t *from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(in_shared(to)), "l"(from), "r"(there ? 16 : 0));
+}
+
+__device__ inline void end_group() { asm volatile("cp.async.commit_group;"); }
+// Waits until at most one group of copies is under way.
+__device__ inline void wait_for_group() { asm volatile("cp.async.wait_group 1;"); }
+
+__device__ inline u32 pack(float low, float high) {
+  u32 both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
+}
+
+__device__ inline float other_lane(float x, int distance) { return __shfl_xor_sync(0xffffffffu, x, distance); }
 #endif
 
 // First number of a page's keys in a layer. The values follow PAGE * kv_heads * HEAD numbers later.
@@ -51,179 +87,275 @@ __device__ inline size_t page_start(u32 place, u32 layers, u32 layer, u32 kv_hea
   return ((size_t)place * layers + layer) * 2 * PAGE * kv_heads * HEAD;
 }
 
+// Rows of the embedding. Grid: rows; block: ROW_THREADS.
+extern "C" __global__ void embed(const half_t *embedding, const u32 *tokens, float *residual, u32 width) {
+  const half_t *from = embedding + (size_t)tokens[blockIdx.x] * width;
+  float *to = residual + (size_t)blockIdx.x * width;
+  for (u32 i = threadIdx.x; i < width; i += ROW_THREADS) to[i] = widen(from[i]);
+}
+
+// Divides rows by the root of their mean square and multiplies them with `weight`. Grid: rows; block: ROW_THREADS.
+//
+//   of   which row each block takes, or null for its own
+extern "C" __global__ void normalise(const float *residual, const u32 *of, const float *weight, half_t *out, u32 width,
+                                     float epsilon) {
+  __shared__ float squares[ROW_THREADS];
+  const float *from = residual + (size_t)(of ? of[blockIdx.x] : blockIdx.x) * width;
+  half_t *to = out + (size_t)blockIdx.x * width;
+  float sum = 0.0f;
+  for (u32 i = threadIdx.x; i < width; i += ROW_THREADS) sum += from[i] * from[i];
+  squares[threadIdx.x] = sum;
+  for (u32 half = ROW_THREADS / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) squares[threadIdx.x] += squares[threadIdx.x + half];
+  }
+  __syncthreads();
+  float root = sqrtf(squares[0] / width + epsilon);
+  for (u32 i = threadIdx.x; i < width; i += ROW_THREADS) to[i] = narrow(from[i] / root * weight[i]);
+}
+
+// Gated activation: rows x {gates, ups} x `width` give rows x `width`. `width` is even. Grid: rows x as many as make
+// width / 2 threads; block: ROW_THREADS.
+extern "C" __global__ void gate(const u32 *gates_and_ups, u32 *out, u32 width) {
+  u32 pair = blockIdx.y * ROW_THREADS + threadIdx.x, pairs = width / 2;
+  if (pair >= pairs) return;
+  const u32 *row = gates_and_ups + (size_t)blockIdx.x * width;
+  u32 gates = row[pair], ups = row[pairs + pair];
+  float result[2];
+  for (int i = 0; i < 2; i++) {
+    float x = widen((half_t)(gates >> 16 * i)), up = widen((half_t)(ups >> 16 * i));
+    result[i] = x / (1.0f + expf(-x)) * up;
+  }
+  out[(size_t)blockIdx.x * pairs + pair] = (u32)narrow(result[0]) | (u32)narrow(result[1]) << 16;
+}
+
+// One number for the bits of each row, the same in whatever order it is taken. Grid: rows; block: ROW_THREADS.
+extern "C" __global__ void digest(const u32 *words, u64 *out, u32 words_of_row) {
+  __shared__ u64 sums[ROW_THREADS];
+  const u32 *row = words + (size_t)blockIdx.x * words_of_row;
+  u64 sum = 0;
+  for (u32 i = threadIdx.x; i < words_of_row; i += ROW_THREADS) {
+    u64 x = row[i] + ((u64)i << 32) + 0x9e3779b97f4a7c15ull;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    sum += (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  }
+  sums[threadIdx.x] = sum;
+  for (u32 half = ROW_THREADS / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+  }
+  if (threadIdx.x == 0) out[blockIdx.x] = sums[0];
+}
+
 // Rotates queries and keys, writes keys and values to their slots. Grid: rows x (heads + 2 * kv_heads); block: HEAD / 2.
 //
 //   qkv         rows x (heads + 2 * kv_heads) x HEAD
-//   query_norm, key_norm  HEAD, weights of the normalisation of each head, used if `normed`
-//   cosines, sines        rows x HEAD / 2
+//   bias        (heads + 2 * kv_heads) x HEAD, or null
+//   query_norm, key_norm  HEAD, weights of the normalisation of each head, or null
+//   rotation    positions x {cosines, sines} x HEAD / 2
+//   rows        rows x 2, as `attend` has them
 //   slots       rows: place of the page times PAGE, plus the position in it
 //   queries     rows x heads x HEAD
-extern "C" __global__ void store(const float *qkv, const float *query_norm, const float *key_norm,
-                                 const float *cosines, const float *sines, const u32 *slots, kv_t *pool,
-                                 float *queries, u32 heads, u32 kv_heads, u32 layers, u32 layer, u32 normed,
-                                 float epsilon) {
+extern "C" __global__ void store(const float *qkv, const float *bias, const float *query_norm, const float *key_norm,
+                                 const float *rotation, const u32 *rows, const u32 *slots, half_t *pool,
+                                 half_t *queries, u32 heads, u32 kv_heads, u32 layers, u32 layer, float epsilon) {
   __shared__ float squares[HEAD / 2];
   u32 row = blockIdx.x, head = blockIdx.y, pair = threadIdx.x;
   const float *from = qkv + ((size_t)row * (heads + 2 * kv_heads) + head) * HEAD;
   float a = from[pair], b = from[pair + HEAD / 2];
+  if (bias) {
+    a += bias[head * HEAD + pair];
+    b += bias[head * HEAD + pair + HEAD / 2];
+  }
   bool is_query = head < heads, is_value = head >= heads + kv_heads;
-  if (normed && !is_value) {
+  const float *weight = is_query ? query_norm : key_norm;
+  if (weight && !is_value) {
     squares[pair] = a * a + b * b;
     __syncthreads();
     float sum = 0.0f;
     for (u32 i = 0; i < HEAD / 2; i++) sum += squares[i];
     float root = sqrtf(sum / HEAD + epsilon);
-    const float *weight = is_query ? query_norm : key_norm;
     a = a / root * weight[pair];
     b = b / root * weight[pair + HEAD / 2];
   }
   if (!is_value) {
-    float cosine = cosines[(size_t)row * (HEAD / 2) + pair], sine = sines[(size_t)row * (HEAD / 2) + pair];
+    const float *angles = rotation + (size_t)(rows[row * 2] - 1) * HEAD;
+    float cosine = angles[pair], sine = angles[HEAD / 2 + pair];
     float first = a * cosine - b * sine;
     b = b * cosine + a * sine;
     a = first;
   }
+  half_t *to;
   if (is_query) {
-    float *to = queries + ((size_t)row * heads + head) * HEAD;
-    to[pair] = a;
-    to[pair + HEAD / 2] = b;
-    return;
+    to = queries + ((size_t)row * heads + head) * HEAD;
+  } else {
+    u32 kv_head = is_value ? head - heads - kv_heads : head - heads;
+    u32 position = slots[row] % PAGE + (is_value ? PAGE : 0);
+    to = pool + page_start(slots[row] / PAGE, layers, layer, kv_heads) + ((size_t)position * kv_heads + kv_head) * HEAD;
   }
-  u32 kv_head = is_value ? head - heads - kv_heads : head - heads;
-  u32 position = slots[row] % PAGE + (is_value ? PAGE : 0);
-  kv_t *to = pool + page_start(slots[row] / PAGE, layers, layer, kv_heads) +
-             ((size_t)position * kv_heads + kv_head) * HEAD;
   to[pair] = narrow(a);
   to[pair + HEAD / 2] = narrow(b);
 }
 
 // Attention of up to TILE queries to one segment: a chunk of positions in given pages. Grid: items x kv_heads; block:
-// THREADS. The queries of a key-value head are those of all the segment's rows, `group` for each.
+// THREADS; shared memory: 2 x {keys, values} x STRIP x ROW numbers of BF16. The queries of a key-value head are those
+// of all the segment's rows, `group` for each.
 //
 //   queries   rows x heads x HEAD
 //   items     items x 3: segment, first query, number of queries (at most TILE)
 //   segments  segments x (3 + CHUNK / PAGE): first position, one past the last, first member, pages
 //   members   rows of the segments, one segment after another
 //   rows      rows x 2: positions that the row sees, number of its first partial result
+//   scale     of the scores, times the binary logarithm of e: weights are powers of two
 //   top, sum  partials x heads: greatest score, sum of the weights relative to it
 //   values    partials x heads x HEAD: weighted sum of the values
 //
-// A strip is one page. Its keys and values are in shared memory in single precision, for all queries of the block.
+// A warp takes 16 queries. While it computes with one strip the next is on its way. Where a row sees nothing of a
+// strip, the strip changes no bit of its result.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    attend(const float *queries, const kv_t *pool, const u32 *items, const u32 *segments, const u32 *members,
+    attend(const half_t *queries, const half_t *pool, const u32 *items, const u32 *segments, const u32 *members,
            const u32 *rows, float *top_out, float *sum_out, float *values_out, u32 heads, u32 kv_heads, u32 layers,
            u32 layer, float scale) {
-  __shared__ float4 query_rows[TILE * STRIDE / 4];
-  __shared__ float4 key_rows[PAGE * STRIDE / 4];
-  __shared__ float4 value_rows[PAGE * STRIDE / 4];
-  __shared__ float weights[TILE][PAGE + 1];
-  float *query_floats = (float *)query_rows;
+  SHARED_BYTES(shared);
+  half_t *strips = (half_t *)shared;
 
   const u32 *item = items + blockIdx.x * 3;
   const u32 *segment = segments + item[0] * (3 + CHUNK / PAGE);
   u32 first_query = item[1], count = item[2], start = segment[0], end = segment[1];
   const u32 *rows_of_segment = members + segment[2];
   u32 group = heads / kv_heads, kv_head = blockIdx.y;
+  u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  bool works = warp * 16 < count;
 
-  for (u32 i = threadIdx.x; i < TILE * HEAD; i += THREADS) {
-    u32 q = i / HEAD, dim = i % HEAD;
-    float value = 0.0f;
+  for (u32 i = threadIdx.x; i < TILE * HEAD / 8; i += THREADS) {
+    u32 q = i / (HEAD / 8), eight = i % (HEAD / 8);
+    uint4 x = make_uint4(0, 0, 0, 0);
     if (q < count) {
       u32 row = rows_of_segment[(first_query + q) / group], head = kv_head * group + (first_query + q) % group;
-      value = queries[((size_t)row * heads + head) * HEAD + dim] * scale;
+      x = *(const uint4 *)(queries + ((size_t)row * heads + head) * HEAD + eight * 8);
     }
-    query_floats[q * STRIDE + dim] = value;
+    *(uint4 *)(strips + q * ROW + eight * 8) = x;
   }
+  __syncthreads();
+  u32 query[HEAD / 16][4];
+  if (works) {
+#pragma unroll
+    for (int k = 0; k < HEAD / 16; k++) {
+      load_matrices(query[k], strips + (warp * 16 + lane % 16) * ROW + k * 16 + lane / 16 * 8);
+    }
+  }
+  __syncthreads();
 
-  // This thread's two queries. A query beyond the last sees nothing.
-  u32 lane = threadIdx.x % LANES, mine[2] = {threadIdx.x / LANES, threadIdx.x / LANES + TILE / 2};
-  u32 seen[2], row_of[2];
-  float top[2], sum[2];
-  float4 result[2][OWN];
+  // This thread's two queries are 8 apart. A query beyond the last sees nothing.
+  u32 row_of[2], seen[2];
+  float top[2], sum[2], result[HEAD / 8][4];
   for (int j = 0; j < 2; j++) {
-    row_of[j] = mine[j] < count ? rows_of_segment[(first_query + mine[j]) / group] : 0;
-    seen[j] = mine[j] < count ? rows[row_of[j] * 2] : 0;
+    u32 q = warp * 16 + lane / 4 + j * 8;
+    row_of[j] = q < count ? rows_of_segment[(first_query + q) / group] : 0;
+    seen[j] = q < count ? rows[row_of[j] * 2] : 0;
+    if (seen[j] > end) seen[j] = end;
     top[j] = LOWEST;
     sum[j] = 0.0f;
-    for (int k = 0; k < OWN; k++) result[j][k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  }
+#pragma unroll
+  for (int n = 0; n < HEAD / 8; n++) {
+    for (int i = 0; i < 4; i++) result[n][i] = 0.0f;
   }
 
-  for (u32 strip = 0; start + strip * PAGE < end; strip++) {
-    u32 base = start + strip * PAGE, held = end - base < PAGE ? end - base : PAGE;
-    const kv_t *page = pool + page_start(segment[3 + strip], layers, layer, kv_heads);
-    __syncthreads();  // the strip before is done with
-    for (u32 i = threadIdx.x; i < 2 * PAGE * HEAD / 4; i += THREADS) {
-      u32 p = i / (HEAD / 4), quad = i % (HEAD / 4);
-      float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      if (p % PAGE < held) x = load4(page + ((size_t)p * kv_heads + kv_head) * HEAD + quad * 4);
-      float4 *to = p < PAGE ? key_rows : value_rows;
-      to[p % PAGE * (STRIDE / 4) + quad] = x;
-    }
-    __syncthreads();
-
-    // Scores of two queries at the positions `lane` and `lane + LANES`.
-    float score[2][2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
-    for (int quad = 0; quad < HEAD / 4; quad++) {
-      float4 k0 = key_rows[lane * (STRIDE / 4) + quad], k1 = key_rows[(lane + LANES) * (STRIDE / 4) + quad];
-      for (int j = 0; j < 2; j++) {
-        float4 q = query_rows[mine[j] * (STRIDE / 4) + quad];
-        score[j][0] += q.x * k0.x + q.y * k0.y + q.z * k0.z + q.w * k0.w;
-        score[j][1] += q.x * k1.x + q.y * k1.y + q.z * k1.z + q.w * k1.w;
+  u32 count_of_strips = (end - start + STRIP - 1) / STRIP;
+  for (u32 strip = 0; strip <= count_of_strips; strip++) {
+    // The next strip, into the place that the one before this has left.
+    if (strip < count_of_strips) {
+      half_t *stage = strips + strip % 2 * (2 * STRIP * ROW);
+      for (u32 i = threadIdx.x; i < 2 * STRIP * HEAD / 8; i += THREADS) {
+        u32 p = i / (HEAD / 8), eight = i % (HEAD / 8), position = strip * STRIP + p % STRIP;
+        const half_t *page = pool + page_start(segment[3 + position / PAGE], layers, layer, kv_heads);
+        u32 in_page = position % PAGE + (p < STRIP ? 0 : PAGE);
+        copy_async(stage + p * ROW + eight * 8, page + ((size_t)in_page * kv_heads + kv_head) * HEAD + eight * 8,
+                   start + position < end);
       }
     }
-    for (int j = 0; j < 2; j++) {
-      weights[mine[j]][lane] = score[j][0];
-      weights[mine[j]][lane + LANES] = score[j][1];
-    }
+    end_group();
+    if (strip == 0) continue;
+    wait_for_group();
     __syncthreads();
-
-    // Visible positions of this strip, and what the greatest score so far becomes.
-    u32 visible[2];
-    for (int j = 0; j < 2; j++) {
-      visible[j] = seen[j] > base ? seen[j] - base : 0;
-      if (visible[j] > held) visible[j] = held;
-      if (visible[j] == 0) continue;
-      float before = top[j];
-      for (u32 p = 0; p < visible[j]; p++) top[j] = fmaxf(top[j], weights[mine[j]][p]);
-      float shrink = expf(before - top[j]);
-      sum[j] *= shrink;
-      for (int k = 0; k < OWN; k++) {
-        result[j][k].x *= shrink;
-        result[j][k].y *= shrink;
-        result[j][k].z *= shrink;
-        result[j][k].w *= shrink;
+    if (works) {
+      const half_t *keys = strips + (strip - 1) % 2 * (2 * STRIP * ROW), *values = keys + STRIP * ROW;
+      u32 base = start + (strip - 1) * STRIP;
+      float score[STRIP / 8][4];
+#pragma unroll
+      for (int n = 0; n < STRIP / 8; n++) {
+        for (int i = 0; i < 4; i++) score[n][i] = 0.0f;
       }
-    }
-    __syncthreads();  // all have read the scores
-    for (int j = 0; j < 2; j++) {
-      weights[mine[j]][lane] = expf(score[j][0] - top[j]);
-      weights[mine[j]][lane + LANES] = expf(score[j][1] - top[j]);
-    }
-    __syncthreads();
-
-    for (u32 p = 0; p < PAGE; p++) {
+#pragma unroll
+      for (int k = 0; k < HEAD / 16; k++) {
+#pragma unroll
+        for (int n = 0; n < STRIP / 16; n++) {
+          u32 key[4];
+          load_matrices(key, keys + (n * 16 + lane / 16 * 8 + lane % 8) * ROW + k * 16 + lane / 8 % 2 * 8);
+          multiply(score[2 * n], query[k], key[0], key[1]);
+          multiply(score[2 * n + 1], query[k], key[2], key[3]);
+        }
+      }
+      float highest[2] = {LOWEST, LOWEST};
+#pragma unroll
+      for (int n = 0; n < STRIP / 8; n++) {
+        for (int i = 0; i < 4; i++) {
+          u32 position = base + n * 8 + lane % 4 * 2 + i % 2;
+          score[n][i] = position < seen[i / 2] ? score[n][i] * scale : LOWEST;
+          highest[i / 2] = fmaxf(highest[i / 2], score[n][i]);
+        }
+      }
+      float against[2], shrink[2];
       for (int j = 0; j < 2; j++) {
-        if (p >= visible[j]) continue;
-        float weight = weights[mine[j]][p];
-        sum[j] += weight;
-        for (int k = 0; k < OWN; k++) {
-          float4 v = value_rows[p * (STRIDE / 4) + k * LANES + lane];
-          result[j][k].x += weight * v.x;
-          result[j][k].y += weight * v.y;
-          result[j][k].z += weight * v.z;
-          result[j][k].w += weight * v.w;
+        highest[j] = fmaxf(highest[j], other_lane(highest[j], 1));
+        highest[j] = fmaxf(highest[j], other_lane(highest[j], 2));
+        float before = top[j];
+        top[j] = fmaxf(before, highest[j]);
+        against[j] = top[j] == LOWEST ? 0.0f : top[j];
+        shrink[j] = exp2f(before - against[j]);
+        sum[j] *= shrink[j];
+      }
+#pragma unroll
+      for (int n = 0; n < HEAD / 8; n++) {
+        for (int i = 0; i < 4; i++) result[n][i] *= shrink[i / 2];
+      }
+#pragma unroll
+      for (int p = 0; p < STRIP / 16; p++) {
+        float weight[2][4];
+        for (int n = 0; n < 2; n++) {
+          for (int i = 0; i < 4; i++) {
+            weight[n][i] = exp2f(score[2 * p + n][i] - against[i / 2]);
+            sum[i / 2] += weight[n][i];
+          }
+        }
+        u32 weights[4] = {pack(weight[0][0], weight[0][1]), pack(weight[0][2], weight[0][3]),
+                          pack(weight[1][0], weight[1][1]), pack(weight[1][2], weight[1][3])};
+#pragma unroll
+        for (int n = 0; n < HEAD / 16; n++) {
+          u32 value[4];
+          load_transposed(value, values + (p * 16 + lane % 16) * ROW + n * 16 + lane / 16 * 8);
+          multiply(result[2 * n], weights, value[0], value[1]);
+          multiply(result[2 * n + 1], weights, value[2], value[3]);
         }
       }
     }
+    __syncthreads();  // the strip is done with
   }
 
+  if (!works) return;
+#pragma unroll
   for (int j = 0; j < 2; j++) {
-    if (mine[j] >= count) continue;
-    u32 head = kv_head * group + (first_query + mine[j]) % group;
+    sum[j] += other_lane(sum[j], 1);
+    sum[j] += other_lane(sum[j], 2);
+    u32 q = warp * 16 + lane / 4 + j * 8;
+    if (q >= count) continue;
+    u32 head = kv_head * group + (first_query + q) % group;
     size_t partial = ((size_t)rows[row_of[j] * 2 + 1] + start / CHUNK) * heads + head;
-    float4 *to = (float4 *)(values_out + partial * HEAD);
-    for (int k = 0; k < OWN; k++) to[k * LANES + lane] = result[j][k];
-    if (lane == 0) {
+    float *to = values_out + partial * HEAD + lane % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < HEAD / 8; n++) *(float2 *)(to + n * 8) = make_float2(result[n][2 * j], result[n][2 * j + 1]);
+    if (lane % 4 == 0) {
       top_out[partial] = top[j];
       sum_out[partial] = sum[j];
     }
@@ -232,7 +364,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // Merges the partial results of a row in the order of its chunks. Grid: rows x heads; block: HEAD.
 extern "C" __global__ void merge(const float *top, const float *sum, const float *values, const u32 *rows,
-                                 float *out, u32 heads) {
+                                 half_t *out, u32 heads) {
   u32 row = blockIdx.x, head = blockIdx.y, dim = threadIdx.x;
   u32 chunks = (rows[row * 2] + CHUNK - 1) / CHUNK;
   size_t first = (size_t)rows[row * 2 + 1] * heads + head;
@@ -240,9 +372,9 @@ extern "C" __global__ void merge(const float *top, const float *sum, const float
   for (u32 c = 0; c < chunks; c++) greatest = fmaxf(greatest, top[first + (size_t)c * heads]);
   for (u32 c = 0; c < chunks; c++) {
     size_t partial = first + (size_t)c * heads;
-    float scale = expf(top[partial] - greatest);
+    float scale = exp2f(top[partial] - greatest);
     weight += sum[partial] * scale;
     result += values[partial * HEAD + dim] * scale;
   }
-  out[((size_t)row * heads + head) * HEAD + dim] = result / weight;
+  out[((size_t)row * heads + head) * HEAD + dim] = narrow(result / weight);
 }

@@ -1,15 +1,16 @@
 //! The decoder over candle's operators: what runs on CUDA devices.
 //!
 //! The same code runs on candle's CPU device, where the tests compare it with [`crate::cpu`]. Only what
-//! `cuda` holds needs a GPU: kernels for attention and for writing keys and values, which the operators do as well,
-//! but in many more steps.
+//! `cuda` holds needs a GPU: a pass over weights of BF16 that takes two products' worth of launches for what the
+//! operators do in many more steps, and attention for weights in blocks.
 //!
 //! Keys and values lie in one tensor of pages on the device. The KV tree counts the pages, shares them and evicts
 //! them as it does for the CPU; a page's place in its pool is its place in the tensor.
 //!
-//! Invariant: the logits of a sequence depend on its tokens alone. Products have a fixed number of rows (see
-//! [`weights::Linear`]), attention sums by chunks of absolute positions (see [`step`]), and everything else works on
-//! each row by itself.
+//! Invariant: the logits of a sequence depend on its tokens alone. Products of operators have a fixed number of rows
+//! (see [`weights::Linear`]), those of the CUDA pass are by algorithms that were seen to give a row the same bits in
+//! every batch, attention sums by chunks of absolute positions (see [`step`]), and everything else works on each row
+//! by itself.
 
 mod attention;
 #[cfg(feature = "cuda")]
@@ -44,6 +45,9 @@ pub(crate) struct CandleBackend {
     pool: Pool,
     #[cfg(feature = "cuda")]
     kernels: Option<cuda::Kernels>,
+    /// The pass that takes the place of the operators, where the weights are of BF16 on a GPU.
+    #[cfg(feature = "cuda")]
+    whole: Option<cuda::Pass>,
 }
 
 /// Where to run and how.
@@ -85,9 +89,14 @@ fn formats(weights: DeviceWeights, on_gpu: bool) -> (Precision, DType) {
     }
 }
 
-fn unsupported(checkpoint: &Checkpoint, reason: String) -> LoadError {
-    let path = checkpoint.source().place(Role::Embedding).0.to_path_buf();
-    LoadError::Unsupported { path, reason }
+fn unsupported(source: &dyn Source, reason: String) -> LoadError {
+    LoadError::Unsupported { path: source.place(Role::Embedding).0.to_path_buf(), reason }
+}
+
+/// Bytes of the matrices, and of the keys and values of a token.
+fn footprint(source: &dyn Source, weights: DeviceWeights, on_gpu: bool) -> (u64, usize) {
+    let (precision, kv) = formats(weights, on_gpu);
+    (matrix_bytes(source, precision), kv_width(source) * kv.size_in_bytes())
 }
 
 /// Numbers of one token in the KV pool.
@@ -107,65 +116,80 @@ impl CandleBackend {
         weights: DeviceWeights,
         on_gpu: bool,
     ) -> Result<ModelInfo, LoadError> {
-        let (precision, kv) = formats(weights, on_gpu);
-        let source = checkpoint.source();
-        Ok(ModelInfo {
-            weight_bytes: matrix_bytes(source, precision),
-            kv_bytes_per_token: kv_width(source) * kv.size_in_bytes(),
-            ..crate::cpu::describe(checkpoint, options)?
-        })
+        let (weight_bytes, kv_bytes_per_token) = footprint(checkpoint.source(), weights, on_gpu);
+        Ok(ModelInfo { weight_bytes, kv_bytes_per_token, ..crate::cpu::describe(checkpoint, options)? })
     }
 
-    /// Loads the weights of an open checkpoint that [`Self::describe`] has described onto candle's CPU device.
+    /// Describes a decoder that has no file. What names a file is empty.
+    pub(crate) fn describe_shape(
+        source: &dyn Source,
+        options: &LoadOptions,
+        weights: DeviceWeights,
+        on_gpu: bool,
+    ) -> ModelInfo {
+        let config = source.config();
+        let (weight_bytes, kv_bytes_per_token) = footprint(source, weights, on_gpu);
+        ModelInfo {
+            weight_bytes,
+            kv_bytes_per_token,
+            vocab_size: config.vocab_size,
+            context_length: options.context_length.unwrap_or(usize::MAX).min(config.context_length),
+            ..ModelInfo::default()
+        }
+    }
+
+    /// Loads weights that [`Self::describe`] has described onto candle's CPU device.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub(crate) fn on_cpu(
-        checkpoint: &Checkpoint,
+        source: &dyn Source,
         info: &ModelInfo,
         options: &LoadOptions,
         weights: DeviceWeights,
     ) -> Result<Self, LoadError> {
-        Self::new(checkpoint, info, options, Placement::cpu(weights))
+        Self::new(source, info, options, Placement::cpu(weights))
     }
 
-    /// Loads the weights of an open checkpoint that [`Self::describe`] has described onto a GPU.
+    /// Loads weights that [`Self::describe`] has described onto a GPU.
     ///
     /// # Errors
     /// See [`LoadError`].
     #[cfg(feature = "cuda")]
     pub(crate) fn on_cuda(
-        checkpoint: &Checkpoint,
+        source: &dyn Source,
         info: &ModelInfo,
         options: &LoadOptions,
         ordinal: usize,
         weights: DeviceWeights,
     ) -> Result<Self, LoadError> {
         let unusable = |error: candle_core::Error| {
-            unsupported(checkpoint, format!("GPU {ordinal} cannot be used: {}", plain(&error)))
+            unsupported(source, format!("GPU {ordinal} cannot be used: {}", plain(&error)))
         };
         let placement = Placement::cuda(ordinal, weights).map_err(unusable)?;
         let device = placement.device.clone();
         let (free, total) = cuda::memory(&device).map_err(unusable)?;
-        let needed = info.weight_bytes + options.kv_budget as u64;
+        let needed = info.weight_bytes + options.kv_budget as u64 + cuda::ROOM_FOR_A_PASS;
         if needed > free as u64 {
             return Err(unsupported(
-                checkpoint,
+                source,
                 format!(
-                    "the weights take {} MiB and keys and values may take {} MiB, but GPU {ordinal} has {} MiB free; \
-                     allow less for keys and values or hold the weights in fewer bits",
+                    "the weights take {} MiB, keys and values may take {} MiB and a pass takes {} MiB, but GPU {ordinal} \
+                     has {} MiB free; allow less for keys and values or hold the weights in fewer bits",
                     info.weight_bytes >> 20,
                     options.kv_budget >> 20,
+                    cuda::ROOM_FOR_A_PASS >> 20,
                     free >> 20
                 ),
             ));
         }
-        let backend = Self::new(checkpoint, info, options, placement)?;
+        let backend = Self::new(source, info, options, placement)?;
         let (left, _) = cuda::memory(&device).map_err(unusable)?;
         tracing::info!(
             gpu = ordinal,
             %weights,
             kernels = backend.kernels.is_some(),
+            whole_pass = backend.whole.is_some(),
             free_mib = left >> 20,
             used_mib = free.saturating_sub(left) >> 20,
             total_mib = total >> 20,
@@ -175,12 +199,11 @@ impl CandleBackend {
     }
 
     fn new(
-        checkpoint: &Checkpoint,
+        source: &dyn Source,
         info: &ModelInfo,
         options: &LoadOptions,
         placement: Placement,
     ) -> Result<Self, LoadError> {
-        let source = checkpoint.source();
         let Placement { device, precision, kv, tile } = placement;
         let decoder = Loader { source, device: &device, precision, tile }.decoder()?;
         let config = &decoder.config;
@@ -191,14 +214,31 @@ impl CandleBackend {
             .map_err(|error| {
                 let (room, error) = (options.kv_budget >> 20, plain(&error));
                 unsupported(
-                    checkpoint,
+                    source,
                     format!("{room} MiB of keys and values do not fit the device: {error}"),
                 )
             })?;
         #[cfg(feature = "cuda")]
-        let kernels = cuda::Kernels::compile(&device, config, kv).map_err(|error| {
-            unsupported(checkpoint, format!("its kernels cannot be compiled: {}", plain(&error)))
-        })?;
+        let (kernels, whole) = {
+            let unusable = |what: &str, error: &candle_core::Error| {
+                unsupported(source, format!("its {what}: {}", plain(error)))
+            };
+            let kernels = match kv {
+                DType::BF16 => {
+                    cuda::Kernels::compile(&device, config, &decoder.frequencies, info.context_length)
+                        .map_err(|error| unusable("kernels cannot be compiled", &error))?
+                }
+                _ => None,
+            };
+            let whole = match &kernels {
+                Some(kernels) if precision == Precision::Dense(DType::BF16) => Some(
+                    cuda::Pass::new(kernels, &decoder)
+                        .map_err(|error| unusable("products cannot be set up", &error))?,
+                ),
+                _ => None,
+            };
+            (kernels, whole)
+        };
         Ok(Self {
             shape: Shape {
                 vocab_size: info.vocab_size,
@@ -210,6 +250,8 @@ impl CandleBackend {
             pool: Pool { tensor: pool, layers: config.layers },
             #[cfg(feature = "cuda")]
             kernels,
+            #[cfg(feature = "cuda")]
+            whole,
             decoder,
             device,
             tile,
@@ -220,7 +262,23 @@ impl CandleBackend {
         self.shape.kv_bytes_per_token * PAGE
     }
 
-    /// The pass itself: logits of the wanted rows.
+    /// Runs a pass and reads the logits of the wanted rows.
+    fn run(&self, step: &Step, logits: &mut Vec<f32>) -> CandleResult<()> {
+        if step.wanted.is_empty() {
+            logits.clear();
+        }
+        #[cfg(feature = "cuda")]
+        if let (Some(kernels), Some(whole)) = (&self.kernels, &self.whole) {
+            return whole.run(kernels, &self.decoder, &self.pool, step, logits);
+        }
+        if let Some(rows) = self.pass(step)? {
+            // Reading a part of a tensor would bring all of its storage to the host first.
+            *logits = rows.force_contiguous()?.flatten_all()?.to_vec1()?;
+        }
+        Ok(())
+    }
+
+    /// The pass over operators: logits of the wanted rows.
     fn pass(&self, step: &Step) -> CandleResult<Option<Tensor>> {
         let rows = step.tokens.len();
         let padded = rows.next_multiple_of(self.tile);
@@ -231,7 +289,7 @@ impl CandleBackend {
             rotation: self.rotation(step)?,
             #[cfg(feature = "cuda")]
             kernels: match &self.kernels {
-                Some(kernels) => Some((kernels, kernels.tables(step, &self.decoder.config)?)),
+                Some(kernels) => Some((kernels, kernels.tables(step)?)),
                 None => None,
             },
         };
@@ -299,16 +357,15 @@ impl Backend for CandleBackend {
         feeds: &mut [Feed<'_, Sequence>],
         logits: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
-        logits.clear();
-        admit(self, feeds)?;
-        let step = Step::plan(feeds).map_err(EngineError::Device)?;
-        if step.tokens.is_empty() {
-            return Ok(());
-        }
-        let rows = self.pass(&step).map_err(|error| failed(&error))?;
-        if let Some(rows) = rows {
-            *logits = rows.flatten_all().and_then(|rows| rows.to_vec1()).map_err(|error| failed(&error))?;
-        }
+        let planned = admit(self, feeds).and_then(|()| Step::plan(feeds).map_err(EngineError::Device));
+        let step = match planned {
+            Ok(step) if !step.tokens.is_empty() => step,
+            other => {
+                logits.clear();
+                return other.map(|_| ());
+            }
+        };
+        self.run(&step, logits).map_err(|error| failed(&error))?;
         for feed in feeds {
             feed.sequence.extend(feed.tokens);
         }
@@ -321,6 +378,11 @@ impl Backend for CandleBackend {
 
     fn kv_bytes(&self) -> usize {
         self.tree.pool().in_use() * self.page_bytes()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn product_seconds(&self, rows: usize, wanted: usize) -> Option<f64> {
+        self.whole.as_ref().map(|whole| whole.product_seconds(rows, wanted))
     }
 
     #[cfg(feature = "cuda")]
@@ -375,9 +437,8 @@ impl Pass<'_> {
         let config = &self.backend.decoder.config;
         #[cfg(feature = "cuda")]
         if let Some((kernels, tables)) = &self.kernels {
-            let head_norms = layer.head_norms.as_ref();
-            let layer = cuda::Layer { index, qkv, head_norms, rotation: &self.rotation };
-            return kernels.attention(config, &self.backend.pool, tables, &layer);
+            let layer = cuda::Layer { index, qkv, head_norms: layer.head_norms.as_ref() };
+            return kernels.attend(&self.backend.pool, tables, &layer);
         }
         let (heads, kv_heads, width) = (config.heads, config.kv_heads, config.head_dim);
         let all = qkv.reshape((self.rows, heads + 2 * kv_heads, width))?;

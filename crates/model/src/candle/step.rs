@@ -10,7 +10,7 @@ use crate::backend::Feed;
 use crate::kv::{PAGE, Sequence};
 
 /// Positions that are attended to in one piece.
-pub(super) const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 256;
 /// Pages of a chunk.
 pub(super) const CHUNK_PAGES: usize = CHUNK / PAGE;
 
@@ -124,7 +124,13 @@ impl Step {
 
 /// Queries of one block of the attention kernel.
 #[cfg(any(test, feature = "cuda"))]
-pub(super) const TILE: usize = 32;
+pub(super) const TILE: usize = 64;
+
+/// What the attention kernel multiplies scores with: its weights are powers of two.
+#[cfg(any(test, feature = "cuda"))]
+pub(super) fn score_scale(head_dim: usize) -> f32 {
+    std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
+}
 
 /// A step as the attention kernel reads it; the layouts are described there.
 #[cfg(any(test, feature = "cuda"))]
@@ -179,31 +185,31 @@ mod tests {
     #[test]
     fn rows_that_share_pages_form_one_segment_and_tails_their_own() {
         let mut tree = KvTree::new(1, 4096);
-        let prefix: Vec<u32> = (0..300).collect();
-        let parent = sequence(&mut tree, &prefix, 300);
+        let prefix: Vec<u32> = (0..600).collect();
+        let parent = sequence(&mut tree, &prefix, 600);
         tree.publish(&parent);
         let mut forks: Vec<Sequence> = (0..3)
             .map(|fork| {
                 let mut tokens = prefix.clone();
                 tokens.push(1000 + fork);
-                sequence(&mut tree, &tokens, 300)
+                sequence(&mut tree, &tokens, 600)
             })
             .collect();
         let tokens = [7];
         let feeds: Vec<_> =
             forks.iter_mut().map(|sequence| Feed { sequence, tokens: &tokens, logits: 1 }).collect();
         let step = Step::plan(&feeds).unwrap();
-        assert_eq!(step.positions, [300; 3]);
+        assert_eq!(step.positions, [600; 3]);
         assert_eq!((step.first_partial.as_slice(), step.partials), ([0, 3, 6].as_slice(), 9));
         let spans: Vec<_> = step.segments.iter().map(|s| (s.start, s.end, s.rows.clone())).collect();
         assert_eq!(
             spans,
             [
-                (0, 128, vec![0, 1, 2]),
-                (128, 256, vec![0, 1, 2]),
-                (256, 301, vec![0]),
-                (256, 301, vec![1]),
-                (256, 301, vec![2])
+                (0, 256, vec![0, 1, 2]),
+                (256, 512, vec![0, 1, 2]),
+                (512, 601, vec![0]),
+                (512, 601, vec![1]),
+                (512, 601, vec![2])
             ]
         );
         assert_eq!(step.wanted, [0, 1, 2]);
@@ -212,14 +218,14 @@ mod tests {
     #[test]
     fn prompt_rows_attend_from_the_chunk_they_are_in_backwards() {
         let mut tree = KvTree::new(1, 4096);
-        let prompt: Vec<u32> = (0..200).collect();
-        let mut one = sequence(&mut tree, &prompt, 100);
-        let feed = Feed { sequence: &mut one, tokens: &prompt[100..], logits: 0 };
+        let prompt: Vec<u32> = (0..400).collect();
+        let mut one = sequence(&mut tree, &prompt, 200);
+        let feed = Feed { sequence: &mut one, tokens: &prompt[200..], logits: 0 };
         let step = Step::plan(&[feed]).unwrap();
-        assert_eq!(step.segments[0].rows, (0..100).collect::<Vec<_>>());
-        assert_eq!(step.segments[1].rows, (28..100).collect::<Vec<_>>());
-        assert_eq!(step.segments[1].end, 200);
-        assert_eq!(step.partials, 28 + 72 * 2);
+        assert_eq!(step.segments[0].rows, (0..200).collect::<Vec<_>>());
+        assert_eq!(step.segments[1].rows, (56..200).collect::<Vec<_>>());
+        assert_eq!(step.segments[1].end, 400);
+        assert_eq!(step.partials, 56 + 144 * 2);
         assert!(step.wanted.is_empty());
     }
 

@@ -84,6 +84,15 @@ impl Linear {
         }
     }
 
+    /// The matrix, where it is of floating point.
+    #[cfg(feature = "cuda")]
+    pub(super) fn dense(&self) -> Option<&Tensor> {
+        match &self.weight {
+            Weight::Dense(weight) => Some(weight),
+            Weight::Blocks(_) => None,
+        }
+    }
+
     /// Rows of the matrix, in single precision.
     pub(super) fn look_up(&self, rows: &Tensor) -> Result<Tensor> {
         match &self.weight {
@@ -205,6 +214,9 @@ impl Loader<'_> {
 
     /// Matrices of the same width, one below the other.
     fn matrix(&self, roles: &[Role]) -> std::result::Result<Linear, LoadError> {
+        if self.source.is_made_up() {
+            return self.drawn(roles).map_err(|error| self.failed(roles[0], &error));
+        }
         let (mut all, mut one) = (Vec::new(), Vec::new());
         for &role in roles {
             let rows = self.source.shape(role).map_or(0, |(rows, _)| rows);
@@ -219,6 +231,18 @@ impl Loader<'_> {
         self.place(all, columns)
             .map(|weight| Linear { weight, tile: self.tile })
             .map_err(|error| self.failed(roles[0], &error))
+    }
+
+    /// Random matrices of such shapes, drawn on the device.
+    fn drawn(&self, roles: &[Role]) -> Result<Linear> {
+        let shapes = || roles.iter().filter_map(|&role| self.source.shape(role));
+        let (rows, columns) = (shapes().map(|(rows, _)| rows).sum(), shapes().next().map_or(1, |shape| shape.1));
+        let values: Tensor = Tensor::randn(0.0_f32, 0.02, (rows, columns), self.device)?;
+        let weight = match self.precision.of_columns(columns) {
+            Precision::Dense(dtype) => Weight::Dense(values.to_dtype(dtype)?),
+            Precision::Blocks(dtype) => Weight::Blocks(Arc::new(QTensor::quantize(&values, dtype)?)),
+        };
+        Ok(Linear { weight, tile: self.tile })
     }
 
     fn place(&self, values: Vec<f32>, columns: usize) -> Result<Weight> {

@@ -283,6 +283,11 @@ pub(crate) trait Source: Send + Sync {
     /// File that holds a tensor or, if it is absent, should hold it; and the tensor's name there.
     fn place(&self, role: Role) -> (&Path, String);
 
+    /// Whether matrices are to be drawn on the device instead of read: what is measured is a shape.
+    fn is_made_up(&self) -> bool {
+        false
+    }
+
     /// Whether rows of the query and key projections alternate between the two halves of a rotated pair, as
     /// GGUF files of the Llama family have them.
     fn interleaved_rotation(&self) -> bool;
