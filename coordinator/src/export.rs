@@ -67,7 +67,14 @@ impl Report {
                 }),
                 document.model.as_ref().map(|model| {
                     let digest: String = model.weights_sha256.chars().take(12).collect();
-                    format!("Model: {} ({})", escape(&model.name), escape(&digest))
+                    let arithmetic =
+                        model.arithmetic.iter().map(|name| format!(", computed with {}", escape(name)));
+                    format!(
+                        "Model: {} ({}){}",
+                        escape(&model.name),
+                        escape(&digest),
+                        arithmetic.collect::<String>()
+                    )
                 }),
                 Some(format!(
                     "Options: {} candidates, {} rollouts each{}, {} actions deep, {seed}, {}",

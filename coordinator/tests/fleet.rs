@@ -6,7 +6,7 @@ mod support;
 use countermove_coordinator::discovery::{MemoryDiscovery, StaticDiscovery};
 use countermove_coordinator::workers::{Fleet, FleetOptions};
 use countermove_proto::v1::{Worker, WorkerStatus};
-use countermove_proto::{Error, WorkerId};
+use countermove_proto::{Error, PROTOCOL_VERSION, WorkerId};
 use support::worker::{FakeWorker, Script, identity};
 use support::{fleet, quick_links, ready, templates, until};
 
@@ -17,12 +17,13 @@ fn refused(fleet: &Fleet) -> Vec<Worker> {
 #[tokio::test]
 async fn a_worker_of_another_protocol_version_is_refused_by_name() {
     let worker = FakeWorker::start(Script::default());
-    *worker.script.protocol_version.lock().unwrap() = 7;
+    let other = PROTOCOL_VERSION + 1;
+    *worker.script.protocol_version.lock().unwrap() = other;
     let fleet = fleet([worker.url.clone()]);
     until("the refusal", || refused(&fleet).len() == 1).await;
     let listed = &refused(&fleet)[0];
-    assert_eq!((listed.name.as_str(), listed.protocol_version), ("workers/w-1", 7));
-    assert!(listed.status_reason.contains("version 7"), "{}", listed.status_reason);
+    assert_eq!((listed.name.as_str(), listed.protocol_version), ("workers/w-1", other));
+    assert!(listed.status_reason.contains(&format!("version {other}")), "{}", listed.status_reason);
     assert!(!fleet.any_ready());
 }
 

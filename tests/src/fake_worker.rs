@@ -23,6 +23,7 @@ pub fn identity(name: &str) -> ModelIdentity {
         adapter_sha256: String::new(),
         tokenizer_sha256: digest('b'),
         templates_sha256: digest('c'),
+        arithmetic: "none/1".to_owned(),
     }
 }
 

@@ -7,8 +7,8 @@ use countermove_proto::PROTOCOL_VERSION;
 use countermove_proto::v1 as api;
 use countermove_proto::worker::v1 as wire;
 use countermove_tests::{
-    Cli, Cluster, ClusterOptions, FakeWorker, PlanRun, Postgres, ReservedPort, Worker, evidence, exclusive,
-    identity, small_options,
+    Cli, Cluster, ClusterOptions, FakeWorker, PlanRun, Postgres, ReservedPort, Signal, Worker, evidence,
+    exclusive, identity, small_options,
 };
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -186,6 +186,36 @@ async fn a_worker_of_another_protocol_or_model_is_refused_by_name_and_gets_no_wo
     for word in ["worker-from-the-future", "worker-with-a-stranger", "refused"] {
         assert!(listed.stdout.to_lowercase().contains(word), "{word} is in the list: {listed:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_computes_in_another_way_is_refused_and_gets_no_work() {
+    let _turn = exclusive();
+    let mut other = Worker::start(1, 2, &["--weights".to_owned(), "f32".to_owned()]);
+    // The first worker that answers says how the cluster computes, so the other one keeps silent meanwhile.
+    other.process.signal(Signal::Stop);
+    let cluster = Cluster::start(ClusterOptions {
+        workers: 1,
+        other_workers: vec![other.url.clone()],
+        ..ClusterOptions::default()
+    })
+    .await;
+    other.process.signal(Signal::Continue);
+    let refused = |worker: &api::Worker| worker.status() == api::WorkerStatus::Refused;
+    let found = cluster.wait_for(&other.id, "refused", refused).await;
+    let own = cluster.wait_for("test-worker-0", "ready", |_| true).await.model.expect("a model");
+    let its = found.model.expect("a model");
+    assert_eq!((&own.weights_sha256, &own.adapter_sha256), (&its.weights_sha256, &its.adapter_sha256));
+    assert!(own.arithmetic.contains("q8_0") && its.arithmetic.contains("f32"), "{own:?} and {its:?}");
+    for word in [own.arithmetic.as_str(), &its.arithmetic, "--weights", "cluster of its own"] {
+        assert!(found.status_reason.contains(word), "{word} is not in {:?}", found.status_reason);
+    }
+
+    let run = PlanRun::of(&cluster, small_options(3)).await;
+    assert_eq!(run.incident.error, "");
+    assert_eq!(run.incident.model.expect("a model").arithmetic, own.arithmetic);
+    let found = cluster.wait_for(&other.id, "refused", refused).await;
+    assert_eq!((found.rollouts_finished, found.tokens_generated), (0, 0), "it gets no work");
 }
 
 #[tokio::test]

@@ -140,6 +140,7 @@ fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
         adapter_sha256: info.adapter_sha256.clone().unwrap_or_default(),
         tokenizer_sha256: info.tokenizer_sha256.clone(),
         templates_sha256: templates.digest(),
+        arithmetic: info.arithmetic.clone(),
     };
     let context_length = info.context_length;
     let model = EngineModel::new(engine, templates.instructions());

@@ -112,6 +112,7 @@ fn text(path: &Path, info: &ModelInfo) -> String {
         ("vocabulary", format!("{} tokens", info.vocab_size)),
         ("weights", format!("SHA-256 {}", info.weights_sha256)),
         ("tokenizer", format!("SHA-256 {}", info.tokenizer_sha256)),
+        ("arithmetic", info.arithmetic.clone()),
         ("on disk", mebibytes(info.file_bytes)),
         ("in memory", format!("{} of weights", mebibytes(info.weight_bytes))),
         ("keys and values", format!("{} for each 1024 tokens; shared prefixes count once", kv(1024))),

@@ -99,6 +99,10 @@ async fn it_answers_with_the_model_that_it_names() {
     let identity = model.model.unwrap();
     assert_eq!(identity.weights_sha256, DEFAULT_MODEL_SHA256);
     assert!(!identity.templates_sha256.is_empty() && !identity.tokenizer_sha256.is_empty());
+    assert!(
+        identity.arithmetic.starts_with("cpu-") && identity.arithmetic.ends_with("-q8_0/1"),
+        "{identity:?}"
+    );
     let question = wire::GenerateRequest {
         tenant: String::new(),
         system: "You answer in JSON.".to_owned(),

@@ -25,6 +25,9 @@ pub(crate) fn workers(workers: &[Worker], columns: usize) -> String {
                     if !model.adapter_sha256.is_empty() {
                         text += &format!(" + adapter {}", short(&model.adapter_sha256));
                     }
+                    if !model.arithmetic.is_empty() {
+                        text += &format!(", {}", model.arithmetic);
+                    }
                     text
                 },
             );
@@ -181,11 +184,12 @@ mod tests {
                 name: "m".to_owned(),
                 weights_sha256: "b179c9523d0e".to_owned(),
                 adapter_sha256: "0f31aa77bbcc".to_owned(),
+                arithmetic: "cpu-q8_0/1".to_owned(),
                 ..ModelIdentity::default()
             }),
             ..Worker::default()
         };
-        assert!(workers(&[tuned], 100).contains("m b179c952 + adapter 0f31aa77"));
+        assert!(workers(&[tuned], 100).contains("m b179c952 + adapter 0f31aa77, cpu-q8_0/1"));
         let both = [ready, refused];
         let narrow = workers(&both, 80);
         assert!(narrow.lines().all(|line| width(line) <= 80), "\n{narrow}");

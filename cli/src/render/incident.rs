@@ -297,6 +297,9 @@ fn model_line(model: &Model) -> String {
     if let Some(adapter) = &model.adapter_sha256 {
         let _ = write!(line, ", adapter {}", short(adapter));
     }
+    if let Some(arithmetic) = &model.arithmetic {
+        let _ = write!(line, ", computed with {arithmetic}");
+    }
     line
 }
 

@@ -1,4 +1,4 @@
-//! Which workers may plan together: those that speak this protocol and hold the same model and the same templates.
+//! Which workers may plan together: those that speak this protocol, hold the same model and the same templates, and compute alike.
 //! Anything else would make a rollout's result depend on where it ran.
 
 use countermove_proto::v1::ModelIdentity;
@@ -51,6 +51,9 @@ impl Requirements {
         };
         if model.weights_sha256.is_empty() || model.tokenizer_sha256.is_empty() {
             return Err("it does not give the digests of its model".to_owned());
+        }
+        if model.arithmetic.is_empty() {
+            return Err("it does not say with which arithmetic it computes".to_owned());
         }
         if model.templates_sha256 != self.templates_sha256 {
             return Err(format!(
@@ -123,7 +126,7 @@ fn difference(cluster: &ModelIdentity, worker: &ModelIdentity) -> Option<String>
     ]
     .into_iter()
     .find(|(_, cluster, worker)| cluster != worker);
-    part.map(|(part, wanted, found)| {
+    let other_model = part.map(|(part, wanted, found)| {
         format!(
             "it holds the model {} with {part} {} and this cluster plans with {} with {part} {}; all workers of a \
              coordinator need the same model",
@@ -132,6 +135,15 @@ fn difference(cluster: &ModelIdentity, worker: &ModelIdentity) -> Option<String>
             cluster.name,
             short(wanted)
         )
+    });
+    other_model.or_else(|| {
+        (cluster.arithmetic != worker.arithmetic).then(|| {
+            format!(
+                "it computes with {:.64} and this cluster with {:.64}, so its answers may differ; start it from the same release \
+                 with the same --weights and --device, or in a cluster of its own",
+                worker.arithmetic, cluster.arithmetic
+            )
+        })
     })
 }
 
@@ -154,6 +166,7 @@ mod tests {
             adapter_sha256: String::new(),
             tokenizer_sha256: "bbbb".into(),
             templates_sha256: "cccc".into(),
+            arithmetic: "cpu-q8_0/1".into(),
         }
     }
 
@@ -193,6 +206,32 @@ mod tests {
             let reason = Requirements { model: Some(other), ..requirements() }.check(&answer()).unwrap_err();
             assert!(reason.contains(part) && reason.contains("same model"), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_second_worker_has_to_compute_as_the_first_one_does() {
+        let cluster = Requirements { model: Some(model()), ..requirements() };
+        assert!(cluster.check(&answer()).is_ok());
+        let computing = |arithmetic: &str| GetModelResponse {
+            model: Some(ModelIdentity { arithmetic: arithmetic.into(), ..model() }),
+            ..answer()
+        };
+        for other in ["cpu-f32/1", "cpu-q8_0/2", "cuda-q8_0/1"] {
+            let reason = cluster.check(&computing(other)).unwrap_err();
+            assert_eq!(
+                reason,
+                format!(
+                    "it computes with {other} and this cluster with cpu-q8_0/1, so its answers may differ; start it from the \
+                     same release with the same --weights and --device, or in a cluster of its own"
+                )
+            );
+            assert!(requirements().check(&computing(other)).is_ok(), "the first one sets it");
+        }
+        assert!(requirements().check(&computing("")).unwrap_err().contains("arithmetic"));
+        // What is the matter with the model itself comes first.
+        let stranger = ModelIdentity { weights_sha256: "x".into(), arithmetic: "y/1".into(), ..model() };
+        let reason = cluster.check(&GetModelResponse { model: Some(stranger), ..answer() }).unwrap_err();
+        assert!(reason.contains("same model") && !reason.contains("y/1"), "{reason}");
     }
 
     #[test]

@@ -405,6 +405,7 @@ impl Fleet {
                         tracing::info!(
                             model = model.name,
                             weights = model.weights_sha256,
+                            arithmetic = model.arithmetic,
                             "model of the cluster is set"
                         );
                         model

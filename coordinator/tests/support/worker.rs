@@ -151,6 +151,7 @@ pub fn identity() -> ModelIdentity {
         adapter_sha256: String::new(),
         tokenizer_sha256: "cd".repeat(32),
         templates_sha256: super::templates().digest(),
+        arithmetic: "scripted/1".to_owned(),
     }
 }
 

@@ -1,7 +1,11 @@
 //! A loaded model: weights on their device, tokenizer and chat frame.
 
+mod arithmetic;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use arithmetic::arithmetic;
 use serde::{Deserialize, Serialize};
 
 use crate::candle::CandleBackend;
@@ -42,6 +46,15 @@ pub struct LoadOptions {
     pub adapter: Option<PathBuf>,
 }
 
+impl fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Q8_0 => "q8_0",
+            Self::F32 => "f32",
+        })
+    }
+}
+
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
@@ -71,6 +84,9 @@ pub struct ModelInfo {
     pub tokenizer_sha256: String,
     /// SHA-256 over configuration and weights of the adapter, if there is one.
     pub adapter_sha256: Option<String>,
+    /// What decides the bits of an answer beside the above: device, platform, format of the weights in memory, and version of the engine's
+    /// arithmetic.
+    pub arithmetic: String,
     /// Longest sequence in tokens.
     pub context_length: usize,
     /// Entries of the vocabulary.
@@ -142,11 +158,12 @@ pub(crate) fn inspect(path: &Path, options: &LoadOptions) -> Result<ModelInfo, L
 
 /// What the header says about the model on the device that the options name.
 fn describe(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<ModelInfo, LoadError> {
-    match options.device {
+    let info = match options.device {
         Device::Cpu => cpu::describe(checkpoint, options),
         Device::Cuda { weights, .. } => CandleBackend::describe(checkpoint, options, weights, true),
         Device::CandleCpu { weights } => CandleBackend::describe(checkpoint, options, weights, false),
-    }
+    }?;
+    Ok(ModelInfo { arithmetic: arithmetic(options.device, options.weights), ..info })
 }
 
 fn add_digests(
@@ -170,9 +187,9 @@ fn backend(
         Device::Cpu => {
             CpuBackend::new(checkpoint, info.clone(), options).map(Box::new).map(DeviceBackend::Cpu)
         }
-        Device::CandleCpu { weights } => {
-            CandleBackend::on_cpu(checkpoint.source(), info, options, weights).map(Box::new).map(DeviceBackend::Candle)
-        }
+        Device::CandleCpu { weights } => CandleBackend::on_cpu(checkpoint.source(), info, options, weights)
+            .map(Box::new)
+            .map(DeviceBackend::Candle),
         #[cfg(feature = "cuda")]
         Device::Cuda { ordinal, weights } => {
             CandleBackend::on_cuda(checkpoint.source(), info, options, ordinal, weights)

@@ -79,6 +79,7 @@ fn incident() -> v1::Incident {
             weights_sha256: "1".repeat(64),
             tokenizer_sha256: "2".repeat(64),
             templates_sha256: "3".repeat(64),
+            arithmetic: "cpu-q8_0/1".into(),
             ..v1::ModelIdentity::default()
         }),
         options: Some(v1::PlanOptions {

@@ -1358,6 +1358,10 @@ pub struct ModelIdentity {
     /// SHA-256 over the prompt templates.
     #[prost(string, tag = "5")]
     pub templates_sha256: ::prost::alloc::string::String,
+    /// What decides the bits of an answer beside the above: device, platform, format of the weights in memory, and version of the engine's
+    /// arithmetic, such as `cpu-x86_64-linux-gnu-q8_0/1`. Empty in records of earlier releases.
+    #[prost(string, tag = "6")]
+    pub arithmetic: ::prost::alloc::string::String,
 }
 /// What may be approved without a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -3842,7 +3846,7 @@ pub enum WorkerStatus {
     Draining = 3,
     /// It cannot be reached.
     Lost = 4,
-    /// It speaks another protocol version, holds another model, or said what cannot be or what others do not confirm.
+    /// It speaks another protocol version, holds another model, computes in another way, or said what cannot be or what others do not confirm.
     Refused = 5,
 }
 impl WorkerStatus {

@@ -42,6 +42,7 @@ impl SimulatedModel {
             adapter_sha256: String::new(),
             tokenizer_sha256: DIGEST.to_owned(),
             templates_sha256: String::new(),
+            arithmetic: "dice/1".to_owned(),
         }
     }
 }

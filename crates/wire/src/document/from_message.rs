@@ -13,6 +13,7 @@ impl From<v1::ModelIdentity> for Model {
             adapter_sha256: Some(model.adapter_sha256).filter(|digest| !digest.is_empty()),
             tokenizer_sha256: model.tokenizer_sha256,
             templates_sha256: model.templates_sha256,
+            arithmetic: Some(model.arithmetic).filter(|arithmetic| !arithmetic.is_empty()),
         }
     }
 }

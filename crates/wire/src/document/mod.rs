@@ -87,6 +87,9 @@ pub struct Model {
     /// SHA-256 over the prompt templates.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub templates_sha256: String,
+    /// What decides the bits of an answer beside the above: device, platform, format of the weights in memory, and version of the engine's
+    /// arithmetic; `null` in plans of earlier releases.
+    pub arithmetic: Option<String>,
 }
 
 /// Options in force. With the same model, seed and evidence the plan is the same.

@@ -340,6 +340,7 @@ impl Run<'_> {
             ("effort", effort),
             ("model", format!("{}, SHA-256 {:.12}", model.name, model.weights_sha256)),
             ("adapter", format!("{adapter:.12}")),
+            ("arithmetic", model.arithmetic.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec())
