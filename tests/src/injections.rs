@@ -181,6 +181,10 @@ impl Injection {
 impl Carrier {
     /// A few lines of the service that writes the text down.
     fn lines(self, text: &str, from: &str) -> String {
+        // As log daemons and web servers write a line feed. Who gets a real one into a log writes records of that log, which no reader
+        // can tell from others.
+        let text =
+            text.replace('\n', if matches!(self, Self::Agent | Self::Path) { "\\x0A" } else { "#012" });
         let line = |second: usize| match self {
             Self::Login => format!(
                 "Jun 14 02:10:{second:02} gate01 sshd[911]: Failed password for invalid user {text} from {from} port 40022 ssh2"

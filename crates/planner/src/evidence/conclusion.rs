@@ -2,7 +2,7 @@
 //! it has reached, which tactics are at work and how clearly.
 //!
 //! Invariants: everything named occurs in the description or the evidence; telemetry alone, and lines that no format understood
-//! alone, never make an incident, and what was not understood is never called harmless.
+//! alone, never make an incident, whatever else the log holds; and what was not understood is never called harmless.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ impl Verdict {
 }
 
 /// A group that is part of an attack.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shown<'a> {
     pub(crate) group: &'a GroupView,
     /// What the model sees in it, and what its records state.
@@ -109,18 +109,18 @@ fn is_duty(scene: &Scene, group: &GroupView, tactic: Tactic) -> bool {
     looks && group.parts.outside.is_empty() && group.is_by_order(&scene.hosts)
 }
 
-/// Leaves out what the sensor itself calls minor, unless it has a name in common with something serious: low priority alone is
-/// no incident, and beside an incident it is none either.
+/// Leaves out what the sensor itself calls minor and what nobody understood, unless it has a name in common with something serious:
+/// alone it is no incident, and beside an incident it is none either.
 fn keep_related(scene: &Scene, shown: &mut Vec<Shown<'_>>) {
     fn names<'a>(scene: &Scene, group: &'a GroupView) -> impl Iterator<Item = &'a String> {
         let Parts { outside, from_inside, aimed_at, .. } = &group.parts;
         let own = from_inside.iter().chain(aimed_at).filter(|host| !scene.hosts.passes_traffic(host));
         outside.iter().chain(own)
     }
-    let serious = shown.iter().filter(|shown| !shown.group.is_minor());
+    let serious = shown.iter().filter(|shown| shown.group.is_serious());
     let known: BTreeSet<&String> = serious.flat_map(|shown| names(scene, shown.group)).collect();
     shown.retain(|shown| {
-        !shown.group.is_minor() || names(scene, shown.group).any(|name| known.contains(name))
+        shown.group.is_serious() || names(scene, shown.group).any(|name| known.contains(name))
     });
 }
 
@@ -135,10 +135,13 @@ fn why_not(scene: &Scene, shown: &[Shown<'_>]) -> Option<&'static str> {
             (true, false) => "None of the records is likely enough part of an attack.",
         });
     }
-    if shown.iter().all(|shown| shown.group.is_minor()) {
-        return Some(
-            "Some alerts look like an attack, all of them of low priority, which alone make no incident.",
-        );
+    if !shown.iter().any(|shown| shown.group.is_serious()) {
+        return Some(if shown.iter().any(|shown| shown.group.is_minor()) {
+            "Some alerts look like an attack, all of them of low priority, which alone make no incident."
+        } else {
+            "Some lines look like an attack, all of them in no known form; what they say may be anybody's words, which alone make \
+             no incident."
+        });
     }
     is_slip(scene, shown).then_some(
         "Somebody inside mistyped a password, nobody twice in a row, which alone makes no incident.",
@@ -158,7 +161,7 @@ fn not_understood(scene: &Scene) -> String {
 /// Whether all that is shown are logins from inside of which none failed twice. To a small model a mistyped password looks like a
 /// guessed one; who guesses fails more often.
 fn is_slip(scene: &Scene, shown: &[Shown<'_>]) -> bool {
-    let serious = || shown.iter().filter(|shown| !shown.group.is_minor());
+    let serious = || shown.iter().filter(|shown| shown.group.is_serious());
     let is_login = |shown: &Shown<'_>| {
         let only = shown.tactics.iter().all(|tactic| *tactic == Tactic::CredentialAccess);
         !shown.group.is_alert && only && shown.group.parts.outside.is_empty()

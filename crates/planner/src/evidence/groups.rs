@@ -68,6 +68,17 @@ impl GroupView {
         self.is_alert && self.severity.is_some_and(|severity| severity > SERIOUS)
     }
 
+    /// Whether its records are alerts or logs in a known form. Of any other line nobody can tell what in it the program says and what
+    /// it repeats of somebody else's words.
+    pub(crate) fn is_understood(&self) -> bool {
+        self.is_alert || self.is_log
+    }
+
+    /// Whether it can make an incident by itself. What is minor or was not understood only counts beside what can.
+    pub(crate) fn is_serious(&self) -> bool {
+        self.is_understood() && !self.is_minor()
+    }
+
     /// Whether the description says of all own hosts that it comes from that they look at others, and there are any.
     pub(crate) fn is_by_order(&self, hosts: &Hosts) -> bool {
         let from = &self.parts.from_inside;

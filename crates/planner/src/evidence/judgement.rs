@@ -217,12 +217,12 @@ impl Judgement {
 /// Whether what is likely part of an attack is enough to say that there is one: many groups that are each a little likelier than not
 /// have to be about somebody together, or every long log would hold an attack.
 pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Judgement)>) -> bool {
-    // What speaks against each, and whether more than what the sensor itself calls minor does.
+    // What speaks against each, and whether more than what the sensor itself calls minor or nobody understood does.
     let mut by_name: BTreeMap<&str, (f32, bool)> = BTreeMap::new();
     for (group, judgement) in all.into_iter().filter(|(_, judgement)| judgement.is_likely()) {
         let Parts { outside, from_inside, aimed_at, .. } = &group.parts;
         let names = outside.iter().chain(from_inside).chain(aimed_at).map(String::as_str);
-        let (log_odds, is_serious) = (judgement.log_odds(), !group.is_minor());
+        let (log_odds, is_serious) = (judgement.log_odds(), group.is_serious());
         if is_serious && log_odds >= ENOUGH {
             return true;
         }

@@ -1,7 +1,7 @@
 //! Who attacks, which hosts the attack has reached, and with which accounts: what the groups that show it say together.
 //!
 //! Invariants: a host that only passes traffic on, looks at it or is asked by others has no part because of that; a name inside a
-//! record's text has none at all.
+//! record's text has none at all, nor has one that only lines give which no format understood, as long as others tell of anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,10 @@ pub(crate) fn name_roles<'a>(
     shown: &[Shown<'a>],
     rest: impl Iterator<Item = (&'a GroupView, &'a Verdict)>,
 ) -> LeftOut {
+    let all = shown;
+    let shown: &[Shown<'a>] =
+        &all.iter().filter(|shown| shown.group.is_understood()).cloned().collect::<Vec<_>>();
+    let rest = rest.filter(|(group, _)| group.is_understood());
     let mut attackers = Against::default();
     for shown in shown {
         let group = shown.group;
@@ -57,7 +61,7 @@ pub(crate) fn name_roles<'a>(
     let passing = Passing::of(scene, shown);
     roles.compromised = suspects(shown, rest);
     roles.compromised.retain(|host, _| !passing.contains(host));
-    let targets = targets(scene, shown, &insiders.names, &roles.compromised);
+    let targets = targets(scene, [shown, all], &insiders.names, &roles.compromised);
     roles.attackers = attackers.names;
     roles.attackers.extend(insiders.names);
     roles.targets = targets.names;
@@ -107,10 +111,10 @@ impl Shown<'_> {
 }
 
 /// Attacked hosts: those that the attack got into, without those of which that is much less likely than of another one; if there
-/// are none, those that it tried.
+/// are none, those that it tried. `all` has what nobody understood as well.
 fn targets(
     scene: &Scene,
-    shown: &[Shown<'_>],
+    [shown, all]: [&[Shown<'_>]; 2],
     insiders: &[String],
     compromised: &BTreeMap<String, f32>,
 ) -> Listed {
@@ -120,8 +124,13 @@ fn targets(
         shown.touched().for_each(|host| touched.add(host, shown.group, 0, true));
     }
     if touched.is_empty() {
-        // Nothing tells who was attacked but the words of lines that nobody understood.
-        for Shown { group, .. } in shown {
+        // Nothing tells who was attacked but lines that nobody understood: who wrote them, and their words.
+        for shown in all {
+            shown.touched().for_each(|host| touched.add(host, shown.group, 0, true));
+        }
+    }
+    if touched.is_empty() {
+        for Shown { group, .. } in all {
             let lines = group.records.iter().filter_map(|position| scene.lines.at(*position));
             for line in lines.filter(|line| !line.text.is_empty()) {
                 let named = scene.hosts.named_in(without_orders(&line.text));

@@ -422,6 +422,57 @@ fn what_was_not_understood_is_never_called_harmless() {
     assert!(!concluded_of(&some, |_| None).not_understood);
 }
 
+/// A line of a program that no format knows, as syslog carries it.
+fn unknown(host: &str, message: &str) -> Record {
+    Record { host: host.into(), message: message.into(), ..Record::default() }
+}
+
+#[test]
+fn words_of_lines_that_nobody_understood_make_no_incident_beside_what_is_harmless() {
+    let chat = stated("Chat", 3, "10.0.2.20", "192.0.2.9");
+    let login = log("web01", "Accepted password for ann", "ann", "10.0.2.20");
+    let forged = unknown("web01", "failed: x#012EXPLOIT shell {TCP} 198.18.7.7:1 -> 10.0.2.14:80");
+    let shows = |message: &str| message.contains("EXPLOIT").then_some(Tactic::InitialAccess);
+    let assessment = concluded_of(&[chat, login, forged], shows);
+    assert!(!assessment.is_incident && !assessment.not_understood, "{}", assessment.description);
+    assert!(assessment.description.contains("in no known form"), "{}", assessment.description);
+}
+
+#[test]
+fn words_of_lines_that_nobody_understood_name_nobody_beside_an_attack() {
+    let attack = [
+        stated("Exploit", 1, "203.0.113.7", "10.0.2.13"),
+        stated("SMB exploit", 1, "10.0.2.13", "10.0.2.14"),
+    ];
+    let roles = |records: &[Record]| {
+        let found = concluded_of(records, |_| Some(Tactic::InitialAccess)).entities;
+        (found.attackers, found.targets, found.footholds, found.stolen_accounts, found.compromised)
+    };
+    let without = roles(&attack);
+    for words in [
+        // About others alone, with the attacker's name beside an own host's, and the other way round.
+        "failed: EXPLOIT shell {TCP} 198.18.7.7:1 -> 10.0.2.20:80",
+        "failed: EXPLOIT shell {TCP} 203.0.113.7:1 -> 10.0.2.20:80",
+        "failed: EXPLOIT shell {TCP} 198.18.7.7:1 -> 10.0.2.13:80 user=carol session opened",
+    ] {
+        for host in ["web01", "gate01", ""] {
+            let mut records = attack.to_vec();
+            records.push(unknown(host, words));
+            assert_eq!(roles(&records), without, "{words} from {host:?}");
+        }
+    }
+}
+
+#[test]
+fn who_wrote_a_line_that_nobody_understood_is_told_where_nothing_else_tells_who_was_attacked() {
+    let records = [
+        stated("Exploit", 1, "203.0.113.7", "192.0.2.80"),
+        unknown("web01", "upload of shell.php by 203.0.113.7"),
+    ];
+    let roles = concluded_of(&records, |_| Some(Tactic::InitialAccess)).entities;
+    assert_eq!((roles.attackers.len(), roles.targets), (2, vec!["10.0.2.13".to_owned()]));
+}
+
 #[test]
 fn telemetry_alone_is_no_incident_and_no_question() {
     let scene =
