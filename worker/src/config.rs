@@ -66,6 +66,10 @@ pub struct Arguments {
     /// Sequences decoded in one batch.
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub sequences: usize,
+    /// Prompt tokens that go through the model in one step beside the running sequences [default: 256 on CPUs, 2048 on GPUs]. Answers
+    /// do not depend on it.
+    #[arg(long, value_name = "TOKENS", env = "COUNTERMOVE_PREFILL_CHUNK")]
+    pub prefill_chunk: Option<usize>,
     /// Rollouts that may wait beside the batch; more are refused.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub queue: usize,
@@ -265,6 +269,9 @@ impl TryFrom<Arguments> for Config {
         if let Some(pace) = arguments.simulate {
             in_range("--simulate", pace as usize, 1, 100_000_000)?;
         }
+        let prefill_chunk = arguments.prefill_chunk;
+        let prefill_chunk =
+            prefill_chunk.map(|tokens| in_range("--prefill-chunk", tokens, 16, 65_536)).transpose()?;
         let queue = in_range("--queue", arguments.queue, 0, 65_536)?;
         let kv_budget = in_range("--kv-memory", arguments.kv_memory, 1, 1 << 22)? << 20;
         if let Some(length) = arguments.context_length {
@@ -306,6 +313,8 @@ impl TryFrom<Arguments> for Config {
             }),
         };
         let model: ModelSource = arguments.model.parse()?;
+        let device = arguments.device.parse()?;
+        let usual_engine = EngineOptions::on(device);
         let usual = if model == ModelSource::Default { AdapterChoice::Shipped } else { AdapterChoice::None };
         Ok(Self {
             #[cfg(feature = "etcd")]
@@ -319,7 +328,7 @@ impl TryFrom<Arguments> for Config {
             simulate: arguments.simulate,
             home: arguments.home,
             load: LoadOptions {
-                device: arguments.device.parse()?,
+                device,
                 weights: match arguments.weights {
                     Weights::Q8_0 => WeightFormat::Q8_0,
                     Weights::F32 => WeightFormat::F32,
@@ -331,8 +340,9 @@ impl TryFrom<Arguments> for Config {
             },
             engine: EngineOptions {
                 max_sequences: sequences,
+                prefill_chunk: prefill_chunk.unwrap_or(usual_engine.prefill_chunk),
                 sequential: arguments.sequential,
-                ..EngineOptions::default()
+                ..usual_engine
             },
             places: sequences + queue,
             templates: arguments.templates,
@@ -363,6 +373,9 @@ mod tests {
         assert_eq!((config.engine.max_sequences, config.places), (32, 1056));
         assert_eq!(config.load.kv_budget, 1 << 30);
         assert!(config.load.threads.is_empty());
+        assert_eq!(config.engine.prefill_chunk, 256);
+        let chunked = self::config(&["--prefill-chunk", "512"]).unwrap();
+        assert_eq!(chunked.engine.prefill_chunk, 512);
     }
 
     #[test]
@@ -374,6 +387,8 @@ mod tests {
             (["--threads", "100000"], "--threads"),
             (["--sequences", "0"], "--sequences"),
             (["--kv-memory", "0"], "--kv-memory"),
+            (["--prefill-chunk", "0"], "--prefill-chunk"),
+            (["--prefill-chunk", "1000000"], "--prefill-chunk"),
             (["--id", "Not An Id"], "--id"),
             (["--device", "gpu"], "cuda:N"),
             (["--model", "hf:nothing"], "hf:organisation/name"),

@@ -12,7 +12,7 @@ use countermove_wire::document::End;
 use crate::decisions::chosen;
 use crate::render::{cost, count, end_sentence, one_line, tactic_name, time};
 
-/// Time over which tokens per second are averaged.
+/// Time over which tokens a second, chosen and forced, are averaged.
 const WINDOW: Duration = Duration::from_secs(3);
 
 /// What is known about an incident's planning.
@@ -100,7 +100,7 @@ impl Activity {
             PlanningStage::Waiting => format!("step {step}: waiting for an answer"),
         };
         format!(
-            "{stage} · {} · {:.0} tokens/s · {}",
+            "{stage} · {} chosen or forced · {:.0}/s · {}",
             count(progress.tokens, "token"),
             self.tokens_per_second(now),
             time((now - self.begun).as_secs_f64())
@@ -199,7 +199,7 @@ mod tests {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut activity = Activity::new(begun);
-        assert_eq!(activity.line(begun), "starting · 0 tokens · 0 tokens/s · 0.0 s");
+        assert_eq!(activity.line(begun), "starting · 0 tokens chosen or forced · 0/s · 0.0 s");
         let progress = |tokens| Progress {
             stage: PlanningStage::Rollouts.into(),
             step: 1,
@@ -210,9 +210,12 @@ mod tests {
         for second in 1..=10 {
             activity.progressed(progress(second * 100), at(second));
         }
-        assert_eq!(activity.line(at(10)), "step 2: rollouts 4/9 · 1,000 tokens · 100 tokens/s · 10 s");
+        assert_eq!(
+            activity.line(at(10)),
+            "step 2: rollouts 4/9 · 1,000 tokens chosen or forced · 100/s · 10 s"
+        );
         assert!(activity.counts.len() <= 6, "old counts are forgotten");
-        assert!(activity.line(at(100)).contains(" 3 tokens/s"), "a standstill shows");
+        assert!(activity.line(at(100)).contains(" 3/s"), "a standstill shows");
     }
 
     #[test]

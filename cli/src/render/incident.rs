@@ -257,7 +257,14 @@ fn used(usage: &Usage) -> String {
     }
     let _ = write!(line, "; {}; {}", count(usage.rollouts, "rollout"), time(seconds));
     if seconds > 0.0 {
-        let _ = write!(line, "; {:.0} tokens/s", generated as f64 / seconds);
+        let rate = |tokens: u64| thousands((tokens as f64 / seconds).round() as u64);
+        let _ = write!(
+            line,
+            "; tokens/s: {} of prompts computed, {} chosen, {} forced",
+            rate(usage.prompt_tokens.saturating_sub(usage.cached_tokens)),
+            rate(usage.sampled_tokens),
+            rate(usage.forced_tokens)
+        );
     }
     line
 }
@@ -443,7 +450,7 @@ mod tests {
             "END      The limit of 1 step was reached",
             "STATE    [ ] contained",
             "2,000 tokens generated (1,500 chosen, 500 forced)",
-            "92 % of them cached; 9 rollouts; 20 s; 100 tokens/s",
+            "92 % of them cached; 9 rollouts; 20 s; tokens/s: 4 of prompts computed, 75 chosen, 25 forced",
             "N=3 candidates, M=3 rollouts, depth 10, at most 10 steps, temperature 0.6, seed 7",
             "SmolLM2 135M, SHA-256 b179c9523d0e",
             "nothing was executed",

@@ -25,6 +25,7 @@ use self::prompts::Prompts;
 use crate::answer::{Format, Formats};
 use crate::backend::{Backend, Shape};
 use crate::chat::Chat;
+use crate::device::Device;
 use crate::error::EngineError;
 use crate::kv::{Scope, owner_of};
 use crate::model::{Model, ModelInfo};
@@ -47,6 +48,18 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self { max_sequences: 32, prefill_chunk: 256, max_waiting: 4096, sequential: false }
+    }
+}
+
+impl EngineOptions {
+    /// The default for a device. A GPU reads all weights for each chunk and has the arithmetic for long ones; on a CPU a long chunk only
+    /// holds up the sequences that run beside it.
+    pub fn on(device: Device) -> Self {
+        let prefill_chunk = match device {
+            Device::Cuda { .. } => 2048,
+            Device::Cpu | Device::CandleCpu { .. } => 256,
+        };
+        Self { prefill_chunk, ..Self::default() }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::fake::{Fake, Log, TOKEN_BYTES};
 use super::*;
+use crate::device::DeviceWeights;
 use crate::model::{LoadOptions, WeightFormat};
 use crate::request::Priority;
 use crate::testing::TinyModel;
@@ -109,6 +110,13 @@ async fn events_add_up_to_the_completion() {
     let (thinking, value) = rest.split_once("</think>\n").expect("a closed passage");
     assert_eq!(thinking.trim().trim_end_matches('\u{fffd}'), completion.thinking);
     assert_eq!(value, completion.text);
+}
+
+#[test]
+fn prompts_go_to_a_gpu_in_longer_pieces() {
+    let gpu = Device::Cuda { ordinal: 0, weights: DeviceWeights::Bf16 };
+    assert_eq!([Device::Cpu, gpu].map(|device| EngineOptions::on(device).prefill_chunk), [256, 2048]);
+    assert_eq!(EngineOptions::on(Device::Cpu), EngineOptions::default());
 }
 
 /// An answer without what depends on how it was served.
