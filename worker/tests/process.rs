@@ -3,7 +3,7 @@
 // A helper of a test may panic, as the test itself may.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,10 +65,16 @@ fn a_signal_ends_it_with_exit_0() {
     if !has_model() {
         return;
     }
-    let (child, _, stdout) = start(&["--threads", "1"]);
+    let (mut child, _, stdout) = start(&["--threads", "1"]);
+    let mut log = child.stderr.take().unwrap();
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_ends_well(child, stdout);
+    let mut told = String::new();
+    log.read_to_string(&mut told).unwrap();
+    let levels = ["instructions=avx512-vnni", "instructions=avx2", "instructions=portable"];
+    assert!(levels.iter().any(|level| told.contains(level)), "{told}");
+    assert_eq!(told.contains("takes many times as long"), told.contains(levels[2]), "{told}");
 }
 
 #[test]

@@ -7,6 +7,8 @@
 //!
 //! Kernels avoid closures and calls that are not inlined: those would be compiled without the level's instructions.
 
+use std::fmt;
+
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -27,6 +29,16 @@ pub(crate) enum Level {
     Avx2,
     /// Whatever the compiler targets.
     Portable,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avx512 => "avx512-vnni",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        })
+    }
 }
 
 impl Level {
@@ -55,9 +67,18 @@ impl Level {
         levels
     }
 
-    /// The best level of this CPU.
+    /// The best level of this CPU; the log is told which, since speed follows from it.
     pub(crate) fn detect() -> Self {
-        Self::available()[0]
+        let level = Self::available()[0];
+        tracing::info!(instructions = %level, "kernels of the engine");
+        if level == Self::Portable {
+            tracing::warn!(
+                architecture = std::env::consts::ARCH,
+                "the engine has no kernels for the vector instructions of this CPU and takes many times as long for the same answers; \
+                 choose a machine, or a CPU model of the hypervisor, with AVX2 and FMA or with AVX-512 and VNNI"
+            );
+        }
+        level
     }
 }
 
