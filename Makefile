@@ -109,7 +109,7 @@ fmt: toolchain ## Format the code
 
 .PHONY: bench-engine
 bench-engine: toolchain ## Measure the engine beside llama.cpp on the same cores (builds llama.cpp once, 10 minutes or more)
-	$(CARGO) build --release -p countermove-lab -p countermove-worker
+	$(CARGO) build --release -p countermove-worker
 	target/release/countermove-worker model fetch
 	$(PYTHON) scripts/bench_engine.py --cache '$(BUILD_CACHE)' $(ARGS)
 
@@ -187,6 +187,14 @@ cuda: toolchain ## Build a worker for CUDA GPUs in target/cuda; needs neither a 
 	CUDA_HOME="$$home" CUDA_PATH="$$home" PATH="$$home/bin:$$PATH" CUDA_COMPUTE_CAP='$(CUDA_COMPUTE_CAP)' \
 	  $(CARGO) build --release -p countermove-worker --features cuda --target-dir target/cuda
 	@echo "target/cuda/release/countermove-worker needs the CUDA 13 libraries and a driver at run time"
+
+.PHONY: gpu-check
+gpu-check: ## Check and measure the worker of `make cuda` on a GPU of this machine: bits, bounds, rows a second (5 minutes)
+	$(PYTHON) scripts/gpu_check.py $(ARGS)
+
+.PHONY: gpu-bundle
+gpu-bundle: ## Pack what gpu-check needs, model included, into pieces of at most 44 MB in target/gpu-bundle, to be carried
+	scripts/gpu_bundle.sh target/cuda/release/countermove-worker target/gpu-bundle
 
 .PHONY: sbom
 sbom: toolchain ## Write what each program is made of into target/sbom, as CycloneDX

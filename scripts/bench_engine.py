@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--build-only", action="store_true", help="build llama.cpp and requantise, measure nothing")
     parser.add_argument("--write", action="store_true", help="write the table to docs/benchmarks.md")
     parser.add_argument(
-        "--binary", type=pathlib.Path, default=REPOSITORY / "target/release/countermove-lab", help="our program"
+        "--binary", type=pathlib.Path, default=REPOSITORY / "target/release/countermove-worker", help="our program"
     )
     options = parser.parse_args()
 

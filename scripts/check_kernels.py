@@ -8,7 +8,7 @@ import ctypes
 import sys
 from pathlib import Path
 
-SIZES = ["-DPAGE=16", "-DCHUNK=256", "-DTILE=64"]
+SIZES = ["--fmad=false", "-DPAGE=16", "-DCHUNK=512", "-DTILE=128", "-DHALVES=2"]
 
 
 def compile_kernels(nvrtc, source, options):

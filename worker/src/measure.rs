@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args};
 use countermove_model::{
-    BenchOptions, BenchReport, Device, LoadOptions, Model, ModelSource, WeightFormat, agreement, bench,
-    bench_shape, same_bits,
+    BenchOptions, BenchReport, CpuListError, Device, LoadOptions, Model, ModelSource, WeightFormat,
+    agreement, bench, bench_shape, check_allowed_cpus, parse_cpu_list, same_bits,
 };
 
 use crate::model_command::{print, show_transfer};
@@ -75,6 +75,18 @@ struct Place {
     /// Most MiB of keys and values.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     kv_memory: usize,
+    /// CPUs to compute on, such as 0,2-3 [default: all allowed].
+    #[arg(long, value_name = "LIST", value_parser = cpu_list)]
+    cpus: Option<Cpus>,
+}
+
+/// Numbers of CPUs. Clap takes a vector for a flag that is given several times.
+type Cpus = std::sync::Arc<[usize]>;
+
+fn cpu_list(text: &str) -> Result<Cpus, CpuListError> {
+    let cpus = parse_cpu_list(text)?;
+    check_allowed_cpus(&cpus)?;
+    Ok(cpus.into())
 }
 
 impl Place {
@@ -82,6 +94,7 @@ impl Place {
         LoadOptions {
             device: self.device,
             adapter: self.adapter.clone(),
+            threads: self.cpus.as_deref().unwrap_or_default().to_vec(),
             kv_budget: self.kv_memory.saturating_mul(1 << 20),
             ..LoadOptions::default()
         }
@@ -158,14 +171,20 @@ pub(crate) fn run_check(arguments: &CheckArguments, home: &Path) -> anyhow::Resu
         close.divergence
     );
     for way in &ways {
-        text += &format!("{:<50} {:>3} of {:>3} rows have the bits that they have alone\n", way.way, way.same, way.rows);
+        text += &format!(
+            "{:<50} {:>3} of {:>3} rows have the bits that they have alone\n",
+            way.way, way.same, way.rows
+        );
     }
     print(&text)?;
     let differing: Vec<&str> =
         ways.iter().filter(|way| way.same < way.rows).map(|way| way.way.as_str()).collect();
     if !differing.is_empty() {
         let device = load.device;
-        return Err(anyhow!("on {device} the bits of a sequence depend on its batch: {}", differing.join("; ")));
+        return Err(anyhow!(
+            "on {device} the bits of a sequence depend on its batch: {}",
+            differing.join("; ")
+        ));
     }
     if close.top_1 < arguments.top_1 {
         bail!(

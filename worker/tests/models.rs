@@ -112,3 +112,32 @@ fn whatever_changes_the_answers_of_a_folder_is_part_of_what_the_model_is() {
     std::fs::write(path("tokenizer.json"), tokenizer + "\n").unwrap();
     assert_ne!(digest(), whole, "another tokenizer");
 }
+
+#[test]
+fn a_device_is_measured_and_checked() {
+    let (model, adapter) = (fixture("tiny-qwen2"), fixture("tiny-qwen2/adapter"));
+    let bench = ["model", "bench", "--prefix", "20", "--sequences", "2", "--decode", "2", "--rows", "3"];
+    let output = worker().run(&[&bench[..], &["--model", &model, "--adapter", &adapter, "--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["rows"], &report["sequences"]), (&3.into(), &2.into()));
+    let other = fixture("tiny-qwen3/adapter");
+    worker().refuses(
+        &["model", "bench", "--model", &model, "--adapter", &other],
+        1,
+        &["adapter_model.safetensors", "made for another model than", "tiny-qwen2"],
+    );
+    worker().refuses(
+        &["model", "bench", "--model", &model, "--adapter", "no/such"],
+        1,
+        &["no/such/adapter_config.json"],
+    );
+    worker().refuses(&["model", "bench", "--shape", "smollm2-135m"], 1, &["on GPUs only"]);
+
+    let check = ["model", "check", "--model", &model];
+    let output = worker().run(&check);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("seventy in one batch") && text.contains("70 of  70 rows"), "{text}");
+    worker().refuses(&[&check[..], &["--top-1", "1.1"]].concat(), 1, &["--top-1 asks for 110.00 %"]);
+}

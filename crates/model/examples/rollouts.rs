@@ -1,7 +1,7 @@
 //! How fast state predictions and actions come, alone and many at a time, over one shared context.
 //!
 //! `cargo run --release -p countermove-model --example rollouts [-- CONTEXT_TOKENS [sequential]]` uses the default model
-//! and the engine's own way: grammar, masks and sampling included, unlike `countermove-lab model bench`.
+//! and the engine's own way: grammar, masks and sampling included, unlike `countermove-worker model bench`.
 
 use std::error::Error;
 use std::time::Instant;

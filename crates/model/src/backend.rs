@@ -5,6 +5,9 @@
 
 #[cfg(test)]
 pub(crate) mod checks;
+mod rows;
+
+pub use rows::{HostMemory, LogitRows};
 
 use crate::error::EngineError;
 use crate::kv::{Scope, Sequence};
@@ -65,15 +68,15 @@ pub trait Backend: Send + 'static {
     /// [`EngineError::KvBudget`] if live sequences hold the whole budget; nothing has changed then.
     fn reserve(&mut self, sequence: &mut Self::Sequence, tokens: usize) -> Result<(), EngineError>;
 
-    /// Pushes all feeds through the model in one pass. `logits` is cleared and filled with the rows of `vocab_size`
-    /// that the feeds want, in the order of the feeds and of their tokens.
+    /// Pushes all feeds through the model in one pass. `logits` holds then the rows of `vocab_size` that the feeds want,
+    /// in the order of the feeds and of their tokens, and nothing else.
     ///
     /// # Errors
     /// Only for faults of the device itself; a bad value in one sequence shows as a NaN in its own row.
     fn forward(
         &mut self,
         feeds: &mut [Feed<'_, Self::Sequence>],
-        logits: &mut Vec<f32>,
+        logits: &mut LogitRows,
     ) -> Result<(), EngineError>;
 
     /// Offers what the sequence holds so far as a prefix to sequences that begin later and may find it.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Feed};
+use crate::backend::{Backend, Feed, LogitRows};
 use crate::candle::CandleBackend;
 use crate::device::Device;
 use crate::error::{EngineError, LoadError};
@@ -126,17 +126,13 @@ pub(crate) fn measure<B: Backend>(
     let shape = backend.shape().clone();
     let answer = decode.saturating_mul(rows);
     if prefix.saturating_add(1).saturating_add(answer) > shape.context_length {
-        return Err(EngineError::ContextLength {
-            prompt: prefix + 1,
-            answer,
-            limit: shape.context_length,
-        });
+        return Err(EngineError::ContextLength { prompt: prefix + 1, answer, limit: shape.context_length });
     }
     let chunk = options.prefill_chunk.max(1);
     // Any tokens do: the work does not depend on which.
     let any = |place: usize| (uniform(1, place as u64) * shape.vocab_size as f64) as u32;
     let tokens: Vec<u32> = (0..prefix).map(any).collect();
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     // A first pass pins threads and sizes buffers; it is no part of what is measured.
     let (mut warm, _) = backend.begin(&[any(prefix)], Scope::default());
     push(&mut backend, &mut warm, &[any(prefix)], &mut logits)?;
@@ -203,7 +199,7 @@ fn push<B: Backend>(
     backend: &mut B,
     sequence: &mut B::Sequence,
     tokens: &[u32],
-    logits: &mut Vec<f32>,
+    logits: &mut LogitRows,
 ) -> Result<(), EngineError> {
     backend.reserve(sequence, tokens.len())?;
     backend.forward(&mut [Feed { sequence, tokens, logits: 1 }], logits)

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Feed};
+use crate::backend::{Backend, Feed, LogitRows};
 use crate::error::EngineError;
 use crate::kv::Scope;
 use crate::model::Model;
@@ -29,16 +29,16 @@ pub struct Agreement {
 pub struct SameBits {
     /// What was done, in words.
     pub way: String,
-    /// Rows of logits that were compared.
+    /// LogitRows of logits that were compared.
     pub rows: usize,
     /// Those of them that had the same bits.
     pub same: usize,
 }
 
-/// Compares a model with the same model elsewhere: three random texts of `length` tokens.
+/// Compares a model with the same model elsewhere: three random texts of `length` tokens, or as many as fit the context.
 ///
 /// # Errors
-/// If a text does not fit the context or the budget, or a device fails.
+/// If a text does not fit the budget, or a device fails.
 pub fn agreement(model: &mut Model, reference: &mut Model, length: usize) -> Result<Agreement, EngineError> {
     between(&mut model.backend, &mut reference.backend, length)
 }
@@ -57,6 +57,7 @@ fn between<A: Backend, B: Backend>(
     length: usize,
 ) -> Result<Agreement, EngineError> {
     let vocab = reference.shape().vocab_size;
+    let length = length.min(backend.shape().context_length).min(reference.shape().context_length);
     let texts: Vec<Vec<u32>> = (0..3).map(|text| random(1000 + text, length, vocab)).collect();
     let mut expected = vec![Vec::new(); texts.len()];
     step_through(reference, &texts, |text, _, row| expected[text].push(row.to_vec()))?;
@@ -133,7 +134,7 @@ fn bits<B: Backend>(backend: &mut B) -> Result<Vec<SameBits>, EngineError> {
     }
     // From here on the prefix is in the cache, and sequences fork from it.
     let (mut root, _) = backend.begin(&[prefix.as_slice(), &[0]].concat(), Scope::default());
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     for piece in prefix.chunks(50) {
         backend.reserve(&mut root, piece.len())?;
         backend.forward(&mut [Feed { sequence: &mut root, tokens: piece, logits: 0 }], &mut logits)?;
@@ -145,16 +146,12 @@ fn bits<B: Backend>(backend: &mut B) -> Result<Vec<SameBits>, EngineError> {
 }
 
 /// Bits of the logits after each text, all texts in one batch and at most `piece` tokens of each in a pass.
-fn run<B: Backend>(
-    backend: &mut B,
-    texts: &[Vec<u32>],
-    piece: usize,
-) -> Result<Vec<Vec<u32>>, EngineError> {
+fn run<B: Backend>(backend: &mut B, texts: &[Vec<u32>], piece: usize) -> Result<Vec<Vec<u32>>, EngineError> {
     let vocab = backend.shape().vocab_size;
     let mut sequences: Vec<(B::Sequence, usize)> =
         texts.iter().map(|text| backend.begin(text, Scope::default())).collect();
     let mut found = vec![Vec::new(); texts.len()];
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     while texts.iter().zip(&sequences).any(|(text, (_, done))| *done < text.len()) {
         let (mut feeds, mut of) = (Vec::new(), Vec::new());
         for (place, ((sequence, done), text)) in sequences.iter_mut().zip(texts).enumerate() {
@@ -196,6 +193,8 @@ mod tests {
         assert!(same.divergence.abs() < 1e-12, "{}", same.divergence);
         let less = between(&mut loaded(WeightFormat::Q8_0), &mut loaded(WeightFormat::F32), 40).unwrap();
         assert!(less.divergence > 1e-9 && less.divergence < 1e-2, "{}", less.divergence);
+        let long = between(&mut loaded(WeightFormat::F32), &mut loaded(WeightFormat::F32), 10_000).unwrap();
+        assert_eq!(long.positions, 3 * 512);
         let other = between(&mut Fake::new(80, 200), &mut loaded(WeightFormat::F32), 40).unwrap();
         assert!(other.top_1 < 0.5 && other.divergence > 0.1, "{other:?}");
     }
@@ -235,12 +234,14 @@ mod tests {
         fn forward(
             &mut self,
             feeds: &mut [Feed<'_, Sequence>],
-            logits: &mut Vec<f32>,
+            logits: &mut LogitRows,
         ) -> Result<(), EngineError> {
             let many = feeds.len() > 32;
             self.0.forward(feeds, logits)?;
-            if many && let Some(logit) = logits.first_mut() {
-                *logit = f32::from_bits(logit.to_bits() ^ 1);
+            if many {
+                let mut rows = logits.to_vec();
+                rows[0] = f32::from_bits(rows[0].to_bits() ^ 1);
+                *logits.plain() = rows;
             }
             Ok(())
         }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, DeviceMemory, Feed, Shape};
+use crate::backend::{Backend, DeviceMemory, Feed, LogitRows, Shape};
 use crate::candle::CandleBackend;
 use crate::cpu::CpuBackend;
 use crate::error::EngineError;
@@ -149,7 +149,7 @@ impl Backend for DeviceBackend {
     fn forward(
         &mut self,
         feeds: &mut [Feed<'_, Sequence>],
-        logits: &mut Vec<f32>,
+        logits: &mut LogitRows,
     ) -> Result<(), EngineError> {
         either!(self, backend => backend.forward(feeds, logits))
     }

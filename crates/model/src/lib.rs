@@ -43,7 +43,7 @@ pub mod testing;
 mod tokenizer;
 mod weights;
 
-pub use backend::{Backend, DeviceMemory, Feed, Shape};
+pub use backend::{Backend, DeviceMemory, Feed, HostMemory, LogitRows, Shape};
 pub use base::{BaseModel, Factors};
 pub use bench::{BenchOptions, BenchReport, bench, bench_shape};
 pub use check::{Agreement, SameBits, agreement, same_bits};

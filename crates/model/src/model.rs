@@ -128,14 +128,19 @@ impl Model {
             );
             return Err(LoadError::Malformed { path: path.to_path_buf(), reason });
         }
-        add_digests(&mut info, &checkpoint, &tokenizer)?;
+        // Digests take as long as reading the weights does, and one thread.
+        let (digests, backend) = std::thread::scope(|scope| {
+            let digests = scope.spawn(|| digests(&checkpoint, &tokenizer));
+            let backend = backend(&checkpoint, &info, options);
+            (digests.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), backend)
+        });
+        digests?.put(&mut info);
         let text =
             Text::new(tokenizer, chat, checkpoint.calibration()).map_err(|error| LoadError::Unsupported {
                 path: path.to_path_buf(),
                 reason: format!("grammars cannot be made over its vocabulary: {error}"),
             })?;
-        let backend = backend(&checkpoint, &info, options)?;
-        Ok(Self { info, text, backend })
+        Ok(Self { info, text, backend: backend? })
     }
 
     /// What it is.
@@ -152,7 +157,7 @@ pub(crate) fn inspect(path: &Path, options: &LoadOptions) -> Result<ModelInfo, L
     let checkpoint = open(path, options)?;
     let mut info = describe(&checkpoint, options)?;
     let tokenizer = tokenizer(&checkpoint, info.vocab_size)?;
-    add_digests(&mut info, &checkpoint, &tokenizer)?;
+    digests(&checkpoint, &tokenizer)?.put(&mut info);
     Ok(info)
 }
 
@@ -166,15 +171,27 @@ fn describe(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<ModelInfo,
     Ok(ModelInfo { arithmetic: arithmetic(options.device, options.weights), ..info })
 }
 
-fn add_digests(
-    info: &mut ModelInfo,
-    checkpoint: &Checkpoint,
-    tokenizer: &Tokenizer,
-) -> Result<(), LoadError> {
-    info.tokenizer_sha256 = tokenizer.digest().to_owned();
-    info.weights_sha256 = checkpoint.sha256()?;
-    info.adapter_sha256 = checkpoint.adapter_sha256()?;
-    Ok(())
+/// Digests of a model's parts.
+struct Digests {
+    tokenizer: String,
+    weights: String,
+    adapter: Option<String>,
+}
+
+impl Digests {
+    fn put(self, info: &mut ModelInfo) {
+        info.tokenizer_sha256 = self.tokenizer;
+        info.weights_sha256 = self.weights;
+        info.adapter_sha256 = self.adapter;
+    }
+}
+
+fn digests(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<Digests, LoadError> {
+    Ok(Digests {
+        tokenizer: tokenizer.digest().to_owned(),
+        weights: checkpoint.sha256()?,
+        adapter: checkpoint.adapter_sha256()?,
+    })
 }
 
 /// Loads the weights onto the device that the options name.

@@ -43,11 +43,24 @@ pub(crate) fn uniform(seed: u64, position: u64) -> f64 {
 /// # Errors
 /// [`BadRow`] if the row holds a NaN.
 pub(crate) fn likeliest(logits: &[f32]) -> Result<u32, BadRow> {
-    let (highest, nan) = scan(logits);
-    if nan || !highest.is_finite() {
+    /// The row is read once: what holds the highest is still in the cache then.
+    const BLOCK: usize = 4096;
+    let (mut highest, mut block) = (f32::NEG_INFINITY, 0);
+    for (number, part) in logits.chunks(BLOCK).enumerate() {
+        let (of_part, nan) = scan(part);
+        if nan {
+            return Err(BadRow);
+        }
+        if of_part > highest {
+            (highest, block) = (of_part, number);
+        }
+    }
+    if !highest.is_finite() {
         return Err(BadRow);
     }
-    logits.iter().position(|&logit| logit == highest).map(|id| id as u32).ok_or(BadRow)
+    let first = block * BLOCK;
+    let place = logits[first..].iter().position(|&logit| logit == highest).ok_or(BadRow)?;
+    Ok((first + place) as u32)
 }
 
 /// Logarithms of the probabilities at temperature 1 of the whole vocabulary.
@@ -421,6 +434,12 @@ mod tests {
         logits[70] = 3.0;
         assert_eq!(sampler.choose(&logits, &everything(100), choice(0.0, 1.0), 0), Ok(40));
         assert_eq!(likeliest(&logits), Ok(40));
+        // In a later block, and again behind it.
+        let mut long = vec![0.0; 10_000];
+        (long[5000], long[5001], long[9999]) = (3.0, 3.0, 3.0);
+        assert_eq!(likeliest(&long), Ok(5000));
+        long[9998] = f32::NAN;
+        assert_eq!(likeliest(&long), Err(BadRow));
         let mut mask = everything(100);
         mask[1] = 0;
         assert_eq!(sampler.choose(&logits, &mask, choice(0.0, 1.0), 0), Ok(70));

@@ -1,7 +1,7 @@
 //! What a model makes of given texts: its logits after every token. For comparing it with other implementations and
 //! other weight formats.
 
-use crate::backend::{Backend, Feed};
+use crate::backend::{Backend, Feed, LogitRows};
 use crate::error::EngineError;
 use crate::kv::Scope;
 use crate::model::Model;
@@ -32,7 +32,7 @@ pub(crate) fn step_through<B: Backend>(
         .iter()
         .map(|text| text.get(..1).map(|first| backend.begin(first, Scope::default()).0))
         .collect();
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     for position in 0..longest {
         let mut numbers = Vec::new();
         let mut feeds = Vec::new();

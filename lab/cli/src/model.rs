@@ -4,15 +4,14 @@ use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
 use countermove_model::{
-    BenchOptions, Engine, EngineOptions, Event, Fetch, LoadOptions, MergedType, ModelSource, OnFetch,
-    Priority, Request, bench, check_allowed_cpus, home, merge, parse_cpu_list,
+    Engine, EngineOptions, Event, Fetch, LoadOptions, MergedType, ModelSource, OnFetch, Priority, Request,
+    check_allowed_cpus, home, merge, parse_cpu_list,
 };
 
-use crate::args::{BenchArgs, GenerateArgs, MergeArgs, MergedTypeArg, ModelArgs, ModelCommand, Which};
+use crate::args::{GenerateArgs, MergeArgs, MergedTypeArg, ModelArgs, ModelCommand, Which};
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
 use countermove::interrupt::Interrupt;
-use countermove::plan::write_out;
 use countermove::render::{one_line, thousands};
 
 /// Longest schema, in bytes.
@@ -26,7 +25,6 @@ pub(crate) async fn model(
     let home = home(arguments.home);
     match arguments.command {
         ModelCommand::Generate(arguments) => generate(arguments, home, console, interrupt).await,
-        ModelCommand::Bench(arguments) => measure(arguments, home, console, interrupt).await,
         ModelCommand::Merge(arguments) => merge_adapter(arguments, home, console, interrupt).await,
     }
 }
@@ -73,13 +71,14 @@ async fn generate(
             }
             Some(Event::Done(Ok(completion))) => {
                 println!();
-                let tokens = completion.sampled_tokens + completion.forced_tokens;
+                let seconds = begun.elapsed().as_secs_f64().max(1e-6);
                 let cut = if completion.complete { "" } else { "; cut by --max-tokens" };
                 eprintln!(
-                    "{} prompt tokens, {tokens} generated ({} forced), {:.0} tokens/s with the prompt{cut}",
+                    "{} prompt tokens, {} chosen ({:.0} a second with the prompt), {} forced{cut}",
                     completion.prompt_tokens,
-                    completion.forced_tokens,
-                    tokens as f64 / begun.elapsed().as_secs_f64().max(1e-6)
+                    completion.sampled_tokens,
+                    completion.sampled_tokens as f64 / seconds,
+                    completion.forced_tokens
                 );
                 return Ok(Exit::Success);
             }
@@ -87,47 +86,6 @@ async fn generate(
             None => return Err(Failure::Failed("the engine stopped".to_owned())),
         }
     }
-}
-
-async fn measure(
-    arguments: BenchArgs,
-    home: PathBuf,
-    console: &Console,
-    interrupt: &mut Interrupt,
-) -> Result<Exit, Failure> {
-    let source = parse_source(&arguments.which.model)?;
-    let load = load_options(&arguments.which, arguments.cpus.as_deref())?;
-    let options = BenchOptions {
-        prefix: arguments.prefix,
-        sequences: arguments.sequences,
-        decode: arguments.decode,
-        ..BenchOptions::default()
-    };
-    let work = move |on_fetch: &mut OnFetch<'_>| {
-        let model = source.load(&home, &load, on_fetch).map_err(failed)?;
-        bench(model, &options).map_err(failed)
-    };
-    let Some(report) = in_background(console, interrupt, work).await? else { return Ok(Exit::Interrupted) };
-    let text = if arguments.json {
-        json_line(&report)?
-    } else {
-        format!(
-            "prefill   {:>8.1} tokens/s  ({} tokens in {:.2} s)\n\
-             decode    {:>8.1} tokens/s  ({} sequences of {} tokens in {:.2} s)\n\
-             memory    {} at most, {} of keys and values\n",
-            report.prefill_tokens_per_s,
-            report.prefix,
-            report.prefill_seconds,
-            report.decode_tokens_per_s,
-            report.sequences,
-            report.decode,
-            report.decode_seconds,
-            mebibytes(report.peak_rss_bytes),
-            mebibytes(report.kv_bytes as u64)
-        )
-    };
-    write_out(text.as_bytes())?;
-    Ok(Exit::Success)
 }
 
 /// Runs work on a thread of its own, with its transfers on the console; nothing if the user interrupts.
@@ -232,10 +190,6 @@ fn for_terminal(text: &str) -> String {
             format!("{}{end}", countermove_incident::printable(text))
         })
         .collect()
-}
-
-fn json_line(value: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

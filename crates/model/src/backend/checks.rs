@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Backend, Feed};
+use super::{Backend, Feed, LogitRows};
 use crate::kv::Scope;
 use crate::testing::{Random, TinyModel};
 
@@ -41,12 +41,12 @@ pub(crate) fn run<B: Backend>(
     tokens: &[u32],
     chunk: usize,
 ) -> Vec<f32> {
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     for tokens in tokens.chunks(chunk) {
         let feed = Feed { sequence, tokens, logits: 1 };
         backend.forward(&mut [feed], &mut logits).unwrap();
     }
-    logits
+    logits.to_vec()
 }
 
 /// The logits after a prompt that has the batch for itself.
@@ -93,7 +93,7 @@ pub(crate) fn logits_may_be_wanted_after_any_token<B: Backend>(backend: &mut B) 
         Feed { sequence: &mut b, tokens: &tokens, logits: 9 },
         Feed { sequence: &mut c, tokens: &other[..3], logits: 0 },
     ];
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     backend.forward(&mut feeds, &mut logits).unwrap();
     let rows: Vec<&[f32]> = logits.chunks(vocab).collect();
     assert_eq!(rows.len(), 10);
@@ -150,9 +150,9 @@ fn together<B: Backend>(backend: &mut B, begun: &mut [(B::Sequence, usize)], tok
         .zip(tokens)
         .map(|((sequence, _), tokens)| Feed { sequence, tokens, logits: 1 })
         .collect();
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     backend.forward(&mut feeds, &mut logits).unwrap();
-    logits
+    logits.to_vec()
 }
 
 /// A NaN shows in the row of its own sequence and nowhere else, not even when its pages are used again. `spoil` makes
@@ -165,7 +165,7 @@ pub(crate) fn a_nan_stays_in_its_sequence<B: Backend>(mut backend: B, spoil: imp
     spoil(&mut backend);
     let (mut a, _) = backend.begin(&good, Scope::default());
     let (mut b, _) = backend.begin(&[bad], Scope::default());
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     let mut feeds = [
         Feed { sequence: &mut b, tokens: &[1, bad, 2], logits: 1 },
         Feed { sequence: &mut a, tokens: &good, logits: 1 },

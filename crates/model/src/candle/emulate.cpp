@@ -19,6 +19,8 @@
 
 struct Index { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(8) float2 { float x, y; };
 
 static thread_local Index threadIdx;
@@ -27,6 +29,8 @@ static std::unique_ptr<std::barrier<>> block_barrier;
 
 static void __syncthreads() { block_barrier->arrive_and_wait(); }
 static uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+static uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
 static float __uint_as_float(unsigned x) { float y; std::memcpy(&y, &x, 4); return y; }
 static unsigned __float_as_uint(float x) { unsigned y; std::memcpy(&y, &x, 4); return y; }
@@ -85,6 +89,8 @@ static float other_lane(float x, int distance) {
   return __uint_as_float(show({{__float_as_uint(x)}, nullptr})[threadIdx.x % 32 ^ distance].words[0]);
 }
 
+static float power(float x) { return exp2f(x); }
+
 static void copy_async(unsigned short *to, const unsigned short *from, bool there) {
   if (there) std::memcpy(to, from, 16);
   else std::memset(to, 0, 16);
@@ -93,11 +99,11 @@ static void end_group() {}
 static void wait_for_group() {}
 
 #define EMULATED
-#define SHARED_BYTES(name) static uint4 name[2 * 2 * STRIP * ROW / 8]
+#define SHARED_BYTES(name) static uint4 name[SHARED_ROWS * ROW / 8]
 #define __global__
 #define __device__
 #define __shared__ static
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 static unsigned pack(float low, float high);
 #include "kernels.cu"
 static unsigned pack(float low, float high) { return narrow(low) | (unsigned)narrow(high) << 16; }
@@ -165,7 +171,7 @@ int main(int count, char **arguments) {
   Array queries = array((size_t)rows * heads * HEAD * 2), out = array((size_t)rows * heads * HEAD * 2);
   Array top = array((size_t)partials * heads * 4), sum = array((size_t)partials * heads * 4);
   Array values = array((size_t)partials * heads * HEAD * 4);
-  launch(rows, heads + 2 * kv_heads, HEAD / 2, [&] {
+  launch(rows, (heads + 2 * kv_heads + BLOCK_HEADS - 1) / BLOCK_HEADS, BLOCK_HEADS * HEAD / 2, [&] {
     store(qkv.as<float>(), biased ? bias.as<float>() : nullptr, normed ? query_norm.as<float>() : nullptr,
           normed ? key_norm.as<float>() : nullptr, rotation.as<float>(), row.as<u32>(), slots.as<u32>(),
           pool.as<half_t>(), queries.as<half_t>(), heads, kv_heads, layers, layer, epsilon);
@@ -174,8 +180,8 @@ int main(int count, char **arguments) {
     attend(queries.as<half_t>(), pool.as<half_t>(), item.as<u32>(), segment.as<u32>(), member.as<u32>(), row.as<u32>(),
            top.as<float>(), sum.as<float>(), values.as<float>(), heads, kv_heads, layers, layer, scale);
   });
-  launch(rows, heads, HEAD, [&] {
-    merge(top.as<float>(), sum.as<float>(), values.as<float>(), row.as<u32>(), out.as<half_t>(), heads);
+  launch(rows, (heads + BLOCK_HEADS - 1) / BLOCK_HEADS, BLOCK_HEADS * HEAD / 4, [&] {
+    merge(top.as<float>(), sum.as<float>(), values.as<float4>(), row.as<u32>(), out.as<uint2>(), heads);
   });
 
   u32 width = (heads + 2 * kv_heads) * HEAD;

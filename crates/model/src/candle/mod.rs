@@ -1,8 +1,8 @@
 //! The decoder over candle's operators: what runs on CUDA devices.
 //!
 //! The same code runs on candle's CPU device, where the tests compare it with [`crate::cpu`]. Only what
-//! `cuda` holds needs a GPU: a pass over weights of BF16 that takes two products' worth of launches for what the
-//! operators do in many more steps, and attention for weights in blocks.
+//! `cuda` holds needs a GPU: a whole pass over weights of BF16, in far fewer steps than the operators take, and
+//! attention for weights in blocks.
 //!
 //! Keys and values lie in one tensor of pages on the device. The KV tree counts the pages, shares them and evicts
 //! them as it does for the CPU; a page's place in its pool is its place in the tensor.
@@ -20,6 +20,9 @@ mod step;
 mod tests;
 mod weights;
 
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::gpu_kind;
+
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
@@ -27,7 +30,7 @@ use attention::Pool;
 use step::Step;
 use weights::{Decoder, Layer, Loader, Precision, matrix_bytes};
 
-use crate::backend::{Backend, Feed, Shape, admit};
+use crate::backend::{Backend, Feed, LogitRows, Shape, admit};
 use crate::device::DeviceWeights;
 use crate::error::{EngineError, LoadError};
 use crate::kv::{KvTree, PAGE, Scope, Sequence};
@@ -57,7 +60,7 @@ struct Placement {
     precision: Precision,
     /// Type of keys and values.
     kv: DType,
-    /// Rows of every product.
+    /// LogitRows of every product.
     tile: usize,
 }
 
@@ -213,10 +216,7 @@ impl CandleBackend {
             .and_then(|tensor| device.synchronize().map(|()| tensor))
             .map_err(|error| {
                 let (room, error) = (options.kv_budget >> 20, plain(&error));
-                unsupported(
-                    source,
-                    format!("{room} MiB of keys and values do not fit the device: {error}"),
-                )
+                unsupported(source, format!("{room} MiB of keys and values do not fit the device: {error}"))
             })?;
         #[cfg(feature = "cuda")]
         let (kernels, whole) = {
@@ -263,7 +263,7 @@ impl CandleBackend {
     }
 
     /// Runs a pass and reads the logits of the wanted rows.
-    fn run(&self, step: &Step, logits: &mut Vec<f32>) -> CandleResult<()> {
+    fn run(&self, step: &Step, logits: &mut LogitRows) -> CandleResult<()> {
         if step.wanted.is_empty() {
             logits.clear();
         }
@@ -273,7 +273,7 @@ impl CandleBackend {
         }
         if let Some(rows) = self.pass(step)? {
             // Reading a part of a tensor would bring all of its storage to the host first.
-            *logits = rows.force_contiguous()?.flatten_all()?.to_vec1()?;
+            *logits.plain() = rows.force_contiguous()?.flatten_all()?.to_vec1()?;
         }
         Ok(())
     }
@@ -293,7 +293,7 @@ impl CandleBackend {
                 None => None,
             },
         };
-        // Rows beyond the last are token 0: their results go nowhere.
+        // LogitRows beyond the last are token 0: their results go nowhere.
         let mut tokens = step.tokens.clone();
         tokens.resize(padded, 0);
         let mut residual = self.decoder.embedding.look_up(&Tensor::new(tokens, &self.device)?)?;
@@ -355,7 +355,7 @@ impl Backend for CandleBackend {
     fn forward(
         &mut self,
         feeds: &mut [Feed<'_, Sequence>],
-        logits: &mut Vec<f32>,
+        logits: &mut LogitRows,
     ) -> Result<(), EngineError> {
         let planned = admit(self, feeds).and_then(|()| Step::plan(feeds).map_err(EngineError::Device));
         let step = match planned {
@@ -405,7 +405,7 @@ fn plain(error: &candle_core::Error) -> String {
 struct Pass<'a> {
     backend: &'a CandleBackend,
     step: &'a Step,
-    /// Rows that are not padding.
+    /// LogitRows that are not padding.
     rows: usize,
     /// Cosines and sines.
     rotation: (Tensor, Tensor),

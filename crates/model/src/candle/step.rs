@@ -10,7 +10,7 @@ use crate::backend::Feed;
 use crate::kv::{PAGE, Sequence};
 
 /// Positions that are attended to in one piece.
-pub(super) const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 512;
 /// Pages of a chunk.
 pub(super) const CHUNK_PAGES: usize = CHUNK / PAGE;
 
@@ -122,9 +122,23 @@ impl Step {
     }
 }
 
-/// Queries of one block of the attention kernel.
+/// A form of the attention kernel.
 #[cfg(any(test, feature = "cuda"))]
-pub(super) const TILE: usize = 64;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    /// Queries of one block.
+    pub(super) tile: usize,
+    /// Times 16 queries of one of its warps.
+    pub(super) halves: usize,
+}
+
+/// The form that is fast for few queries and the one for many. Both give the same bits.
+#[cfg(any(test, feature = "cuda"))]
+pub(super) const FORMS: [Form; 2] = [Form { tile: 64, halves: 1 }, Form { tile: 128, halves: 2 }];
+
+/// Queries of a key-value head in one pass from which on they are many.
+#[cfg(feature = "cuda")]
+pub(super) const MANY_QUERIES: usize = 1024;
 
 /// What the attention kernel multiplies scores with: its weights are powers of two.
 #[cfg(any(test, feature = "cuda"))]
@@ -147,14 +161,14 @@ impl Tables {
     /// Numbers of one item.
     pub(super) const ITEM: usize = 3;
 
-    /// Tables of a step whose key-value heads serve `group` query heads each.
-    pub(super) fn new(step: &Step, group: usize) -> Self {
+    /// Tables of a step whose key-value heads serve `group` query heads each, for blocks of `tile` queries.
+    pub(super) fn new(step: &Step, group: usize, tile: usize) -> Self {
         let mut tables =
             Self { items: Vec::new(), segments: Vec::new(), members: Vec::new(), rows: Vec::new() };
         for (index, segment) in step.segments.iter().enumerate() {
             let queries = segment.rows.len() * group;
-            for first in (0..queries).step_by(TILE) {
-                tables.items.extend([index as u32, first as u32, TILE.min(queries - first) as u32]);
+            for first in (0..queries).step_by(tile) {
+                tables.items.extend([index as u32, first as u32, tile.min(queries - first) as u32]);
             }
             let first_member = tables.members.len() as u32;
             tables.segments.extend([segment.start as u32, segment.end as u32, first_member]);
@@ -184,32 +198,33 @@ mod tests {
 
     #[test]
     fn rows_that_share_pages_form_one_segment_and_tails_their_own() {
-        let mut tree = KvTree::new(1, 4096);
-        let prefix: Vec<u32> = (0..600).collect();
-        let parent = sequence(&mut tree, &prefix, 600);
+        const LENGTH: usize = 2 * CHUNK + 88;
+        let mut tree = KvTree::new(1, 8192);
+        let prefix: Vec<u32> = (0..LENGTH as u32).collect();
+        let parent = sequence(&mut tree, &prefix, LENGTH);
         tree.publish(&parent);
         let mut forks: Vec<Sequence> = (0..3)
             .map(|fork| {
                 let mut tokens = prefix.clone();
                 tokens.push(1000 + fork);
-                sequence(&mut tree, &tokens, 600)
+                sequence(&mut tree, &tokens, LENGTH)
             })
             .collect();
         let tokens = [7];
         let feeds: Vec<_> =
             forks.iter_mut().map(|sequence| Feed { sequence, tokens: &tokens, logits: 1 }).collect();
         let step = Step::plan(&feeds).unwrap();
-        assert_eq!(step.positions, [600; 3]);
+        assert_eq!(step.positions, [LENGTH as u32; 3]);
         assert_eq!((step.first_partial.as_slice(), step.partials), ([0, 3, 6].as_slice(), 9));
         let spans: Vec<_> = step.segments.iter().map(|s| (s.start, s.end, s.rows.clone())).collect();
         assert_eq!(
             spans,
             [
-                (0, 256, vec![0, 1, 2]),
-                (256, 512, vec![0, 1, 2]),
-                (512, 601, vec![0]),
-                (512, 601, vec![1]),
-                (512, 601, vec![2])
+                (0, CHUNK, vec![0, 1, 2]),
+                (CHUNK, 2 * CHUNK, vec![0, 1, 2]),
+                (2 * CHUNK, LENGTH + 1, vec![0]),
+                (2 * CHUNK, LENGTH + 1, vec![1]),
+                (2 * CHUNK, LENGTH + 1, vec![2])
             ]
         );
         assert_eq!(step.wanted, [0, 1, 2]);
@@ -217,21 +232,21 @@ mod tests {
 
     #[test]
     fn prompt_rows_attend_from_the_chunk_they_are_in_backwards() {
-        let mut tree = KvTree::new(1, 4096);
-        let prompt: Vec<u32> = (0..400).collect();
-        let mut one = sequence(&mut tree, &prompt, 200);
-        let feed = Feed { sequence: &mut one, tokens: &prompt[200..], logits: 0 };
+        let mut tree = KvTree::new(1, 8192);
+        let prompt: Vec<u32> = (0..CHUNK as u32 + 144).collect();
+        let mut one = sequence(&mut tree, &prompt, CHUNK - 56);
+        let feed = Feed { sequence: &mut one, tokens: &prompt[CHUNK - 56..], logits: 0 };
         let step = Step::plan(&[feed]).unwrap();
         assert_eq!(step.segments[0].rows, (0..200).collect::<Vec<_>>());
         assert_eq!(step.segments[1].rows, (56..200).collect::<Vec<_>>());
-        assert_eq!(step.segments[1].end, 400);
+        assert_eq!(step.segments[1].end, prompt.len());
         assert_eq!(step.partials, 56 + 144 * 2);
         assert!(step.wanted.is_empty());
     }
 
     #[test]
     fn a_feed_without_pages_is_refused() {
-        let mut tree = KvTree::new(1, 4096);
+        let mut tree = KvTree::new(1, 8192);
         let mut one = sequence(&mut tree, &[1, 2, 3], 3);
         let tokens = [0; 14];
         let feed = Feed { sequence: &mut one, tokens: &tokens, logits: 0 };

@@ -11,6 +11,11 @@ use crate::cpu::CpuBackend;
 use crate::model::WeightFormat;
 use crate::testing::{Random, TinyModel};
 
+/// A tiny model with a context of more than two chunks.
+fn long(architecture: &'static str) -> TinyModel {
+    TinyModel { context_length: 1200, ..tiny(architecture) }
+}
+
 fn small(disk: &OnDisk, weights: DeviceWeights) -> CandleBackend {
     load(disk.path(), &LoadOptions { kv_budget: 1 << 22, ..LoadOptions::default() }, weights)
 }
@@ -24,10 +29,10 @@ fn load(path: &std::path::Path, options: &LoadOptions, weights: DeviceWeights) -
 #[test]
 fn single_precision_agrees_with_the_cpu_backend_for_every_architecture() {
     for (index, model) in [
-        tiny("llama"),
-        TinyModel { tied: false, head_dim: 24, hidden: 72, heads: 3, kv_heads: 1, ..tiny("qwen2") },
-        TinyModel { heads: 6, kv_heads: 3, head_dim: 20, intermediate: 50, ..tiny("qwen3") },
-        TinyModel { tied: false, heads: 2, kv_heads: 2, head_dim: 40, hidden: 80, ..tiny("llama") },
+        long("llama"),
+        TinyModel { tied: false, head_dim: 24, hidden: 72, heads: 3, kv_heads: 1, ..long("qwen2") },
+        TinyModel { heads: 6, kv_heads: 3, head_dim: 20, intermediate: 50, ..long("qwen3") },
+        TinyModel { tied: false, heads: 2, kv_heads: 2, head_dim: 40, hidden: 80, ..long("llama") },
     ]
     .into_iter()
     .enumerate()
@@ -36,7 +41,7 @@ fn single_precision_agrees_with_the_cpu_backend_for_every_architecture() {
         let options = LoadOptions { weights: WeightFormat::F32, ..LoadOptions::default() };
         let mut cpu = CpuBackend::load(disk.path(), &options).unwrap();
         let mut candle = small(&disk, DeviceWeights::F32);
-        for length in [1, 16, 17, 256, 257, 300] {
+        for length in [1, 16, 17, 300, 512, 513] {
             let tokens = random_tokens(index as u64, length, model.vocab_size);
             let distance = distance(&alone(&mut candle, &tokens), &alone(&mut cpu, &tokens));
             assert!(distance < 1e-4, "{} at {length}: {distance}", model.architecture);
@@ -73,7 +78,7 @@ fn the_default_model_agrees_with_the_cpu_backend() {
 #[test]
 fn logits_do_not_depend_on_how_tokens_are_cut_into_feeds() {
     for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
-        feeds_may_be_cut(&mut small(&OnDisk::new(&tiny("llama")), weights), 270);
+        feeds_may_be_cut(&mut small(&OnDisk::new(&long("llama")), weights), 530);
     }
 }
 
@@ -87,8 +92,8 @@ fn logits_are_given_after_as_many_tokens_as_are_wanted() {
 #[test]
 fn logits_do_not_depend_on_the_batch_or_on_what_was_cached() {
     for weights in [DeviceWeights::F32, DeviceWeights::Q8_0] {
-        let disk = OnDisk::new(&tiny("qwen2"));
-        batch_and_cache_do_not_matter(|| small(&disk, weights), 281);
+        let disk = OnDisk::new(&long("qwen2"));
+        batch_and_cache_do_not_matter(|| small(&disk, weights), 540);
     }
 }
 
@@ -119,7 +124,7 @@ fn limits_are_reported_and_idle_prefixes_make_room() {
     assert_eq!(backend.kv_bytes(), 24 * 1024);
     backend.reserve(&mut b, 33).unwrap();
     assert_eq!(backend.cached_prefix(&prompt, Scope::default()), 16);
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     let long = vec![1; 61];
     let feed = Feed { sequence: &mut b, tokens: &long, logits: 1 };
     let refused = backend.forward(&mut [feed], &mut logits);
@@ -136,7 +141,7 @@ mod emulation {
     use std::process::Command;
 
     use super::super::attention;
-    use super::super::step::{CHUNK, TILE, Tables, score_scale};
+    use super::super::step::{CHUNK, FORMS, Form, Tables, score_scale};
     use super::*;
     use crate::config::{Architecture, DecoderConfig, RopeScaling};
 
@@ -167,7 +172,7 @@ mod emulation {
     }
 
     /// Compiles the kernels for the CPU, or says why not.
-    fn compile(folder: &Path, config: &DecoderConfig) -> Option<PathBuf> {
+    fn compile(folder: &Path, config: &DecoderConfig, form: Form) -> Option<PathBuf> {
         let program = folder.join("emulate");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/candle/emulate.cpp");
         let define = |name: &str, value: usize| format!("-D{name}={value}");
@@ -177,7 +182,7 @@ mod emulation {
                 std::env::var("COUNTERMOVE_EMULATE_FLAGS").iter().flat_map(|flags| flags.split_whitespace()),
             )
             .args([define("HEAD", config.head_dim), define("PAGE", PAGE)])
-            .args([define("CHUNK", CHUNK), define("TILE", TILE)])
+            .args([define("CHUNK", CHUNK), define("TILE", form.tile), define("HALVES", form.halves)])
             .arg("-o")
             .arg(&program)
             .arg(source)
@@ -219,7 +224,7 @@ mod emulation {
         bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
     }
 
-    /// Forks of a prompt of 300 tokens that leave it at its end, inside a chunk and between two, and one of its own.
+    /// Forks of a prompt that leave it at its end, inside a chunk and between two, and one of its own.
     fn step(tree: &mut KvTree) -> Step {
         let begin = |tree: &mut KvTree, tokens: &[u32], held: usize| {
             let mut sequence = tree.begin(&tokens[..held], Scope::default());
@@ -228,16 +233,16 @@ mod emulation {
             sequence.extend(&tokens[from..held]);
             sequence
         };
-        let prefix = random_tokens(1, 300, 64);
-        let parent = begin(tree, &prefix, 300);
+        let prefix = random_tokens(1, 560, 64);
+        let parent = begin(tree, &prefix, 560);
         tree.publish(&parent);
         let forked =
             |own: u64, kept: usize, more: usize| [&prefix[..kept], &random_tokens(own, more, 64)].concat();
         let prompts = [
-            (forked(2, 300, 1), 300),
-            (forked(3, 300, 1), 300),
-            (forked(4, 290, 40), 290),
-            (forked(5, 256, 1), 256),
+            (forked(2, 560, 1), 560),
+            (forked(3, 560, 1), 560),
+            (forked(4, 550, 40), 550),
+            (forked(5, 512, 1), 512),
             (forked(6, 0, 140), 0),
             (forked(7, 128, 20), 147),
         ];
@@ -251,11 +256,12 @@ mod emulation {
     }
 
     /// Positions that the table of rotations holds.
-    const CONTEXT: usize = 512;
+    const CONTEXT: usize = 600;
 
-    fn compare(config: &DecoderConfig, biased: bool, normed: bool) {
+    /// Compares the kernels in one form with the operators, and gives the attention's bits.
+    fn compare(config: &DecoderConfig, form: Form, biased: bool, normed: bool) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
-        let Some(program) = compile(folder.path(), config) else { return };
+        let Some(program) = compile(folder.path(), config, form) else { return Vec::new() };
         let mut tree = KvTree::new(1, 4 * 100);
         let step = step(&mut tree);
         let (rows, heads, kv_heads, width) =
@@ -272,7 +278,7 @@ mod emulation {
         let (weight, embedding) = (random(7, &[all_heads * width]), random(8, &[rows, all_heads * width]));
         let embedding = embedding.to_dtype(DType::BF16).unwrap();
 
-        let tables = Tables::new(&step, heads / kv_heads);
+        let tables = Tables::new(&step, heads / kv_heads, form.tile);
         let items = tables.items.len() / Tables::ITEM;
         let switches = [usize::from(biased), usize::from(normed)];
         let scalars = [rows, heads, kv_heads, LAYERS, LAYER, switches[0], switches[1]];
@@ -339,6 +345,7 @@ mod emulation {
         near("gated rows", &halves(gated), &expected, 4e-3);
         let digests: std::collections::HashSet<_> = digests.as_chunks::<8>().0.iter().collect();
         assert_eq!(digests.len(), rows, "rows that differ have digests that differ");
+        found.clone()
     }
 
     fn near(what: &str, found: &[f32], expected: &Tensor, tolerance: f32) {
@@ -350,7 +357,8 @@ mod emulation {
     /// Gives arrays to the program, and what it makes of them.
     fn run_program(folder: &Path, program: &Path, arrays: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let (from, to) = (folder.join("input"), folder.join("output"));
-        let framed = arrays.iter().flat_map(|array| [(array.len() as u64).to_le_bytes().to_vec(), array.clone()]);
+        let framed =
+            arrays.iter().flat_map(|array| [(array.len() as u64).to_le_bytes().to_vec(), array.clone()]);
         std::fs::write(&from, framed.flatten().collect::<Vec<u8>>()).unwrap();
         let ran = Command::new(program).args([&from, &to]).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
@@ -365,9 +373,14 @@ mod emulation {
     }
 
     #[test]
-    fn the_kernels_agree_with_the_operators() {
-        compare(&config(9, 3, 64), false, true);
-        compare(&config(10, 2, 128), true, false);
-        compare(&config(2, 2, 32), false, true);
+    fn the_kernels_agree_with_the_operators_and_their_forms_with_one_another() {
+        for (config, biased, normed) in [
+            (config(9, 3, 64), false, true),
+            (config(10, 2, 128), true, false),
+            (config(2, 2, 32), false, true),
+        ] {
+            let [few, many] = FORMS.map(|form| compare(&config, form, biased, normed));
+            assert!(few == many, "the forms of the attention kernel differ for heads of {}", config.head_dim);
+        }
     }
 }

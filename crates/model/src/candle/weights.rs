@@ -3,15 +3,19 @@
 //! Queries, keys and values are one matrix, gates and ups another. Rotated pairs are always the two halves of a head:
 //! rows that alternate in the file are put in order while they are read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor, WithDType};
+use half::bf16;
 
 use crate::config::{Architecture, DecoderConfig};
 use crate::cpu::check_shapes;
 use crate::error::LoadError;
 use crate::weights::{Part, Role, Source};
+
+/// Numbers that a thread reads at a time.
+const NUMBERS_AT_ONCE: usize = 1 << 20;
 
 /// How matrices are held on the device. Vectors are always single precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,42 +221,95 @@ impl Loader<'_> {
         if self.source.is_made_up() {
             return self.drawn(roles).map_err(|error| self.failed(roles[0], &error));
         }
-        let (mut all, mut one) = (Vec::new(), Vec::new());
+        let columns = self.source.shape(roles[0]).map_or(1, |(_, columns)| columns);
+        let placed = match self.precision.of_columns(columns) {
+            Precision::Dense(DType::BF16) => self.dense(self.read(roles, columns, bf16::from_f32)?, columns),
+            Precision::Dense(dtype) => self
+                .dense(self.read(roles, columns, |value| value)?, columns)
+                .and_then(|weight| weight.to_dtype(dtype)),
+            Precision::Blocks(dtype) => {
+                let values = self.read(roles, columns, |value| value)?;
+                return Tensor::from_vec(values, ((), columns), &Device::Cpu)
+                    .and_then(|host| QTensor::quantize_onto(&host, dtype, self.device))
+                    .map(|weight| Linear { weight: Weight::Blocks(Arc::new(weight)), tile: self.tile })
+                    .map_err(|error| self.failed(roles[0], &error));
+            }
+        };
+        placed
+            .map(|weight| Linear { weight: Weight::Dense(weight), tile: self.tile })
+            .map_err(|error| self.failed(roles[0], &error))
+    }
+
+    fn dense<T: WithDType>(&self, values: Vec<T>, columns: usize) -> Result<Tensor> {
+        Tensor::from_vec(values, ((), columns), &Device::Cpu)?.to_device(self.device)
+    }
+
+    /// Reads matrices of the same width, one below the other, on all CPUs.
+    fn read<T: Copy + Default + Send>(
+        &self,
+        roles: &[Role],
+        columns: usize,
+        narrow: impl Fn(f32) -> T + Sync,
+    ) -> std::result::Result<Vec<T>, LoadError> {
+        let head_dim = self.source.config().head_dim;
+        // Whole heads, so that the rows of each can be put in order.
+        let rows_at_once = (NUMBERS_AT_ONCE / columns).next_multiple_of(head_dim);
+        let mut blocks = Vec::new();
         for &role in roles {
             let rows = self.source.shape(role).map_or(0, |(rows, _)| rows);
-            self.source.rows(role, 0..rows, &mut one)?;
-            if self.source.interleaved_rotation() && matches!(role, Role::Layer(_, Part::Query | Part::Key)) {
-                put_in_order(&mut all, &one, rows, self.source.config().head_dim);
-            } else {
-                all.append(&mut one);
-            }
+            blocks.extend(
+                (0..rows).step_by(rows_at_once).map(|first| (role, first..rows.min(first + rows_at_once))),
+            );
         }
-        let columns = self.source.shape(roles[0]).map_or(1, |(_, columns)| columns);
-        self.place(all, columns)
-            .map(|weight| Linear { weight, tile: self.tile })
-            .map_err(|error| self.failed(roles[0], &error))
+        let total: usize = blocks.iter().map(|(_, rows)| rows.len() * columns).sum();
+        let mut all = vec![T::default(); total];
+        let (mut rest, mut work) = (all.as_mut_slice(), Vec::new());
+        for (role, rows) in blocks {
+            let (room, after) = rest.split_at_mut(rows.len() * columns);
+            work.push((role, rows, room));
+            rest = after;
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(work.len());
+        let work = Mutex::new(work.into_iter());
+        let one_thread = || -> std::result::Result<(), LoadError> {
+            let (mut stored, mut ordered) = (Vec::new(), Vec::new());
+            loop {
+                let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((role, rows, room)) = next else { return Ok(()) };
+                let count = rows.len();
+                self.source.rows(role, rows, &mut stored)?;
+                let turned = matches!(role, Role::Layer(_, Part::Query | Part::Key));
+                let values = if turned && self.source.interleaved_rotation() {
+                    ordered.clear();
+                    put_in_order(&mut ordered, &stored, count, head_dim);
+                    &ordered
+                } else {
+                    &stored
+                };
+                room.iter_mut().zip(values).for_each(|(to, &value)| *to = narrow(value));
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one_thread)).collect();
+            // A thread that panics does so for all.
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        Ok(all)
     }
 
     /// Random matrices of such shapes, drawn on the device.
     fn drawn(&self, roles: &[Role]) -> Result<Linear> {
         let shapes = || roles.iter().filter_map(|&role| self.source.shape(role));
-        let (rows, columns) = (shapes().map(|(rows, _)| rows).sum(), shapes().next().map_or(1, |shape| shape.1));
+        let (rows, columns) =
+            (shapes().map(|(rows, _)| rows).sum(), shapes().next().map_or(1, |shape| shape.1));
         let values: Tensor = Tensor::randn(0.0_f32, 0.02, (rows, columns), self.device)?;
         let weight = match self.precision.of_columns(columns) {
             Precision::Dense(dtype) => Weight::Dense(values.to_dtype(dtype)?),
             Precision::Blocks(dtype) => Weight::Blocks(Arc::new(QTensor::quantize(&values, dtype)?)),
         };
         Ok(Linear { weight, tile: self.tile })
-    }
-
-    fn place(&self, values: Vec<f32>, columns: usize) -> Result<Weight> {
-        let host = Tensor::from_vec(values, ((), columns), &Device::Cpu)?;
-        Ok(match self.precision.of_columns(columns) {
-            Precision::Dense(dtype) => Weight::Dense(host.to_dtype(dtype)?.to_device(self.device)?),
-            Precision::Blocks(dtype) => {
-                Weight::Blocks(Arc::new(QTensor::quantize_onto(&host, dtype, self.device)?))
-            }
-        })
     }
 
     fn failed(&self, role: Role, error: &candle_core::Error) -> LoadError {

@@ -27,7 +27,7 @@ use pool::Pool;
 use rows::{Norm, Rotation, normalise, rotate};
 use simd::Level;
 
-use crate::backend::{Backend, Feed, Shape, admit};
+use crate::backend::{Backend, Feed, LogitRows, Shape, admit};
 use crate::error::{EngineError, LoadError};
 use crate::kv::{KvTree, PAGE, Scope, Sequence};
 use crate::memory::Region;
@@ -137,7 +137,7 @@ impl Backend for CpuBackend {
     fn forward(
         &mut self,
         feeds: &mut [Feed<'_, Sequence>],
-        logits: &mut Vec<f32>,
+        logits: &mut LogitRows,
     ) -> Result<(), EngineError> {
         let thread = std::thread::current().id();
         if self.pinned != Some(thread) {
@@ -360,7 +360,7 @@ impl Pass<'_> {
         self.multiply(&layer.down, self.rows, to, output);
     }
 
-    fn logits(&mut self, feeds: &[Feed<'_, Sequence>], logits: &mut Vec<f32>) {
+    fn logits(&mut self, feeds: &[Feed<'_, Sequence>], logits: &mut LogitRows) {
         let (hidden, vocab) = (self.decoder.sizes.hidden, self.decoder.config.vocab_size);
         let (mut wanted, mut end) = (0, 0);
         for feed in feeds {
@@ -369,7 +369,7 @@ impl Pass<'_> {
             self.scratch.residual.copy_within((end - rows) * hidden..end * hidden, wanted * hidden);
             wanted += rows;
         }
-        logits.resize(wanted * vocab, 0.0);
+        let logits = logits.room(wanted * vocab);
         if wanted == 0 {
             return;
         }

@@ -322,7 +322,7 @@ fn limits_are_reported_and_change_nothing() {
     assert_eq!(refused, Err(EngineError::KvBudget { needed: 16 * 1024, budget: 32 * 1024 }));
     assert_eq!(backend.kv_bytes(), 24 * 1024);
     backend.reserve(&mut b, 16).unwrap();
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     let long = vec![1; 41];
     let feed = Feed { sequence: &mut a, tokens: &long, logits: 1 };
     let refused = backend.forward(&mut [feed], &mut logits);
@@ -353,7 +353,7 @@ fn speed() {
             .fold(f64::INFINITY, f64::min);
         eprintln!("{what}: {:.1} tok/s ({:.2} ms)", tokens as f64 / fastest, fastest * 1e3);
     };
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     for length in [512, 1024] {
         best(
             &format!("prefill {length}"),
@@ -462,9 +462,9 @@ fn weights_in_eight_bits_are_close_to_single_precision() {
             tokens: &row[position..=position],
             logits: 1,
         });
-        let mut logits = Vec::new();
+        let mut logits = LogitRows::default();
         backend.forward(&mut feeds.collect::<Vec<_>>(), &mut logits).unwrap();
-        logits
+        logits.to_vec()
     };
     let log_softmax = |row: &[f32]| -> Vec<f64> {
         let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

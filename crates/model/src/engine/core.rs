@@ -17,7 +17,7 @@ use super::job::Job;
 use super::knee::{Knee, Step};
 use super::{Board, EngineOptions};
 use crate::answer::{Answer, Mask};
-use crate::backend::{Backend, Feed};
+use crate::backend::{Backend, Feed, LogitRows};
 use crate::error::EngineError;
 use crate::sampling::Sampler;
 use crate::scheduler::{self, Limits, Running, Turns, Waiting};
@@ -61,7 +61,7 @@ pub(super) struct Core<B: Backend> {
     /// Memory was short, so nothing is admitted until a sequence ends.
     held: bool,
     sampler: Sampler,
-    logits: Vec<f32>,
+    logits: LogitRows,
     recent: VecDeque<(Instant, u64)>,
     knee: Knee,
 }
@@ -81,7 +81,7 @@ impl<B: Backend> Core<B> {
             turns: Turns::default(),
             held: false,
             sampler: Sampler::default(),
-            logits: Vec::new(),
+            logits: LogitRows::default(),
             recent: VecDeque::new(),
             knee: Knee::default(),
         }
@@ -425,7 +425,7 @@ type Masks = Vec<(usize, Result<Mask, EngineError>)>;
 fn run_beside<B: Backend>(
     backend: &mut B,
     feeds: &mut [Feed<'_, B::Sequence>],
-    logits: &mut Vec<f32>,
+    logits: &mut LogitRows,
     choosing: Vec<(usize, &mut Answer)>,
 ) -> (Result<(), EngineError>, Masks, Times) {
     let all = |choosing: Vec<(usize, &mut Answer)>| -> (Masks, Duration) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::backend::{Backend, Feed, Shape};
+use crate::backend::{Backend, Feed, LogitRows, Shape};
 use crate::error::EngineError;
 use crate::kv::Scope;
 
@@ -18,7 +18,7 @@ pub(crate) struct Fake {
     shape: Shape,
     /// Tokens that live sequences may hold beyond what they share.
     pub(crate) budget: usize,
-    /// Rows of sequences that hold this token are NaN.
+    /// LogitRows of sequences that hold this token are NaN.
     pub(crate) poison: Option<u32>,
     /// The pass with this number fails.
     pub(crate) breaks_at: Option<usize>,
@@ -132,7 +132,7 @@ impl Backend for Fake {
     fn forward(
         &mut self,
         feeds: &mut [Feed<'_, FakeSequence>],
-        logits: &mut Vec<f32>,
+        logits: &mut LogitRows,
     ) -> Result<(), EngineError> {
         drop(self.gate.lock().expect("whole"));
         std::thread::sleep(self.delay);
@@ -143,7 +143,7 @@ impl Backend for Fake {
             return Err(EngineError::Device("it broke".to_owned()));
         }
         log.push(feeds.iter().map(|feed| (feed.sequence.tokens.len(), feed.tokens.len())).collect());
-        logits.clear();
+        let logits = logits.plain();
         for feed in feeds {
             assert!(!feed.tokens.is_empty(), "an empty feed");
             feed.sequence.tokens.extend(feed.tokens);

@@ -1,7 +1,7 @@
 //! The name of what decides the bits of an answer beside model, adapter and prompts.
 //!
 //! Invariant: where two workers hold the same model and name the same arithmetic, they give the same tokens. So the name says
-//! everything that may change a bit: the device, the platform (libraries of mathematics round their own way), the format in which weights
+//! everything that may change a bit: the device, the kind of GPU and its library, the platform (libraries of mathematics round their own way), the format in which weights
 //! are held, and a version. Instruction levels are not in it: all give the same bits ([`crate::cpu`]).
 
 use std::env::consts::{ARCH, OS};
@@ -18,10 +18,19 @@ const GPU: u32 = 1;
 pub(crate) fn arithmetic(device: Device, weights: WeightFormat) -> String {
     match device {
         Device::Cpu => format!("cpu-{}-{weights}/{CPU}", platform()),
-        // Libraries of the GPU do the same whatever machine it sits in.
-        Device::Cuda { weights, .. } => format!("cuda-{weights}/{GPU}"),
+        Device::Cuda { ordinal, weights } => format!("cuda-{}{weights}/{GPU}", gpu(ordinal)),
         Device::CandleCpu { weights } => format!("candle-{}-{weights}/{GPU}", platform()),
     }
+}
+
+/// What the libraries promise the same bits for: one kind of GPU and one version of them. Empty where there is none.
+fn gpu(ordinal: usize) -> String {
+    #[cfg(feature = "cuda")]
+    if let Some(kind) = crate::candle::gpu_kind(ordinal) {
+        return format!("{kind}-");
+    }
+    let _ = ordinal;
+    String::new()
 }
 
 /// What this was built for: processor, system and C library.

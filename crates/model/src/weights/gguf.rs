@@ -10,10 +10,9 @@ mod header;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
@@ -31,7 +30,7 @@ use crate::regular;
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
-    file: Mutex<File>,
+    file: File,
     bytes: u64,
     values_end: u64,
     metadata: HashMap<String, MetaValue>,
@@ -60,15 +59,7 @@ impl Gguf {
         let bytes = file.metadata().map_err(io)?.len();
         let (metadata, tensors, values_end) = Header::read(path, &file, bytes)?;
         let config = read_config(path, &metadata, &tensors)?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            file: Mutex::new(file),
-            bytes,
-            values_end,
-            metadata,
-            tensors,
-            config,
-        })
+        Ok(Self { path: path.to_path_buf(), file, bytes, values_end, metadata, tensors, config })
     }
 
     /// The file.
@@ -164,9 +155,8 @@ impl Gguf {
 
     fn raw(&self, start: u64, length: usize) -> Result<Vec<u8>, LoadError> {
         let mut bytes = vec![0; length];
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file.seek(SeekFrom::Start(start))
-            .and_then(|_| file.read_exact(&mut bytes))
+        self.file
+            .read_exact_at(&mut bytes, start)
             .map_err(|source| LoadError::Io { path: self.path.clone(), source })?;
         Ok(bytes)
     }
@@ -188,9 +178,8 @@ impl Gguf {
         memory.resize(row_bytes * rows.len() + 1, 0);
         let skip = memory.as_ptr().align_offset(2);
         let raw = &mut memory[skip..skip + row_bytes * rows.len()];
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file.seek(SeekFrom::Start(tensor.start + (rows.start * row_bytes) as u64))
-            .and_then(|_| file.read_exact(raw))
+        self.file
+            .read_exact_at(raw, tensor.start + (rows.start * row_bytes) as u64)
             .map_err(|source| LoadError::Io { path: self.path.clone(), source })?;
         Ok((tensor, raw))
     }

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use half::{bf16, f16};
 use serde::Deserialize;
@@ -62,7 +62,7 @@ struct Tensor {
 #[derive(Debug)]
 pub(crate) struct TensorFile {
     path: PathBuf,
-    file: Mutex<File>,
+    file: File,
     bytes: u64,
     tensors: HashMap<String, Tensor>,
 }
@@ -105,7 +105,7 @@ impl TensorFile {
                 tensors.insert(name, tensor);
             }
         }
-        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), bytes, tensors })
+        Ok(Self { path: path.to_path_buf(), file, bytes, tensors })
     }
 
     /// The file.
@@ -135,12 +135,9 @@ impl TensorFile {
         };
         let row_bytes = tensor.columns * tensor.element.bytes();
         let mut raw = vec![0; row_bytes * rows.len()];
-        {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.seek(SeekFrom::Start(tensor.start + (rows.start * row_bytes) as u64))
-                .and_then(|_| file.read_exact(&mut raw))
-                .map_err(|source| LoadError::Io { path: self.path.clone(), source })?;
-        }
+        self.file
+            .read_exact_at(&mut raw, tensor.start + (rows.start * row_bytes) as u64)
+            .map_err(|source| LoadError::Io { path: self.path.clone(), source })?;
         out.clear();
         match tensor.element {
             Element::F32 => out.extend(raw.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word))),

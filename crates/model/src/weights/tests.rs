@@ -12,7 +12,7 @@ use crate::kv::Scope;
 use crate::merge::{MergedType, merge};
 use crate::model::{LoadOptions, WeightFormat};
 use crate::testing::{Random, TinyModel, safetensors};
-use crate::{Backend, Feed};
+use crate::{Backend, Feed, LogitRows};
 
 fn tiny(architecture: &'static str) -> TinyModel {
     TinyModel { architecture, ..TinyModel::default() }
@@ -33,10 +33,10 @@ fn logits(path: &Path, adapter: Option<&Path>) -> Vec<f32> {
     let mut backend = CpuBackend::load(path, &options).unwrap();
     let tokens: Vec<u32> = (0..21).map(|at| at * 3 % 80).collect();
     let (mut sequence, _) = backend.begin(&tokens, Scope::default());
-    let mut logits = Vec::new();
+    let mut logits = LogitRows::default();
     let feed = Feed { sequence: &mut sequence, tokens: &tokens, logits: 1 };
     backend.forward(&mut [feed], &mut logits).unwrap();
-    logits
+    logits.to_vec()
 }
 
 #[test]

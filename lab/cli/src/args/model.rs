@@ -18,8 +18,6 @@ pub(crate) struct ModelArgs {
 pub(crate) enum ModelCommand {
     /// Ask a model, and print its answer as it comes.
     Generate(GenerateArgs),
-    /// Measure prefill and decode on this machine.
-    Bench(BenchArgs),
     /// Write a model with an adapter merged in: a GGUF file for a GGUF file, a folder for a folder of safetensors.
     Merge(MergeArgs),
 }
@@ -92,27 +90,6 @@ pub(crate) struct GenerateArgs {
     /// CPUs to compute on, such as 0,2-3 [default: all allowed].
     #[arg(long, value_name = "LIST")]
     pub(crate) cpus: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    #[command(flatten)]
-    pub(crate) which: Which,
-    /// Tokens of the shared prefix.
-    #[arg(long, value_name = "P", default_value_t = 1024)]
-    pub(crate) prefix: usize,
-    /// Sequences forked from it.
-    #[arg(long, value_name = "B", default_value_t = 27)]
-    pub(crate) sequences: usize,
-    /// Tokens that each decodes.
-    #[arg(long, value_name = "T", default_value_t = 64)]
-    pub(crate) decode: usize,
-    /// CPUs to compute on, such as 0,2-3 [default: all allowed].
-    #[arg(long, value_name = "LIST")]
-    pub(crate) cpus: Option<String>,
-    /// As JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 fn top_p(text: &str) -> Result<f32, String> {

@@ -1,9 +1,11 @@
 //! The kernels of `kernels.cu`, compiled for one model, and their launches.
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys,
+    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig,
+    PushKernelArg, result, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage};
@@ -12,14 +14,15 @@ use candle_core::{Device, Result, Storage, Tensor};
 use half::bf16;
 
 use super::super::attention::Pool;
-use super::super::step::{CHUNK, Step, TILE, Tables as HostTables, score_scale};
+use super::super::step::{CHUNK, FORMS, Form, MANY_QUERIES, Step, Tables as HostTables, score_scale};
 use super::{Address, address};
+use crate::backend::HostMemory;
 use crate::config::DecoderConfig;
 use crate::kv::PAGE;
 
 const SOURCE: &str = include_str!("../kernels.cu");
-/// Threads of a block of the attention kernel: a warp for 16 queries.
-const ATTEND_THREADS: u32 = TILE as u32 / 16 * 32;
+/// Heads of a block of the kernels that work on heads.
+const BLOCK_HEADS: u32 = 4;
 /// Positions that the attention kernel has in shared memory at a time.
 const STRIP: usize = 64;
 /// Threads of a block of the kernels that work on a row.
@@ -37,7 +40,8 @@ pub(in super::super) struct Kernels {
     gate: CudaFunction,
     digest: CudaFunction,
     store: CudaFunction,
-    attend: CudaFunction,
+    /// In the order of [`FORMS`].
+    attend: Vec<CudaFunction>,
     merge: CudaFunction,
     config: DecoderConfig,
     /// Positions × {cosines, sines} × half a head.
@@ -56,6 +60,8 @@ pub(in super::super) struct Tables {
     segments: Address,
     members: Address,
     item_count: u32,
+    /// Which form of the attention kernel they are for.
+    form: usize,
     pub(super) row_count: usize,
     partials: usize,
 }
@@ -107,48 +113,53 @@ impl Kernels {
         if major < 8 || !config.head_dim.is_multiple_of(32) || config.head_dim > 128 {
             return Ok(None);
         }
-        let define = |name: &str, value: usize| format!("-D{name}={value}");
-        let options = CompileOptions {
-            name: Some("countermove.cu".to_owned()),
-            options: vec![
-                format!("--gpu-architecture=compute_{major}{minor}"),
-                "--std=c++17".to_owned(),
-                define("HEAD", config.head_dim),
-                define("PAGE", PAGE),
-                define("CHUNK", CHUNK),
-                define("TILE", TILE),
-            ],
-            ..CompileOptions::default()
+        let load = |form: Form| {
+            let define = |name: &str, value: usize| format!("-D{name}={value}");
+            let options = CompileOptions {
+                name: Some("countermove.cu".to_owned()),
+                options: vec![
+                    format!("--gpu-architecture=compute_{major}{minor}"),
+                    "--std=c++17".to_owned(),
+                    // Else the compiler decides in each form of a kernel where an addition takes a product unrounded.
+                    "--fmad=false".to_owned(),
+                    define("HEAD", config.head_dim),
+                    define("PAGE", PAGE),
+                    define("CHUNK", CHUNK),
+                    define("TILE", form.tile),
+                    define("HALVES", form.halves),
+                ],
+                ..CompileOptions::default()
+            };
+            let ptx = compile_ptx_with_opts(SOURCE, options).map_err(candle_core::Error::wrap)?;
+            stream.context().load_module(ptx).map_err(candle_core::Error::wrap)
         };
-        let ptx = compile_ptx_with_opts(SOURCE, options).map_err(candle_core::Error::wrap)?;
-        let module = stream.context().load_module(ptx).map_err(candle_core::Error::wrap)?;
-        let function = |name| module.load_function(name).map_err(candle_core::Error::wrap);
-        let kernels = Self {
+        let modules = FORMS.into_iter().map(load).collect::<Result<Vec<_>>>()?;
+        let attend =
+            |module: &Arc<CudaModule>| module.load_function("attend").map_err(candle_core::Error::wrap);
+        let attend = modules.iter().map(attend).collect::<Result<Vec<_>>>()?;
+        for (function, form) in attend.iter().zip(FORMS) {
+            let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let bytes = shared_bytes(form, config.head_dim) as i32;
+            // SAFETY: the function is the loaded module's own.
+            unsafe { sys::cuFuncSetAttribute(function.cu_function(), most, bytes) }
+                .result()
+                .map_err(candle_core::Error::wrap)?;
+        }
+        // The other kernels are the same in each form.
+        let function = |name| modules[0].load_function(name).map_err(candle_core::Error::wrap);
+        Ok(Some(Self {
             embed: function("embed")?,
             normalise: function("normalise")?,
             gate: function("gate")?,
             digest: function("digest")?,
             store: function("store")?,
-            attend: function("attend")?,
             merge: function("merge")?,
+            attend,
             rotation: device.clone_htod(&rotation(frequencies, context))?,
             config: config.clone(),
             device: device.clone(),
             stream,
-        };
-        let shared = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        // SAFETY: the function is the loaded module's own.
-        unsafe {
-            sys::cuFuncSetAttribute(kernels.attend.cu_function(), shared, kernels.shared_bytes() as i32)
-                .result()
-                .map_err(candle_core::Error::wrap)?;
-        }
-        Ok(Some(kernels))
-    }
-
-    /// Bytes of shared memory of the attention kernel.
-    fn shared_bytes(&self) -> u32 {
-        (2 * 2 * STRIP * (self.config.head_dim + 8) * size_of::<bf16>()) as u32
+        }))
     }
 
     pub(super) fn device(&self) -> &CudaDevice {
@@ -165,6 +176,11 @@ impl Kernels {
         unsafe { self.device.alloc(count.max(1)) }
     }
 
+    /// Memory of the host that the device writes to without a copy in between.
+    pub(super) fn locked(&self, count: usize) -> Result<Box<dyn HostMemory>> {
+        Locked::new(self.stream.context(), count).map(|memory| Box::new(memory) as Box<dyn HostMemory>)
+    }
+
     /// Address of a slice.
     pub(super) fn at<T>(&self, slice: &CudaSlice<T>) -> Address {
         slice.device_ptr(&self.stream).0
@@ -172,7 +188,9 @@ impl Kernels {
 
     /// Puts a step's tables on the device, in one copy.
     pub(in super::super) fn tables(&self, step: &Step) -> Result<Tables> {
-        let host = HostTables::new(step, self.config.heads / self.config.kv_heads);
+        let group = self.config.heads / self.config.kv_heads;
+        let form = usize::from(step.tokens.len() * group >= MANY_QUERIES);
+        let host = HostTables::new(step, group, FORMS[form].tile);
         let parts =
             [&step.tokens, &step.wanted, &step.slots, &host.rows, &host.items, &host.segments, &host.members];
         let numbers = self.device.clone_htod(&parts.map(Vec::as_slice).concat())?;
@@ -191,6 +209,7 @@ impl Kernels {
             items,
             segments,
             members,
+            form,
             item_count: (host.items.len() / HostTables::ITEM) as u32,
             row_count: step.tokens.len(),
             partials: step.partials,
@@ -198,7 +217,13 @@ impl Kernels {
     }
 
     /// Rows of an embedding of BF16, in single precision.
-    pub(super) fn embed(&self, embedding: Address, tokens: Address, residual: Address, rows: usize) -> Result<()> {
+    pub(super) fn embed(
+        &self,
+        embedding: Address,
+        tokens: Address,
+        residual: Address,
+        rows: usize,
+    ) -> Result<()> {
         let width = self.config.hidden as u32;
         let mut launch = self.stream.launch_builder(&self.embed);
         launch.arg(&embedding).arg(&tokens).arg(&residual).arg(&width);
@@ -267,23 +292,31 @@ impl Kernels {
         let (query_norm, key_norm) = work.head_norms;
         let (rotation, queries) = (self.at(&self.rotation), self.at(&scratch.queries));
         let mut launch = self.stream.launch_builder(&self.store);
-        launch.arg(&work.qkv).arg(&work.bias).arg(&query_norm).arg(&key_norm).arg(&rotation).arg(&tables.rows);
+        launch
+            .arg(&work.qkv)
+            .arg(&work.bias)
+            .arg(&query_norm)
+            .arg(&key_norm)
+            .arg(&rotation)
+            .arg(&tables.rows);
         launch.arg(&tables.slots).arg(&work.pool).arg(&queries);
         launch.arg(&heads).arg(&kv_heads).arg(&layers).arg(&layer).arg(&config.rms_epsilon);
+        let all_heads = heads + 2 * kv_heads;
+        let grid = blocks(tables.row_count, all_heads.div_ceil(BLOCK_HEADS), BLOCK_HEADS * width as u32 / 2);
         // SAFETY: types and order are those of the kernel. Slots lie in pages of the pool, no two rows have the same
         // one, and positions are below the context, which the backend checks.
-        unsafe { launch.launch(blocks(tables.row_count, heads + 2 * kv_heads, width as u32 / 2)) }
-            .map_err(candle_core::Error::wrap)?;
+        unsafe { launch.launch(grid) }.map_err(candle_core::Error::wrap)?;
 
         let (top, sum, values) = (self.at(&scratch.top), self.at(&scratch.sum), self.at(&scratch.values));
         let scale = score_scale(width);
-        let mut launch = self.stream.launch_builder(&self.attend);
+        let form = FORMS[tables.form];
+        let mut launch = self.stream.launch_builder(&self.attend[tables.form]);
         launch.arg(&queries).arg(&work.pool).arg(&tables.items).arg(&tables.segments).arg(&tables.members);
         launch.arg(&tables.rows).arg(&top).arg(&sum).arg(&values);
         launch.arg(&heads).arg(&kv_heads).arg(&layers).arg(&layer).arg(&scale);
         let grid = LaunchConfig {
-            shared_mem_bytes: self.shared_bytes(),
-            ..blocks(tables.item_count as usize, kv_heads, ATTEND_THREADS)
+            shared_mem_bytes: shared_bytes(form, width),
+            ..blocks(tables.item_count as usize, kv_heads, (form.tile / (16 * form.halves) * 32) as u32)
         };
         // SAFETY: types and order are those of the kernel. Items name segments, segments name members and pages of
         // the pool, members name rows, and a row's partials lie below `partials`, all by construction of the step.
@@ -292,9 +325,9 @@ impl Kernels {
         let out = self.at(&scratch.out);
         let mut launch = self.stream.launch_builder(&self.merge);
         launch.arg(&top).arg(&sum).arg(&values).arg(&tables.rows).arg(&out).arg(&heads);
-        // SAFETY: as above; one thread for each number of `out`. Each partial was written by `attend`, once.
-        unsafe { launch.launch(blocks(tables.row_count, heads, width as u32)) }
-            .map_err(candle_core::Error::wrap)?;
+        let grid = blocks(tables.row_count, heads.div_ceil(BLOCK_HEADS), BLOCK_HEADS * width as u32 / 4);
+        // SAFETY: as above; one thread for four numbers of `out`. Each partial was written by `attend`, once.
+        unsafe { launch.launch(grid) }.map_err(candle_core::Error::wrap)?;
         Ok(out)
     }
 
@@ -318,6 +351,63 @@ impl Kernels {
         let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(scratch.out, self.device.clone()));
         Tensor::from_storage(storage, shape, BackpropOp::none(), false).to_dtype(candle_core::DType::F32)
     }
+}
+
+/// Host memory that is locked for the device.
+#[derive(Debug)]
+struct Locked {
+    /// What unlocks it again needs the context.
+    context: Arc<CudaContext>,
+    place: NonNull<f32>,
+    count: usize,
+}
+
+// SAFETY: it is memory like other memory, owned by this value alone.
+unsafe impl Send for Locked {}
+
+impl Locked {
+    fn new(context: &Arc<CudaContext>, count: usize) -> Result<Self> {
+        context.bind_to_thread().map_err(candle_core::Error::wrap)?;
+        // SAFETY: the memory is written before it is read, by zeros here. The processor reads it, so it must not be
+        // write-combined: no flags.
+        let place = unsafe {
+            let place =
+                result::malloc_host(count.max(1) * size_of::<f32>(), 0).map_err(candle_core::Error::wrap)?;
+            place.cast::<u8>().write_bytes(0, count * size_of::<f32>());
+            place.cast::<f32>()
+        };
+        let Some(place) = NonNull::new(place) else {
+            candle_core::bail!("no host memory for {count} logits")
+        };
+        Ok(Self { context: Arc::clone(context), place, count })
+    }
+}
+
+impl HostMemory for Locked {
+    fn numbers(&self) -> &[f32] {
+        // SAFETY: `new` made and filled so many numbers, and whoever lets the device write waits for it.
+        unsafe { std::slice::from_raw_parts(self.place.as_ptr(), self.count) }
+    }
+
+    fn numbers_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above; the value is borrowed for as long.
+        unsafe { std::slice::from_raw_parts_mut(self.place.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: made by `new`, freed once.
+            let _ = unsafe { result::free_host(self.place.as_ptr().cast()) };
+        }
+    }
+}
+
+/// Bytes of shared memory of the attention kernel.
+fn shared_bytes(form: Form, head_dim: usize) -> u32 {
+    let queries = if form.halves == 1 { 0 } else { form.tile };
+    ((queries + 2 * 2 * STRIP) * (head_dim + 8) * size_of::<bf16>()) as u32
 }
 
 fn blocks(x: usize, y: u32, threads: u32) -> LaunchConfig {

@@ -18,7 +18,8 @@ pub(super) use pass::Pass;
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDType;
-use candle_core::cuda_backend::cudarc::driver::{DevicePtr, result, sys};
+use candle_core::cuda_backend::cudarc::cublaslt::sys::cublasLtGetVersion;
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, DevicePtr, result, sys};
 use candle_core::{Device, Result, Storage, Tensor};
 
 /// Bytes beside weights, keys and values that a pass over some thousands of rows takes.
@@ -46,6 +47,17 @@ pub(super) fn open(ordinal: usize) -> Result<Device> {
         result::mem_pool::set_attribute(pool, threshold, value).map_err(candle_core::Error::wrap)?;
     }
     Ok(device)
+}
+
+/// What decides about bits beside our own code: compute capability, multiprocessors and the library's version, such as
+/// `sm90x132-cublas130002`. `None` if there is no such GPU.
+pub(crate) fn gpu_kind(ordinal: usize) -> Option<String> {
+    let context = CudaContext::new(ordinal).ok()?;
+    let (major, minor) = context.compute_capability().ok()?;
+    let count = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).ok()?;
+    // SAFETY: it takes nothing and gives a number.
+    let library = unsafe { cublasLtGetVersion() };
+    Some(format!("sm{major}{minor}x{count}-cublas{library}"))
 }
 
 /// Free and total bytes of a device's memory.

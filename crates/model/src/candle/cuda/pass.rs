@@ -13,10 +13,11 @@ use super::super::weights::{Decoder, Linear};
 use super::kernels::{Attention, Kernels, NULL};
 use super::products::{Library, Output, Product};
 use super::{Address, address};
+use crate::backend::LogitRows;
 
-/// Rows of logits that one product gives.
+/// LogitRows of logits that one product gives.
 const HEAD_ROWS: usize = 128;
-/// Rows of the other products.
+/// LogitRows of the other products.
 const ROWS: usize = 2048;
 
 /// A decoder ready to run. It shares the weights' tensors, so that their addresses hold.
@@ -130,7 +131,7 @@ impl Pass {
         decoder: &Decoder,
         pool: &Pool,
         step: &Step,
-        logits: &mut Vec<f32>,
+        logits: &mut LogitRows,
     ) -> Result<()> {
         let config = &decoder.config;
         let rows = step.tokens.len();
@@ -172,9 +173,8 @@ impl Pass {
         let out = kernels.room::<f32>(wanted * self.vocab_size)?;
         kernels.normalise(residual, tables.wanted, self.final_norm.at, normed, wanted)?;
         self.logits.multiply(self.head.at, normed, kernels.at(&out), wanted)?;
-        // The length is kept where it can be: numbers that are overwritten need no zeros first.
-        logits.resize(wanted * self.vocab_size, 0.0);
-        kernels.device().memcpy_dtoh(&out, logits)?;
+        let to = logits.shared(wanted * self.vocab_size, |count| kernels.locked(count))?;
+        kernels.stream().memcpy_dtoh(&out, to).map_err(candle_core::Error::wrap)?;
         kernels.stream().synchronize().map_err(candle_core::Error::wrap)
     }
 }

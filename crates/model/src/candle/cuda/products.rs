@@ -22,7 +22,7 @@ use super::kernels::Kernels;
 use crate::sampling::uniform;
 
 /// Counts of rows up to which an algorithm of its own is kept. More rows go in parts.
-const STEPS: [usize; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
+const STEPS: [usize; 11] = [16, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048];
 /// Algorithms that the library is asked for at each step.
 const OFFERED: usize = 8;
 /// Different rows among those that algorithms are compared on. Prime, so that equal rows fall on different places.
@@ -209,8 +209,10 @@ impl Product {
         let patterns: Vec<bf16> = (0..PATTERNS * self.inputs)
             .map(|place| bf16::from_f64(2.0 * uniform(1, place as u64) - 1.0))
             .collect();
-        let rows: Vec<bf16> =
-            (0..most).flat_map(|row| &patterns[pattern(row) * self.inputs..][..self.inputs]).copied().collect();
+        let rows: Vec<bf16> = (0..most)
+            .flat_map(|row| &patterns[pattern(row) * self.inputs..][..self.inputs])
+            .copied()
+            .collect();
         let rows = kernels.device().clone_htod(&rows)?;
         let mut out = kernels.device().alloc_zeros::<u8>(most * self.outputs * self.output.bytes())?;
         let mut offered: Vec<sys::cublasLtMatmulAlgo_t> = Vec::new();
@@ -243,9 +245,9 @@ impl Product {
             ratios.sum()
         };
         // Of equals the class with the lowest bits, so that the choice is the same each time.
-        let kept = classes.iter().min_by(|(a_bits, a), (b_bits, b)| {
-            cost(a).total_cmp(&cost(b)).then_with(|| a_bits.cmp(b_bits))
-        });
+        let kept = classes
+            .iter()
+            .min_by(|(a_bits, a), (b_bits, b)| cost(a).total_cmp(&cost(b)).then_with(|| a_bits.cmp(b_bits)));
         let Some((_, kept)) = kept else {
             candle_core::bail!(
                 "none of {} algorithms for a product of {} x {} gives a row the same bits in every batch",
@@ -259,7 +261,9 @@ impl Product {
         self.free = steps.iter().copied().zip(free.iter().copied()).collect();
         let micros = |step: usize| fastest(kept, step).map_or(0.0, |(seconds, _)| seconds * 1e6);
         let times: Vec<String> = (0..steps.len())
-            .map(|step| format!("{}: {:.1} ({:.2})", steps[step], micros(step), micros(step) / free[step] / 1e6))
+            .map(|step| {
+                format!("{}: {:.1} ({:.2})", steps[step], micros(step), micros(step) / free[step] / 1e6)
+            })
             .collect();
         tracing::info!(
             outputs = self.outputs,
@@ -329,7 +333,10 @@ impl Product {
         let mut bits: [Option<u64>; PATTERNS] = [None; PATTERNS];
         let mut seconds = Vec::new();
         // The counts in between are tried as well; the largest comes first, since it has every pattern.
-        let counts = steps.iter().flat_map(|&step| [(step, true), (step / 2 + 1, false), (1, false)]).rev();
+        let counts = steps
+            .iter()
+            .flat_map(|&step| [(step, true), (step / 2 + 1, false), (step - 5, false), (1, false)])
+            .rev();
         for (count, timed) in counts {
             if self.output == Output::Added {
                 kernels.stream().memset_zeros(out).map_err(candle_core::Error::wrap)?;
