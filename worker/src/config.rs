@@ -57,15 +57,15 @@ pub struct Arguments {
     /// CPUs to compute on: the K-th of N equal parts of those that the process may use.
     #[arg(long, value_name = "K/N", group = "cores")]
     pub cpu_part: Option<CpuPart>,
-    /// Memory for keys and values.
-    #[arg(long, value_name = "MiB", default_value_t = 1024)]
-    pub kv_memory: usize,
+    /// Memory for keys and values [default: 1024 on CPUs; on a GPU half of what is left beside weights and passes].
+    #[arg(long, value_name = "MiB")]
+    pub kv_memory: Option<usize>,
     /// Longest sequence in tokens [default: the model's own limit].
     #[arg(long, value_name = "TOKENS")]
     pub context_length: Option<usize>,
-    /// Sequences decoded in one batch.
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub sequences: usize,
+    /// Sequences decoded in one batch [default: 32 on CPUs, 128 on GPUs].
+    #[arg(long, value_name = "N")]
+    pub sequences: Option<usize>,
     /// Prompt tokens that go through the model in one step beside the running sequences [default: 256 on CPUs, 2048 on GPUs]. Answers
     /// do not depend on it.
     #[arg(long, value_name = "TOKENS", env = "COUNTERMOVE_PREFILL_CHUNK")]
@@ -265,7 +265,8 @@ impl TryFrom<Arguments> for Config {
             value if (low..=high).contains(&value) => Ok(value),
             value => Err(ConfigError::Range { flag, value, low, high }),
         };
-        let sequences = in_range("--sequences", arguments.sequences, 1, 1024)?;
+        let sequences = arguments.sequences;
+        let sequences = sequences.map(|count| in_range("--sequences", count, 1, 1024)).transpose()?;
         if let Some(pace) = arguments.simulate {
             in_range("--simulate", pace as usize, 1, 100_000_000)?;
         }
@@ -273,7 +274,9 @@ impl TryFrom<Arguments> for Config {
         let prefill_chunk =
             prefill_chunk.map(|tokens| in_range("--prefill-chunk", tokens, 16, 65_536)).transpose()?;
         let queue = in_range("--queue", arguments.queue, 0, 65_536)?;
-        let kv_budget = in_range("--kv-memory", arguments.kv_memory, 1, 1 << 22)? << 20;
+        let kv_memory = arguments.kv_memory;
+        let kv_budget =
+            kv_memory.map(|mib| in_range("--kv-memory", mib, 1, 1 << 22)).transpose()?.map(|mib| mib << 20);
         if let Some(length) = arguments.context_length {
             in_range("--context-length", length, 16, 1 << 24)?;
         }
@@ -315,6 +318,7 @@ impl TryFrom<Arguments> for Config {
         let model: ModelSource = arguments.model.parse()?;
         let device = arguments.device.parse()?;
         let usual_engine = EngineOptions::on(device);
+        let sequences = sequences.unwrap_or(usual_engine.max_sequences);
         let usual = if model == ModelSource::Default { AdapterChoice::Shipped } else { AdapterChoice::None };
         Ok(Self {
             #[cfg(feature = "etcd")]
@@ -371,7 +375,7 @@ mod tests {
     fn defaults_make_a_config() {
         let config = config(&[]).unwrap();
         assert_eq!((config.engine.max_sequences, config.places), (32, 1056));
-        assert_eq!(config.load.kv_budget, 1 << 30);
+        assert_eq!(config.load.kv_budget, None);
         assert!(config.load.threads.is_empty());
         assert_eq!(config.engine.prefill_chunk, 256);
         let chunked = self::config(&["--prefill-chunk", "512"]).unwrap();

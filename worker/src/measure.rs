@@ -59,8 +59,13 @@ pub(crate) struct CheckArguments {
     #[command(flatten)]
     place: Place,
     /// Share of positions at which the device must find the same token the likeliest as single precision on the CPU.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = share)]
     top_1: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
 }
 
 /// Where to compute.
@@ -72,9 +77,9 @@ struct Place {
     /// LoRA adapter: a folder with adapter_config.json and adapter_model.safetensors.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Most MiB of keys and values.
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    kv_memory: usize,
+    /// Most MiB of keys and values [default: 1024 on CPUs; on a GPU half of what is left beside weights and passes].
+    #[arg(long, value_name = "MIB")]
+    kv_memory: Option<usize>,
     /// CPUs to compute on, such as 0,2-3 [default: all allowed].
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     cpus: Option<Cpus>,
@@ -95,7 +100,7 @@ impl Place {
             device: self.device,
             adapter: self.adapter.clone(),
             threads: self.cpus.as_deref().unwrap_or_default().to_vec(),
-            kv_budget: self.kv_memory.saturating_mul(1 << 20),
+            kv_budget: self.kv_memory.map(|mib| mib.saturating_mul(1 << 20)),
             ..LoadOptions::default()
         }
     }

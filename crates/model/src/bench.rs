@@ -237,7 +237,7 @@ mod tests {
         let weights = crate::device::DeviceWeights::F32;
         let load = LoadOptions {
             device: Device::CandleCpu { weights },
-            kv_budget: 1 << 24,
+            kv_budget: Some(1 << 24),
             ..LoadOptions::default()
         };
         let options = BenchOptions { prefix: 20, sequences: 2, decode: 1, rows: 3, prefill_chunk: 32 };

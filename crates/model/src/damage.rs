@@ -159,8 +159,13 @@ fn bytes_of(path: &Path) -> usize {
 
 /// Loads, and computes with what was loaded. Gives the error, if there is one.
 fn check(path: &Path, adapter: Option<PathBuf>, weights: WeightFormat) -> Option<String> {
-    let options =
-        LoadOptions { weights, threads: vec![0], kv_budget: 1 << 20, adapter, ..LoadOptions::default() };
+    let options = LoadOptions {
+        weights,
+        threads: vec![0],
+        kv_budget: Some(1 << 20),
+        adapter,
+        ..LoadOptions::default()
+    };
     let limit = BYTES_AT_LEAST + BYTES_PER_BYTE * bytes_of(path);
     let (loaded, peak) = peak_of(|| Model::load(path, &options));
     assert!(peak <= limit, "{peak} bytes were taken, {limit} are allowed");

@@ -30,7 +30,7 @@ pub enum WeightFormat {
 }
 
 /// How to load a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Where to compute.
     pub device: Device,
@@ -38,8 +38,8 @@ pub struct LoadOptions {
     pub weights: WeightFormat,
     /// CPUs to compute on, one thread pinned to each; empty means all that the process may use.
     pub threads: Vec<usize>,
-    /// Most bytes of keys and values.
-    pub kv_budget: usize,
+    /// Most bytes of keys and values; `None` means 1 GiB, or half of what is left on a GPU beside weights and passes.
+    pub kv_budget: Option<usize>,
     /// Longest sequence; `None` means the model's own limit.
     pub context_length: Option<usize>,
     /// Folder of a LoRA adapter in PEFT's format, to be merged into the weights.
@@ -55,16 +55,10 @@ impl fmt::Display for WeightFormat {
     }
 }
 
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self {
-            device: Device::default(),
-            weights: WeightFormat::default(),
-            threads: Vec::new(),
-            kv_budget: 1 << 30,
-            context_length: None,
-            adapter: None,
-        }
+impl LoadOptions {
+    /// Most bytes of keys and values in the host's memory.
+    pub(crate) fn kv_on_host(&self) -> usize {
+        self.kv_budget.unwrap_or(1 << 30)
     }
 }
 

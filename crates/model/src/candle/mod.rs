@@ -151,7 +151,7 @@ impl CandleBackend {
         options: &LoadOptions,
         weights: DeviceWeights,
     ) -> Result<Self, LoadError> {
-        Self::new(source, info, options, Placement::cpu(weights))
+        Self::new(source, info, options.kv_on_host(), Placement::cpu(weights))
     }
 
     /// Loads weights that [`Self::describe`] has described onto a GPU.
@@ -172,7 +172,9 @@ impl CandleBackend {
         let placement = Placement::cuda(ordinal, weights).map_err(unusable)?;
         let device = placement.device.clone();
         let (free, total) = cuda::memory(&device).map_err(unusable)?;
-        let needed = info.weight_bytes + options.kv_budget as u64 + cuda::ROOM_FOR_A_PASS;
+        let held = info.weight_bytes + cuda::ROOM_FOR_A_PASS;
+        let kv_budget = options.kv_budget.unwrap_or((free as u64).saturating_sub(held) as usize / 2);
+        let needed = held + kv_budget as u64;
         if needed > free as u64 {
             return Err(unsupported(
                 source,
@@ -180,13 +182,13 @@ impl CandleBackend {
                     "the weights take {} MiB, keys and values may take {} MiB and a pass takes {} MiB, but GPU {ordinal} \
                      has {} MiB free; allow less for keys and values or hold the weights in fewer bits",
                     info.weight_bytes >> 20,
-                    options.kv_budget >> 20,
+                    kv_budget >> 20,
                     cuda::ROOM_FOR_A_PASS >> 20,
                     free >> 20
                 ),
             ));
         }
-        let backend = Self::new(source, info, options, placement)?;
+        let backend = Self::new(source, info, kv_budget, placement)?;
         let (left, _) = cuda::memory(&device).map_err(unusable)?;
         tracing::info!(
             gpu = ordinal,
@@ -204,18 +206,18 @@ impl CandleBackend {
     fn new(
         source: &dyn Source,
         info: &ModelInfo,
-        options: &LoadOptions,
+        kv_budget: usize,
         placement: Placement,
     ) -> Result<Self, LoadError> {
         let Placement { device, precision, kv, tile } = placement;
         let decoder = Loader { source, device: &device, precision, tile }.decoder()?;
         let config = &decoder.config;
-        let pages = options.kv_budget / (info.kv_bytes_per_token * PAGE);
+        let pages = kv_budget / (info.kv_bytes_per_token * PAGE);
         let rows = pages * config.layers * 2 * PAGE;
         let pool = Tensor::zeros((rows, config.kv_heads * config.head_dim), kv, &device)
             .and_then(|tensor| device.synchronize().map(|()| tensor))
             .map_err(|error| {
-                let (room, error) = (options.kv_budget >> 20, plain(&error));
+                let (room, error) = (kv_budget >> 20, plain(&error));
                 unsupported(source, format!("{room} MiB of keys and values do not fit the device: {error}"))
             })?;
         #[cfg(feature = "cuda")]

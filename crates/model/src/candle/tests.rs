@@ -17,7 +17,7 @@ fn long(architecture: &'static str) -> TinyModel {
 }
 
 fn small(disk: &OnDisk, weights: DeviceWeights) -> CandleBackend {
-    load(disk.path(), &LoadOptions { kv_budget: 1 << 22, ..LoadOptions::default() }, weights)
+    load(disk.path(), &LoadOptions { kv_budget: Some(1 << 22), ..LoadOptions::default() }, weights)
 }
 
 fn load(path: &std::path::Path, options: &LoadOptions, weights: DeviceWeights) -> CandleBackend {
@@ -67,7 +67,8 @@ fn the_default_model_agrees_with_the_cpu_backend() {
         return;
     }
     let tokens = random_tokens(5, 24, 49152);
-    let options = LoadOptions { weights: WeightFormat::F32, kv_budget: 1 << 24, ..LoadOptions::default() };
+    let options =
+        LoadOptions { weights: WeightFormat::F32, kv_budget: Some(1 << 24), ..LoadOptions::default() };
     let expected = alone(&mut CpuBackend::load(&path, &options).unwrap(), &tokens);
     let found = alone(&mut load(&path, &options, DeviceWeights::F32), &tokens);
     let distance = distance(&found, &expected);
@@ -109,7 +110,7 @@ fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
 #[test]
 fn limits_are_reported_and_idle_prefixes_make_room() {
     let disk = OnDisk::new(&tiny("llama"));
-    let options = LoadOptions { context_length: Some(60), kv_budget: 35_000, ..LoadOptions::default() };
+    let options = LoadOptions { context_length: Some(60), kv_budget: Some(35_000), ..LoadOptions::default() };
     let mut backend = load(disk.path(), &options, DeviceWeights::F32);
     // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
     assert_eq!(backend.shape().kv_bytes_per_token, 512);

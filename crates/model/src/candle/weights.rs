@@ -253,7 +253,7 @@ impl Loader<'_> {
     ) -> std::result::Result<Vec<T>, LoadError> {
         let head_dim = self.source.config().head_dim;
         // Whole heads, so that the rows of each can be put in order.
-        let rows_at_once = (NUMBERS_AT_ONCE / columns).next_multiple_of(head_dim);
+        let rows_at_once = (NUMBERS_AT_ONCE / columns).max(1).next_multiple_of(head_dim);
         let mut blocks = Vec::new();
         for &role in roles {
             let rows = self.source.shape(role).map_or(0, |(rows, _)| rows);

@@ -99,7 +99,7 @@ impl CpuBackend {
             context_length: info.context_length,
             kv_bytes_per_token: info.kv_bytes_per_token,
         };
-        let tree = KvTree::new(decoder.sizes.page_floats(&decoder.config), options.kv_budget);
+        let tree = KvTree::new(decoder.sizes.page_floats(&decoder.config), options.kv_on_host());
         Ok(Self {
             shape,
             format: options.weights,

@@ -310,7 +310,7 @@ fn a_sequence_with_a_nan_leaves_the_rest_of_the_batch_alone() {
 #[test]
 fn limits_are_reported_and_change_nothing() {
     let disk = OnDisk::new(&tiny("llama"));
-    let options = LoadOptions { context_length: Some(40), kv_budget: 35_000, ..LoadOptions::default() };
+    let options = LoadOptions { context_length: Some(40), kv_budget: Some(35_000), ..LoadOptions::default() };
     let mut backend = CpuBackend::load(disk.path(), &options).unwrap();
     assert_eq!(backend.shape().context_length, 40);
     // A token takes 2 layers x 2 heads x 16 values x 2 x 4 bytes = 512 bytes, a page 8 KiB: four pages.
@@ -445,7 +445,7 @@ fn weights_in_eight_bits_are_close_to_single_precision() {
     let tensors = candle_core::safetensors::load(fixture, &Device::Cpu).unwrap();
     let numbers = |name: &str| tensors[name].to_dtype(DType::U32).unwrap().to_vec2::<u32>().unwrap();
     let (rows, top1) = (numbers("tokens"), numbers("top1"));
-    let options = |weights| LoadOptions { weights, kv_budget: 1 << 28, ..LoadOptions::default() };
+    let options = |weights| LoadOptions { weights, kv_budget: Some(1 << 28), ..LoadOptions::default() };
     let mut full = CpuBackend::load(&path, &options(WeightFormat::F32)).unwrap();
     let mut served = CpuBackend::load(&path, &options(WeightFormat::Q8_0)).unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();

@@ -52,14 +52,13 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
-    /// The default for a device. A GPU reads all weights for each chunk and has the arithmetic for long ones; on a CPU a long chunk only
-    /// holds up the sequences that run beside it.
+    /// The default for a device. A GPU reads all weights for each chunk and each step, and has the arithmetic for long chunks and
+    /// many sequences; on a CPU a long chunk only holds up the sequences that run beside it.
     pub fn on(device: Device) -> Self {
-        let prefill_chunk = match device {
-            Device::Cuda { .. } => 2048,
-            Device::Cpu | Device::CandleCpu { .. } => 256,
-        };
-        Self { prefill_chunk, ..Self::default() }
+        match device {
+            Device::Cuda { .. } => Self { max_sequences: 128, prefill_chunk: 2048, ..Self::default() },
+            Device::Cpu | Device::CandleCpu { .. } => Self::default(),
+        }
     }
 }
 

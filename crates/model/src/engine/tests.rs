@@ -479,7 +479,7 @@ async fn a_tiny_model_answers_the_same_however_it_is_served() {
         check_model(
             &path,
             &requests,
-            &LoadOptions { weights, kv_budget: 64 << 20, ..LoadOptions::default() },
+            &LoadOptions { weights, kv_budget: Some(64 << 20), ..LoadOptions::default() },
         )
         .await;
     }
@@ -494,7 +494,7 @@ async fn a_budget_too_small_for_one_prompt_refuses_it_alone() {
     std::fs::write(&path, model.gguf()).expect("written");
     // A page of 16 tokens takes 8 KiB.
     for (budget, small_fits) in [(160 << 10, true), (1, false)] {
-        let load = LoadOptions { kv_budget: budget, ..LoadOptions::default() };
+        let load = LoadOptions { kv_budget: Some(budget), ..LoadOptions::default() };
         let model = Model::load(&path, &load).expect("it loads");
         let engine = Engine::start(model, EngineOptions::default()).expect("a thread");
         let of = |words: usize| {
@@ -539,7 +539,8 @@ async fn the_default_model_answers_the_same_however_it_is_served() {
             request
         })
         .collect();
-    check_model(&path, &requests, &LoadOptions { kv_budget: 256 << 20, ..LoadOptions::default() }).await;
+    check_model(&path, &requests, &LoadOptions { kv_budget: Some(256 << 20), ..LoadOptions::default() })
+        .await;
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn a_model_is_fetched_once_and_found_without_a_network_later() {
     assert_eq!((came, ended), (bytes.len() as u64, 1));
     assert!(path.ends_with(format!("snapshots/{COMMIT}/m.gguf")), "{}", path.display());
     assert_eq!(fs::read(&path).unwrap(), bytes);
-    Model::load(&path, &LoadOptions { kv_budget: 1 << 20, ..LoadOptions::default() }).unwrap();
+    Model::load(&path, &LoadOptions { kv_budget: Some(1 << 20), ..LoadOptions::default() }).unwrap();
     let requests = server.requests();
     assert!(requests.iter().all(|request| request.ends_with(" +")), "the token goes along: {requests:?}");
 

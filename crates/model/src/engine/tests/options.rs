@@ -82,7 +82,7 @@ async fn largest_error(path: &Path, load: &LoadOptions, requests: &[Request]) ->
 #[tokio::test]
 async fn probabilities_are_those_of_whole_texts() {
     let folder = tempfile::tempdir().expect("a folder");
-    let on = |device| LoadOptions { device, kv_budget: 64 << 20, ..LoadOptions::default() };
+    let on = |device| LoadOptions { device, kv_budget: Some(64 << 20), ..LoadOptions::default() };
     let devices = [
         ("llama", on(Device::Cpu)),
         ("qwen2", LoadOptions { weights: WeightFormat::F32, ..on(Device::Cpu) }),
@@ -139,9 +139,12 @@ async fn the_default_models_probabilities_are_those_of_whole_texts() {
         .iter()
         .map(|record| Request { json_schema: Some(schema.clone()), ..direct(record) })
         .collect();
-    let error =
-        largest_error(&path, &LoadOptions { kv_budget: 256 << 20, ..LoadOptions::default() }, &requests)
-            .await;
+    let error = largest_error(
+        &path,
+        &LoadOptions { kv_budget: Some(256 << 20), ..LoadOptions::default() },
+        &requests,
+    )
+    .await;
     eprintln!("largest error {error:.5}");
     assert!(error <= REST, "{error}");
 }
