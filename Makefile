@@ -109,7 +109,7 @@ fmt: toolchain ## Format the code
 
 .PHONY: bench-engine
 bench-engine: toolchain ## Measure the engine beside llama.cpp on the same cores (builds llama.cpp once, 10 minutes or more)
-	$(CARGO) build --release -p countermove-worker
+	$(CARGO) build --release -p countermove-lab -p countermove-worker
 	target/release/countermove-worker model fetch
 	$(PYTHON) scripts/bench_engine.py --cache '$(BUILD_CACHE)' $(ARGS)
 

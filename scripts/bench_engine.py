@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measures the engine beside llama.cpp: same weights, same cores, in turn.
 
-llama.cpp is built once, natively and optimised, from the source distribution of the PyPI package llama-cpp-python,
-in a folder outside the repository. The default model is requantised to Q8_0 with its own tool, which is what our
-engine holds in memory too. Every case runs in turn on both, several times; the table shows medians.
+llama.cpp is built once, optimised for the instruction sets of this processor, from the source distribution of the PyPI
+package llama-cpp-python, in a folder outside the repository. Both run what a worker runs: the default model with the
+adapter that ships, merged in eight bits. Every case runs in turn on both, several times; the table shows medians.
 
 Both decode greedily chosen or random tokens of a fixed number, so no case depends on what the model says.
 """
@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import pathlib
+import platform
 import shutil
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from benchmarking import (
     write_section,
 )
 
+ADAPTER = REPOSITORY / "adapter"
 LLAMA_PACKAGE = "llama-cpp-python==0.3.36"
 SECTION = "engine beside llama.cpp"
 HEADING = """## The engine beside llama.cpp
@@ -48,10 +50,10 @@ CASES = [
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cache", type=pathlib.Path, required=True, help="folder for llama.cpp and the Q8_0 model")
+    parser.add_argument("--cache", type=pathlib.Path, required=True, help="folder for llama.cpp and the merged model")
     parser.add_argument("--threads", type=int, default=2, help="threads of both engines, each on a core of its own")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each case")
-    parser.add_argument("--build-only", action="store_true", help="build llama.cpp and requantise, measure nothing")
+    parser.add_argument("--build-only", action="store_true", help="build llama.cpp, measure nothing")
     parser.add_argument("--write", action="store_true", help="write the table to docs/benchmarks.md")
     parser.add_argument(
         "--binary", type=pathlib.Path, default=REPOSITORY / "target/release/countermove-worker", help="our program"
@@ -59,17 +61,18 @@ def main():
     options = parser.parse_args()
 
     llama = build_llama(options.cache)
-    model = default_model()
-    requantised = options.cache / "llama" / (model.stem + ".Q8_0.gguf")
-    if not requantised.exists():
-        partial = requantised.with_suffix(".part")
-        run([llama / "llama-quantize", "--allow-requantize", model, partial, "Q8_0", "2"], options.cache / "quantize.log")
-        partial.rename(requantised)
     if options.build_only:
-        print(f"llama.cpp is in {llama}, the model in {requantised}")
+        print(f"llama.cpp is in {llama}")
         return
-    if not options.binary.exists():
-        sys.exit(f"{options.binary} is not built; run `make bench-engine`")
+    lab = options.binary.parent / "countermove-lab"
+    for program in (options.binary, lab):
+        if not program.exists():
+            sys.exit(f"{program} is not built; run `make bench-engine`")
+    # Made anew each time: the adapter may be another one.
+    merged = options.cache / "llama/merged.gguf"
+    merged.unlink(missing_ok=True)
+    merge = [lab, "model", "merge", "--model", default_model(), "--adapter", ADAPTER, "--out", merged, "--type", "q8_0"]
+    run(merge, options.cache / "merge.log")
 
     cores = first_cores(options.threads)
     warn_if_busy()
@@ -77,7 +80,7 @@ def main():
     for name, prefix, sequences, decode, counts in CASES:
         theirs, ours = [], []
         for _ in range(options.repeat):
-            theirs.append(run_llama(llama, requantised, cores, prefix, sequences, decode))
+            theirs.append(run_llama(llama, merged, cores, prefix, sequences, decode))
             ours.append(run_ours(options.binary, cores, prefix, sequences, decode))
         row = {"name": name, "figure": counts}
         for side, runs in (("llama", theirs), ("ours", ours)):
@@ -105,10 +108,10 @@ def run(command, log, **options):
 
 
 def build_llama(cache):
-    """Gives the folder with llama-batched-bench and llama-quantize, building them first if need be."""
+    """Gives the folder with llama-batched-bench, building it first if need be."""
     folder = cache / "llama"
     build = folder / "build"
-    programs = ["llama-batched-bench", "llama-quantize"]
+    programs = ["llama-batched-bench"]
     if all((build / "bin" / program).exists() for program in programs):
         return build / "bin"
     print(f"building llama.cpp in {folder}; this takes minutes", flush=True)
@@ -131,7 +134,7 @@ def build_llama(cache):
     flags = {
         "CMAKE_BUILD_TYPE": "Release",
         "BUILD_SHARED_LIBS": "OFF",
-        "GGML_NATIVE": "ON",
+        **instructions(),
         "LLAMA_CURL": "OFF",
         "LLAMA_OPENSSL": "OFF",
         "LLAMA_BUILD_TOOLS": "ON",
@@ -148,6 +151,28 @@ def build_llama(cache):
 
 
 
+def instructions():
+    """Flags for the instruction sets that this processor tells of. A native build would take AMX as well, which a virtual
+    machine may tell of and refuse, and then ends with an illegal instruction."""
+    if platform.machine() != "x86_64":
+        return {"GGML_NATIVE": "ON"}
+    told = set(pathlib.Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    sets = {
+        "GGML_SSE42": "sse4_2",
+        "GGML_AVX": "avx",
+        "GGML_AVX2": "avx2",
+        "GGML_FMA": "fma",
+        "GGML_F16C": "f16c",
+        "GGML_BMI2": "bmi2",
+        "GGML_AVX_VNNI": "avx_vnni",
+        "GGML_AVX512": "avx512f",
+        "GGML_AVX512_VBMI": "avx512vbmi",
+        "GGML_AVX512_VNNI": "avx512_vnni",
+        "GGML_AVX512_BF16": "avx512_bf16",
+    }
+    return {"GGML_NATIVE": "OFF", **{flag: "ON" if name in told else "OFF" for flag, name in sets.items()}}
+
+
 def run_llama(folder, model, cores, prefix, sequences, decode):
     command = [folder / "llama-batched-bench", "-m", model, "-c", 4096, "-b", 2048, "-ub", 512]
     command += ["-npp", prefix, "-ntg", decode, "-npl", sequences, "-pps", "--kv-unified"]
@@ -162,7 +187,7 @@ def run_llama(folder, model, cores, prefix, sequences, decode):
 
 def run_ours(binary, cores, prefix, sequences, decode):
     command = [binary, "model", "bench", "--json", "--prefix", prefix, "--sequences", sequences, "--decode", decode]
-    command += ["--cpus", ",".join(str(core) for core in cores)]
+    command += ["--adapter", ADAPTER, "--cpus", ",".join(str(core) for core in cores)]
     output, rss = measure(command, cores)
     report = json.loads(output[output.index("{") : output.rindex("}") + 1])
     return {
@@ -184,7 +209,8 @@ def table(results, options, cores):
     lines = [
         f"Machine: {processor()}; {len(cores)} threads on {len(cores)} cores. "
         f"{datetime.date.today().isoformat()}, commit {commit()}.",
-        f"llama.cpp is that of {LLAMA_PACKAGE.replace('==', ' ')}, built natively, Q8_0, `-pps --kv-unified`; "
+        f"llama.cpp is that of {LLAMA_PACKAGE.replace('==', ' ')}, built for this processor without AMX, `-pps --kv-unified`. "
+        "Both run what a worker runs: the default model with the adapter that ships, merged, in eight bits; "
         f"medians of {options.repeat} runs each, in turn; ± is half of the distance between the extremes.",
         "",
         "| case | llama.cpp tok/s | Countermove tok/s | ratio | peak memory (llama.cpp / Countermove) |",
