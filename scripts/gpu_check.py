@@ -2,7 +2,7 @@
 """Checks a GPU and measures what a worker does on it; needs the worker, a driver and the CUDA 13 libraries alone.
 
 Prints a table with the bounds of docs/benchmarks.md beside each figure and exits with 1 where bits differ or a bound is
-missed. Ratios are to the fastest products that the library has, timed in the same run. The bounds are those of one H100
+missed. Ratios are to the fastest products that the library has, whatever their bits, timed in the same run. The bounds are those of one H100
 or H200; on other devices read the table and give --no-bounds.
 """
 

@@ -4,7 +4,7 @@
 //! are, and two algorithms may take a sum in different orders. So the algorithms that the library offers are run when
 //! the model is loaded, on the model's own matrix and rows of which several are the same, and sorted by the bits that
 //! they give. One class of algorithms with the same bits for every count of rows is kept; which of them runs makes no
-//! difference then but in time.
+//! difference then but in time. Which class is kept does not depend on time, so that all workers keep the same.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -100,8 +100,8 @@ pub(super) struct Product {
 /// What is known of an algorithm after it was tried.
 struct Tried {
     algorithm: sys::cublasLtMatmulAlgo_t,
-    /// Bits of the rows of each pattern.
-    bits: [u64; PATTERNS],
+    /// Bits of the rows of each pattern; `None` if equal rows had different bits.
+    bits: Option<[u64; PATTERNS]>,
     /// Seconds for each step.
     seconds: Vec<f64>,
 }
@@ -202,8 +202,7 @@ impl Product {
         .map_err(candle_core::Error::wrap)
     }
 
-    /// Tries what the library offers at each step, and keeps the class of algorithms with the same bits that loses
-    /// least time over all steps.
+    /// Tries what the library offers at each step, and keeps the largest class of algorithms with the same bits.
     fn choose(&mut self, kernels: &Kernels, weight: Address, steps: &[usize]) -> Result<()> {
         let most = steps.last().copied().unwrap_or(0);
         let patterns: Vec<bf16> = (0..PATTERNS * self.inputs)
@@ -223,31 +222,26 @@ impl Product {
                 }
             }
         }
+        let mut free = vec![f64::INFINITY; steps.len()];
         let mut classes: HashMap<[u64; PATTERNS], Vec<Tried>> = HashMap::new();
         for algorithm in &offered {
-            if let Some(tried) = self.attempt(kernels, algorithm, weight, &rows, &mut out, steps)? {
-                classes.entry(tried.bits).or_default().push(tried);
+            let Some(tried) = self.attempt(kernels, algorithm, weight, &rows, &mut out, steps)? else {
+                continue;
+            };
+            free.iter_mut().zip(&tried.seconds).for_each(|(least, seconds)| *least = least.min(*seconds));
+            if let Some(bits) = tried.bits {
+                classes.entry(bits).or_default().push(tried);
             }
         }
-        // The fastest of a class at each step, and of all.
+        // The fastest of a class at each step.
         let fastest = |class: &[Tried], step: usize| -> Option<(f64, sys::cublasLtMatmulAlgo_t)> {
             let of_step = class.iter().map(|tried| (tried.seconds[step], tried.algorithm));
             of_step.min_by(|a, b| a.0.total_cmp(&b.0))
         };
-        let free: Vec<f64> = (0..steps.len())
-            .map(|step| {
-                let of_classes = classes.values().filter_map(|class| fastest(class, step));
-                of_classes.map(|(seconds, _)| seconds).fold(f64::INFINITY, f64::min)
-            })
-            .collect();
-        let cost = |class: &Vec<Tried>| -> f64 {
-            let ratios = (0..steps.len()).filter_map(|step| Some(fastest(class, step)?.0 / free[step]));
-            ratios.sum()
-        };
-        // Of equals the class with the lowest bits, so that the choice is the same each time.
+        // Of equals the class with the lowest bits.
         let kept = classes
             .iter()
-            .min_by(|(a_bits, a), (b_bits, b)| cost(a).total_cmp(&cost(b)).then_with(|| a_bits.cmp(b_bits)));
+            .max_by(|(a_bits, a), (b_bits, b)| a.len().cmp(&b.len()).then_with(|| b_bits.cmp(a_bits)));
         let Some((_, kept)) = kept else {
             candle_core::bail!(
                 "none of {} algorithms for a product of {} x {} gives a row the same bits in every batch",
@@ -319,7 +313,7 @@ impl Product {
         Ok(found.iter().filter(usable).map(|offer| offer.algo).collect())
     }
 
-    /// Bits and times of an algorithm; `None` if it cannot be run, or gives equal rows different bits.
+    /// Bits and times of an algorithm; `None` if it cannot be run.
     fn attempt(
         &self,
         kernels: &Kernels,
@@ -330,7 +324,7 @@ impl Product {
         steps: &[usize],
     ) -> Result<Option<Tried>> {
         let row_bytes = self.outputs * self.output.bytes();
-        let mut bits: [Option<u64>; PATTERNS] = [None; PATTERNS];
+        let (mut bits, mut same): ([Option<u64>; PATTERNS], bool) = ([None; PATTERNS], true);
         let mut seconds = Vec::new();
         // The counts in between are tried as well; the largest comes first, since it has every pattern.
         let counts = steps
@@ -346,9 +340,7 @@ impl Product {
                 return Ok(None);
             }
             for (row, found) in kernels.digest(to, row_bytes, count)?.into_iter().enumerate() {
-                if *bits[pattern(row)].get_or_insert(found) != found {
-                    return Ok(None);
-                }
+                same &= *bits[pattern(row)].get_or_insert(found) == found;
             }
             if timed {
                 let began = Instant::now();
@@ -360,7 +352,7 @@ impl Product {
             }
         }
         seconds.reverse();
-        let bits = bits.map(Option::unwrap_or_default);
+        let bits = same.then(|| bits.map(Option::unwrap_or_default));
         Ok(Some(Tried { algorithm: *algorithm, bits, seconds }))
     }
 }
