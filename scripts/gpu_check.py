@@ -45,6 +45,8 @@ def main():
     parser.add_argument("--no-bounds", action="store_true", help="fail for differing bits alone")
     parser.add_argument("--only", default="", help="measure only the cases whose name holds this text")
     options = parser.parse_args()
+    # A bare name would be looked for in PATH.
+    options.worker = options.worker.resolve()
     if not options.worker.exists():
         sys.exit(f"{options.worker} is not built; run `make cuda`")
 
