@@ -194,7 +194,7 @@ gpu-check: ## Check and measure the worker of `make cuda` on a GPU of this machi
 
 .PHONY: gpu-bundle
 gpu-bundle: ## Pack what gpu-check needs, model included, into pieces of at most 44 MB in target/gpu-bundle, to be carried
-	scripts/gpu_bundle.sh target/cuda/release/countermove-worker target/gpu-bundle
+	PYTHON='$(PYTHON)' scripts/gpu_bundle.sh target/cuda/release/countermove-worker target/gpu-bundle
 
 .PHONY: sbom
 sbom: toolchain ## Write what each program is made of into target/sbom, as CycloneDX

@@ -7,8 +7,7 @@ set -euo pipefail
 worker=$1 folder=$2
 cd "$(dirname "$0")/.."
 [ -x "$worker" ] || { echo "$worker is not built; run 'make cuda'" >&2; exit 1; }
-model=${COUNTERMOVE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/countermove}/models/SmolLM2-135M-Instruct.Q4_1.gguf
-[ -e "$model" ] || { echo "the default model is not at $model; run 'make model'" >&2; exit 1; }
+model=$(cd scripts && "${PYTHON:-python3}" -c 'from benchmarking import default_model; print(default_model())')
 
 rm -rf "$folder"
 mkdir -p "$folder/content"

@@ -4,26 +4,24 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
-use clap::{ArgGroup, Args};
+use clap::Args;
 use countermove_model::{
-    BenchOptions, BenchReport, CpuListError, Device, LoadOptions, Model, ModelSource, WeightFormat,
-    agreement, bench, bench_shape, check_allowed_cpus, parse_cpu_list, same_bits,
+    BenchOptions, BenchReport, CpuListError, Device, LoadOptions, Model, WeightFormat, agreement, bench,
+    bench_shape, check_allowed_cpus, parse_cpu_list, same_bits,
 };
 
-use crate::model_command::{print, show_transfer};
+use crate::model_command::{Which, print, show_transfer};
 
 /// Tokens of the texts on which a device is compared with the CPU.
 const COMPARED: usize = 400;
 
 /// What to measure.
 #[derive(Clone, Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["model", "shape"]))]
 pub(crate) struct BenchArguments {
-    /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
-    #[arg(long, default_value = "default")]
-    model: ModelSource,
+    #[command(flatten)]
+    which: Which,
     /// Instead of a model, random weights of a known shape, drawn on the GPU.
-    #[arg(long, value_name = "NAME", value_parser = shape_parser())]
+    #[arg(long, value_name = "NAME", value_parser = shape_parser(), conflicts_with = "model")]
     shape: Option<String>,
     /// Layers of the shape [default: all].
     #[arg(long, value_name = "N", requires = "shape")]
@@ -53,9 +51,8 @@ pub(crate) struct BenchArguments {
 /// What to check.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CheckArguments {
-    /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
-    #[arg(long, default_value = "default")]
-    model: ModelSource,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     place: Place,
     /// Share of positions at which the device must find the same token the likeliest as single precision on the CPU.
@@ -127,7 +124,7 @@ pub(crate) fn run_bench(arguments: &BenchArguments, home: &Path) -> anyhow::Resu
         bench_shape(shape, arguments.layers, &load, &options)?
     } else {
         let began = std::time::Instant::now();
-        let model = arguments.model.load(home, &load, &mut show_transfer())?;
+        let model = arguments.which.model.load(home, &load, &mut show_transfer())?;
         let load_seconds = began.elapsed().as_secs_f64();
         BenchReport { load_seconds, ..bench(model, &options)? }
     };
@@ -164,9 +161,9 @@ fn text(report: &BenchReport) -> String {
 /// One sentence that says what failed.
 pub(crate) fn run_check(arguments: &CheckArguments, home: &Path) -> anyhow::Result<()> {
     let load = arguments.place.options();
-    let mut found: Model = arguments.model.load(home, &load, &mut show_transfer())?;
+    let mut found: Model = arguments.which.model.load(home, &load, &mut show_transfer())?;
     let reference = LoadOptions { device: Device::Cpu, weights: WeightFormat::F32, ..load.clone() };
-    let mut reference = arguments.model.load(home, &reference, &mut show_transfer())?;
+    let mut reference = arguments.which.model.load(home, &reference, &mut show_transfer())?;
     let close = agreement(&mut found, &mut reference, COMPARED)?;
     let ways = same_bits(&mut found)?;
     let mut text = format!(

@@ -61,10 +61,10 @@ enum ModelCommand {
 
 /// Which model.
 #[derive(Clone, Debug, Args)]
-struct Which {
+pub(crate) struct Which {
     /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, default_value = "default")]
-    model: ModelSource,
+    pub(crate) model: ModelSource,
 }
 
 impl ModelArguments {

@@ -63,16 +63,15 @@ fn an_adapter_is_part_of_what_a_model_is() {
     assert_eq!(plain["weights_sha256"], tuned["weights_sha256"]);
     assert_eq!(plain["weights_sha256"].as_str().map(str::len), Some(64));
     let other = fixture("tiny-qwen3/adapter");
-    worker().refuses(
-        &["model", "info", "--model", &model, "--adapter", &other],
-        1,
-        &["adapter_model.safetensors", "made for another model than", "tiny-qwen2"],
-    );
-    worker().refuses(
-        &["model", "info", "--model", &model, "--adapter", "no/such"],
-        1,
-        &["no/such/adapter_config.json"],
-    );
+    for command in ["info", "bench"] {
+        let with = ["model", command, "--model", &model, "--adapter"];
+        worker().refuses(
+            &[&with[..], &[&other]].concat(),
+            1,
+            &["adapter_model.safetensors", "made for another model than", "tiny-qwen2"],
+        );
+        worker().refuses(&[&with[..], &["no/such"]].concat(), 1, &["no/such/adapter_config.json"]);
+    }
     worker().refuses(&["model", "info", "--model", "no/such/model.gguf"], 1, &["no/such/model.gguf"]);
 }
 
@@ -121,17 +120,6 @@ fn a_device_is_measured_and_checked() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["rows"], &report["sequences"]), (&3.into(), &2.into()));
-    let other = fixture("tiny-qwen3/adapter");
-    worker().refuses(
-        &["model", "bench", "--model", &model, "--adapter", &other],
-        1,
-        &["adapter_model.safetensors", "made for another model than", "tiny-qwen2"],
-    );
-    worker().refuses(
-        &["model", "bench", "--model", &model, "--adapter", "no/such"],
-        1,
-        &["no/such/adapter_config.json"],
-    );
     worker().refuses(&["model", "bench", "--shape", "smollm2-135m"], 1, &["on GPUs only"]);
 
     let check = ["model", "check", "--model", &model];

@@ -29,7 +29,7 @@ pub struct Agreement {
 pub struct SameBits {
     /// What was done, in words.
     pub way: String,
-    /// LogitRows of logits that were compared.
+    /// Rows of logits that were compared.
     pub rows: usize,
     /// Those of them that had the same bits.
     pub same: usize,

@@ -12,7 +12,7 @@ pub trait HostMemory: Debug + Send {
     fn numbers_mut(&mut self) -> &mut [f32];
 }
 
-/// LogitRows of logits, kept from pass to pass. A GPU copies several times as fast to memory that it has locked, so the
+/// Rows of logits, kept from pass to pass. A GPU copies several times as fast to memory that it has locked, so the
 /// memory is the backend's choice.
 #[derive(Debug)]
 pub struct LogitRows(Place);

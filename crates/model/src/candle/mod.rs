@@ -60,7 +60,7 @@ struct Placement {
     precision: Precision,
     /// Type of keys and values.
     kv: DType,
-    /// LogitRows of every product.
+    /// Rows of every product.
     tile: usize,
 }
 
@@ -295,7 +295,7 @@ impl CandleBackend {
                 None => None,
             },
         };
-        // LogitRows beyond the last are token 0: their results go nowhere.
+        // Rows beyond the last are token 0: their results go nowhere.
         let mut tokens = step.tokens.clone();
         tokens.resize(padded, 0);
         let mut residual = self.decoder.embedding.look_up(&Tensor::new(tokens, &self.device)?)?;
@@ -407,7 +407,7 @@ fn plain(error: &candle_core::Error) -> String {
 struct Pass<'a> {
     backend: &'a CandleBackend,
     step: &'a Step,
-    /// LogitRows that are not padding.
+    /// Rows that are not padding.
     rows: usize,
     /// Cosines and sines.
     rotation: (Tensor, Tensor),

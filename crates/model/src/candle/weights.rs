@@ -218,26 +218,23 @@ impl Loader<'_> {
 
     /// Matrices of the same width, one below the other.
     fn matrix(&self, roles: &[Role]) -> std::result::Result<Linear, LoadError> {
-        if self.source.is_made_up() {
-            return self.drawn(roles).map_err(|error| self.failed(roles[0], &error));
-        }
         let columns = self.source.shape(roles[0]).map_or(1, |(_, columns)| columns);
-        let placed = match self.precision.of_columns(columns) {
-            Precision::Dense(DType::BF16) => self.dense(self.read(roles, columns, bf16::from_f32)?, columns),
+        let weight = match self.precision.of_columns(columns) {
+            precision if self.source.is_made_up() => self.drawn(roles, columns, precision),
+            Precision::Dense(DType::BF16) => {
+                self.dense(self.read(roles, columns, bf16::from_f32)?, columns).map(Weight::Dense)
+            }
             Precision::Dense(dtype) => self
                 .dense(self.read(roles, columns, |value| value)?, columns)
-                .and_then(|weight| weight.to_dtype(dtype)),
+                .and_then(|weight| weight.to_dtype(dtype))
+                .map(Weight::Dense),
             Precision::Blocks(dtype) => {
-                let values = self.read(roles, columns, |value| value)?;
-                return Tensor::from_vec(values, ((), columns), &Device::Cpu)
+                Tensor::from_vec(self.read(roles, columns, |value| value)?, ((), columns), &Device::Cpu)
                     .and_then(|host| QTensor::quantize_onto(&host, dtype, self.device))
-                    .map(|weight| Linear { weight: Weight::Blocks(Arc::new(weight)), tile: self.tile })
-                    .map_err(|error| self.failed(roles[0], &error));
+                    .map(|weight| Weight::Blocks(Arc::new(weight)))
             }
         };
-        placed
-            .map(|weight| Linear { weight: Weight::Dense(weight), tile: self.tile })
-            .map_err(|error| self.failed(roles[0], &error))
+        weight.map(|weight| Linear { weight, tile: self.tile }).map_err(|error| self.failed(roles[0], &error))
     }
 
     fn dense<T: WithDType>(&self, values: Vec<T>, columns: usize) -> Result<Tensor> {
@@ -300,16 +297,14 @@ impl Loader<'_> {
     }
 
     /// Random matrices of such shapes, drawn on the device.
-    fn drawn(&self, roles: &[Role]) -> Result<Linear> {
-        let shapes = || roles.iter().filter_map(|&role| self.source.shape(role));
-        let (rows, columns) =
-            (shapes().map(|(rows, _)| rows).sum(), shapes().next().map_or(1, |shape| shape.1));
+    fn drawn(&self, roles: &[Role], columns: usize, precision: Precision) -> Result<Weight> {
+        let rows: usize =
+            roles.iter().filter_map(|&role| self.source.shape(role)).map(|(rows, _)| rows).sum();
         let values: Tensor = Tensor::randn(0.0_f32, 0.02, (rows, columns), self.device)?;
-        let weight = match self.precision.of_columns(columns) {
+        Ok(match precision {
             Precision::Dense(dtype) => Weight::Dense(values.to_dtype(dtype)?),
             Precision::Blocks(dtype) => Weight::Blocks(Arc::new(QTensor::quantize(&values, dtype)?)),
-        };
-        Ok(Linear { weight, tile: self.tile })
+        })
     }
 
     fn failed(&self, role: Role, error: &candle_core::Error) -> LoadError {

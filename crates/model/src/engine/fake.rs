@@ -18,7 +18,7 @@ pub(crate) struct Fake {
     shape: Shape,
     /// Tokens that live sequences may hold beyond what they share.
     pub(crate) budget: usize,
-    /// LogitRows of sequences that hold this token are NaN.
+    /// Rows of sequences that hold this token are NaN.
     pub(crate) poison: Option<u32>,
     /// The pass with this number fails.
     pub(crate) breaks_at: Option<usize>,

@@ -15,9 +15,9 @@ use super::products::{Library, Output, Product};
 use super::{Address, address};
 use crate::backend::LogitRows;
 
-/// LogitRows of logits that one product gives.
+/// Rows of logits that one product gives.
 const HEAD_ROWS: usize = 128;
-/// LogitRows of the other products.
+/// Rows of the other products.
 const ROWS: usize = 2048;
 
 /// A decoder ready to run. It shares the weights' tensors, so that their addresses hold.
@@ -32,7 +32,6 @@ pub(in super::super) struct Pass {
     gate_up: Product,
     down: Product,
     logits: Product,
-    vocab_size: usize,
 }
 
 /// A tensor and where its numbers lie.
@@ -111,7 +110,6 @@ impl Pass {
             logits: product(config.vocab_size, hidden, Output::Single, &head, HEAD_ROWS)?,
             embedding: Placed::matrix(&decoder.embedding)?,
             final_norm: Placed::vector(&decoder.final_norm)?,
-            vocab_size: config.vocab_size,
             layers,
             head,
         })
@@ -170,10 +168,10 @@ impl Pass {
         if wanted == 0 {
             return Ok(());
         }
-        let out = kernels.room::<f32>(wanted * self.vocab_size)?;
+        let out = kernels.room::<f32>(wanted * config.vocab_size)?;
         kernels.normalise(residual, tables.wanted, self.final_norm.at, normed, wanted)?;
         self.logits.multiply(self.head.at, normed, kernels.at(&out), wanted)?;
-        let to = logits.shared(wanted * self.vocab_size, |count| kernels.locked(count))?;
+        let to = logits.shared(wanted * config.vocab_size, |count| kernels.locked(count))?;
         kernels.stream().memcpy_dtoh(&out, to).map_err(candle_core::Error::wrap)?;
         kernels.stream().synchronize().map_err(candle_core::Error::wrap)
     }
