@@ -96,7 +96,7 @@ pub async fn send_outcome(
         step,
         state: Some(state.into_message()),
         request_id: request_id(),
-        validate_only: false,
+        ..ReportOutcomeRequest::default()
     };
     coordinator
         .call(request, async |request| coordinator.incidents().report_outcome(request).await)

@@ -30,7 +30,7 @@ pub(crate) async fn incidents(
     }
     match arguments.command {
         IncidentsCommand::List => {
-            let request = ListIncidentsRequest { page_size: LISTED, page_token: String::new() };
+            let request = ListIncidentsRequest { page_size: LISTED, ..ListIncidentsRequest::default() };
             let response = coordinator
                 .call(request, async |request| coordinator.incidents().list_incidents(request).await)
                 .await?;

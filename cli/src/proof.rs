@@ -238,7 +238,7 @@ fn read_anchor(path: &Path, trusted: &TrustedKeys) -> Result<Vec<Checkpoint>, Fa
 async fn names(coordinator: &Coordinator) -> Result<BTreeSet<IncidentId>, Failure> {
     let (mut ids, mut page_token) = (BTreeSet::new(), String::new());
     loop {
-        let request = ListIncidentsRequest { page_size: PAGE, page_token };
+        let request = ListIncidentsRequest { page_size: PAGE, page_token, ..ListIncidentsRequest::default() };
         let call = async |request| coordinator.incidents().list_incidents(request).await;
         let page = coordinator.call(request, call).await?;
         for incident in page.incidents {

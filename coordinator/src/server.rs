@@ -128,7 +128,10 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(bodies.whole(shed::bounded(incident_service, CALLS)))
-        .add_service(ClusterServiceServer::new(Audited::new(ClusterApi::new(fleet.clone()), audit)))
+        .add_service(ClusterServiceServer::new(Audited::new(
+            ClusterApi::new(fleet.clone(), incidents.clone()),
+            audit,
+        )))
         .add_service(AccessServiceServer::new(AccessApi::new(gate)))
         .add_service(AuditServiceServer::new(AuditApi::new(incidents.log())))
         .serve_with_incoming_shutdown(port.incoming(), async {

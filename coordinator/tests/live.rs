@@ -79,6 +79,7 @@ impl Live {
             state: Some(state),
             request_id: id(),
             validate_only: false,
+            facts: None,
         }
     }
 

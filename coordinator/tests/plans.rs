@@ -8,9 +8,10 @@ use std::time::Duration;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::watch_incident_response::Update;
 use countermove_proto::v1::{
-    ApproveActionRequest, CancelIncidentRequest, Evidence, ExportFormat, ExportPlanRequest, Incident,
-    IncidentStatus, PlanEnd, PlanMode, PlanOptions, PlanStep, PlanningStage, RecoveryState,
-    RejectActionRequest, ReportAlertsRequest, ReportOutcomeRequest, StateSource, WatchIncidentRequest,
+    ApproveActionRequest, CancelIncidentRequest, DecisionKind, Evidence, ExportFormat, ExportPlanRequest,
+    Incident, IncidentStatus, PlanEnd, PlanMode, PlanOptions, PlanStep, PlanningStage, RecoveryFacts,
+    RecoveryState, RejectActionRequest, ReportAlertsRequest, ReportOutcomeRequest, Reversibility,
+    StateSource, VerifyIncidentRequest, WatchIncidentRequest,
 };
 use countermove_proto::{Condition, Error, RequestId};
 use countermove_wire::document::PlanDocument;
@@ -23,7 +24,9 @@ fn decisions(incident: &Incident) -> Vec<PlanStep> {
     let mut steps = incident.plan.clone().unwrap().steps;
     for step in &mut steps {
         step.usage = None;
+        step.decide_time = None;
         step.plan_hash.clear();
+        step.candidates.iter_mut().for_each(|candidate| candidate.plan_hash.clear());
     }
     steps
 }
@@ -236,6 +239,7 @@ async fn an_operator_leads_an_interactive_plan() {
         state: Some(RecoveryState::default()),
         request_id: id(),
         validate_only: false,
+        facts: None,
     };
     let refused = refusal(api.report_outcome(early.clone()).await);
     assert!(matches!(refused, Error::Precondition { condition: Condition::Status, .. }), "{refused:?}");
@@ -303,6 +307,80 @@ async fn an_operator_leads_an_interactive_plan() {
     assert_eq!((ended.status(), ended.plan.unwrap().end()), (IncidentStatus::Ended, PlanEnd::Recovered));
     let late = refusal(api.approve_action(approve(1, &text, &third.plan_hash)).await);
     assert!(matches!(late, Error::Precondition { condition: Condition::Status, .. }), "{late:?}");
+}
+
+#[tokio::test]
+async fn an_operator_chooses_another_candidate_and_says_of_some_facts_what_came_of_it() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let mut api = cluster.api();
+    let name = cluster.create(PlanOptions { mode: PlanMode::Interactive.into(), ..options() }).await;
+    let mut watch = cluster.watch(&name, 0).await;
+    let decided = |kind| if let Kind::Decided(step) = kind { Some(step) } else { None };
+    let first = watch.until(decided).await;
+    let reject = RejectActionRequest {
+        name: name.clone(),
+        reason: "Not now.".to_owned(),
+        ..RejectActionRequest::default()
+    };
+    api.reject_action(reject).await.unwrap();
+    let step = watch.until(decided).await;
+    let other = step.candidates.iter().find(|one| one.index != step.chosen).unwrap().clone();
+    assert!(step.candidates.iter().all(|one| one.reversibility() != Reversibility::Unspecified));
+    let chosen = &step.candidates[step.chosen as usize];
+    assert_eq!(chosen.plan_hash, step.plan_hash);
+
+    let approve = |plan_hash: &str| ApproveActionRequest {
+        name: name.clone(),
+        plan_hash: plan_hash.to_owned(),
+        approver: "ann".to_owned(),
+        ..ApproveActionRequest::default()
+    };
+    let before = &first.candidates[0].plan_hash;
+    let stale = refusal(api.approve_action(approve(before)).await);
+    assert!(matches!(stale, Error::Precondition { condition: Condition::Stale, .. }), "{stale:?}");
+    api.approve_action(approve(&other.plan_hash)).await.unwrap();
+    let approved = watch.until(|kind| if let Kind::Approved(one) = kind { Some(one) } else { None }).await;
+    assert_eq!((approved.chosen, &approved.plan_hash), (Some(other.index), &other.plan_hash));
+    let incident = cluster.get(&name).await;
+    let taken = incident.plan.as_ref().unwrap().steps[0].clone();
+    assert_eq!((taken.chosen, taken.planner_choice), (other.index, Some(step.chosen)));
+    assert_eq!(taken.plan_hash, other.plan_hash);
+    let pending = incident.pending.unwrap();
+    assert_eq!((pending.action.as_ref(), pending.approver.as_str()), (other.action.as_ref(), "ann"));
+    assert_eq!(pending.reversibility, other.reversibility);
+    let [rejected, approved] = &incident.decisions[..] else { panic!("{:?}", incident.decisions) };
+    assert_eq!((rejected.kind(), rejected.reason.as_str()), (DecisionKind::Rejected, "Not now."));
+    assert_eq!(rejected.action, first.candidates[first.chosen as usize].action);
+    assert_eq!((approved.kind(), approved.by.as_str()), (DecisionKind::Approved, "ann"));
+    assert!(approved.is_other_choice && approved.action == other.action && approved.time.is_some());
+
+    // An outcome changes what it names and nothing else.
+    let report =
+        |state, facts| ReportOutcomeRequest { name: name.clone(), state, facts, ..Default::default() };
+    let facts = RecoveryFacts { is_hardened: Some(true), ..RecoveryFacts::default() };
+    let state = Some(RecoveryState::default());
+    for (field, wrong) in [
+        ("facts", report(state, Some(facts))),
+        ("facts", report(None, Some(RecoveryFacts::default()))),
+        ("state", report(None, None)),
+    ] {
+        assert_eq!(fields(api.report_outcome(wrong).await), [field]);
+    }
+    api.report_outcome(report(None, Some(facts))).await.unwrap();
+    let outcome = watch.until(|kind| if let Kind::Outcome(one) = kind { Some(one) } else { None }).await;
+    let hardened = RecoveryState { is_hardened: true, ..taken.state_before.unwrap() };
+    assert_eq!(outcome.state, Some(hardened));
+    let second = watch.until(decided).await;
+    api.approve_action(ApproveActionRequest { step: 1, ..approve(&second.plan_hash) }).await.unwrap();
+    let facts = RecoveryFacts { is_attack_contained: Some(true), ..RecoveryFacts::default() };
+    let answer =
+        api.report_outcome(ReportOutcomeRequest { step: 1, ..report(None, Some(facts)) }).await.unwrap();
+    let state = answer.into_inner().incident.unwrap().state.unwrap();
+    assert_eq!(state, RecoveryState { is_attack_contained: true, ..hardened });
+
+    let request = VerifyIncidentRequest { name: name.clone(), sequence: 0 };
+    let verified = api.verify_incident(request).await.unwrap().into_inner();
+    assert_eq!((verified.broken_event, verified.problem.as_str()), (0, ""));
 }
 
 #[tokio::test]

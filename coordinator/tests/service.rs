@@ -96,9 +96,9 @@ async fn bad_input_is_refused_by_field() {
     assert_eq!(nobody, Error::NotFound { kind: Resource::Incident, name: unknown.clone() });
     let cancel = CancelIncidentRequest { name: unknown, request_id: String::new(), validate_only: false };
     assert!(matches!(refusal(cluster.api().cancel_incident(cancel).await), Error::NotFound { .. }));
-    let pages = ListIncidentsRequest { page_size: -1, page_token: String::new() };
+    let pages = ListIncidentsRequest { page_size: -1, ..Default::default() };
     assert_eq!(fields(cluster.api().list_incidents(pages).await), ["page_size"]);
-    let pages = ListIncidentsRequest { page_size: 1, page_token: "abc".to_owned() };
+    let pages = ListIncidentsRequest { page_size: 1, page_token: "abc".to_owned(), ..Default::default() };
     assert_eq!(fields(cluster.api().list_incidents(pages).await), ["page_token"]);
 }
 
@@ -136,7 +136,7 @@ async fn incidents_are_listed_newest_first_page_by_page() {
     names.reverse();
     let (mut listed, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let request = ListIncidentsRequest { page_size: 2, page_token };
+        let request = ListIncidentsRequest { page_size: 2, page_token, ..Default::default() };
         let page = cluster.api().list_incidents(request).await.unwrap().into_inner();
         assert!(page.incidents.iter().all(|incident| incident.plan.as_ref().unwrap().steps.is_empty()));
         listed.extend(page.incidents.into_iter().map(|incident| incident.name));
@@ -173,7 +173,7 @@ async fn more_incidents_than_there_is_room_for_are_refused_with_a_time() {
 async fn workers_are_listed_drained_and_resumed() {
     let cluster = Cluster::start(Setup::default()).await;
     let mut api = cluster.cluster_api();
-    let first = ListWorkersRequest { page_size: 1, page_token: String::new() };
+    let first = ListWorkersRequest { page_size: 1, ..Default::default() };
     let first = api.list_workers(first).await.unwrap().into_inner();
     let second = ListWorkersRequest { page_size: 1, page_token: first.next_page_token };
     let second = api.list_workers(second).await.unwrap().into_inner();

@@ -109,7 +109,9 @@ async fn an_operator_finds_the_incident_waiting_where_it_waited() {
     coordinator.kill().await;
 
     let coordinator = Coordinator::start(&urls, &store, &[]);
-    assert_eq!(coordinator.get(&name).await, waiting);
+    // What planning does at this moment is no part of it.
+    let as_kept = |incident: Incident| Incident { progress: None, ..incident };
+    assert_eq!(as_kept(coordinator.get(&name).await), as_kept(waiting.clone()));
     let again = coordinator.api().create_incident(create).await.unwrap().into_inner();
     assert_eq!(again, created, "the request is remembered");
     let step = &waiting.plan.as_ref().unwrap().steps[0];
@@ -151,6 +153,7 @@ async fn an_operator_finds_the_incident_waiting_where_it_waited() {
         state: Some(RecoveryState { is_attack_contained: true, ..RecoveryState::default() }),
         request_id: id(),
         validate_only: false,
+        facts: None,
     };
     insist(async || coordinator.api().report_outcome(outcome.clone()).await).await;
     let seen = coordinator.get(&name).await.last_sequence;

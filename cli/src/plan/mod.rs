@@ -73,6 +73,7 @@ impl Prepared {
             validate_only: false,
             tenant: arguments.tenant.as_ref().map(ToString::to_string).unwrap_or_default(),
             priority: arguments.priority.map_or(Priority::Unspecified, Priority::from).into(),
+            ..CreateIncidentRequest::default()
         };
         let name = create(&coordinator, request, console, quiet).await?;
         if arguments.detach {

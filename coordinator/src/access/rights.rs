@@ -48,6 +48,7 @@ pub const RIGHTS: &[Right] = &[
     reads("countermove.v1.IncidentService/GetIncident", Scope::Tenant, SEE),
     reads("countermove.v1.IncidentService/ListIncidents", Scope::Tenant, SEE),
     reads("countermove.v1.IncidentService/WatchIncident", Scope::Tenant, SEE),
+    reads("countermove.v1.IncidentService/WatchIncidents", Scope::Tenant, SEE),
     changes("countermove.v1.IncidentService/ReportAlerts", Scope::Tenant, RESPOND),
     changes("countermove.v1.IncidentService/ReportOutcome", Scope::Tenant, RESPOND),
     changes("countermove.v1.IncidentService/ApproveAction", Scope::Tenant, &[Approver]),
@@ -58,6 +59,8 @@ pub const RIGHTS: &[Right] = &[
     reads("countermove.v1.IncidentService/VerifyIncident", Scope::Tenant, SEE),
     reads("countermove.v1.ClusterService/ListWorkers", Scope::Cluster, &[Operator]),
     reads("countermove.v1.ClusterService/GetWorker", Scope::Cluster, &[Operator]),
+    // How much waits of whom: of all tenants.
+    reads("countermove.v1.ClusterService/GetQueue", Scope::Cluster, &[Operator]),
     changes("countermove.v1.ClusterService/DrainWorker", Scope::Cluster, &[Operator]),
     changes("countermove.v1.ClusterService/ResumeWorker", Scope::Cluster, &[Operator]),
     reads("countermove.v1.AccessService/GetCaller", Scope::Known, &[]),

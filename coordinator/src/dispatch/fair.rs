@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_planner::Purpose;
-use countermove_proto::v1::Priority;
+use countermove_proto::v1::{Priority, QueuedWork};
 use countermove_proto::{IncidentId, Tenant};
 
 use super::Payer;
@@ -129,6 +129,24 @@ impl FairQueue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// What waits and runs, the most urgent first and then by tenant.
+    pub(crate) fn flows(&self) -> Vec<QueuedWork> {
+        let of_class = |(priority, level): (&Priority, &Level<Tenant>)| {
+            let priority = i32::from(*priority);
+            let busy =
+                level.flows.iter().filter(|(_, flow)| flow.decisions + flow.rollouts + flow.running > 0);
+            let queued = busy.map(|(tenant, flow)| QueuedWork {
+                tenant: tenant.to_string(),
+                priority,
+                waiting_questions: flow.decisions,
+                waiting_rollouts: flow.rollouts,
+                running: flow.running,
+            });
+            queued.collect::<Vec<_>>()
+        };
+        self.tenants.iter().flat_map(of_class).collect()
     }
 
     /// Pieces of work that wait under a ticket.

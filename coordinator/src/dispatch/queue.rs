@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use countermove_planner::{Purpose, Usage};
 use countermove_proto::WorkerId;
+use countermove_proto::v1::QueuedWork;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -108,6 +109,11 @@ impl Dispatcher {
 
     pub(super) fn options(&self) -> &DispatchOptions {
         &self.0.options
+    }
+
+    /// Work that waits or runs.
+    pub(crate) fn queued(&self) -> Vec<QueuedWork> {
+        self.lock().queue.flows()
     }
 
     /// Takes a place in the queue, at which nothing waits yet.

@@ -27,7 +27,7 @@ use self::outbox::Outbox;
 use super::command::{Change, Changed, Command, apply, over};
 use super::courier::Courier;
 use super::log::Log;
-use super::seal::sealed;
+use super::seal::names;
 use super::store::StoreError;
 use super::{Stop, takeover};
 use crate::cpu::{Broken, Cpu};
@@ -332,9 +332,9 @@ impl Actor {
 
     /// Whether a step that is approved is the one that its hash names.
     fn seals(&self, change: &Change) -> Result<(), String> {
-        let Change::Approve { step, .. } = change else { return Ok(()) };
-        let sealed = sealed(&self.desk.log.incident(), *step).map(drop);
-        sealed.map_err(|problem| format!("{problem}; `countermove incidents verify` says more"))
+        let Change::Approve { step, plan_hash, .. } = change else { return Ok(()) };
+        let named = names(&self.desk.log.incident(), *step, plan_hash);
+        named.map_err(|problem| format!("{problem}; `countermove incidents verify` says more"))
     }
 
     async fn cancel(&mut self, command: Command) -> Result<(), Fault> {

@@ -5,10 +5,11 @@ use countermove_planner::{PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     ActionApproved, ActionRejected, Delivery, DeliveryStatus, DigestReport, Incident, OutcomeReported,
+    RecoveryFacts,
 };
 use countermove_proto::{Condition, Error, IncidentId};
 use countermove_serving::InFlight;
-use countermove_wire::IntoMessage;
+use countermove_wire::{IntoMessage, with_facts};
 use tokio::sync::oneshot;
 
 use super::EVIDENCE;
@@ -17,18 +18,27 @@ use super::store::RequestKey;
 /// A change that a caller wants.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
-    /// Approve the chosen action of a step.
+    /// Approve an action of a step: the chosen one, or that of the candidate that the hash names.
     Approve { step: u32, plan_hash: String, action: Option<String>, approver: String },
     /// Reject it.
     Reject { step: u32, reason: String, by: String },
     /// Report what an approved action achieved.
-    ReportOutcome { step: u32, state: RecoveryState },
+    ReportOutcome { step: u32, found: Found },
     /// Add alerts.
     ReportAlerts { text: String, in_flight: Option<InFlight> },
     /// Send an approved action to the webhook once more.
     Resend { step: u32 },
     /// Stop planning.
     Cancel,
+}
+
+/// What was found after an action.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Found {
+    /// All of the state.
+    State(RecoveryState),
+    /// Some of its facts; the others are as they were.
+    Facts(RecoveryFacts),
 }
 
 /// A change, and where the answer goes.
@@ -78,12 +88,13 @@ pub(super) fn apply(
     let refused = |error| precondition(id, error);
     Ok(match change {
         Change::Approve { step, plan_hash, action, approver } => {
-            session.approve(*step, plan_hash, action.as_deref()).map_err(refused)?;
+            let chosen = session.approve(*step, plan_hash, action.as_deref()).map_err(refused)?;
             Some(Kind::Approved(ActionApproved {
                 step: *step,
                 approver: approver.clone(),
                 is_automatic: false,
                 plan_hash: plan_hash.clone(),
+                chosen,
             }))
         }
         Change::Reject { step, reason, by } => {
@@ -94,11 +105,15 @@ pub(super) fn apply(
                 rejected_by: by.clone(),
             }))
         }
-        Change::ReportOutcome { step, state } => {
-            let comparison = session.report_outcome(*step, *state).map_err(refused)?;
+        Change::ReportOutcome { step, found } => {
+            let state = match *found {
+                Found::State(state) => state,
+                Found::Facts(facts) => with_facts(session.state(), facts),
+            };
+            let comparison = session.report_outcome(*step, state).map_err(refused)?;
             Some(Kind::Outcome(OutcomeReported {
                 step: *step,
-                state: Some((*state).into_message()),
+                state: Some(state.into_message()),
                 comparison: comparison.map(IntoMessage::into_message),
             }))
         }

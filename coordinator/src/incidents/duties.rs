@@ -62,6 +62,8 @@ impl Incidents {
         let (this, kept) = (self.clone(), Arc::clone(&ownership));
         self.0.tasks.spawn(async move { this.keep_adopting(&*kept, sharing.settling, stands).await });
         let this = self.clone();
+        self.0.tasks.spawn(async move { this.keep_looking().await });
+        let this = self.clone();
         self.0.tasks.spawn(async move { this.keep_forgetting(&*ownership, sharing.keep).await });
     }
 

@@ -12,6 +12,8 @@ mod actor;
 mod command;
 mod courier;
 mod duties;
+mod filter;
+mod following;
 mod log;
 mod places;
 mod projection;
@@ -46,11 +48,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use command::{Change, Changed};
+pub(crate) use command::{Change, Changed, Found};
 pub use duties::Sharing;
+pub(crate) use filter::{Filter, KnownAs};
 pub use store::{
     Append, Claim, EventLog, Hash, Head, Held, Input, KeptCheckpoint, KnownRequest, Ledger, MemoryStore,
-    OwnerId, Ownership, Record, RequestKey, Saved, SavedSession, SqlStore, Store, StoreError, StoreUrl,
+    OwnerId, Ownership, Part, Record, RequestKey, Saved, SavedSession, SqlStore, Store, StoreError, StoreUrl,
     StoreUrlError, StoredInput, UnprotectedStore,
 };
 
@@ -60,6 +63,7 @@ use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
 use command::Command;
+use following::{News, Telling};
 use log::{Enclosure, Log};
 use places::{Full, admit};
 
@@ -106,6 +110,8 @@ pub struct Incidents(Arc<Inner>);
 
 struct Inner {
     log: Arc<dyn EventLog>,
+    /// Where changes are told of which `log` has written.
+    news: News,
     /// Absent if nobody goes on with what is kept.
     ownership: Option<Arc<dyn Ownership>>,
     fleet: Fleet,
@@ -161,6 +167,7 @@ pub(crate) struct NewIncident {
     pub(crate) payer: Payer,
     /// Who creates it; empty where nobody is asked.
     pub(crate) creator: String,
+    pub(crate) known_as: KnownAs,
 }
 
 /// An incident that goes on.
@@ -191,8 +198,10 @@ impl Incidents {
         options: IncidentOptions,
     ) -> io::Result<Self> {
         let store = store.into();
+        let news = News::new();
         Ok(Self(Arc::new(Inner {
-            log: store.log(),
+            log: Arc::new(Telling { log: store.log(), news: news.clone() }),
+            news,
             ownership: store.ownership(),
             dispatcher: Dispatcher::start(fleet.clone(), options.dispatch),
             fleet,
@@ -220,7 +229,8 @@ impl Incidents {
         request: Option<RequestKey>,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
-        let NewIncident { evidence, options, cost_model, payer, creator } = order;
+        let NewIncident { evidence, options, cost_model, payer, creator, known_as } = order;
+        let KnownAs { labels, external_id } = known_as;
         let id = IncidentId::generate();
         let mut options = plan_options(&options, &self.0.options.defaults, draw_seed)?;
         options.pricing = pricing(cost_model, &options.pricing)?;
@@ -251,6 +261,7 @@ impl Incidents {
             incident.options = Some(in_force);
             incident.cost_model = cost_model;
             (incident.tenant, incident.priority) = (tenant, priority);
+            (incident.labels, incident.external_id) = (labels, external_id);
             return Ok((incident, digest));
         }
 
@@ -261,6 +272,8 @@ impl Incidents {
             tenant,
             priority,
             creator,
+            labels,
+            external_id,
         };
         let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log));
         let (commands, progress, handle, working) = Handle::open(&log, account);
@@ -374,6 +387,11 @@ impl Incidents {
     /// On whose account an incident is planned here; `None` if it is not planned here.
     pub(crate) fn tenant(&self, id: IncidentId) -> Option<Tenant> {
         self.lock().get(&id).map(|handle| handle.tenant.clone())
+    }
+
+    /// Work that waits for workers or runs there.
+    pub(crate) fn queued(&self) -> Vec<v1::QueuedWork> {
+        self.0.dispatcher.queued()
     }
 
     /// What outlives the process, if anything does.

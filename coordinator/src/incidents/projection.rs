@@ -2,10 +2,12 @@
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    DeliveryStatus, Incident, IncidentEvent, IncidentStatus, ModelIdentity, Plan, PlanMode, RecoveryState,
-    StateSource, Usage,
+    ActionApproved, Decision, DecisionKind, DeliveryStatus, Incident, IncidentEvent, IncidentStatus,
+    ModelIdentity, PendingAction, Plan, PlanMode, PlanStep, RecoveryState, StateSource, Usage,
 };
 use countermove_proto::{duration_from_message, duration_to_message};
+
+use super::seal::chosen;
 
 /// The incident of this name before its first event.
 pub(crate) fn empty(name: String) -> Incident {
@@ -31,6 +33,8 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
             incident.cost_model.clone_from(&created.cost_model);
             incident.tenant.clone_from(&created.tenant);
             incident.priority = created.priority;
+            incident.labels.clone_from(&created.labels);
+            incident.external_id.clone_from(&created.external_id);
             incident.set_status(IncidentStatus::Planning);
         }
         Some(Kind::Assessed(assessment)) => {
@@ -49,13 +53,19 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
         Some(Kind::FellBack(fell_back)) => {
             incident.state = fell_back.state;
             if let Some(withdrawn) = fell_back.withdrawn_step {
+                let decision = Decision {
+                    kind: DecisionKind::Withdrawn.into(),
+                    reason: fell_back.reason.clone(),
+                    ..about(plan, withdrawn, event)
+                };
+                incident.decisions.push(decision);
                 plan.steps.retain(|known| known.index < withdrawn);
             }
             incident.set_status(IncidentStatus::Planning);
         }
         Some(Kind::Decided(step)) => {
             plan.steps.retain(|known| known.index < step.index);
-            plan.steps.push(step.clone());
+            plan.steps.push(PlanStep { decide_time: event.time, ..step.clone() });
             // A step that is decided anew has cost its work. The end brings the sum of all work, not of decisions alone.
             add(plan.usage.get_or_insert_default(), &step.usage.unwrap_or_default());
             if let Some(state) = step.state_after {
@@ -66,8 +76,28 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
                 false => IncidentStatus::Planning,
             });
         }
-        Some(Kind::Approved(_)) => incident.set_status(IncidentStatus::AwaitingOutcome),
+        Some(Kind::Approved(approved)) => {
+            if let Some(other) = approved.chosen {
+                choose(plan, approved, other);
+            }
+            let decision = Decision {
+                kind: DecisionKind::Approved.into(),
+                by: approved.approver.clone(),
+                is_automatic: approved.is_automatic,
+                is_other_choice: approved.chosen.is_some(),
+                ..about(plan, approved.step, event)
+            };
+            incident.decisions.push(decision);
+            incident.set_status(IncidentStatus::AwaitingOutcome);
+        }
         Some(Kind::Rejected(rejected)) => {
+            let decision = Decision {
+                kind: DecisionKind::Rejected.into(),
+                by: rejected.rejected_by.clone(),
+                reason: rejected.reason.clone(),
+                ..about(plan, rejected.step, event)
+            };
+            incident.decisions.push(decision);
             plan.steps.retain(|known| known.index < rejected.step);
             incident.set_status(IncidentStatus::Planning);
         }
@@ -100,6 +130,71 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
     }
 }
 
+/// Makes the candidate that a person chose the chosen one of its step.
+fn choose(plan: &mut Plan, approved: &ActionApproved, other: u32) {
+    let Some(step) = plan.steps.iter_mut().find(|step| step.index == approved.step) else { return };
+    let candidate = step.candidates.iter().find(|candidate| candidate.index == other);
+    if let (Some(assurance), Some(candidate)) = (&mut step.assurance, candidate) {
+        assurance.reversibility = candidate.reversibility;
+    }
+    step.planner_choice = Some(step.chosen);
+    step.chosen = other;
+    step.plan_hash.clone_from(&approved.plan_hash);
+}
+
+/// What a decision about a step tells of it, whatever was decided.
+fn about(plan: &Plan, step: u32, event: &IncidentEvent) -> Decision {
+    let known = plan.steps.iter().find(|known| known.index == step);
+    Decision {
+        step,
+        time: event.time,
+        action: known.map(chosen),
+        plan_hash: known.map(|known| known.plan_hash.clone()).unwrap_or_default(),
+        ..Decision::default()
+    }
+}
+
+/// The incident as lists and queues show it: with the action that waits, and without steps and decisions of its plan.
+pub(crate) fn summary(mut incident: Incident) -> Incident {
+    incident.pending = pending(&incident);
+    if let Some(plan) = &mut incident.plan {
+        plan.steps.clear();
+    }
+    incident.decisions.clear();
+    incident
+}
+
+/// The action that an incident waits with.
+pub(crate) fn pending(incident: &Incident) -> Option<PendingAction> {
+    let waits =
+        matches!(incident.status(), IncidentStatus::AwaitingApproval | IncidentStatus::AwaitingOutcome);
+    let step = incident.plan.as_ref()?.steps.last().filter(|_| waits)?;
+    let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen)?;
+    let assurance = step.assurance.as_ref();
+    let approval = incident.decisions.last().filter(|decision| {
+        decision.kind() == DecisionKind::Approved && incident.status() == IncidentStatus::AwaitingOutcome
+    });
+    Some(PendingAction {
+        step: step.index,
+        action: candidate.action.clone(),
+        plan_hash: step.plan_hash.clone(),
+        decide_time: step.decide_time,
+        takes_down: candidate.takes_down.clone(),
+        reversibility: assurance.map(|assurance| assurance.reversibility).unwrap_or_default(),
+        is_clear: assurance.is_some_and(|assurance| assurance.is_clear),
+        approver: approval.map(|approval| approval.by.clone()).unwrap_or_default(),
+    })
+}
+
+/// The same as releases kept it that knew neither decisions nor times of steps.
+pub(crate) fn as_kept_before(mut incident: Incident) -> Incident {
+    incident.decisions.clear();
+    for step in incident.plan.iter_mut().flat_map(|plan| &mut plan.steps) {
+        step.decide_time = None;
+    }
+    incident
+}
+
 /// Adds work to what was done before.
 fn add(total: &mut Usage, more: &Usage) {
     let sum = |one: u64, other: u64| one.saturating_add(other);
@@ -124,8 +219,8 @@ pub(crate) fn is_changed_by(kind: &Kind) -> bool {
 #[cfg(test)]
 mod tests {
     use countermove_proto::v1::{
-        ActionApproved, ActionRejected, Assessment, ConjectureRevised, Delivery, IncidentCreated,
-        OutcomeReported, PlanEnd, PlanEnded, PlanOptions, PlanStep, StateFellBack,
+        ActionRejected, Assessment, ConjectureRevised, Delivery, IncidentCreated, OutcomeReported, PlanEnd,
+        PlanEnded, PlanOptions, StateFellBack,
     };
 
     use super::*;

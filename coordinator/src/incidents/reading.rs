@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{Incident, IncidentEvent};
+use countermove_proto::v1::{Incident, IncidentEvent, IncidentStatus, PlanningStage};
 use countermove_proto::{Error, IncidentId, remark};
 
-use super::Incidents;
 use super::command::Changed;
-use super::store::{self, EventLog, Finding};
+use super::store::{self, EventLog, Finding, Part};
 use super::watch::{self, Updates};
+use super::{Incidents, projection};
 
 impl Incidents {
     /// What a change whose answer was lost came to: the incident as it stands, and what the event with this number says
@@ -55,16 +55,33 @@ impl Incidents {
         }
     }
 
-    /// Incidents older than `before`, newest first.
+    /// A part of the incidents, without steps and decisions of their plans.
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) async fn list(
-        &self,
-        before: Option<IncidentId>,
-        limit: usize,
-    ) -> Result<Vec<Incident>, Error> {
-        Ok(self.0.log.list(before, limit).await?)
+    pub(crate) async fn list(&self, part: Part) -> Result<Vec<Incident>, Error> {
+        let incidents = self.0.log.list(part).await?.into_iter();
+        Ok(incidents.map(|incident| self.with_progress(incident)).collect())
+    }
+
+    /// One incident as callers see it: with the action that waits, and with what is done at this moment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) async fn shown(&self, id: IncidentId) -> Result<Incident, Error> {
+        let mut incident = self.get(id).await?;
+        incident.pending = projection::pending(&incident);
+        Ok(self.with_progress(incident))
+    }
+
+    /// An incident with what planning does at this moment, if it is planned here.
+    pub(super) fn with_progress(&self, mut incident: Incident) -> Incident {
+        let id = incident.name.parse::<IncidentId>();
+        let progress = id.ok().and_then(|id| self.lock().get(&id).map(|handle| *handle.progress.borrow()));
+        let is_open = incident.status() != IncidentStatus::Ended;
+        incident.progress =
+            progress.filter(|progress| is_open && progress.stage() != PlanningStage::Unspecified);
+        incident
     }
 
     /// What happened to an incident after event `after`, and what happens from now on.

@@ -2,7 +2,7 @@
 //! sent, over the incident as its events make it.
 
 use countermove_planner::{Seal, SealedCandidate};
-use countermove_proto::v1::{Action, Incident, PlanStep};
+use countermove_proto::v1::{Action, Candidate, Incident, PlanStep};
 use countermove_wire::recovery_state;
 
 /// The step, if its content is what its hash was made of.
@@ -11,16 +11,37 @@ use countermove_wire::recovery_state;
 /// One sentence that says what does not fit.
 pub(super) fn sealed(incident: &Incident, step: u32) -> Result<&PlanStep, String> {
     let steps = incident.plan.as_ref().map_or(&[][..], |plan| &plan.steps);
-    let (done, rest) =
-        steps.split_at(steps.iter().position(|known| known.index == step).unwrap_or(steps.len()));
-    let step = rest.first().ok_or_else(|| format!("there is no step {step}"))?;
-    match hash(&incident.name, done, step) {
+    let step = steps.iter().find(|known| known.index == step);
+    let step = step.ok_or_else(|| "there is no such step".to_owned())?;
+    match hash(&incident.name, before(incident, step.index), step) {
         hash if hash == step.plan_hash => Ok(step),
         hash => Err(format!(
             "step {} is not the one that its hash {} names: it has the hash {hash}",
             step.index, step.plan_hash
         )),
     }
+}
+
+/// Checks that a hash is that of a step, or of the step with another of its candidates as the chosen one.
+///
+/// # Errors
+/// One sentence that says what does not fit.
+pub(super) fn names(incident: &Incident, step: u32, named: &str) -> Result<(), String> {
+    let step = sealed(incident, step)?;
+    let is_named = |candidate: &Candidate| {
+        let chosen = PlanStep { chosen: candidate.index, ..step.clone() };
+        hash(&incident.name, before(incident, step.index), &chosen) == named
+    };
+    if step.plan_hash == named || step.candidates.iter().any(is_named) {
+        return Ok(());
+    }
+    Err(format!("step {} has no candidate with the hash {named}", step.index))
+}
+
+/// Steps before one.
+fn before(incident: &Incident, step: u32) -> &[PlanStep] {
+    let steps = incident.plan.as_ref().map_or(&[][..], |plan| &plan.steps);
+    &steps[..steps.iter().position(|known| known.index == step).unwrap_or(steps.len())]
 }
 
 /// The chosen action of a step.
@@ -58,7 +79,7 @@ fn hash(incident: &str, done: &[PlanStep], step: &PlanStep) -> String {
 
 #[cfg(test)]
 mod tests {
-    use countermove_proto::v1::{self, Candidate, CostEstimate, Plan};
+    use countermove_proto::v1::{self, CostEstimate, Plan};
 
     use super::*;
 
@@ -103,6 +124,28 @@ mod tests {
             let refused = sealed(&changed, 1).unwrap_err();
             assert!(refused.contains("is not the one that its hash"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_hash_may_name_another_candidate_and_no_other_step() {
+        let mut incident = incident();
+        let steps = &mut incident.plan.as_mut().unwrap().steps;
+        let other = Candidate {
+            index: 1,
+            action: Some(Action { text: "Block 203.0.113.9".to_owned(), ..Action::default() }),
+            ..Candidate::default()
+        };
+        steps[1].candidates.push(other);
+        let (done, rest) = steps.split_at_mut(1);
+        rest[0].plan_hash = hash("incidents/x", done, &rest[0]);
+        let second = hash("incidents/x", done, &PlanStep { chosen: 1, ..rest[0].clone() });
+        let (first, own) = (done[0].plan_hash.clone(), rest[0].plan_hash.clone());
+        assert_ne!(second, own);
+        assert_eq!(names(&incident, 1, &own), Ok(()));
+        assert_eq!(names(&incident, 1, &second), Ok(()));
+        assert!(names(&incident, 1, &first).is_err());
+        action(&mut incident, 1).text.push('!');
+        assert!(names(&incident, 1, &second).is_err(), "the step is not what its hash names");
     }
 
     fn action(incident: &mut Incident, step: usize) -> &mut Action {

@@ -18,7 +18,7 @@ use futures::future::{BoxFuture, FutureExt, ready};
 
 use super::log::Log;
 use super::store::{
-    Append, Claim, EventLog, Head, Held, KnownRequest, OwnerId, Ownership, Record, RequestKey, Saved,
+    Append, Claim, EventLog, Head, Held, KnownRequest, OwnerId, Ownership, Part, Record, RequestKey, Saved,
     StoreError, StoredInput, events, replay, verify,
 };
 
@@ -414,11 +414,11 @@ impl EventLog for ModelStore {
         ready(self.read(id, |kept| Incident::clone(&kept.incident))).boxed()
     }
 
-    fn list(
-        &self,
-        _before: Option<IncidentId>,
-        _limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+    fn list(&self, _part: Part) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<(IncidentId, u64)>, StoreError>> {
         ready(Ok(Vec::new())).boxed()
     }
 }

@@ -46,6 +46,7 @@ fn order() -> NewIncident {
         cost_model: None,
         payer: Payer::default(),
         creator: String::new(),
+        known_as: KnownAs::default(),
     }
 }
 
@@ -121,12 +122,12 @@ impl EventLog for Hindered {
         self.store.get(id)
     }
 
-    fn list(
-        &self,
-        before: Option<IncidentId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
-        self.store.list(before, limit)
+    fn list(&self, part: Part) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        self.store.list(part)
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<(IncidentId, u64)>, StoreError>> {
+        self.store.unfinished()
     }
 }
 

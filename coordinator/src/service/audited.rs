@@ -6,12 +6,12 @@ use countermove_proto::v1::incident_service_server::IncidentService;
 use countermove_proto::v1::{
     ApproveActionRequest, ApproveActionResponse, AuditEntry, CancelIncidentRequest, CancelIncidentResponse,
     CreateIncidentRequest, CreateIncidentResponse, DrainWorkerRequest, DrainWorkerResponse,
-    ExportPlanRequest, ExportPlanResponse, GetIncidentRequest, GetIncidentResponse, GetWorkerRequest,
-    GetWorkerResponse, ListIncidentsRequest, ListIncidentsResponse, ListWorkersRequest, ListWorkersResponse,
-    RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
-    ReportOutcomeRequest, ReportOutcomeResponse, ResendActionRequest, ResendActionResponse,
-    ResumeWorkerRequest, ResumeWorkerResponse, VerifyIncidentRequest, VerifyIncidentResponse,
-    WatchIncidentRequest,
+    ExportPlanRequest, ExportPlanResponse, GetIncidentRequest, GetIncidentResponse, GetQueueRequest,
+    GetQueueResponse, GetWorkerRequest, GetWorkerResponse, ListIncidentsRequest, ListIncidentsResponse,
+    ListWorkersRequest, ListWorkersResponse, RejectActionRequest, RejectActionResponse, ReportAlertsRequest,
+    ReportAlertsResponse, ReportOutcomeRequest, ReportOutcomeResponse, ResendActionRequest,
+    ResendActionResponse, ResumeWorkerRequest, ResumeWorkerResponse, VerifyIncidentRequest,
+    VerifyIncidentResponse, WatchIncidentRequest, WatchIncidentsRequest,
 };
 use countermove_serving::Peer;
 use prost::Message;
@@ -139,6 +139,15 @@ impl<S: IncidentService> IncidentService for Audited<S> {
         self.inner.list_incidents(request).await
     }
 
+    type WatchIncidentsStream = S::WatchIncidentsStream;
+
+    async fn watch_incidents(
+        &self,
+        request: Request<WatchIncidentsRequest>,
+    ) -> Result<Response<Self::WatchIncidentsStream>, Status> {
+        self.inner.watch_incidents(request).await
+    }
+
     type WatchIncidentStream = S::WatchIncidentStream;
 
     async fn watch_incident(
@@ -237,6 +246,13 @@ impl<S: ClusterService> ClusterService for Audited<S> {
         request: Request<GetWorkerRequest>,
     ) -> Result<Response<GetWorkerResponse>, Status> {
         self.inner.get_worker(request).await
+    }
+
+    async fn get_queue(
+        &self,
+        request: Request<GetQueueRequest>,
+    ) -> Result<Response<GetQueueResponse>, Status> {
+        self.inner.get_queue(request).await
     }
 
     async fn drain_worker(

@@ -45,6 +45,21 @@ pub(crate) fn payer(tenant: Tenant, priority: i32) -> Result<Payer, Error> {
     Ok(Payer::new(priority, tenant))
 }
 
+/// Whether a list begins with the oldest.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for the field `order_by`.
+pub(crate) fn oldest_first(order_by: &str) -> Result<bool, Error> {
+    match order_by.split_whitespace().collect::<Vec<_>>()[..] {
+        [] | ["create_time", "desc"] => Ok(false),
+        ["create_time"] | ["create_time", "asc"] => Ok(true),
+        _ => Err(Error::invalid(
+            "order_by",
+            format!("it is {order_by:?}, and `create_time` and `create_time desc` are known"),
+        )),
+    }
+}
+
 /// Evidence of a new incident; all that is wrong with it at once.
 ///
 /// # Errors

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use countermove_proto::v1::cluster_service_server::ClusterService;
 use countermove_proto::v1::{
-    DrainWorkerRequest, DrainWorkerResponse, GetWorkerRequest, GetWorkerResponse, ListWorkersRequest,
-    ListWorkersResponse, ResumeWorkerRequest, ResumeWorkerResponse, Worker,
+    DrainWorkerRequest, DrainWorkerResponse, GetQueueRequest, GetQueueResponse, GetWorkerRequest,
+    GetWorkerResponse, ListWorkersRequest, ListWorkersResponse, ResumeWorkerRequest, ResumeWorkerResponse,
+    Worker,
 };
 use countermove_proto::{Error, WorkerId};
 use prost::Message;
@@ -15,19 +16,21 @@ use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
 use super::{REMEMBERED, checks};
 use crate::access::Caller;
+use crate::incidents::Incidents;
 use crate::workers::Fleet;
 
 /// The service over this coordinator's workers.
 #[derive(Clone)]
 pub struct ClusterApi {
     fleet: Fleet,
+    incidents: Incidents,
     replies: Arc<Replies>,
 }
 
 impl ClusterApi {
-    /// A service over these workers.
-    pub fn new(fleet: Fleet) -> Self {
-        Self { fleet, replies: Replies::new(REMEMBERED) }
+    /// A service over these workers, and the incidents that they work for.
+    pub fn new(fleet: Fleet, incidents: Incidents) -> Self {
+        Self { fleet, incidents, replies: Replies::new(REMEMBERED) }
     }
 
     async fn set_drained<T>(
@@ -90,6 +93,14 @@ impl ClusterService for ClusterApi {
     ) -> Result<Response<GetWorkerResponse>, Status> {
         let id = checks::name(&request.get_ref().name)?;
         Ok(Response::new(GetWorkerResponse { worker: Some(self.fleet.get(&id)?) }))
+    }
+
+    async fn get_queue(
+        &self,
+        _request: Request<GetQueueRequest>,
+    ) -> Result<Response<GetQueueResponse>, Status> {
+        let incidents = u32::try_from(self.incidents.active()).unwrap_or(u32::MAX);
+        Ok(Response::new(GetQueueResponse { queued: self.incidents.queued(), incidents }))
     }
 
     async fn drain_worker(

@@ -9,9 +9,10 @@ use countermove_proto::v1::{
     ApproveActionRequest, ApproveActionResponse, CancelIncidentRequest, CancelIncidentResponse,
     CreateIncidentRequest, CreateIncidentResponse, ExportFormat, ExportPlanRequest, ExportPlanResponse,
     GetIncidentRequest, GetIncidentResponse, Incident, ListIncidentsRequest, ListIncidentsResponse,
-    RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
+    RecoveryFacts, RejectActionRequest, RejectActionResponse, ReportAlertsRequest, ReportAlertsResponse,
     ReportOutcomeRequest, ReportOutcomeResponse, ResendActionRequest, ResendActionResponse,
     VerifyIncidentRequest, VerifyIncidentResponse, WatchIncidentRequest, WatchIncidentResponse,
+    WatchIncidentsRequest, WatchIncidentsResponse,
 };
 use countermove_proto::{Error, IncidentId, Resource, Tenant};
 use countermove_serving::InFlight;
@@ -29,10 +30,12 @@ use super::peers::{Peer, Peers, answered, pass_on};
 use super::{REMEMBERED, checks};
 use crate::access::Caller;
 use crate::export::{cacao, markdown};
-use crate::incidents::{Change, Changed, Incidents, NewIncident};
+use crate::incidents::{Change, Changed, Filter, Found, Incidents, KnownAs, NewIncident, Part};
 
 /// Incidents that are looked through at a time for those that a caller may see.
 const LISTED: usize = 500;
+/// Incidents that are looked through for one page at most: who wants more asks for the next one.
+const SEARCHED: usize = 5000;
 
 /// The service over this coordinator's incidents.
 #[derive(Clone)]
@@ -112,29 +115,40 @@ impl IncidentApi {
         }
     }
 
-    /// Up to `limit` incidents that the caller may see, from the newest one before this one.
+    /// A page of incidents that the caller may see and that fit, and the name of the one after which the next page begins; empty on
+    /// the last.
     async fn listed(
         &self,
         caller: &Caller,
-        mut before: Option<IncidentId>,
-        limit: usize,
-    ) -> Result<Vec<Incident>, Error> {
-        if caller.is_unbounded() {
-            return self.incidents.list(before, limit).await;
-        }
-        let mut seen = Vec::new();
+        filter: &Filter,
+        page: Part,
+    ) -> Result<(Vec<Incident>, String), Error> {
+        let takes_all = caller.is_unbounded() && filter.is_empty();
+        // One more than asked for tells whether there is another page.
+        let limit = if takes_all { page.limit + 1 } else { LISTED };
+        let mut part = Part { limit, ..page };
+        let (mut found, mut seen) = (Vec::new(), 0);
         loop {
-            let part = self.incidents.list(before, LISTED).await?;
-            let is_last = part.len() < LISTED;
-            before = part.last().and_then(|last| last.name.parse().ok());
-            for incident in part {
-                if caller.may(&tenant_of(&incident)?) {
-                    seen.push(incident);
+            let incidents = self.incidents.list(part).await?;
+            let is_last = incidents.len() < limit;
+            seen += incidents.len();
+            let last = incidents.last().map(|last| last.name.clone()).unwrap_or_default();
+            part.after = last.parse().ok();
+            for incident in incidents {
+                if takes_all || filter.fits(&incident) && caller.may(&tenant_of(&incident)?) {
+                    found.push(incident);
                 }
             }
-            if is_last || seen.len() >= limit {
-                seen.truncate(limit);
-                return Ok(seen);
+            if found.len() > page.limit {
+                found.truncate(page.limit);
+                let next = found.last().map(|last| last.name.clone()).unwrap_or_default();
+                return Ok((found, next));
+            }
+            if is_last {
+                return Ok((found, String::new()));
+            }
+            if seen >= SEARCHED {
+                return Ok((found, last));
             }
         }
     }
@@ -187,6 +201,14 @@ fn until<T>(
     })
 }
 
+/// The last item of a caller's stream: who is no longer let in sees nothing more.
+fn over<T>(caller: Caller) -> impl Future<Output = Result<T, Status>> + Send {
+    caller.over().map(|()| {
+        let why = "what this caller showed has expired or was revoked; show another one and resume";
+        Err(Error::Unauthenticated(why.to_owned()).into())
+    })
+}
+
 /// On whose account an incident is planned.
 fn tenant_of(incident: &Incident) -> Result<Tenant, Error> {
     Tenant::new(&incident.tenant).map_err(|error| Error::Internal(format!("{}: {error}", incident.name)))
@@ -227,11 +249,13 @@ impl IncidentService for IncidentApi {
         }
         let (mut request, print) = self.fingerprint(&caller, "CreateIncident", request).await?;
         let evidence = checks::evidence(request.evidence.take())?;
+        let known_as =
+            KnownAs::new(std::mem::take(&mut request.labels), std::mem::take(&mut request.external_id))?;
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
         let cost_model = request.cost_model.take();
         let creator = caller.name().to_owned();
-        let order = NewIncident { evidence, options, cost_model, payer, creator };
+        let order = NewIncident { evidence, options, cost_model, payer, creator, known_as };
         let work = move |key| async move {
             // It goes on when its caller has left, and so does what it takes.
             let _in_flight = in_flight;
@@ -256,7 +280,7 @@ impl IncidentService for IncidentApi {
     ) -> Result<Response<GetIncidentResponse>, Status> {
         let caller = Caller::of(request.extensions())?;
         let id = self.named(&caller, &request.get_ref().name).await?;
-        Ok(Response::new(GetIncidentResponse { incident: Some(self.incidents.get(id).await?) }))
+        Ok(Response::new(GetIncidentResponse { incident: Some(self.incidents.shown(id).await?) }))
     }
 
     async fn list_incidents(
@@ -266,19 +290,36 @@ impl IncidentService for IncidentApi {
         let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
-        let before = match List::Incidents.key(&request.page_token)? {
+        let after = match List::Incidents.key(&request.page_token)? {
             None => None,
             Some(key) => Some(checks::name::<IncidentId>(&String::from_utf8_lossy(&key))?),
         };
-        // One more than asked for tells whether there is another page.
-        let mut incidents = self.listed(&caller, before, size + 1).await?;
-        let more = incidents.len() > size;
-        incidents.truncate(size);
-        let next_page_token = match incidents.last() {
-            Some(last) if more => List::Incidents.token(last.name.as_bytes()),
-            _ => String::new(),
+        let oldest_first = checks::oldest_first(&request.order_by)?;
+        let filter = Filter::read(request.filter.unwrap_or_default())?;
+        let page = Part { after, oldest_first, open_only: filter.is_of_open_ones(), limit: size };
+        let (incidents, next) = self.listed(&caller, &filter, page).await?;
+        let next_page_token = match next.as_str() {
+            "" => String::new(),
+            next => List::Incidents.token(next.as_bytes()),
         };
         Ok(Response::new(ListIncidentsResponse { incidents, next_page_token }))
+    }
+
+    type WatchIncidentsStream = Pin<Box<dyn Stream<Item = Result<WatchIncidentsResponse, Status>> + Send>>;
+
+    async fn watch_incidents(
+        &self,
+        request: Request<WatchIncidentsRequest>,
+    ) -> Result<Response<Self::WatchIncidentsStream>, Status> {
+        let caller = Caller::of(request.extensions())?;
+        let filter = Filter::read(request.into_inner().filter.unwrap_or_default())?;
+        let sees = caller.clone();
+        // What is of no tenant that can be read is shown to nobody.
+        let may = move |incident: &Incident| tenant_of(incident).is_ok_and(|tenant| sees.may(&tenant));
+        let messages = self.incidents.follow(filter, may).map(|update| {
+            update.map(|update| WatchIncidentsResponse { update: Some(update) }).map_err(Status::from)
+        });
+        Ok(Response::new(until(messages, over(caller)).boxed()))
     }
 
     type WatchIncidentStream = Pin<Box<dyn Stream<Item = Result<WatchIncidentResponse, Status>> + Send>>;
@@ -294,12 +335,7 @@ impl IncidentService for IncidentApi {
         let messages = updates.map(|update| {
             update.map(|update| WatchIncidentResponse { update: Some(update) }).map_err(Status::from)
         });
-        // Who is no longer let in sees nothing more.
-        let over = caller.over().map(|()| {
-            let why = "what this caller showed has expired or was revoked; show another one and resume";
-            Err(Error::Unauthenticated(why.to_owned()).into())
-        });
-        Ok(Response::new(until(messages, over).boxed()))
+        Ok(Response::new(until(messages, over(caller)).boxed()))
     }
 
     async fn report_alerts(
@@ -344,13 +380,23 @@ impl IncidentService for IncidentApi {
             let passed_on = pass_on(request, &metadata, &caller.principal);
             return answered(&address, owner.report_outcome(passed_on).await);
         }
-        let state = request.state.ok_or_else(|| Error::invalid("state", "it has to be set"))?;
+        let found = match (request.state, request.facts) {
+            (Some(state), None) => Found::State(recovery_state(state)),
+            (None, Some(facts)) if facts != RecoveryFacts::default() => Found::Facts(facts),
+            (None, Some(_)) => return Err(Error::invalid("facts", "it names no fact").into()),
+            (None, None) => {
+                return Err(Error::invalid("state", "either this or `facts` has to be set").into());
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("facts", "either this or `state` is set, and both are").into());
+            }
+        };
         let key = Key {
             name: &request.name,
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::ReportOutcome { step: request.step, state: recovery_state(state) };
+        let change = Change::ReportOutcome { step: request.step, found };
         let answer = |changed: Changed| ReportOutcomeResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::by(&caller, "ReportOutcome", &request), key, change, answer).await
     }

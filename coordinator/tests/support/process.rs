@@ -97,6 +97,8 @@ pub fn decisions(incident: &Incident) -> Vec<PlanStep> {
     let mut steps = incident.plan.clone().expect("a plan").steps;
     for step in &mut steps {
         step.usage = None;
+        step.decide_time = None;
+        step.candidates.iter_mut().for_each(|candidate| candidate.plan_hash.clear());
         // It covers the name of the incident.
         step.plan_hash.clear();
     }

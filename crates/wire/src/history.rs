@@ -40,6 +40,7 @@ pub fn told(event: PlanEvent, model: Option<v1::ModelIdentity>) -> Told {
             approver: String::new(),
             is_automatic: true,
             plan_hash,
+            chosen: None,
         }),
         PlanEvent::Notice(text) => Kind::Notice(v1::Notice { text }),
         PlanEvent::Ended(ended) => Kind::Ended(ended.into_message()),

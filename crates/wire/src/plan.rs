@@ -1,6 +1,6 @@
 //! Options, assessments, candidates, steps and events of planning.
 
-use countermove_incident::RecoveryState;
+use countermove_incident::{RecoveryState, Reversibility};
 use countermove_planner::{
     Action, Assessment, Autonomy, Belief, Budget, Candidate, CostEstimate, EvidenceLine, OptionsError,
     PlanEnd, PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate,
@@ -202,12 +202,16 @@ impl FromDomain<CostEstimate> for v1::CostEstimate {
 
 impl FromDomain<Candidate> for v1::Candidate {
     fn from_domain(candidate: Candidate) -> Self {
+        let reversibility = v1::Reversibility::from_domain(Reversibility::of(&candidate.action.text));
         Self {
             index: candidate.index,
             action: Some(candidate.action.into_message()),
             cost: Some(candidate.cost.into_message()),
             predicted_state: candidate.predicted_state.map(IntoMessage::into_message),
             reasoning: candidate.reasoning,
+            plan_hash: candidate.hash,
+            takes_down: candidate.takes_down,
+            reversibility: reversibility.into(),
         }
     }
 }
@@ -245,6 +249,8 @@ impl FromDomain<PlanStep> for v1::PlanStep {
             plan_hash: step.hash,
             expected_alerts: step.expected.map(IntoMessage::into_message),
             belief: Some(step.belief.into_message()),
+            planner_choice: None,
+            decide_time: None,
         }
     }
 }

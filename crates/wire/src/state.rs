@@ -33,6 +33,18 @@ pub fn recovery_state(state: v1::RecoveryState) -> RecoveryState {
     }
 }
 
+/// A state in which some facts are as a message says and the others as they are here.
+pub fn with_facts(state: RecoveryState, facts: v1::RecoveryFacts) -> RecoveryState {
+    RecoveryState {
+        is_attack_contained: facts.is_attack_contained.unwrap_or(state.is_attack_contained),
+        is_knowledge_sufficient: facts.is_knowledge_sufficient.unwrap_or(state.is_knowledge_sufficient),
+        are_forensics_preserved: facts.are_forensics_preserved.unwrap_or(state.are_forensics_preserved),
+        is_eradicated: facts.is_eradicated.unwrap_or(state.is_eradicated),
+        is_hardened: facts.is_hardened.unwrap_or(state.is_hardened),
+        is_recovered: facts.is_recovered.unwrap_or(state.is_recovered),
+    }
+}
+
 impl FromDomain<Usage> for v1::Usage {
     fn from_domain(usage: Usage) -> Self {
         Self {

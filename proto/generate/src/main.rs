@@ -40,7 +40,8 @@ fn generate(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let descriptors = protox::compile(FILES, [protos()]).context("the .proto files do not compile")?;
     fs::write(folder.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().out_dir(folder).compile_fds(descriptors)?;
+    // Maps in order, so that the same message always has the same bytes: idempotency keys are compared by them.
+    tonic_prost_build::configure().btree_map(".").out_dir(folder).compile_fds(descriptors)?;
     Ok(())
 }
 

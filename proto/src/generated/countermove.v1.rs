@@ -718,6 +718,28 @@ pub struct RecoveryState {
     #[prost(bool, tag = "6")]
     pub is_recovered: bool,
 }
+/// Some of the six facts of RecoveryState; what is absent is not spoken of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecoveryFacts {
+    /// The attacker can no longer extend the attack.
+    #[prost(bool, optional, tag = "1")]
+    pub is_attack_contained: ::core::option::Option<bool>,
+    /// What the attacker did, and how, is known well enough to remove it.
+    #[prost(bool, optional, tag = "2")]
+    pub is_knowledge_sufficient: ::core::option::Option<bool>,
+    /// Evidence that a later investigation needs is kept.
+    #[prost(bool, optional, tag = "3")]
+    pub are_forensics_preserved: ::core::option::Option<bool>,
+    /// Nothing that the attacker left is still there.
+    #[prost(bool, optional, tag = "4")]
+    pub is_eradicated: ::core::option::Option<bool>,
+    /// The way in is closed.
+    #[prost(bool, optional, tag = "5")]
+    pub is_hardened: ::core::option::Option<bool>,
+    /// The services are back in operation.
+    #[prost(bool, optional, tag = "6")]
+    pub is_recovered: ::core::option::Option<bool>,
+}
 /// What a caller knows about an incident before planning starts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Evidence {
@@ -1072,6 +1094,16 @@ pub struct Candidate {
     /// The model's reasoning, as it wrote it.
     #[prost(string, tag = "5")]
     pub reasoning: ::prost::alloc::string::String,
+    /// Hash of the step with this candidate as the chosen one, lower-case hex: of the chosen one it is PlanStep.plan_hash. Approving names it.
+    /// Empty before the step is decided, and in records of earlier releases.
+    #[prost(string, tag = "6")]
+    pub plan_hash: ::prost::alloc::string::String,
+    /// Hosts and accounts of the system that it cuts off or cleans. Empty before the step is decided, and in records of earlier releases.
+    #[prost(string, repeated, tag = "7")]
+    pub takes_down: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How well it can be taken back.
+    #[prost(enumeration = "Reversibility", tag = "8")]
+    pub reversibility: i32,
 }
 /// A proposal that was thrown away before any rollout.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1125,6 +1157,72 @@ pub struct PlanStep {
     /// What was believed before the step: after the evidence, and after what came of earlier actions.
     #[prost(message, optional, tag = "13")]
     pub belief: ::core::option::Option<Belief>,
+    /// Index of the candidate that the planner chose, where whoever approved chose another one; absent otherwise. `reason` and `assurance`
+    /// are about the planner's.
+    #[prost(uint32, optional, tag = "14")]
+    pub planner_choice: ::core::option::Option<u32>,
+    /// When it was decided.
+    #[prost(message, optional, tag = "15")]
+    pub decide_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What became of an action that waited for an approval.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Decision {
+    /// The step.
+    #[prost(uint32, tag = "1")]
+    pub step: u32,
+    /// What became of it.
+    #[prost(enumeration = "DecisionKind", tag = "2")]
+    pub kind: i32,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who decided, as the coordinator knows them; where it asks nobody, as the caller named them. Empty if nobody did.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// Whether the incident's autonomy approved it, and no person.
+    #[prost(bool, tag = "5")]
+    pub is_automatic: bool,
+    /// Why it was rejected or withdrawn; empty for an approval.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// The action.
+    #[prost(message, optional, tag = "7")]
+    pub action: ::core::option::Option<Action>,
+    /// Hash of the step that was decided about.
+    #[prost(string, tag = "8")]
+    pub plan_hash: ::prost::alloc::string::String,
+    /// Whether it is another candidate than the planner chose.
+    #[prost(bool, tag = "9")]
+    pub is_other_choice: bool,
+}
+/// The action that an incident waits with: for an approval, or for its outcome.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PendingAction {
+    /// The step.
+    #[prost(uint32, tag = "1")]
+    pub step: u32,
+    /// The action.
+    #[prost(message, optional, tag = "2")]
+    pub action: ::core::option::Option<Action>,
+    /// Hash of the step.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+    /// When the step was decided.
+    #[prost(message, optional, tag = "4")]
+    pub decide_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Hosts and accounts of the system that it cuts off or cleans.
+    #[prost(string, repeated, tag = "5")]
+    pub takes_down: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How well it can be taken back.
+    #[prost(enumeration = "Reversibility", tag = "6")]
+    pub reversibility: i32,
+    /// Whether the choice is clear; see Assurance.
+    #[prost(bool, tag = "7")]
+    pub is_clear: bool,
+    /// Who approved it; empty if nobody did yet, or nobody is asked.
+    #[prost(string, tag = "8")]
+    pub approver: ::prost::alloc::string::String,
 }
 /// What is believed of an incident.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1314,6 +1412,44 @@ pub struct Incident {
     /// Approved actions and what became of them at the webhook, by step; empty if there is no webhook.
     #[prost(message, repeated, tag = "16")]
     pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
+    /// What others know it by.
+    #[prost(btree_map = "string, string", tag = "17")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Its name in another system; several incidents may have the same.
+    #[prost(string, tag = "18")]
+    pub external_id: ::prost::alloc::string::String,
+    /// Who approved and rejected what and when, and what was withdrawn, in order. Lists leave it out.
+    #[prost(message, repeated, tag = "19")]
+    pub decisions: ::prost::alloc::vec::Vec<Decision>,
+    /// The action that it waits with; absent while it waits for none.
+    #[prost(message, optional, tag = "20")]
+    pub pending: ::core::option::Option<PendingAction>,
+    /// What planning is doing at this moment and the work behind it so far; absent if another coordinator plans the incident, and once it
+    /// has ended. Not part of the history.
+    #[prost(message, optional, tag = "21")]
+    pub progress: ::core::option::Option<Progress>,
+}
+/// What the incident's planning is doing at this moment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Progress {
+    /// The work under way.
+    #[prost(enumeration = "PlanningStage", tag = "1")]
+    pub stage: i32,
+    /// The step it is for; 0 during perception.
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// Rollouts of the step that have ended.
+    #[prost(uint32, tag = "3")]
+    pub rollouts_finished: u32,
+    /// Rollouts of the step.
+    #[prost(uint32, tag = "4")]
+    pub rollouts_total: u32,
+    /// Tokens chosen or forced for this incident since it was created.
+    #[prost(uint64, tag = "5")]
+    pub tokens: u64,
 }
 /// An approved action on its way to the webhook.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1601,6 +1737,43 @@ impl Tactic {
         }
     }
 }
+/// What became of an action that waited for an approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DecisionKind {
+    /// Not set.
+    Unspecified = 0,
+    /// It was approved.
+    Approved = 1,
+    /// It was rejected, and the step planned again.
+    Rejected = 2,
+    /// It was withdrawn, since the attack was seen to go on.
+    Withdrawn = 3,
+}
+impl DecisionKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DECISION_KIND_UNSPECIFIED",
+            Self::Approved => "DECISION_KIND_APPROVED",
+            Self::Rejected => "DECISION_KIND_REJECTED",
+            Self::Withdrawn => "DECISION_KIND_WITHDRAWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DECISION_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "DECISION_KIND_APPROVED" => Some(Self::Approved),
+            "DECISION_KIND_REJECTED" => Some(Self::Rejected),
+            "DECISION_KIND_WITHDRAWN" => Some(Self::Withdrawn),
+            _ => None,
+        }
+    }
+}
 /// How well an action can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1815,6 +1988,47 @@ impl IncidentStatus {
         }
     }
 }
+/// Work that planning consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PlanningStage {
+    /// None.
+    Unspecified = 0,
+    /// The evidence is read.
+    Perception = 1,
+    /// Candidates are proposed.
+    Candidates = 2,
+    /// Candidates are simulated.
+    Rollouts = 3,
+    /// Somebody has to approve or report.
+    Waiting = 4,
+}
+impl PlanningStage {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PLANNING_STAGE_UNSPECIFIED",
+            Self::Perception => "PLANNING_STAGE_PERCEPTION",
+            Self::Candidates => "PLANNING_STAGE_CANDIDATES",
+            Self::Rollouts => "PLANNING_STAGE_ROLLOUTS",
+            Self::Waiting => "PLANNING_STAGE_WAITING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PLANNING_STAGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PLANNING_STAGE_PERCEPTION" => Some(Self::Perception),
+            "PLANNING_STAGE_CANDIDATES" => Some(Self::Candidates),
+            "PLANNING_STAGE_ROLLOUTS" => Some(Self::Rollouts),
+            "PLANNING_STAGE_WAITING" => Some(Self::Waiting),
+            _ => None,
+        }
+    }
+}
 /// How far a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1914,6 +2128,16 @@ pub struct CreateIncidentRequest {
     /// How urgent it is \[PRIORITY_NORMAL\].
     #[prost(enumeration = "Priority", tag = "7")]
     pub priority: i32,
+    /// What others know the incident by, such as `team: emea`: at most 32 keys of 1 to 63 letters, digits, `-`, `.`, `_` and `/`, with values
+    /// of at most 256 characters.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Its name in another system, such as the number of a ticket: at most 256 characters. Several incidents may have the same.
+    #[prost(string, tag = "9")]
+    pub external_id: ::prost::alloc::string::String,
 }
 /// See IncidentService.CreateIncident.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1940,24 +2164,95 @@ pub struct GetIncidentResponse {
     pub incident: ::core::option::Option<Incident>,
 }
 /// See IncidentService.ListIncidents.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListIncidentsRequest {
     /// Most incidents to give \[50\], at most 1000.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// `next_page_token` of the page before.
+    /// `next_page_token` of the page before, which was asked for with the same filter and order.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Which incidents \[all\].
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<IncidentFilter>,
+    /// `create_time desc`, newest first, or `create_time`, oldest first \[`create_time desc`\].
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// Which incidents. What is not set leaves all of them; what is set has to hold together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IncidentFilter {
+    /// What they wait for: one of these.
+    #[prost(enumeration = "IncidentStatus", repeated, tag = "1")]
+    pub statuses: ::prost::alloc::vec::Vec<i32>,
+    /// How urgent they are: one of these. PRIORITY_UNSPECIFIED is PRIORITY_NORMAL.
+    #[prost(enumeration = "Priority", repeated, tag = "2")]
+    pub priorities: ::prost::alloc::vec::Vec<i32>,
+    /// On whose account they are planned.
+    #[prost(string, tag = "3")]
+    pub tenant: ::prost::alloc::string::String,
+    /// Text that stands in the name, the external id, a label, the description, who is who, the action that waits or the error, in any
+    /// case; at most 256 characters.
+    #[prost(string, tag = "4")]
+    pub text: ::prost::alloc::string::String,
+    /// Labels that they all have, with these values.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Name in another system.
+    #[prost(string, tag = "6")]
+    pub external_id: ::prost::alloc::string::String,
 }
 /// See IncidentService.ListIncidents.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListIncidentsResponse {
-    /// Incidents, newest first, without the steps of their plans.
+    /// Incidents in the order that was asked for, without steps and decisions of their plans. With a filter there may be fewer than
+    /// `page_size`, even none, although there are more pages.
     #[prost(message, repeated, tag = "1")]
     pub incidents: ::prost::alloc::vec::Vec<Incident>,
     /// Token for the next page; empty on the last.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+}
+/// See IncidentService.WatchIncidents.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchIncidentsRequest {
+    /// Which incidents \[those that have not ended\]. Ended ones are told only if `statuses` names INCIDENT_STATUS_ENDED; tell of those as a
+    /// rule by ListIncidents.
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<IncidentFilter>,
+}
+/// See IncidentService.WatchIncidents.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchIncidentsResponse {
+    /// What came.
+    #[prost(oneof = "watch_incidents_response::Update", tags = "1, 2, 3")]
+    pub update: ::core::option::Option<watch_incidents_response::Update>,
+}
+/// Nested message and enum types in `WatchIncidentsResponse`.
+pub mod watch_incidents_response {
+    /// What came.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Update {
+        /// An incident that is there, that came, or that changed: as it is now, without steps and decisions of its plan. `last_sequence` never falls.
+        #[prost(message, tag = "1")]
+        Incident(super::Incident),
+        /// An incident that was told of and that the filter leaves out from now on, as it is now: it has ended, for instance.
+        #[prost(message, tag = "2")]
+        Left(super::Incident),
+        /// All that are there were told. Comes again after 15 seconds in which nothing did, as a sign of life.
+        #[prost(message, tag = "3")]
+        Present(super::Present),
+    }
+}
+/// All incidents that are there were told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Present {
+    /// Incidents that the filter holds now.
+    #[prost(uint32, tag = "1")]
+    pub incidents: u32,
 }
 /// See IncidentService.WatchIncident.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1988,25 +2283,6 @@ pub mod watch_incident_response {
         #[prost(message, tag = "2")]
         Progress(super::Progress),
     }
-}
-/// What the incident's planning is doing at this moment.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Progress {
-    /// The work under way.
-    #[prost(enumeration = "PlanningStage", tag = "1")]
-    pub stage: i32,
-    /// The step it is for; 0 during perception.
-    #[prost(uint32, tag = "2")]
-    pub step: u32,
-    /// Rollouts of the step that have ended.
-    #[prost(uint32, tag = "3")]
-    pub rollouts_finished: u32,
-    /// Rollouts of the step.
-    #[prost(uint32, tag = "4")]
-    pub rollouts_total: u32,
-    /// Tokens chosen or forced for this incident since it was created.
-    #[prost(uint64, tag = "5")]
-    pub tokens: u64,
 }
 /// Something that happened to an incident. Events are numbered without gaps, from 1.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2094,6 +2370,15 @@ pub struct IncidentCreated {
     /// Who created it, as the coordinator knows them; empty where it asks nobody.
     #[prost(string, tag = "6")]
     pub creator: ::prost::alloc::string::String,
+    /// What others know it by.
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Its name in another system.
+    #[prost(string, tag = "8")]
+    pub external_id: ::prost::alloc::string::String,
 }
 /// Candidates of a step were proposed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2151,6 +2436,9 @@ pub struct ActionApproved {
     /// Hash of the step that was approved.
     #[prost(string, tag = "4")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// Index of the candidate that the approver chose in place of the planner's choice; absent if that was approved.
+    #[prost(uint32, optional, tag = "5")]
+    pub chosen: ::core::option::Option<u32>,
 }
 /// An action was rejected.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2256,7 +2544,7 @@ pub struct ReportOutcomeRequest {
     /// The step whose action was carried out.
     #[prost(uint32, tag = "2")]
     pub step: u32,
-    /// State that was found afterwards.
+    /// State that was found afterwards: all six facts. Either this or `facts`.
     #[prost(message, optional, tag = "3")]
     pub state: ::core::option::Option<RecoveryState>,
     /// Idempotency key, a UUID.
@@ -2265,6 +2553,9 @@ pub struct ReportOutcomeRequest {
     /// Check only.
     #[prost(bool, tag = "5")]
     pub validate_only: bool,
+    /// Facts that were found afterwards; what is absent stays as it was before the action. Either this or `state`.
+    #[prost(message, optional, tag = "6")]
+    pub facts: ::core::option::Option<RecoveryFacts>,
 }
 /// See IncidentService.ReportOutcome.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2282,7 +2573,7 @@ pub struct ApproveActionRequest {
     /// The step.
     #[prost(uint32, tag = "2")]
     pub step: u32,
-    /// Text of the action that is approved, for a caller who wants it compared: refused if it is not the step's.
+    /// Text of the action that is approved, for a caller who wants it compared: refused if it is not the one that the hash names.
     #[prost(string, tag = "3")]
     pub action: ::prost::alloc::string::String,
     /// Who approves.
@@ -2294,7 +2585,8 @@ pub struct ApproveActionRequest {
     /// Check only.
     #[prost(bool, tag = "6")]
     pub validate_only: bool,
-    /// Hash of the step, as PlanStep.plan_hash gives it; refused if the step was decided anew since. Required.
+    /// Hash of the step, as PlanStep.plan_hash gives it, or with another of its candidates as the chosen one, as Candidate.plan_hash gives
+    /// it: that one is then the step's action. Refused if the step was decided anew since. Required.
     #[prost(string, tag = "7")]
     pub plan_hash: ::prost::alloc::string::String,
 }
@@ -2429,47 +2721,6 @@ pub struct VerifyIncidentResponse {
     /// Hash of the event that was asked for, lower-case hex; empty if it is not there.
     #[prost(string, tag = "7")]
     pub sequence_sha256: ::prost::alloc::string::String,
-}
-/// Work that planning consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum PlanningStage {
-    /// None.
-    Unspecified = 0,
-    /// The evidence is read.
-    Perception = 1,
-    /// Candidates are proposed.
-    Candidates = 2,
-    /// Candidates are simulated.
-    Rollouts = 3,
-    /// Somebody has to approve or report.
-    Waiting = 4,
-}
-impl PlanningStage {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "PLANNING_STAGE_UNSPECIFIED",
-            Self::Perception => "PLANNING_STAGE_PERCEPTION",
-            Self::Candidates => "PLANNING_STAGE_CANDIDATES",
-            Self::Rollouts => "PLANNING_STAGE_ROLLOUTS",
-            Self::Waiting => "PLANNING_STAGE_WAITING",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "PLANNING_STAGE_UNSPECIFIED" => Some(Self::Unspecified),
-            "PLANNING_STAGE_PERCEPTION" => Some(Self::Perception),
-            "PLANNING_STAGE_CANDIDATES" => Some(Self::Candidates),
-            "PLANNING_STAGE_ROLLOUTS" => Some(Self::Rollouts),
-            "PLANNING_STAGE_WAITING" => Some(Self::Waiting),
-            _ => None,
-        }
-    }
 }
 /// Format of an exported plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2661,7 +2912,7 @@ pub mod incident_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Gives incidents, newest first, page by page.
+        /// Gives incidents page by page, newest first unless asked otherwise.
         pub async fn list_incidents(
             &mut self,
             request: impl tonic::IntoRequest<super::ListIncidentsRequest>,
@@ -2712,6 +2963,33 @@ pub mod incident_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("countermove.v1.IncidentService", "WatchIncident"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Streams a queue: first the incidents that are there, then each change of one, until the caller leaves.
+        pub async fn watch_incidents(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchIncidentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchIncidentsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/countermove.v1.IncidentService/WatchIncidents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("countermove.v1.IncidentService", "WatchIncidents"),
                 );
             self.inner.server_streaming(req, path, codec).await
         }
@@ -2960,7 +3238,7 @@ pub mod incident_service_server {
             tonic::Response<super::GetIncidentResponse>,
             tonic::Status,
         >;
-        /// Gives incidents, newest first, page by page.
+        /// Gives incidents page by page, newest first unless asked otherwise.
         async fn list_incidents(
             &self,
             request: tonic::Request<super::ListIncidentsRequest>,
@@ -2980,6 +3258,20 @@ pub mod incident_service_server {
             request: tonic::Request<super::WatchIncidentRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::WatchIncidentStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchIncidents method.
+        type WatchIncidentsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchIncidentsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Streams a queue: first the incidents that are there, then each change of one, until the caller leaves.
+        async fn watch_incidents(
+            &self,
+            request: tonic::Request<super::WatchIncidentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchIncidentsStream>,
             tonic::Status,
         >;
         /// Adds alerts that came after the incident was created. The next step is planned with them.
@@ -3296,6 +3588,53 @@ pub mod incident_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countermove.v1.IncidentService/WatchIncidents" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchIncidentsSvc<T: IncidentService>(pub Arc<T>);
+                    impl<
+                        T: IncidentService,
+                    > tonic::server::ServerStreamingService<super::WatchIncidentsRequest>
+                    for WatchIncidentsSvc<T> {
+                        type Response = super::WatchIncidentsResponse;
+                        type ResponseStream = T::WatchIncidentsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchIncidentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IncidentService>::watch_incidents(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchIncidentsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3792,6 +4131,38 @@ pub struct GetWorkerResponse {
     #[prost(message, optional, tag = "1")]
     pub worker: ::core::option::Option<Worker>,
 }
+/// See ClusterService.GetQueue.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetQueueRequest {}
+/// See ClusterService.GetQueue.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetQueueResponse {
+    /// Those that have work waiting or running, the most urgent first and then by tenant.
+    #[prost(message, repeated, tag = "1")]
+    pub queued: ::prost::alloc::vec::Vec<QueuedWork>,
+    /// Incidents that this coordinator plans.
+    #[prost(uint32, tag = "2")]
+    pub incidents: u32,
+}
+/// Work of a tenant's incidents of one urgency.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueuedWork {
+    /// On whose account.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// How urgent.
+    #[prost(enumeration = "Priority", tag = "2")]
+    pub priority: i32,
+    /// Questions of perception and for candidates that wait.
+    #[prost(uint32, tag = "3")]
+    pub waiting_questions: u32,
+    /// Rollouts that wait.
+    #[prost(uint32, tag = "4")]
+    pub waiting_rollouts: u32,
+    /// Questions and rollouts that run.
+    #[prost(uint32, tag = "5")]
+    pub running: u32,
+}
 /// See ClusterService.DrainWorker.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainWorkerRequest {
@@ -4019,6 +4390,31 @@ pub mod cluster_service_client {
                 .insert(GrpcMethod::new("countermove.v1.ClusterService", "GetWorker"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives the work of this coordinator that waits for workers, and that runs there.
+        pub async fn get_queue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetQueueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetQueueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/countermove.v1.ClusterService/GetQueue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("countermove.v1.ClusterService", "GetQueue"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Sends a worker nothing new; what it runs goes on.
         pub async fn drain_worker(
             &mut self,
@@ -4100,6 +4496,14 @@ pub mod cluster_service_server {
             request: tonic::Request<super::GetWorkerRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetWorkerResponse>,
+            tonic::Status,
+        >;
+        /// Gives the work of this coordinator that waits for workers, and that runs there.
+        async fn get_queue(
+            &self,
+            request: tonic::Request<super::GetQueueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetQueueResponse>,
             tonic::Status,
         >;
         /// Sends a worker nothing new; what it runs goes on.
@@ -4271,6 +4675,51 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetWorkerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countermove.v1.ClusterService/GetQueue" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetQueueSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::GetQueueRequest>
+                    for GetQueueSvc<T> {
+                        type Response = super::GetQueueResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetQueueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::get_queue(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetQueueSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -205,9 +205,8 @@ async fn probe(
 ) -> Vec<Duration> {
     let mut calls = Vec::new();
     while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
-        let listed = client
-            .list_incidents(api::ListIncidentsRequest { page_size: 1, page_token: String::new() })
-            .await;
+        let listed =
+            client.list_incidents(api::ListIncidentsRequest { page_size: 1, ..Default::default() }).await;
         let newest = listed.ok().and_then(|listed| listed.into_inner().incidents.into_iter().next());
         if let Some(incident) = newest {
             let begun = Instant::now();

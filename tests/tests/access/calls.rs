@@ -8,6 +8,7 @@ use countermove_proto::v1::access_service_client::AccessServiceClient;
 use countermove_proto::v1::audit_service_client::AuditServiceClient;
 use countermove_proto::v1::cluster_service_client::ClusterServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
+use countermove_proto::v1::watch_incidents_response::Update;
 use countermove_tests::{alerts, evidence};
 use prost_types::FileDescriptorSet;
 use tonic::Status;
@@ -50,11 +51,12 @@ const fn call(name: &'static str, about: About, roles: &'static [&'static str]) 
 const SEE: &[&str] = &["viewer", "responder", "approver"];
 const RESPOND: &[&str] = &["responder", "approver"];
 
-pub(super) const CALLS: [Call; 22] = [
+pub(super) const CALLS: [Call; 24] = [
     call("IncidentService/CreateIncident", About::Tenant, RESPOND),
     call("IncidentService/GetIncident", About::Incident, SEE),
     call("IncidentService/ListIncidents", About::Listing, SEE),
     call("IncidentService/WatchIncident", About::Incident, SEE),
+    call("IncidentService/WatchIncidents", About::Listing, SEE),
     call("IncidentService/ReportAlerts", About::Incident, RESPOND),
     call("IncidentService/ReportOutcome", About::Incident, RESPOND),
     call("IncidentService/ApproveAction", About::Incident, &["approver"]),
@@ -65,6 +67,7 @@ pub(super) const CALLS: [Call; 22] = [
     call("IncidentService/VerifyIncident", About::Incident, SEE),
     call("ClusterService/ListWorkers", About::Cluster, &["operator"]),
     call("ClusterService/GetWorker", About::Cluster, &["operator"]),
+    call("ClusterService/GetQueue", About::Cluster, &["operator"]),
     call("ClusterService/DrainWorker", About::Cluster, &["operator"]),
     call("ClusterService/ResumeWorker", About::Cluster, &["operator"]),
     call("AccessService/GetCaller", About::Caller, &ROLES),
@@ -177,13 +180,26 @@ pub(super) async fn make(
             let mut stream = incidents.watch_incident(shown.with(request)).await?.into_inner();
             stream.message().await.map(|_| Vec::new())
         }
+        "IncidentService/WatchIncidents" => {
+            let request = shown.with(api::WatchIncidentsRequest::default());
+            let mut stream = incidents.watch_incidents(request).await?.into_inner();
+            let mut names = Vec::new();
+            loop {
+                match stream.message().await?.and_then(|message| message.update) {
+                    Some(Update::Incident(incident)) => names.push(incident.name),
+                    Some(Update::Left(incident)) => names.push(incident.name),
+                    Some(Update::Present(_)) | None => return Ok(names),
+                }
+            }
+        }
         "IncidentService/ReportAlerts" => {
             let request = api::ReportAlertsRequest { name, alerts: alerts(), request_id, validate_only };
             incidents.report_alerts(shown.with(request)).await.map(|_| Vec::new())
         }
         "IncidentService/ReportOutcome" => {
             let state = Some(api::RecoveryState::default());
-            let request = api::ReportOutcomeRequest { name, step: 0, state, request_id, validate_only };
+            let request =
+                api::ReportOutcomeRequest { name, step: 0, state, request_id, validate_only, facts: None };
             incidents.report_outcome(shown.with(request)).await.map(|_| Vec::new())
         }
         "IncidentService/ApproveAction" => {
@@ -217,6 +233,9 @@ pub(super) async fn make(
         }
         "ClusterService/GetWorker" => {
             cluster.get_worker(shown.with(api::GetWorkerRequest { name: worker })).await.map(|_| Vec::new())
+        }
+        "ClusterService/GetQueue" => {
+            cluster.get_queue(shown.with(api::GetQueueRequest {})).await.map(|_| Vec::new())
         }
         "ClusterService/DrainWorker" => {
             let request = api::DrainWorkerRequest { name: worker, request_id, validate_only };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
+use countermove_proto::v1::watch_incidents_response::Update;
 use countermove_tests::secured::{channel, coordinator, dial, worker};
 use countermove_tests::{Authority, Cli, Issuer, Postgres, wait_until};
 use tonic::Code;
@@ -152,4 +153,61 @@ async fn a_call_that_is_passed_on_carries_who_made_it() {
     let record = at_second(None).export_plan(bob.with(request)).await.unwrap().into_inner();
     let record = String::from_utf8(record.content).unwrap();
     assert!(record.contains(&format!("{}|bob", world.issuer.url)), "the record names who approved");
+}
+
+/// What a caller follows and lists with this filter.
+async fn seen(world: &World, shown: &Shown, filter: api::IncidentFilter) -> Vec<String> {
+    let filter = Some(filter);
+    let request = api::WatchIncidentsRequest { filter: filter.clone() };
+    let mut api = world.incidents(shown);
+    let mut stream = api.watch_incidents(shown.with(request)).await.unwrap().into_inner();
+    let mut followed = Vec::new();
+    while let Some(Update::Incident(incident)) = stream.message().await.unwrap().unwrap().update {
+        followed.push(incident.name);
+    }
+    let request = api::ListIncidentsRequest { filter, ..api::ListIncidentsRequest::default() };
+    let listed = api.list_incidents(shown.with(request)).await.unwrap().into_inner().incidents;
+    let listed: Vec<String> = listed.into_iter().map(|incident| incident.name).collect();
+    assert_eq!(followed, listed);
+    followed
+}
+
+#[tokio::test]
+async fn whoever_sees_one_tenant_follows_nothing_of_another_whatever_the_filter() {
+    let world = World::start(false).await;
+    let blue = world.waiting(&world.known("ann", &["blue-responder"])).await.name;
+    let filters = || {
+        let default = api::IncidentFilter::default;
+        [
+            default(),
+            api::IncidentFilter { tenant: "blue".into(), ..default() },
+            api::IncidentFilter { text: blue.clone(), ..default() },
+            api::IncidentFilter { statuses: vec![api::IncidentStatus::AwaitingApproval.into()], ..default() },
+        ]
+    };
+    let (own, foreign) = (world.known("bob", &["blue-viewer"]), world.known("rob", &["red-viewer"]));
+    for filter in filters() {
+        assert_eq!(seen(&world, &own, filter.clone()).await, [blue.as_str()], "{filter:?}");
+        assert!(seen(&world, &foreign, filter.clone()).await.is_empty(), "{filter:?}");
+    }
+
+    // Neither does what comes later.
+    let mut api = world.incidents(&foreign);
+    let request = foreign.with(api::WatchIncidentsRequest::default());
+    let mut stream = api.watch_incidents(request).await.unwrap().into_inner();
+    let present = stream.message().await.unwrap().unwrap().update;
+    assert_eq!(present, Some(Update::Present(api::Present { incidents: 0 })));
+    let another = world.waiting(&world.known("ann", &["blue-responder"])).await.name;
+    let red = world.known("rob", &["red-responder"]);
+    let request = api::CreateIncidentRequest {
+        evidence: Some(countermove_tests::evidence()),
+        options: Some(countermove_tests::small_options(7)),
+        tenant: "red".into(),
+        ..api::CreateIncidentRequest::default()
+    };
+    let made = world.incidents(&red).create_incident(red.with(request)).await.unwrap().into_inner();
+    let Some(Update::Incident(first)) = stream.message().await.unwrap().unwrap().update else {
+        panic!("an incident was made")
+    };
+    assert_eq!(first.name, made.incident.unwrap().name, "and not {another}");
 }

@@ -1,6 +1,7 @@
 //! A store for one process that may forget.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countermove_ledger::{AuditChain, AuditRecord, TrustedKeys};
@@ -8,8 +9,9 @@ use countermove_proto::IncidentId;
 use countermove_proto::v1::Incident;
 use futures::future::{BoxFuture, FutureExt, ready};
 
+use super::super::projection::summary;
 use super::ledger::{KeptCheckpoint, Ledger, SavedSession};
-use super::{Append, EventLog, Head, Record, StoreError, StoredInput, without_steps};
+use super::{Append, EventLog, Head, Part, Record, StoreError, StoredInput};
 
 /// Keeps incidents in memory: all that go on, and as many of the ended ones as it was told.
 ///
@@ -117,17 +119,25 @@ impl EventLog for MemoryStore {
         ready(self.read(id, |log| Incident::clone(&log.incident))).boxed()
     }
 
-    fn list(
-        &self,
-        before: Option<IncidentId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+    fn list(&self, part: Part) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
         let logs = self.lock();
-        let newest_first =
-            logs.by_id.iter().rev().filter(|(id, _)| before.is_none_or(|before| **id < before));
-        let incidents =
-            newest_first.take(limit).map(|(_, log)| without_steps(Incident::clone(&log.incident))).collect();
+        let range = match (part.after, part.oldest_first) {
+            (None, _) => (Bound::Unbounded, Bound::Unbounded),
+            (Some(after), true) => (Bound::Excluded(after), Bound::Unbounded),
+            (Some(after), false) => (Bound::Unbounded, Bound::Excluded(after)),
+        };
+        let mut range = logs.by_id.range(range);
+        let in_order =
+            std::iter::from_fn(|| if part.oldest_first { range.next() } else { range.next_back() });
+        let asked = in_order.filter(|(_, log)| !(part.open_only && log.head.ended)).take(part.limit);
+        let incidents = asked.map(|(_, log)| summary(Incident::clone(&log.incident))).collect();
         ready(Ok(incidents)).boxed()
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<(IncidentId, u64)>, StoreError>> {
+        let logs = self.lock();
+        let open = logs.by_id.iter().filter(|(_, log)| !log.head.ended);
+        ready(Ok(open.map(|(&id, log)| (id, log.head.sequence)).collect())).boxed()
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

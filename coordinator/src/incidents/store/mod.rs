@@ -126,6 +126,19 @@ pub struct Append {
     pub changes: bool,
 }
 
+/// Which incidents a list gives, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The list goes on after this one.
+    pub after: Option<IncidentId>,
+    /// In the order of their creation; else newest first.
+    pub oldest_first: bool,
+    /// Those that have not ended.
+    pub open_only: bool,
+    /// Most that are given.
+    pub limit: usize,
+}
+
 /// The end of an incident's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -181,12 +194,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// An incident as it stands, as it was kept beside its events. Where it matters what it says, [`replay`] is asked.
     fn get(&self, id: IncidentId) -> BoxFuture<'_, Result<Incident, StoreError>>;
 
-    /// Up to `limit` incidents with ids below `before`, newest first, without the steps of their plans.
-    fn list(
-        &self,
-        before: Option<IncidentId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
+    /// A part of the incidents, as lists show them: without steps and decisions of their plans.
+    fn list(&self, part: Part) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
+
+    /// Incidents that have not ended, and the number of the last event of each.
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<(IncidentId, u64)>, StoreError>>;
 
     /// What proves its content, if anything does.
     fn ledger(&self) -> Option<&dyn Ledger> {
@@ -429,11 +441,4 @@ impl From<StoreError> for Error {
             StoreError::Corrupt(_) => Self::Internal(error.to_string()),
         }
     }
-}
-
-fn without_steps(mut incident: Incident) -> Incident {
-    if let Some(plan) = &mut incident.plan {
-        plan.steps.clear();
-    }
-    incident
 }

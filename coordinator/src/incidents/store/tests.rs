@@ -142,7 +142,7 @@ async fn an_incident_is_what_its_events_make_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn incidents_are_listed_newest_first_without_steps() {
+async fn incidents_are_listed_in_both_orders_without_steps() {
     for Kept { store, .. } in &logs().await {
         let mut names = Vec::new();
         let mut ids = Vec::new();
@@ -152,13 +152,29 @@ async fn incidents_are_listed_newest_first_without_steps() {
             names.insert(0, log.id().name());
             ids.push(log.id());
         }
-        let listed = async |before, limit| -> Vec<String> {
-            let list = store.list(before, limit).await.unwrap();
+        let listed = async |part| -> Vec<String> {
+            let list = store.list(part).await.unwrap();
             assert!(list.iter().all(|incident| incident.plan.as_ref().unwrap().steps.is_empty()));
             list.into_iter().map(|incident| incident.name).collect()
         };
-        assert_eq!(listed(None, 3).await, names[..3]);
-        assert_eq!(listed(Some(ids[2]), 9).await, names[3..]);
+        let newest = Part { after: None, oldest_first: false, open_only: false, limit: 3 };
+        assert_eq!(listed(newest).await, names[..3]);
+        assert_eq!(listed(Part { after: Some(ids[2]), limit: 9, ..newest }).await, names[3..]);
+
+        let mut log = begun(store.clone(), claim()).await;
+        log.append(Kind::Ended(PlanEnded::default()), None).await.unwrap();
+        names.reverse();
+        let open = Part { oldest_first: true, open_only: true, ..newest };
+        assert_eq!(listed(open).await, names[..3]);
+        assert_eq!(
+            listed(Part { after: Some(ids[2]), ..open }).await,
+            names[3..],
+            "the ended one is left out"
+        );
+        assert_eq!(listed(Part { after: Some(ids[4]), open_only: false, ..open }).await, [log.id().name()]);
+        let mut unfinished = store.unfinished().await.unwrap();
+        unfinished.sort();
+        assert_eq!(unfinished, ids.iter().map(|id| (*id, 2)).collect::<Vec<_>>());
     }
 }
 

@@ -224,7 +224,7 @@ fn hosts(action: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::choosing::aggregate::tally;
-    use crate::choosing::candidate::{Action, CostEstimate};
+    use crate::choosing::candidate::Action;
     use crate::choosing::choice::choose;
     use crate::language_model::Usage;
     use crate::rollouts::runner::{RolloutEnd, RolloutKey, RolloutResult, RolloutStep};
@@ -249,12 +249,9 @@ mod tests {
     fn decide(actions: &[&str], tallies: &[Tally]) -> (Choice, Assurance) {
         let candidates: Vec<Candidate> = (0..)
             .zip(actions)
-            .map(|(index, &text)| Candidate {
-                index,
-                action: Action { text: text.into(), explanation: String::new() },
-                cost: CostEstimate::default(),
-                predicted_state: None,
-                reasoning: String::new(),
+            .map(|(index, &text)| {
+                let action = Action { text: text.into(), explanation: String::new() };
+                Candidate::proposed(index, action, String::new())
             })
             .collect();
         let roles = Roles { targets: vec!["10.0.2.13".into()], ..Roles::default() };

@@ -54,6 +54,27 @@ pub struct Candidate {
     pub predicted_state: Option<RecoveryState>,
     /// The model's reasoning, as it wrote it.
     pub reasoning: String,
+    /// Hash of the step with this candidate as the chosen one; empty until the session has taken the step in.
+    #[serde(default)]
+    pub hash: String,
+    /// Hosts and accounts of the system that it cuts off or cleans; empty until then.
+    #[serde(default)]
+    pub takes_down: Vec<String>,
+}
+
+impl Candidate {
+    /// An action that was proposed, before its rollouts.
+    pub fn proposed(index: u32, action: Action, reasoning: String) -> Self {
+        Self {
+            index,
+            action,
+            cost: CostEstimate::default(),
+            predicted_state: None,
+            reasoning,
+            hash: String::new(),
+            takes_down: Vec::new(),
+        }
+    }
 }
 
 /// A proposal that was thrown away before any rollout.

@@ -61,15 +61,16 @@ pub struct PlanStep {
 }
 
 impl PlanStep {
-    /// The hash of this step in an incident in which `before` was done: who approves it has seen just this.
-    pub(crate) fn seal(&self, incident: &str, before: &[String]) -> String {
+    /// The hash of this step in an incident in which `before` was done and with this candidate as the chosen one: who approves it has
+    /// seen just this.
+    pub(crate) fn seal(&self, incident: &str, before: &[String], chosen: u32) -> String {
         let candidates = self.candidates.iter().map(|candidate| SealedCandidate {
             text: &candidate.action.text,
             explanation: &candidate.action.explanation,
             mean: candidate.cost.mean,
             predicted: candidate.predicted_state,
         });
-        let (index, state_before, chosen) = (self.index, self.state_before, self.chosen);
+        let (index, state_before) = (self.index, self.state_before);
         let candidates = candidates.collect();
         Seal { incident, before, index, state_before, chosen, candidates, reason: &self.reason }.hash()
     }

@@ -215,25 +215,38 @@ impl PlanSession {
         Plan { assessment: self.assessment.clone(), steps: self.steps.clone(), ended }
     }
 
-    /// Approves the step that waits, as its hash names it; it now waits for its outcome. An action's text, if it is given,
-    /// is compared as well.
+    /// Approves the step that waits, as a hash names it: its own, or that of another of its candidates, which is then the chosen
+    /// one. It now waits for its outcome. An action's text, if it is given, is compared as well. Gives the index of the candidate
+    /// that was chosen in place of the planner's choice; `None` if that was approved.
     ///
     /// # Errors
     /// If no approval is waited for, or step, hash or action are not the current ones.
-    pub fn approve(&mut self, step: u32, hash: &str, action: Option<&str>) -> Result<(), SessionError> {
+    pub fn approve(
+        &mut self,
+        step: u32,
+        hash: &str,
+        action: Option<&str>,
+    ) -> Result<Option<u32>, SessionError> {
         let current = self.waiting("an approval", &Phase::Approval, step)?;
-        if let Some(action) = action.filter(|action| *action != current.action()) {
+        let others = current.candidates.iter().filter(|candidate| candidate.index != current.chosen);
+        let other = others.clone().find(|other| current.hash != hash && other.hash == hash);
+        let approved = other.map_or(current.action(), |other| other.action.text.as_str());
+        if let Some(action) = action.filter(|action| *action != approved) {
             return Err(SessionError::WrongAction {
                 step,
-                chosen: current.action().to_owned(),
+                chosen: approved.to_owned(),
                 named: action.to_owned(),
             });
         }
-        if current.hash != hash {
+        let other = other.map(|other| other.index);
+        if current.hash != hash && other.is_none() {
             return Err(SessionError::Stale { step, named: hash.to_owned() });
         }
+        if let (Some(other), Some(current)) = (other, self.steps.last_mut()) {
+            (current.chosen, current.hash) = (other, hash.to_owned());
+        }
         self.phase = Phase::Outcome;
-        Ok(())
+        Ok(other)
     }
 
     /// Rejects the action of the step that waits. The step is taken back and decided again; the model reads the
@@ -340,7 +353,7 @@ impl PlanSession {
     /// Takes a decision. In offline mode its predicted state becomes the next one at once; in interactive mode the
     /// incident's autonomy may approve it.
     pub(crate) fn decided(&mut self, mut step: PlanStep) {
-        step.hash = step.seal(&self.incident, &self.history());
+        self.label(&mut step);
         let approved = self.approves(&step);
         self.observed = Observed::default();
         self.usage += step.usage;
@@ -355,6 +368,35 @@ impl PlanSession {
                 self.arrive(StateAfter { state, source: StateSource::Predicted });
             }
         }
+    }
+
+    /// Says of each candidate of a new step what approving it names and whom it takes down.
+    fn label(&self, step: &mut PlanStep) {
+        let before = self.history();
+        step.hash = step.seal(&self.incident, &before, step.chosen);
+        let hashes: Vec<String> = step
+            .candidates
+            .iter()
+            .map(|candidate| step.seal(&self.incident, &before, candidate.index))
+            .collect();
+        for (candidate, hash) in step.candidates.iter_mut().zip(hashes) {
+            candidate.takes_down = self.taken_down(&candidate.action.text);
+            candidate.hash = hash;
+        }
+    }
+
+    /// Hosts and accounts of the system that an action cuts off or cleans.
+    fn taken_down(&self, action: &str) -> Vec<String> {
+        let Some(roles) = self.assessment.as_ref().map(|assessment| &assessment.entities) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = Vec::new();
+        for (_, name) in if interrupts(action) { named(action, roles) } else { Vec::new() } {
+            if !roles.attacks_from_outside(&name) && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Whether the incident's autonomy approves the step.

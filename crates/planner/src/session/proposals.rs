@@ -9,7 +9,7 @@ use countermove_incident::{Constraints, RecoveryState};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use crate::choosing::candidate::{Action, Candidate, CostEstimate, RejectedCandidate};
+use crate::choosing::candidate::{Action, Candidate, RejectedCandidate};
 use crate::error::PlanError;
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
@@ -199,13 +199,8 @@ impl Proposal<'_> {
         if let Some(reason) = self.fault(&action.text, &proposals.candidates) {
             proposals.rejected.push(RejectedCandidate { action, reason });
         } else {
-            proposals.candidates.push(Candidate {
-                index: proposals.candidates.len() as u32,
-                action,
-                cost: CostEstimate::default(),
-                predicted_state: None,
-                reasoning: answer.thinking,
-            });
+            let index = proposals.candidates.len() as u32;
+            proposals.candidates.push(Candidate::proposed(index, action, answer.thinking));
         }
         Ok(())
     }

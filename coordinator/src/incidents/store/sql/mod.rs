@@ -29,8 +29,8 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{
-    Append, Claim, EventLog, Head, Held, KnownRequest, Ledger, OwnerId, Ownership, Record, RequestKey, Saved,
-    StoreError, StoreUrl, StoredInput,
+    Append, Claim, EventLog, Head, Held, KnownRequest, Ledger, OwnerId, Ownership, Part, Record, RequestKey,
+    Saved, StoreError, StoreUrl, StoredInput,
 };
 use file::{FileLock, Identity};
 use schema::migrate;
@@ -316,12 +316,12 @@ impl EventLog for SqlStore {
         async move { self.patiently(|| self.read_incident(id)).await }.boxed()
     }
 
-    fn list(
-        &self,
-        before: Option<IncidentId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
-        async move { self.patiently(|| self.read_list(before, limit)).await }.boxed()
+    fn list(&self, part: Part) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        async move { self.patiently(|| self.read_list(part)).await }.boxed()
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<(IncidentId, u64)>, StoreError>> {
+        async move { self.patiently(|| self.read_unfinished()).await }.boxed()
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

@@ -9,10 +9,9 @@ use prost::Message;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::super::super::projection::summary;
 use super::super::chain::Hash;
-use super::super::{
-    Head, Input, KnownRequest, OwnerId, Record, Saved, StoreError, StoredInput, without_steps,
-};
+use super::super::{Head, Input, KnownRequest, OwnerId, Part, Record, Saved, StoreError, StoredInput};
 use super::writing::{bytes, signed};
 use super::{Fault, SqlStore, made};
 
@@ -92,20 +91,28 @@ impl SqlStore {
         incident(&self.read_row(id).await?)
     }
 
-    pub(super) async fn read_list(
-        &self,
-        before: Option<IncidentId>,
-        limit: usize,
-    ) -> Result<Vec<Incident>, Fault> {
-        let before = before.map_or_else(|| vec![u8::MAX; 16], bytes);
-        let rows = sqlx::query(
-            "SELECT last_sequence, update_time, projection FROM incidents WHERE id < $1 ORDER BY id DESC LIMIT $2",
-        )
-        .bind(before)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    pub(super) async fn read_list(&self, part: Part) -> Result<Vec<Incident>, Fault> {
+        let first = if part.oldest_first { u8::MIN } else { u8::MAX };
+        let after = part.after.map_or_else(|| vec![first; 16], bytes);
+        let (beyond, order) = if part.oldest_first { (">", "ASC") } else { ("<", "DESC") };
+        let open = if part.open_only { "AND end_time IS NULL" } else { "" };
+        let rows = sqlx::query(made(format!(
+            "SELECT last_sequence, update_time, projection FROM incidents WHERE id {beyond} $1 {open} \
+             ORDER BY id {order} LIMIT $2",
+        )))
+        .bind(after)
+        .bind(i64::try_from(part.limit).unwrap_or(i64::MAX))
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(|row| incident(row).map(without_steps)).collect()
+        rows.iter().map(|row| incident(row).map(summary)).collect()
+    }
+
+    pub(super) async fn read_unfinished(&self) -> Result<Vec<(IncidentId, u64)>, Fault> {
+        let rows = sqlx::query("SELECT id, last_sequence FROM incidents WHERE end_time IS NULL")
+            .fetch_all(&self.pool)
+            .await?;
+        let open = |row: &AnyRow| Ok((incident_id(row.try_get("id")?)?, number(row, "last_sequence")?));
+        rows.iter().map(open).collect()
     }
 
     pub(super) async fn read_request(&self, id: RequestId) -> Result<Option<KnownRequest>, Fault> {

@@ -294,17 +294,17 @@ async fn autonomy_approves_what_is_clear_and_can_be_taken_back_and_nothing_else(
 #[tokio::test]
 async fn a_hash_names_one_decision_in_one_incident() {
     let step = plan(&model(optimist), PlanOptions { max_steps: 1, ..options() }).await.0.steps.remove(0);
-    let hash = step.seal("incidents/1", &[]);
+    let hash = step.seal("incidents/1", &[], step.chosen);
     assert_eq!(step.hash, hash);
     let other = |change: fn(&mut PlanStep)| {
         let mut step = step.clone();
         change(&mut step);
-        step.seal("incidents/1", &[])
+        step.seal("incidents/1", &[], step.chosen)
     };
     let changed = [
-        step.seal("incidents/2", &[]),
-        step.seal("incidents/1", &["Isolate a".into()]),
-        step.seal("incidents/1", &["Isolate ".into(), "a".into()]),
+        step.seal("incidents/2", &[], 0),
+        step.seal("incidents/1", &["Isolate a".into()], 0),
+        step.seal("incidents/1", &["Isolate ".into(), "a".into()], 0),
         other(|step| step.index = 1),
         other(|step| step.chosen = 1),
         other(|step| step.state_before.is_hardened = true),

@@ -66,6 +66,34 @@ async fn an_operator_approves_rejects_and_reports() {
 }
 
 #[tokio::test]
+async fn another_candidate_is_approved_by_its_own_hash() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
+    let mut session = planner.session("incidents/1", &evidence(), options).unwrap();
+    planner.run(&mut session, &|_| {}).await;
+    let step = session.steps()[0].clone();
+    let own = step.chosen_candidate().unwrap();
+    assert_eq!(own.hash, step.hash);
+    let hashes: std::collections::BTreeSet<_> = step.candidates.iter().map(|one| &one.hash).collect();
+    assert_eq!(hashes.len(), step.candidates.len());
+    let other = step.candidates.iter().find(|one| one.index != step.chosen).unwrap().clone();
+
+    assert_eq!(session.clone().approve(0, &step.hash, None), Ok(None));
+    let named = session.approve(0, &other.hash, Some(step.action()));
+    assert!(matches!(named, Err(SessionError::WrongAction { .. })), "{named:?}");
+    assert_eq!(session.approve(0, &other.hash, Some(&other.action.text)), Ok(Some(other.index)));
+    assert_eq!(session.phase(), &Phase::Outcome);
+    let taken = &session.steps()[0];
+    assert_eq!((taken.chosen, &taken.hash), (other.index, &other.hash));
+    assert_eq!(taken.seal("incidents/1", &[], taken.chosen), taken.hash);
+
+    // What follows knows which action was taken.
+    session.report_outcome(0, RecoveryState { is_hardened: true, ..RecoveryState::default() }).unwrap();
+    assert!(session.history()[0].contains(&other.action.text));
+}
+
+#[tokio::test]
 async fn a_session_restored_before_every_step_gives_the_same_plan() {
     let model = model(optimist);
     let (expected, _) = plan(&model, options()).await;
