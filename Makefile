@@ -103,6 +103,15 @@ lint: toolchain ## Check format, lints, docs, licences, protos and scripts
 protos: toolchain ## Generate the messages from the .proto files anew
 	$(CARGO) run -q -p countermove-proto-generate
 
+.PHONY: console
+console: ## Build the web page anew into console/dist, which is committed (Node 20.19 or newer, npm)
+	@scripts/console.sh build
+
+.PHONY: console-test
+console-test: build ## Test the web page, in a headless Chromium on the real programs (Node, npm, Chromium; a minute)
+	@scripts/test_services.sh browser
+	@scripts/console.sh test
+
 .PHONY: fmt
 fmt: toolchain ## Format the code
 	$(CARGO) fmt --all

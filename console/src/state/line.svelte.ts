@@ -1,0 +1,23 @@
+// The line to the coordinator, as the banner tells of it.
+import { sentence } from '../api/errors';
+
+class Line {
+  /** Why there is none; empty: there is one. */
+  problem = $state('');
+  /** Since when, in ms. */
+  since = $state(0);
+  /** When it is tried again, in ms. */
+  again = $state(0);
+
+  up(): void {
+    if (this.problem) this.problem = '';
+  }
+
+  down(error: unknown, wait: number): void {
+    if (!this.problem) this.since = Date.now();
+    this.problem = sentence(error);
+    this.again = Date.now() + wait;
+  }
+}
+
+export const line = new Line();
