@@ -16,7 +16,7 @@ describe('numbers and times', () => {
   });
 
   it('never round a share to none or all that is neither', () => {
-    expect([0, 0.001, 0.5, 0.994, 0.996, 1].map(percent)).toEqual(['0 %', '< 1 %', '50 %', '99 %', '> 99 %', '100 %']);
+    expect([0, 0.001, 0.5, 0.994, 0.996, 1].map(percent).map((text) => text.replaceAll('\u00a0', ' '))).toEqual(['0 %', '< 1 %', '50 %', '99 %', '> 99 %', '100 %']);
     expect(percent(Number.NaN)).toBe('–');
   });
 

@@ -49,9 +49,9 @@ export function count(n: number | bigint, one: string, many = `${one}s`): string
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return '–';
   const whole = Math.round(share * 100);
-  if (whole >= 100 && share < 0.9995) return '> 99 %';
-  if (whole <= 0 && share > 0) return '< 1 %';
-  return `${whole} %`;
+  if (whole >= 100 && share < 0.9995) return '>\u00a099\u00a0%';
+  if (whole <= 0 && share > 0) return '<\u00a01\u00a0%';
+  return `${whole}\u00a0%`;
 }
 
 /** A cost with two digits, or a dash. */

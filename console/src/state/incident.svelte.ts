@@ -27,7 +27,7 @@ export class Watched {
   constructor(readonly name: string) {
     void this.load();
     follow({
-      open: (signal) => api.watchIncident({ name, resumeAfter: this.after }, { signal, timeoutMs: 0 }),
+      open: (signal) => api.watchIncident({ name, resumeAfter: this.after }, { signal: AbortSignal.any([signal, line.unbroken]), timeoutMs: 0 }),
       take: ({ update }) => {
         if (update.case === 'event') this.take(update.value);
         else if (update.case === 'progress') this.progress = update.value;

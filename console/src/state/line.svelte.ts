@@ -9,6 +9,19 @@ class Line {
   /** When it is tried again, in ms. */
   again = $state(0);
 
+  /** Aborts when all that came over the line is to be asked for anew. */
+  private breaker = new AbortController();
+
+  get unbroken(): AbortSignal {
+    return this.breaker.signal;
+  }
+
+  /** Nothing is heard any more. Streams that would not notice by themselves are opened again. */
+  cut(): void {
+    this.breaker.abort();
+    this.breaker = new AbortController();
+  }
+
   up(): void {
     if (this.problem) this.problem = '';
   }

@@ -90,8 +90,9 @@ class Queue {
         yield message;
       }
     } catch (error) {
-      if (silence.signal.aborted) throw new TypeError('Nothing was heard of the coordinator for 40 s.', { cause: error });
-      throw error;
+      if (!silence.signal.aborted || signal.aborted) throw error;
+      line.cut();
+      throw new TypeError('Nothing was heard of the coordinator for 40 s.', { cause: error });
     } finally {
       clearTimeout(timer);
     }
