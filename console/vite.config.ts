@@ -10,7 +10,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rolldownOptions: { checks: { pluginTimings: false } },
-    reportCompressedSize: true,
+    // What the bundle holds of others comes with their terms.
+    license: { fileName: 'licenses.txt' },
   },
   test: { include: ['src/**/*.test.ts'] },
 });

@@ -30,7 +30,7 @@ has_node || skipped "Node 20.19 or newer with npm is not installed"
 packages() {
   local stamp=node_modules/.lock.sha256
   [ -e "$stamp" ] && sha256sum --check --status "$stamp" && return
-  npm ci --no-audit --no-fund --loglevel=error || return 1
+  npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 || return 1
   sha256sum package-lock.json >"$stamp"
 }
 

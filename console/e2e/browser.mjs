@@ -1,6 +1,6 @@
 // A headless browser with a profile of its own, and what tests ask of a page.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,7 +55,6 @@ export class Browser {
 
 /** What axe finds wrong on the page as it stands. The script is evaluated by the browser's debugger, so the policy stays in force. */
 export async function accessible(page, where) {
-  const { readFileSync } = await import('node:fs');
   await page.evaluate(readFileSync(AXE, 'utf8'));
   const found = await page.evaluate(async () => {
     const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] });
