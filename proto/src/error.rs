@@ -191,10 +191,10 @@ impl Error {
     fn reason(&self) -> Option<&'static str> {
         Some(match self {
             Self::InvalidArgument(_) => "INVALID_ARGUMENT",
-            Self::NotFound { .. } => "NOT_FOUND",
+            Self::NotFound { kind, .. } => kind.missing(),
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
             Self::Denied(_) => "PERMISSION_DENIED",
-            Self::Precondition { .. } => "PRECONDITION_FAILED",
+            Self::Precondition { condition, .. } => condition.reason(),
             Self::Exhausted { .. } => "EXHAUSTED",
             Self::Unavailable { cause, .. } => cause.as_str(),
             Self::DeadlineExceeded(_) => "DEADLINE_EXCEEDED",
@@ -276,6 +276,17 @@ impl Resource {
     }
 }
 
+impl Resource {
+    /// `ErrorInfo.reason` where there is none.
+    fn missing(self) -> &'static str {
+        match self {
+            Self::Incident => "INCIDENT_NOT_FOUND",
+            Self::Worker => "WORKER_NOT_FOUND",
+            Self::Token => "TOKEN_NOT_FOUND",
+        }
+    }
+}
+
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -297,6 +308,18 @@ impl Condition {
             Self::Plan => "PLAN",
             Self::Stale => "STALE",
             Self::Evidence => "EVIDENCE",
+        }
+    }
+
+    /// `ErrorInfo.reason` where it does not hold.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Status => "WRONG_STATUS",
+            Self::Step => "WRONG_STEP",
+            Self::Action => "WRONG_ACTION",
+            Self::Plan => "NO_PLAN",
+            Self::Stale => "STALE_PLAN_HASH",
+            Self::Evidence => "EVIDENCE_FULL",
         }
     }
 }
@@ -331,12 +354,15 @@ fn ours(reason: &str, message: String, details: &ErrorDetails) -> Option<Error> 
                 .map(|v| Violation { field: v.field.clone(), description: v.description.clone() })
                 .collect(),
         ),
-        "NOT_FOUND" => {
+        // The first is what earlier releases say.
+        "NOT_FOUND" | "INCIDENT_NOT_FOUND" | "WORKER_NOT_FOUND" | "TOKEN_NOT_FOUND" => {
             let info = details.resource_info()?;
             let kind = Resource::ALL.into_iter().find(|kind| kind.as_str() == info.resource_type)?;
             Error::NotFound { kind, name: info.resource_name.clone() }
         }
-        "PRECONDITION_FAILED" => {
+        reason
+            if reason == "PRECONDITION_FAILED" || Condition::ALL.iter().any(|one| one.reason() == reason) =>
+        {
             let violation = details.precondition_failure()?.violations.first()?;
             let condition = Condition::ALL.into_iter().find(|c| c.as_str() == violation.r#type)?;
             Error::Precondition { condition, subject: violation.subject.clone(), description: message }
@@ -477,6 +503,31 @@ mod tests {
         let gone = Error::NotFound { kind: Resource::Worker, name: "workers/a".into() };
         let details = Status::from(gone).get_error_details();
         assert_eq!(details.resource_info().unwrap().resource_name, "workers/a");
+    }
+
+    #[test]
+    fn reasons_say_more_than_the_code_and_those_of_earlier_releases_are_understood() {
+        let reason = |error: &Error| {
+            Status::from(error.clone()).get_error_details().error_info().map(|info| info.reason.clone())
+        };
+        let errors = every_error();
+        let told: Vec<_> = errors.iter().filter_map(reason).collect();
+        let distinct: std::collections::BTreeSet<_> = told.iter().collect();
+        // Two errors in the list are of the same kind.
+        assert_eq!(distinct.len() + 1, told.len(), "{told:?}");
+        assert!(distinct.contains(&"STALE_PLAN_HASH".to_owned()));
+        for error in errors {
+            let earlier = match error {
+                Error::NotFound { .. } => "NOT_FOUND",
+                Error::Precondition { .. } => "PRECONDITION_FAILED",
+                _ => continue,
+            };
+            let status = Status::from(error.clone());
+            let mut details = status.get_error_details();
+            details.set_error_info(earlier, ERROR_DOMAIN, std::collections::HashMap::new());
+            let status = Status::with_error_details(status.code(), status.message(), details);
+            assert_eq!(Error::from(status), error);
+        }
     }
 
     #[test]
