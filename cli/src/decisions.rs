@@ -104,13 +104,22 @@ pub async fn send_outcome(
         .map(drop)
 }
 
-/// Approves the step that waits. `hash` is the beginning of its hash.
+/// What a person saw and approves.
+pub(crate) struct Seen<'a> {
+    /// The beginning of the step's hash.
+    pub(crate) hash: &'a str,
+    /// Another candidate than the planner's, from 1.
+    pub(crate) candidate: Option<u32>,
+}
+
+/// Approves the step that waits, as it was seen.
 pub(crate) async fn approve(
     coordinator: &Coordinator,
     name: &str,
-    hash: &str,
+    seen: &Seen<'_>,
     approver: String,
 ) -> Result<String, Failure> {
+    let hash = seen.hash;
     let incident = get(coordinator, name).await?;
     let step = waiting(&incident, IncidentStatus::AwaitingApproval)?;
     if !step.plan_hash.starts_with(&hash.to_lowercase()) {
@@ -122,8 +131,28 @@ pub(crate) async fn approve(
             step.plan_hash.get(..12).unwrap_or(&step.plan_hash),
         )));
     }
-    send_approval(coordinator, name, step, approver).await?;
-    Ok(action(step))
+    let step = with_choice(step, seen.candidate)?;
+    send_approval(coordinator, name, &step, approver).await?;
+    Ok(action(&step))
+}
+
+/// The step with another of its candidates as the chosen one.
+fn with_choice(step: &PlanStep, candidate: Option<u32>) -> Result<PlanStep, Failure> {
+    let Some(number) = candidate else { return Ok(step.clone()) };
+    let known = step.candidates.iter().find(|known| u64::from(known.index) + 1 == u64::from(number));
+    let known = known.ok_or_else(|| {
+        Failure::Input(format!(
+            "step {} has {} candidates and no number {number}",
+            step.index + 1,
+            step.candidates.len()
+        ))
+    })?;
+    if known.plan_hash.is_empty() {
+        let problem =
+            "this step was decided by an earlier release, and only the planner's choice can be approved";
+        return Err(Failure::Input(problem.to_owned()));
+    }
+    Ok(PlanStep { chosen: known.index, plan_hash: known.plan_hash.clone(), ..step.clone() })
 }
 
 /// Rejects the step that waits; the next proposals read why.
@@ -229,6 +258,19 @@ mod tests {
         for wrong in ["0123abc", "0123abcx", ""] {
             assert!(read_hash(wrong).unwrap_err().contains("incidents get"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn another_candidate_is_approved_by_its_own_hash() {
+        let candidate =
+            |index, hash: &str| Candidate { index, plan_hash: hash.into(), ..Candidate::default() };
+        let candidates = vec![candidate(0, "aa"), candidate(1, "bb"), candidate(2, "")];
+        let step = PlanStep { candidates, plan_hash: "aa".into(), ..PlanStep::default() };
+        assert_eq!(with_choice(&step, None).unwrap(), step);
+        let other = with_choice(&step, Some(2)).unwrap();
+        assert_eq!((other.chosen, other.plan_hash.as_str()), (1, "bb"));
+        assert!(with_choice(&step, Some(4)).unwrap_err().to_string().contains("3 candidates"));
+        assert!(with_choice(&step, Some(3)).unwrap_err().to_string().contains("earlier release"));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::time::SystemTime;
 
-use countermove_proto::v1::{ExportFormat, ListIncidentsRequest};
+use countermove_proto::v1::{
+    ExportFormat, Incident, IncidentFilter, IncidentStatus, ListIncidentsRequest, Priority,
+};
 use countermove_wire::document::PlanDocument;
 
-use crate::args::{IncidentsArgs, IncidentsCommand, Remote};
+use crate::args::{IncidentsArgs, IncidentsCommand, ListArgs, Remote};
 use crate::client::{Coordinator, resource};
 use crate::console::{Console, page};
 use crate::decisions::{self, Found};
@@ -15,7 +17,37 @@ use crate::plan::{Watch, cancel, export, get, write_out};
 use crate::{proof, render, report};
 
 /// Incidents listed.
-const LISTED: i32 = 100;
+const LISTED: usize = 100;
+
+/// Incidents that fit, and whether there are more than are listed.
+async fn list(coordinator: &Coordinator, asked: &ListArgs) -> Result<(Vec<Incident>, bool), Failure> {
+    let filter = IncidentFilter {
+        statuses: asked.status.iter().map(|status| IncidentStatus::from(*status).into()).collect(),
+        priorities: asked.priority.iter().map(|priority| Priority::from(*priority).into()).collect(),
+        tenant: asked.tenant.clone().unwrap_or_default(),
+        text: asked.text.clone().unwrap_or_default(),
+        labels: asked.labels.iter().cloned().collect(),
+        external_id: asked.external_id.clone().unwrap_or_default(),
+    };
+    let order_by = if asked.oldest_first { "create_time" } else { "create_time desc" };
+    let (mut incidents, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListIncidentsRequest {
+            page_size: i32::try_from(LISTED - incidents.len()).unwrap_or(i32::MAX),
+            page_token,
+            filter: Some(filter.clone()),
+            order_by: order_by.to_owned(),
+        };
+        let call = async |request| coordinator.incidents().list_incidents(request).await;
+        let page = coordinator.call(request, call).await?;
+        incidents.extend(page.incidents);
+        page_token = page.next_page_token;
+        // A page may be short although there is another one.
+        if page_token.is_empty() || incidents.len() >= LISTED {
+            return Ok((incidents, !page_token.is_empty()));
+        }
+    }
+}
 
 pub(crate) async fn incidents(
     arguments: IncidentsArgs,
@@ -29,19 +61,24 @@ pub(crate) async fn incidents(
         coordinator = coordinator.about(&full(name));
     }
     match arguments.command {
-        IncidentsCommand::List => {
-            let request = ListIncidentsRequest { page_size: LISTED, ..ListIncidentsRequest::default() };
-            let response = coordinator
-                .call(request, async |request| coordinator.incidents().list_incidents(request).await)
-                .await?;
-            write_out(render::incidents(&response.incidents, SystemTime::now(), page().columns).as_bytes())?;
-            if !response.next_page_token.is_empty() {
-                console.line(&format!("only the newest {LISTED} are shown"));
+        IncidentsCommand::List(asked) => {
+            let (incidents, more) = list(&coordinator, &asked).await?;
+            let text = match asked.json {
+                true => render::incidents_json(&incidents),
+                false => render::incidents(&incidents, SystemTime::now(), page().columns),
+            };
+            write_out(text.as_bytes())?;
+            if more {
+                console.line(&format!("only the first {LISTED} are shown"));
             }
         }
-        IncidentsCommand::Get { name } => {
+        IncidentsCommand::Get { name, json } => {
             let document = PlanDocument::new(get(&coordinator, &full(&name)).await?, []);
-            write_out(render::incident(&document, page()).as_bytes())?;
+            let text = match json {
+                true => document.to_json().map_err(|error| Failure::Failed(error.to_string()))? + "\n",
+                false => render::incident(&document, page()),
+            };
+            write_out(text.as_bytes())?;
         }
         IncidentsCommand::Watch { name } => {
             let mut watch = Watch::new(coordinator.clone(), full(&name), console.clone(), false);
@@ -60,9 +97,10 @@ pub(crate) async fn incidents(
             cancel(&coordinator, &full(&name)).await?;
             console.line(&format!("cancelled {}", render::one_line(&full(&name))));
         }
-        IncidentsCommand::Approve { name, hash, approver } => {
-            let action =
-                decisions::approve(&coordinator, &full(&name), &hash, coordinator.approver(approver)).await?;
+        IncidentsCommand::Approve { name, hash, candidate, approver } => {
+            let seen = decisions::Seen { hash: &hash, candidate };
+            let approver = coordinator.approver(approver);
+            let action = decisions::approve(&coordinator, &full(&name), &seen, approver).await?;
             console.line(&format!("approved: {}", render::one_line(&action)));
         }
         IncidentsCommand::Reject { name, reason } => {

@@ -15,7 +15,11 @@ const PAGE: i32 = 200;
 pub(crate) async fn workers(arguments: WorkersArgs, remote: &Remote) -> Result<Exit, Failure> {
     let coordinator = &Coordinator::connect(remote).await?;
     let shown = match arguments.command {
-        WorkersCommand::List => list(coordinator).await?,
+        WorkersCommand::List { json: true } => {
+            write_out(render::workers_json(&list(coordinator).await?).as_bytes())?;
+            return Ok(Exit::Success);
+        }
+        WorkersCommand::List { json: false } => list(coordinator).await?,
         WorkersCommand::Drain { id } => {
             let request = DrainWorkerRequest {
                 name: resource("workers", &id),

@@ -137,7 +137,7 @@ impl Report {
         if let Some(action) = action.filter(|action| !action.explanation.is_empty()) {
             self.line(escape(&action.explanation));
         }
-        self.line(format!("Chosen because: {}", escape(&step.reason)));
+        self.line(format!("Chosen because: {}", escape(&step.why())));
         if let Some(assurance) = &step.assurance {
             let chance = 100.0 * assurance.chance;
             let clear = if assurance.is_clear { "clear" } else { "not clear" };

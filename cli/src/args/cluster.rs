@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use countermove_incident::RecoveryState;
 use countermove_ledger::Key;
-use countermove_proto::v1::Role;
+use countermove_proto::v1::{IncidentStatus, Role};
 
-use super::values::{duration, holder, trust_domain};
+use super::plan::PriorityArg;
+use super::values::{duration, holder, label, trust_domain};
 use crate::decisions;
 
 #[derive(Debug, Args)]
@@ -101,7 +102,11 @@ pub(crate) struct WorkersArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkersCommand {
     /// List the workers, refused and lost ones included.
-    List,
+    List {
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Send a worker nothing new; what it runs goes on.
     Drain {
         /// Its id, as `workers list` shows it.
@@ -204,11 +209,14 @@ pub(crate) struct IncidentsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum IncidentsCommand {
     /// List incidents, newest first.
-    List,
+    List(ListArgs),
     /// Print an incident with its plan as it stands.
     Get {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
+        /// Print it as JSON; docs/plan.schema.json describes it.
+        #[arg(long)]
+        json: bool,
     },
     /// Follow an incident until its planning has ended.
     Watch {
@@ -227,6 +235,10 @@ pub(crate) enum IncidentsCommand {
         /// The step's hash, or its first 8 digits or more: what you saw is what you approve.
         #[arg(value_name = "HASH", value_parser = decisions::read_hash)]
         hash: String,
+        /// Another candidate of the step than the planner chose, by its number in `incidents get`, from 1: it is done in place of the
+        /// planner's.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        candidate: Option<u32>,
         /// Who approves, for the record; where coordinators know who calls, that one and no other
         /// [default: who calls, or the user's name].
         #[arg(long = "as", value_name = "WHO")]
@@ -303,12 +315,65 @@ pub(crate) enum IncidentsCommand {
     },
 }
 
+/// What incidents wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusArg {
+    /// The model is at work.
+    Planning,
+    /// An action waits for a person.
+    Approval,
+    /// An approved action waits for its outcome.
+    Outcome,
+    /// Nothing: planning has ended.
+    Ended,
+}
+
+impl From<StatusArg> for IncidentStatus {
+    fn from(status: StatusArg) -> Self {
+        match status {
+            StatusArg::Planning => Self::Planning,
+            StatusArg::Approval => Self::AwaitingApproval,
+            StatusArg::Outcome => Self::AwaitingOutcome,
+            StatusArg::Ended => Self::Ended,
+        }
+    }
+}
+
+/// Which incidents are listed, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Those that wait for this; may be given several times, or with commas.
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) status: Vec<StatusArg>,
+    /// Those of this urgency; may be given several times, or with commas.
+    #[arg(long, value_enum, value_name = "CLASS", value_delimiter = ',')]
+    pub(crate) priority: Vec<PriorityArg>,
+    /// Those of this tenant.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// Those with this label; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Those of this name in another system.
+    #[arg(long, value_name = "ID")]
+    pub(crate) external_id: Option<String>,
+    /// Those in which this text stands: in the name, a label, who is who, the description, the action that waits.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+    /// Oldest first.
+    #[arg(long)]
+    pub(crate) oldest_first: bool,
+    /// Print them as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl IncidentsCommand {
     /// Name or id of the incident that it is about.
     pub(crate) fn incident(&self) -> Option<&str> {
         match self {
-            Self::List => None,
-            Self::Get { name }
+            Self::List(_) => None,
+            Self::Get { name, .. }
             | Self::Watch { name }
             | Self::Cancel { name }
             | Self::Approve { name, .. }

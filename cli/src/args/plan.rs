@@ -9,7 +9,7 @@ use countermove_proto::Tenant;
 use countermove_proto::v1::Priority;
 use countermove_wire::limits;
 
-use super::values::{budget, certainty, confidence, costs, duration, share, temperature, whole};
+use super::values::{budget, certainty, confidence, costs, duration, label, share, temperature, whole};
 use crate::failure::EXIT_CODES;
 
 #[derive(Debug, Args)]
@@ -38,14 +38,20 @@ pub(crate) struct PlanArgs {
     /// On whose account it is planned: tenants share the workers equally [default: default].
     #[arg(long, value_name = "NAME", env = "COUNTERMOVE_TENANT")]
     pub(crate) tenant: Option<Tenant>,
+    /// What others know it by, such as team=emea; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Its name in another system, such as the number of a ticket.
+    #[arg(long, value_name = "ID")]
+    pub(crate) external_id: Option<String>,
     /// How urgent it is, beside other incidents of the same coordinator [default: normal].
     #[arg(long, value_enum, value_name = "CLASS")]
     pub(crate) priority: Option<PriorityArg>,
     /// Decide about each action, at the terminal unless `--detach` is given, and say what it achieved.
     #[arg(long, conflicts_with = "json")]
     pub(crate) interactive: bool,
-    /// Print the incident's name and go: `incidents watch`, `approve`, `reject` and `report-outcome` do the rest.
-    #[arg(long, conflicts_with = "json")]
+    /// Print the incident's name and go, with `--json` as JSON: `incidents watch`, `approve`, `reject` and `report-outcome` do the rest.
+    #[arg(long)]
     pub(crate) detach: bool,
     /// Let actions be approved without asking if they can be taken back, are the best with this chance, and take down no
     /// host that is less surely compromised.

@@ -80,6 +80,17 @@ pub(super) fn budget(text: &str) -> Result<Budget, String> {
     }
 }
 
+/// `key=value`. What a key and a value may be, the coordinator says.
+///
+/// # Errors
+/// How a label is written.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give a key and a value, such as team=emea".to_owned()),
+    }
+}
+
 /// A cost model by its name, or by the file with its table.
 ///
 /// # Errors
@@ -143,6 +154,16 @@ mod tests {
         assert_eq!(costs(sample).unwrap().0.name(), "minutes");
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         assert!(costs(manifest).unwrap_err().contains("cost table"));
+    }
+
+    #[test]
+    fn labels_are_a_key_and_a_value() {
+        assert_eq!(label("team=emea"), Ok(("team".to_owned(), "emea".to_owned())));
+        assert_eq!(label("query=a=b"), Ok(("query".to_owned(), "a=b".to_owned())));
+        assert_eq!(label("seen="), Ok(("seen".to_owned(), String::new())));
+        for wrong in ["team", "=emea", ""] {
+            assert!(label(wrong).unwrap_err().contains("team=emea"), "{wrong}");
+        }
     }
 
     #[test]

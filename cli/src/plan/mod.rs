@@ -73,11 +73,13 @@ impl Prepared {
             validate_only: false,
             tenant: arguments.tenant.as_ref().map(ToString::to_string).unwrap_or_default(),
             priority: arguments.priority.map_or(Priority::Unspecified, Priority::from).into(),
-            ..CreateIncidentRequest::default()
+            labels: arguments.labels.iter().cloned().collect(),
+            external_id: arguments.external_id.clone().unwrap_or_default(),
         };
         let name = create(&coordinator, request, console, quiet).await?;
         if arguments.detach {
-            write_out(format!("{name}\n").as_bytes())?;
+            let text = if json { serde_json::json!({ "name": name }).to_string() } else { name };
+            write_out(format!("{text}\n").as_bytes())?;
             return Ok(Exit::Success);
         }
         let coordinator = coordinator.about(&name);

@@ -104,12 +104,12 @@ fn note_lines(note: &str, columns: usize) -> String {
 }
 
 /// On whose account it is planned; incidents of releases without tenants belong to the default one.
-fn tenant(incident: &Incident) -> &str {
+pub(super) fn tenant(incident: &Incident) -> &str {
     if incident.tenant.is_empty() { "default" } else { &incident.tenant }
 }
 
 /// How urgent it is, in a word.
-fn priority(incident: &Incident) -> &'static str {
+pub(super) fn priority(incident: &Incident) -> &'static str {
     match incident.priority() {
         Priority::Urgent => "urgent",
         Priority::Unspecified | Priority::Normal => "normal",

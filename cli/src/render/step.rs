@@ -31,7 +31,7 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
     if let Some(chosen) = step.candidates.iter().find(|candidate| candidate.index == step.chosen) {
         let action = &chosen.action;
         out.push_str(&hanging("  choice   ", &action.text, page.columns));
-        out.push_str(&hanging("  reason   ", &step.reason, page.columns));
+        out.push_str(&hanging("  reason   ", &step.why(), page.columns));
         if !action.explanation.trim().is_empty() {
             out.push_str(&hanging("  because  ", &action.explanation, page.columns));
         }
@@ -229,6 +229,7 @@ mod tests {
                 reason: "10.9.9.9 occurs neither in the system description nor in the evidence".to_owned(),
             }],
             chosen: 1,
+            planner_choice: None,
             reason: "Its mean cost of 4.00 is the lowest of two.".to_owned(),
             action: None,
             assurance: None,

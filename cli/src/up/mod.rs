@@ -203,7 +203,7 @@ impl Cluster {
         ));
         if arguments.command.is_empty() {
             write_out(format!("{url}\n").as_bytes())?;
-            self.console.line("Ctrl-C stops everything");
+            self.console.line(&format!("the console is at {url}/ in a browser; Ctrl-C stops everything"));
         }
         Ok(url)
     }

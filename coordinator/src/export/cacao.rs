@@ -84,7 +84,7 @@ fn action(step: &Step, text: &str, agent: &str, next: &str) -> Map<String, Value
     if !description.is_empty() {
         description.push(' ');
     }
-    description.push_str(&step.reason);
+    description.push_str(&step.why());
     let technique = |class: VerbClass| {
         let d3fend = class.d3fend();
         json!({

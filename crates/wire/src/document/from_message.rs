@@ -219,6 +219,7 @@ impl From<v1::PlanStep> for Step {
             state_before: step.state_before.unwrap_or_default().into(),
             action: candidates.iter().find(|c| c.index == step.chosen).map(|c| c.action.clone()),
             chosen: step.chosen,
+            planner_choice: step.planner_choice,
             reason: step.reason,
             assurance: step.assurance.map(Into::into),
             plan_hash: step.plan_hash,

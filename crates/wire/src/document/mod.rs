@@ -356,7 +356,10 @@ pub struct Step {
     pub action: Option<Action>,
     /// Index of the chosen candidate.
     pub chosen: u32,
-    /// Why this one.
+    /// Index of the candidate that the planner chose, where a person chose another one; left out otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planner_choice: Option<u32>,
+    /// Why the planner's choice.
     pub reason: String,
     /// How far the choice can be trusted.
     pub assurance: Option<Assurance>,
@@ -378,6 +381,20 @@ pub struct Step {
     pub belief: Option<Belief>,
     /// Work behind the decision.
     pub usage: Usage,
+}
+
+impl Step {
+    /// Why the action was chosen, in a sentence or two.
+    pub fn why(&self) -> String {
+        match self.planner_choice {
+            None => self.reason.clone(),
+            Some(planner) => format!(
+                "A person chose it in place of candidate {}, of which the planner said: {}",
+                u64::from(planner) + 1,
+                self.reason
+            ),
+        }
+    }
 }
 
 /// What is believed of an incident.
