@@ -18,8 +18,9 @@ use countermove_transport::{Dial, DialError, Exposure, ExposureError, Kind, Tls,
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Gate, MemoryTokens, Policy, SettingsError, TokenStore, Tokens};
+use crate::access::{Gate, MemoryTokens, Policy, SettingsError, Sites, TokenStore, Tokens};
 use crate::anchoring::{Anchor, AnchorError, Anchoring};
+use crate::console::Bundle;
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
@@ -68,6 +69,13 @@ pub struct Args {
     /// URL at which other coordinators on the same store reach this one [default: that of --listen]
     #[arg(long, env = "COUNTERMOVE_ADVERTISE")]
     pub advertise: Option<WorkerUrl>,
+    /// Whether the console is served to browsers at the same port
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, env = "COUNTERMOVE_CONSOLE")]
+    pub console: bool,
+    /// Names of hosts, separated by commas, by which browsers reach this coordinator in plain text or by a proxy, beside its addresses,
+    /// localhost and the name in --advertise
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "COUNTERMOVE_CONSOLE_HOST")]
+    pub console_host: Vec<String>,
     /// Seconds without a sign of life after which others take over a coordinator's incidents
     #[arg(long, default_value_t = 10.0, value_parser = lease)]
     pub lease: f64,
@@ -283,6 +291,8 @@ pub struct Coordinator {
     trusted: TrustedKeys,
     anchoring: Anchoring,
     advertise: Option<WorkerUrl>,
+    console: bool,
+    sites: Sites,
     tls: Option<Tls>,
     exposure: Exposure,
     insecure: bool,
@@ -379,6 +389,7 @@ impl TryFrom<&Args> for Coordinator {
             None => default_store(|name| std::env::var_os(name)).ok_or(ConfigError::NoHome)?,
         };
         let every = Duration::from_secs_f64(args.checkpoint_every);
+        let advertised = args.advertise.as_ref().map(|url| url.host().to_owned());
         Ok(Self {
             discovery,
             fleet: FleetOptions {
@@ -412,6 +423,8 @@ impl TryFrom<&Args> for Coordinator {
             trusted: TrustedKeys::new(args.trusted_keys.iter().copied()),
             anchoring: Anchoring::new(args.anchor.clone(), every, args.allow_local)?,
             advertise: args.advertise.clone(),
+            console: args.console,
+            sites: Sites::new(args.console_host.iter().cloned().chain(advertised)),
             connection_age: args.tls.connection_age(),
             tls,
             policy,
@@ -485,7 +498,8 @@ impl Coordinator {
             None => tracing::info!("nobody is asked who calls: whoever reaches this port may do everything"),
         }
         let front = Front {
-            gate: Gate::new(self.policy, Tokens::new(tokens), self.tls.clone()),
+            gate: Gate::new(self.policy, Tokens::new(tokens), self.tls.clone()).known_as(self.sites),
+            console: self.console.then(Bundle::of_this_program),
             peers: Dial::members(self.tls.clone(), Kind::Coordinator, self.insecure),
             port: Port { listener, tls: self.tls, connection_age: self.connection_age },
         };

@@ -128,6 +128,12 @@ impl WorkerUrl {
         &self.0
     }
 
+    /// The host's name or address.
+    pub fn host(&self) -> &str {
+        let authority = self.0.split_once("://").map_or(self.0.as_str(), |(_, authority)| authority);
+        authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+    }
+
     /// Whether it is reached by TLS.
     pub fn is_secured(&self) -> bool {
         self.0.starts_with("https://")

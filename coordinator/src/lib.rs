@@ -4,6 +4,7 @@ pub mod access;
 pub mod anchoring;
 pub mod audit;
 pub mod config;
+pub mod console;
 pub mod cpu;
 pub mod discovery;
 pub mod dispatch;

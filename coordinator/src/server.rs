@@ -22,9 +22,11 @@ use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tonic_web::GrpcWebLayer;
 
 use crate::access::Gate;
 use crate::audit::{Audit, Refusals};
+use crate::console::{Bundle, Console};
 use crate::incidents::Incidents;
 use crate::service::{AccessApi, AuditApi, Audited, ClusterApi, IncidentApi};
 use crate::shed;
@@ -67,12 +69,19 @@ pub struct Front {
     pub peers: Dial,
     /// Who may call, and what for.
     pub gate: Gate,
+    /// What is shown to browsers; absent: nothing.
+    pub console: Option<Bundle>,
 }
 
 impl From<TcpListener> for Front {
     /// In plain text, on this machine, without asking who calls.
     fn from(listener: TcpListener) -> Self {
-        Self { port: listener.into(), peers: Dial::default(), gate: Gate::open() }
+        Self {
+            port: listener.into(),
+            peers: Dial::default(),
+            gate: Gate::open(),
+            console: Some(Bundle::of_this_program()),
+        }
     }
 }
 
@@ -121,7 +130,11 @@ pub async fn serve(
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .trace_fn(|request| tracing::debug_span!("call", path = request.uri().path()))
         .http2_max_header_list_size(HEADERS)
+        // Browsers speak gRPC-Web, over HTTP/1.1 where there is no TLS. Behind this layer it is gRPC like all other.
+        .accept_http1(true)
         .layer(KeepInUse)
+        .layer(Console { bundle: front.console, sites: gate.sites().clone() })
+        .layer(GrpcWebLayer::new())
         .layer(Answers::within(Some(ANSWER)))
         .layer(gate.clone())
         .add_service(health_service)

@@ -20,7 +20,7 @@ use super::caller::denied;
 use super::issuer;
 use super::record::{LogRecord, Record, Told};
 use super::rights::{Right, Scope, right};
-use super::{Caller, Grants, Policy, Principal, Tokens};
+use super::{Caller, Grants, Policy, Principal, Sites, Tokens};
 
 /// Says that a call was passed on by another coordinator.
 pub(crate) const PASSED_ON: &str = "countermove-passed-on";
@@ -41,6 +41,8 @@ struct Inner {
     tokens: Tokens,
     /// The certificates of this process, by whose authority coordinators know each other.
     tls: Option<Tls>,
+    /// What browsers may call this coordinator.
+    sites: Sites,
     /// Who is told besides the log.
     record: Option<Arc<dyn Record>>,
 }
@@ -48,15 +50,27 @@ struct Inner {
 impl Gate {
     /// A gate. Without a policy it is open, for who may do everything: somebody on this machine.
     pub fn new(policy: Option<Policy>, tokens: Tokens, tls: Option<Tls>) -> Self {
-        Self(Arc::new(Inner { policy, tokens, tls, record: None }))
+        Self(Arc::new(Inner { policy, tokens, tls, sites: Sites::default(), record: None }))
+    }
+
+    /// The same, known to browsers by these names as well.
+    #[must_use]
+    pub fn known_as(&self, sites: Sites) -> Self {
+        let Inner { policy, tokens, tls, record, .. } = &*self.0;
+        let (policy, tokens, tls, record) = (policy.clone(), tokens.clone(), tls.clone(), record.clone());
+        Self(Arc::new(Inner { policy, tokens, tls, sites, record }))
+    }
+
+    pub(crate) fn sites(&self) -> &Sites {
+        &self.0.sites
     }
 
     /// The same, which tells somebody of calls besides the log.
     #[must_use]
     pub fn telling(&self, record: Arc<dyn Record>) -> Self {
-        let Inner { policy, tokens, tls, .. } = &*self.0;
-        let (policy, tokens, tls) = (policy.clone(), tokens.clone(), tls.clone());
-        Self(Arc::new(Inner { policy, tokens, tls, record: Some(record) }))
+        let Inner { policy, tokens, tls, sites, .. } = &*self.0;
+        let (policy, tokens, tls, sites) = (policy.clone(), tokens.clone(), tls.clone(), sites.clone());
+        Self(Arc::new(Inner { policy, tokens, tls, sites, record: Some(record) }))
     }
 
     fn tell(&self, told: &Told) {
@@ -241,6 +255,10 @@ where
                 why: String::new(),
                 was_let_through: false,
             };
+            let is_secured = peer.as_ref().is_some_and(Peer::is_secured);
+            if let Some(why) = gate.sites().refusal(&request, is_secured) {
+                return Ok(gate.refuse(told, Error::Denied(why).into()));
+            }
             let Some(right) = right(&path) else {
                 return Ok(gate.refuse(told, Status::unimplemented("there is no such call")));
             };

@@ -4,6 +4,8 @@
 //! certificate, or another coordinator that passes the call on), looks up what the call needs ([`rights`]), and lets it through
 //! or refuses it. The services ask the [`Caller`] about tenants, which only they know.
 //!
+//! What a page of another site makes a browser call is refused before anything else ([`Sites`]).
+//!
 //! Invariants: what has no row in the table of rights is answered to nobody. A certificate of a coordinator gives the right to
 //! pass calls on, and none of its own; one of a worker gives none. Who calls is never taken from a field of a request. Each
 //! refusal, and each call that changed something, is told to the [`Record`], once.
@@ -13,6 +15,7 @@ mod gate;
 mod grants;
 mod issuer;
 mod keys;
+mod origin;
 mod record;
 mod rights;
 mod settings;
@@ -28,6 +31,7 @@ pub use caller::{Caller, Principal};
 pub use gate::{Gate, Guarded};
 pub(crate) use gate::{PASSED_ON, PRINCIPAL, carried};
 pub use grants::{Grant, Grants, Role, Where};
+pub use origin::Sites;
 pub use record::{LogRecord, Record, Told};
 pub use rights::{RIGHTS, Right, Scope, right};
 pub use settings::SettingsError;

@@ -356,3 +356,30 @@ async fn the_evidence_of_an_incident_is_bounded_in_sum_and_a_new_owner_knows_the
     let refused = heir.change(id, report("x".repeat(rest)), false, None).await.unwrap_err();
     assert!(is_full(&refused), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_all_incidents_hears_of_those_that_another_coordinator_plans() {
+    use v1::watch_incidents_response::Update;
+    let store = hindered(|_| {}, Duration::ZERO).await;
+    let coordinator = |name: &str| {
+        let coordinator = incidents(Store::Lasting(store.clone()), IncidentOptions::default());
+        let (address, lease) = (format!("http://{name}:1"), Duration::from_secs(60));
+        coordinator.share(Sharing { address, lease, settling: lease, keep: None });
+        coordinator
+    };
+    let (here, there) = (coordinator("here"), coordinator("there"));
+    let mut updates = Box::pin(there.follow(Filter::default(), |_| true));
+    assert_eq!(updates.next().await, Some(Ok(Update::Present(v1::Present { incidents: 0 }))));
+    let (created, _) = here.create(order(), false, None).await.unwrap();
+    let Some(Ok(Update::Incident(heard))) = updates.next().await else { panic!("it was created") };
+    assert_eq!((heard.name.as_str(), heard.progress), (created.name.as_str(), None));
+    here.change(created.name.parse().unwrap(), Change::Cancel, false, None).await.unwrap();
+    loop {
+        match updates.next().await.unwrap().unwrap() {
+            Update::Left(left) => {
+                break assert_eq!((left.name, left.status), (created.name, IncidentStatus::Ended.into()));
+            }
+            other => assert!(matches!(&other, Update::Incident(_) | Update::Present(_)), "{other:?}"),
+        }
+    }
+}
