@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the workspace with its tests, fetches the default model, runs every test with cargo-nextest and closes with a
-# summary. Arguments go to `cargo nextest run`.
+# Builds the workspace with its tests, fetches the default model, runs every test with cargo-nextest, then those of the console, and
+# closes with a summary. Arguments go to `cargo nextest run`; with any, the console is left out.
 #
 # The programs are built with the tests and not before them: tests ask for features (of tokio, say) with which half of the
 # workspace and of what it depends on would be compiled once more.
@@ -49,12 +49,22 @@ sed 's/\x1b\[[0-9;]*m//g' "$log" | awk '
   }' | tail -n 1 >"$counts"
 [ -s "$counts" ] || echo "0 passed, 1 failed" >"$counts"
 
+# The page is tested with the programs that were just built, unless single tests were asked for.
+if [ $# -eq 0 ] && [ -x target/debug/countermove-coordinator ]; then
+  scripts/test_services.sh browser
+  if ! scripts/console.sh test 2>&1 | tee -a "$log"; then
+    status=1
+    awk '{ $3 += 1 } 1' "$counts" >"$counts.new" && mv "$counts.new" "$counts"
+  fi
+fi
+
 echo
 echo "== summary after $((SECONDS - start)) s =="
 if grep -qE '^error(\[|:)' "$log" && grep -qE '^0 passed' "$counts"; then
   echo "  cargo stopped before all tests ran; see the errors above"
 fi
 [ "$status" -eq 0 ] || echo "  the whole output is in $log"
+grep -h '^console: .*NOT' "$log" | sed 's/^/  /' || true
 [ ! -f "$report" ] || grep -hoE '(^|>)skipp(ing|ed)\b[^<]*' "$report" | sed 's/^>*/  /' | sort -u || true
 sed 's/^/tests: /' "$counts"
 exit "$status"
