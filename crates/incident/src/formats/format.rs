@@ -67,13 +67,17 @@ pub enum Format {
     Leef,
     /// Lines of `key=value` pairs in no other form.
     Logfmt,
+    /// What services write into files of their own: databases, file servers, VPNs, bans.
+    Service,
+    /// The audit log of a Kubernetes API server.
+    KubernetesAudit,
     /// Any other line that syslog carries: a program's name and what it says.
     Syslog,
 }
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 26] = [
+    pub const ALL: [Format; 28] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -99,6 +103,8 @@ impl Format {
         Format::Cef,
         Format::Leef,
         Format::Logfmt,
+        Format::Service,
+        Format::KubernetesAudit,
         Format::Syslog,
     ];
 
@@ -144,6 +150,8 @@ impl Format {
             Format::Cef => ("cef", "CEF"),
             Format::Leef => ("leef", "LEEF"),
             Format::Logfmt => ("logfmt", "key=value lines"),
+            Format::Service => ("service", "service logs"),
+            Format::KubernetesAudit => ("kubernetes_audit", "Kubernetes audit"),
             Format::Syslog => ("syslog", "syslog"),
         }
     }

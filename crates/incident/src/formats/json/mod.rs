@@ -9,6 +9,7 @@ mod ecs;
 mod eve;
 mod falco;
 mod fields;
+mod kubernetes;
 mod ocsf;
 mod sigma;
 mod snort;
@@ -39,7 +40,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 11] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 12] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -50,6 +51,7 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 11] = [
     zeek::ZEEK_JSON,
     windows::WINDOWS_EVENT,
     cloudtrail::CLOUD_TRAIL,
+    kubernetes::KUBERNETES_AUDIT,
     web::WEB,
 ];
 

@@ -17,6 +17,8 @@ mod ossec_syslog;
 mod pairs;
 mod pam;
 mod pfsense_csv;
+mod service_files;
+mod services;
 mod snort_csv;
 mod snort_fast;
 mod snort_full;
@@ -43,7 +45,7 @@ pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 16] = [
+pub(crate) const LINES: [LineFormat; 17] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -54,6 +56,7 @@ pub(crate) const LINES: [LineFormat; 16] = [
     auditd::FORMAT,
     web::FORMAT,
     web_errors::FORMAT,
+    service_files::FORMAT,
     sshd::FORMAT,
     sudo::FORMAT,
     ossec_syslog::FORMAT,

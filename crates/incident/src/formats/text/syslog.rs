@@ -7,7 +7,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message, clean_protocol, has_ports, port};
 use super::pairs::find;
-use super::{MAX_RAW, begun, blanks, end, own_end, pam, program, verdict};
+use super::{MAX_RAW, begun, blanks, end, pam, program, services, verdict};
 use crate::record::{Record, RecordKind};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
@@ -65,12 +65,14 @@ const GUARDS: [&str; 42] = [
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
     let line = &*blanks(line);
     let name = program(envelope);
-    if !GUARDS.iter().any(|guard| is_of(name, guard)) {
+    let (count, said) = repeated(line);
+    let service = if pam::is_pam(said) { None } else { services::said(name, said) };
+    if service.is_none() && !GUARDS.iter().any(|guard| is_of(name, guard)) {
         let mut record = begun(RecordKind::Unknown, Format::Syslog, envelope);
         record.message = clean_message(line);
         return record;
     }
-    let (count, line) = repeated(line);
+    let line = said;
     let mut record = if pam::is_pam(line) {
         pam::read(line, envelope, Format::Syslog)
     } else {
@@ -79,28 +81,13 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Record {
         record
     };
     record.repeats.count = count;
-    match name {
-        "kernel" => netfilter(line, &mut record),
-        "filterlog" => filterlog(line, &mut record),
-        _ if record.source.is_none() => client(name, line, envelope, &mut record),
+    match (service, name) {
+        (Some(said), _) => said.tell(&mut record, envelope),
+        (None, "kernel") => netfilter(line, &mut record),
+        (None, "filterlog") => filterlog(line, &mut record),
         _ => {}
     }
     record
-}
-
-/// The client that a service names where no client's text stands before: Dovecot's `rip=`, vsftpd's `Client "…"`.
-fn client(name: &str, line: &str, envelope: &Envelope<'_>, record: &mut Record) {
-    let address = match name {
-        // The account's name stands before, in angle brackets.
-        "dovecot" => line.rsplit_once(", rip=").map(|(_, rest)| rest.split(',').next().unwrap_or(rest)),
-        "vsftpd" => line.rsplit_once(": Client \"").map(|(_, rest)| rest.split('"').next().unwrap_or(rest)),
-        _ => None,
-    };
-    let source = address.and_then(|address| end(address, None)).filter(|end| end.ip().is_some());
-    if source.is_some() {
-        record.destination = own_end(envelope);
-        record.source = source;
-    }
 }
 
 /// `fail2ban.actions` and `systemd-logind` are of the guards `fail2ban` and `systemd`, `pfoo` is not of `pf`.
