@@ -30,7 +30,7 @@ pub use choosing::race::Race;
 pub use error::PlanError;
 pub use evidence::adaptation::{Comparison, ExpectedAlerts};
 pub use evidence::assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
-pub use evidence::judgement::Reading;
+pub use evidence::judgement::{Reading, WeighedEvidence};
 pub use evidence::roles::Roles;
 pub use evidence::scene::Evidence;
 pub use language_model::{
@@ -38,7 +38,7 @@ pub use language_model::{
     Usage, Weighed,
 };
 pub use options::{Autonomy, Budget, OptionsError, PlanMode, PlanOptions, limits};
-pub use prompts::rows::{Case, Rendered, Rendering};
+pub use prompts::rows::{Case, GroupJudgement, Rendered, Rendering};
 pub use prompts::tasks::TaskError;
 pub use prompts::tasks::incident_schema as perception_schema;
 pub use rollouts::answers::Answers;

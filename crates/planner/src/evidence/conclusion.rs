@@ -20,8 +20,10 @@ use crate::words::listed;
 /// What was made of a group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Verdict {
-    /// The tactic that it shows; none if it counts as everyday traffic.
+    /// The tactic that it most likely shows; none if it counts as everyday traffic.
     pub(crate) tactic: Option<Tactic>,
+    /// How likely it shows each tactic if it is part of an attack.
+    pub(crate) shares: Vec<(Tactic, f32)>,
     /// How likely it is part of an attack, from 0 to 1.
     pub(crate) attack: f32,
     /// What spoke for that and against it.
@@ -31,7 +33,12 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Without a doubt.
     pub(crate) fn sure(tactic: Option<Tactic>) -> Verdict {
-        Verdict { tactic, attack: f32::from(u8::from(tactic.is_some())), because: String::new() }
+        Verdict {
+            tactic,
+            shares: tactic.map(|tactic| (tactic, 1.0)).into_iter().collect(),
+            attack: f32::from(u8::from(tactic.is_some())),
+            because: String::new(),
+        }
     }
 }
 
@@ -54,6 +61,16 @@ impl<'a> Shown<'a> {
             None => group.states().collect(),
         };
         (!tactics.is_empty()).then_some(Shown { group, tactics, verdict })
+    }
+
+    /// How likely it shows each tactic. What the source itself states is taken to be so.
+    pub(crate) fn chances(&self) -> BTreeMap<Tactic, f32> {
+        let is_read = self.verdict.tactic.is_some_and(|tactic| self.tactics.contains(&tactic));
+        let read = self.verdict.shares.iter().filter(|_| is_read);
+        let mut chances: BTreeMap<Tactic, f32> =
+            read.map(|(tactic, share)| (*tactic, self.verdict.attack * share)).collect();
+        chances.extend(self.group.tactics.intersection(&self.tactics).map(|tactic| (*tactic, 1.0)));
+        chances
     }
 }
 

@@ -3,11 +3,15 @@
 //! The question about a group says what its records say, what the hosts in it are and whether they look at others by order. How many
 //! records there are and what else the log shows is not said: code weighs that, in [`super::judgement`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use countermove_incident::{AlertLog, Digest, Group, Record, RecordKind, SensorVerdict, Tactic, technique};
+use countermove_incident::{
+    AlertLog, Digest, Format, Group, Record, RecordKind, SensorVerdict, Tactic, technique,
+};
 use serde::Serialize;
 
+use crate::evidence::clients::without_claims;
 use crate::evidence::hosts::Hosts;
 use crate::evidence::parts::{Own, Parts};
 use crate::words::fenced_line;
@@ -129,8 +133,13 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
         }
     }
     let severity = group.kind.as_ref().and_then(|kind| kind.priority);
+    let of_web = |at: &usize| log.records.get(*at).is_some_and(|record| record.format == Format::WebAccess);
+    let message = match group.record_kind == RecordKind::Log && group.records.iter().all(of_web) {
+        true => Cow::Owned(without_claims(&group.message)),
+        false => Cow::Borrowed(group.message.as_str()),
+    };
     let words = GroupWords {
-        message: fenced_line(cut(&group.message, MAX_MESSAGE)),
+        message: fenced_line(cut(&message, MAX_MESSAGE)),
         classification: fenced_line(classification),
         ..GroupWords::default()
     };

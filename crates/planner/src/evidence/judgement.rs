@@ -32,7 +32,7 @@ impl Reading {
     }
 
     /// What the options of an answer say, with their probabilities; each names a tactic or none.
-    pub(crate) fn of_options(options: impl IntoIterator<Item = (Option<Tactic>, f32)>) -> Reading {
+    pub fn of_options(options: impl IntoIterator<Item = (Option<Tactic>, f32)>) -> Reading {
         let mut reading = Reading { everyday: 0.0, tactics: Vec::new() };
         for (shows, probability) in options {
             match shows {
@@ -47,6 +47,13 @@ impl Reading {
     /// The likeliest tactic, if it shows one.
     pub(crate) fn tactic(&self) -> Option<Tactic> {
         self.tactics.first().map(|(tactic, _)| *tactic)
+    }
+
+    /// How likely it shows each tactic if it is part of an attack.
+    pub(crate) fn shares(&self) -> Vec<(Tactic, f32)> {
+        let total: f32 = self.tactics.iter().map(|(_, probability)| probability).sum();
+        let share = |probability: f32| if total > 0.0 { probability / total } else { 0.0 };
+        self.tactics.iter().map(|(tactic, probability)| (*tactic, share(*probability))).collect()
     }
 
     /// Log-odds that it shows an attack, bounded, since no model is as sure as its numbers can be.
@@ -179,22 +186,52 @@ impl Piece {
     }
 }
 
+/// A piece of evidence on a group with its weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WeighedEvidence {
+    /// What it is, as a plan tells it.
+    pub name: &'static str,
+    /// The model's log-odds, of all others whether there is it, as 0 or 1.
+    pub value: f32,
+    /// What it adds to the log-odds for each one of its value.
+    pub weight: f32,
+}
+
+/// All pieces of evidence on a group, also those that there are not.
+pub(crate) fn evidence(
+    group: &GroupView,
+    reading: &Reading,
+    hosts: &Hosts,
+    lines: &Lines,
+) -> Vec<WeighedEvidence> {
+    let guesses = lines.guesses(&group.records);
+    let weighed = |(piece, weight): &(Piece, f32)| WeighedEvidence {
+        name: piece.name(),
+        value: value(*piece, group, reading, hosts, guesses),
+        weight: *weight,
+    };
+    WEIGHTS.iter().map(weighed).collect()
+}
+
 /// Weighs the evidence on a group.
 pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts, lines: &Lines) -> Judgement {
     let guesses = lines.guesses(&group.records);
     let mut pieces: Vec<(Piece, f32)> = WEIGHTS
         .iter()
-        .filter_map(|(piece, weight)| {
-            let value = match piece {
-                Piece::Model => reading.log_odds(),
-                piece => f32::from(u8::from(holds(*piece, group, hosts, guesses))),
-            };
-            (value != 0.0).then_some((*piece, weight * value))
-        })
+        .map(|(piece, weight)| (*piece, weight * value(*piece, group, reading, hosts, guesses)))
+        .filter(|(_, added)| *added != 0.0)
         .collect();
     pieces.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     let sum: f32 = pieces.iter().map(|(_, added)| added).sum();
     Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
+}
+
+/// What a piece of evidence says before it is weighed: the model's log-odds, of all others whether there is it, as 0 or 1.
+fn value(piece: Piece, group: &GroupView, reading: &Reading, hosts: &Hosts, guesses: Guesses) -> f32 {
+    match piece {
+        Piece::Model => reading.log_odds(),
+        piece => f32::from(u8::from(holds(piece, group, hosts, guesses))),
+    }
 }
 
 /// From this probability on a group counts as part of an attack.

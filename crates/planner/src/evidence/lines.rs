@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use countermove_incident::{AlertLog, Entities, EntityKind, Record, RecordKind};
+use countermove_incident::{AlertLog, Entities, EntityKind, Format, Record, RecordKind};
 
+use crate::evidence::clients::closing;
 use crate::evidence::parts::without_orders;
 
 /// Windows' events about a login that failed.
@@ -119,10 +120,10 @@ impl Lines {
 impl Line {
     fn of(record: &Record) -> Line {
         let is_known = record.kind == RecordKind::Log;
-        let needs_text = !is_known || record.account.is_empty();
-        let found = match needs_text {
-            true => Entities::find(without_orders(&record.message)),
-            false => Entities::default(),
+        // What a record in a known form says stands in its fields. Its text holds what others chose as well.
+        let found = match is_known {
+            true => Entities::default(),
+            false => Entities::find(without_orders(&record.message)),
         };
         let own = |field: Option<&str>, kind| match field {
             Some(name) if is_known => vec![name.to_owned()],
@@ -130,19 +131,22 @@ impl Line {
         };
         let account = Some(record.account.as_str()).filter(|name| !name.is_empty());
         let source = record.source.as_ref().map(|end| end.address.as_str());
-        // Whoever logs in chooses the name that is written, and so words in it say nothing.
         let mut said = record.message.to_lowercase();
+        // Whoever logs in chooses the name that is written, and so words in it say nothing.
         if !record.account.is_empty() {
             said = said.replace(&record.account.to_lowercase(), "");
+        }
+        let request = if record.format == Format::WebAccess { request(&said) } else { &said }.to_owned();
+        if is_known {
+            said = unquoted(&request);
         }
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word) || record.rule == *word);
         let fails = FAILED_LOGINS.contains(&record.rule.as_str())
             || (says(&FAILS) && says(&LOGIN))
-            || is_refused_form(&said);
+            || is_refused_form(&request);
         Line {
             accounts: own(account, EntityKind::Account),
             addresses: match (is_known, source) {
-                // A record in a known form that names no source has none.
                 (true, None) => Vec::new(),
                 _ => own(source, EntityKind::Address),
             },
@@ -153,6 +157,26 @@ impl Line {
             text: if !is_known && record.host.is_empty() { record.message.clone() } else { String::new() },
         }
     }
+}
+
+/// What a web server says of a request up to the answer's status: behind that stands what the client says of itself.
+fn request(said: &str) -> &str {
+    let Some(begin) = said.find('"') else { return said };
+    let end = said.get(begin + 1..).and_then(closing).map_or(said.len(), |at| begin + 1 + at + 1);
+    let behind = said.get(end..).unwrap_or_default();
+    said.get(..end + behind.find(['"', ',']).unwrap_or(behind.len())).unwrap_or(said)
+}
+
+/// A text without what stands in quotation marks, which programs put around what others chose.
+fn unquoted(text: &str) -> String {
+    let mut own = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, quoted)) = rest.split_once('"') {
+        own.push_str(before);
+        own.push('"');
+        rest = closing(quoted).and_then(|at| quoted.get(at + 1..)).unwrap_or_default();
+    }
+    own + rest
 }
 
 /// Whether a web server refused what was entered into the form of a login.
@@ -248,6 +272,35 @@ mod tests {
         ] {
             assert!(!fails(message, ""), "{message}");
         }
+    }
+
+    #[test]
+    fn what_a_client_writes_into_a_known_form_says_nothing() {
+        let web = |agent: &str| Record {
+            kind: RecordKind::Log,
+            format: Format::WebAccess,
+            message: format!("203.0.113.9 - - \"GET /x?user=root HTTP/1.1\" 200 12 \"-\" \"{agent}\""),
+            source: Some(Endpoint::new("203.0.113.9", None)),
+            ..Record::default()
+        };
+        for agent in [
+            "user=root login failed",
+            "Accepted password for root",
+            "POST /login HTTP/1.1 401 ",
+            "x \\\" 401 \\\" attacker=198.18.7.7",
+        ] {
+            let line = Line::of(&web(agent));
+            assert!(line.accounts.is_empty() && !line.fails && !line.logs_in, "{agent}: {line:?}");
+            assert_eq!(line.addresses, ["203.0.113.9"], "{agent}");
+        }
+        let refused = Record {
+            message: "203.0.113.9 - - \"POST /login HTTP/1.1\" 401 12 \"-\" \"curl\"".into(),
+            ..web("")
+        };
+        assert!(Line::of(&refused).fails);
+        let told = login("FATAL:  password authentication failed for user \"accepted\"", "", "203.0.113.9");
+        assert!(Line::of(&told).fails && !Line::of(&told).logs_in);
+        assert_eq!(unquoted("a \"b \\\" c\" d \"open"), "a \" d \"");
     }
 
     #[test]

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::{Verdict, conclude};
+use crate::evidence::judgement::{Reading, WeighedEvidence, evidence, judge};
 use crate::evidence::scene::{Evidence, Scene};
+use crate::evidence::verdicts::assess;
 use crate::language_model::Prompt;
 use crate::prompts::coverage::Coverage;
 use crate::prompts::menu::Menu;
@@ -29,6 +31,27 @@ pub struct Rendered {
     pub prompt: Prompt,
     /// The JSON value of the answer, with `, ` and `: ` as separators.
     pub answer: String,
+}
+
+/// What perception makes of one group of a log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupJudgement {
+    /// The folded line.
+    pub text: String,
+    /// Whether it holds alerts.
+    pub is_alert: bool,
+    /// Whether it can make an incident by itself.
+    pub is_serious: bool,
+    /// Class as the log names it; empty if it names none.
+    pub classification: String,
+    /// Tactics that its records state themselves.
+    pub states: Vec<Tactic>,
+    /// How likely it is part of an attack, from 0 to 1.
+    pub attack: f32,
+    /// What spoke for that and against it, as a plan tells it.
+    pub because: String,
+    /// All pieces of evidence that are weighed.
+    pub evidence: Vec<WeighedEvidence>,
 }
 
 /// An incident as the planner sees it.
@@ -80,6 +103,27 @@ impl Rendering {
     pub fn assess(&self, verdicts: &[Option<Tactic>]) -> Assessment {
         let verdicts: Vec<Verdict> = verdicts.iter().copied().map(Verdict::sure).collect();
         conclude(&self.scene, &verdicts)
+    }
+
+    /// What perception makes of the groups, in their order, once the model has read them; none for a group that it could not read.
+    pub fn perceive(&self, readings: &[Option<Reading>]) -> Assessment {
+        assess(&self.scene, readings)
+    }
+
+    /// How a group is judged when the model reads this in it; none if there is no such group.
+    pub fn judge(&self, group: usize, reading: &Reading) -> Option<GroupJudgement> {
+        let group = self.scene.groups.get(group)?;
+        let judgement = judge(group, reading, &self.scene.hosts, &self.scene.lines);
+        Some(GroupJudgement {
+            text: self.scene.digest.group(group.number).map_or_else(String::new, |group| group.text.clone()),
+            is_alert: group.is_alert,
+            is_serious: group.is_serious(),
+            classification: group.words.classification.clone(),
+            states: group.tactics.iter().copied().collect(),
+            attack: judgement.attack,
+            because: judgement.because(),
+            evidence: evidence(group, reading, &self.scene.hosts, &self.scene.lines),
+        })
     }
 
     /// The incident after perception.
@@ -196,7 +240,6 @@ mod tests {
     use countermove_incident::{AlertLog, approximate_tokens};
 
     use super::*;
-    use crate::evidence::judgement::Reading;
     use crate::language_model::{Answer, Question, TokenCounter, Usage};
     use crate::options::PlanOptions;
     use crate::prompts::tasks::{parse_state, read_incident};

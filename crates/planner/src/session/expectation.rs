@@ -83,12 +83,15 @@ pub(crate) fn present_tactic<'a>(
     scene: &Scene,
     beliefs: &'a [TacticBelief],
 ) -> Option<(&'a TacticBelief, Vec<AlertKind>)> {
-    // Groups by their last record, the latest first.
+    let is_alert = |number: u32| scene.groups.iter().any(|group| group.number == number && group.is_alert);
+    let by_alert = beliefs.iter().flat_map(|belief| &belief.evidence).any(|line| is_alert(line.number));
+    // Groups by their last record, the latest first. Lines count where no alert does, since alerts are what is expected.
     let latest = |belief: &TacticBelief| {
         let mut groups: Vec<(usize, u32)> = belief
             .evidence
             .iter()
             .filter_map(|line| scene.groups.iter().find(|group| group.number == line.number))
+            .filter(|group| group.is_alert || !by_alert)
             .filter_map(|group| Some((*group.records.last()?, group.number)))
             .collect();
         groups.sort_unstable_by(|a, b| b.cmp(a));

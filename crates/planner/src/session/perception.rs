@@ -2,7 +2,7 @@
 //!
 //! The model reads each group of the digest by itself: everyday traffic, or a tactic of an attack, with the probability of each. All
 //! groups are asked about at once, so that the engine batches them. What it makes of them is one piece of evidence among others
-//! ([`judge`]); what follows from the judgements is for [`conclude`], without a model.
+//! ([`assess`]); what follows from the judgements is concluded without a model.
 //!
 //! A log without records is no incident and the model is not asked: a system description is no evidence of an attack. It is not
 //! asked either about a log of which nothing was understood, since it would guess, nor about telemetry, which is no group of the
@@ -13,10 +13,9 @@ use futures::future::join_all;
 
 use crate::error::PlanError;
 use crate::evidence::assessment::Assessment;
-use crate::evidence::conclusion::{Verdict, conclude};
-use crate::evidence::groups::GroupView;
-use crate::evidence::judgement::{Judgement, is_enough, judge};
+use crate::evidence::judgement::Reading;
 use crate::evidence::scene::Scene;
+use crate::evidence::verdicts::assess;
 use crate::language_model::{
     AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
 };
@@ -59,8 +58,7 @@ pub(crate) async fn perceive(
         questions.push(model.ask(question, tokens));
     }
     let mut usage = Usage::default();
-    let mut verdicts: Vec<Verdict> = Vec::new();
-    let mut judged: Vec<(&GroupView, Judgement)> = Vec::new();
+    let mut readings: Vec<Option<Reading>> = Vec::new();
     let mut reasoning = Vec::new();
     let mut rejected = Vec::new();
     let mut fault: Option<PlanError> = None;
@@ -78,28 +76,17 @@ pub(crate) async fn perceive(
             Err(error) => return Err(error.into()),
         };
         match read {
-            Ok(reading) => {
-                let judgement = judge(group, &reading, &scene.hosts, &scene.lines);
-                verdicts.push(Verdict {
-                    tactic: reading.tactic().filter(|_| judgement.is_likely()),
-                    attack: judgement.attack,
-                    because: judgement.because(),
-                });
-                judged.push((group, judgement));
-            }
+            Ok(reading) => readings.push(Some(reading)),
             Err(error) => {
                 rejected.push(format!("What the model makes of alert group A{}: {error}.", group.number));
                 fault.get_or_insert(error);
-                verdicts.push(Verdict::default());
+                readings.push(None);
             }
         }
     }
-    if let Some(error) = fault.filter(|_| rejected.len() == verdicts.len()) {
+    if let Some(error) = fault.filter(|_| rejected.len() == readings.len()) {
         return Err(error);
     }
-    if !is_enough(judged.iter().map(|(group, judgement)| (*group, judgement))) {
-        verdicts.iter_mut().for_each(|verdict| verdict.tactic = None);
-    }
-    let assessment = conclude(scene, &verdicts);
+    let assessment = assess(scene, &readings);
     Ok((Assessment { reasoning: reasoning.join("\n"), rejected, ..assessment }, usage))
 }

@@ -206,7 +206,7 @@ fn an_insider_that_has_to_stay_up_is_not_shut_out() {
 fn accounts_are_those_that_were_made_or_that_got_in() {
     let made = Record {
         destination: None,
-        ..log("web01", "new user: user=svc_helper, home=/tmp, shell=/bin/sh", "", "")
+        ..log("web01", "new user: name=svc_helper, home=/tmp, shell=/bin/sh", "svc_helper", "")
     };
     let records = [
         log("web01", "Failed password for shop_rw from 203.0.113.7", "shop_rw", "203.0.113.7"),
