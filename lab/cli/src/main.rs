@@ -7,6 +7,7 @@ mod calibrate;
 mod dataset;
 mod evaluate;
 mod model;
+mod perceive;
 mod train;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Calibrate(arguments) => calibrate::calibrate(arguments, console, interrupt).await,
         Command::Dataset(arguments) => dataset::dataset(arguments, console, interrupt).await,
         Command::Model(arguments) => model::model(arguments, console, interrupt).await,
+        Command::Perceive(arguments) => perceive::perceive(arguments, console, interrupt).await,
         Command::Train(arguments) => train::train(arguments, console, interrupt).await,
     })
 }

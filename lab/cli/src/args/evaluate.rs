@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use countermove::args::values::costs;
 use countermove::args::{Costs, PlanOptions, Remote};
 
+/// Scenarios whose truth is known.
 #[derive(Debug, Args)]
-pub(crate) struct EvaluateArgs {
+pub(crate) struct Scenarios {
     /// What is played: `simulated`, `real`, `opensec`, or a folder of scenarios (each with system.txt, alerts.log and
     /// truth.json).
     #[arg(long, value_name = "SUITE", default_value = "simulated")]
@@ -30,6 +31,15 @@ pub(crate) struct EvaluateArgs {
     /// Of 100 simulated incidents, in how many the attacker changes the line of attack while it is played [default: 25].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
     pub(crate) switching: Option<u8>,
+    /// Folder with public rules, attack flows and incidents [default: ../shared/data if it is there].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    #[command(flatten)]
+    pub(crate) scenarios: Scenarios,
     /// Play once more with a part switched off.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) ablate: Vec<Ablation>,
@@ -46,9 +56,6 @@ pub(crate) struct EvaluateArgs {
     /// Name of that model.
     #[arg(long, value_name = "NAME", requires = "endpoint")]
     pub(crate) endpoint_model: Option<String>,
-    /// Folder with public rules, attack flows and incidents [default: ../shared/data if it is there].
-    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_DATA")]
-    pub(crate) data: Option<PathBuf>,
     /// Scenarios that are played at the same time.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_once)]
     pub(crate) at_once: usize,

@@ -4,6 +4,7 @@ mod calibrate;
 mod dataset;
 mod evaluate;
 mod model;
+mod perceive;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -13,6 +14,7 @@ pub(crate) use calibrate::*;
 pub(crate) use dataset::*;
 pub(crate) use evaluate::*;
 pub(crate) use model::*;
+pub(crate) use perceive::*;
 pub(crate) use train::*;
 
 /// Makes training sets, tunes models, tries them out, and judges what plans are worth.
@@ -33,6 +35,8 @@ pub(crate) enum Command {
     Dataset(DatasetArgs),
     /// Try models out, and merge adapters into them.
     Model(ModelArgs),
+    /// Show what perception makes of scenarios whose truth is known, without a cluster.
+    Perceive(PerceiveArgs),
     /// Tune a model on incidents with their answers; writes a LoRA adapter.
     Train(TrainArgs),
 }

@@ -169,7 +169,7 @@ fn request(row: &Example) -> Request {
 }
 
 /// The tactic that an answer names; none for an ordinary day.
-fn shown(answer: &str) -> Option<Tactic> {
+pub(crate) fn shown(answer: &str) -> Option<Tactic> {
     let value: serde_json::Value = serde_json::from_str(answer).ok()?;
     Tactic::parse(value.get("Shows")?.as_str()?)
 }

@@ -2,7 +2,7 @@
 
 mod drive;
 mod endpoint;
-mod suite;
+pub(crate) mod suite;
 mod write;
 
 use std::time::{Duration, Instant};
@@ -43,9 +43,9 @@ pub(crate) async fn evaluate(
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
     check(&arguments)?;
-    write::check(arguments.write.as_deref(), &arguments.suite, arguments.chart.as_deref())?;
+    write::check(arguments.write.as_deref(), &arguments.scenarios.suite, arguments.chart.as_deref())?;
     let begun = Instant::now();
-    let sets = suite::load(&arguments, console)?;
+    let sets = suite::load(&arguments.scenarios, console)?;
     let coordinator = Coordinator::connect(&arguments.remote).await?;
     let run = Run { arguments: &arguments, sets: &sets, console };
     let work = async {
@@ -75,7 +75,7 @@ pub(crate) async fn evaluate(
         done = work => done?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
-    let report = Report { suite: arguments.suite.clone(), settings, system, ablations, baselines };
+    let report = Report { suite: arguments.scenarios.suite.clone(), settings, system, ablations, baselines };
     finish(&arguments, &report, console)
 }
 
@@ -83,11 +83,16 @@ pub(crate) async fn evaluate(
 fn check(arguments: &EvaluateArgs) -> Result<(), Failure> {
     let ablates = |ablation| arguments.ablate.contains(&ablation);
     let input = |text: &str| Err(Failure::Input(text.to_owned()));
-    let shaped = arguments.benign.or(arguments.injected).or(arguments.switching).is_some();
-    if shaped && arguments.suite != "simulated" {
+    let shaped = arguments
+        .scenarios
+        .benign
+        .or(arguments.scenarios.injected)
+        .or(arguments.scenarios.switching)
+        .is_some();
+    if shaped && arguments.scenarios.suite != "simulated" {
         return input(&format!(
             "--benign, --injected and --switching shape simulated scenarios; --suite {} holds what it holds",
-            arguments.suite
+            arguments.scenarios.suite
         ));
     }
     match arguments.options.thinking_tokens {
@@ -141,8 +146,8 @@ fn finish(arguments: &EvaluateArgs, report: &Report, console: &Console) -> Resul
         console.line(&format!("the chart is in {}", path.display()));
     }
     if let Some(path) = &arguments.write {
-        write::section(path, &arguments.suite, &report.markdown())?;
-        console.line(&format!("the section {:?} of {} is new", arguments.suite, path.display()));
+        write::section(path, &arguments.scenarios.suite, &report.markdown())?;
+        console.line(&format!("the section {:?} of {} is new", arguments.scenarios.suite, path.display()));
     }
     let text = if arguments.json { format!("{:#}\n", report.json()) } else { report.markdown() };
     write_out(text.as_bytes())?;
@@ -182,7 +187,7 @@ impl Run<'_> {
         let total: usize = self.sets.iter().map(Vec::len).sum();
         let mut seeds = Vec::new();
         let mut done = 0;
-        for (seed, set) in (self.arguments.first_seed..).zip(self.sets) {
+        for (seed, set) in (self.arguments.scenarios.first_seed..).zip(self.sets) {
             let options = PlanOptions { seed: Some(seed), ..rules.options };
             let rules = Rules { options, ..rules.clone() };
             let mut episodes: Vec<(usize, Episode)> = Vec::new();
@@ -247,7 +252,7 @@ impl Run<'_> {
     async fn baseline(&self, baseline: Baseline) -> Result<Variant, Failure> {
         let (steps, kind) = (self.steps(), baseline.policy());
         let mut seeds = Vec::new();
-        for (seed, set) in (self.arguments.first_seed..).zip(self.sets) {
+        for (seed, set) in (self.arguments.scenarios.first_seed..).zip(self.sets) {
             let (set, rules) = (set.clone(), self.rules(None));
             let played = tokio::task::spawn_blocking(move || {
                 let play = |(place, (scenario, oracle)): (u64, (Scenario, Option<f64>))| {
@@ -318,8 +323,8 @@ impl Run<'_> {
         let threads = std::thread::available_parallelism().map_or(0, usize::from);
         let (machine, minutes) =
             (format!("{} {}", std::env::consts::OS, std::env::consts::ARCH), elapsed.as_secs() / 60);
-        let shares = suite::shares(self.arguments);
-        let made = match self.arguments.suite.as_str() {
+        let shares = suite::shares(&self.arguments.scenarios);
+        let made = match self.arguments.scenarios.suite.as_str() {
             "simulated" => format!(
                 ": {} % benign, {} % with an injected instruction; of incidents {} % with another line of attack on the way",
                 shares.benign, shares.injected, shares.switching
@@ -328,7 +333,7 @@ impl Run<'_> {
         };
         Ok([
             ("scenarios of each seed", scenarios.join(", ") + &made),
-            ("first seed", self.arguments.first_seed.to_string()),
+            ("first seed", self.arguments.scenarios.first_seed.to_string()),
             ("workers", format!("{workers}, {} scenarios at once", self.arguments.at_once)),
             (
                 "machine",

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use countermove_dataset::parts;
+use countermove_dataset::{Split, parts};
 use countermove_simulator::oracle::Oracle;
 use countermove_simulator::{Generator, GeneratorOptions, Scenario, Vocabulary};
 
-use crate::args::EvaluateArgs;
+use crate::args::Scenarios;
 use countermove::console::Console;
 use countermove::failure::Failure;
 
@@ -17,28 +17,38 @@ pub(super) type Judged = (Scenario, Option<f64>);
 pub(super) const SPACING: u64 = 1_000_000;
 
 /// Public data beside the project.
-const USUAL_DATA: &str = "../shared/data";
+pub(crate) const USUAL_DATA: &str = "../shared/data";
 
 /// Recorded incidents, and OpenSec's, within it.
 const REAL: &str = "incidents";
 const OPENSEC: &str = "opensec";
 
-/// The scenarios of each seed.
-pub(super) fn load(arguments: &EvaluateArgs, console: &Console) -> Result<Vec<Vec<Judged>>, Failure> {
-    let data = data_folder(arguments);
-    let wanted = arguments.incidents as usize;
-    let seeds = (0..u64::from(arguments.seeds)).map(|number| arguments.first_seed.wrapping_add(number));
-    let fixed = match arguments.suite.as_str() {
+/// The scenarios of each seed, with what the cheapest plan costs.
+pub(super) fn load(wanted: &Scenarios, console: &Console) -> Result<Vec<Vec<Judged>>, Failure> {
+    // The attack flows, rules and kinds of networks that no model is trained on.
+    let sets = scenarios(wanted, Split::Test, console)?;
+    Ok(sets.into_iter().map(|set| set.into_iter().map(judged).collect()).collect())
+}
+
+/// The scenarios of each seed; simulated ones are made of what one split has.
+pub(crate) fn scenarios(
+    wanted: &Scenarios,
+    split: Split,
+    console: &Console,
+) -> Result<Vec<Vec<Scenario>>, Failure> {
+    let data = data_folder(wanted);
+    let seeds = (0..u64::from(wanted.seeds)).map(|number| wanted.first_seed.wrapping_add(number));
+    let fixed = match wanted.suite.as_str() {
         "simulated" => {
-            // The attack flows, rules and kinds of networks that no model is trained on.
-            let [_, _, held_out] = parts(&vocabulary(data.as_deref(), console)?);
-            let options = GeneratorOptions { topologies: held_out.families, ..shares(arguments) };
-            let generator = Generator::new(&held_out.vocabulary, options).map_err(input)?;
+            let mut parts = parts(&vocabulary(data.as_deref(), console)?).into_iter();
+            let part = parts.find(|part| part.split == split);
+            let part = part.ok_or_else(|| Failure::Failed(format!("there is no split {}", split.name())))?;
+            let options = GeneratorOptions { topologies: part.families, ..shares(wanted) };
+            let generator = Generator::new(&part.vocabulary, options).map_err(input)?;
             let make = |seed: u64| {
                 let first = seed.wrapping_mul(SPACING);
-                (0..u64::from(arguments.incidents))
-                    .map(|number| judged(generator.scenario(first.wrapping_add(number))))
-                    .collect()
+                let numbers = 0..u64::from(wanted.incidents);
+                numbers.map(|number| generator.scenario(first.wrapping_add(number))).collect()
             };
             return Ok(seeds.map(make).collect());
         }
@@ -52,12 +62,12 @@ pub(super) fn load(arguments: &EvaluateArgs, console: &Console) -> Result<Vec<Ve
         }
         folder => folders(Path::new(folder))?,
     };
-    let set: Vec<Judged> = fixed.into_iter().take(wanted).map(judged).collect();
+    let set: Vec<Scenario> = fixed.into_iter().take(wanted.incidents as usize).collect();
     Ok(seeds.map(|_| set.clone()).collect())
 }
 
 /// What simulated scenarios hold how often.
-pub(super) fn shares(arguments: &EvaluateArgs) -> GeneratorOptions {
+pub(super) fn shares(arguments: &Scenarios) -> GeneratorOptions {
     let usual = GeneratorOptions::default();
     let or = |given: Option<u8>, usual: usize| given.map_or(usual, usize::from);
     GeneratorOptions {
@@ -77,7 +87,7 @@ fn judged(scenario: Scenario) -> Judged {
     (scenario, cost)
 }
 
-fn data_folder(arguments: &EvaluateArgs) -> Option<PathBuf> {
+fn data_folder(arguments: &Scenarios) -> Option<PathBuf> {
     let usual = PathBuf::from(USUAL_DATA);
     arguments.data.clone().or_else(|| usual.is_dir().then_some(usual))
 }

@@ -73,6 +73,7 @@ fn labelled(source: &str, family: &str, texts: Vec<String>, shows: &'static [Tac
         texts,
         form: Form::Title,
         class: String::new(),
+        severity: None,
         shows,
     })
 }

@@ -35,6 +35,7 @@ fn line(line: &str) -> Option<Labelled> {
         texts: vec![text.to_owned()],
         form,
         class: String::new(),
+        severity: None,
         shows,
     })
 }

@@ -6,6 +6,7 @@
 
 mod attack;
 mod lines;
+mod logs;
 mod sources;
 mod stage;
 mod wording;
@@ -22,6 +23,8 @@ use crate::example::{Example, Task};
 use crate::split::Split;
 use crate::thoughts;
 use crate::writer::{Shards, Sink, new_folder};
+
+pub use logs::{LabelledLog, labelled_logs};
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ struct Labelled {
     form: stage::Form,
     /// Class of the alert, if the source has classes.
     class: String,
+    /// Severity that the source gives it, from 1 (high) to 4; none where it gives none.
+    severity: Option<u8>,
     /// Tactics that it shows; none of them for an ordinary day.
     shows: Vec<Tactic>,
 }
@@ -72,11 +77,7 @@ pub fn labels(
 ) -> Result<BTreeMap<(Split, String), u64>, DatasetError> {
     let folder = &options.out;
     new_folder(folder)?;
-    let mut pool = sources::read(&options.data)?;
-    pool.extend(lines::read());
-    if let Some(attack) = &options.attack {
-        pool.extend(attack::read(attack)?);
-    }
+    let pool = pool(options)?;
     let mut writer = Writer {
         templates,
         seed: options.seed,
@@ -84,14 +85,7 @@ pub fn labels(
         seen: HashSet::new(),
         counts: BTreeMap::new(),
     };
-    let split = |one: &Labelled| match options.held_out.contains(&one.source) {
-        true => Split::Test,
-        false => match derive_seed(options.seed, &one.family, &[]) % 20 {
-            18 => Split::Validation,
-            19 => Split::Test,
-            _ => Split::Train,
-        },
-    };
+    let split = |one: &Labelled| split(one, options);
     for (part, most) in HELD_OUT {
         // Each rule once, so that frequent families count no more than others.
         let mut held: Vec<&Labelled> = pool.iter().filter(|one| split(one) == part).collect();
@@ -114,6 +108,28 @@ pub fn labels(
     }
     writer.sink.finish()?;
     Ok(writer.counts)
+}
+
+/// All that is labelled.
+fn pool(options: &LabelOptions) -> Result<Vec<Labelled>, DatasetError> {
+    let mut pool = sources::read(&options.data)?;
+    pool.extend(lines::read());
+    if let Some(attack) = &options.attack {
+        pool.extend(attack::read(attack)?);
+    }
+    Ok(pool)
+}
+
+/// The part that a rule belongs to.
+fn split(one: &Labelled, options: &LabelOptions) -> Split {
+    match options.held_out.contains(&one.source) {
+        true => Split::Test,
+        false => match derive_seed(options.seed, &one.family, &[]) % 20 {
+            18 => Split::Validation,
+            19 => Split::Test,
+            _ => Split::Train,
+        },
+    }
 }
 
 /// What is labelled by source and by what it shows.

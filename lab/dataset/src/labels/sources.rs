@@ -27,6 +27,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Labelled>, DatasetError> {
             texts: vec![rule.message.clone()],
             form: Form::Network,
             class: rule.class.description.to_owned(),
+            severity: Some(rule.priority),
             shows,
         });
     }
@@ -57,7 +58,24 @@ fn detection(rule: &Detection) -> Option<Labelled> {
         texts,
         form,
         class: String::new(),
+        severity: severity(&rule.level),
         shows,
+    })
+}
+
+/// A rule's level on the one scale: Sigma's words, Falco's priorities, and numbers up to 100 as Splunk's risk scores are.
+fn severity(level: &str) -> Option<u8> {
+    let level = level.trim().to_ascii_lowercase();
+    Some(match level.as_str() {
+        "critical" | "high" | "emergency" | "alert" | "error" => 1,
+        "medium" | "warning" => 2,
+        "low" | "notice" => 3,
+        "informational" | "info" | "debug" => 4,
+        number => match number.parse::<u8>().ok()? {
+            0..=21 => 3,
+            22..=47 => 2,
+            _ => 1,
+        },
     })
 }
 

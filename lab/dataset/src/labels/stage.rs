@@ -77,7 +77,7 @@ fn draw(seed: u64, what: &str, bound: usize) -> usize {
 }
 
 /// Some of the hosts, or none that anybody described.
-fn description(seed: u64) -> String {
+pub(super) fn description(seed: u64) -> String {
     if draw(seed, "description", 5) == 0 {
         return "The network is 10.0.0.0/16.".to_owned();
     }
@@ -85,7 +85,8 @@ fn description(seed: u64) -> String {
     hosts.collect()
 }
 
-fn log(one: &Labelled, text: &str, seed: u64, shows: Option<Tactic>) -> AlertLog {
+/// A log of one record that says so.
+pub(super) fn log(one: &Labelled, text: &str, seed: u64, shows: Option<Tactic>) -> AlertLog {
     let (name, address, _) = HOSTS[draw(seed, "host", HOSTS.len())];
     let (_, other, _) = HOSTS[draw(seed, "other", HOSTS.len())];
     let outside = OUTSIDE[draw(seed, "outside", OUTSIDE.len())];

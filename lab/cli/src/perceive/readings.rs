@@ -1,0 +1,121 @@
+//! What the model read in records, kept in a file, so that it is asked about nothing twice.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+use countermove_incident::Tactic;
+use countermove_model::{Engine, Priority, Request};
+use countermove_planner::{Prompt, Reading, perception_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::args::Which;
+use crate::calibrate::shown;
+use countermove::failure::Failure;
+
+/// Tokens of an answer, at most.
+const ANSWER_TOKENS: u32 = 32;
+
+/// Answers by what was asked, and of which model.
+pub(super) struct Readings {
+    model: u64,
+    known: HashMap<u64, Vec<(Option<String>, f32)>>,
+    file: Option<File>,
+}
+
+/// A line of the file.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    key: u64,
+    options: Vec<(Option<String>, f32)>,
+}
+
+impl Readings {
+    /// Those of a file, if one is named, which is made where it is missing.
+    pub(super) fn open(path: Option<&Path>, which: &Which) -> Result<Readings, Failure> {
+        let mut hasher = DefaultHasher::new();
+        which.model.hash(&mut hasher);
+        if let Some(adapter) = &which.adapter {
+            let weights = std::fs::read(adapter.join("adapter_model.safetensors"));
+            let weights = weights
+                .map_err(|error| Failure::Input(format!("--adapter {}: {error}", adapter.display())))?;
+            weights.hash(&mut hasher);
+        }
+        let mut readings = Readings { model: hasher.finish(), known: HashMap::new(), file: None };
+        let Some(path) = path else { return Ok(readings) };
+        let failed =
+            |error: std::io::Error| Failure::Input(format!("--readings {}: {error}", path.display()));
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
+        for line in BufReader::new(&file).lines() {
+            // A line that a break left half written is asked for again.
+            if let Ok(kept) = serde_json::from_str::<Kept>(&line.map_err(failed)?) {
+                readings.known.insert(kept.key, kept.options);
+            }
+        }
+        readings.file = Some(file);
+        Ok(readings)
+    }
+
+    /// What the model reads in records, asked all at once, so that the engine batches them.
+    pub(super) async fn of(
+        &mut self,
+        engine: &Engine,
+        prompts: Vec<Prompt>,
+    ) -> Result<Vec<Reading>, Failure> {
+        let mut waiting = Vec::new();
+        for prompt in prompts {
+            let mut hasher = DefaultHasher::new();
+            (self.model, &prompt.system, &prompt.segments).hash(&mut hasher);
+            let key = hasher.finish();
+            let running = (!self.known.contains_key(&key)).then(|| engine.submit(request(prompt)));
+            waiting.push((key, running));
+        }
+        let mut read = Vec::new();
+        for (key, running) in waiting {
+            if let Some(generation) = running {
+                let completion = generation.completion().await;
+                let completion = completion.map_err(|error| Failure::Failed(error.to_string()))?;
+                let options = completion.options.iter();
+                let options: Vec<_> = options
+                    .map(|one| (shown(&one.value).map(|tactic| tactic.name().to_owned()), one.probability))
+                    .collect();
+                self.keep(key, options)?;
+            }
+            let options = self.known.get(&key).into_iter().flatten();
+            read.push(Reading::of_options(
+                options.map(|(name, probability)| (name.as_deref().and_then(Tactic::parse), *probability)),
+            ));
+        }
+        Ok(read)
+    }
+
+    fn keep(&mut self, key: u64, options: Vec<(Option<String>, f32)>) -> Result<(), Failure> {
+        let kept = Kept { key, options };
+        if let Some(file) = &mut self.file {
+            let line = serde_json::to_string(&kept).map_err(|error| Failure::Failed(error.to_string()))?;
+            writeln!(file, "{line}").map_err(|error| Failure::Failed(error.to_string()))?;
+        }
+        self.known.insert(kept.key, kept.options);
+        Ok(())
+    }
+}
+
+/// The question as perception asks it.
+fn request(prompt: Prompt) -> Request {
+    Request {
+        owner: String::new(),
+        common_parts: 0,
+        system: prompt.system,
+        segments: prompt.segments,
+        thinking_tokens: 0,
+        json_schema: Some(perception_schema()),
+        weigh_options: true,
+        max_tokens: ANSWER_TOKENS,
+        temperature: 0.0,
+        top_p: 1.0,
+        seed: 0,
+        priority: Priority::Bulk,
+    }
+}
