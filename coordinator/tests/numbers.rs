@@ -147,7 +147,7 @@ async fn every_number_of_the_other_calls_is_taken_or_refused_by_name() {
                 "ReportOutcome" => outcome.encode_to_vec(),
                 "RejectAction" => rejection.encode_to_vec(),
                 "ApproveAction" => approval.encode_to_vec(),
-                name if name.starts_with("List") => Vec::new(),
+                name if name.starts_with("List") || name == "WatchIncidents" => Vec::new(),
                 _ => v1::GetIncidentRequest { name: name.clone() }.encode_to_vec(),
             };
             request.extend(&extreme.bytes);
@@ -158,6 +158,7 @@ async fn every_number_of_the_other_calls_is_taken_or_refused_by_name() {
             match answer.unwrap_or_else(|_| panic!("{what}: no answer")) {
                 // An empty list is an empty message: nothing is signed in memory, and nobody is asked who calls.
                 Ok(Some(_)) if ["ListCheckpoints", "ListTokens"].contains(&method.name.as_str()) => {}
+                Ok(Some(_)) if method.name == "ListIncidents" && extreme.field.starts_with("filter") => {}
                 Ok(answer) => {
                     assert!(answer.is_some_and(|message| !message.is_empty()), "{what} answers nothing");
                     assert_ne!(method.name, "ApproveAction", "{what} approves by a hash of nothing");
