@@ -64,7 +64,8 @@ DEMO_PACKAGES := -p countermove -p countermove-coordinator -p countermove-worker
 demo: toolchain ## Plan INCIDENT with a coordinator and WORKERS worker processes, print the plan, stop everything
 	$(CARGO) build --no-default-features $(DEMO_PACKAGES)
 	$(PROGRAMS)/countermove-worker model fetch
-	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS)
+	@# A plan that ends before recovery is one as well.
+	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS) || [ $$? -eq 5 ]
 
 # Each suite is played by itself, so that one can be repeated alone and what the others wrote stays.
 EVAL_simulated := --incidents 11 --seeds 5 --switching 100 --costs deploy/costs.toml --ablate training,planning,adaptation
@@ -94,6 +95,11 @@ test: toolchain test-services ## Run all tests; the cluster tests start the real
 .PHONY: golden
 golden: model ## Write the known plans in tests/golden anew, after a change that is meant to change plans
 	COUNTERMOVE_WRITE_GOLDEN=1 $(CARGO) test -p countermove-tests --test golden
+
+# The reference of a program with all of its parts.
+.PHONY: reference
+reference: toolchain ## Write docs/reference.md and docs/metrics.md anew, after a change of flags or metrics
+	UPDATE_REFERENCE=1 CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh test --workspace --lib --test command_line -- the_reference_lists the_page_of_metrics
 
 .PHONY: lint
 lint: toolchain ## Check format, lints, docs, licences, protos and scripts

@@ -9,11 +9,14 @@ use countermove_proto::Error;
 /// Exit codes, as `--help` lists them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0    done; for `plan`: a plan, or the finding that there is no incident, was printed
+  0    done; of a plan: with its last action the incident is over
   1    a server, a worker or the model failed, or no action could be planned
   2    wrong arguments, or input that cannot be used
   3    the deadline passed; what was planned until then was printed
   4    nothing in the evidence is in a known form, so nothing was judged
+  5    a plan was printed that ends before recovery: at the step limit, or for want of another action
+  6    there is no incident in the evidence; what was found was printed
+  7    a person's word is waited for (`incidents watch --until-decision`)
   130  interrupted (Ctrl-C or SIGTERM); the incident was cancelled, with `--interactive` it goes on";
 
 /// How a command ended.
@@ -27,6 +30,12 @@ pub enum Exit {
     Deadline,
     /// Nothing in the evidence was understood.
     NotUnderstood,
+    /// There is a plan, and it ends before recovery.
+    Unfinished,
+    /// There is no incident.
+    NoIncident,
+    /// A person has to decide.
+    Waiting,
     /// The user interrupted it.
     Interrupted,
     /// A program that was run for it ended with this code, and has said why.
@@ -51,6 +60,9 @@ impl Exit {
             Self::Failure => 1,
             Self::Deadline => 3,
             Self::NotUnderstood => 4,
+            Self::Unfinished => 5,
+            Self::NoIncident => 6,
+            Self::Waiting => 7,
             Self::Interrupted => 130,
             Self::Program(code) => code,
         }

@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
+use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ExportFormat, Incident, IncidentFilter, IncidentStatus, ListIncidentsRequest, Priority,
+    ExportFormat, Incident, IncidentFilter, IncidentStatus, ListIncidentsRequest, PlanEnded, Priority,
 };
 use countermove_wire::document::PlanDocument;
 
@@ -13,7 +14,7 @@ use crate::console::{Console, page};
 use crate::decisions::{self, Found};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::plan::{Watch, cancel, export, get, write_out};
+use crate::plan::{Watch, cancel, exit, export, get, write_out};
 use crate::{proof, render, report};
 
 /// Incidents listed.
@@ -80,18 +81,21 @@ pub(crate) async fn incidents(
             };
             write_out(text.as_bytes())?;
         }
-        IncidentsCommand::Watch { name } => {
+        IncidentsCommand::Watch { name, until_decision } => {
             let mut watch = Watch::new(coordinator.clone(), full(&name), console.clone(), false);
-            let ended = tokio::select! {
-                ended = watch.end() => Some(ended),
+            let seen = tokio::select! {
+                seen = look_on(&coordinator, &mut watch, until_decision) => Some(seen),
                 () = interrupt.wait() => None,
             };
             watch.finish();
-            match ended {
+            return match seen {
                 // Looking on is all that ends here; the planning goes on.
-                None => return Ok(Exit::Interrupted),
-                Some(ended) => drop(ended?),
-            }
+                None => Ok(Exit::Interrupted),
+                Some(seen) => Ok(match seen? {
+                    Seen::Ended(ended) => exit(&ended, watch.steps(), console),
+                    Seen::Waits => Exit::Waiting,
+                }),
+            };
         }
         IncidentsCommand::Cancel { name } => {
             cancel(&coordinator, &full(&name)).await?;
@@ -151,4 +155,34 @@ pub(crate) async fn incidents(
         }
     }
     Ok(Exit::Success)
+}
+
+/// What somebody who looks on waits for.
+enum Seen {
+    /// Planning has ended.
+    Ended(PlanEnded),
+    /// A person has to approve or reject an action, or to say what it achieved.
+    Waits,
+}
+
+/// Looks on until planning has ended, or a person has to decide if that is what is waited for.
+async fn look_on(
+    coordinator: &Coordinator,
+    watch: &mut Watch,
+    until_decision: bool,
+) -> Result<Seen, Failure> {
+    let name = watch.name().to_owned();
+    loop {
+        match watch.next().await?.kind {
+            Some(Kind::Ended(ended)) => return Ok(Seen::Ended(ended)),
+            // What lies behind may be decided by now.
+            Some(Kind::Decided(_) | Kind::Approved(_)) if until_decision => {
+                let status = get(coordinator, &name).await?.status();
+                if matches!(status, IncidentStatus::AwaitingApproval | IncidentStatus::AwaitingOutcome) {
+                    return Ok(Seen::Waits);
+                }
+            }
+            _ => {}
+        }
+    }
 }

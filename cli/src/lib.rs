@@ -12,10 +12,12 @@ mod certs;
 pub mod client;
 pub mod console;
 pub mod decisions;
+mod doctor;
 mod evidence;
 pub mod failure;
 mod incidents;
 pub mod interrupt;
+mod manual;
 pub mod plan;
 mod proof;
 pub mod render;
@@ -27,12 +29,17 @@ pub mod workers;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command, Remote};
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// All of `countermove`: reads the command line, does what it says, and gives the exit code.
 pub fn client() -> ExitCode {
@@ -92,6 +99,9 @@ async fn run(
         Command::Tokens(arguments) => tokens::tokens(arguments, remote, console).await,
         Command::Whoami => tokens::whoami(remote).await,
         Command::Audit(arguments) => audit::audit(arguments, remote).await,
+        Command::Doctor(arguments) => doctor::doctor(arguments, remote, interrupt).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::manual(out.as_deref()),
         Command::Up(_) => Err(Failure::Input("`up` does not talk to a coordinator".to_owned())),
     }
 }

@@ -163,3 +163,11 @@ fn help_lists_the_exit_codes() {
     assert_eq!(countermove().run(&["plan", "--candidates", "99"]).status.code(), Some(2));
     assert_eq!(countermove().run(&["nonsense"]).status.code(), Some(2));
 }
+
+#[test]
+fn the_reference_lists_every_command_and_flag() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
+    let commands = countermove_settings::reference(&countermove::command(), 2);
+    countermove_settings::compare(page.as_ref(), "countermove", &commands, true)
+        .unwrap_or_else(|error| panic!("{error}"));
+}

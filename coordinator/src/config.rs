@@ -12,11 +12,14 @@ use countermove_incident::{MinuteTable, Pricing};
 use countermove_ledger::{FileKey, Key, KeyError, Signer, TrustedKeys};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use countermove_serving::Port;
+use countermove_settings::{Names, SettingsArgs};
+use countermove_telemetry::{ListenError, MetricsArgs, Page};
 #[cfg(feature = "etcd")]
 use countermove_transport::is_local_url;
 use countermove_transport::{Dial, DialError, Exposure, ExposureError, Kind, Tls, TlsArgs, TlsError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::{Gate, MemoryTokens, Policy, SettingsError, Sites, TokenStore, Tokens};
 use crate::anchoring::{Anchor, AnchorError, Anchoring};
@@ -26,6 +29,7 @@ use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
     IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl, UnprotectedStore,
 };
+use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::server::{Front, ServeError, serve};
 use crate::webhook::{Receiver, Webhook, WebhookError};
@@ -35,28 +39,37 @@ use crate::workers::{Fleet, FleetOptions, LinkOptions};
 #[cfg(feature = "etcd")]
 const GRACE: Duration = Duration::from_secs(30);
 
+/// How a coordinator's flags are called in the environment.
+pub const NAMES: Names = Names { own: &[], prefix: "COUNTERMOVE_" };
+
 /// Plans the response to network incidents with the workers it is given.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "countermove-coordinator", version)]
 pub struct Args {
     /// Address to serve at; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:7700", env = "COUNTERMOVE_LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:7700")]
     pub listen: SocketAddr,
+    /// Where settings are, and figures.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Where figures are read.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     /// Certificates, by which users, workers and other coordinators know this one and it knows them.
     #[command(flatten)]
     pub tls: TlsArgs,
     /// File that says who may call and what for [default: whoever is on this machine may do everything]
-    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_AUTH")]
+    #[arg(long, value_name = "FILE")]
     pub auth: Option<PathBuf>,
     /// Where workers are found
     #[arg(long, value_enum, default_value_t = DiscoveryKind::Static)]
     pub discovery: DiscoveryKind,
     /// Addresses of the workers, http://host:port or https://host:port, separated by commas, for static discovery
-    #[arg(long, value_delimiter = ',', env = "COUNTERMOVE_WORKERS")]
+    #[arg(long, value_delimiter = ',')]
     pub workers: Vec<WorkerUrl>,
     /// Addresses of the etcd members, http://host:port or https://host:port, separated by commas
     #[cfg(feature = "etcd")]
-    #[arg(long, env = "COUNTERMOVE_ETCD", required_if_eq("discovery", "etcd"))]
+    #[arg(long, required_if_eq("discovery", "etcd"))]
     pub etcd: Option<countermove_membership::etcd::Endpoints>,
     /// Certificates towards etcd
     #[cfg(feature = "etcd")]
@@ -64,17 +77,17 @@ pub struct Args {
     pub etcd_tls: countermove_membership::etcd::EtcdTls,
     /// Where incidents are kept: memory:, sqlite:PATH or postgres://user:password@host:port/database; several
     /// coordinators share a PostgreSQL database [default: an SQLite file in the user's state folder]
-    #[arg(long, env = "COUNTERMOVE_STORE", hide_env_values = true)]
+    #[arg(long, hide_env_values = true)]
     pub store: Option<StoreUrl>,
     /// URL at which other coordinators on the same store reach this one [default: that of --listen]
-    #[arg(long, env = "COUNTERMOVE_ADVERTISE")]
+    #[arg(long)]
     pub advertise: Option<WorkerUrl>,
     /// Whether the console is served to browsers at the same port
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, env = "COUNTERMOVE_CONSOLE")]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub console: bool,
     /// Names of hosts, separated by commas, by which browsers reach this coordinator in plain text or by a proxy, beside its addresses,
     /// localhost and the name in --advertise
-    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "COUNTERMOVE_CONSOLE_HOST")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub console_host: Vec<String>,
     /// Seconds without a sign of life after which others take over a coordinator's incidents
     #[arg(long, default_value_t = 10.0, value_parser = lease)]
@@ -144,7 +157,7 @@ pub struct Args {
     pub allow_local: bool,
     /// File with the Ed25519 key that signs what a database keeps, made if it is not there [default: PATH.key beside an SQLite
     /// file, else signing.key in the user's state folder]
-    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_SIGNING_KEY")]
+    #[arg(long, value_name = "FILE")]
     pub signing_key: Option<PathBuf>,
     /// Public keys whose signatures are believed as well: of other coordinators on the same store, and of keys that were used
     /// before, separated by commas
@@ -166,7 +179,7 @@ pub struct Args {
     #[arg(long, value_name = "HOURS", default_value_t = 72.0, value_parser = hours)]
     pub answer_within: f64,
     /// Form of the log on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "COUNTERMOVE_LOG_FORMAT")]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Drain and exit when standard input ends, so that the process never outlives the one that holds its other end
     #[arg(long)]
@@ -233,6 +246,9 @@ pub enum ConfigError {
     /// See [`ExposureError`].
     #[error(transparent)]
     Exposure(#[from] ExposureError),
+    /// See [`ListenError`].
+    #[error(transparent)]
+    Metrics(#[from] ListenError),
     /// See [`SettingsError`].
     #[error("--auth: {0}")]
     Auth(#[from] SettingsError),
@@ -304,6 +320,13 @@ pub struct Coordinator {
     replica: Option<Replica>,
     keep_incidents: usize,
     drain_timeout: Duration,
+    figures: Figures,
+}
+
+/// What is counted, and where it is read.
+struct Figures {
+    page: Page,
+    listen: Option<SocketAddr>,
 }
 
 /// What outlives calls: incidents, and the tokens of those who call.
@@ -390,6 +413,8 @@ impl TryFrom<&Args> for Coordinator {
         };
         let every = Duration::from_secs_f64(args.checkpoint_every);
         let advertised = args.advertise.as_ref().map(|url| url.host().to_owned());
+        let (metrics, page) = Metrics::new();
+        let figures = Figures { page, listen: args.metrics.checked(insecure)? };
         Ok(Self {
             discovery,
             fleet: FleetOptions {
@@ -401,6 +426,7 @@ impl TryFrom<&Args> for Coordinator {
                     ..LinkOptions::default()
                 },
                 dial,
+                metrics,
             },
             templates: Arc::new(templates),
             incidents: IncidentOptions {
@@ -436,6 +462,7 @@ impl TryFrom<&Args> for Coordinator {
             replica: replica(args)?,
             keep_incidents: args.keep_incidents,
             drain_timeout: Duration::from_secs_f64(args.drain_timeout),
+            figures,
         })
     }
 }
@@ -508,6 +535,7 @@ impl Coordinator {
         let incidents = Incidents::new(store.clone(), fleet.clone(), self.templates, options)?;
         // A file belongs to one process, so nobody else is left who could renew.
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
+        let _figures = read_figures(self.figures, &incidents, &fleet).await?;
         incidents.share(Sharing { address, lease: self.lease, settling, keep: self.keep });
         let stop = CancellationToken::new();
         let anchoring = tokio::spawn(self.anchoring.keep(store.log(), stop.clone()));
@@ -523,6 +551,24 @@ impl Coordinator {
         store.close().await;
         served
     }
+}
+
+/// Serves the page with what is counted, as long as what this gives is there.
+async fn read_figures(
+    Figures { mut page, listen }: Figures,
+    incidents: &Incidents,
+    fleet: &Fleet,
+) -> Result<Option<AbortOnDropHandle<()>>, ServeError> {
+    let Some(address) = listen else { return Ok(None) };
+    let cannot = |error| ServeError::Metrics(address, error);
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    tracing::info!(%address, "metrics are read at this address");
+    fleet.metrics().look_at(&mut page, incidents.clone(), fleet.clone());
+    let (answers, incidents, fleet) = (incidents.store_answers(), incidents.clone(), fleet.clone());
+    let is_ready = move || incidents.accepts() && *answers.borrow() && fleet.any_ready();
+    let serving = countermove_telemetry::serve(listener, Arc::new(page), Arc::new(is_ready));
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(serving))))
 }
 
 /// Why there is no store to keep incidents in.
@@ -646,6 +692,8 @@ fn sha256(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use countermove_settings::{command, compare, reference};
+
     use super::*;
 
     fn args(more: &[&str]) -> Result<Args, clap::Error> {
@@ -665,6 +713,22 @@ mod tests {
         assert!(coordinator.replica.is_none());
         let without = self::args(&["--hedge-after", "0"]).unwrap();
         assert_eq!(Coordinator::try_from(&without).unwrap().incidents.dispatch.hedging, None);
+    }
+
+    #[test]
+    fn the_reference_lists_every_flag() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
+        let flags = reference(&command::<Args>(&NAMES), 2);
+        compare(page.as_ref(), "countermove-coordinator", &flags, cfg!(feature = "etcd"))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    #[test]
+    fn figures_stay_on_the_machine_unless_somebody_says_otherwise() {
+        let open = args(&["--metrics-listen", "0.0.0.0:7780"]).unwrap();
+        assert!(matches!(Coordinator::try_from(&open), Err(ConfigError::Metrics(_))));
+        let said = args(&["--metrics-listen", "0.0.0.0:7780", "--metrics-insecure"]).unwrap();
+        assert!(Coordinator::try_from(&said).is_ok());
     }
 
     #[test]

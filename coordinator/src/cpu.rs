@@ -96,6 +96,20 @@ impl Cpu {
     }
 }
 
+impl Cpu {
+    /// Time that the threads were at work so far, all together, and how many there are.
+    pub fn worked(&self) -> (Duration, usize) {
+        let Some(runtime) = &self.0.runtime else { return (Duration::ZERO, 0) };
+        let metrics = runtime.metrics();
+        (worked(&metrics), metrics.num_workers())
+    }
+}
+
+/// Time that the threads of a runtime were at work, all together.
+fn worked(metrics: &RuntimeMetrics) -> Duration {
+    (0..metrics.num_workers()).map(|thread| metrics.worker_total_busy_duration(thread)).sum()
+}
+
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -113,8 +127,7 @@ impl Meter {
     /// Share of the threads' time that they worked, since this was last asked.
     fn busy(&mut self) -> f64 {
         let threads = self.metrics.num_workers();
-        let busy =
-            (0..threads).map(|thread| self.metrics.worker_total_busy_duration(thread)).sum::<Duration>();
+        let busy = worked(&self.metrics);
         let (worked, passed) = (busy.saturating_sub(self.busy), self.since.elapsed() * threads as u32);
         (self.busy, self.since) = (busy, Instant::now());
         if passed.is_zero() { 0.0 } else { (worked.as_secs_f64() / passed.as_secs_f64()).min(1.0) }

@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod dispatch;
 mod export;
 pub mod incidents;
+pub mod metrics;
 mod outside;
 pub mod replica;
 pub mod server;

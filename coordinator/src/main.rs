@@ -8,20 +8,21 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
-use countermove_coordinator::config::{Args, Coordinator, LogFormat};
+use countermove_coordinator::config::{Args, ConfigError, Coordinator, LogFormat, NAMES};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args =
+        countermove_settings::parse(&NAMES, |args| Coordinator::try_from(args).map(drop).map_err(unusable));
     start_log(args.log_format);
     let coordinator = match Coordinator::try_from(&args) {
         Ok(coordinator) => coordinator,
-        Err(error) => Args::command().error(ErrorKind::ValueValidation, error).exit(),
+        Err(error) => unusable(error).exit(),
     };
     match run(&args, coordinator) {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,6 +31,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn unusable(error: ConfigError) -> clap::Error {
+    Args::command().error(ErrorKind::ValueValidation, error)
 }
 
 fn run(args: &Args, coordinator: Coordinator) -> anyhow::Result<()> {

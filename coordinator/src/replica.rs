@@ -29,9 +29,12 @@ const CLOSING: Duration = Duration::from_secs(5);
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
 /// Settings of workers in the environment that are not for this one: nobody else may find it.
 /// It listens on this machine alone, in plain text.
-const NOT_INHERITED: [&str; 8] = [
+const NOT_INHERITED: [&str; 11] = [
+    "COUNTERMOVE_WORKER_CONFIG",
+    "COUNTERMOVE_WORKER_ADVERTISE",
+    "COUNTERMOVE_WORKER_METRICS_LISTEN",
     "COUNTERMOVE_ETCD",
-    "COUNTERMOVE_ADVERTISE",
+    "COUNTERMOVE_CPU_PART",
     "COUNTERMOVE_MODEL",
     "COUNTERMOVE_ADAPTER",
     "COUNTERMOVE_TLS_CERT",

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,9 @@ pub enum ServeError {
     /// The socket failed.
     #[error("the socket failed: {0}")]
     Io(#[from] io::Error),
+    /// Metrics cannot be read where they should be.
+    #[error("--metrics-listen {0} cannot be listened on: {1}")]
+    Metrics(SocketAddr, io::Error),
 }
 
 /// Where a coordinator is called, and how it calls others about what they own.
@@ -135,6 +139,7 @@ pub async fn serve(
         .layer(KeepInUse)
         .layer(Console { bundle: front.console, sites: gate.sites().clone() })
         .layer(GrpcWebLayer::new())
+        .layer(incidents.metrics().calls())
         .layer(Answers::within(Some(ANSWER)))
         .layer(gate.clone())
         .add_service(health_service)

@@ -190,4 +190,12 @@ impl CliOutput {
     pub fn assert_success(&self) {
         assert_eq!(self.code, 0, "{self:#?}");
     }
+
+    /// Checks that a plan was printed, whether the incident is over with it or not.
+    ///
+    /// # Panics
+    /// If none was.
+    pub fn assert_planned(&self) {
+        assert!([0, 5].contains(&self.code), "{self:#?}");
+    }
 }

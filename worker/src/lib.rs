@@ -19,6 +19,7 @@ mod cpu_part;
 mod deadline;
 mod engine_model;
 mod measure;
+pub mod metrics;
 mod model_command;
 mod registered;
 mod server;
@@ -28,7 +29,8 @@ mod simulate;
 pub use adapter::AdapterChoice;
 #[cfg(feature = "etcd")]
 pub use config::Registry;
-pub use config::{Arguments, Command, Config, ConfigError, LogFormat};
+pub use config::{Arguments, Command, Config, ConfigError, LogFormat, NAMES};
+pub use countermove_model::EngineStats;
 pub use cpu_part::{CpuPart, ParsePartError};
 pub use engine_model::EngineModel;
 pub use model_command::ModelArguments;

@@ -7,12 +7,13 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use countermove_model::{Engine, Fetch, LoadOptions};
 use countermove_planner::{Answers, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_worker::{
-    Arguments, Command, Config, EngineModel, LogFormat, Replica, serve_with, simulated,
+    Arguments, Command, Config, EngineModel, LogFormat, NAMES, Replica, serve_with, simulated,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = countermove_settings::parse(&NAMES, check);
     if let Some(Command::Model(model)) = arguments.command {
         // What these commands print is the answer; the log is for those who ask for it.
         if std::env::var_os("RUST_LOG").is_some() {
@@ -37,6 +38,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }
+}
+
+/// Whether a configuration can be made of them.
+fn check(arguments: &Arguments) -> Result<(), clap::Error> {
+    let unusable = |error| Arguments::command().error(ErrorKind::ValueValidation, error);
+    Config::try_from(arguments.clone()).map(drop).map_err(unusable)
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use anyhow::{Context, anyhow};
 use countermove_planner::{Answers, Templates};
@@ -15,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
-use crate::server::serve;
+use crate::server::serve_and_count;
 use crate::service::{Limits, Replica, ServedModel, Worker};
 use crate::simulate::SimulatedModel;
 
@@ -39,7 +40,7 @@ pub fn simulated(config: &Config, pace: u32) -> anyhow::Result<Replica<Simulated
 /// coordinators would take the worker for lost, with its work.
 ///
 /// # Errors
-/// Those of [`serve`].
+/// Those of [`crate::serve`].
 pub async fn serve_with<M: ServedModel>(
     config: &Config,
     replica: Replica<M>,
@@ -48,6 +49,10 @@ pub async fn serve_with<M: ServedModel>(
 ) -> anyhow::Result<bool> {
     let limits = Limits { batch: config.engine.max_sequences, places: config.places };
     let address = listener.local_addr().context("the socket has no address")?;
+    let figures = match config.metrics_listen {
+        Some(address) => Some(figures_at(address).await?),
+        None => None,
+    };
     #[cfg(feature = "etcd")]
     let registered = config.registry.clone().map(|registry| {
         let (leave, left) = oneshot::channel::<()>();
@@ -87,7 +92,7 @@ pub async fn serve_with<M: ServedModel>(
         None => {}
     }
     tracing::info!(%address, worker = config.id.as_str(), batch = limits.batch, "serving");
-    let served = serve(worker, port, config.drain_timeout, shutdown).await;
+    let served = serve_and_count(worker, port, figures, config.drain_timeout, shutdown).await;
     #[cfg(feature = "etcd")]
     if let Some((leave, kept)) = registered {
         drop(leave);
@@ -98,6 +103,15 @@ pub async fn serve_with<M: ServedModel>(
         }
     }
     Ok(served?)
+}
+
+/// A listener for those who read figures.
+async fn figures_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let cannot = || format!("--metrics-listen {address} cannot be listened on");
+    let listener = TcpListener::bind(address).await.with_context(cannot)?;
+    let address = listener.local_addr().with_context(cannot)?;
+    tracing::info!(%address, "metrics are read at this address");
+    Ok(listener)
 }
 
 fn announce(line: &str) -> anyhow::Result<()> {

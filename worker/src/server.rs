@@ -2,15 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_proto::worker::v1::worker_service_server::WorkerServiceServer;
 use countermove_proto::{Answers, FILE_DESCRIPTOR_SET};
 use countermove_serving::{Bodies, KeepInUse, MessageLimits, Port};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 
+use crate::metrics;
 use crate::service::{ServedModel, Worker};
 
 /// Largest request, in bytes: prompts are text, and far shorter.
@@ -56,6 +60,23 @@ pub async fn serve<M: ServedModel>(
     drain_timeout: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<bool, ServeError> {
+    serve_and_count(worker, port, None, drain_timeout, shutdown).await
+}
+
+/// As [`serve`], with figures to read at another listener.
+pub(crate) async fn serve_and_count<M: ServedModel>(
+    worker: Worker<M>,
+    port: impl Into<Port>,
+    figures: Option<TcpListener>,
+    drain_timeout: Duration,
+    shutdown: impl Future<Output = ()>,
+) -> Result<bool, ServeError> {
+    let (page, calls) = metrics::page(&worker);
+    let _figures = figures.map(|listener| {
+        let worker = worker.clone();
+        let is_ready = Arc::new(move || worker.accepts());
+        AbortOnDropHandle::new(tokio::spawn(countermove_telemetry::serve(listener, Arc::new(page), is_ready)))
+    });
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<WorkerServiceServer<Worker<M>>>().await;
     let reflection = || {
@@ -79,6 +100,7 @@ pub async fn serve<M: ServedModel>(
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_header_list_size(HEADERS)
         .layer(KeepInUse)
+        .layer(calls)
         .layer(Answers::within(None))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countermove_model::EngineStats;
 use countermove_planner::{Answers, LanguageModel, Question, RolloutBatch, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
@@ -25,8 +26,8 @@ const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// A model as a worker serves it: in batches.
 pub trait ServedModel: LanguageModel {
-    /// Sequences with which it is nine tenths as fast as with a full batch; 0 while that is not known.
-    fn efficient_sequences(&self) -> usize;
+    /// What it is doing and has done.
+    fn stats(&self) -> EngineStats;
 
     /// Waits until it can answer nothing any more, which is never while all is well.
     fn ended(&self) -> impl Future<Output = ()> + Send;
@@ -99,6 +100,26 @@ impl<M: ServedModel> Worker<M> {
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
         }))
+    }
+
+    /// What the model is doing and has done.
+    pub(crate) fn stats(&self) -> EngineStats {
+        self.0.replica.model.stats()
+    }
+
+    /// What it holds.
+    pub(crate) fn identity(&self) -> &ModelIdentity {
+        &self.0.replica.identity
+    }
+
+    /// Sequences that are decoded in one batch at most.
+    pub(crate) fn batch(&self) -> usize {
+        self.0.limits.batch
+    }
+
+    /// Whether it takes work.
+    pub(crate) fn accepts(&self) -> bool {
+        !self.0.draining.is_cancelled()
     }
 
     /// Calls that run now.
@@ -178,7 +199,7 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
             context_length: saturate(inner.replica.context_length),
             rollout_places: saturate(inner.admission.rollout_places()),
             decision_places: saturate(inner.admission.decision_places()),
-            efficient_sequences: saturate(inner.replica.model.efficient_sequences()),
+            efficient_sequences: saturate(inner.replica.model.stats().efficient_sequences),
         }))
     }
 

@@ -18,7 +18,7 @@ use countermove_proto::worker::v1::generate_response::Event;
 use countermove_proto::worker::v1::run_rollouts_response::Event as Update;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
-use countermove_worker::{Limits, Replica, ServeError, ServedModel, Worker, serve};
+use countermove_worker::{EngineStats, Limits, Replica, ServeError, ServedModel, Worker, serve};
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -85,8 +85,8 @@ impl Drop for Live {
 }
 
 impl ServedModel for Fake {
-    fn efficient_sequences(&self) -> usize {
-        1
+    fn stats(&self) -> EngineStats {
+        EngineStats { efficient_sequences: 1, ..EngineStats::default() }
     }
 
     async fn ended(&self) {

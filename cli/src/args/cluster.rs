@@ -120,6 +120,19 @@ pub(crate) enum WorkersCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// File with the coordinator's settings, as its `--config` takes it [default: those of the environment].
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// File with the worker's settings, as its `--config` takes it [default: those of the environment].
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_WORKER_CONFIG")]
+    pub(crate) worker_config: Option<PathBuf>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct TokensArgs {
     #[command(subcommand)]
     pub(crate) command: TokensCommand,
@@ -222,6 +235,9 @@ pub(crate) enum IncidentsCommand {
     Watch {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
+        /// End as soon as a person has to decide or to say what an action achieved, with exit code 7.
+        #[arg(long)]
+        until_decision: bool,
     },
     /// Stop planning.
     Cancel {
@@ -374,7 +390,7 @@ impl IncidentsCommand {
         match self {
             Self::List(_) => None,
             Self::Get { name, .. }
-            | Self::Watch { name }
+            | Self::Watch { name, .. }
             | Self::Cancel { name }
             | Self::Approve { name, .. }
             | Self::Reject { name, .. }

@@ -44,6 +44,20 @@ pub(crate) enum Command {
     Whoami,
     /// See who did what, and check that nothing of it was changed.
     Audit(AuditArgs),
+    /// Look whether what a cluster on this machine needs is there: model, ports, workers, store, certificates, clock, GPU.
+    Doctor(DoctorArgs),
+    /// Print the completions of a shell: `source <(countermove completions bash)`.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command.
+    Man {
+        /// Folder to write countermove.1, countermove-plan.1 and so on into.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Where coordinators are found unless a flag says it.

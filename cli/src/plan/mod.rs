@@ -230,12 +230,14 @@ pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// How the command ends; on standard error why, unless all is well.
-fn exit(ended: &PlanEnded, steps: usize, console: &Console) -> Exit {
+/// How the command ends; on standard error why, unless the plan says it.
+pub(crate) fn exit(ended: &PlanEnded, steps: usize, console: &Console) -> Exit {
     let (exit, text) = match ended.end() {
-        PlanEnd::Recovered | PlanEnd::StepLimit | PlanEnd::NoIncident => return Exit::Success,
+        PlanEnd::Recovered => return Exit::Success,
+        PlanEnd::StepLimit => return Exit::Unfinished,
+        PlanEnd::NoIncident => return Exit::NoIncident,
         // What was planned until then is a plan.
-        PlanEnd::NoCandidate if steps > 0 => return Exit::Success,
+        PlanEnd::NoCandidate if steps > 0 => return Exit::Unfinished,
         PlanEnd::NoCandidate => {
             let why = render::one_line(&ended.error);
             let text = "error: no usable action could be proposed".to_owned();
@@ -314,10 +316,10 @@ mod tests {
         let console = Console::new();
         for (end, steps, code) in [
             (PlanEnd::Recovered, 2, 0),
-            (PlanEnd::StepLimit, 2, 0),
-            (PlanEnd::NoIncident, 0, 0),
+            (PlanEnd::StepLimit, 2, 5),
+            (PlanEnd::NoIncident, 0, 6),
             (PlanEnd::NotUnderstood, 0, 4),
-            (PlanEnd::NoCandidate, 2, 0),
+            (PlanEnd::NoCandidate, 2, 5),
             (PlanEnd::NoCandidate, 0, 1),
             (PlanEnd::Deadline, 1, 3),
             (PlanEnd::Cancelled, 1, 1),

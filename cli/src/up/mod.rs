@@ -14,7 +14,7 @@ use countermove_proto::v1::WorkerStatus;
 use tokio::sync::mpsc;
 
 use self::child::{Child, Death};
-use self::program::Program;
+pub(crate) use self::program::Program;
 use crate::args::{Cli, Command, Remote, UpArgs};
 use crate::client::Coordinator;
 use crate::console::Console;
@@ -144,7 +144,13 @@ impl Task {
         match cli.command {
             Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
             command @ (Command::Workers(_) | Command::Incidents(_) | Command::Audit(_) | Command::Tokens(_) | Command::Whoami) => Ok(Self::Other(Box::new(command))),
-            Command::Up(_) | Command::Plan(_) | Command::Evidence(_) | Command::Certs(_) => Err(Failure::Input(
+            Command::Up(_)
+            | Command::Plan(_)
+            | Command::Evidence(_)
+            | Command::Certs(_)
+            | Command::Doctor(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => Err(Failure::Input(
                 "the command after `--` has to be plan, workers, incidents, audit, or a program that talks to a coordinator"
                     .to_owned(),
             )),

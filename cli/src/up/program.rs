@@ -19,14 +19,14 @@ const ENDING: Duration = Duration::from_secs(10);
 
 /// A program of this machine with its arguments.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(crate) struct Program {
     path: PathBuf,
     arguments: Vec<std::ffi::OsString>,
 }
 
 impl Program {
     /// Finds a program by its name, beside this one and then in PATH; a path is taken as it is.
-    pub(super) fn find(name: &str) -> Option<Self> {
+    pub(crate) fn find(name: &str) -> Option<Self> {
         let here = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_path_buf));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut places: Box<dyn Iterator<Item = PathBuf>> = if name.contains('/') {
@@ -45,7 +45,7 @@ impl Program {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

@@ -11,13 +11,15 @@
 //! the worker would do more. What was charged to a payer is what its work took, as soon as it has ended. What is granted and not taken is given back
 //! when its [`Turn`] is dropped. Locks are taken in the order queue, fleet.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use countermove_planner::{Purpose, Usage};
 use countermove_proto::WorkerId;
 use countermove_proto::v1::QueuedWork;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::DispatchOptions;
@@ -87,6 +89,8 @@ struct Waiter {
     warm: Warm,
     granted: Vec<Lease>,
     wake: Arc<Notify>,
+    /// Since when how many pieces of its work wait, oldest first.
+    since: VecDeque<(Instant, u32)>,
 }
 
 impl Dispatcher {
@@ -121,7 +125,7 @@ impl Dispatcher {
         let wake = Arc::new(Notify::new());
         let mut line = self.lock();
         let ticket = line.ticket();
-        let waiter = Waiter { origin: origin.clone(), warm, granted: Vec::new(), wake: Arc::clone(&wake) };
+        let waiter = Waiter::new(origin.clone(), warm, Arc::clone(&wake));
         line.waiters.insert(ticket, waiter);
         Turn { dispatcher: self.clone(), purpose, origin, ticket, wake }
     }
@@ -183,6 +187,13 @@ impl Dispatcher {
         for (ticket, lease) in leases {
             // Nobody leaves while the queue is locked, so whoever was chosen is there.
             if let Some(waiter) = line.waiters.get_mut(&ticket) {
+                let served = waiter.served(lease.held());
+                let tenant = waiter.origin.payer.tenant().as_str();
+                for (time, count) in served {
+                    for _ in 0..count {
+                        self.0.fleet.metrics().waited(tenant, lease.purpose(), time);
+                    }
+                }
                 waiter.granted.push(lease);
                 waiter.wake.notify_one();
             }
@@ -226,6 +237,13 @@ impl Line {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         ticket
+    }
+
+    /// Notes how many pieces of work wait under a ticket now.
+    fn waits(&mut self, ticket: Ticket, count: u32) {
+        if let Some(waiter) = self.waiters.get_mut(&ticket) {
+            waiter.waits(count);
+        }
     }
 
     fn average(&mut self, purpose: Purpose) -> &mut Average {
@@ -275,6 +293,42 @@ impl Line {
     }
 }
 
+impl Waiter {
+    fn new(origin: Origin, warm: Warm, wake: Arc<Notify>) -> Self {
+        Self { origin, warm, granted: Vec::new(), wake, since: VecDeque::new() }
+    }
+
+    /// So many pieces wait now: what is more begins to, and of what is less the newest is gone.
+    fn waits(&mut self, count: u32) {
+        let known = self.since.iter().map(|(_, count)| count).sum::<u32>();
+        if count > known {
+            self.since.push_back((Instant::now(), count - known));
+        }
+        let mut surplus = known.saturating_sub(count);
+        while let Some((_, newest)) = self.since.back_mut().filter(|_| surplus > 0) {
+            let gone = surplus.min(*newest);
+            (*newest, surplus) = (*newest - gone, surplus - gone);
+            if *newest == 0 {
+                self.since.pop_back();
+            }
+        }
+    }
+
+    /// How long so many pieces waited that have a worker now, the oldest first.
+    fn served(&mut self, mut count: u32) -> Vec<(Duration, u32)> {
+        let mut times = Vec::new();
+        while let Some((since, oldest)) = self.since.front_mut().filter(|_| count > 0) {
+            let served = count.min(*oldest);
+            times.push((since.elapsed(), served));
+            (*oldest, count) = (*oldest - served, count - served);
+            if *oldest == 0 {
+                self.since.pop_front();
+            }
+        }
+        times
+    }
+}
+
 impl Turn {
     /// Says how many pieces of work are to be done. Those that were granted and not taken count among them.
     pub(super) fn want(&self, count: usize) {
@@ -289,10 +343,12 @@ impl Turn {
                 if wanted < waiting {
                     line.queue.withdraw(&self.origin, self.purpose, self.ticket);
                     line.queue.wait(&self.origin, self.purpose, self.ticket, wanted);
+                    line.waits(self.ticket, wanted);
                 }
                 return;
             }
             line.queue.wait(&self.origin, self.purpose, self.ticket, wanted - waiting);
+            line.waits(self.ticket, wanted);
         }
         self.dispatcher.hand_out();
     }
@@ -347,6 +403,7 @@ impl Grant {
     pub(super) fn finished(&mut self, usage: &Usage) -> u64 {
         let tokens = computed(usage);
         let news = self.lease.finished(tokens, usage.generated());
+        self.dispatcher.0.fleet.metrics().used(self.origin.payer.tenant().as_str(), usage);
         self.settle(1, self.lease.each(), tokens, true);
         news
     }
@@ -355,6 +412,7 @@ impl Grant {
     pub(super) fn cancelled(&mut self, usage: &Usage) -> u64 {
         let tokens = computed(usage);
         let news = self.lease.cancelled(tokens, usage.generated());
+        self.dispatcher.0.fleet.metrics().used(self.origin.payer.tenant().as_str(), &discarded(usage));
         self.settle(1, self.lease.each(), tokens, false);
         news
     }
@@ -394,6 +452,12 @@ impl Drop for Grant {
     }
 }
 
+/// The usage of work that no answer came of.
+fn discarded(usage: &Usage) -> Usage {
+    let discarded_tokens = usage.discarded_tokens.saturating_add(usage.generated());
+    Usage { sampled_tokens: 0, forced_tokens: 0, discarded_tokens, ..*usage }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds one of these locks; should it ever, the counts are still the best that is known.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -430,7 +494,7 @@ mod tests {
             let origin = Origin { payer, incident: IncidentId::generate() };
             line.queue.wait(&origin, purpose, ticket, count);
             let (warm, wake) = (Warm::default(), Arc::new(Notify::new()));
-            line.waiters.insert(ticket, Waiter { origin, warm, granted: Vec::new(), wake });
+            line.waiters.insert(ticket, Waiter::new(origin, warm, wake));
         }
         line
     }

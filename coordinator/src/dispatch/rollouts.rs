@@ -240,6 +240,7 @@ impl Run {
         let (incident, second) = (shared.origin.incident, grant.lease().worker());
         tracing::info!(%incident, ?key, worker = %first, hedge = %second, "a slow rollout is started once more");
         self.hedged.insert(key);
+        self.workers.fleet().metrics().hedged();
         self.start(grant, vec![copy], self.tokens.clone());
         // The next one may be due as well.
         Some(now)
@@ -305,6 +306,7 @@ impl Run {
                     }
                 };
                 self.finished.push(took);
+                self.workers.fleet().metrics().rollout(result.end);
                 let key = result.key;
                 if let Some(check) = self.checks.get(&key) {
                     check.answers.push((worker, result));

@@ -83,6 +83,7 @@ pub(super) async fn run(beginning: Beginning) {
     let Beginning { commands, webhook, notices, progress, working, lost, stop, patience, .. } = beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
+    let proposed = log.incident().plan.as_ref().is_some_and(|plan| !plan.steps.is_empty());
     let mut actor = Actor {
         session,
         planner,
@@ -100,6 +101,7 @@ pub(super) async fn run(beginning: Beginning) {
             notices,
             progress,
             tokens,
+            proposed,
         },
         commands,
         working,
@@ -200,6 +202,7 @@ impl Actor {
     /// One piece of model work, with an open ear for callers.
     async fn work(&mut self) -> Result<(), Fault> {
         self.working.store(true, Ordering::SeqCst);
+        let (phase, begun) = (work_name(self.session.phase()), Instant::now());
         // Its own: what is told by work that was broken off goes nowhere.
         let outbox = Arc::new(Outbox::default());
         let end = {
@@ -240,6 +243,7 @@ impl Actor {
         self.working.store(false, Ordering::SeqCst);
         match end {
             Break::Done(session) => {
+                self.desk.fleet.metrics().worked(phase, begun.elapsed());
                 // Work that is done is told and saved in one, so it is never done again.
                 self.session = *session;
                 let saved = takeover::save(&self.session, self.desk.taken);
@@ -393,6 +397,15 @@ impl Actor {
         if let Err(error) = self.desk.append(vec![Kind::Ended(ended)], None).await {
             tracing::error!(%incident, %error, "the end of an incident could not be written");
         }
+    }
+}
+
+/// What is done in a phase that is not one of waiting.
+fn work_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Perception => "perception",
+        Phase::Revision => "revision",
+        Phase::Decision | Phase::Approval | Phase::Outcome | Phase::Ended(_) => "decision",
     }
 }
 

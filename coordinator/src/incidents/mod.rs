@@ -59,6 +59,7 @@ pub use store::{
 
 use crate::cpu::Cpu;
 use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer, notices};
+use crate::metrics::Metrics;
 use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
@@ -197,7 +198,7 @@ impl Incidents {
         templates: Arc<Templates>,
         options: IncidentOptions,
     ) -> io::Result<Self> {
-        let store = store.into();
+        let store = store.into().metered(fleet.metrics());
         let news = News::new();
         Ok(Self(Arc::new(Inner {
             log: Arc::new(Telling { log: store.log(), news: news.clone() }),
@@ -442,6 +443,26 @@ impl Incidents {
         {
             tracing::warn!(%error, "others will notice only later that this coordinator is gone");
         }
+    }
+
+    /// Who counts what is done here.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.0.fleet.metrics()
+    }
+
+    /// Tells how each incident stands that is planned here.
+    pub(crate) fn each_status(&self, mut tell: impl FnMut(IncidentStatus)) {
+        self.lock().values().for_each(|handle| tell(handle.now.borrow().status()));
+    }
+
+    /// Incidents that may be planned here at the same time.
+    pub(crate) fn most_active(&self) -> usize {
+        self.0.options.most_active
+    }
+
+    /// Time that the computing threads were at work, all together, and how many there are.
+    pub(crate) fn computing(&self) -> (Duration, usize) {
+        self.0.cpu.worked()
     }
 
     fn at_work(&self) -> usize {

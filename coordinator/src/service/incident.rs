@@ -53,6 +53,18 @@ impl IncidentApi {
         Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::new(Peers::new(peers)), four_eyes }
     }
 
+    /// A stream that counts among the open ones for as long as it is there.
+    fn counted<T>(
+        &self,
+        stream: impl Stream<Item = T> + Send + 'static,
+    ) -> Pin<Box<dyn Stream<Item = T> + Send>> {
+        let open = self.incidents.metrics().stream();
+        let holds = move |_: &T| {
+            let _ = &open;
+        };
+        stream.inspect(holds).boxed()
+    }
+
     /// Carries out a change: only checked, once under its id, or each time without one.
     async fn change<T, F>(
         &self,
@@ -319,7 +331,7 @@ impl IncidentService for IncidentApi {
         let messages = self.incidents.follow(filter, may).map(|update| {
             update.map(|update| WatchIncidentsResponse { update: Some(update) }).map_err(Status::from)
         });
-        Ok(Response::new(until(messages, over(caller)).boxed()))
+        Ok(Response::new(self.counted(until(messages, over(caller)))))
     }
 
     type WatchIncidentStream = Pin<Box<dyn Stream<Item = Result<WatchIncidentResponse, Status>> + Send>>;
@@ -335,7 +347,7 @@ impl IncidentService for IncidentApi {
         let messages = updates.map(|update| {
             update.map(|update| WatchIncidentResponse { update: Some(update) }).map_err(Status::from)
         });
-        Ok(Response::new(until(messages, over(caller)).boxed()))
+        Ok(Response::new(self.counted(until(messages, over(caller)))))
     }
 
     async fn report_alerts(

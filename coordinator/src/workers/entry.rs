@@ -129,13 +129,15 @@ impl Entry {
         self.last_seen = Some(SystemTime::now());
     }
 
-    /// Notes that contact broke off, and gives up the calls of its connection.
-    pub(super) fn lose(&mut self, reason: String) {
+    /// Notes that contact broke off, and gives up the calls of its connection. Gives whether there was contact.
+    pub(super) fn lose(&mut self, reason: String) -> bool {
         let heard_before = self.profile.is_some() || self.refused.is_some();
+        let was_up = matches!(self.contact, Contact::Up(_));
         if let Contact::Up(connection) = &self.contact {
             connection.lost.cancel();
         }
         self.contact = if heard_before { Contact::Lost { reason } } else { Contact::None { reason } };
+        was_up
     }
 
     pub(super) fn standing(&self) -> Standing {

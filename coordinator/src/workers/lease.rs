@@ -60,6 +60,11 @@ impl Lease {
     }
 
     /// Sequences that it stands for.
+    /// What it is for.
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     pub(crate) fn held(&self) -> u32 {
         self.held
     }
@@ -157,7 +162,9 @@ impl Lease {
                 _ => return,
             }
             tracing::warn!(worker = %self.worker, address = %self.url, reason, "worker is ejected");
-            member.entry.lose(reason.to_owned());
+            if member.entry.lose(reason.to_owned()) {
+                self.fleet.metrics().lost();
+            }
             Arc::clone(&member.recheck)
         };
         recheck.notify_one();

@@ -40,6 +40,7 @@ pub(crate) use load::Places;
 use load::remaining;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
+use crate::metrics::Metrics;
 use admission::Requirements;
 use entry::{Connection, Contact, Entry, Refused, Standing};
 
@@ -54,6 +55,8 @@ pub struct FleetOptions {
     pub link: LinkOptions,
     /// How workers are called.
     pub dial: Dial,
+    /// Who counts what is done with them.
+    pub metrics: Metrics,
 }
 
 /// All workers. Clones are the same fleet; its tasks end when the last clone is dropped and [`Fleet::stop`] was called.
@@ -69,6 +72,7 @@ struct Inner {
     freed: watch::Sender<()>,
     link: LinkOptions,
     dial: Dial,
+    metrics: Metrics,
     stop: CancellationToken,
 }
 
@@ -141,6 +145,7 @@ impl Fleet {
             freed: watch::Sender::new(()),
             link: options.link,
             dial: options.dial,
+            metrics: options.metrics,
             stop: CancellationToken::new(),
         }));
         let mut members = discovery.members();
@@ -162,6 +167,11 @@ impl Fleet {
             }
         });
         fleet
+    }
+
+    /// Who counts what is done with the workers.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Breaks off contact with all workers.
@@ -220,7 +230,9 @@ impl Fleet {
             };
             tracing::error!(worker = %id, address = %member.entry.url, reason, "a worker is not believed any more");
             member.entry.distrusted = Some(reason.to_owned());
-            member.entry.lose(reason.to_owned());
+            if member.entry.lose(reason.to_owned()) {
+                self.0.metrics.lost();
+            }
             Arc::clone(&member.recheck)
         };
         recheck.notify_one();
@@ -471,7 +483,11 @@ impl Fleet {
             match &member.entry.contact {
                 // The first reason says most; the later ones are about connecting again.
                 Contact::Lost { .. } => return,
-                Contact::None { .. } | Contact::Up(_) => member.entry.lose(reason),
+                Contact::None { .. } | Contact::Up(_) => {
+                    if member.entry.lose(reason) {
+                        self.0.metrics.lost();
+                    }
+                }
             }
         }
         self.bump();

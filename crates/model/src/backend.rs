@@ -85,6 +85,9 @@ pub trait Backend: Send + 'static {
     /// Bytes of keys and values in use, live and idle.
     fn kv_bytes(&self) -> usize;
 
+    /// Tokens of kept prefixes that gave way to others so far.
+    fn evicted_tokens(&self) -> u64;
+
     /// Memory of the device, where it has one of its own.
     fn device_memory(&self) -> Option<DeviceMemory> {
         None

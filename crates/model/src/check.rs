@@ -250,6 +250,10 @@ mod tests {
             self.0.publish(sequence);
         }
 
+        fn evicted_tokens(&self) -> u64 {
+            self.0.evicted_tokens()
+        }
+
         fn kv_bytes(&self) -> usize {
             self.0.kv_bytes()
         }

@@ -158,6 +158,10 @@ impl Backend for DeviceBackend {
         either!(self, backend => backend.publish(sequence))
     }
 
+    fn evicted_tokens(&self) -> u64 {
+        either!(self, backend => backend.evicted_tokens())
+    }
+
     fn kv_bytes(&self) -> usize {
         either!(self, backend => backend.kv_bytes())
     }

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 
 use clap::Parser;
 use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCounter};
-use countermove_worker::{Arguments, Config, ServedModel, SimulatedModel, serve_with, simulated};
+use countermove_worker::{
+    Arguments, Config, EngineStats, ServedModel, SimulatedModel, serve_with, simulated,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -35,8 +37,8 @@ impl LanguageModel for Mortal {
 }
 
 impl ServedModel for Mortal {
-    fn efficient_sequences(&self) -> usize {
-        self.model.efficient_sequences()
+    fn stats(&self) -> EngineStats {
+        self.model.stats()
     }
 
     async fn ended(&self) {

@@ -8,8 +8,10 @@
 mod answer;
 mod pace;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use countermove_model::EngineStats;
 use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCounter, Usage};
 use countermove_proto::v1::ModelIdentity;
 
@@ -26,12 +28,14 @@ const BYTES_PER_TOKEN: usize = 4;
 #[derive(Clone, Debug)]
 pub struct SimulatedModel {
     pace: Pace,
+    /// What it did, as an engine would count it.
+    done: Arc<Mutex<EngineStats>>,
 }
 
 impl SimulatedModel {
     /// A model that chooses `tokens_per_second` in all. Needs a tokio runtime around it.
     pub fn start(tokens_per_second: f64) -> Self {
-        Self { pace: Pace::start(tokens_per_second) }
+        Self { pace: Pace::start(tokens_per_second), done: Arc::default() }
     }
 
     /// What it says that it is; the digest of the templates is left open.
@@ -47,10 +51,48 @@ impl SimulatedModel {
     }
 }
 
+impl SimulatedModel {
+    fn count(&self) -> MutexGuard<'_, EngineStats> {
+        // Nothing panics while it holds the lock.
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question that is being answered. Dropped before its answer it was cancelled.
+struct Running<'a> {
+    model: &'a SimulatedModel,
+    is_answered: bool,
+}
+
+impl<'a> Running<'a> {
+    fn begin(model: &'a SimulatedModel) -> Self {
+        model.count().running += 1;
+        Self { model, is_answered: false }
+    }
+
+    fn answered(mut self, prompt: u64, sampled: u64) {
+        self.is_answered = true;
+        let mut done = self.model.count();
+        done.prefill_tokens = done.prefill_tokens.saturating_add(prompt);
+        done.sampled_tokens = done.sampled_tokens.saturating_add(sampled);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut done = self.model.count();
+        done.running = done.running.saturating_sub(1);
+        match self.is_answered {
+            true => done.completed += 1,
+            false => done.cancelled += 1,
+        }
+    }
+}
+
 impl ServedModel for SimulatedModel {
-    /// All sequences share one pace, so each alone has all of it.
-    fn efficient_sequences(&self) -> usize {
-        1
+    fn stats(&self) -> EngineStats {
+        // All sequences share one pace, so each alone has all of it.
+        EngineStats { efficient_sequences: 1, ..*self.count() }
     }
 
     async fn ended(&self) {
@@ -68,17 +110,16 @@ impl LanguageModel for SimulatedModel {
             false => (instance(&question), Vec::new()),
         };
         let sampled = (json.len() / BYTES_PER_TOKEN).max(1) as u64;
+        let running = Running::begin(self);
         self.pace
             .work(sampled as f64)
             .await
             .map_err(|pace::Stopped| ModelError::Unavailable("the simulation has stopped".to_owned()))?;
         tokens.add(sampled);
-        let usage = Usage {
-            prompt_tokens: (prompt / BYTES_PER_TOKEN) as u64,
-            sampled_tokens: sampled,
-            elapsed: begun.elapsed(),
-            ..Usage::default()
-        };
+        let prompt_tokens = (prompt / BYTES_PER_TOKEN) as u64;
+        running.answered(prompt_tokens, sampled);
+        let usage =
+            Usage { prompt_tokens, sampled_tokens: sampled, elapsed: begun.elapsed(), ..Usage::default() };
         Ok(Answer { thinking: String::new(), json, complete: true, options, usage })
     }
 }

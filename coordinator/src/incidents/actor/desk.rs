@@ -42,6 +42,8 @@ pub(super) struct Desk {
     pub(super) notices: NoticeInbox,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) tokens: TokenCounter,
+    /// Whether there were candidates yet.
+    pub(super) proposed: bool,
 }
 
 impl Desk {
@@ -145,7 +147,11 @@ impl Desk {
                 all.push(Kind::Delivery(delivery));
             }
         }
+        let proposes = all.iter().any(|kind| matches!(kind, Kind::Proposed(_)));
         self.log.write(all, None, session).await?;
+        if proposes && !std::mem::replace(&mut self.proposed, true) {
+            self.fleet.metrics().first_candidate(&self.log.incident());
+        }
         for delivery in pending {
             self.courier.send(&self.log.incident(), delivery);
         }
@@ -165,6 +171,7 @@ impl Desk {
     /// Writes what became of a delivery.
     pub(super) async fn settle(&mut self, delivery: Delivery) -> Result<(), Fault> {
         tracing::info!(incident = %self.log.id(), outcome = delivery.sentence(), "webhook");
+        self.fleet.metrics().delivered(delivery.status() == DeliveryStatus::Taken);
         Ok(self.log.append(Kind::Delivery(delivery), None).await?)
     }
 

@@ -13,6 +13,7 @@
 mod chain;
 mod ledger;
 mod memory;
+mod metered;
 mod sql;
 #[cfg(test)]
 mod tests;

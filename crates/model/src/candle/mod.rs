@@ -378,6 +378,10 @@ impl Backend for CandleBackend {
         self.tree.publish(sequence);
     }
 
+    fn evicted_tokens(&self) -> u64 {
+        self.tree.evicted()
+    }
+
     fn kv_bytes(&self) -> usize {
         self.tree.pool().in_use() * self.page_bytes()
     }

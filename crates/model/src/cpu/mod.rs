@@ -182,6 +182,10 @@ impl Backend for CpuBackend {
         self.tree.publish(sequence);
     }
 
+    fn evicted_tokens(&self) -> u64 {
+        self.tree.evicted()
+    }
+
     fn kv_bytes(&self) -> usize {
         self.tree.pool().in_use() * self.tree.pool().page_bytes()
     }

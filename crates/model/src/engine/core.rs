@@ -286,10 +286,13 @@ impl<B: Backend> Core<B> {
 
     /// Tells what a step did.
     fn record(&mut self, chosen: &Chosen, prefilled: usize, times: &Times, passed: Instant) {
-        let kv_bytes = self.backend.kv_bytes();
+        let (kv_bytes, evicted) = (self.backend.kv_bytes(), self.backend.evicted_tokens());
+        let batched = self.live.len() as u64;
         self.recent.push_back((passed, chosen.sampled + chosen.forced));
         self.board.update(|stats| {
             stats.kv_bytes = kv_bytes;
+            stats.evicted_tokens = evicted;
+            stats.batched += batched;
             // Asking a GPU takes part of a millisecond, and its memory is taken when the model is loaded.
             if stats.steps.is_multiple_of(256)
                 && let Some(memory) = self.backend.device_memory()

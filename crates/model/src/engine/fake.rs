@@ -160,6 +160,10 @@ impl Backend for Fake {
         self.published.push((sequence.scope, sequence.tokens.clone()));
     }
 
+    fn evicted_tokens(&self) -> u64 {
+        0
+    }
+
     fn kv_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed) * TOKEN_BYTES
     }

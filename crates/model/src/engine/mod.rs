@@ -99,6 +99,10 @@ pub struct EngineStats {
     pub cancelled: u64,
     /// Times that a sequence gave way for want of memory and was started again.
     pub restarted: u64,
+    /// Sequences in the batch, summed over all passes: divided by these, how full the batch was.
+    pub batched: u64,
+    /// Tokens of kept prefixes that gave way to others.
+    pub evicted_tokens: u64,
     /// Seconds spent in passes through the model.
     pub forward_seconds: f64,
     /// Seconds spent on masks of JSON grammars.

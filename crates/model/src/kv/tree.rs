@@ -113,6 +113,8 @@ pub(crate) struct KvTree {
     /// Nodes without children but the root, by their last use: those that were not used for longest come first.
     leaves: BTreeSet<(u64, usize)>,
     clock: u64,
+    /// Tokens of prefixes that gave way to others so far.
+    evicted: u64,
 }
 
 impl KvTree {
@@ -125,7 +127,13 @@ impl KvTree {
             vacant: Vec::new(),
             leaves: BTreeSet::new(),
             clock: 0,
+            evicted: 0,
         }
+    }
+
+    /// Tokens of prefixes that gave way to others so far.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// Where the pages come from.
@@ -315,6 +323,7 @@ impl KvTree {
     /// Drops a leaf.
     fn evict(&mut self, index: usize) {
         let Some(node) = self.nodes[index].take() else { return };
+        self.evicted += node.tokens.len() as u64;
         self.leaves.remove(&(node.used, index));
         self.vacant.push(index);
         if let Some(parent) = &mut self.nodes[node.parent] {
