@@ -57,6 +57,7 @@ fn row(arg: &Arg) -> String {
         false => Vec::new(),
     };
     let choices = if choices.is_empty() { String::new() } else { format!(" ({})", choices.join(", ")) };
+    let flag = flag.replace('|', "\\|");
     format!("| `{flag}` | {variable} | {default} | {}{choices} |", one_line(&help).trim_end_matches('.'))
 }
 
