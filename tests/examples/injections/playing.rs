@@ -58,7 +58,7 @@ impl Playing {
             }
         };
         let output = cli.run().await;
-        output.assert_success();
+        output.assert_planned();
         serde_json::from_str(&output.stdout).expect("standard output is one JSON document")
     }
 }
