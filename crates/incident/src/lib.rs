@@ -5,6 +5,7 @@
 
 mod actions;
 mod alert;
+mod catalogue;
 mod classification;
 mod constraints;
 mod cost;
@@ -26,6 +27,7 @@ mod time;
 pub use actions::{D3fend, Reversibility, VerbClass, VerbForm, VerbUse, Word, destroys_evidence};
 pub(crate) use alert::Signature;
 pub use alert::{AlertKind, Endpoint, Repeats};
+pub use catalogue::{AttackerRates, Catalogue, CatalogueAction, CatalogueError, Hold, HostNote, Zone};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
 pub use constraints::{Broken, Constraint, Constraints, HostNames, Rule};
 pub use cost::{
