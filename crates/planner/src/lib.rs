@@ -3,10 +3,11 @@
 //! Written against [`LanguageModel`] and [`RolloutRunner`]; knows no network and no weights. The coordinator gives it
 //! workers behind gRPC, a worker gives it its own engine, tests give it fakes.
 //!
-//! Five rooms, each of which uses only those before it: `evidence`, `prompts`, `rollouts`, `choosing`, `session`. What
+//! Six rooms, each of which uses only those before it: `evidence`, `prompts`, `rollouts`, `choosing`, `engagement`, `session`. What
 //! stands beside them is for all: the seam to the model, options, seeds, templates, words, and the error of planning.
 
 mod choosing;
+mod engagement;
 mod error;
 mod evidence;
 mod language_model;

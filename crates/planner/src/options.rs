@@ -1,8 +1,9 @@
 //! How an incident is planned.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use countermove_incident::Pricing;
+use countermove_incident::{Catalogue, Pricing};
 use serde::{Deserialize, Serialize};
 
 /// What numbers of [`PlanOptions`] may be, for all who take them from a user.
@@ -104,6 +105,10 @@ pub struct PlanOptions {
     pub budget: Budget,
     /// Share of the expected alerts that has to come for the conjecture to stand, from 0 to 1.
     pub alert_precision: f64,
+    /// What can be done while the attack goes on; then each step is a round, and what is done is of the catalogue. Absent: actions are
+    /// proposed by the model, and the attack is taken to wait.
+    #[serde(default)]
+    pub catalogue: Option<Arc<Catalogue>>,
 }
 
 impl Default for PlanOptions {
@@ -129,6 +134,7 @@ impl Default for PlanOptions {
             confidence: 0.95,
             budget: Budget::default(),
             alert_precision: 0.7,
+            catalogue: None,
         }
     }
 }
@@ -202,6 +208,13 @@ impl PlanOptions {
         if self.deadline.is_some_and(|deadline| deadline.is_zero()) {
             let (found, allowed) = ("0 s".into(), "longer than 0 s".into());
             return Err(OptionsError { field: "deadline", found, allowed });
+        }
+        if self.catalogue.is_some() && self.mode == PlanMode::Offline {
+            let (found, allowed) = (
+                "given".into(),
+                "left out of an offline plan: what is seen in each round decides the next".into(),
+            );
+            return Err(OptionsError { field: "catalogue", found, allowed });
         }
         Ok(())
     }

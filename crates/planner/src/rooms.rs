@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each uses those before it.
-const ROOMS: [&str; 5] = ["evidence", "prompts", "rollouts", "choosing", "session"];
+const ROOMS: [&str; 6] = ["evidence", "prompts", "rollouts", "choosing", "engagement", "session"];
 
 /// Source files below a folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -104,6 +104,15 @@ pub fn tally<'a>(results: impl IntoIterator<Item = &'a RolloutResult>) -> Tally 
     tally
 }
 
+/// What games say of a candidate that were all played to their end.
+pub(crate) fn played(costs: &[f64]) -> Tally {
+    let mut tally = Tally::default();
+    tally.cost.terminal = u32::try_from(costs.len()).unwrap_or(u32::MAX);
+    tally.costs = (0..).zip(costs.iter().copied()).collect();
+    estimate(costs.to_vec(), 0.0, &mut tally.cost);
+    tally
+}
+
 /// What a rollout that was cut off would have cost at least: an action more for each fact that it still missed.
 fn least(result: &RolloutResult) -> f64 {
     let actions = result.steps.len().max(1) as f64;

@@ -144,7 +144,7 @@ fn keep_related(scene: &Scene, shown: &mut Vec<Shown<'_>>) {
 /// Why there is no incident, if there is none.
 fn why_not(scene: &Scene, shown: &[Shown<'_>]) -> Option<&'static str> {
     if shown.is_empty() {
-        return Some(match (scene.has_records, scene.groups.is_empty()) {
+        return Some(match (scene.records > 0, scene.groups.is_empty()) {
             (false, _) => "The log holds no records, so nothing shows an incident.",
             (true, true) => {
                 "The log holds only what sensors saw pass, and no alert or log that says that something is wrong."

@@ -52,8 +52,8 @@ pub(crate) struct Scene {
     pub(crate) hosts: Hosts,
     /// Those that have to stay up and reachable.
     pub(crate) kept: Vec<String>,
-    /// Whether the log holds anything at all.
-    pub(crate) has_records: bool,
+    /// Records of the log; equal ones are one.
+    pub(crate) records: usize,
     /// Whether it does, and nothing in it is in a known form.
     pub(crate) not_understood: bool,
     /// The known form that what was not understood is nearest to, if there is one.
@@ -114,7 +114,7 @@ impl Scene {
         let kept = hosts.kept(&evidence.constraints);
         let groups = views(&evidence.log, &digest, &systems, &hosts);
         let lines = Lines::of_log(&evidence.log);
-        let has_records = !evidence.log.records.is_empty();
+        let records = evidence.log.records.len();
         let is_unknown = evidence.log.records.iter().all(|record| record.kind == RecordKind::Unknown);
         Ok(Scene {
             context,
@@ -127,8 +127,8 @@ impl Scene {
             systems,
             hosts,
             kept,
-            has_records,
-            not_understood: has_records && is_unknown,
+            records,
+            not_understood: records > 0 && is_unknown,
             nearest: evidence.log.reading.nearest.map(|format| format.title().to_owned()),
         })
     }

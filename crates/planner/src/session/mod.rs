@@ -1,5 +1,6 @@
 //! The loop and what it works on: a session, what is asked in which order, and the plan that comes of it.
 
+pub(crate) mod engaging;
 pub(crate) mod events;
 pub(crate) mod expectation;
 pub(crate) mod perception;

@@ -13,6 +13,7 @@ use futures::future::join_all;
 
 use crate::error::PlanError;
 use crate::evidence::assessment::Assessment;
+use crate::evidence::groups::GroupView;
 use crate::evidence::judgement::Reading;
 use crate::evidence::scene::Scene;
 use crate::evidence::verdicts::assess;
@@ -23,10 +24,35 @@ use crate::options::PlanOptions;
 use crate::prompts::questions::incident_prompt;
 use crate::prompts::tasks::{incident_schema, read_incident};
 use crate::seeds::derive_seed;
-use crate::templates::Templates;
+use crate::templates::{TemplateError, Templates};
 
 /// Most tokens of the JSON answer: a name of a tactic.
 const ANSWER_TOKENS: u32 = 32;
+
+/// The question about one group of the log.
+pub(crate) fn question_about(
+    templates: &Templates,
+    scene: &Scene,
+    options: &PlanOptions,
+    group: &GroupView,
+) -> Result<Question, TemplateError> {
+    Ok(Question {
+        tenant: String::new(),
+        prompt: incident_prompt(templates, scene, &group.words)?,
+        format: AnswerFormat {
+            thinking_tokens: options.thinking_tokens,
+            json_schema: incident_schema(),
+            max_tokens: options.thinking_tokens + ANSWER_TOKENS,
+            weigh_options: true,
+        },
+        sampling: Sampling {
+            temperature: 0.0,
+            top_p: 1.0,
+            seed: derive_seed(options.seed, "perception", &[u64::from(group.number)]),
+        },
+        purpose: Purpose::Decision,
+    })
+}
 
 /// Asks the model what happened. Gives the assessment and the work behind it.
 pub(crate) async fn perceive(
@@ -39,22 +65,7 @@ pub(crate) async fn perceive(
     let mut questions = Vec::new();
     let asked = if scene.not_understood { &[][..] } else { &scene.groups };
     for group in asked {
-        let question = Question {
-            tenant: String::new(),
-            prompt: incident_prompt(templates, scene, &group.words)?,
-            format: AnswerFormat {
-                thinking_tokens: options.thinking_tokens,
-                json_schema: incident_schema(),
-                max_tokens: options.thinking_tokens + ANSWER_TOKENS,
-                weigh_options: true,
-            },
-            sampling: Sampling {
-                temperature: 0.0,
-                top_p: 1.0,
-                seed: derive_seed(options.seed, "perception", &[u64::from(group.number)]),
-            },
-            purpose: Purpose::Decision,
-        };
+        let question = question_about(templates, scene, options, group)?;
         questions.push(model.ask(question, tokens));
     }
     let mut usage = Usage::default();

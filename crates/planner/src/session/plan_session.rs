@@ -12,9 +12,10 @@ mod saved;
 use std::sync::Arc;
 use std::time::Instant;
 
-use countermove_incident::{AlertLog, Constraints, RecoveryState, Reversibility};
+use countermove_incident::{AlertLog, Constraints, Record, RecoveryState, Repeats, Reversibility};
 use serde::{Deserialize, Serialize};
 
+use crate::engagement::belief::{Round, Sight};
 use crate::evidence::adaptation::{Comparison, Observed, attack_goes_on};
 use crate::evidence::assessment::{Assessment, TacticBelief};
 use crate::evidence::scene::Scene;
@@ -118,6 +119,14 @@ pub struct PlanSession {
     observed: Observed,
     /// Why the conjecture has to be revised.
     revision: Option<String>,
+    /// Rounds that have passed, where the incident comes with a catalogue.
+    rounds: Vec<Round>,
+    /// How often each record of the log had come when the last round was decided.
+    heard: Vec<u64>,
+    /// How often each has come now.
+    counts: Vec<u64>,
+    /// What has come since, as a scene of its own; none if nothing has.
+    pub(crate) news: Option<Arc<Scene>>,
     pub(crate) usage: Usage,
     pub(crate) tokens: TokenCounter,
     pub(crate) deadline: Option<Instant>,
@@ -153,6 +162,10 @@ impl PlanSession {
             withdrawn: Vec::new(),
             observed: Observed::default(),
             revision: None,
+            rounds: Vec::new(),
+            heard: Vec::new(),
+            counts: Vec::new(),
+            news: None,
             usage: Usage::default(),
             tokens: TokenCounter::default(),
             end_announced: false,
@@ -328,6 +341,10 @@ impl PlanSession {
         let names_nobody = assessment.entities.attackers.is_empty() && assessment.entities.targets.is_empty();
         self.assessment = Some(assessment);
         self.phase = Phase::Decision;
+        if self.options.catalogue.is_some() {
+            // Who plans round by round has something to do before anything is seen.
+            return;
+        }
         if not_understood {
             self.end(PlanEnd::NotUnderstood, String::new());
         } else if !is_incident {
@@ -397,6 +414,41 @@ impl PlanSession {
             }
         }
         names
+    }
+
+    /// Rounds that had passed before the one that is to be decided: one before the first action, and one after each that was taken. A
+    /// step that is decided again has the same.
+    pub(crate) fn rounds_passed(&self) -> &[Round] {
+        self.rounds.get(..self.taken.len()).unwrap_or(&self.rounds)
+    }
+
+    /// What the round that is to be decided showed already, where it was decided before.
+    pub(crate) fn seen_before(&self) -> &[Sight] {
+        self.rounds.get(self.taken.len()).map_or(&[], |round| &round.sights)
+    }
+
+    /// Takes what the last round showed.
+    pub(crate) fn passed(&mut self, round: Round) {
+        self.rounds.truncate(self.taken.len());
+        self.rounds.push(round);
+        self.heard.clone_from(&self.counts);
+        self.news = None;
+    }
+
+    /// The records of a log that came since the last round was decided, each as often as it has come since.
+    pub(crate) fn unheard(&self, log: &AlertLog) -> Vec<Record> {
+        let since = |(at, record): (usize, &Record)| {
+            let before = self.heard.get(at).copied().unwrap_or_default();
+            let count = record.repeats.count.checked_sub(before).filter(|count| *count > 0)?;
+            Some(Record { repeats: Repeats { count, ..record.repeats }, ..record.clone() })
+        };
+        log.records.iter().enumerate().filter_map(since).collect()
+    }
+
+    /// Takes the log as it is now, with what of it is new as a scene.
+    pub(crate) fn hear(&mut self, log: &AlertLog, news: Option<Arc<Scene>>) {
+        self.counts = log.records.iter().map(|record| record.repeats.count).collect();
+        self.news = news;
     }
 
     /// Whether the incident's autonomy approves the step.

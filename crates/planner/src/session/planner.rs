@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countermove_incident::{AlertLog, Constraints, Reversibility};
+use countermove_incident::{AlertLog, Catalogue, Constraints, Reversibility};
 
 use crate::choosing::assurance::Decided;
 use crate::choosing::candidate::Candidate;
 use crate::choosing::choice::{Choice, choose};
+use crate::engagement::belief::Round;
 use crate::error::PlanError;
 use crate::evidence::adaptation::ExpectedAlerts;
 use crate::evidence::assessment::Assessment;
@@ -21,8 +22,10 @@ use crate::options::{PlanMode, PlanOptions};
 use crate::prompts::coverage::{Widened, widened};
 use crate::prompts::past::past;
 use crate::prompts::questions::shared_segments;
+use crate::rollouts::answers::Answers;
 use crate::rollouts::runner::{RolloutBatch, RolloutPolicy, RolloutRunner};
 use crate::rollouts::world::Belief;
+use crate::session::engaging::{Engaged, Engaging};
 use crate::session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 use crate::session::expectation::{Expectation, ExpectationError, predict_alerts, present_tactic};
 use crate::session::perception;
@@ -39,6 +42,8 @@ pub struct Planner<M, R> {
     model: M,
     runner: R,
     templates: Arc<Templates>,
+    /// What the model made of records of incidents that come with a catalogue.
+    answers: Answers,
 }
 
 /// Most hosts of a description: each is named with every rollout, and a prompt that shows them all fits no model.
@@ -46,14 +51,15 @@ const HOSTS: usize = 4096;
 
 /// A decision, or that there was nothing to decide between.
 enum Decision {
-    Made(Box<PlanStep>),
+    /// With the round that has just passed, where there are rounds.
+    Made(Box<PlanStep>, Option<Round>),
     NoCandidate,
 }
 
 impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     /// A planner over a model and a runner. Both must use the same templates.
     pub fn new(model: M, runner: R, templates: Arc<Templates>) -> Self {
-        Self { model, runner, templates }
+        Self { model, runner, templates, answers: Answers::default() }
     }
 
     /// Starts to plan an incident: checks the options and makes the evidence ready. Takes time in proportion to the
@@ -83,7 +89,28 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     ) -> Result<PlanSession, PlanError> {
         options.validate()?;
         let (scene, constraints) = self.scene(evidence, &options)?;
-        Ok(PlanSession::new(incident, options, scene, constraints))
+        let mut session = PlanSession::new(incident, options, scene, constraints);
+        self.hear(&mut session, evidence)?;
+        Ok(session)
+    }
+
+    /// Sets what came since the last round apart, where there are rounds.
+    fn hear(&self, session: &mut PlanSession, evidence: &Evidence) -> Result<(), PlanError> {
+        if session.options.catalogue.is_none() {
+            return Ok(());
+        }
+        let records = session.unheard(&evidence.log);
+        let news = if records.is_empty() {
+            None
+        } else {
+            let log = AlertLog { records, ..AlertLog::default() };
+            let Evidence { system_description, constraints, .. } = evidence;
+            let (system_description, constraints) = (system_description.clone(), constraints.clone());
+            let news = Evidence { system_description, log, constraints, notes: Vec::new() };
+            Some(Arc::new(Scene::new(&news, &self.templates, session.options.context_tokens as usize)?))
+        };
+        session.hear(&evidence.log, news);
+        Ok(())
     }
 
     /// Puts other evidence in the place of what the session has: the same with `alerts`, which came since. The next question
@@ -98,6 +125,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         alerts: &AlertLog,
     ) -> Result<Option<FellBack>, PlanError> {
         (session.scene, session.constraints) = self.scene(evidence, &session.options)?;
+        self.hear(session, evidence)?;
         Ok(session.observe(alerts))
     }
 
@@ -115,7 +143,9 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let saved = Saved::read(saved)?;
         // What was taken once is gone on with.
         let fresh = self.fresh(saved.incident.clone(), evidence, saved.options.clone())?;
-        Ok(saved.over(fresh, age))
+        let mut session = saved.over(fresh, age);
+        self.hear(&mut session, evidence)?;
+        Ok(session)
     }
 
     /// Plans an incident in one go. In interactive mode it stops where an operator is needed.
@@ -246,9 +276,16 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     }
 
     async fn decide_next(&self, session: &mut PlanSession, sink: &dyn PlanSink) -> Result<(), PlanError> {
-        match self.decide(session, sink).await? {
+        let decision = match session.options.catalogue.clone() {
+            Some(catalogue) => self.engage(session, &catalogue, sink).await?,
+            None => self.decide(session, sink).await?,
+        };
+        match decision {
             Decision::NoCandidate => session.end(PlanEnd::NoCandidate, String::new()),
-            Decision::Made(step) => {
+            Decision::Made(step, round) => {
+                if let Some(round) = round {
+                    session.passed(round);
+                }
                 session.decided(*step);
                 if let Some(step) = session.steps().last() {
                     sink.emit(PlanEvent::Decided(step.clone()));
@@ -259,6 +296,23 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             }
         }
         Ok(())
+    }
+
+    /// One round of an incident that comes with a catalogue. The session is not changed.
+    async fn engage(
+        &self,
+        session: &PlanSession,
+        catalogue: &Catalogue,
+        sink: &dyn PlanSink,
+    ) -> Result<Decision, PlanError> {
+        report(session, sink, PlanningStage::Rollouts, session.next_step(), (0, 0));
+        let engaging = Engaging { model: &self.model, templates: &self.templates, answers: &self.answers };
+        let Some(Engaged { step, round }) = engaging.decide(session, catalogue).await? else {
+            return Ok(Decision::NoCandidate);
+        };
+        let (candidates, rejected) = (step.candidates.clone(), step.rejected.clone());
+        sink.emit(PlanEvent::Proposed { step: step.index, candidates, rejected });
+        Ok(Decision::Made(Box::new(step), Some(round)))
     }
 
     /// One decision: propose, roll out, aggregate, choose. The session is not changed.
@@ -351,7 +405,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let (expected, predicting) = self.expect(session, assessment, &shared, sink).await?;
         usage += predicting;
         let usage = whole(usage, session, tokens_before, started);
-        Ok(Decision::Made(Box::new(PlanStep {
+        let step = PlanStep {
             index: step,
             state_before: session.state,
             belief,
@@ -364,7 +418,8 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             hash: String::new(),
             state_after: None,
             usage,
-        })))
+        };
+        Ok(Decision::Made(Box::new(step), None))
     }
 
     /// The alerts that the tactic now at work is expected to raise, if somebody will see which come.

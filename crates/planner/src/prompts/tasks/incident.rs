@@ -33,12 +33,17 @@ pub fn incident_schema() -> Value {
 /// probabilities.
 pub(crate) fn read_incident(answer: &Answer) -> Result<Reading, TaskError> {
     let answered = parse_incident(&Properties::of(TASK, answer)?)?;
+    Ok(read_options(&answer.options).unwrap_or_else(|| Reading::sure(answered)))
+}
+
+/// Reads the probabilities alone; `None` if there are none.
+pub(crate) fn read_options(options: &[Weighed]) -> Option<Reading> {
     let read = |option: &Weighed| {
         let shown = parse_incident(&Properties::read(TASK, &option.value).ok()?).ok()?;
         Some((shown, option.probability))
     };
-    let options: Vec<(Option<Tactic>, f32)> = answer.options.iter().filter_map(read).collect();
-    Ok(if options.is_empty() { Reading::sure(answered) } else { Reading::of_options(options) })
+    let options: Vec<(Option<Tactic>, f32)> = options.iter().filter_map(read).collect();
+    (!options.is_empty()).then(|| Reading::of_options(options))
 }
 
 /// The tactic of an answer, or none for everyday traffic.

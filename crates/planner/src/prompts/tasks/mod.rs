@@ -11,7 +11,7 @@ mod state;
 pub(crate) use action::{ActionAnswer, action_schema, parse_action};
 pub(crate) use alerts::{alert_choices, alerts_answer, alerts_schema, parse_alerts};
 pub use incident::incident_schema;
-pub(crate) use incident::{incident_answer, read_incident};
+pub(crate) use incident::{incident_answer, read_incident, read_options};
 pub(crate) use state::{parse_state, state_answer, state_schema};
 
 use serde_json::{Map, Value};

@@ -9,6 +9,7 @@ use countermove_incident::RecoveryState;
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, PlanSession};
+use crate::engagement::belief::Round;
 use crate::error::PlanError;
 use crate::evidence::adaptation::Observed;
 use crate::evidence::assessment::Assessment;
@@ -45,6 +46,10 @@ pub(crate) struct Saved {
     withdrawn: Vec<u32>,
     observed: Observed,
     revision: Option<String>,
+    #[serde(default)]
+    rounds: Vec<Round>,
+    #[serde(default)]
+    heard: Vec<u64>,
     usage: Usage,
     end_announced: bool,
     phase: Phase,
@@ -69,6 +74,10 @@ impl PlanSession {
             withdrawn,
             observed,
             revision,
+            rounds,
+            heard,
+            counts: _,
+            news: _,
             usage,
             tokens,
             deadline: _,
@@ -89,6 +98,8 @@ impl PlanSession {
             withdrawn,
             observed,
             revision,
+            rounds,
+            heard,
             usage,
             end_announced,
             phase,
@@ -125,6 +136,8 @@ impl Saved {
             withdrawn: self.withdrawn,
             observed: self.observed,
             revision: self.revision,
+            rounds: self.rounds,
+            heard: self.heard,
             usage: self.usage,
             tokens,
             deadline: fresh.options.deadline.and_then(|deadline| started.checked_add(deadline)),

@@ -1,6 +1,7 @@
 //! Whole plans with scripted models, and what the tests by subject share.
 
 mod choices;
+mod engaging;
 mod faults;
 mod operator;
 mod proposals;

@@ -1,0 +1,265 @@
+//! What is believed of an attack that goes on: many attacks as they may be, each as likely as what was seen makes it.
+//!
+//! Invariant: the same catalogue, rounds and seed give the same belief, so it is reckoned anew from what is kept of the rounds.
+
+use countermove_incident::{CatalogueAction, Hold};
+use serde::{Deserialize, Serialize};
+
+use super::attack::{Attack, Dice, Manner, Move};
+use super::field::{Deed, Field, Host};
+
+/// What a round showed of a host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sight {
+    /// Name of the host.
+    pub(crate) host: String,
+    /// How likely it is that the host was looked at.
+    pub(crate) probe: f32,
+    /// How likely it is that somebody tried to break into it, or works on it.
+    pub(crate) attempt: f32,
+    /// Whether something was found that an attacker left there.
+    pub(crate) trace: bool,
+}
+
+/// A round that has passed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Round {
+    /// Text of what was done in it; empty: nothing of the catalogue.
+    pub(crate) action: String,
+    /// What it showed. Of hosts that are not named nothing was seen.
+    pub(crate) sights: Vec<Sight>,
+}
+
+/// Attacks that a belief consists of. Enough that of two dozen things an attacker may do in a round some dozens are left.
+const ATTACKS: usize = 1500;
+/// How often an attack does what its manner does not foretell.
+const STRAYS: f64 = 0.3;
+/// How often it changes its manner in a round.
+const CHANGES: f64 = 0.03;
+/// How often a search finds something where there is only a user's hold, and where there is none.
+const FINDS_OF_USERS: f64 = 0.5;
+const FINDS_OF_NOBODY: f64 = 0.03;
+/// A sight that is likelier than this is taken as seen.
+const SEEN: f32 = 0.5;
+
+/// Attacks as they may be, equally likely.
+#[derive(Clone, Debug)]
+pub(crate) struct Attacks {
+    pub(crate) all: Vec<Attack>,
+}
+
+impl Attacks {
+    /// What is believed after these rounds.
+    pub(crate) fn after(field: &Field<'_>, rounds: &[Round], seed: u64) -> Attacks {
+        let mut dice = Dice::new(seed);
+        let mut attacks = Attacks { all: (0..ATTACKS).map(|_| Attack::begin(field, &mut dice)).collect() };
+        for round in rounds {
+            attacks.pass(field, round, &mut dice);
+        }
+        attacks
+    }
+
+    fn pass(&mut self, field: &Field<'_>, round: &Round, dice: &mut Dice) {
+        let deed = deed_of(field, &round.action);
+        let seen = Seen::new(field, round);
+        let mut weights = Vec::with_capacity(self.all.len());
+        for attack in &mut self.all {
+            if let Some(deed) = deed {
+                attack.respond(field, deed, dice);
+            }
+            let moved = if dice.happens(STRAYS) {
+                attack.stray(field, &seen.alarms, dice)
+            } else {
+                attack.go_on(field, dice)
+            };
+            weights.push(seen.likelihood(field, attack, deed, moved));
+        }
+        self.resample(&weights, dice);
+        for attack in &mut self.all {
+            seen.alarms.iter().for_each(|host| attack.was_probed(*host));
+            if dice.happens(CHANGES) {
+                attack.manner = match attack.manner {
+                    Manner::StraightOn => Manner::Everywhere,
+                    Manner::Everywhere => Manner::StraightOn,
+                };
+            }
+        }
+    }
+
+    /// Draws as many as there are, each as often as its weight says, at equal distances: the least noise.
+    fn resample(&mut self, weights: &[f64], dice: &mut Dice) {
+        let total: f64 = weights.iter().sum();
+        let count = self.all.len();
+        if total <= 0.0 {
+            return;
+        }
+        let step = total / count as f64;
+        let (mut at, mut passed, mut chosen) = (dice.unit() * step, 0.0, Vec::with_capacity(count));
+        let mut weighed = self.all.iter().zip(weights).peekable();
+        while chosen.len() < count {
+            let Some((attack, weight)) = weighed.peek() else { break };
+            if passed + **weight >= at {
+                chosen.push((*attack).clone());
+                at += step;
+            } else {
+                passed += **weight;
+                weighed.next();
+            }
+        }
+        // What rounding leaves over at the end is the last one's.
+        if let Some(last) = self.all.last() {
+            chosen.resize(count, last.clone());
+        }
+        self.all = chosen;
+    }
+
+    /// How likely an attacker holds a host.
+    pub(crate) fn held(&self, host: Host) -> f64 {
+        let is_held = |attack: &&Attack| attack.hold.get(host).is_some_and(|hold| *hold > Hold::None);
+        self.all.iter().filter(is_held).count() as f64 / self.all.len().max(1) as f64
+    }
+}
+
+/// The deed that a text tells, if it is one of the catalogue.
+pub(crate) fn deed_of(field: &Field<'_>, text: &str) -> Option<Deed> {
+    let of = |action: usize| {
+        let on_host = field.actions.get(action).is_some_and(CatalogueAction::is_on_host);
+        let hosts = field.hosts().filter(|_| on_host).map(move |host| Deed { action, host: Some(host) });
+        hosts.chain((!on_host).then_some(Deed { action, host: None })).find(|deed| field.text(*deed) == text)
+    };
+    if text.is_empty() { None } else { (0..field.actions.len()).find_map(of) }
+}
+
+/// What a round showed, by host.
+struct Seen {
+    /// Of each host: nothing, a probe, an attempt.
+    kinds: Vec<[f64; 3]>,
+    traces: Vec<bool>,
+    /// Hosts at which surely something was seen.
+    alarms: Vec<Host>,
+}
+
+impl Seen {
+    fn new(field: &Field<'_>, round: &Round) -> Seen {
+        let mut kinds = vec![[1.0, 0.0, 0.0]; field.names.len()];
+        let mut traces = vec![false; field.names.len()];
+        let mut alarms = Vec::new();
+        for sight in &round.sights {
+            let Some(host) = field.names.iter().position(|name| *name == sight.host) else { continue };
+            let (probe, attempt) = (f64::from(sight.probe), f64::from(sight.attempt));
+            kinds
+                .get_mut(host)
+                .into_iter()
+                .for_each(|kind| *kind = [(1.0 - probe - attempt).max(0.0), probe, attempt]);
+            traces.get_mut(host).into_iter().for_each(|trace| *trace = sight.trace);
+            if sight.probe + sight.attempt > SEEN {
+                alarms.push(host);
+            }
+        }
+        Seen { kinds, traces, alarms }
+    }
+
+    /// How likely it is that this was seen, if this was done.
+    fn likelihood(&self, field: &Field<'_>, attack: &Attack, deed: Option<Deed>, moved: Move) -> f64 {
+        let rates = field.attacker;
+        // What is seen is told rightly nine times in ten.
+        let (right, wrong) = (0.9 * rates.noticed, 0.1 * rates.noticed);
+        let unseen = 1.0 - rates.noticed;
+        let mut likely = 1.0;
+        for (host, kind) in self.kinds.iter().enumerate() {
+            let expected = match moved {
+                Move::Probe(at) if at == host => [unseen, right, wrong],
+                Move::Attempt(at) if at == host => [unseen, wrong, right],
+                _ => [1.0 - rates.false_alarm, rates.false_alarm / 2.0, rates.false_alarm / 2.0],
+            };
+            likely *= kind.iter().zip(expected).map(|(seen, expected)| seen * expected).sum::<f64>();
+        }
+        let searched = deed.filter(|deed| field.action(*deed).is_some_and(|action| action.finds > 0.0));
+        for (host, trace) in self.traces.iter().enumerate() {
+            let is_searched = searched.is_some_and(|deed| deed.host == Some(host));
+            if is_searched || *trace {
+                let finds = searched
+                    .and_then(|deed| field.action(deed))
+                    .map_or(1.0 - FINDS_OF_NOBODY, |action| action.finds);
+                let chance = finding(attack.hold.get(host).copied().unwrap_or_default(), finds);
+                likely *= if *trace { chance } else { 1.0 - chance };
+            }
+        }
+        likely
+    }
+}
+
+/// How likely a search that finds what full control leaves with this chance finds something under a hold.
+pub(crate) fn finding(hold: Hold, finds: f64) -> f64 {
+    match hold {
+        Hold::Administrator => finds,
+        Hold::User => finds * FINDS_OF_USERS,
+        Hold::None => FINDS_OF_NOBODY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countermove_incident::Catalogue;
+
+    use super::super::field::tests::NETWORK;
+    use super::*;
+
+    fn sight(host: &str, probe: f32, attempt: f32) -> Sight {
+        Sight { host: host.into(), probe, attempt, trace: false }
+    }
+
+    fn round(action: &str, sights: &[Sight]) -> Round {
+        Round { action: action.into(), sights: sights.to_vec() }
+    }
+
+    fn held(rounds: &[Round], host: Host) -> f64 {
+        let catalogue = Catalogue::parse(NETWORK).unwrap();
+        let field = Field::new(&catalogue);
+        Attacks::after(&field, rounds, 7).held(host)
+    }
+
+    #[test]
+    fn what_is_seen_and_done_moves_the_belief() {
+        let quiet = [round("Watch", &[])];
+        assert!(held(&quiet, 1) < 0.2, "{}", held(&quiet, 1));
+        let broken = [round("Watch", &[sight("pc1", 0.9, 0.1)]), round("Watch", &[sight("pc1", 0.0, 1.0)])];
+        let after = held(&broken, 1);
+        assert!(after > 0.75, "{after}");
+        let with = |action: &str, sights: &[Sight]| {
+            let rounds: Vec<Round> = broken.iter().cloned().chain([round(action, sights)]).collect();
+            held(&rounds, 1)
+        };
+        let (restored, stopped) = (with("Restore pc1", &[]), with("Stop processes on pc1", &[]));
+        assert!(restored < 0.6 && restored < stopped && stopped < after, "{restored} {stopped} {after}");
+        let trace = Sight { host: "pc1".into(), trace: true, ..Sight::default() };
+        let (found, clean) = (with("Search pc1", &[trace]), with("Search pc1", &[]));
+        // A user's hold shows half as often as full control.
+        assert!(found > 0.97 && clean < 0.9, "{found} {clean}");
+        assert_eq!(held(&broken, 0), 1.0, "what is lost is held");
+    }
+
+    #[test]
+    fn what_deflects_makes_a_hold_less_likely() {
+        let tries = [round("Watch", &[sight("pc1", 0.9, 0.1)]), round("", &[sight("pc1", 0.0, 1.0)])];
+        let decoy = "Set up a decoy on pc1";
+        let behind: Vec<Round> =
+            [round(decoy, &[]), round(decoy, &[])].into_iter().chain(tries.clone()).collect();
+        assert!(held(&behind, 1) < held(&tries, 1) - 0.2);
+    }
+
+    #[test]
+    fn what_is_seen_where_no_way_leads_is_believed() {
+        let broken = [round("Watch", &[sight("web", 0.0, 1.0)])];
+        assert!(held(&broken, 3) > 0.6, "{}", held(&broken, 3));
+    }
+
+    #[test]
+    fn deeds_are_found_by_their_text() {
+        let catalogue = Catalogue::parse(NETWORK).unwrap();
+        let field = Field::new(&catalogue);
+        assert_eq!(deed_of(&field, "Restore web"), Some(Deed { action: 3, host: Some(3) }));
+        assert_eq!(deed_of(&field, "Watch"), Some(Deed { action: 0, host: None }));
+        assert_eq!((deed_of(&field, ""), deed_of(&field, "Restore nobody")), (None, None));
+    }
+}

@@ -1,0 +1,139 @@
+//! What a round showed of each host, from what perception makes of its records.
+
+use std::collections::BTreeMap;
+
+use countermove_incident::{Catalogue, Tactic};
+
+use super::belief::Sight;
+use crate::evidence::groups::GroupView;
+use crate::evidence::hosts::Hosts;
+use crate::evidence::judgement::{Judgement, Reading};
+
+/// Tactics of which looking at a host consists. All others are work on it.
+const LOOKING: [Tactic; 2] = [Tactic::Reconnaissance, Tactic::Discovery];
+
+/// What a group of records of a round shows of hosts.
+pub(crate) struct Shown<'a> {
+    pub(crate) group: &'a GroupView,
+    pub(crate) reading: &'a Reading,
+    pub(crate) judgement: &'a Judgement,
+}
+
+/// What the groups of a round show of the hosts of the catalogue. `searched` is the host that was searched in it, of which what names nobody
+/// else is what the search found.
+pub(crate) fn sights(
+    catalogue: &Catalogue,
+    hosts: &Hosts,
+    shown: &[Shown<'_>],
+    searched: Option<&str>,
+) -> Vec<Sight> {
+    let mut sights: BTreeMap<&str, Sight> = BTreeMap::new();
+    for name in catalogue.zones.iter().flat_map(|zone| &zone.hosts) {
+        let address = hosts.address_of(name);
+        let is_it = |other: &String| other == name || address == Some(other.as_str());
+        for Shown { group, reading, judgement } in shown {
+            let parts = &group.parts;
+            let is_named = parts.aimed_at.iter().chain(&parts.to_inside).chain(&parts.wrote).any(is_it);
+            if !is_named {
+                continue;
+            }
+            let sight =
+                sights.entry(name).or_insert_with(|| Sight { host: name.clone(), ..Sight::default() });
+            if searched == Some(name)
+                && parts.outside.is_empty()
+                && !parts.from_inside.iter().any(|from| !is_it(from))
+            {
+                sight.trace = true;
+                continue;
+            }
+            let looking = looking(reading);
+            // Of several groups the one that tells most counts: they are about one thing that the attacker did.
+            if judgement.attack > sight.probe + sight.attempt {
+                (sight.probe, sight.attempt) =
+                    (judgement.attack * looking, judgement.attack * (1.0 - looking));
+            }
+        }
+    }
+    sights.into_values().collect()
+}
+
+/// What was seen in a round at first and what was seen later, taken together.
+pub(crate) fn together(first: &[Sight], later: Vec<Sight>) -> Vec<Sight> {
+    let mut all = later;
+    for sight in first {
+        match all.iter_mut().find(|other| other.host == sight.host) {
+            None => all.push(sight.clone()),
+            Some(other) => {
+                if sight.probe + sight.attempt > other.probe + other.attempt {
+                    (other.probe, other.attempt) = (sight.probe, sight.attempt);
+                }
+                other.trace |= sight.trace;
+            }
+        }
+    }
+    all
+}
+
+/// How likely what a reading shows is looking, if it is an attack.
+fn looking(reading: &Reading) -> f32 {
+    let (mut looking, mut all) = (0.0, 0.0);
+    for (tactic, probability) in &reading.tactics {
+        all += probability;
+        if LOOKING.contains(tactic) {
+            looking += probability;
+        }
+    }
+    if all > 0.0 { looking / all } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(tactics: &[(Tactic, f32)]) -> Reading {
+        Reading { everyday: 0.0, tactics: tactics.to_vec() }
+    }
+
+    fn group(to: &str, from: &str) -> GroupView {
+        let mut group = GroupView::default();
+        group.parts.aimed_at.insert(to.into());
+        if !from.is_empty() {
+            group.parts.from_inside.insert(from.into());
+        }
+        group
+    }
+
+    #[test]
+    fn looking_and_work_are_told_apart_by_host() {
+        let catalogue = Catalogue::parse(super::super::field::tests::NETWORK).unwrap();
+        let hosts =
+            Hosts::read("pc1 at 10.0.0.1 and web at 10.0.1.1.", &["10.0.0.1".into(), "10.0.1.1".into()]);
+        let likely = Judgement { attack: 0.8, pieces: Vec::new() };
+        let scan = reading(&[(Tactic::Discovery, 0.75), (Tactic::Execution, 0.25)]);
+        let work = reading(&[(Tactic::LateralMovement, 1.0)]);
+        let (on_pc, on_web) = (group("10.0.0.1", "10.0.0.9"), group("10.0.1.1", "10.0.0.9"));
+        let shown = [
+            Shown { group: &on_pc, reading: &scan, judgement: &likely },
+            Shown { group: &on_web, reading: &work, judgement: &likely },
+        ];
+        let seen = sights(&catalogue, &hosts, &shown, None);
+        let sight =
+            |host: &str, probe: f32, attempt: f32| Sight { host: host.into(), probe, attempt, trace: false };
+        assert_eq!(seen.len(), 2);
+        assert!((seen[0].probe - 0.6).abs() < 1e-6 && (seen[0].attempt - 0.2).abs() < 1e-6, "{seen:?}");
+        assert_eq!(seen[1], sight("web", 0.0, 0.8));
+        assert_eq!(sights(&catalogue, &hosts, &[], None), []);
+    }
+
+    #[test]
+    fn what_a_search_finds_is_a_trace() {
+        let catalogue = Catalogue::parse(super::super::field::tests::NETWORK).unwrap();
+        let hosts = Hosts::read("pc1 at 10.0.0.1.", &["10.0.0.1".into()]);
+        let (likely, read) =
+            (Judgement { attack: 0.8, pieces: Vec::new() }, reading(&[(Tactic::Execution, 1.0)]));
+        let found = group("10.0.0.1", "");
+        let shown = [Shown { group: &found, reading: &read, judgement: &likely }];
+        assert!(sights(&catalogue, &hosts, &shown, Some("pc1"))[0].trace);
+        assert!(!sights(&catalogue, &hosts, &shown, Some("pc2"))[0].trace);
+    }
+}
