@@ -12,7 +12,7 @@ use crate::failure::EXIT_CODES;
 
 pub(crate) use cluster::*;
 pub(crate) use plan::{Budget, EvidenceArgs, PlanArgs};
-pub use plan::{Costs, PlanOptions};
+pub use plan::{CatalogueText, Costs, PlanOptions};
 
 /// Plans the response to network incidents.
 #[derive(Debug, Parser)]

@@ -9,7 +9,9 @@ use countermove_proto::Tenant;
 use countermove_proto::v1::Priority;
 use countermove_wire::limits;
 
-use super::values::{budget, certainty, confidence, costs, duration, label, share, temperature, whole};
+use super::values::{
+    budget, catalogue, certainty, confidence, costs, duration, label, share, temperature, whole,
+};
 use crate::failure::EXIT_CODES;
 
 #[derive(Debug, Args)]
@@ -35,6 +37,10 @@ pub(crate) struct PlanArgs {
     /// costs in minutes, as deploy/costs.toml shows [default: the coordinator's].
     #[arg(long, value_name = "MODEL", value_parser = costs)]
     pub(crate) costs: Option<Costs>,
+    /// What can be done while the attack goes on, in what network and at what price: a TOML file as deploy/catalogue.toml shows. Then each
+    /// step is a round, and what is proposed is of the catalogue.
+    #[arg(long, value_name = "FILE", value_parser = catalogue, requires = "interactive")]
+    pub(crate) catalogue: Option<CatalogueText>,
     /// On whose account it is planned: tenants share the workers equally [default: default].
     #[arg(long, value_name = "NAME", env = "COUNTERMOVE_TENANT")]
     pub(crate) tenant: Option<Tenant>,
@@ -157,3 +163,7 @@ pub(crate) enum Budget {
 /// What actions cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Costs(pub Pricing);
+
+/// Text of a catalogue that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueText(pub String);

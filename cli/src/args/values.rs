@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countermove_incident::{MinuteTable, Pricing};
+use countermove_incident::{Catalogue, MinuteTable, Pricing};
 use countermove_transport::SpiffeId;
 use countermove_wire::limits;
 
-use super::{Budget, Costs, HolderKind};
+use super::{Budget, CatalogueText, Costs, HolderKind};
 
 /// A whole number that the planner takes.
 pub(super) fn whole(range: RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
@@ -104,6 +104,16 @@ pub fn costs(text: &str) -> Result<Costs, String> {
     })?;
     let table = MinuteTable::parse(&table).map_err(|error| error.to_string())?;
     Ok(Costs(Pricing::Minutes(Arc::new(table))))
+}
+
+/// A catalogue by the file that it stands in.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn catalogue(path: &str) -> Result<CatalogueText, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("it cannot be read ({error})"))?;
+    Catalogue::parse(&text).map_err(|error| error.to_string())?;
+    Ok(CatalogueText(text))
 }
 
 /// A number that fits; `what` says which do.

@@ -75,6 +75,7 @@ impl Prepared {
             priority: arguments.priority.map_or(Priority::Unspecified, Priority::from).into(),
             labels: arguments.labels.iter().cloned().collect(),
             external_id: arguments.external_id.clone().unwrap_or_default(),
+            catalogue: arguments.catalogue.as_ref().map(|catalogue| catalogue.0.clone()).unwrap_or_default(),
         };
         let name = create(&coordinator, request, console, quiet).await?;
         if arguments.detach {

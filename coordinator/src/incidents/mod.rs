@@ -165,6 +165,8 @@ pub(crate) struct NewIncident {
     pub(crate) evidence: v1::Evidence,
     pub(crate) options: v1::PlanOptions,
     pub(crate) cost_model: Option<v1::CostModel>,
+    /// What can be done while the attack goes on, as TOML; empty: nobody says.
+    pub(crate) catalogue: String,
     pub(crate) payer: Payer,
     /// Who creates it; empty where nobody is asked.
     pub(crate) creator: String,
@@ -230,11 +232,12 @@ impl Incidents {
         request: Option<RequestKey>,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
-        let NewIncident { evidence, options, cost_model, payer, creator, known_as } = order;
+        let NewIncident { evidence, options, cost_model, catalogue, payer, creator, known_as } = order;
         let KnownAs { labels, external_id } = known_as;
         let id = IncidentId::generate();
         let mut options = plan_options(&options, &self.0.options.defaults, draw_seed)?;
         options.pricing = pricing(cost_model, &options.pricing)?;
+        options.catalogue = countermove_wire::catalogue(&catalogue, options.mode)?.map(Arc::new);
         let in_force = v1::PlanOptions::from_domain(&options);
         let cost_model = Some(v1::CostModel::from_domain(&options.pricing));
         let (account, priority) = (payer.tenant().clone(), payer.priority().into());
@@ -275,6 +278,7 @@ impl Incidents {
             creator,
             labels,
             external_id,
+            catalogue,
         };
         let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log));
         let (commands, progress, handle, working) = Handle::open(&log, account);

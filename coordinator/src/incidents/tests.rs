@@ -44,6 +44,7 @@ fn order() -> NewIncident {
         evidence,
         options: v1::PlanOptions::default(),
         cost_model: None,
+        catalogue: String::new(),
         payer: Payer::default(),
         creator: String::new(),
         known_as: KnownAs::default(),

@@ -266,8 +266,9 @@ impl IncidentService for IncidentApi {
         let options = request.options.unwrap_or_default();
         let (incidents, validate_only) = (self.incidents.clone(), request.validate_only);
         let cost_model = request.cost_model.take();
+        let catalogue = std::mem::take(&mut request.catalogue);
         let creator = caller.name().to_owned();
-        let order = NewIncident { evidence, options, cost_model, payer, creator, known_as };
+        let order = NewIncident { evidence, options, cost_model, catalogue, payer, creator, known_as };
         let work = move |key| async move {
             // It goes on when its caller has left, and so does what it takes.
             let _in_flight = in_flight;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use countermove_incident::{
-    ActionMinutes, Asset, Constraint, HostNames, MinuteTable, Pricing, Reversibility, Rule, VerbClass,
+    ActionMinutes, Asset, Catalogue, Constraint, HostNames, MinuteTable, Pricing, Reversibility, Rule,
+    VerbClass,
 };
-use countermove_planner::Assurance;
+use countermove_planner::{Assurance, PlanMode};
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, v1};
 
@@ -33,6 +34,29 @@ pub fn pricing(message: Option<v1::CostModel>, default: &Pricing) -> Result<Pric
         (v1::CostKind::Unit, None) => Ok(Pricing::Unit),
         (v1::CostKind::Superfluous, None) => Ok(Pricing::Superfluous),
     }
+}
+
+/// Longest text of a catalogue, in bytes.
+const LONGEST_CATALOGUE: usize = 256 << 10;
+
+/// The catalogue that a text of TOML is, or none of an empty one.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `catalogue`.
+pub fn catalogue(text: &str, mode: PlanMode) -> Result<Option<Catalogue>, Error> {
+    let wrong = |what: String| Error::invalid("catalogue", what);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.len() > LONGEST_CATALOGUE {
+        return Err(wrong(format!("it has {} bytes, and at most {LONGEST_CATALOGUE} are taken", text.len())));
+    }
+    if mode == PlanMode::Offline {
+        return Err(wrong(
+            "it needs an interactive plan: what is seen in each round decides the next".into(),
+        ));
+    }
+    Catalogue::parse(text).map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 impl FromDomain<&Pricing> for v1::CostModel {

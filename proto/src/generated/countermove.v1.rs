@@ -2138,6 +2138,11 @@ pub struct CreateIncidentRequest {
     /// Its name in another system, such as the number of a ticket: at most 256 characters. Several incidents may have the same.
     #[prost(string, tag = "9")]
     pub external_id: ::prost::alloc::string::String,
+    /// What can be done while the attack goes on, in what network and at what price: TOML as in `deploy/catalogue.toml`, at most 256 KiB. With it
+    /// every step is a round, and what is proposed is of the catalogue; only for PLAN_MODE_INTERACTIVE. Empty: actions are proposed by the
+    /// model.
+    #[prost(string, tag = "10")]
+    pub catalogue: ::prost::alloc::string::String,
 }
 /// See IncidentService.CreateIncident.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2379,6 +2384,9 @@ pub struct IncidentCreated {
     /// Its name in another system.
     #[prost(string, tag = "8")]
     pub external_id: ::prost::alloc::string::String,
+    /// What can be done while the attack goes on, as it was given.
+    #[prost(string, tag = "9")]
+    pub catalogue: ::prost::alloc::string::String,
 }
 /// Candidates of a step were proposed.
 #[derive(Clone, PartialEq, ::prost::Message)]
