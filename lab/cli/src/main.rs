@@ -3,6 +3,7 @@
 //! It uses the product and the product does not know it. Output, errors and exit codes are as those of `countermove`.
 
 mod args;
+mod cage2;
 mod calibrate;
 mod dataset;
 mod evaluate;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     countermove::main(async move |console, interrupt| match cli.command {
         Command::Evaluate(arguments) => evaluate::evaluate(arguments, console, interrupt).await,
+        Command::Cage2(arguments) => cage2::cage2(arguments, console, interrupt).await,
         Command::Calibrate(arguments) => calibrate::calibrate(arguments, console, interrupt).await,
         Command::Dataset(arguments) => dataset::dataset(arguments, console, interrupt).await,
         Command::Model(arguments) => model::model(arguments, console, interrupt).await,

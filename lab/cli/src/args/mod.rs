@@ -1,5 +1,6 @@
 //! The command line: one module for each command.
 
+mod cage2;
 mod calibrate;
 mod dataset;
 mod evaluate;
@@ -10,6 +11,7 @@ mod train;
 use clap::{Parser, Subcommand};
 use countermove::failure::EXIT_CODES;
 
+pub(crate) use cage2::*;
 pub(crate) use calibrate::*;
 pub(crate) use dataset::*;
 pub(crate) use evaluate::*;
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Judge perception on labels that the adapter did not see, and calibrate its probabilities.
     Calibrate(CalibrateArgs),
+    /// Play CAGE Challenge 2, a world that others wrote, through a coordinator, beside simple rules.
+    Cage2(Cage2Args),
     /// Make training sets from simulated incidents and from public labels.
     Dataset(DatasetArgs),
     /// Try models out, and merge adapters into them.

@@ -1,0 +1,36 @@
+//! `cage2`.
+
+use std::ops::RangeInclusive;
+
+use clap::Args;
+use countermove::args::Remote;
+
+#[derive(Debug, Args)]
+pub(crate) struct Cage2Args {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Attackers of the challenge: `b_line`, `meander`, `sleep`.
+    #[arg(long, value_delimiter = ',', default_value = "b_line,meander", value_name = "LIST")]
+    pub(crate) red: Vec<String>,
+    /// Seed of the first game.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) first_seed: u64,
+    /// Games of each player against each attacker, one a seed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) games: u64,
+    /// Rounds of a game.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) rounds: u32,
+    /// Rollouts of each candidate, M; each stands for 128 games of a search [default: the coordinator's].
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rollouts: u32,
+    /// Command that starts the challenge as a process which speaks JSON lines (docs/evaluation.md says which).
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) world: Vec<String>,
+}
+
+impl Cage2Args {
+    pub(crate) fn seeds(&self) -> RangeInclusive<u64> {
+        self.first_seed..=self.first_seed.saturating_add(self.games - 1)
+    }
+}
