@@ -224,7 +224,9 @@ pub fn fingerprint(run: &PlanRun) -> String {
         plan.usage = None;
         for step in &mut plan.steps {
             step.usage = None;
+            step.decide_time = None;
             step.plan_hash.clear();
+            step.candidates.iter_mut().for_each(|candidate| candidate.plan_hash.clear());
         }
     }
     let mut rollouts: Vec<_> = run

@@ -74,7 +74,7 @@ impl Finding {
             Standing::Bad => "BAD ",
         };
         let advice = if self.advice.is_empty() { String::new() } else { format!("; {}", self.advice) };
-        one_line(&format!("{mark} {}: {}{advice}", self.subject, self.what))
+        format!("{mark} {}", one_line(&format!("{}: {}{advice}", self.subject, self.what)))
     }
 }
 
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_finding_is_one_line_that_says_what_to_do() {
         let bad = Finding::bad("store", "the folder\nis gone", "make it");
-        assert_eq!(bad.line(), "BAD  store: the folder\\nis gone; make it");
+        assert_eq!(bad.line(), "BAD  store: the folder is gone; make it");
         assert_eq!(Finding::good("model", "there").line(), "ok   model: there");
     }
 
