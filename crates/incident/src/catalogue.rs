@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::from_toml;
+
 /// Most hosts of a catalogue: each decision looks at every one of them many thousand times.
 const MOST_HOSTS: usize = 256;
 /// Most actions.
@@ -179,23 +181,9 @@ impl Catalogue {
     /// # Errors
     /// If it is not TOML of this form, or [`Catalogue::validate`] refuses it.
     pub fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
-        let catalogue: Catalogue = toml::from_str(text).map_err(|error| {
-            let line =
-                error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count());
-            let place = line.map_or_else(String::new, |line| format!(" (line {})", line.max(1)));
-            CatalogueError::Form(format!("{}{place}", error.message()))
-        })?;
+        let catalogue: Catalogue = from_toml(text).map_err(CatalogueError::Form)?;
         catalogue.validate()?;
         Ok(catalogue)
-    }
-
-    /// The host that an action of this text searches, if it is one that does.
-    pub fn searched_by(&self, text: &str) -> Option<&str> {
-        let searches = self.actions.iter().filter(|action| action.finds > 0.0);
-        let hosts = || self.zones.iter().flat_map(|zone| &zone.hosts).map(String::as_str);
-        searches
-            .flat_map(|action| hosts().map(move |host| (action, host)))
-            .find_map(|(action, host)| (action.on(Some(host)) == text).then_some(host))
     }
 
     /// Checks every number and every name.

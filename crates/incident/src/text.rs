@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use serde::de::DeserializeOwned;
+
 /// The text with every character escaped that would act instead of being seen: control characters, and the invisible
 /// or direction-changing ones of Unicode. `\n`, `\r`, `\t` and `\0` become these two characters, the rest `\u{202e}`.
 /// Everything else, template syntax and markup included, stays as it is. Idempotent.
@@ -25,6 +27,15 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// What a text of TOML says, or what is wrong with it and in which line.
+pub(crate) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count());
+        let place = line.map_or_else(String::new, |line| format!(" (line {})", line.max(1)));
+        format!("{}{place}", error.message())
+    })
 }
 
 /// About how many tokens a model reads in this text: one for each digit, one for each other symbol, one for every four

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::CostModel;
+use crate::text::from_toml;
 use crate::{Entities, Entity, EntityKind, Network, RecoveryState, VerbClass};
 
 /// Largest number in a table; more would mean years.
@@ -96,12 +97,7 @@ impl MinuteTable {
     /// # Errors
     /// If it is not TOML of this form, or [`MinuteTable::validate`] refuses it.
     pub fn parse(text: &str) -> Result<MinuteTable, TableError> {
-        let table: MinuteTable = toml::from_str(text).map_err(|error| {
-            let line =
-                error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count());
-            let place = line.map_or_else(String::new, |line| format!(" (line {})", line.max(1)));
-            TableError::Form(format!("{}{place}", error.message()))
-        })?;
+        let table: MinuteTable = from_toml(text).map_err(TableError::Form)?;
         table.validate()?;
         Ok(table)
     }

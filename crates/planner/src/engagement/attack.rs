@@ -85,7 +85,7 @@ const AT_SEEN: f64 = 0.5;
 impl Attack {
     /// One that has just begun.
     pub(crate) fn begin(field: &Field<'_>, dice: &mut Dice) -> Attack {
-        let lost = |host: Host| field.is_lost.get(host).copied().unwrap_or_default();
+        let lost = |host: Host| field.is_lost(host);
         let hold =
             field.hosts().map(|host| if lost(host) { Hold::Administrator } else { Hold::None }).collect();
         let known_from = |host: Host| field.knows.get(host).into_iter().flatten();
@@ -122,8 +122,9 @@ impl Attack {
         let Some(action) = field.action(deed) else { return (0.0, false) };
         let works = dice.happens(action.works);
         if let Some(host) = deed.host.filter(|_| works) {
-            let is_lost = field.is_lost.get(host).copied().unwrap_or_default();
-            if let Some(hold) = self.hold.get_mut(host).filter(|hold| **hold <= action.ends && !is_lost) {
+            if let Some(hold) =
+                self.hold.get_mut(host).filter(|hold| **hold <= action.ends && !field.is_lost(host))
+            {
                 *hold = Hold::None;
             }
             if let Some(open) = self.open.get_mut(host) {
@@ -150,7 +151,7 @@ impl Attack {
             return moved;
         }
         let mut moves = vec![Move::Rest];
-        for host in field.hosts().filter(|host| !field.is_lost.get(*host).copied().unwrap_or_default()) {
+        for host in field.hosts().filter(|host| !field.is_lost(*host)) {
             if self.holds(host) == Hold::User {
                 moves.push(Move::Control(host));
             }

@@ -100,6 +100,11 @@ impl<'a> Field<'a> {
             + SHARE * self.ruin.get(host).copied().unwrap_or_default()
     }
 
+    /// Whether the attacker is on a host from the start and cannot be put out.
+    pub(crate) fn is_lost(&self, host: Host) -> bool {
+        self.is_lost.get(host).copied().unwrap_or_default()
+    }
+
     /// Whether a host of one zone reaches one of another.
     pub(crate) fn leads(&self, from: Host, to: Host) -> bool {
         let zone = |host: Host| self.depth.get(host).copied().unwrap_or_default();

@@ -105,11 +105,14 @@ impl View {
         of.get(host).copied().unwrap_or_default()
     }
 
+    /// Hosts with an alarm that can be saved.
+    fn alarmed(&self, field: &Field<'_>) -> impl Iterator<Item = Host> {
+        field.hosts().filter(|host| self.is(&self.alarm, *host) && !field.is_lost(*host))
+    }
+
     /// What may be worth doing.
     fn deeds(&self, field: &Field<'_>) -> Vec<Deed> {
-        let can_be_saved = |host: &Host| !field.is_lost.get(*host).copied().unwrap_or_default();
-        let mut alarmed: Vec<Host> =
-            field.hosts().filter(|host| self.is(&self.alarm, *host)).filter(can_be_saved).collect();
+        let mut alarmed: Vec<Host> = self.alarmed(field).collect();
         alarmed.sort_by(|a, b| field.worth(*b).total_cmp(&field.worth(*a)));
         alarmed.truncate(ALARMED);
         let mut deeds = Vec::new();
@@ -133,8 +136,7 @@ impl View {
             let looked_at = if self.is(&self.probed, host) { PROBED } else { 1.0 };
             field.worth(host) * looked_at / (1.0 + 2.0 * f64::from(guards(host)))
         };
-        let open =
-            |host: &Host| guards(*host) < most && !field.is_lost.get(*host).copied().unwrap_or_default();
+        let open = |host: &Host| guards(*host) < most && !field.is_lost(*host);
         let mut hosts: Vec<Host> = field.hosts().filter(open).collect();
         hosts.sort_by(|a, b| need(*b).total_cmp(&need(*a)));
         hosts.truncate(GUARDED);
@@ -146,10 +148,8 @@ impl View {
     fn rule(&self, field: &Field<'_>, rounds_left: usize) -> Deed {
         let by = |wanted: &dyn Fn(&CatalogueAction) -> bool| field.actions.iter().position(wanted);
         let idle = Deed { action: by(&|action| !action.is_on_host()).unwrap_or_default(), host: None };
-        let can_be_saved = |host: &Host| !field.is_lost.get(*host).copied().unwrap_or_default();
-        let alarmed = field.hosts().filter(|host| self.is(&self.alarm, *host)).filter(can_be_saved);
         let guard = by(&|action| action.deflects > 0.0);
-        if let Some(host) = alarmed.max_by(|a, b| field.worth(*a).total_cmp(&field.worth(*b))) {
+        if let Some(host) = self.alarmed(field).max_by(|a, b| field.worth(*a).total_cmp(&field.worth(*b))) {
             let guarded = guard
                 .and_then(|at| field.actions.get(at))
                 .map_or(1.0, |action| 1.0 - action.works * action.deflects);

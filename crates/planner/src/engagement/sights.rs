@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use countermove_incident::{Catalogue, Tactic};
 
-use super::belief::Sight;
+use super::belief::{Sight, deed_of};
+use super::field::Field;
 use crate::evidence::groups::GroupView;
 use crate::evidence::hosts::Hosts;
 use crate::evidence::judgement::{Judgement, Reading};
@@ -19,16 +20,14 @@ pub(crate) struct Shown<'a> {
     pub(crate) judgement: &'a Judgement,
 }
 
-/// What the groups of a round show of the hosts of the catalogue. `searched` is the host that was searched in it, of which what names nobody
-/// else is what the search found.
-pub(crate) fn sights(
-    catalogue: &Catalogue,
-    hosts: &Hosts,
-    shown: &[Shown<'_>],
-    searched: Option<&str>,
-) -> Vec<Sight> {
+/// What the groups of a round show of the hosts of the catalogue. `action` is what was done in it: if a host was searched, what names
+/// nobody else is what the search found.
+pub(crate) fn sights(catalogue: &Catalogue, hosts: &Hosts, shown: &[Shown<'_>], action: &str) -> Vec<Sight> {
+    let field = Field::new(catalogue);
+    let searched =
+        deed_of(&field, action).filter(|deed| field.action(*deed).is_some_and(|action| action.finds > 0.0));
     let mut sights: BTreeMap<&str, Sight> = BTreeMap::new();
-    for name in catalogue.zones.iter().flat_map(|zone| &zone.hosts) {
+    for (host, name) in field.names.iter().copied().enumerate() {
         let address = hosts.address_of(name);
         let is_it = |other: &String| other == name || address == Some(other.as_str());
         for Shown { group, reading, judgement } in shown {
@@ -37,9 +36,8 @@ pub(crate) fn sights(
             if !is_named {
                 continue;
             }
-            let sight =
-                sights.entry(name).or_insert_with(|| Sight { host: name.clone(), ..Sight::default() });
-            if searched == Some(name)
+            let sight = sights.entry(name).or_insert_with(|| Sight { host: name.into(), ..Sight::default() });
+            if searched.is_some_and(|deed| deed.host == Some(host))
                 && parts.outside.is_empty()
                 && !parts.from_inside.iter().any(|from| !is_it(from))
             {
@@ -116,13 +114,13 @@ mod tests {
             Shown { group: &on_pc, reading: &scan, judgement: &likely },
             Shown { group: &on_web, reading: &work, judgement: &likely },
         ];
-        let seen = sights(&catalogue, &hosts, &shown, None);
+        let seen = sights(&catalogue, &hosts, &shown, "");
         let sight =
             |host: &str, probe: f32, attempt: f32| Sight { host: host.into(), probe, attempt, trace: false };
         assert_eq!(seen.len(), 2);
         assert!((seen[0].probe - 0.6).abs() < 1e-6 && (seen[0].attempt - 0.2).abs() < 1e-6, "{seen:?}");
         assert_eq!(seen[1], sight("web", 0.0, 0.8));
-        assert_eq!(sights(&catalogue, &hosts, &[], None), []);
+        assert_eq!(sights(&catalogue, &hosts, &[], ""), []);
     }
 
     #[test]
@@ -133,7 +131,7 @@ mod tests {
             (Judgement { attack: 0.8, pieces: Vec::new() }, reading(&[(Tactic::Execution, 1.0)]));
         let found = group("10.0.0.1", "");
         let shown = [Shown { group: &found, reading: &read, judgement: &likely }];
-        assert!(sights(&catalogue, &hosts, &shown, Some("pc1"))[0].trace);
-        assert!(!sights(&catalogue, &hosts, &shown, Some("pc2"))[0].trace);
+        assert!(sights(&catalogue, &hosts, &shown, "Search pc1")[0].trace);
+        assert!(!sights(&catalogue, &hosts, &shown, "Search pc2")[0].trace);
     }
 }

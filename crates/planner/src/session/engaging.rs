@@ -106,8 +106,7 @@ impl<M: LanguageModel> Engaging<'_, M> {
         }
         let shown: Vec<Shown<'_>> =
             judged.iter().map(|(group, reading, judgement)| Shown { group, reading, judgement }).collect();
-        let searched = catalogue.searched_by(&action);
-        let sights = together(session.seen_before(), sights(catalogue, &scene.hosts, &shown, searched));
+        let sights = together(session.seen_before(), sights(catalogue, &scene.hosts, &shown, &action));
         Ok((Round { action, sights }, usage))
     }
 
