@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
 };
 use tempfile::TempDir;
 
@@ -25,6 +25,7 @@ pub struct Holder {
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
+    serial: SerialNumber,
 }
 
 impl Authority {
@@ -70,10 +71,12 @@ impl Authority {
         params.distinguished_name = DistinguishedName::new();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let serial = SerialNumber::from(uuid::Uuid::now_v7().as_bytes().to_vec());
+        params.serial_number = Some(serial.clone());
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap_or_else(|error| failed(error));
         let path = |ending: &str| self.folder.path().join(format!("{name}.{ending}"));
-        let holder = Holder { cert: path("pem"), key: path("key") };
+        let holder = Holder { cert: path("pem"), key: path("key"), serial };
         write(&holder.key, &key.serialize_pem());
         write(&holder.cert, &certificate.pem());
         holder
@@ -99,6 +102,31 @@ impl Authority {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
         })
+    }
+
+    /// Writes the list of what it has revoked, these certificates and no others, and says where it is.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn revoke(&self, holders: &[&Holder]) -> PathBuf {
+        let revoked = |holder: &&Holder| RevokedCertParams {
+            serial_number: holder.serial.clone(),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(2036, 1, 1),
+            crl_number: SerialNumber::from(holders.len() as u64 + 1),
+            issuing_distribution_point: None,
+            revoked_certs: holders.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).and_then(|list| list.pem());
+        let path = self.folder.path().join("crl.pem");
+        write(&path, &list.unwrap_or_else(|error| panic!("{error}")));
+        path
     }
 
     /// Flags of a server with this certificate.

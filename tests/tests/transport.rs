@@ -95,6 +95,35 @@ async fn a_worker_serves_coordinators_alone() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_was_revoked_is_refused_without_a_restart() {
+    let authority = Authority::new();
+    let list = authority.revoke(&[]);
+    let crl = ["--tls-crl", list.to_str().unwrap()];
+    let served = worker(&authority, &authority.issue("worker", "worker/w-1"), &crl);
+    let [stolen, right] =
+        ["stolen", "right"].map(|name| authority.issue(name, &format!("coordinator/{name}")));
+    let ask = async |own: &Holder| {
+        let channel = channel(&dial(Some(&authority.ca()), Some(own)), &served.url);
+        let answer = WorkerServiceClient::new(channel).get_model(GetModelRequest {}).await;
+        answer.map(|answer| answer.into_inner().worker_id).map_err(|status| status.to_string())
+    };
+    assert_eq!(ask(&stolen).await.as_deref(), Ok("w-1"));
+    authority.revoke(&[&stolen]);
+    wait_until("the list is read", PATIENCE, || async { ask(&stolen).await.err() }).await;
+    assert_eq!(ask(&right).await.as_deref(), Ok("w-1"), "others go on");
+    let without = Process::start(
+        "worker",
+        Command::new(program("countermove-worker"))
+            .args(["--listen", "127.0.0.1:0", "--simulate", "1"])
+            .args(authority.flags(&right))
+            .args(["--tls-crl", "/nonexistent/crl.pem"]),
+    )
+    .exit_code(PATIENCE)
+    .await;
+    assert_eq!(without, 2, "a list that is named has to be there");
+}
+
+#[tokio::test]
 async fn a_coordinator_takes_nobody_else_for_a_worker() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     // Three that listen where workers should be: a coordinator, a worker of another cluster, and a right one.

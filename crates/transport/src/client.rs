@@ -44,7 +44,8 @@ impl ClientTls {
             .with_root_certificates(authorities(ca)?);
         let mut config = match own {
             Some((cert, key)) => {
-                let keys = TlsFiles { cert: cert.to_owned(), key: key.to_owned(), ca: None }.load()?;
+                let keys =
+                    TlsFiles { cert: cert.to_owned(), key: key.to_owned(), ca: None, crl: None }.load()?;
                 config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(keys.own)))
             }
             None => config.with_no_client_auth(),

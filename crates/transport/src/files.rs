@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::spiffe::{Kind, SpiffeId};
@@ -22,6 +22,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities that others' certificates have to be of.
     pub ca: Option<PathBuf>,
+    /// What these authorities have revoked.
+    pub crl: Option<PathBuf>,
 }
 
 /// Why TLS cannot be set up.
@@ -65,6 +67,8 @@ pub struct Keys {
     pub id: Option<SpiffeId>,
     /// The authorities, if any are named.
     pub roots: Option<Arc<RootCertStore>>,
+    /// What they have revoked; empty: nothing is said of that.
+    pub revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
 impl TlsFiles {
@@ -82,6 +86,7 @@ impl TlsFiles {
             cert: read(&self.cert)?,
             key: read(&self.key)?,
             ca: self.ca.as_deref().map(read).transpose()?,
+            crl: self.crl.as_deref().map(read).transpose()?,
         })
     }
 
@@ -96,7 +101,11 @@ impl TlsFiles {
             (Some(path), Some(bytes)) => Some(Arc::new(roots(path, bytes)?)),
             _ => None,
         };
-        Ok(Keys { own: Arc::new(own), id, roots })
+        let revoked = match (&self.crl, &contents.crl) {
+            (Some(path), Some(bytes)) => revocations(path, bytes)?,
+            _ => Vec::new(),
+        };
+        Ok(Keys { own: Arc::new(own), id, roots, revoked })
     }
 
     /// The id of a process of this kind, which its certificate has to bear.
@@ -125,6 +134,7 @@ pub(crate) struct Contents {
     cert: Vec<u8>,
     key: Vec<u8>,
     ca: Option<Vec<u8>>,
+    crl: Option<Vec<u8>>,
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -149,6 +159,11 @@ fn nothing(path: &Path, what: &'static str) -> TlsError {
 fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     found.ok().filter(|found| !found.is_empty()).ok_or_else(|| nothing(path, "certificate"))
+}
+
+fn revocations(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
+    found.ok().filter(|found| !found.is_empty()).ok_or_else(|| nothing(path, "revocation list"))
 }
 
 fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -24,6 +24,10 @@ pub struct TlsArgs {
     /// spiffe://DOMAIN/coordinator/NAME and spiffe://DOMAIN/worker/NAME.
     #[arg(long, value_name = "FILE", env = "COUNTERMOVE_TLS_CA", requires = "tls_cert")]
     pub tls_ca: Option<PathBuf>,
+    /// Certificates that the authorities of --tls-ca have revoked: their revocation lists in PEM, one of each authority by which
+    /// certificates come. Taken from the file without a restart, as certificates are.
+    #[arg(long, value_name = "FILE", env = "COUNTERMOVE_TLS_CRL", requires = "tls_ca")]
+    pub tls_crl: Option<PathBuf>,
     /// Serve and call in plain text beyond this machine as well: whoever reaches the port may read and do everything.
     #[arg(long, env = "COUNTERMOVE_INSECURE")]
     pub insecure: bool,
@@ -60,7 +64,12 @@ impl TlsArgs {
     /// See [`TlsError`].
     pub fn load(&self, kind: Kind) -> Result<Option<Tls>, TlsError> {
         let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
-        let files = TlsFiles { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() };
+        let files = TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            ca: self.tls_ca.clone(),
+            crl: self.tls_crl.clone(),
+        };
         Tls::load(files, kind).map(Some)
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,9 +46,33 @@ impl Authority {
         std::fs::write(self.folder.join(format!("{file}.key")), key.serialize_pem()).unwrap();
     }
 
+    /// Writes the list of what it has revoked.
+    fn revoke(&self, file: &str, serials: &[u64]) {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(2036, 1, 1),
+            crl_number: SerialNumber::from(serials.len() as u64 + 1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        std::fs::write(self.folder.join(file), list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+    }
+
     fn files(&self, name: &str, ca: &str) -> TlsFiles {
         let path = |ending: &str| self.folder.join(format!("{name}.{ending}"));
-        TlsFiles { cert: path("pem"), key: path("key"), ca: Some(self.folder.join(format!("{ca}.pem"))) }
+        TlsFiles {
+            cert: path("pem"),
+            key: path("key"),
+            ca: Some(self.folder.join(format!("{ca}.pem"))),
+            crl: None,
+        }
     }
 
     fn tls(&self, name: &str, kind: Kind) -> Tls {
@@ -103,6 +128,43 @@ async fn members_know_each_other_by_their_ids() {
     assert!(meet(coordinator.client(Kind::Worker).unwrap(), coordinator.server()).await.is_err());
     // A worker calls nobody's worker.
     assert!(meet(worker.client(Kind::Worker).unwrap(), worker.server()).await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_revoked_is_taken_at_neither_end_and_the_list_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path(), "ca");
+    for (file, id, serial) in
+        [("coordinator", COORDINATOR, 11_u64), ("worker", WORKER, 12), ("worker-2", WORKER, 13)]
+    {
+        authority.issue(file, &[id], |params| params.serial_number = Some(SerialNumber::from(serial)));
+    }
+    let with_list = |name: &str, kind| {
+        let files = TlsFiles { crl: Some(folder.path().join("crl.pem")), ..authority.files(name, "ca") };
+        Tls::load(files, kind)
+    };
+    assert!(with_list("worker", Kind::Worker).is_err(), "a list that is named has to be there");
+    authority.revoke("crl.pem", &[]);
+    let [worker, second] = ["worker", "worker-2"].map(|name| with_list(name, Kind::Worker).unwrap());
+    let coordinator = with_list("coordinator", Kind::Coordinator).unwrap();
+    let call = async |worker: &Tls| meet(coordinator.client(Kind::Worker).unwrap(), worker.server()).await;
+    call(&worker).await.unwrap();
+
+    // The coordinator learns of the worker's, and the other worker is as it was.
+    authority.revoke("crl.pem", &[12]);
+    coordinator.reload().unwrap();
+    let refused = call(&worker).await.unwrap_err();
+    assert!(refused.contains("Revoked"), "{refused}");
+    call(&second).await.unwrap();
+
+    // The worker learns of the coordinator's.
+    authority.revoke("crl.pem", &[11]);
+    coordinator.reload().unwrap();
+    second.reload().unwrap();
+    assert!(call(&second).await.is_err());
+    std::fs::write(folder.path().join("crl.pem"), "no list").unwrap();
+    assert!(second.reload().is_err());
+    assert!(call(&second).await.is_err(), "a bad list changes nothing");
 }
 
 #[tokio::test]

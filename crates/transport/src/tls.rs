@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
@@ -49,9 +50,10 @@ impl Current {
             return Ok(Self { server, member: None });
         };
         let id = files.member(keys, kind)?;
-        let chain = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider());
+        let chain = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider())
+            .with_crls(keys.revoked.iter().cloned());
         let refused = |error: rustls::server::VerifierBuilderError| TlsError::Certificate {
-            file: files.ca.as_deref().unwrap_or(&files.cert).display().to_string(),
+            file: files.crl.as_deref().or(files.ca.as_deref()).unwrap_or(&files.cert).display().to_string(),
             problem: error.to_string(),
         };
         let verifier: Arc<dyn rustls::server::danger::ClientCertVerifier> = match kind {
@@ -63,9 +65,16 @@ impl Current {
                 own: id.clone(),
             }),
         };
+        let revocation = if keys.revoked.is_empty() {
+            None
+        } else {
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider());
+            Some(verifier.with_crls(keys.revoked.iter().cloned()).build().map_err(refused)?)
+        };
         let client = |kind| {
             let verifier = MemberServer {
                 roots: Arc::clone(roots),
+                revocation: revocation.clone(),
                 kind,
                 own: id.clone(),
                 algorithms: provider().signature_verification_algorithms,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -18,6 +18,8 @@ use crate::spiffe::{Kind, SpiffeId};
 #[derive(Debug)]
 pub(crate) struct MemberServer {
     pub(crate) roots: Arc<RootCertStore>,
+    /// Knows what was revoked.
+    pub(crate) revocation: Option<Arc<WebPkiServerVerifier>>,
     pub(crate) kind: Kind,
     pub(crate) own: SpiffeId,
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
@@ -28,8 +30,8 @@ impl ServerCertVerifier for MemberServer {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
@@ -40,6 +42,17 @@ impl ServerCertVerifier for MemberServer {
             now,
             self.algorithms.all,
         )?;
+        if let Some(revocation) = &self.revocation {
+            // It looks at the address after the chain, and who a member is does not follow from that.
+            let by_address = |error: &Error| {
+                use CertificateError::{NotValidForName, NotValidForNameContext};
+                matches!(error, Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
+            };
+            let verified = revocation.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+            if let Some(error) = verified.err().filter(|error| !by_address(error)) {
+                return Err(error);
+            }
+        }
         check_member(end_entity, self.kind, &self.own)?;
         Ok(ServerCertVerified::assertion())
     }
