@@ -32,13 +32,13 @@ pub fn chosen(step: &PlanStep) -> Candidate {
     step.candidates.iter().find(|candidate| candidate.index == step.chosen).cloned().unwrap_or_default()
 }
 
-/// Approves a step as it was seen.
+/// Approves a step as it was seen. Gives how many people have approved it by now and how many have to, where that is not enough.
 pub async fn send_approval(
     coordinator: &Coordinator,
     name: &str,
     step: &PlanStep,
     approver: String,
-) -> Result<(), Failure> {
+) -> Result<Option<(usize, u32)>, Failure> {
     let request = ApproveActionRequest {
         name: name.to_owned(),
         step: step.index,
@@ -48,10 +48,17 @@ pub async fn send_approval(
         request_id: request_id(),
         validate_only: false,
     };
-    coordinator
-        .call(request, async |request| coordinator.incidents().approve_action(request).await)
-        .await
-        .map(drop)
+    let answer =
+        coordinator.call(request, async |request| coordinator.incidents().approve_action(request).await);
+    Ok(answer.await?.incident.as_ref().and_then(|incident| missing(incident, &step.plan_hash)))
+}
+
+/// Approvals of a hash that were given and that are needed, where the incident still waits for more.
+fn missing(incident: &Incident, hash: &str) -> Option<(usize, u32)> {
+    let step = incident.plan.as_ref()?.steps.last()?;
+    let named = step.candidates.iter().find(|candidate| candidate.plan_hash == hash)?;
+    let given = step.approvals.iter().filter(|given| given.plan_hash == hash).count();
+    (incident.status() == IncidentStatus::AwaitingApproval && given > 0).then_some((given, named.approvers))
 }
 
 /// Has an approved action sent to the webhook once more. Steps count from 0.
@@ -112,7 +119,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) candidate: Option<u32>,
 }
 
-/// Approves the step that waits, as it was seen.
+/// Approves the step that waits, as it was seen, and says what came of it.
 pub(crate) async fn approve(
     coordinator: &Coordinator,
     name: &str,
@@ -132,8 +139,13 @@ pub(crate) async fn approve(
         )));
     }
     let step = with_choice(step, seen.candidate)?;
-    send_approval(coordinator, name, &step, approver).await?;
-    Ok(action(&step))
+    let action = one_line(&action(&step));
+    Ok(match send_approval(coordinator, name, &step, approver).await? {
+        None => format!("approved: {action}"),
+        Some((given, needed)) => {
+            format!("approved by {given} of {needed}, and somebody else has to as well: {action}")
+        }
+    })
 }
 
 /// The step with another of its candidates as the chosen one.

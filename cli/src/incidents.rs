@@ -104,8 +104,8 @@ pub(crate) async fn incidents(
         IncidentsCommand::Approve { name, hash, candidate, approver } => {
             let seen = decisions::Seen { hash: &hash, candidate };
             let approver = coordinator.approver(approver);
-            let action = decisions::approve(&coordinator, &full(&name), &seen, approver).await?;
-            console.line(&format!("approved: {}", render::one_line(&action)));
+            let said = decisions::approve(&coordinator, &full(&name), &seen, approver).await?;
+            console.line(&said);
         }
         IncidentsCommand::Reject { name, reason } => {
             let action = decisions::reject(&coordinator, &full(&name), reason).await?;

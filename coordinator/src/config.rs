@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::access::{Gate, MemoryTokens, Policy, SettingsError, Sites, TokenStore, Tokens};
+use crate::access::{Gate, MemoryTokens, PolicyFile, SettingsError, Sites, TokenStore, Tokens};
 use crate::anchoring::{Anchor, AnchorError, Anchoring};
 use crate::console::Bundle;
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
@@ -313,7 +313,7 @@ pub struct Coordinator {
     exposure: Exposure,
     insecure: bool,
     connection_age: Option<Duration>,
-    policy: Option<Policy>,
+    policy: Option<PolicyFile>,
     lease: Duration,
     keep: Option<Duration>,
     webhook: Option<Webhook>,
@@ -375,7 +375,7 @@ impl TryFrom<&Args> for Coordinator {
         let insecure = args.tls.insecure;
         let exposure = args.tls.exposure(args.listen)?;
         let tls = args.tls.load(Kind::Coordinator)?;
-        let policy = args.auth.as_deref().map(Policy::read).transpose()?;
+        let policy = args.auth.clone().map(PolicyFile::open).transpose()?;
         if policy.is_none() && !insecure && !args.listen.ip().is_loopback() {
             return Err(ConfigError::Anybody(args.listen));
         }
@@ -443,6 +443,7 @@ impl TryFrom<&Args> for Coordinator {
                 compute_threads: args.compute_threads.into(),
                 patience: (args.answer_within > 0.0)
                     .then(|| Duration::from_secs_f64(args.answer_within * 3600.0)),
+                policy: None,
             },
             signing_key: signing_key(args, &store)?,
             store,
@@ -525,13 +526,13 @@ impl Coordinator {
             None => tracing::info!("nobody is asked who calls: whoever reaches this port may do everything"),
         }
         let front = Front {
-            gate: Gate::new(self.policy, Tokens::new(tokens), self.tls.clone()).known_as(self.sites),
+            gate: Gate::new(self.policy.clone(), Tokens::new(tokens), self.tls.clone()).known_as(self.sites),
             console: self.console.then(Bundle::of_this_program),
             peers: Dial::members(self.tls.clone(), Kind::Coordinator, self.insecure),
             port: Port { listener, tls: self.tls, connection_age: self.connection_age },
         };
         let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
-        let options = IncidentOptions { webhook: self.webhook, ..self.incidents };
+        let options = IncidentOptions { webhook: self.webhook, policy: self.policy, ..self.incidents };
         let incidents = Incidents::new(store.clone(), fleet.clone(), self.templates, options)?;
         // A file belongs to one process, so nobody else is left who could renew.
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };

@@ -19,6 +19,7 @@ use countermove_serving::{Bodies, KeepInUse, MessageLimits, Port};
 use countermove_transport::Dial;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
@@ -116,7 +117,8 @@ pub async fn serve(
     };
     let audit = Audit::new(incidents.log());
     let gate = front.gate.telling(Arc::new(Refusals::start(audit.clone())));
-    let incident_service = IncidentApi::new(incidents.clone(), front.peers, gate.four_eyes());
+    let _judging = gate.policy().map(|policy| AbortOnDropHandle::new(tokio::spawn(policy.clone().follow())));
+    let incident_service = IncidentApi::new(incidents.clone(), front.peers, gate.policy().cloned());
     let incident_service = IncidentServiceServer::new(Audited::new(incident_service, audit.clone()))
         .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);

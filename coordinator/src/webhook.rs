@@ -77,6 +77,8 @@ pub struct Approval {
     pub explanation: String,
     /// Who approved; empty if the incident's autonomy did.
     pub approver: String,
+    /// All who approved, where several had to: the one above is the last of them.
+    pub approvers: Vec<String>,
     /// Whether the incident's autonomy approved it, and no person.
     pub is_automatic: bool,
     /// How well it can be taken back: `harmless`, `reversible`, `laborious` or `irreversible`.
@@ -343,6 +345,7 @@ mod tests {
             action: "Isolate 10.0.2.13".into(),
             explanation: String::new(),
             approver: "ann".into(),
+            approvers: vec!["ann".into()],
             is_automatic: false,
             reversibility: "reversible".into(),
             responses: vec![Response { kind: "contain", d3fend: "D3-NI" }],

@@ -130,6 +130,8 @@ pub enum Condition {
     Stale,
     /// The evidence of the incident has room for more.
     Evidence,
+    /// Whoever approves has not approved it already: different people have to.
+    Approver,
 }
 
 /// Why a service cannot work now.
@@ -149,6 +151,8 @@ pub enum Outage {
     Late,
     /// The issuer of the caller's token does not say what its keys are.
     Issuer,
+    /// Who may do what has changed.
+    Access,
 }
 
 impl Error {
@@ -298,7 +302,8 @@ impl fmt::Display for Resource {
 }
 
 impl Condition {
-    const ALL: [Self; 6] = [Self::Status, Self::Step, Self::Action, Self::Plan, Self::Stale, Self::Evidence];
+    const ALL: [Self; 7] =
+        [Self::Status, Self::Step, Self::Action, Self::Plan, Self::Stale, Self::Evidence, Self::Approver];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -308,6 +313,7 @@ impl Condition {
             Self::Plan => "PLAN",
             Self::Stale => "STALE",
             Self::Evidence => "EVIDENCE",
+            Self::Approver => "APPROVER",
         }
     }
 
@@ -320,13 +326,22 @@ impl Condition {
             Self::Plan => "NO_PLAN",
             Self::Stale => "STALE_PLAN_HASH",
             Self::Evidence => "EVIDENCE_FULL",
+            Self::Approver => "SAME_APPROVER",
         }
     }
 }
 
 impl Outage {
-    const ALL: [Self; 7] =
-        [Self::NoWorker, Self::Draining, Self::Model, Self::Owner, Self::Store, Self::Late, Self::Issuer];
+    const ALL: [Self; 8] = [
+        Self::NoWorker,
+        Self::Draining,
+        Self::Model,
+        Self::Owner,
+        Self::Store,
+        Self::Late,
+        Self::Issuer,
+        Self::Access,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -337,6 +352,7 @@ impl Outage {
             Self::Store => "STORE_UNAVAILABLE",
             Self::Late => "NO_ANSWER_IN_TIME",
             Self::Issuer => "ISSUER_UNAVAILABLE",
+            Self::Access => "ACCESS_CHANGED",
         }
     }
 }

@@ -71,6 +71,11 @@ impl Activity {
             Kind::Approved(approved) => {
                 Some(format!("step {}: approved by {}", approved.step + 1, one_line(&approved.approver)))
             }
+            Kind::Approval(given) => Some(format!(
+                "step {}: approved by {}, and others have to as well",
+                given.step + 1,
+                one_line(&given.approver)
+            )),
             Kind::Delivery(delivery) => Some(format!("note: {}", one_line(&delivery.sentence()))),
             Kind::Rejected(rejected) => {
                 Some(format!("step {}: rejected: {}", rejected.step + 1, one_line(&rejected.reason)))

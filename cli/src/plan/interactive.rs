@@ -53,22 +53,28 @@ async fn ask(
     person: &mut Person,
 ) -> Result<Option<PlanEnded>, Failure> {
     super::write_out(format!("\n{}", render_step(&step.clone().into(), page())).as_bytes())?;
-    let verdict = match decide_or_hear(watch, step, person).await? {
-        Heard::Verdict(verdict) => Some(verdict),
-        Heard::Approved => None,
-        Heard::Withdrawn => return Ok(None),
-        Heard::Ended(ended) => return Ok(Some(ended)),
-    };
     let name = watch.name().to_owned();
-    match verdict {
-        Some(Verdict::Reject(reason)) => {
+    let mut heard = decide_or_hear(watch, step, person).await?;
+    if let Heard::Verdict(Verdict::Approve) = heard {
+        let missing = decisions::send_approval(coordinator, &name, step, coordinator.approver(None)).await?;
+        heard = match missing {
+            None => Heard::Approved,
+            Some((given, needed)) => {
+                let line =
+                    format!("{given} of {needed} people have approved it; somebody else has to as well\n");
+                super::write_out(line.as_bytes())?;
+                settled(watch, step.index).await?
+            }
+        };
+    }
+    match heard {
+        Heard::Approved | Heard::Verdict(Verdict::Approve) => {}
+        Heard::Verdict(Verdict::Reject(reason)) => {
             decisions::send_rejection(coordinator, &name, step.index, reason).await?;
             return Ok(None);
         }
-        Some(Verdict::Approve) => {
-            decisions::send_approval(coordinator, &name, step, coordinator.approver(None)).await?;
-        }
-        None => {}
+        Heard::Withdrawn => return Ok(None),
+        Heard::Ended(ended) => return Ok(Some(ended)),
     }
     let before = recovery_state(step.state_before.unwrap_or_default());
     let predicted = recovery_state(decisions::chosen(step).predicted_state.unwrap_or_default());
@@ -81,9 +87,9 @@ async fn ask(
 enum Heard {
     /// The person decided.
     Verdict(Verdict),
-    /// The incident's autonomy approved it.
+    /// It is approved.
     Approved,
-    /// It was withdrawn, since the attack was seen to go on; the step is decided anew.
+    /// It was withdrawn, since the attack was seen to go on, or somebody else rejected it; the step is decided anew.
     Withdrawn,
     /// Planning ended, for example by its deadline.
     Ended(PlanEnded),
@@ -91,16 +97,19 @@ enum Heard {
 
 /// Waits for the person's word, with an open ear for what makes it needless.
 async fn decide_or_hear(watch: &mut Watch, step: &PlanStep, person: &mut Person) -> Result<Heard, Failure> {
-    let mut verdict = std::pin::pin!(person.verdict(&step.plan_hash));
-    let step = step.index;
+    tokio::select! {
+        biased;
+        heard = settled(watch, step.index) => heard,
+        verdict = person.verdict(&step.plan_hash) => Ok(Heard::Verdict(verdict?)),
+    }
+}
+
+/// Waits for what others make of a step.
+async fn settled(watch: &mut Watch, step: u32) -> Result<Heard, Failure> {
     loop {
-        let event = tokio::select! {
-            biased;
-            event = watch.next() => event?,
-            verdict = &mut verdict => return Ok(Heard::Verdict(verdict?)),
-        };
-        match event.kind {
+        match watch.next().await?.kind {
             Some(Kind::Approved(approved)) if approved.step == step => return Ok(Heard::Approved),
+            Some(Kind::Rejected(rejected)) if rejected.step == step => return Ok(Heard::Withdrawn),
             Some(Kind::FellBack(fell_back)) if fell_back.withdrawn_step == Some(step) => {
                 return Ok(Heard::Withdrawn);
             }

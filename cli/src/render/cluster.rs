@@ -132,7 +132,12 @@ fn incident_status(incident: &Incident) -> String {
     match incident.status() {
         IncidentStatus::Unspecified => "unknown".to_owned(),
         IncidentStatus::Planning => "planning".to_owned(),
-        IncidentStatus::AwaitingApproval => "awaits approval".to_owned(),
+        IncidentStatus::AwaitingApproval => match &incident.pending {
+            Some(pending) if pending.approvers > 1 => {
+                format!("awaits approval ({} of {})", pending.approvals.len(), pending.approvers)
+            }
+            _ => "awaits approval".to_owned(),
+        },
         IncidentStatus::AwaitingOutcome => "awaits an outcome".to_owned(),
         IncidentStatus::Ended => match incident.plan.as_ref().map(|plan| plan.end()) {
             None | Some(PlanEnd::Unspecified) => "ended".to_owned(),

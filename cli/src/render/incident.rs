@@ -96,7 +96,20 @@ fn todo(document: &PlanDocument) -> Option<Todo> {
         Status::AwaitingApproval => {
             let hash = one_line(step.plan_hash.get(..HASH_DIGITS).unwrap_or(&step.plan_hash));
             let commands = vec![format!("approve {id} {hash}"), format!("reject {id} REASON")];
-            (format!("Step {index} waits for one of these:"), commands)
+            let what = match step.awaited_approvals() {
+                None => format!("Step {index} waits for one of these:"),
+                Some((given, needed)) if given.is_empty() => {
+                    format!(
+                        "{needed} different people have to approve step {index}; it waits for one of these:"
+                    )
+                }
+                Some((given, needed)) => format!(
+                    "Step {index} has {} of {needed} approvals, by {}, and waits for one of these:",
+                    given.len(),
+                    one_line(&given.join(", "))
+                ),
+            };
+            (what, commands)
         }
         Status::AwaitingOutcome => (
             format!("Step {index} is approved: carry it out, then say which facts hold:"),
@@ -462,6 +475,23 @@ mod tests {
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(words(&text).contains(&words(needed)), "{needed} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_takes_two_says_who_has_approved() {
+        use countermove_proto::v1::{Approval, Candidate};
+        let next = |approvers: &[&str]| {
+            let mut waiting = message();
+            let step = &mut waiting.plan.as_mut().unwrap().steps[0];
+            step.candidates = vec![Candidate { approvers: 2, ..Candidate::default() }];
+            let (plan_hash, approvers) = (step.plan_hash.clone(), approvers.iter());
+            step.approvals = approvers
+                .map(|who| Approval { approver: (*who).to_owned(), plan_hash: plan_hash.clone(), time: None })
+                .collect();
+            todo(&PlanDocument::new(waiting, Vec::new())).unwrap().what
+        };
+        assert_eq!(next(&[]), "2 different people have to approve step 1; it waits for one of these:");
+        assert_eq!(next(&["ann"]), "Step 1 has 1 of 2 approvals, by ann, and waits for one of these:");
     }
 
     #[test]

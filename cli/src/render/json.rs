@@ -21,6 +21,8 @@ pub(crate) fn incidents_json(incidents: &[Incident]) -> String {
                 "is_clear": pending.is_clear,
                 "reversibility": word(pending.reversibility().as_str_name(), "REVERSIBILITY_"),
                 "approver": pending.approver,
+                "approvers": pending.approvers.max(1),
+                "approvals": pending.approvals.iter().map(|given| &given.approver).collect::<Vec<_>>(),
             })
         });
         json!({

@@ -203,7 +203,7 @@ mod tests {
 
     fn candidate(index: u32, text: &str, cost: Cost) -> Candidate {
         let action = Action { text: text.to_owned(), explanation: "It stops the attacker.".to_owned() };
-        Candidate { index, action, cost, predicted_state: None, reasoning: String::new() }
+        Candidate { index, action, cost, predicted_state: None, reasoning: String::new(), approvers: None }
     }
 
     fn example() -> Step {
@@ -240,6 +240,7 @@ mod tests {
             state_after: Some(State { is_attack_contained: true, ..State::default() }),
             state_after_source: Some(StateSource::Predicted),
             usage: Usage::default(),
+            approvals: Vec::new(),
         }
     }
 

@@ -5,10 +5,15 @@ use std::time::SystemTime;
 
 use countermove_proto::{Error, Tenant, TokenId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
+use super::Policy;
 use super::grants::Grants;
 use super::rights::Right;
 use super::tokens::Tokens;
+
+/// Name of the caller with the first token.
+pub(super) const FIRST: &str = "first-token";
 
 /// Somebody who may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,11 @@ impl Principal {
         Self { name: String::new(), grants: Grants::all(), expires: None, token: None }
     }
 
+    /// Whether it stands for one person: what calls by a token of ours is a service, and whoever administers can make more of them.
+    pub fn is_person(&self) -> bool {
+        self.name.parse::<TokenId>().is_err() && self.name != FIRST
+    }
+
     /// Whether the name is one that was proven.
     pub fn is_known(&self) -> bool {
         !self.name.is_empty()
@@ -44,6 +54,16 @@ pub struct Caller {
     /// Whether another coordinator passed it on.
     pub(crate) is_passed_on: bool,
     pub(crate) tokens: Option<Tokens>,
+    /// By what it was judged, as seen then; absent where nobody is asked.
+    pub(crate) policy: Option<watch::Receiver<Arc<Policy>>>,
+}
+
+/// Why a caller is not let in any further.
+pub(crate) enum Over {
+    /// What it showed has expired or was revoked.
+    Gone,
+    /// Who may do what has changed.
+    Changed,
 }
 
 impl Caller {
@@ -102,8 +122,8 @@ impl Caller {
         denied(&self.principal, self.right, place)
     }
 
-    /// Ends when what the caller showed is of no use any more: when it has expired, or was revoked.
-    pub(crate) async fn over(self) {
+    /// Ends when the caller has to show anew who it is: when what it showed has expired or was revoked, or the policy has changed.
+    pub(crate) async fn over(mut self) -> Over {
         let expired = async {
             match self.principal.expires {
                 Some(at) => sleep_until(at).await,
@@ -116,9 +136,20 @@ impl Caller {
                 _ => std::future::pending().await,
             }
         };
+        let changed = async {
+            match &mut self.policy {
+                // Without a policy file, and when the process ends.
+                None => std::future::pending().await,
+                Some(policy) => match policy.changed().await {
+                    Ok(()) => {}
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        };
         tokio::select! {
-            () = expired => {}
-            () = revoked => {}
+            () = expired => Over::Gone,
+            () = revoked => Over::Gone,
+            () = changed => Over::Changed,
         }
     }
 }

@@ -16,18 +16,16 @@ use tonic::metadata::{Binary, MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::caller::denied;
+use super::caller::{FIRST, denied};
 use super::issuer;
 use super::record::{LogRecord, Record, Told};
 use super::rights::{Right, Scope, right};
-use super::{Caller, Grants, Policy, Principal, Sites, Tokens};
+use super::{Caller, Grants, Policy, PolicyFile, Principal, Sites, Tokens};
 
 /// Says that a call was passed on by another coordinator.
 pub(crate) const PASSED_ON: &str = "countermove-passed-on";
 /// Who made a call that was passed on.
 pub(crate) const PRINCIPAL: &str = "countermove-principal-bin";
-/// Name of the caller with the first token.
-const FIRST: &str = "first-token";
 /// Longest name of a call that is told.
 const LONGEST: usize = 128;
 
@@ -37,7 +35,7 @@ pub struct Gate(Arc<Inner>);
 
 struct Inner {
     /// Absent: nobody is asked who it is, and everybody may do everything.
-    policy: Option<Policy>,
+    policy: Option<PolicyFile>,
     tokens: Tokens,
     /// The certificates of this process, by whose authority coordinators know each other.
     tls: Option<Tls>,
@@ -49,7 +47,7 @@ struct Inner {
 
 impl Gate {
     /// A gate. Without a policy it is open, for who may do everything: somebody on this machine.
-    pub fn new(policy: Option<Policy>, tokens: Tokens, tls: Option<Tls>) -> Self {
+    pub fn new(policy: Option<PolicyFile>, tokens: Tokens, tls: Option<Tls>) -> Self {
         Self(Arc::new(Inner { policy, tokens, tls, sites: Sites::default(), record: None }))
     }
 
@@ -90,9 +88,9 @@ impl Gate {
         &self.0.tokens
     }
 
-    /// Whether who created an incident, or rejected its action, may not approve it.
-    pub(crate) fn four_eyes(&self) -> bool {
-        self.0.policy.as_ref().is_some_and(|policy| policy.four_eyes)
+    /// What it judges by.
+    pub(crate) fn policy(&self) -> Option<&PolicyFile> {
+        self.0.policy.as_ref()
     }
 
     /// Whether it knows who calls.
@@ -120,15 +118,17 @@ impl Gate {
         let Some(policy) = &self.0.policy else {
             let is_passed_on = headers.contains_key(PASSED_ON);
             let principal = Arc::new(Principal::local());
-            return Ok(Some(Caller { principal, right, is_passed_on, tokens: None }));
+            return Ok(Some(Caller { principal, right, is_passed_on, tokens: None, policy: None }));
         };
+        let policy = policy.subscribe();
         let member = self.member(peer);
         let is_passed_on = headers.contains_key(PASSED_ON) && member.is_some();
         let principal = if is_passed_on {
             known.by = member.map(|id| id.to_string());
             carried_by(headers)?
         } else {
-            self.authenticate(policy, headers, peer).await?
+            let now = Arc::clone(&policy.borrow());
+            self.authenticate(&now, headers, peer).await?
         };
         known.who.clone_from(&principal.name);
         let grants = &principal.grants;
@@ -142,7 +142,7 @@ impl Gate {
             return Err(denied(&principal, right, place));
         }
         let (principal, tokens) = (Arc::new(principal), Some(self.0.tokens.clone()));
-        Ok(Some(Caller { principal, right, is_passed_on, tokens }))
+        Ok(Some(Caller { principal, right, is_passed_on, tokens, policy: Some(policy) }))
     }
 
     /// Who calls, by what it shows. A token counts before a certificate: who has both calls through somebody else's connection.

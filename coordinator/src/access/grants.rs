@@ -190,7 +190,7 @@ impl Grants {
 }
 
 impl Where {
-    fn covers(&self, tenant: &Tenant) -> bool {
+    pub(super) fn covers(&self, tenant: &Tenant) -> bool {
         match self {
             Self::Everywhere => true,
             Self::In(own) => own == tenant,

@@ -9,6 +9,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::caller::Principal;
@@ -30,7 +31,7 @@ pub(super) struct Issuer {
     pub(super) groups: String,
     /// How far its clock may be from ours, in seconds.
     pub(super) leeway: u64,
-    pub(super) keys: Keys,
+    pub(super) keys: Arc<Keys>,
     /// What its subjects and groups may do.
     pub(super) rules: Vec<Rule>,
 }

@@ -40,6 +40,8 @@ pub(super) struct Keys {
     issuer: String,
     /// Where they are; absent: where the issuer says.
     at: Option<Uri>,
+    /// Authorities of its certificate, as their file says them; empty: those of the web.
+    ca: Vec<u8>,
     client: HttpClient,
     known: RwLock<Known>,
     fetching: Mutex<()>,
@@ -71,11 +73,16 @@ pub(super) fn address(text: &str) -> Result<Uri, String> {
 }
 
 impl Keys {
-    pub(super) fn new(issuer: String, at: Option<Uri>, tls: rustls::ClientConfig) -> Self {
+    pub(super) fn new(issuer: String, at: Option<Uri>, ca: Vec<u8>, tls: rustls::ClientConfig) -> Self {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Self { issuer, at, client, known: RwLock::default(), fetching: Mutex::default() }
+        Self { issuer, at, ca, client, known: RwLock::default(), fetching: Mutex::default() }
+    }
+
+    /// Whether others are fetched from the same place, which proves itself in the same way.
+    pub(super) fn come_from_the_same(&self, others: &Self) -> bool {
+        (&self.issuer, &self.at, &self.ca) == (&others.issuer, &others.at, &others.ca)
     }
 
     fn known(&self) -> Known {

@@ -16,22 +16,24 @@ mod grants;
 mod issuer;
 mod keys;
 mod origin;
+mod policy;
 mod record;
 mod rights;
 mod settings;
 mod signatures;
 mod tokens;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use countermove_transport::SpiffeId;
 
+pub(crate) use caller::Over;
 pub use caller::{Caller, Principal};
 pub use gate::{Gate, Guarded};
 pub(crate) use gate::{PASSED_ON, PRINCIPAL, carried};
 pub use grants::{Grant, Grants, Role, Where};
 pub use origin::Sites;
+pub use policy::PolicyFile;
 pub use record::{LogRecord, Record, Told};
 pub use rights::{RIGHTS, Right, Scope, right};
 pub use settings::SettingsError;
@@ -39,24 +41,29 @@ pub(crate) use tokens::not_found;
 pub use tokens::{KeptToken, MemoryTokens, TokenStore, Tokens};
 
 use issuer::Issuer;
+use policy::TwoApprovers;
 
-/// Whom a coordinator knows, and what they may do. Clones are the same.
-#[derive(Clone)]
-pub struct Policy {
+/// Whom a coordinator knows, and what they may do.
+pub(crate) struct Policy {
     /// Whether who created an incident, or rejected its action, may not approve it.
-    pub four_eyes: bool,
-    issuers: Arc<Vec<Issuer>>,
+    pub(crate) four_eyes: bool,
+    /// What takes two people.
+    two_approvers: Vec<TwoApprovers>,
+    issuers: Vec<Issuer>,
     certificates: Vec<(SpiffeId, Grants)>,
     /// SHA-256 of the token that may do everything.
     first_token: Option<[u8; 32]>,
 }
 
 impl Policy {
-    /// What a file says.
-    ///
-    /// # Errors
-    /// See [`SettingsError`].
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        settings::read(path)
+    /// The same, with the keys of issuers that were fetched already.
+    fn going_on_from(mut self, before: &Self) -> Self {
+        for issuer in &mut self.issuers {
+            let known = before.issuers.iter().find(|known| known.keys.come_from_the_same(&issuer.keys));
+            if let Some(known) = known {
+                issuer.keys = Arc::clone(&known.keys);
+            }
+        }
+        self
     }
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use countermove_planner::ActionClass;
+
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::grants::{Grant, Grants, Role, Where};
 use super::issuer::{Issuer, Rule, Whose};
 use super::keys::{Keys, address};
+use super::policy::TwoApprovers;
 use super::{Policy, signatures};
 use countermove_transport::SpiffeId;
 
@@ -28,6 +31,9 @@ struct File {
     /// Who created an incident, or rejected its action, does not approve it.
     #[serde(default)]
     four_eyes: bool,
+    /// What takes two people.
+    #[serde(default)]
+    two_approvers: Vec<TwoTable>,
     /// File with the secret of a caller that may do everything: to make the first tokens with.
     first_token: Option<PathBuf>,
     #[serde(default)]
@@ -53,6 +59,13 @@ struct IssuerTable {
 
 fn groups() -> String {
     "groups".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TwoTable {
+    tenants: Vec<Where>,
+    classes: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +112,17 @@ pub(super) fn read(path: &Path) -> Result<Policy, SettingsError> {
         Problem::Said(problem) => SettingsError::Nonsense { file: path.to_owned(), problem },
         Problem::File(error) => error,
     })
+}
+
+/// The file and those that it names.
+pub(super) fn files(path: &Path) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let file = std::fs::read_to_string(path).ok().and_then(|text| toml::from_str::<File>(&text).ok());
+    let named = file.into_iter().flat_map(|file| {
+        let authorities = file.issuer.into_iter().filter_map(|issuer| issuer.ca);
+        file.first_token.into_iter().chain(authorities)
+    });
+    std::iter::once(path.to_owned()).chain(named.map(|named| folder.join(named))).collect()
 }
 
 enum Problem {
@@ -158,7 +182,17 @@ fn policy(text: &str, folder: &Path) -> Result<Policy, Problem> {
     if issuers.is_empty() && certificates.is_empty() && first_token.is_none() {
         return Err("nobody may call: name an issuer, a certificate or a first token".to_owned().into());
     }
-    Ok(Policy { four_eyes: file.four_eyes, issuers: Arc::new(issuers), certificates, first_token })
+    let two_approvers = file.two_approvers.into_iter().map(two_approvers).collect::<Result<_, _>>()?;
+    Ok(Policy { four_eyes: file.four_eyes, two_approvers, issuers, certificates, first_token })
+}
+
+fn two_approvers(table: TwoTable) -> Result<TwoApprovers, String> {
+    if table.tenants.is_empty() || table.classes.is_empty() {
+        return Err("two_approvers: it names tenants and classes of actions".to_owned());
+    }
+    let class = |name: &String| name.parse().map_err(|error| format!("two_approvers: {error}"));
+    let classes: Vec<ActionClass> = table.classes.iter().map(class).collect::<Result<_, _>>()?;
+    Ok(TwoApprovers { tenants: table.tenants, classes })
 }
 
 fn issuer(table: IssuerTable, folder: &Path) -> Result<Issuer, Problem> {
@@ -187,8 +221,12 @@ fn issuer(table: IssuerTable, folder: &Path) -> Result<Issuer, Problem> {
     let at = table.keys.as_deref().map(address).transpose()?;
     let ca = table.ca.map(|path| folder.join(path));
     let tls = countermove_transport::web_client(ca.as_deref()).map_err(|error| error.to_string())?;
+    let ca = match &ca {
+        None => Vec::new(),
+        Some(path) => read_text(path)?.into_bytes(),
+    };
     Ok(Issuer {
-        keys: Keys::new(url.clone(), at, tls),
+        keys: Arc::new(Keys::new(url.clone(), at, ca, tls)),
         url,
         audience: table.audience,
         algorithms,
@@ -285,6 +323,8 @@ mod tests {
             ("", "nobody may call"),
             ("four_eyes = 1", "four_eyes"),
             ("unknown = true", "unknown"),
+            (&format!("{GOOD}[[two_approvers]]\ntenants = [\"*\"]\nclasses = [\"some\"]"), "takes_down"),
+            (&format!("{GOOD}[[two_approvers]]\ntenants = []\nclasses = [\"all\"]"), "tenants"),
             (&GOOD.replace("\"countermove\"", "\"\""), "audience"),
             (&GOOD.replace("ES256", "HS256"), "HS256"),
             (&GOOD.replace("ES256", "none"), "none"),

@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use countermove_incident::{AlertLog, Dossier};
-use countermove_planner::{Evidence, FellBack, Phase, PlanError, PlanSession, Planner};
+use countermove_planner::{ActionClass, Evidence, FellBack, Phase, PlanError, PlanSession, Planner};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Notice, PlanEnd, PlanEnded, PlanningStage, Progress, StateFellBack};
-use countermove_proto::{Error, system_time};
+use countermove_proto::{Error, Tenant, system_time};
 use countermove_wire::IntoMessage;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -30,6 +30,7 @@ use super::log::Log;
 use super::seal::names;
 use super::store::StoreError;
 use super::{Stop, takeover};
+use crate::access::PolicyFile;
 use crate::cpu::{Broken, Cpu};
 use crate::dispatch::{IncidentWorkers, NoticeInbox};
 use crate::webhook::Webhook;
@@ -50,6 +51,8 @@ pub(super) struct Beginning {
     pub(super) cpu: Cpu,
     /// How long it waits for a person's word.
     pub(super) patience: Option<Duration>,
+    /// What says which actions two people have to approve.
+    pub(super) policy: Option<PolicyFile>,
     pub(super) session: PlanSession,
     /// All evidence there is.
     pub(super) evidence: Evidence,
@@ -80,7 +83,8 @@ pub(super) async fn run(beginning: Beginning) {
     let Beginning {
         log, planner, fleet, cpu, session, evidence, fresh, dossier, length, reports, taken, ..
     } = beginning;
-    let Beginning { commands, webhook, notices, progress, working, lost, stop, patience, .. } = beginning;
+    let Beginning { commands, webhook, notices, progress, working, lost, stop, patience, policy, .. } =
+        beginning;
     let id = log.id();
     let tokens = session.tokens().clone();
     let proposed = log.incident().plan.as_ref().is_some_and(|plan| !plan.steps.is_empty());
@@ -108,6 +112,7 @@ pub(super) async fn run(beginning: Beginning) {
         lost,
         stop,
         patience,
+        policy,
     };
     let mut left = false;
     if let Err(fault) = actor.live().await {
@@ -138,6 +143,7 @@ struct Actor {
     lost: CancellationToken,
     stop: watch::Receiver<Stop>,
     patience: Option<Duration>,
+    policy: Option<PolicyFile>,
 }
 
 /// Why an incident cannot go on.
@@ -194,6 +200,15 @@ impl Actor {
         }
     }
 
+    /// Classes of actions that two people have to approve, as it holds now.
+    fn two_approvers(&self) -> Arc<[ActionClass]> {
+        let classes = self.policy.as_ref().and_then(|policy| {
+            let tenant = Tenant::new(&self.desk.log.incident().tenant).ok()?;
+            Some(policy.now().two_approvers(&tenant))
+        });
+        classes.unwrap_or_default()
+    }
+
     /// Another coordinator owns the incident.
     fn fenced(&self) -> Fault {
         StoreError::Fenced(self.desk.log.id()).into()
@@ -208,6 +223,7 @@ impl Actor {
         let end = {
             let (planner, sink, mut session) =
                 (Arc::clone(&self.planner), Arc::clone(&outbox), self.session.clone());
+            session.ask_two_for(self.two_approvers());
             let mut work = self.desk.cpu.spawn(async move {
                 Box::pin(planner.step(&mut session, &*sink)).await;
                 session
@@ -315,7 +331,7 @@ impl Actor {
         check_only: bool,
     ) -> Result<Result<Changed, Error>, Fault> {
         let mut next = self.session.clone();
-        let event = match apply(self.desk.log.id(), &mut next, change) {
+        let event = match apply(&self.desk.log.incident(), &mut next, change) {
             Err(refused) => return Ok(Err(refused)),
             Ok(event) => event,
         };

@@ -4,8 +4,8 @@ use countermove_incident::RecoveryState;
 use countermove_planner::{PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ActionApproved, ActionRejected, Delivery, DeliveryStatus, DigestReport, Incident, OutcomeReported,
-    RecoveryFacts,
+    ActionApproved, ActionRejected, ApprovalGiven, Candidate, Delivery, DeliveryStatus, DigestReport,
+    Incident, OutcomeReported, RecoveryFacts,
 };
 use countermove_proto::{Condition, Error, IncidentId};
 use countermove_serving::InFlight;
@@ -19,7 +19,14 @@ use super::store::RequestKey;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
     /// Approve an action of a step: the chosen one, or that of the candidate that the hash names.
-    Approve { step: u32, plan_hash: String, action: Option<String>, approver: String },
+    Approve {
+        step: u32,
+        plan_hash: String,
+        action: Option<String>,
+        approver: String,
+        /// Whether the approver counts as a person, where two have to approve.
+        is_person: bool,
+    },
     /// Reject it.
     Reject { step: u32, reason: String, by: String },
     /// Report what an approved action achieved.
@@ -78,17 +85,23 @@ pub(super) fn no_room(id: IncidentId, have: usize, more: usize) -> Error {
     }
 }
 
-/// Takes an operator's word into a session and gives the event that it makes; `None` for a change that is not an
-/// operator's word.
+/// Takes an operator's word into the session of an incident and gives the event that it makes; `None` for a change that is not an
+/// operator's word. An approval that is not the last of those that are needed leaves the session as it is.
 pub(super) fn apply(
-    id: IncidentId,
+    incident: &Incident,
     session: &mut PlanSession,
     change: &Change,
 ) -> Result<Option<Kind>, Error> {
-    let refused = |error| precondition(id, error);
+    let refused = |error| precondition(&incident.name, error);
     Ok(match change {
-        Change::Approve { step, plan_hash, action, approver } => {
-            let chosen = session.approve(*step, plan_hash, action.as_deref()).map_err(refused)?;
+        Change::Approve { step, plan_hash, action, approver, is_person } => {
+            let mut approved = session.clone();
+            let chosen = approved.approve(*step, plan_hash, action.as_deref()).map_err(refused)?;
+            if is_one_of_several(incident, (*step, plan_hash), approver, *is_person)? {
+                let (approver, plan_hash) = (approver.clone(), plan_hash.clone());
+                return Ok(Some(Kind::Approval(ApprovalGiven { step: *step, approver, plan_hash })));
+            }
+            *session = approved;
             Some(Kind::Approved(ActionApproved {
                 step: *step,
                 approver: approver.clone(),
@@ -119,6 +132,46 @@ pub(super) fn apply(
         }
         Change::ReportAlerts { .. } | Change::Resend { .. } | Change::Cancel => None,
     })
+}
+
+/// Whether other people have to approve what `approver` does, before or after. Approvals count for the hash that they name.
+fn is_one_of_several(
+    incident: &Incident,
+    (step, plan_hash): (u32, &str),
+    approver: &str,
+    is_person: bool,
+) -> Result<bool, Error> {
+    let steps = incident.plan.as_ref().map_or(&[][..], |plan| &plan.steps);
+    let Some(step) = steps.iter().find(|known| known.index == step) else { return Ok(false) };
+    let named = |candidate: &&Candidate| match step.plan_hash == plan_hash {
+        true => candidate.index == step.chosen,
+        false => candidate.plan_hash == plan_hash,
+    };
+    let needed = step.candidates.iter().find(named).map_or(0, |candidate| candidate.approvers);
+    if needed < 2 {
+        return Ok(false);
+    }
+    if !is_person {
+        return Err(Error::Denied(format!(
+            "{needed} different people have to approve this action, and {approver} calls by a token, which stands for no person"
+        )));
+    }
+    if approver.is_empty() {
+        let who = format!("{needed} different people have to approve this action, so each says who it is");
+        return Err(Error::invalid("approver", who));
+    }
+    let mut given = step.approvals.iter().filter(|approval| approval.plan_hash == plan_hash);
+    let count = given.clone().count();
+    if given.any(|approval| approval.approver == approver) {
+        return Err(Error::Precondition {
+            condition: Condition::Approver,
+            subject: incident.name.clone(),
+            description: format!(
+                "{approver} has approved it already; {count} of {needed} different people did, and somebody else has to"
+            ),
+        });
+    }
+    Ok(count as u64 + 1 < u64::from(needed))
 }
 
 /// The delivery of a step as it is when it begins anew.
@@ -158,12 +211,12 @@ pub(super) fn over(id: IncidentId) -> Error {
     }
 }
 
-fn precondition(id: IncidentId, error: SessionError) -> Error {
+fn precondition(incident: &str, error: SessionError) -> Error {
     let condition = match error {
         SessionError::NotNow { .. } => Condition::Status,
         SessionError::WrongStep { .. } => Condition::Step,
         SessionError::WrongAction { .. } => Condition::Action,
         SessionError::Stale { .. } => Condition::Stale,
     };
-    Error::Precondition { condition, subject: id.name(), description: error.to_string() }
+    Error::Precondition { condition, subject: incident.to_owned(), description: error.to_string() }
 }

@@ -89,6 +89,17 @@ fn approval(incident: &Incident, delivery: &Delivery) -> Result<Approval, String
     Ok(told(incident, delivery, step))
 }
 
+/// All who approved it, the last one at the end.
+fn approvers(delivery: &Delivery, step: &PlanStep) -> Vec<String> {
+    let given = step.approvals.iter().filter(|given| given.plan_hash == step.plan_hash);
+    let names: Vec<String> = given.map(|given| given.approver.clone()).collect();
+    match (names.is_empty(), delivery.approver.as_str()) {
+        (true, "") => Vec::new(),
+        (true, one) => vec![one.to_owned()],
+        (false, _) => names,
+    }
+}
+
 fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
     let action = chosen(step);
     let reversibility = match Reversibility::of(&action.text) {
@@ -108,6 +119,7 @@ fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
         action: action.text,
         explanation: action.explanation,
         approver: delivery.approver.clone(),
+        approvers: approvers(delivery, step),
         is_automatic: delivery.is_automatic,
         reversibility: reversibility.to_owned(),
     }

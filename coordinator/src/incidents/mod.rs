@@ -57,6 +57,7 @@ pub use store::{
     StoreUrlError, StoredInput, UnprotectedStore,
 };
 
+use crate::access::PolicyFile;
 use crate::cpu::Cpu;
 use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer, notices};
 use crate::metrics::Metrics;
@@ -90,6 +91,8 @@ pub struct IncidentOptions {
     pub compute_threads: usize,
     /// How long an incident waits for a person's word before planning ends; absent: for ever.
     pub patience: Option<Duration>,
+    /// What says which actions two people have to approve.
+    pub policy: Option<PolicyFile>,
 }
 
 impl Default for IncidentOptions {
@@ -101,6 +104,7 @@ impl Default for IncidentOptions {
             webhook: None,
             compute_threads: 2,
             patience: None,
+            policy: None,
         }
     }
 }
@@ -298,6 +302,7 @@ impl Incidents {
             fleet: self.0.fleet.clone(),
             cpu: self.0.cpu.clone(),
             patience: self.0.options.patience,
+            policy: self.0.options.policy.clone(),
             session,
             evidence: read,
             fresh: Vec::new(),

@@ -2,8 +2,9 @@
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ActionApproved, Decision, DecisionKind, DeliveryStatus, Incident, IncidentEvent, IncidentStatus,
-    ModelIdentity, PendingAction, Plan, PlanMode, PlanStep, RecoveryState, StateSource, Usage,
+    ActionApproved, Approval, Decision, DecisionKind, DeliveryStatus, Incident, IncidentEvent,
+    IncidentStatus, ModelIdentity, PendingAction, Plan, PlanMode, PlanStep, RecoveryState, StateSource,
+    Usage,
 };
 use countermove_proto::{duration_from_message, duration_to_message};
 
@@ -76,7 +77,13 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
                 false => IncidentStatus::Planning,
             });
         }
+        Some(Kind::Approval(given)) => {
+            add_approval(plan, given.step, &given.approver, &given.plan_hash, event);
+        }
         Some(Kind::Approved(approved)) => {
+            if needs_several(plan, approved) {
+                add_approval(plan, approved.step, &approved.approver, &approved.plan_hash, event);
+            }
             if let Some(other) = approved.chosen {
                 choose(plan, approved, other);
             }
@@ -127,6 +134,20 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
             incident.set_status(IncidentStatus::Ended);
         }
         Some(Kind::Proposed(_) | Kind::Rollout(_) | Kind::Alerts(_) | Kind::Notice(_)) | None => {}
+    }
+}
+
+/// Whether others approved before.
+fn needs_several(plan: &Plan, approved: &ActionApproved) -> bool {
+    let step = plan.steps.iter().find(|step| step.index == approved.step);
+    step.is_some_and(|step| step.approvals.iter().any(|given| given.plan_hash == approved.plan_hash))
+}
+
+/// Notes one of several approvals.
+fn add_approval(plan: &mut Plan, step: u32, approver: &str, plan_hash: &str, event: &IncidentEvent) {
+    if let Some(step) = plan.steps.iter_mut().find(|known| known.index == step) {
+        let (approver, plan_hash) = (approver.to_owned(), plan_hash.to_owned());
+        step.approvals.push(Approval { approver, time: event.time, plan_hash });
     }
 }
 
@@ -183,6 +204,8 @@ pub(crate) fn pending(incident: &Incident) -> Option<PendingAction> {
         reversibility: assurance.map(|assurance| assurance.reversibility).unwrap_or_default(),
         is_clear: assurance.is_some_and(|assurance| assurance.is_clear),
         approver: approval.map(|approval| approval.by.clone()).unwrap_or_default(),
+        approvers: candidate.approvers,
+        approvals: step.approvals.iter().filter(|given| given.plan_hash == step.plan_hash).cloned().collect(),
     })
 }
 

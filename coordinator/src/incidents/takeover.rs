@@ -134,6 +134,7 @@ impl Incidents {
             fleet: self.0.fleet.clone(),
             cpu: self.0.cpu.clone(),
             patience: self.0.options.patience,
+            policy: self.0.options.policy.clone(),
             session,
             evidence: gathered.all,
             fresh: gathered.fresh,

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::incident_service_server::IncidentService;
@@ -14,7 +15,7 @@ use countermove_proto::v1::{
     VerifyIncidentRequest, VerifyIncidentResponse, WatchIncidentRequest, WatchIncidentResponse,
     WatchIncidentsRequest, WatchIncidentsResponse,
 };
-use countermove_proto::{Error, IncidentId, Resource, Tenant};
+use countermove_proto::{Error, IncidentId, Outage, Resource, Tenant};
 use countermove_serving::InFlight;
 use countermove_transport::Dial;
 use countermove_wire::document::PlanDocument;
@@ -28,7 +29,7 @@ use super::idempotency::{Fingerprint, Replies};
 use super::pages::{List, page_size};
 use super::peers::{Peer, Peers, answered, pass_on};
 use super::{REMEMBERED, checks};
-use crate::access::Caller;
+use crate::access::{Caller, Over, PolicyFile};
 use crate::export::{cacao, markdown};
 use crate::incidents::{Change, Changed, Filter, Found, Incidents, KnownAs, NewIncident, Part};
 
@@ -43,14 +44,14 @@ pub struct IncidentApi {
     incidents: Incidents,
     replies: Arc<Replies>,
     peers: Arc<Peers>,
-    /// Whether who created an incident, or rejected its action, may not approve it.
-    four_eyes: bool,
+    /// What is asked of those who approve; absent where nobody is asked who calls.
+    policy: Option<PolicyFile>,
 }
 
 impl IncidentApi {
     /// A service over these incidents; other coordinators are called like this.
-    pub fn new(incidents: Incidents, peers: Dial, four_eyes: bool) -> Self {
-        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::new(Peers::new(peers)), four_eyes }
+    pub fn new(incidents: Incidents, peers: Dial, policy: Option<PolicyFile>) -> Self {
+        Self { incidents, replies: Replies::new(REMEMBERED), peers: Arc::new(Peers::new(peers)), policy }
     }
 
     /// A stream that counts among the open ones for as long as it is there.
@@ -167,7 +168,7 @@ impl IncidentApi {
 
     /// Whether who calls had a hand in the incident that bars it from approving, where four eyes are asked for.
     async fn other_eyes(&self, caller: &Caller, id: IncidentId) -> Result<(), Error> {
-        if !self.four_eyes {
+        if !self.policy.as_ref().is_some_and(|policy| policy.now().four_eyes) {
             return Ok(());
         }
         let own = |name: &str| name == caller.name();
@@ -215,9 +216,19 @@ fn until<T>(
 
 /// The last item of a caller's stream: who is no longer let in sees nothing more.
 fn over<T>(caller: Caller) -> impl Future<Output = Result<T, Status>> + Send {
-    caller.over().map(|()| {
-        let why = "what this caller showed has expired or was revoked; show another one and resume";
-        Err(Error::Unauthenticated(why.to_owned()).into())
+    caller.over().map(|over| {
+        let error = match over {
+            Over::Gone => {
+                let why = "what this caller showed has expired or was revoked; show another one and resume";
+                Error::Unauthenticated(why.to_owned())
+            }
+            Over::Changed => Error::Unavailable {
+                cause: Outage::Access,
+                message: "who may do what has changed; resume, and it is looked up anew".to_owned(),
+                retry_after: Duration::from_secs(1),
+            },
+        };
+        Err(error.into())
     })
 }
 
@@ -441,6 +452,7 @@ impl IncidentService for IncidentApi {
             plan_hash: request.plan_hash.clone(),
             action: Some(request.action.clone()).filter(|action| !action.is_empty()),
             approver,
+            is_person: caller.principal.is_person(),
         };
         let answer = |changed: Changed| ApproveActionResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::by(&caller, "ApproveAction", &request), key, change, answer).await

@@ -133,10 +133,17 @@ pub struct CatalogueAction {
     /// Whether it takes away from the host what deflects.
     #[serde(default)]
     pub clears: bool,
+    /// How many different people have to approve it, where people approve: 1 or 2.
+    #[serde(default = "one_person")]
+    pub approvers: u32,
 }
 
 fn one() -> f64 {
     1.0
+}
+
+fn one_person() -> u32 {
+    1
 }
 
 fn without_bound() -> u32 {
@@ -207,6 +214,16 @@ impl Catalogue {
         self.validate_actions()
     }
 
+    /// How many people have to approve an action, by its text; 1 if it is none of these.
+    pub fn approvers(&self, text: &str) -> u32 {
+        let hosts = || self.zones.iter().flat_map(|zone| &zone.hosts);
+        let is_it = |action: &&CatalogueAction| match action.is_on_host() {
+            true => hosts().any(|host| action.on(Some(host)) == text),
+            false => action.text == text,
+        };
+        self.actions.iter().find(is_it).map_or(1, |action| action.approvers)
+    }
+
     fn validate_network(&self) -> Result<(), CatalogueError> {
         let zones: BTreeSet<&str> = self.zones.iter().map(|zone| zone.name.as_str()).collect();
         if zones.len() < self.zones.len() {
@@ -273,6 +290,12 @@ impl Catalogue {
             share(&format!("works of {at}"), action.works)?;
             share(&format!("finds of {at}"), action.finds)?;
             share(&format!("deflects of {at}"), action.deflects)?;
+            if !(1..=2).contains(&action.approvers) {
+                return Err(fault(
+                    format!("approvers of {at}"),
+                    format!("is {}, but it must be 1 or 2", action.approvers),
+                ));
+            }
             let does =
                 action.ends > Hold::None || action.finds > 0.0 || action.deflects > 0.0 || action.clears;
             if does && !action.is_on_host() {

@@ -24,6 +24,7 @@ pub mod testing;
 mod words;
 
 pub use choosing::aggregate::{CONFIDENCE, Tally, tally};
+pub use choosing::approval::{ActionClass, UnknownClass};
 pub use choosing::assurance::Assurance;
 pub use choosing::candidate::{Action, Candidate, CostEstimate, RejectedCandidate};
 pub use choosing::choice::{Choice, choose};

@@ -211,6 +211,7 @@ impl FromDomain<Candidate> for v1::Candidate {
             reasoning: candidate.reasoning,
             plan_hash: candidate.hash,
             takes_down: candidate.takes_down,
+            approvers: if candidate.approvers > 1 { candidate.approvers } else { 0 },
             reversibility: reversibility.into(),
         }
     }
@@ -251,6 +252,8 @@ impl FromDomain<PlanStep> for v1::PlanStep {
             belief: Some(step.belief.into_message()),
             planner_choice: None,
             decide_time: None,
+            // Known from what happens after it.
+            approvals: Vec::new(),
         }
     }
 }

@@ -99,6 +99,15 @@ pub enum What {
         /// Hash of the step that was approved.
         plan_hash: String,
     },
+    /// Somebody approved an action that needs several approvals, and others have to as well.
+    Approval {
+        /// The step.
+        step: u32,
+        /// Who approved.
+        approver: String,
+        /// Hash of the step that was approved.
+        plan_hash: String,
+    },
     /// An action was rejected.
     Rejected {
         /// The step.
@@ -247,6 +256,9 @@ impl From<Kind> for What {
                 is_automatic: approved.is_automatic,
                 plan_hash: approved.plan_hash,
             },
+            Kind::Approval(given) => {
+                Self::Approval { step: given.step, approver: given.approver, plan_hash: given.plan_hash }
+            }
             Kind::Rejected(rejected) => Self::Rejected { step: rejected.step, reason: rejected.reason },
             Kind::Outcome(outcome) => Self::Outcome {
                 step: outcome.step,
@@ -321,6 +333,7 @@ mod tests {
             Kind::Rollout(Default::default()),
             Kind::Decided(Default::default()),
             Kind::Approved(v1::ActionApproved { step: 3, ..Default::default() }),
+            Kind::Approval(Default::default()),
             Kind::Rejected(Default::default()),
             Kind::Outcome(v1::OutcomeReported { comparison: Some(Default::default()), ..Default::default() }),
             Kind::Alerts(Default::default()),
@@ -348,6 +361,7 @@ mod tests {
             "rollout",
             "decided",
             "approved",
+            "approval",
             "rejected",
             "outcome",
             "alerts",

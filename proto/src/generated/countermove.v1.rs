@@ -1104,6 +1104,10 @@ pub struct Candidate {
     /// How well it can be taken back.
     #[prost(enumeration = "Reversibility", tag = "8")]
     pub reversibility: i32,
+    /// How many different people have to approve it, where an administrator or the incident's catalogue asks for more than one. 0
+    /// otherwise: one has to, if anybody is asked.
+    #[prost(uint32, tag = "9")]
+    pub approvers: u32,
 }
 /// A proposal that was thrown away before any rollout.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1164,6 +1168,22 @@ pub struct PlanStep {
     /// When it was decided.
     #[prost(message, optional, tag = "15")]
     pub decide_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Approvals so far of candidates that need several, in their order, the last one among them.
+    #[prost(message, repeated, tag = "16")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
+}
+/// One person's approval of an action that needs several.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Approval {
+    /// Who, as the coordinator knows them.
+    #[prost(string, tag = "1")]
+    pub approver: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Hash that was approved: of the step, or of the step with another of its candidates as the chosen one.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 /// What became of an action that waited for an approval.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1197,7 +1217,7 @@ pub struct Decision {
     pub is_other_choice: bool,
 }
 /// The action that an incident waits with: for an approval, or for its outcome.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PendingAction {
     /// The step.
     #[prost(uint32, tag = "1")]
@@ -1223,6 +1243,12 @@ pub struct PendingAction {
     /// Who approved it; empty if nobody did yet, or nobody is asked.
     #[prost(string, tag = "8")]
     pub approver: ::prost::alloc::string::String,
+    /// As in Candidate.approvers.
+    #[prost(uint32, tag = "9")]
+    pub approvers: u32,
+    /// Approvals of it so far, where it needs several.
+    #[prost(message, repeated, tag = "10")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
 }
 /// What is believed of an incident.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2301,7 +2327,7 @@ pub struct IncidentEvent {
     /// What.
     #[prost(
         oneof = "incident_event::Kind",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub kind: ::core::option::Option<incident_event::Kind>,
 }
@@ -2352,6 +2378,9 @@ pub mod incident_event {
         /// An approved action is on its way to the webhook, was taken, or was not.
         #[prost(message, tag = "16")]
         Delivery(super::Delivery),
+        /// Somebody approved an action that needs several approvals, and others have to as well.
+        #[prost(message, tag = "17")]
+        Approval(super::ApprovalGiven),
     }
 }
 /// The incident was created.
@@ -2447,6 +2476,19 @@ pub struct ActionApproved {
     /// Index of the candidate that the approver chose in place of the planner's choice; absent if that was approved.
     #[prost(uint32, optional, tag = "5")]
     pub chosen: ::core::option::Option<u32>,
+}
+/// Somebody approved an action that needs several approvals, and others have to as well. The last one is ActionApproved.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalGiven {
+    /// The step.
+    #[prost(uint32, tag = "1")]
+    pub step: u32,
+    /// Who, as the coordinator knows them; where it asks nobody, as the caller named them.
+    #[prost(string, tag = "2")]
+    pub approver: ::prost::alloc::string::String,
+    /// Hash of the step that was approved.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 /// An action was rejected.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -9,7 +9,7 @@ use countermove_tests::secured::{channel, coordinator, dial, worker};
 use countermove_tests::{Authority, Cli, Issuer, Postgres, wait_until};
 use tonic::Code;
 
-use super::{PATIENCE, Shown, World, approval};
+use super::{FIRST, PATIENCE, Shown, World, approval, policy};
 
 async fn caller(world: &World, shown: &Shown) -> Result<api::GetCallerResponse, tonic::Status> {
     Ok(world.access(shown).get_caller(shown.with(api::GetCallerRequest {})).await?.into_inner())
@@ -79,7 +79,7 @@ async fn the_command_line_makes_lists_and_revokes_tokens() {
 async fn a_watcher_whose_token_is_revoked_sees_nothing_more() {
     let world = World::start(false).await;
     let incident = world.waiting(&world.known("ann", &["blue-responder"])).await;
-    let admin = Shown::token(super::FIRST);
+    let admin = Shown::token(FIRST);
     let mut grant = api::Grant { tenant: "blue".into(), roles: Vec::new() };
     grant.push_roles(api::Role::Viewer);
     let expires = std::time::SystemTime::now() + Duration::from_secs(3600);
@@ -115,7 +115,9 @@ async fn a_call_that_is_passed_on_carries_who_made_it() {
     let Some(server) = Postgres::start() else { return };
     let (authority, issuer) = (Authority::new(), Issuer::start().await);
     let folder = tempfile::tempdir().unwrap();
-    let auth = World::write_policy(&folder, &issuer, true);
+    let auth = folder.path().join("auth.toml");
+    std::fs::write(&auth, policy(&issuer, true)).unwrap();
+    std::fs::write(folder.path().join("first"), FIRST).unwrap();
     let served = worker(&authority, &authority.issue("worker", "worker/w-1"), &[]);
     let url = server.url();
     let more = ["--auth", auth.to_str().unwrap(), "--store", &url];
@@ -123,7 +125,7 @@ async fn a_call_that_is_passed_on_carries_who_made_it() {
         coordinator(&authority, &authority.issue(name, &format!("coordinator/{name}")), &served.url, &more)
     };
     let (first, second) = (start("c-1"), start("c-2"));
-    let world = World { authority, issuer, coordinator: first, _worker: served, folder };
+    let world = World { authority, issuer, coordinator: first, worker: served, folder };
     world.until_a_worker_is_ready().await;
     let [ann, bob] = ["ann", "bob"].map(|who| world.known(who, &["blue-approver"]));
     let incident = world.waiting(&ann).await;

@@ -6,7 +6,6 @@ mod calls;
 mod identity;
 mod matrix;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use countermove_proto::v1 as api;
@@ -28,7 +27,7 @@ struct World {
     authority: Authority,
     issuer: Issuer,
     coordinator: Server,
-    _worker: Server,
+    worker: Server,
     folder: TempDir,
 }
 
@@ -87,22 +86,32 @@ fn policy(issuer: &Issuer, four_eyes: bool) -> String {
 
 impl World {
     async fn start(four_eyes: bool) -> Self {
+        Self::with(four_eyes, "", &[]).await
+    }
+
+    /// A world with more in its policy, and more flags for its coordinator.
+    async fn with(four_eyes: bool, rules: &str, flags: &[&str]) -> Self {
         let (authority, issuer) = (Authority::new(), Issuer::start().await);
         let folder = tempfile::tempdir().unwrap();
-        let auth = Self::write_policy(&folder, &issuer, four_eyes);
+        std::fs::write(folder.path().join("first"), FIRST).unwrap();
+        std::fs::write(folder.path().join("auth.toml"), policy(&issuer, four_eyes) + rules).unwrap();
         let worker = worker(&authority, &authority.issue("worker", "worker/w-1"), &[]);
-        let own = authority.issue("coordinator", "coordinator/c-1");
-        let coordinator = coordinator(&authority, &own, &worker.url, &["--auth", auth.to_str().unwrap()]);
-        let world = Self { authority, issuer, coordinator, _worker: worker, folder };
+        let coordinator = Self::coordinate(&authority, &worker, &folder, flags);
+        let world = Self { authority, issuer, coordinator, worker, folder };
         world.until_a_worker_is_ready().await;
         world
     }
 
-    fn write_policy(folder: &TempDir, issuer: &Issuer, four_eyes: bool) -> PathBuf {
-        let path = folder.path().join("auth.toml");
-        std::fs::write(&path, policy(issuer, four_eyes)).unwrap();
-        std::fs::write(folder.path().join("first"), FIRST).unwrap();
-        path
+    fn coordinate(authority: &Authority, worker: &Server, folder: &TempDir, flags: &[&str]) -> Server {
+        let own = authority.issue("coordinator", "coordinator/c-1");
+        let auth = folder.path().join("auth.toml");
+        coordinator(authority, &own, &worker.url, &[&["--auth", auth.to_str().unwrap()], flags].concat())
+    }
+
+    /// Writes the policy anew.
+    fn rewrite_policy(&self, four_eyes: bool, rules: &str) {
+        std::fs::write(self.folder.path().join("auth.toml"), policy(&self.issuer, four_eyes) + rules)
+            .unwrap();
     }
 
     async fn until_a_worker_is_ready(&self) {
@@ -135,9 +144,15 @@ impl World {
 
     /// An incident of the tenant blue whose first step waits for an approval.
     async fn waiting(&self, shown: &Shown) -> api::Incident {
+        self.waiting_with(shown, |_| {}).await
+    }
+
+    /// The same, with other options.
+    async fn waiting_with(&self, shown: &Shown, change: impl FnOnce(&mut api::PlanOptions)) -> api::Incident {
         let mut options = small_options(7);
         options.set_mode(api::PlanMode::Interactive);
         options.max_steps = 4;
+        change(&mut options);
         let request = api::CreateIncidentRequest {
             evidence: Some(evidence()),
             options: Some(options),

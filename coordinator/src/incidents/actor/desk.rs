@@ -63,7 +63,7 @@ impl Desk {
             }
             Change::Resend { step } => self.resend(step, check_only).await?.map(|()| self.changed(session)),
             Change::Cancel => Ok(self.changed(session)),
-            word => match apply(self.log.id(), &mut session.clone(), &word) {
+            word => match apply(&self.log.incident(), &mut session.clone(), &word) {
                 Err(refused) => Err(refused),
                 Ok(_) => Err(Error::Internal("an operator's word was taken out of turn".to_owned())),
             },

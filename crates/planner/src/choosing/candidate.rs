@@ -60,6 +60,9 @@ pub struct Candidate {
     /// Hosts and accounts of the system that it cuts off or cleans; empty until then.
     #[serde(default)]
     pub takes_down: Vec<String>,
+    /// How many people have to approve it; 0 where nobody is asked, and until then.
+    #[serde(default)]
+    pub approvers: u32,
 }
 
 impl Candidate {
@@ -73,6 +76,7 @@ impl Candidate {
             reasoning,
             hash: String::new(),
             takes_down: Vec::new(),
+            approvers: 0,
         }
     }
 }

@@ -15,6 +15,8 @@ use std::time::Instant;
 use countermove_incident::{AlertLog, Constraints, Record, RecoveryState, Repeats, Reversibility};
 use serde::{Deserialize, Serialize};
 
+use crate::choosing::approval::{ActionClass, approvers};
+use crate::choosing::candidate::Candidate;
 use crate::engagement::belief::{Round, Sight};
 use crate::evidence::adaptation::{Comparison, Observed, attack_goes_on};
 use crate::evidence::assessment::{Assessment, TacticBelief};
@@ -108,6 +110,8 @@ pub struct PlanSession {
     pub(crate) scene: Arc<Scene>,
     /// What the plan has to keep to.
     pub(crate) constraints: Arc<Constraints>,
+    /// Classes of actions that two people have to approve.
+    two_approvers: Arc<[ActionClass]>,
     pub(crate) assessment: Option<Assessment>,
     pub(crate) state: RecoveryState,
     pub(crate) steps: Vec<PlanStep>,
@@ -154,6 +158,7 @@ impl PlanSession {
             options,
             scene,
             constraints,
+            two_approvers: Arc::default(),
             assessment: None,
             state: RecoveryState::default(),
             steps: Vec::new(),
@@ -172,6 +177,12 @@ impl PlanSession {
             started,
             phase: Phase::Perception,
         }
+    }
+
+    /// Names the classes of actions that two people have to approve, for steps that are decided from now on. They are not saved with
+    /// the session: whoever owns it says what holds where it is.
+    pub fn ask_two_for(&mut self, classes: Arc<[ActionClass]>) {
+        self.two_approvers = classes;
     }
 
     /// Whose turn it is.
@@ -399,7 +410,18 @@ impl PlanSession {
         for (candidate, hash) in step.candidates.iter_mut().zip(hashes) {
             candidate.takes_down = self.taken_down(&candidate.action.text);
             candidate.hash = hash;
+            candidate.approvers = self.approvers(candidate);
         }
+    }
+
+    /// How many people have to approve a candidate whose other labels are known.
+    fn approvers(&self, candidate: &Candidate) -> u32 {
+        if self.options.mode == PlanMode::Offline {
+            return 0;
+        }
+        let catalogue = self.options.catalogue.as_ref();
+        let listed = catalogue.map_or(1, |catalogue| catalogue.approvers(&candidate.action.text));
+        approvers(candidate, &self.two_approvers).max(listed)
     }
 
     /// Hosts and accounts of the system that an action cuts off or cleans.
@@ -451,9 +473,12 @@ impl PlanSession {
         self.news = news;
     }
 
-    /// Whether the incident's autonomy approves the step.
+    /// Whether the incident's autonomy approves the step. It never does what takes two people, nor is it one of them.
     fn approves(&self, step: &PlanStep) -> bool {
         let Autonomy::ApproveReversible { confidence } = self.options.autonomy else { return false };
+        if step.chosen_candidate().is_none_or(|candidate| candidate.approvers > 1) {
+            return false;
+        }
         let assurance = &step.assurance;
         let safe = assurance.reversibility <= Reversibility::Reversible;
         let best = assurance.is_clear && assurance.best == step.chosen && assurance.chance >= confidence;

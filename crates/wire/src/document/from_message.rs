@@ -230,7 +230,15 @@ impl From<v1::PlanStep> for Step {
             rejected: step.rejected.into_iter().map(Into::into).collect(),
             belief: step.belief.map(Into::into),
             usage: step.usage.unwrap_or_default().into(),
+            approvals: step.approvals.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<v1::Approval> for StepApproval {
+    fn from(approval: v1::Approval) -> Self {
+        let time = approval.time.and_then(time_text);
+        Self { approver: approval.approver, time, plan_hash: approval.plan_hash }
     }
 }
 
@@ -258,6 +266,7 @@ impl From<v1::Candidate> for Candidate {
             cost: candidate.cost.unwrap_or_default().into(),
             predicted_state: candidate.predicted_state.map(Into::into),
             reasoning: candidate.reasoning,
+            approvers: Some(candidate.approvers).filter(|approvers| *approvers > 1),
         }
     }
 }

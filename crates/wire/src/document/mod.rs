@@ -381,9 +381,30 @@ pub struct Step {
     pub belief: Option<Belief>,
     /// Work behind the decision.
     pub usage: Usage,
+    /// Approvals so far of candidates that need several, in their order; left out where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<StepApproval>,
+}
+
+/// One person's approval of an action that needs several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StepApproval {
+    /// Who.
+    pub approver: String,
+    /// When, in RFC 3339.
+    pub time: Option<String>,
+    /// Hash that was approved: of the step, or of the step with another of its candidates as the chosen one.
+    pub plan_hash: String,
 }
 
 impl Step {
+    /// Who has approved the chosen action, and how many people have to, if more than one has to.
+    pub fn awaited_approvals(&self) -> Option<(Vec<&str>, u32)> {
+        let chosen = self.candidates.iter().find(|candidate| candidate.index == self.chosen)?;
+        let given = self.approvals.iter().filter(|approval| approval.plan_hash == self.plan_hash);
+        Some((given.map(|approval| approval.approver.as_str()).collect(), chosen.approvers?))
+    }
+
     /// Why the action was chosen, in a sentence or two.
     pub fn why(&self) -> String {
         match self.planner_choice {
@@ -474,6 +495,9 @@ pub struct Candidate {
     pub predicted_state: Option<State>,
     /// The model's reasoning.
     pub reasoning: String,
+    /// How many different people have to approve it; left out where one is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<u32>,
 }
 
 /// An estimated cost.

@@ -66,6 +66,7 @@ impl PlanSession {
             options,
             scene: _,
             constraints: _,
+            two_approvers: _,
             assessment,
             state,
             steps,

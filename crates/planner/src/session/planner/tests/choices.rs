@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use countermove_incident::{MinuteTable, Pricing};
+use countermove_incident::{MinuteTable, Pricing, VerbClass};
 
 use super::*;
 use crate::options::Budget;
@@ -280,6 +280,12 @@ async fn autonomy_approves_what_is_clear_and_can_be_taken_back_and_nothing_else(
         planner.run(&mut session, &Record::default()).await;
         assert_eq!(session.phase(), &Phase::Approval, "{innocent}");
     }
+    // What two people have to approve waits for them, however clear it is.
+    let planner = lone(ACTIONS[0]);
+    let mut session = planner.session("incidents/1", &evidence(), options.clone()).unwrap();
+    session.ask_two_for([crate::ActionClass::Response(VerbClass::Contain)].into());
+    planner.run(&mut session, &Record::default()).await;
+    assert_eq!((session.phase(), session.steps()[0].candidates[0].approvers), (&Phase::Approval, 2));
     let planner = lone(ACTIONS[0]);
     let mut session = planner.session("incidents/1", &evidence(), options).unwrap();
     let record = Record::default();
