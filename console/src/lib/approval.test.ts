@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
 import { IncidentSchema, IncidentStatus, PlanStepSchema } from '../gen/countermove/v1/incident_pb';
-import { bind, confirms, stale } from './approval';
+import { approvalsWord, bind, confirms, stale } from './approval';
 
 const HASH = '6353a0d29eb64665';
 const OTHER = 'beef00001111';
@@ -22,6 +22,14 @@ describe('an approval', () => {
     for (const typed of ['', '635', '63530', '0000', 'y', HASH]) expect(confirms(typed, HASH), typed).toBe(false);
     expect(confirms('', '')).toBe(false);
     expect(confirms('6353', '6353')).toBe(false);
+  });
+
+  it('is one of several where two people have to give it', () => {
+    const chosen = { ...step.candidates[0]!, approvers: 2 };
+    const given = create(PlanStepSchema, { approvals: [{ approver: 'ann', planHash: HASH }, { approver: 'bob', planHash: OTHER }] }).approvals;
+    expect(approvalsWord(chosen, given)).toBe('1 of 2 approvals, by ann');
+    expect(approvalsWord(chosen, [])).toBe('0 of 2 approvals');
+    expect(approvalsWord(step.candidates[0], given)).toBe('');
   });
 
   it('is for what was seen', () => {

@@ -1,5 +1,6 @@
 // What an approval is bound to. An approval names what was seen: it is for one hash, and for nothing that came later.
-import { IncidentStatus, type Incident, type PlanStep } from '../gen/countermove/v1/incident_pb';
+import { IncidentStatus, type Approval, type Candidate, type Incident, type PlanStep } from '../gen/countermove/v1/incident_pb';
+import { list } from './format';
 
 /** Digits of the hash that are asked for. */
 export const DIGITS = 4;
@@ -18,6 +19,13 @@ export function bind(incident: Incident, step: PlanStep, candidate: number): Bou
 function hashOf(step: PlanStep, candidate: number): string {
   if (candidate === step.chosen) return step.planHash;
   return step.candidates.find((one) => one.index === candidate)?.planHash ?? '';
+}
+
+/** How many people have approved a candidate that several have to approve, and who; empty: one is enough. */
+export function approvalsWord(candidate: Candidate | undefined, given: readonly Approval[]): string {
+  if (!candidate || candidate.approvers < 2) return '';
+  const names = given.filter((one) => one.planHash === candidate.planHash).map((one) => one.approver);
+  return `${names.length} of ${candidate.approvers} approvals${names.length > 0 ? `, by ${list(names)}` : ''}`;
 }
 
 /** Why the approval can no longer be given, in one sentence; empty: it can. */

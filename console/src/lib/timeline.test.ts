@@ -36,10 +36,12 @@ describe('the timeline', () => {
   });
 
   it('tells who did what', () => {
-    const [approved, automatic] = timeline([
+    const [first, approved, automatic] = timeline([
+      event({ case: 'approval', value: { step: 1, approver: 'ann' } }),
       event({ case: 'approved', value: { step: 1, approver: 'bob' } }),
       event({ case: 'approved', value: { step: 2, isAutomatic: true } }),
     ]);
+    expect(first).toMatchObject({ title: 'Step 2 approved by one of several', detail: 'By ann. Others have to approve as well.' });
     expect(approved).toMatchObject({ title: 'Step 2 approved', detail: 'By bob.', tone: 'person' });
     expect(automatic?.title).toContain('autonomy');
   });

@@ -104,6 +104,8 @@ function entryOf(event: IncidentEvent, decided: number): Entry | undefined {
       return kind.value.isAutomatic
         ? blank(event, `Step ${kind.value.step + 1} approved by the incident's autonomy`, 'person')
         : blank(event, `Step ${kind.value.step + 1} approved`, 'person', by(kind.value.approver) || 'Nobody was named.');
+    case 'approval':
+      return blank(event, `Step ${kind.value.step + 1} approved by one of several`, 'person', `${by(kind.value.approver)} Others have to approve as well.`);
     case 'rejected':
       return blank(event, `Step ${kind.value.step + 1} rejected`, 'person', [by(kind.value.rejectedBy), kind.value.reason].filter(Boolean).join(' '));
     case 'outcome':
