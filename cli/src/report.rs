@@ -143,7 +143,7 @@ async fn send_for_sure(
         };
         match Error::from(&status) {
             Error::Precondition { condition: Condition::Status, .. } => return Ok(None),
-            Error::Transport(_) | Error::Unavailable { .. } | Error::Exhausted { .. } => {
+            error if error.is_retryable() => {
                 if may_be_gone(&status) {
                     coordinator.fail_over();
                 }

@@ -21,7 +21,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::access::{Gate, MemoryTokens, PolicyFile, SettingsError, Sites, TokenStore, Tokens};
+use crate::access::{
+    Gate, MemoryTokens, PolicyFile, QuotaOptions, Quotas, SettingsError, Sites, TokenStore, Tokens,
+};
 use crate::anchoring::{Anchor, AnchorError, Anchoring};
 use crate::console::Bundle;
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
@@ -169,6 +171,13 @@ pub struct Args {
     /// Seconds between two checkpoints
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = lease)]
     pub checkpoint_every: f64,
+    /// Calls a second that one tenant's callers may make, where --auth says who they are; twice as many at once after a silence.
+    /// A caller with roles in several tenants counts by itself. 0: without bound
+    #[arg(long, value_name = "CALLS", default_value_t = QuotaOptions::default().rate, value_parser = rate)]
+    pub tenant_rate: f64,
+    /// Calls of one tenant's callers that may be answered at the same time, where --auth says who they are. 0: without bound
+    #[arg(long, value_name = "CALLS", default_value_t = QuotaOptions::default().calls)]
+    pub tenant_calls: usize,
     /// Threads that serve; few, since workers on the same machine need the cores
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub runtime_threads: u16,
@@ -314,6 +323,7 @@ pub struct Coordinator {
     insecure: bool,
     connection_age: Option<Duration>,
     policy: Option<PolicyFile>,
+    quotas: QuotaOptions,
     lease: Duration,
     keep: Option<Duration>,
     webhook: Option<Webhook>,
@@ -455,6 +465,7 @@ impl TryFrom<&Args> for Coordinator {
             connection_age: args.tls.connection_age(),
             tls,
             policy,
+            quotas: QuotaOptions { rate: args.tenant_rate, calls: args.tenant_calls },
             exposure,
             insecure,
             lease: Duration::from_secs_f64(args.lease),
@@ -525,13 +536,15 @@ impl Coordinator {
             Some(_) => tracing::info!("who calls is asked"),
             None => tracing::info!("nobody is asked who calls: whoever reaches this port may do everything"),
         }
+        let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
         let front = Front {
-            gate: Gate::new(self.policy.clone(), Tokens::new(tokens), self.tls.clone()).known_as(self.sites),
+            gate: Gate::new(self.policy.clone(), Tokens::new(tokens), self.tls.clone())
+                .known_as(self.sites)
+                .within(Quotas::new(self.quotas, fleet.metrics().clone())),
             console: self.console.then(Bundle::of_this_program),
             peers: Dial::members(self.tls.clone(), Kind::Coordinator, self.insecure),
             port: Port { listener, tls: self.tls, connection_age: self.connection_age },
         };
-        let fleet = Fleet::start(&*self.discovery.start(), self.fleet);
         let options = IncidentOptions { webhook: self.webhook, policy: self.policy, ..self.incidents };
         let incidents = Incidents::new(store.clone(), fleet.clone(), self.templates, options)?;
         // A file belongs to one process, so nobody else is left who could renew.
@@ -660,6 +673,13 @@ fn multiple(text: &str) -> Result<f64, String> {
     }
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate == 0.0 || (0.01..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("0, or a number of calls from 0.01 to 1000000, is needed".to_owned()),
+    }
+}
+
 fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
@@ -742,6 +762,9 @@ mod tests {
             ["--worker-wait", "-1"],
             ["--hedge-after", "0.5"],
             ["--verify-share", "1.5"],
+            ["--tenant-rate", "0.001"],
+            ["--tenant-rate", "nan"],
+            ["--tenant-calls", "-1"],
             ["--trusted-keys", "abc"],
             ["--anchor", "http://"],
             ["--checkpoint-every", "0"],

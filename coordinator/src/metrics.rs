@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use countermove_planner::{Purpose, RolloutEnd, Usage};
 use countermove_proto::v1::{Incident, IncidentStatus, PlanEnd, PlanMode, WorkerStatus};
-use countermove_proto::{PROTOCOL_VERSION, system_time};
+use countermove_proto::{PROTOCOL_VERSION, Quota, system_time};
 use countermove_telemetry::{
     CountCalls, Counters, Gauges, Histograms, Kind, Label, Largest, Metric, OTHER, Page, REASONS, SECONDS,
     Values,
@@ -80,6 +80,8 @@ table! {
     CALLS = Metric::new("countermove_calls_total", Kind::Counter, "Calls that were answered, refused or begun");
     REFUSED = Metric::new("countermove_calls_refused_total", Kind::Counter, "Calls that were refused, by the status that says why")
         .by(&[Label { name: "reason", values: Values::Of(REASONS) }]);
+    OVER_QUOTA = Metric::new("countermove_quota_refusals_total", Kind::Counter, "Calls that were refused since their tenant made too many a second, or at the same time")
+        .by(&[Label { name: "quota", values: Values::Of(&["rate", "calls"]) }]);
     STREAMS = Metric::new("countermove_streams", Kind::Gauge, "Watchers of incidents whose streams are open");
     STORE = Metric::new("countermove_store_seconds", Kind::Histogram(SECONDS), "Time that the store took to do something that it did")
         .by(&[OPERATION]);
@@ -120,6 +122,7 @@ struct Inner {
     batch_running: Gauges,
     lost: Counters,
     calls: CountCalls,
+    over_quota: Counters,
     streams: Gauges,
     store: Histograms,
     store_errors: Counters,
@@ -161,6 +164,7 @@ impl Metrics {
             batch_running: page.gauges(&BATCH_RUNNING),
             lost: page.counters(&LOST),
             calls: CountCalls { calls: page.counters(&CALLS), refused: page.counters(&REFUSED) },
+            over_quota: page.counters(&OVER_QUOTA),
             streams: page.gauges(&STREAMS),
             store: page.histograms(&STORE),
             store_errors: page.counters(&STORE_ERRORS),
@@ -330,6 +334,14 @@ impl Metrics {
     /// A delivery is over.
     pub(crate) fn delivered(&self, was_taken: bool) {
         self.0.deliveries.count(&[if was_taken { "taken" } else { "failed" }]);
+    }
+
+    /// A call was refused since its tenant makes too many.
+    pub(crate) fn over_quota(&self, quota: Quota) {
+        self.0.over_quota.count(&[match quota {
+            Quota::Rate => "rate",
+            Quota::Calls => "calls",
+        }]);
     }
 
     /// Counts calls.

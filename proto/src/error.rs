@@ -57,6 +57,18 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Whoever calls asks for more than its part.
+    #[error("{message}")]
+    OverQuota {
+        /// Of what.
+        quota: Quota,
+        /// Whose part it is: `tenants/{tenant}`, or `callers/{name}` for a caller of several tenants.
+        subject: String,
+        /// One sentence: what the limit is.
+        message: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Nobody can do it now.
     #[error("{message}")]
     Unavailable {
@@ -134,6 +146,15 @@ pub enum Condition {
     Approver,
 }
 
+/// What each tenant has a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// Calls a second.
+    Rate,
+    /// Calls that are answered at the same time.
+    Calls,
+}
+
 /// Why a service cannot work now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
@@ -163,13 +184,15 @@ impl Error {
 
     /// Whether the same request may succeed later, or elsewhere, without a change.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Exhausted { .. } | Self::Unavailable { .. } | Self::Transport(_))
+        self.retry_after().is_some() || matches!(self, Self::Transport(_))
     }
 
     /// When the peer wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Exhausted { retry_after, .. } | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Exhausted { retry_after, .. }
+            | Self::OverQuota { retry_after, .. }
+            | Self::Unavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }
@@ -182,7 +205,7 @@ impl Error {
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Denied(_) => Code::PermissionDenied,
             Self::Precondition { .. } => Code::FailedPrecondition,
-            Self::Exhausted { .. } => Code::ResourceExhausted,
+            Self::Exhausted { .. } | Self::OverQuota { .. } => Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::Transport(_) => Code::Unavailable,
             Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Self::Cancelled(_) => Code::Cancelled,
@@ -200,6 +223,7 @@ impl Error {
             Self::Denied(_) => "PERMISSION_DENIED",
             Self::Precondition { condition, .. } => condition.reason(),
             Self::Exhausted { .. } => "EXHAUSTED",
+            Self::OverQuota { quota, .. } => quota.reason(),
             Self::Unavailable { cause, .. } => cause.as_str(),
             Self::DeadlineExceeded(_) => "DEADLINE_EXCEEDED",
             Self::Cancelled(_) => "CANCELLED",
@@ -242,6 +266,10 @@ impl From<Error> for Status {
                 details.add_precondition_failure_violation(condition.as_str(), shorten(subject), &message);
             }
             Error::Exhausted { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
+                details.set_retry_info(Some(*retry_after));
+            }
+            Error::OverQuota { subject, retry_after, .. } => {
+                details.add_quota_failure_violation(shorten(subject), &message);
                 details.set_retry_info(Some(*retry_after));
             }
             _ => {}
@@ -331,6 +359,18 @@ impl Condition {
     }
 }
 
+impl Quota {
+    const ALL: [Self; 2] = [Self::Rate, Self::Calls];
+
+    /// `ErrorInfo.reason` where it is used up.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Rate => "TENANT_RATE",
+            Self::Calls => "TENANT_CALLS",
+        }
+    }
+}
+
 impl Outage {
     const ALL: [Self; 8] = [
         Self::NoWorker,
@@ -384,6 +424,11 @@ fn ours(reason: &str, message: String, details: &ErrorDetails) -> Option<Error> 
             Error::Precondition { condition, subject: violation.subject.clone(), description: message }
         }
         "EXHAUSTED" => Error::Exhausted { message, retry_after: retry_after() },
+        "TENANT_RATE" | "TENANT_CALLS" => {
+            let quota = Quota::ALL.into_iter().find(|quota| quota.reason() == reason)?;
+            let subject = details.quota_failure()?.violations.first()?.subject.clone();
+            Error::OverQuota { quota, subject, message, retry_after: retry_after() }
+        }
         "UNAUTHENTICATED" => Error::Unauthenticated(message),
         "PERMISSION_DENIED" => Error::Denied(message),
         "DEADLINE_EXCEEDED" => Error::DeadlineExceeded(message),
@@ -488,6 +533,12 @@ mod tests {
             condition,
             subject: "incidents/x".into(),
             description: "it is over".into(),
+        }));
+        all.extend(Quota::ALL.map(|quota| Error::OverQuota {
+            quota,
+            subject: "tenants/blue".into(),
+            message: "too many".into(),
+            retry_after: Duration::from_millis(20),
         }));
         all.extend(Outage::ALL.map(|cause| Error::Unavailable {
             cause,

@@ -17,7 +17,7 @@ mod time;
 
 pub use answers::{Answers, OurAnswers, caller_timeout};
 pub use delivery::remark;
-pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Resource, Violation};
+pub use error::{Condition, ERROR_DOMAIN, Error, Outage, Quota, Resource, Violation};
 pub use ids::{IncidentId, ParseIdError, RequestId, Tenant, TokenId, WorkerId};
 pub use time::{duration_from_message, duration_to_message, system_time, time_text, timestamp};
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Policy;
-use super::grants::Grants;
+use super::grants::{Grants, Role};
 use super::rights::Right;
 use super::tokens::Tokens;
 
@@ -38,6 +38,14 @@ impl Principal {
     /// Whether it stands for one person: what calls by a token of ours is a service, and whoever administers can make more of them.
     pub fn is_person(&self) -> bool {
         self.name.parse::<TokenId>().is_err() && self.name != FIRST
+    }
+
+    /// For whom its calls count: the only tenant in which it has a role, else itself.
+    pub(super) fn account(&self) -> String {
+        match self.grants.only(&Role::ALL) {
+            Some(tenant) => format!("tenants/{tenant}"),
+            None => format!("callers/{}", self.name),
+        }
     }
 
     /// Whether the name is one that was proven.

@@ -18,9 +18,10 @@ use tower::{Layer, Service};
 
 use super::caller::{FIRST, denied};
 use super::issuer;
+use super::quotas::Counted;
 use super::record::{LogRecord, Record, Told};
 use super::rights::{Right, Scope, right};
-use super::{Caller, Grants, Policy, PolicyFile, Principal, Sites, Tokens};
+use super::{Caller, Grants, Policy, PolicyFile, Principal, Quotas, Sites, Tokens};
 
 /// Says that a call was passed on by another coordinator.
 pub(crate) const PASSED_ON: &str = "countermove-passed-on";
@@ -41,6 +42,8 @@ struct Inner {
     tls: Option<Tls>,
     /// What browsers may call this coordinator.
     sites: Sites,
+    /// How much each tenant may ask; absent: without bound.
+    quotas: Option<Quotas>,
     /// Who is told besides the log.
     record: Option<Arc<dyn Record>>,
 }
@@ -48,15 +51,31 @@ struct Inner {
 impl Gate {
     /// A gate. Without a policy it is open, for who may do everything: somebody on this machine.
     pub fn new(policy: Option<PolicyFile>, tokens: Tokens, tls: Option<Tls>) -> Self {
-        Self(Arc::new(Inner { policy, tokens, tls, sites: Sites::default(), record: None }))
+        Self(Arc::new(Inner { policy, tokens, tls, sites: Sites::default(), quotas: None, record: None }))
+    }
+
+    /// The same, for so much of each tenant.
+    #[must_use]
+    pub fn within(&self, quotas: Quotas) -> Self {
+        Self(Arc::new(Inner { quotas: Some(quotas), ..self.parts() }))
+    }
+
+    fn parts(&self) -> Inner {
+        let Inner { policy, tokens, tls, sites, quotas, record } = &*self.0;
+        Inner {
+            policy: policy.clone(),
+            tokens: tokens.clone(),
+            tls: tls.clone(),
+            sites: sites.clone(),
+            quotas: quotas.clone(),
+            record: record.clone(),
+        }
     }
 
     /// The same, known to browsers by these names as well.
     #[must_use]
     pub fn known_as(&self, sites: Sites) -> Self {
-        let Inner { policy, tokens, tls, record, .. } = &*self.0;
-        let (policy, tokens, tls, record) = (policy.clone(), tokens.clone(), tls.clone(), record.clone());
-        Self(Arc::new(Inner { policy, tokens, tls, sites, record }))
+        Self(Arc::new(Inner { sites, ..self.parts() }))
     }
 
     pub(crate) fn sites(&self) -> &Sites {
@@ -66,9 +85,7 @@ impl Gate {
     /// The same, which tells somebody of calls besides the log.
     #[must_use]
     pub fn telling(&self, record: Arc<dyn Record>) -> Self {
-        let Inner { policy, tokens, tls, sites, .. } = &*self.0;
-        let (policy, tokens, tls, sites) = (policy.clone(), tokens.clone(), tls.clone(), sites.clone());
-        Self(Arc::new(Inner { policy, tokens, tls, sites, record: Some(record) }))
+        Self(Arc::new(Inner { record: Some(record), ..self.parts() }))
     }
 
     fn tell(&self, told: &Told) {
@@ -262,11 +279,17 @@ where
             let Some(right) = right(&path) else {
                 return Ok(gate.refuse(told, Status::unimplemented("there is no such call")));
             };
-            match gate.admit(right, request.headers(), peer.as_ref(), &mut told).await {
+            let _counted = match gate.admit(right, request.headers(), peer.as_ref(), &mut told).await {
                 Err(error) => return Ok(gate.refuse(told, error.into())),
-                Ok(None) => {}
-                Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
-            }
+                Ok(None) => None,
+                Ok(Some(caller)) => match gate.count(&caller) {
+                    Err(error) => return Ok(gate.refuse(told, error.into())),
+                    Ok(counted) => {
+                        request.extensions_mut().insert(caller);
+                        counted
+                    }
+                },
+            };
             let answer = inner.call(request).await?;
             gate.note(told, right, answer.headers());
             Ok(answer)
@@ -275,6 +298,16 @@ where
 }
 
 impl Gate {
+    /// Counts a call for its tenant, where tenants are known. One that is passed on was counted where it came.
+    fn count(&self, caller: &Caller) -> Result<Option<Counted>, Error> {
+        match &self.0.quotas {
+            Some(quotas) if caller.principal.is_known() && !caller.is_passed_on => {
+                quotas.count(&caller.principal).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn refuse(&self, mut told: Told, status: Status) -> Response<Body> {
         told.outcome = status.code();
         status.message().clone_into(&mut told.why);

@@ -67,7 +67,9 @@ pub(crate) fn pick(
 pub(crate) fn judge(error: &Error) -> Verdict {
     match error {
         Error::Transport(_) => Verdict::Eject,
-        Error::Exhausted { retry_after, .. } | Error::Unavailable { retry_after, .. } => Verdict::Rest(*retry_after),
+        Error::Exhausted { retry_after, .. }
+        | Error::OverQuota { retry_after, .. }
+        | Error::Unavailable { retry_after, .. } => Verdict::Rest(*retry_after),
         Error::InvalidArgument(_)
         | Error::ModelRefused(_)
         | Error::DeadlineExceeded(_)

@@ -35,6 +35,7 @@ pub fn model_error(error: Error) -> ModelError {
             ModelError::Refused(error.to_string())
         }
         Error::Exhausted { .. }
+        | Error::OverQuota { .. }
         | Error::Unavailable { .. }
         | Error::DeadlineExceeded(_)
         | Error::Cancelled(_)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countermove_proto::Error;
 use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::v1::watch_incidents_response::Update;
@@ -212,4 +213,27 @@ async fn whoever_sees_one_tenant_follows_nothing_of_another_whatever_the_filter(
         panic!("an incident was made")
     };
     assert_eq!(first.name, made.incident.unwrap().name, "and not {another}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_floods_is_refused_and_another_one_is_served() {
+    let world = World::with(false, "", &["--tenant-rate", "5", "--tenant-calls", "8"]).await;
+    let [ann, bob] =
+        [("ann", "blue-viewer"), ("bob", "red-viewer")].map(|(who, group)| world.known(who, &[group]));
+    let list = async |shown: &Shown| {
+        world.incidents(shown).list_incidents(shown.with(api::ListIncidentsRequest::default())).await
+    };
+    let flood = futures::future::join_all((0..60).map(|_| list(&ann))).await;
+    let refused: Vec<Error> =
+        flood.iter().filter_map(|answer| answer.as_ref().err()).map(Error::from).collect();
+    assert!((1..60).contains(&refused.len()), "{} of 60", refused.len());
+    for error in &refused {
+        let Error::OverQuota { subject, retry_after, .. } = error else { panic!("{error:?}") };
+        assert!(subject == "tenants/blue" && !retry_after.is_zero(), "{error:?}");
+    }
+    list(&bob).await.expect("another tenant is served meanwhile");
+    // Whoever comes back when it is told to is served.
+    let limit = refused.iter().filter_map(Error::retry_after).max().unwrap();
+    tokio::time::sleep(limit + Duration::from_millis(300)).await;
+    list(&ann).await.expect("there is room again");
 }
