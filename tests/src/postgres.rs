@@ -95,6 +95,25 @@ impl Postgres {
         format!("postgres://countermove@{}/postgres", self.address)
     }
 
+    /// URL of a database of a new role's own. The role is no superuser, so that policies of rows hold for it.
+    ///
+    /// # Panics
+    /// If the role cannot be made.
+    pub fn as_role(&self, role: &str) -> String {
+        let statements =
+            [format!("CREATE ROLE {role} LOGIN"), format!("CREATE DATABASE {role} OWNER {role}")];
+        self.client(
+            "psql",
+            statements.iter().flat_map(|statement| ["-v", "ON_ERROR_STOP=1", "-c", statement]),
+        );
+        self.url_of(role, role)
+    }
+
+    /// URL of a database, as a role.
+    pub fn url_of(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@{}/{database}", self.address)
+    }
+
     /// Starts a server that was stopped, with the data that it had.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use countermove_proto::Error;
 use countermove_serving::Peer;
 use countermove_transport::{Kind, SpiffeId, Tls};
+use hyper::body::{self as http_body, Bytes};
 use sha2::{Digest, Sha256};
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response, header::AUTHORIZATION};
@@ -21,6 +22,8 @@ use super::issuer;
 use super::quotas::Counted;
 use super::record::{LogRecord, Record, Told};
 use super::rights::{Right, Scope, right};
+use crate::incidents::View;
+
 use super::{Caller, Grants, Policy, PolicyFile, Principal, Quotas, Sites, Tokens};
 
 /// Says that a call was passed on by another coordinator.
@@ -279,21 +282,51 @@ where
             let Some(right) = right(&path) else {
                 return Ok(gate.refuse(told, Status::unimplemented("there is no such call")));
             };
+            // Where nobody is known there is nothing to see but health.
+            let mut view = View::Of([].into());
             let _counted = match gate.admit(right, request.headers(), peer.as_ref(), &mut told).await {
                 Err(error) => return Ok(gate.refuse(told, error.into())),
                 Ok(None) => None,
                 Ok(Some(caller)) => match gate.count(&caller) {
                     Err(error) => return Ok(gate.refuse(told, error.into())),
                     Ok(counted) => {
+                        view = caller.principal.grants.view();
                         request.extensions_mut().insert(caller);
                         counted
                     }
                 },
             };
-            let answer = inner.call(request).await?;
+            let answer = view.clone().over(inner.call(request)).await?;
             gate.note(told, right, answer.headers());
-            Ok(answer)
+            Ok(answer.map(|body| Body::new(Viewed { body, view })))
         })
+    }
+}
+
+/// An answer that is made within a view, however long its stream goes on.
+struct Viewed {
+    body: Body,
+    view: View,
+}
+
+impl http_body::Body for Viewed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        let Self { body, view } = self.get_mut();
+        view.during(|| http_body::Body::poll_frame(Pin::new(body), context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&self.body)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::Body::size_hint(&self.body)
     }
 }
 

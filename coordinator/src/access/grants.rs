@@ -7,6 +7,8 @@ use countermove_proto::v1;
 use countermove_proto::{Error, Tenant};
 use serde::{Deserialize, Serialize};
 
+use crate::incidents::View;
+
 /// Grants of one caller at most.
 const MOST: usize = 64;
 
@@ -146,6 +148,18 @@ impl Grants {
         held.all(|grant| matches!(&grant.tenant, Where::In(other) if other == first)).then_some(first)
     }
 
+    /// Whose incidents can be read by who holds these.
+    pub(super) fn view(&self) -> View {
+        let mut tenants = Vec::new();
+        for grant in self.0.iter().filter(|grant| !grant.roles.is_empty()) {
+            match &grant.tenant {
+                Where::Everywhere => return View::All,
+                Where::In(tenant) => tenants.push(tenant.clone()),
+            }
+        }
+        View::Of(tenants.into())
+    }
+
     /// Whether who holds these administers all that the others are about.
     pub fn administers(&self, others: &Self) -> bool {
         others.0.iter().all(|grant| match &grant.tenant {
@@ -256,6 +270,14 @@ mod tests {
         assert_eq!(one.only(&[Role::Responder]), Some(&tenant("blue")));
         assert_eq!(one.only(&[Role::Responder, Role::Viewer]), None);
         assert_eq!(Grants::all().only(&[Role::Responder]), None);
+    }
+
+    #[test]
+    fn a_view_is_of_the_tenants_in_which_a_role_is_held() {
+        let held = grants(&[("blue", &[Role::Viewer]), ("red", &[])]);
+        assert_eq!(held.view(), View::Of([tenant("blue")].into()));
+        assert_eq!(Grants::default().view(), View::Of([].into()));
+        assert_eq!(Grants::all().view(), View::All);
     }
 
     #[test]

@@ -51,6 +51,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use command::{Change, Changed, Found};
 pub use duties::Sharing;
 pub(crate) use filter::{Filter, KnownAs};
+pub(crate) use store::View;
 pub use store::{
     Append, Claim, EventLog, Hash, Head, Held, Input, KeptCheckpoint, KnownRequest, Ledger, MemoryStore,
     OwnerId, Ownership, Part, Record, RequestKey, Saved, SavedSession, SqlStore, Store, StoreError, StoreUrl,

@@ -120,7 +120,8 @@ async fn a_call_that_is_passed_on_carries_who_made_it() {
     std::fs::write(&auth, policy(&issuer, true)).unwrap();
     std::fs::write(folder.path().join("first"), FIRST).unwrap();
     let served = worker(&authority, &authority.issue("worker", "worker/w-1"), &[]);
-    let url = server.url();
+    // Under a role for which policies of rows hold.
+    let url = server.as_role("planner");
     let more = ["--auth", auth.to_str().unwrap(), "--store", &url];
     let start = |name: &str| {
         coordinator(&authority, &authority.issue(name, &format!("coordinator/{name}")), &served.url, &more)

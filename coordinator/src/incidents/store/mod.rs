@@ -19,6 +19,7 @@ mod sql;
 mod tests;
 mod url;
 mod verify;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use memory::MemoryStore;
 pub use sql::SqlStore;
 pub use url::{StoreUrl, StoreUrlError, UnprotectedStore};
 pub(crate) use verify::{Finding, replay, verify};
+pub(crate) use view::View;
 
 /// A process that may own incidents. Each start of a coordinator is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

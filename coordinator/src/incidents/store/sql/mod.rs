@@ -12,6 +12,7 @@ mod ledger;
 mod ownership;
 mod reading;
 mod schema;
+mod tenants;
 mod tokens;
 mod writing;
 
@@ -89,7 +90,11 @@ impl Dialect {
             Self::Sqlite => ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"]
                 .map(|setting| format!("PRAGMA {setting}"))
                 .to_vec(),
-            Self::Postgres => vec![format!("SET idle_in_transaction_session_timeout = {IDLE}")],
+            // The cluster's own work sees all rows; what is read for a caller is read within its view.
+            Self::Postgres => vec![
+                format!("SET idle_in_transaction_session_timeout = {IDLE}"),
+                "SET countermove.tenants = '*'".to_owned(),
+            ],
         };
         for setting in settings {
             connection.execute(made(setting)).await?;
@@ -175,10 +180,13 @@ impl SqlStore {
     async fn take_in_use(&self, lock: Option<&mut FileLock>) -> Result<(), String> {
         let Some(lock) = lock else {
             migrate(&self.pool, self.dialect).await.map_err(|error| error.to_string())?;
+            self.name_tenants().await.map_err(|error| error.to_string())?;
+            self.warn_of_a_role_that_sees_all().await;
             return self.count_opening().await.map(drop).map_err(|error| error.to_string());
         };
         self.recognise(lock).await?;
         migrate(&self.pool, self.dialect).await.map_err(|error| error.to_string())?;
+        self.name_tenants().await.map_err(|error| error.to_string())?;
         self.settle_in(lock).await
     }
 

@@ -32,7 +32,7 @@ impl SqlStore {
         .bind(bytes(id))
         .bind(signed(after))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.reader().await?)
         .await?;
         if rows.is_empty() {
             // Nothing new, or nothing at all?
@@ -64,6 +64,7 @@ impl SqlStore {
         until: u64,
         mut take: impl FnMut(u64, &[u8]) -> Result<(), Fault> + Send,
     ) -> Result<(), Fault> {
+        let mut reader = self.reader().await?;
         let mut rows = sqlx::query(
             "SELECT sequence, content FROM inputs WHERE incident = $1 AND sequence > $2 AND sequence <= $3 \
              ORDER BY sequence",
@@ -71,7 +72,7 @@ impl SqlStore {
         .bind(bytes(id))
         .bind(signed(after))
         .bind(signed(until))
-        .fetch(&self.pool);
+        .fetch(&mut *reader);
         while let Some(row) = rows.try_next().await? {
             take(number(&row, "sequence")?, row.try_get("content")?)?;
         }
@@ -81,7 +82,7 @@ impl SqlStore {
     pub(super) async fn read_head(&self, id: IncidentId) -> Result<Head, Fault> {
         let row = sqlx::query("SELECT last_sequence, last_hash, end_time FROM incidents WHERE id = $1")
             .bind(bytes(id))
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.reader().await?)
             .await?
             .ok_or(StoreError::NotFound(id))?;
         head(&row)
@@ -102,7 +103,7 @@ impl SqlStore {
         )))
         .bind(after)
         .bind(i64::try_from(part.limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.reader().await?)
         .await?;
         rows.iter().map(|row| incident(row).map(summary)).collect()
     }
@@ -161,7 +162,7 @@ impl SqlStore {
         let row = sqlx::query(made(select))
             .bind(bytes(id))
             .bind(me.as_bytes().to_vec())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         Ok(row.map(|row| row.try_get("address")).transpose()?)
     }
@@ -169,13 +170,14 @@ impl SqlStore {
     /// Time since an incident was created, by the database's clock.
     async fn read_age(&self, id: IncidentId) -> Result<Option<Duration>, Fault> {
         let select = format!("SELECT {} - created AS age FROM incidents WHERE id = $1", self.dialect.now());
-        let row = sqlx::query(made(select)).bind(bytes(id)).fetch_optional(&self.pool).await?;
+        let row =
+            sqlx::query(made(select)).bind(bytes(id)).fetch_optional(&mut *self.reader().await?).await?;
         let age: Option<i64> = row.ok_or(StoreError::NotFound(id))?.try_get("age")?;
         Ok(age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))))
     }
 
     async fn read_row(&self, id: IncidentId) -> Result<AnyRow, Fault> {
-        let row = sqlx::query(INCIDENT).bind(bytes(id)).fetch_optional(&self.pool).await?;
+        let row = sqlx::query(INCIDENT).bind(bytes(id)).fetch_optional(&mut *self.reader().await?).await?;
         Ok(row.ok_or(StoreError::NotFound(id))?)
     }
 }

@@ -7,11 +7,13 @@ use sqlx::{Any, Row, SqlSafeStr, Transaction};
 
 use super::super::{Append, Head, RequestKey, StoreError};
 use super::reading::{hash, number};
+use super::tenants::tenant_name;
 use super::{Dialect, Fault, SqlStore, made};
 
 /// Begins an incident; what stands behind it is the database's time.
 const CREATE: &str = "INSERT INTO incidents (id, owner, epoch, last_sequence, last_hash, update_time, end_time, \
-                      projection, session, session_sequence, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ";
+                      projection, session, session_sequence, tenant, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+                      $10, $11, ";
 
 /// Fences: nothing happens unless the claim is the latest and nobody wrote in between.
 const EXTEND: &str = "UPDATE incidents SET last_sequence = $4, last_hash = $5, update_time = $6, end_time = $7, \
@@ -143,7 +145,7 @@ async fn advance(
         .bind(session)
         .bind(session_sequence);
     let query = match creates {
-        true => query,
+        true => query.bind(tenant_name(&append.incident)),
         // The session of an incident that has ended is of no use.
         false => query.bind(signed(append.first().saturating_sub(1))).bind(i64::from(head.ended)),
     };
