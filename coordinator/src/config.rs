@@ -13,7 +13,7 @@ use countermove_ledger::{FileKey, Key, KeyError, Signer, TrustedKeys};
 use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
 use countermove_serving::Port;
 use countermove_settings::{Names, SettingsArgs};
-use countermove_telemetry::{ListenError, MetricsArgs, Page};
+use countermove_telemetry::{ListenError, LogFormat, MetricsArgs, Page, TraceArgs, TracesError};
 #[cfg(feature = "etcd")]
 use countermove_transport::is_local_url;
 use countermove_transport::{Dial, DialError, Exposure, ExposureError, Kind, Tls, TlsArgs, TlsError};
@@ -57,6 +57,9 @@ pub struct Args {
     /// Where figures are read.
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// Certificates, by which users, workers and other coordinators know this one and it knows them.
     #[command(flatten)]
     pub tls: TlsArgs,
@@ -205,15 +208,6 @@ pub enum DiscoveryKind {
     Etcd,
 }
 
-/// Form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -277,6 +271,9 @@ pub enum ConfigError {
     #[error("--workers {0}: {1}")]
     Worker(WorkerUrl, DialError),
     /// The database would be written to in plain text over a network.
+    /// See [`TracesError`].
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     #[error("--store: {0}")]
     Unprotected(#[from] UnprotectedStore),
     /// Others would call this coordinator in plain text.
@@ -796,6 +793,8 @@ mod tests {
         let costly = args(&["--costs", "no/such/file.toml"]).unwrap();
         assert!(matches!(Coordinator::try_from(&costly), Err(ConfigError::Costs { .. })));
         let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/costs.toml");
+            ["--trace-share", "1.5"],
+            ["--notify-check", "--allow-local"],
         let minutes = Coordinator::try_from(&args(&["--costs", table]).unwrap()).unwrap();
         assert_eq!(minutes.incidents.defaults.pricing.name(), "minutes");
     }

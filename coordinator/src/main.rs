@@ -10,21 +10,16 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use countermove_coordinator::config::{Args, ConfigError, Coordinator, LogFormat, NAMES};
+use countermove_coordinator::config::{Args, ConfigError, Coordinator, NAMES};
+use countermove_telemetry::start_log;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args: Args =
         countermove_settings::parse(&NAMES, |args| Coordinator::try_from(args).map(drop).map_err(unusable));
-    start_log(args.log_format);
-    let coordinator = match Coordinator::try_from(&args) {
-        Ok(coordinator) => coordinator,
-        Err(error) => unusable(error).exit(),
-    };
-    match run(&args, coordinator) {
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -37,13 +32,22 @@ fn unusable(error: ConfigError) -> clap::Error {
     Args::command().error(ErrorKind::ValueValidation, error)
 }
 
-fn run(args: &Args, coordinator: Coordinator) -> anyhow::Result<()> {
+fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.runtime_threads.into())
         .thread_name("coordinator")
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
+    // Its threads export what is left when this is dropped, before it ends itself.
+    let traces = {
+        let _within = runtime.enter();
+        args.traces
+            .start("countermove-coordinator", env!("CARGO_PKG_VERSION"), args.tls.insecure)
+            .unwrap_or_else(|error| unusable(error.into()).exit())
+    };
+    start_log(args.log_format, traces.as_ref());
+    let coordinator = Coordinator::try_from(args).unwrap_or_else(|error| unusable(error).exit());
     runtime.block_on(async {
         let shutdown = shutdown(args.exit_with_parent)?;
         let store = coordinator.open_store().await?;
@@ -95,13 +99,4 @@ fn announce(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_planner::{
-    Caller, LanguageModel, ModelError, Question, RolloutBatch, RolloutEnd, RolloutResult, RolloutSpec,
-    Simulator, TokenCounter, Usage, run_rollout_for,
+    Caller, LanguageModel, ModelError, Question, RolloutBatch, RolloutEnd, RolloutKey, RolloutResult,
+    RolloutSpec, Simulator, TokenCounter, Usage, run_rollout_for,
 };
 use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
+use countermove_telemetry::{TRACE, count, part};
 use countermove_wire::{FromDomain, IntoMessage, rollout_result_message};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tracing::{Instrument, info_span};
 
 use crate::admission::Place;
 use crate::service::Replica;
@@ -115,7 +117,9 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
                 let caller = Caller { tokens, cancelled: cancelled.cancelled() };
                 let Replica { model, templates, answers, .. } = &**replica;
                 let simulator = Simulator { model, templates, answers };
-                let result = run_rollout_for(&simulator, batch, spec, caller).await;
+                let RolloutKey { step, candidate, rollout } = spec.key;
+                let span = part(|| info_span!(target: TRACE, "rollout", step = count(step), candidate = count(candidate), rollout = count(rollout)));
+                let result = run_rollout_for(&simulator, batch, spec, caller).instrument(span).await;
                 (spec, room, result)
             }
         })
@@ -193,7 +197,7 @@ impl TokenMeter {
 #[cfg(test)]
 mod tests {
     use countermove_incident::RecoveryState;
-    use countermove_planner::{Answer, Answers, RolloutKey, Templates, Weighed};
+    use countermove_planner::{Answer, Answers, Templates, Weighed};
     use countermove_proto::v1::ModelIdentity;
     use countermove_wire::FromMessage;
     use serde_json::{Value, json};

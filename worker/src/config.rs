@@ -11,7 +11,7 @@ use countermove_model::{
 };
 use countermove_proto::{ParseIdError, WorkerId};
 use countermove_settings::{Names, SettingsArgs};
-use countermove_telemetry::{ListenError, MetricsArgs};
+use countermove_telemetry::{ListenError, LogFormat, MetricsArgs, TraceArgs};
 #[cfg(feature = "etcd")]
 use countermove_transport::is_local_url;
 use countermove_transport::{Exposure, ExposureError, Kind, Tls, TlsArgs, TlsError};
@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Where figures are read.
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// Model to serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, value_name = "MODEL", default_value = "default")]
     pub model: String,
@@ -141,15 +144,6 @@ pub enum Weights {
     /// 32-bit floating point.
     #[value(name = "f32")]
     F32,
-}
-
-/// Form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// What a worker process runs with. Everything that can be checked without loading the model has been.

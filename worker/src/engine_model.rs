@@ -7,6 +7,9 @@ use countermove_model::{Completion, Engine, EngineError, EngineStats, Event, Pri
 use countermove_planner::{
     Answer, LanguageModel, ModelError, Prompt, Purpose, Question, TokenCounter, Usage, Weighed,
 };
+use countermove_telemetry::{TRACE, count, part};
+use tracing::field::Empty;
+use tracing::{Span, info_span};
 
 use crate::service::ServedModel;
 
@@ -68,10 +71,27 @@ impl LanguageModel for EngineModel {
         let mut generation = tokio::task::spawn_blocking(move || this.engine.submit(this.request(question)))
             .await
             .map_err(|error| ModelError::Failed(format!("the request could not be prepared: {error}")))?;
+        // Until the first token: waiting for a place in the batch is in it.
+        let mut prefill = Some(part(|| info_span!(target: TRACE, "prefill")));
+        let mut decode = Span::none();
         while let Some(event) = generation.next().await {
+            if prefill.take().is_some() {
+                decode = part(|| {
+                    info_span!(
+                        target: TRACE, "decode",
+                        prompt_tokens = Empty, cached_tokens = Empty, sampled_tokens = Empty, forced_tokens = Empty
+                    )
+                });
+            }
             match event {
                 Event::Tokens { count, .. } => tokens.add(u64::from(count)),
-                Event::Done(Ok(completion)) => return Ok(answer(completion, begun)),
+                Event::Done(Ok(completion)) => {
+                    decode.record("prompt_tokens", count(completion.prompt_tokens));
+                    decode.record("cached_tokens", count(completion.cached_tokens));
+                    decode.record("sampled_tokens", count(completion.sampled_tokens));
+                    decode.record("forced_tokens", count(completion.forced_tokens));
+                    return Ok(answer(completion, begun));
+                }
                 Event::Done(Err(error)) => return Err(model_error(&error)),
             }
         }

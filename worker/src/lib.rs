@@ -29,7 +29,7 @@ mod simulate;
 pub use adapter::AdapterChoice;
 #[cfg(feature = "etcd")]
 pub use config::Registry;
-pub use config::{Arguments, Command, Config, ConfigError, LogFormat, NAMES};
+pub use config::{Arguments, Command, Config, ConfigError, NAMES};
 pub use countermove_model::EngineStats;
 pub use cpu_part::{CpuPart, ParsePartError};
 pub use engine_model::EngineModel;

@@ -12,29 +12,48 @@ use clap::error::ErrorKind;
 use countermove_model::{Engine, Fetch, LoadOptions};
 use countermove_planner::{Answers, Templates};
 use countermove_proto::v1::ModelIdentity;
-use countermove_worker::{
-    Arguments, Command, Config, EngineModel, LogFormat, NAMES, Replica, serve_with, simulated,
-};
+use countermove_telemetry::start_log;
+use countermove_worker::{Arguments, Command, Config, EngineModel, NAMES, Replica, serve_with, simulated};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let arguments: Arguments = countermove_settings::parse(&NAMES, check);
     if let Some(Command::Model(model)) = arguments.command {
         // What these commands print is the answer; the log is for those who ask for it.
         if std::env::var_os("RUST_LOG").is_some() {
-            start_log(arguments.log_format);
+            start_log(arguments.log_format, None);
         }
         return model.run().map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS);
     }
-    start_log(arguments.log_format);
+    // The model has its own threads and cores: these two answer calls, and wait most of the time.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(2)
+        .thread_name("worker-rpc")
+        .enable_all()
+        .build();
+    let runtime = match runtime.context("the runtime cannot start") {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    // What is left is exported when this is dropped, by the runtime's threads.
+    let traces = {
+        let _within = runtime.enter();
+        arguments.traces.start("countermove-worker", env!("CARGO_PKG_VERSION"), arguments.tls.insecure)
+    };
+    let traces = match traces {
+        Ok(traces) => traces,
+        Err(error) => return fail(&error.into(), 2),
+    };
+    start_log(arguments.log_format, traces.as_ref());
     let config = match Config::try_from(arguments) {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), 2),
     };
-    match run(config) {
+    let parent = config.exit_with_parent.then(watch_parent);
+    match runtime.block_on(serve_model(config, parent)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }
@@ -66,19 +85,6 @@ fn sentence(error: &anyhow::Error) -> String {
         text.replace_range(start..end, "");
     }
     text
-}
-
-fn run(config: Config) -> anyhow::Result<()> {
-    let parent = config.exit_with_parent.then(watch_parent);
-    // The model has its own threads and cores: these two answer calls, and wait most of the time.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(2)
-        .thread_name("worker-rpc")
-        .enable_all()
-        .build()
-        .context("the runtime cannot start")?;
-    runtime.block_on(serve_model(config, parent))
 }
 
 async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> anyhow::Result<()> {
@@ -164,13 +170,4 @@ fn watch_parent() -> oneshot::Receiver<()> {
         let _ = sender.send(());
     });
     receiver
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

@@ -9,12 +9,14 @@ use countermove_planner::{Answers, LanguageModel, Question, RolloutBatch, Templa
 use countermove_proto::v1::ModelIdentity;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, Outage, PROTOCOL_VERSION, WorkerId};
+use countermove_telemetry::{TRACE, continued};
 use countermove_wire::{FromMessage, cancelled_rollouts};
 use futures::FutureExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
+use tracing::{Instrument, info_span};
 
 use crate::admission::{Admission, Overloaded};
 use crate::call::{self, Call, Slot};
@@ -211,6 +213,7 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
     ) -> Result<Response<Self::GenerateStream>, Status> {
         self.accept()?;
         let deadline = deadline::of_request(request.metadata());
+        let span = continued(request.metadata(), || info_span!(target: TRACE, "generate"));
         let question = Question::from_message(request.into_inner())?;
         check_text("segments", question.prompt.segments.iter().chain([&question.prompt.system]))?;
         let place = self.0.admission.decision().map_err(|full| exhausted("decisions", full))?;
@@ -218,10 +221,11 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
         let room =
             rooms.pop().ok_or_else(|| Error::Internal("the call has no room for its answer".to_owned()))?;
         let work = call::generate(Arc::clone(&self.0.replica), question, call.sender.clone(), room);
-        Ok(self.start(call, async move {
+        let work = async move {
             let _place = place;
             work.await
-        }))
+        };
+        Ok(self.start(call, work.instrument(span)))
     }
 
     type RunRolloutsStream = ReceiverStream<Result<wire::RunRolloutsResponse, Status>>;
@@ -232,6 +236,7 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
     ) -> Result<Response<Self::RunRolloutsStream>, Status> {
         self.accept()?;
         let deadline = deadline::of_request(request.metadata());
+        let span = continued(request.metadata(), || info_span!(target: TRACE, "run_rollouts"));
         let mut request = request.into_inner();
         let name = std::mem::take(&mut request.call);
         let batch = RolloutBatch::from_message(request)?;
@@ -245,10 +250,11 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
         let slot = |((place, room), cancelled)| Slot { place, room, cancelled };
         let slots = places.into_iter().zip(rooms).zip(tokens).map(slot).collect();
         let work = call::run_rollouts(Arc::clone(&self.0.replica), batch, slots, call.sender.clone());
-        Ok(self.start(call, async move {
+        let work = async move {
             let _registered = registered;
             work.await
-        }))
+        };
+        Ok(self.start(call, work.instrument(span)))
     }
 
     async fn cancel_rollouts(

@@ -7,6 +7,7 @@ use countermove_planner::{Answer, RolloutEnd, RolloutKey, RolloutResult, TokenCo
 use countermove_proto::Error;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
+use countermove_telemetry::inject;
 use countermove_wire::FromMessage;
 use countermove_wire::bounds::ResultBounds;
 use tokio::time::timeout;
@@ -134,6 +135,7 @@ fn at_fault(lease: &Lease, error: Error) -> Error {
 fn bounded<T>(message: T, time: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(time);
+    inject(request.metadata_mut());
     request
 }
 

@@ -27,8 +27,10 @@ use std::time::Duration;
 use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter};
 use countermove_proto::worker::v1::GenerateRequest;
 use countermove_proto::{Error, IncidentId, WorkerId};
+use countermove_telemetry::TRACE;
 use countermove_wire::{FromDomain, model_error};
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument, info_span};
 
 pub use hedging::Hedging;
 pub use notices::{NoticeInbox, Notices, notices};
@@ -241,7 +243,9 @@ impl LanguageModel for IncidentWorkers {
         loop {
             let mut grant = self.wait_for_place().await?;
             let time = self.call_time();
+            let span = info_span!(target: TRACE, "question", worker = %grant.lease().worker());
             let call = call::generate(&mut grant, request.clone(), time, self.options().silence, tokens);
+            let call = call.instrument(span);
             let outcome = match timeout(time, call).await {
                 Ok(outcome) => outcome,
                 Err(_) => {

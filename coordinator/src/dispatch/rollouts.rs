@@ -19,12 +19,14 @@ use countermove_planner::{
     RolloutSpec, TokenCounter,
 };
 use countermove_proto::{Error, RequestId, WorkerId};
+use countermove_telemetry::{TRACE, count};
 use countermove_wire::bounds::ResultBounds;
 use countermove_wire::{cancel_rollout_request, run_rollouts_request};
 use futures::StreamExt;
 use futures::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use tokio::time::Instant;
 use tonic::transport::Channel;
+use tracing::{Instrument, Span, info_span};
 
 use super::checking::{Check, Checks, Word};
 use super::hedging::most_hedges;
@@ -67,6 +69,8 @@ struct Call {
     /// Until when the worker may say what came of a rollout that it was told to cancel, if it was.
     last_words: Option<Instant>,
     cancel: AbortHandle,
+    /// Ends with it.
+    _span: Span,
 }
 
 /// Time in which a worker breaks off a rollout and says so. A call that brings nothing else is not waited for any longer.
@@ -274,17 +278,28 @@ impl Run {
         let time = self.workers.call_time();
         let silence = self.workers.options().silence;
         let rules = call::Rules { silence, tokens, bounds: self.bounds };
+        let span = info_span!(target: TRACE, "rollout_batch", %worker, rollouts = count(specs.len()));
         let opening = async move {
             match call::Rollouts::open(&grant, request, keys, time, rules).await {
                 Ok(rollouts) => Answers::Open(grant, rollouts),
                 Err(error) => Answers::Broken(grant, error),
             }
         };
+        let opening = opening.instrument(span.clone());
         let news = stream::once(opening).flat_map(|begun| stream::unfold(begun, Answers::step));
         let (news, cancel) = abortable(news.map(move |news| (call, news)));
         self.under_way.insert(
             call,
-            Call { name, worker, channel, tasks, begun: Instant::now(), last_words: None, cancel },
+            Call {
+                name,
+                worker,
+                channel,
+                tasks,
+                begun: Instant::now(),
+                last_words: None,
+                cancel,
+                _span: span,
+            },
         );
         self.calls.push(news.boxed());
     }

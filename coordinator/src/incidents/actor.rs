@@ -17,10 +17,12 @@ use countermove_planner::{ActionClass, Evidence, FellBack, Phase, PlanError, Pla
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{Notice, PlanEnd, PlanEnded, PlanningStage, Progress, StateFellBack};
 use countermove_proto::{Error, Tenant, system_time};
+use countermove_telemetry::{TRACE, count};
 use countermove_wire::IntoMessage;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span};
 
 use self::desk::Desk;
 use self::outbox::Outbox;
@@ -218,16 +220,23 @@ impl Actor {
     async fn work(&mut self) -> Result<(), Fault> {
         self.working.store(true, Ordering::SeqCst);
         let (phase, begun) = (work_name(self.session.phase()), Instant::now());
+        let step = self.desk.log.incident().plan.as_ref().map_or(0, |plan| plan.steps.len());
+        // A trace of its own: what a person is waited for in between belongs to none.
+        let span = info_span!(
+            target: TRACE, parent: None, "step",
+            phase, incident = %self.desk.log.id(), step = count(step)
+        );
         // Its own: what is told by work that was broken off goes nowhere.
         let outbox = Arc::new(Outbox::default());
         let end = {
             let (planner, sink, mut session) =
                 (Arc::clone(&self.planner), Arc::clone(&outbox), self.session.clone());
             session.ask_two_for(self.two_approvers());
-            let mut work = self.desk.cpu.spawn(async move {
+            let work = async move {
                 Box::pin(planner.step(&mut session, &*sink)).await;
                 session
-            });
+            };
+            let mut work = self.desk.cpu.spawn(work.instrument(span));
             let mut pulse = interval(PULSE);
             pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {

@@ -14,6 +14,8 @@ use std::time::Instant;
 use countermove_model::EngineStats;
 use countermove_planner::{Answer, LanguageModel, ModelError, Question, TokenCounter, Usage};
 use countermove_proto::v1::ModelIdentity;
+use countermove_telemetry::{TRACE, count, part};
+use tracing::{Instrument, info_span};
 
 use crate::service::ServedModel;
 use answer::{instance, weighed};
@@ -111,12 +113,17 @@ impl LanguageModel for SimulatedModel {
         };
         let sampled = (json.len() / BYTES_PER_TOKEN).max(1) as u64;
         let running = Running::begin(self);
+        // It reads a prompt in no time.
+        let prompt_tokens = (prompt / BYTES_PER_TOKEN) as u64;
+        let decode = part(
+            || info_span!(target: TRACE, "decode", prompt_tokens = count(prompt_tokens), sampled_tokens = count(sampled)),
+        );
         self.pace
             .work(sampled as f64)
+            .instrument(decode)
             .await
             .map_err(|pace::Stopped| ModelError::Unavailable("the simulation has stopped".to_owned()))?;
         tokens.add(sampled);
-        let prompt_tokens = (prompt / BYTES_PER_TOKEN) as u64;
         running.answered(prompt_tokens, sampled);
         let usage =
             Usage { prompt_tokens, sampled_tokens: sampled, elapsed: begun.elapsed(), ..Usage::default() };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countermove_incident::{AlertLog, Catalogue, Constraints, Reversibility};
+use tracing::{Instrument, info_span};
 
 use crate::choosing::assurance::Decided;
 use crate::choosing::candidate::Candidate;
@@ -45,6 +46,9 @@ pub struct Planner<M, R> {
     /// What the model made of records of incidents that come with a catalogue.
     answers: Answers,
 }
+
+/// Target of the spans that show where the time of a step goes.
+const TRACE: &str = "countermove_trace";
 
 /// Most hosts of a description: each is named with every rollout, and a prompt that shows them all fits no model.
 const HOSTS: usize = 4096;
@@ -207,6 +211,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let tokens_before = session.tokens.total();
         let (assessment, usage) =
             perception::perceive(&self.model, &self.templates, scene, &session.options, &session.tokens)
+                .instrument(info_span!(target: TRACE, "perception"))
                 .await?;
         Ok((assessment, whole(usage, session, tokens_before, started)))
     }
@@ -307,7 +312,9 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
     ) -> Result<Decision, PlanError> {
         report(session, sink, PlanningStage::Rollouts, session.next_step(), (0, 0));
         let engaging = Engaging { model: &self.model, templates: &self.templates, answers: &self.answers };
-        let Some(Engaged { step, round }) = engaging.decide(session, catalogue).await? else {
+        let deciding =
+            engaging.decide(session, catalogue).instrument(info_span!(target: TRACE, "engagement"));
+        let Some(Engaged { step, round }) = deciding.await? else {
             return Ok(Decision::NoCandidate);
         };
         let (candidates, rejected) = (step.candidates.clone(), step.rejected.clone());
@@ -352,8 +359,10 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             refusals: &session.refusals,
             seed,
         };
-        let Proposals { mut candidates, rejected, mut usage } =
-            proposal.ask(&self.model, &session.tokens).await?;
+        let Proposals { mut candidates, rejected, mut usage } = proposal
+            .ask(&self.model, &session.tokens)
+            .instrument(info_span!(target: TRACE, "candidates"))
+            .await?;
         sink.emit(PlanEvent::Proposed { step, candidates: candidates.clone(), rejected: rejected.clone() });
         if candidates.is_empty() {
             return Ok(Decision::NoCandidate);
@@ -376,7 +385,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             history,
             seed,
         };
-        let rolled = rolling.run().await?;
+        let rolled = rolling.run().instrument(info_span!(target: TRACE, "rollouts")).await?;
         for (candidate, tally) in candidates.iter_mut().zip(&rolled.tallies) {
             candidate.cost = tally.cost;
             candidate.predicted_state = tally.predicted_state;
