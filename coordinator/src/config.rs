@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +31,10 @@ use crate::incidents::{
     IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl, UnprotectedStore,
 };
 use crate::metrics::Metrics;
+use crate::notify::{Notify, NotifyError};
 use crate::replica::Replica;
 use crate::server::{Front, ServeError, serve};
-use crate::webhook::{Receiver, Webhook, WebhookError};
+use crate::webhook::{Receiver, Webhook, WebhookError, warn_if_open};
 use crate::workers::{Fleet, FleetOptions, LinkOptions};
 
 /// How long a worker that is missing after an outage of etcd has to register again: some of its attempts, and a lease.
@@ -157,7 +157,13 @@ pub struct Args {
     /// File with the secret that the webhook shares, at least 32 bytes; two lines while one takes the place of the other
     #[arg(long, value_name = "FILE", requires = "webhook")]
     pub webhook_secret: Option<PathBuf>,
-    /// Let webhook and anchors be at addresses that only this machine, its link or its cloud answers
+    /// TOML file that says who is told how incidents stand: chats, mail gateways, ticket systems
+    #[arg(long, value_name = "FILE")]
+    pub notify: Option<PathBuf>,
+    /// Print what each receiver in --notify would get of an incident that is made up, and exit
+    #[arg(long, requires = "notify")]
+    pub notify_check: bool,
+    /// Let webhook, receivers of notifications and anchors be at addresses that only this machine, its link or its cloud answers
     #[arg(long)]
     pub allow_local: bool,
     /// File with the Ed25519 key that signs what a database keeps, made if it is not there [default: PATH.key beside an SQLite
@@ -196,6 +202,16 @@ pub struct Args {
     /// Drain and exit when standard input ends, so that the process never outlives the one that holds its other end
     #[arg(long)]
     pub exit_with_parent: bool,
+}
+
+impl Args {
+    /// Who is told how incidents stand.
+    ///
+    /// # Errors
+    /// See [`NotifyError`].
+    pub fn notify(&self) -> Result<Option<Notify>, NotifyError> {
+        self.notify.as_deref().map(|file| Notify::read(file, self.allow_local)).transpose()
+    }
 }
 
 /// Where workers are found.
@@ -237,6 +253,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         fault: std::io::Error,
     },
+    /// See [`NotifyError`].
+    #[error("--notify {0}")]
+    Notify(#[from] NotifyError),
     /// A default for plans is out of its range.
     #[error("the planning defaults cannot be used: {0}")]
     Options(#[from] OptionsError),
@@ -252,6 +271,9 @@ pub enum ConfigError {
     /// See [`ListenError`].
     #[error(transparent)]
     Metrics(#[from] ListenError),
+    /// See [`TracesError`].
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// See [`SettingsError`].
     #[error("--auth: {0}")]
     Auth(#[from] SettingsError),
@@ -271,9 +293,6 @@ pub enum ConfigError {
     #[error("--workers {0}: {1}")]
     Worker(WorkerUrl, DialError),
     /// The database would be written to in plain text over a network.
-    /// See [`TracesError`].
-    #[error(transparent)]
-    Traces(#[from] TracesError),
     #[error("--store: {0}")]
     Unprotected(#[from] UnprotectedStore),
     /// Others would call this coordinator in plain text.
@@ -324,6 +343,7 @@ pub struct Coordinator {
     lease: Duration,
     keep: Option<Duration>,
     webhook: Option<Webhook>,
+    notify: Option<Notify>,
     replica: Option<Replica>,
     keep_incidents: usize,
     drain_timeout: Duration,
@@ -447,6 +467,7 @@ impl TryFrom<&Args> for Coordinator {
                 },
                 most_active: args.max_incidents,
                 webhook: None,
+                notify: None,
                 compute_threads: args.compute_threads.into(),
                 patience: (args.answer_within > 0.0)
                     .then(|| Duration::from_secs_f64(args.answer_within * 3600.0)),
@@ -468,6 +489,7 @@ impl TryFrom<&Args> for Coordinator {
             lease: Duration::from_secs_f64(args.lease),
             keep: args.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
             webhook: webhook(args)?,
+            notify: args.notify()?,
             replica: replica(args)?,
             keep_incidents: args.keep_incidents,
             drain_timeout: Duration::from_secs_f64(args.drain_timeout),
@@ -542,7 +564,12 @@ impl Coordinator {
             peers: Dial::members(self.tls.clone(), Kind::Coordinator, self.insecure),
             port: Port { listener, tls: self.tls, connection_age: self.connection_age },
         };
-        let options = IncidentOptions { webhook: self.webhook, policy: self.policy, ..self.incidents };
+        let options = IncidentOptions {
+            webhook: self.webhook,
+            notify: self.notify,
+            policy: self.policy,
+            ..self.incidents
+        };
         let incidents = Incidents::new(store.clone(), fleet.clone(), self.templates, options)?;
         // A file belongs to one process, so nobody else is left who could renew.
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
@@ -616,9 +643,7 @@ fn webhook(args: &Args) -> Result<Option<Webhook>, ConfigError> {
     let (Some(url), Some(path)) = (&args.webhook, &args.webhook_secret) else { return Ok(None) };
     let secret =
         std::fs::read_to_string(path).map_err(|fault| ConfigError::Secret { path: path.clone(), fault })?;
-    if std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
-        tracing::warn!(file = %path.display(), "others can read the webhook's secret: chmod 600 it");
-    }
+    warn_if_open(path);
     Ok(Some(Webhook::new(Receiver::new(url, &secret, args.allow_local)?)?))
 }
 
@@ -773,6 +798,8 @@ mod tests {
             ["--lease", "0.1"],
             ["--keep-days", "0"],
             ["--advertise", "coordinator:7700"],
+            ["--trace-share", "1.5"],
+            ["--notify-check", "--allow-local"],
         ] {
             assert!(args(&bad).is_err(), "{bad:?}");
         }
@@ -788,13 +815,13 @@ mod tests {
         assert!(matches!(Coordinator::try_from(&plain), Err(ConfigError::Worker(..))));
         let database = args(&["--store", "postgres://db/x"]).unwrap();
         assert!(matches!(Coordinator::try_from(&database), Err(ConfigError::Unprotected(_))));
+        let untold = args(&["--notify", "no/such/file.toml"]).unwrap();
+        assert!(matches!(Coordinator::try_from(&untold), Err(ConfigError::Notify(_))));
         let nowhere = args(&["--templates", "no/such/folder"]).unwrap();
         assert!(matches!(Coordinator::try_from(&nowhere), Err(ConfigError::Templates(_))));
         let costly = args(&["--costs", "no/such/file.toml"]).unwrap();
         assert!(matches!(Coordinator::try_from(&costly), Err(ConfigError::Costs { .. })));
         let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/costs.toml");
-            ["--trace-share", "1.5"],
-            ["--notify-check", "--allow-local"],
         let minutes = Coordinator::try_from(&args(&["--costs", table]).unwrap()).unwrap();
         assert_eq!(minutes.incidents.defaults.pricing.name(), "minutes");
     }

@@ -11,6 +11,7 @@ pub mod dispatch;
 mod export;
 pub mod incidents;
 pub mod metrics;
+pub mod notify;
 mod outside;
 pub mod replica;
 pub mod server;

@@ -19,6 +19,12 @@ use tokio::sync::oneshot;
 fn main() -> ExitCode {
     let args: Args =
         countermove_settings::parse(&NAMES, |args| Coordinator::try_from(args).map(drop).map_err(unusable));
+    if args.notify_check {
+        return match check_notify(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => unusable(error).exit(),
+        };
+    }
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -30,6 +36,15 @@ fn main() -> ExitCode {
 
 fn unusable(error: ConfigError) -> clap::Error {
     Args::command().error(ErrorKind::ValueValidation, error)
+}
+
+/// Prints what receivers of notifications would get.
+fn check_notify(args: &Args) -> Result<(), ConfigError> {
+    if let Some(notify) = args.notify()? {
+        // If nobody can read it, nobody can be told so.
+        let _ = announce(notify.samples()?.trim_end());
+    }
+    Ok(())
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -89,6 +89,8 @@ table! {
         .by(&[OPERATION]);
     DELIVERIES = Metric::new("countermove_deliveries_total", Kind::Counter, "Approved actions that the webhook took, or that were given up")
         .by(&[Label { name: "outcome", values: Values::Of(&["taken", "failed"]) }]);
+    NOTIFICATIONS = Metric::new("countermove_notifications_total", Kind::Counter, "Notifications that a receiver took, or that were given up")
+        .by(&[Label { name: "outcome", values: Values::Of(&["taken", "failed"]) }]);
     COMPUTE_BUSY = Metric::new("countermove_compute_busy_seconds_total", Kind::Counter, "Time that the computing threads were at work, of all of them together");
     COMPUTE_THREADS = Metric::new("countermove_compute_threads", Kind::Gauge, "Threads that compute");
 }
@@ -127,6 +129,7 @@ struct Inner {
     store: Histograms,
     store_errors: Counters,
     deliveries: Counters,
+    notifications: Counters,
     compute_busy: Counters,
     compute_threads: Gauges,
 }
@@ -169,6 +172,7 @@ impl Metrics {
             store: page.histograms(&STORE),
             store_errors: page.counters(&STORE_ERRORS),
             deliveries: page.counters(&DELIVERIES),
+            notifications: page.counters(&NOTIFICATIONS),
             compute_busy: page.counters(&COMPUTE_BUSY),
             compute_threads: page.gauges(&COMPUTE_THREADS),
         };
@@ -329,6 +333,11 @@ impl Metrics {
             true => self.0.store.observe(&[operation], time.as_secs_f64()),
             false => self.0.store_errors.count(&[operation]),
         }
+    }
+
+    /// The delivery of a notification is over.
+    pub(crate) fn notified(&self, was_taken: bool) {
+        self.0.notifications.count(&[if was_taken { "taken" } else { "failed" }]);
     }
 
     /// A delivery is over.

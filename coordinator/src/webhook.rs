@@ -14,13 +14,17 @@
 //! ten seconds, it is tried again with growing pauses, [`ATTEMPTS`] times in all; redirects are not followed. What the
 //! action achieved comes back through `ReportOutcome`, whoever reports it.
 //!
+//! Notifications ([`crate::notify`]) go out in the same way; to receivers that share no secret without a signature.
+//!
 //! This module makes the attempts. That a delivery outlives the process, and what became of it, is the incident's log's
 //! business ([`crate::incidents`]): it says `pending` before the first attempt, and whoever owns the incident goes on until it
 //! says `taken` or `failed`. So a receiver may get an action more than once, and never not at all without a word.
 //!
-//! Invariants: only approved actions are sent; a receiver takes no thread and holds up nothing but its own deliveries; the
+//! Invariants: of actions only approved ones are sent; a receiver takes no thread and holds up nothing but its own deliveries; the
 //! secret and the address are in no log.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,9 +32,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use backon::{ExponentialBuilder, Retryable};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use countermove_incident::Reversibility;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Uri};
 use serde::Serialize;
 use sha2::Sha256;
@@ -82,7 +88,7 @@ pub struct Approval {
     /// Whether the incident's autonomy approved it, and no person.
     pub is_automatic: bool,
     /// How well it can be taken back: `harmless`, `reversible`, `laborious` or `irreversible`.
-    pub reversibility: String,
+    pub reversibility: &'static str,
     /// Kinds of response that it tells, with the technique of MITRE D3FEND nearest to each.
     pub responses: Vec<Response>,
 }
@@ -96,7 +102,7 @@ pub struct Response {
     pub d3fend: &'static str,
 }
 
-/// Where approvals go. Clones are the same.
+/// Where approvals, or notifications, go. Clones are the same.
 #[derive(Clone)]
 pub struct Webhook {
     receiver: Receiver,
@@ -139,7 +145,10 @@ pub(crate) struct Undelivered {
 #[derive(Clone)]
 pub struct Receiver {
     url: Uri,
+    /// None: nothing is signed.
     secrets: Arc<[Vec<u8>]>,
+    /// What is sent as well.
+    headers: HeaderMap,
     allows_local: bool,
     first_pause: Duration,
 }
@@ -164,6 +173,20 @@ impl Receiver {
     /// # Errors
     /// See [`WebhookError`].
     pub fn new(url: &str, secrets: &str, allows_local: bool) -> Result<Self, WebhookError> {
+        let receiver = Self::unsigned(url, allows_local)?;
+        let lines = secrets.lines().map(str::trim).filter(|line| !line.is_empty());
+        let secrets = lines.map(secret).collect::<Result<Vec<_>, _>>()?;
+        if secrets.is_empty() || secrets.len() > SECRETS {
+            return Err(WebhookError::Count(secrets.len()));
+        }
+        Ok(Self { secrets: secrets.into(), ..receiver })
+    }
+
+    /// A receiver at this address that shares no secret, so that nothing is signed.
+    ///
+    /// # Errors
+    /// [`WebhookError::Url`], [`WebhookError::Local`].
+    pub fn unsigned(url: &str, allows_local: bool) -> Result<Self, WebhookError> {
         let refused = || WebhookError::Url(url.to_owned());
         let url: Uri = url.parse().map_err(|_| refused())?;
         let named = url.host().is_some_and(|host| !host.is_empty());
@@ -173,18 +196,20 @@ impl Receiver {
         if !allows_local && names_local(&url) {
             return Err(WebhookError::Local(url.host().unwrap_or_default().to_owned()));
         }
-        let lines = secrets.lines().map(str::trim).filter(|line| !line.is_empty());
-        let secrets = lines.map(secret).collect::<Result<Vec<_>, _>>()?;
-        if secrets.is_empty() || secrets.len() > SECRETS {
-            return Err(WebhookError::Count(secrets.len()));
-        }
-        Ok(Self { url, secrets: secrets.into(), allows_local, first_pause: FIRST_PAUSE })
+        let (secrets, headers) = (Arc::from([]), HeaderMap::new());
+        Ok(Self { url, secrets, headers, allows_local, first_pause: FIRST_PAUSE })
     }
 
-    /// What an attempt is signed with: one signature for each secret.
-    fn signature(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
+    /// With a header that is sent as well.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// What an attempt is signed with: one signature for each secret; none without a secret.
+    fn signature(&self, id: &str, timestamp: u64, body: &[u8]) -> Option<String> {
         let all: Vec<String> = self.secrets.iter().map(|secret| sign(secret, id, timestamp, body)).collect();
-        all.join(" ")
+        (!all.is_empty()).then(|| all.join(" "))
     }
 
     /// With another pause before the second attempt.
@@ -205,12 +230,16 @@ impl Webhook {
 
     /// Delivers an approval under this id, and gives the number of the attempt that was taken. Dropping it stops trying.
     pub(crate) async fn deliver(&self, id: &str, approval: &Approval) -> Result<u32, Undelivered> {
+        match serde_json::to_vec(approval) {
+            Ok(body) => self.send(id, body.into()).await,
+            Err(error) => Err(Undelivered { attempts: 0, problem: format!("it cannot be written: {error}") }),
+        }
+    }
+
+    /// Delivers JSON under this id, and gives the number of the attempt that was taken. Dropping it stops trying.
+    pub(crate) async fn send(&self, id: &str, body: Bytes) -> Result<u32, Undelivered> {
         let attempts = AtomicU32::new(0);
         let given_up = |problem| Undelivered { attempts: attempts.load(Ordering::Relaxed), problem };
-        let body = match serde_json::to_vec(approval) {
-            Ok(body) => Bytes::from(body),
-            Err(error) => return Err(given_up(format!("it cannot be written: {error}"))),
-        };
         let pauses = ExponentialBuilder::new()
             .with_min_delay(self.receiver.first_pause)
             .with_max_delay(LONGEST_PAUSE)
@@ -233,11 +262,17 @@ impl Webhook {
         // It is never closed.
         let _place = self.places.acquire().await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let request = Request::post(&self.receiver.url)
+        let mut request = Request::post(&self.receiver.url)
             .header("Content-Type", "application/json")
             .header("webhook-id", id)
-            .header("webhook-timestamp", now.to_string())
-            .header("webhook-signature", self.receiver.signature(id, now, &body))
+            .header("webhook-timestamp", now.to_string());
+        if let Some(signature) = self.receiver.signature(id, now, &body) {
+            request = request.header("webhook-signature", signature);
+        }
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.receiver.headers.clone());
+        }
+        let request = request
             .body(Full::new(body))
             .map_err(|error| Refused { reason: format!("it cannot be written: {error}"), is_final: true })?;
         // The faults are told without the address: it may hold a token.
@@ -265,6 +300,23 @@ impl Refused {
         // 408, 425 and 429 ask for patience.
         let is_final = (400..500).contains(&status) && ![408, 425, 429].contains(&status);
         Self { reason: format!("it answered with status {status}"), is_final }
+    }
+}
+
+/// How well an action can be taken back, in the word that receivers read.
+pub(crate) fn reversibility(action: &str) -> &'static str {
+    match Reversibility::of(action) {
+        Reversibility::Harmless => "harmless",
+        Reversibility::Reversible => "reversible",
+        Reversibility::Laborious => "laborious",
+        Reversibility::Irreversible => "irreversible",
+    }
+}
+
+/// Says so in the log if others than its owner can read a file with a secret.
+pub(crate) fn warn_if_open(file: &Path) {
+    if std::fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(file = %file.display(), "others can read this secret: chmod 600 it");
     }
 }
 
@@ -347,7 +399,7 @@ mod tests {
             approver: "ann".into(),
             approvers: vec!["ann".into()],
             is_automatic: false,
-            reversibility: "reversible".into(),
+            reversibility: "reversible",
             responses: vec![Response { kind: "contain", d3fend: "D3-NI" }],
         }
     }

@@ -5,12 +5,12 @@
 //! an action at least once. What is sent is read from the incident as its events make it, and only if the step still is
 //! the one that its hash names.
 
-use countermove_incident::{Reversibility, VerbClass};
+use countermove_incident::VerbClass;
 use countermove_proto::v1::{ActionApproved, Delivery, DeliveryStatus, Incident, PlanStep};
 use tokio::task::JoinSet;
 
 use super::seal::{chosen, sealed};
-use crate::webhook::{Approval, Response, Undelivered, Webhook};
+use crate::webhook::{Approval, Response, Undelivered, Webhook, reversibility};
 
 /// Delivers for one incident. Dropping it stops every attempt; what is pending then is the next owner's.
 pub(super) struct Courier {
@@ -102,12 +102,6 @@ fn approvers(delivery: &Delivery, step: &PlanStep) -> Vec<String> {
 
 fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
     let action = chosen(step);
-    let reversibility = match Reversibility::of(&action.text) {
-        Reversibility::Harmless => "harmless",
-        Reversibility::Reversible => "reversible",
-        Reversibility::Laborious => "laborious",
-        Reversibility::Irreversible => "irreversible",
-    };
     let response = |class: VerbClass| Response { kind: class.name(), d3fend: class.d3fend().id };
     Approval {
         version: 1,
@@ -116,11 +110,11 @@ fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
         step: step.index,
         plan_hash: step.plan_hash.clone(),
         responses: VerbClass::of(&action.text).into_iter().map(response).collect(),
+        reversibility: reversibility(&action.text),
         action: action.text,
         explanation: action.explanation,
         approver: delivery.approver.clone(),
         approvers: approvers(delivery, step),
         is_automatic: delivery.is_automatic,
-        reversibility: reversibility.to_owned(),
     }
 }

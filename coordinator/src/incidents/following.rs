@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::filter::Filter;
 use super::projection::summary;
-use super::store::{Append, EventLog, Head, Ledger, Part, Record, StoreError, StoredInput};
+use super::store::{Append, EventLog, Head, Ledger, Notifications, Part, Record, StoreError, StoredInput};
 use super::{Incidents, Stop};
 
 /// Changes that are remembered for those who have not heard of them.
@@ -54,13 +54,19 @@ impl News {
 pub(super) struct Telling {
     pub(super) log: Arc<dyn EventLog>,
     pub(super) news: News,
+    /// Hears of each write that brings notifications.
+    pub(super) notifies: watch::Sender<()>,
 }
 
 impl EventLog for Telling {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let changed = append.changes.then(|| Arc::clone(&append.incident));
+            let notifies = !append.notifications.is_empty();
             self.log.append(append).await?;
+            if notifies {
+                self.notifies.send_replace(());
+            }
             if let Some(incident) = changed {
                 self.news.tell(&incident);
             }
@@ -105,6 +111,10 @@ impl EventLog for Telling {
 
     fn ledger(&self) -> Option<&dyn Ledger> {
         self.log.ledger()
+    }
+
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        self.log.notifications()
     }
 }
 

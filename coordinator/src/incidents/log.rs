@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::projection;
 use super::store::{Append, Claim, EventLog, Hash, Input, Link, Record, RequestKey, StoreError, sha256};
+use crate::notify::Notify;
 
 /// An input as it is kept, and its digest.
 pub(super) struct Enclosure {
@@ -30,6 +31,8 @@ pub(super) struct Log {
     told: Vec<Kind>,
     /// The request that the next event answers.
     request: Option<RequestKey>,
+    /// Who is told of the states that it brings the incident into.
+    notify: Option<Notify>,
     /// The incident after its last event.
     now: watch::Sender<Arc<Incident>>,
 }
@@ -44,8 +47,14 @@ impl Log {
             hash: [0; 32],
             told: Vec::new(),
             request: None,
+            notify: None,
             now: watch::Sender::new(Arc::new(incident)),
         }
+    }
+
+    /// Has these told of the states that it brings the incident into.
+    pub(super) fn telling(self, notify: Option<Notify>) -> Self {
+        Self { notify, ..self }
     }
 
     /// The log of an incident that was begun by another owner. `incident` is what
@@ -59,7 +68,7 @@ impl Log {
         told: Vec<Kind>,
     ) -> Self {
         let now = watch::Sender::new(Arc::new(incident));
-        Self { claim, store, hash, told, request: None, now }
+        Self { claim, store, hash, told, request: None, notify: None, now }
     }
 
     /// The right to write to it.
@@ -130,6 +139,7 @@ impl Log {
         }
         let (last, incident) = (first + position as u64, Arc::new(incident));
         let saved = session.is_some();
+        let notifications = self.notify.as_ref().map(|notify| notify.due(&self.now.borrow(), &incident));
         let append = Append {
             claim: self.claim,
             records,
@@ -138,6 +148,7 @@ impl Log {
             request: self.request,
             incident: Arc::clone(&incident),
             changes,
+            notifications: notifications.unwrap_or_default(),
         };
         self.store.append(append).await?;
         (self.hash, self.request) = (hash, None);

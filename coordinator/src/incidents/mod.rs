@@ -16,6 +16,7 @@ mod filter;
 mod following;
 mod log;
 mod places;
+mod posting;
 mod projection;
 mod reading;
 mod seal;
@@ -54,14 +55,15 @@ pub(crate) use filter::{Filter, KnownAs};
 pub(crate) use store::View;
 pub use store::{
     Append, Claim, EventLog, Hash, Head, Held, Input, KeptCheckpoint, KnownRequest, Ledger, MemoryStore,
-    OwnerId, Ownership, Part, Record, RequestKey, Saved, SavedSession, SqlStore, Store, StoreError, StoreUrl,
-    StoreUrlError, StoredInput, UnprotectedStore,
+    Notifications, OwnerId, Ownership, Part, Record, RequestKey, Saved, SavedSession, SqlStore, Store,
+    StoreError, StoreUrl, StoreUrlError, StoredInput, UnprotectedStore, Waiting,
 };
 
 use crate::access::PolicyFile;
 use crate::cpu::Cpu;
 use crate::dispatch::{DispatchOptions, Dispatcher, IncidentWorkers, Payer, notices};
 use crate::metrics::Metrics;
+use crate::notify::Notify;
 use crate::webhook::Webhook;
 use crate::workers::Fleet;
 use actor::Beginning;
@@ -88,6 +90,8 @@ pub struct IncidentOptions {
     pub most_active: usize,
     /// Who is told of approved actions.
     pub webhook: Option<Webhook>,
+    /// Who is told how incidents stand.
+    pub notify: Option<Notify>,
     /// Threads that compute.
     pub compute_threads: usize,
     /// How long an incident waits for a person's word before planning ends; absent: for ever.
@@ -103,6 +107,7 @@ impl Default for IncidentOptions {
             dispatch: DispatchOptions::default(),
             most_active: 1000,
             webhook: None,
+            notify: None,
             compute_threads: 2,
             patience: None,
             policy: None,
@@ -131,6 +136,8 @@ struct Inner {
     me: OwnerId,
     /// Whether the store answers.
     answers: latest::Sender<bool>,
+    /// Tells that there are notifications to deliver.
+    written: latest::Sender<()>,
     tasks: TaskTracker,
 }
 
@@ -206,9 +213,9 @@ impl Incidents {
         options: IncidentOptions,
     ) -> io::Result<Self> {
         let store = store.into().metered(fleet.metrics());
-        let news = News::new();
-        Ok(Self(Arc::new(Inner {
-            log: Arc::new(Telling { log: store.log(), news: news.clone() }),
+        let (news, written) = (News::new(), latest::Sender::new(()));
+        let this = Self(Arc::new(Inner {
+            log: Arc::new(Telling { log: store.log(), news: news.clone(), notifies: written.clone() }),
             news,
             ownership: store.ownership(),
             dispatcher: Dispatcher::start(fleet.clone(), options.dispatch),
@@ -221,8 +228,11 @@ impl Incidents {
             stop: latest::Sender::new(Stop::Never),
             me: OwnerId::generate(),
             answers: latest::Sender::new(true),
+            written,
             tasks: TaskTracker::new(),
-        })))
+        }));
+        this.start_posting();
+        Ok(this)
     }
 
     /// Takes an incident in and starts to plan it. With `check_only` it is read and checked, and nothing starts.
@@ -285,7 +295,8 @@ impl Incidents {
             external_id,
             catalogue,
         };
-        let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log));
+        let mut log = Log::new(Claim { id, owner: self.0.me, epoch: 1 }, Arc::clone(&self.0.log))
+            .telling(self.0.options.notify.clone());
         let (commands, progress, handle, working) = Handle::open(&log, account);
         let lost = handle.lost.clone();
         let place = self.register(id, handle)?;

@@ -123,7 +123,8 @@ impl Incidents {
             };
             self.compute(work).await.map_err(|error| Refusal::Unusable(error.to_string()))?
         };
-        let log = Log::resume(claim, Arc::clone(&self.0.log), incident, hash, told);
+        let log = Log::resume(claim, Arc::clone(&self.0.log), incident, hash, told)
+            .telling(self.0.options.notify.clone());
         let (commands, progress, handle, working) = super::Handle::open(&log, tenant);
         let lost = handle.lost.clone();
         let place =
@@ -192,7 +193,8 @@ impl Incidents {
             replayed => replayed?.0,
         };
         let ended = PlanEnded { end: PlanEnd::Failed.into(), error: problem, usage: None };
-        let mut log = Log::resume(claim, Arc::clone(&self.0.log), incident, head.hash, Vec::new());
+        let mut log = Log::resume(claim, Arc::clone(&self.0.log), incident, head.hash, Vec::new())
+            .telling(self.0.options.notify.clone());
         log.append(Kind::Ended(ended), None).await
     }
 }

@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, FutureExt, ready};
 
 use super::super::projection::summary;
 use super::ledger::{KeptCheckpoint, Ledger, SavedSession};
-use super::{Append, EventLog, Head, Part, Record, StoreError, StoredInput};
+use super::{Append, EventLog, Head, Notifications, OwnerId, Part, Record, StoreError, StoredInput, Waiting};
 
 /// Keeps incidents in memory: all that go on, and as many of the ended ones as it was told.
 ///
@@ -20,6 +20,7 @@ use super::{Append, EventLog, Head, Part, Record, StoreError, StoredInput};
 pub struct MemoryStore {
     kept: usize,
     logs: Mutex<Logs>,
+    notifications: Mutex<VecDeque<Waiting>>,
     audit: Mutex<VecDeque<AuditRecord>>,
 }
 
@@ -40,7 +41,12 @@ struct Log {
 impl MemoryStore {
     /// Keeps `kept` ended incidents; when one more ends, the one that ended first is forgotten.
     pub fn new(kept: usize) -> Self {
-        Self { kept: kept.max(1), logs: Mutex::default(), audit: Mutex::default() }
+        Self {
+            kept: kept.max(1),
+            logs: Mutex::default(),
+            notifications: Mutex::default(),
+            audit: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Logs> {
@@ -67,6 +73,7 @@ impl MemoryStore {
                 log.records.extend(append.records);
             }
         }
+        self.outgoing().extend(append.notifications);
         if head.ended {
             logs.ended.push_back(id);
             while logs.ended.len() > self.kept {
@@ -142,6 +149,35 @@ impl EventLog for MemoryStore {
 
     fn ledger(&self) -> Option<&dyn Ledger> {
         Some(self)
+    }
+
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        Some(self)
+    }
+}
+
+impl MemoryStore {
+    fn outgoing(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.notifications.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// They go with the process, as incidents do.
+impl Notifications for MemoryStore {
+    fn waiting(
+        &self,
+        _owner: OwnerId,
+        receiver: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Waiting>, StoreError>> {
+        let outgoing = self.outgoing();
+        let its = outgoing.iter().filter(|waiting| waiting.receiver == receiver);
+        ready(Ok(its.take(limit).cloned().collect())).boxed()
+    }
+
+    fn settle(&self, receiver: String, id: String) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.outgoing().retain(|waiting| waiting.receiver != receiver || waiting.id != id);
+        ready(Ok(())).boxed()
     }
 }
 

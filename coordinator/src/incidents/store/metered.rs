@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::{
-    Append, Claim, EventLog, Head, Held, KnownRequest, Ledger, OwnerId, Ownership, Part, Record, RequestKey,
-    Saved, Store, StoreError, StoredInput,
+    Append, Claim, EventLog, Head, Held, KnownRequest, Ledger, Notifications, OwnerId, Ownership, Part,
+    Record, RequestKey, Saved, Store, StoreError, StoredInput,
 };
 use crate::metrics::Metrics;
 
@@ -100,6 +100,10 @@ impl<S: EventLog + ?Sized> EventLog for Metered<S> {
 
     fn ledger(&self) -> Option<&dyn Ledger> {
         self.store.ledger()
+    }
+
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        self.store.notifications()
     }
 }
 

@@ -14,6 +14,7 @@ mod chain;
 mod ledger;
 mod memory;
 mod metered;
+mod notifications;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use chain::Hash;
 pub(crate) use chain::{Link, sha256};
 pub use ledger::{KeptCheckpoint, Ledger, SavedSession};
 pub use memory::MemoryStore;
+pub use notifications::{Notifications, Waiting};
 pub use sql::SqlStore;
 pub use url::{StoreUrl, StoreUrlError, UnprotectedStore};
 pub(crate) use verify::{Finding, replay, verify};
@@ -127,6 +129,8 @@ pub struct Append {
     pub incident: Arc<Incident>,
     /// Whether they change more of it than number and time of its last event.
     pub changes: bool,
+    /// Who has to be told of it.
+    pub notifications: Vec<Waiting>,
 }
 
 /// Which incidents a list gives, and how many.
@@ -205,6 +209,11 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// What proves its content, if anything does.
     fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
+
+    /// Where notifications wait to be delivered, if it keeps any.
+    fn notifications(&self) -> Option<&dyn Notifications> {
         None
     }
 }

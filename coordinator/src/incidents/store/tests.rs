@@ -228,6 +228,7 @@ async fn a_write_whose_answer_was_lost_is_not_done_twice() {
             request: Some(key()),
             incident: log.incident(),
             changes: false,
+            notifications: Vec::new(),
         };
         store.append(append.clone()).await.unwrap();
         store.append(append.clone()).await.unwrap();
@@ -235,6 +236,50 @@ async fn a_write_whose_answer_was_lost_is_not_done_twice() {
         let other = Append { records: vec![record([2; 32])], ..append };
         let refused = store.append(other).await;
         assert_eq!(refused, Err(StoreError::Sequence { id: claim.id, last: 2, offered: 2 }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_waits_for_its_owner_and_is_left_to_whoever_is_alive() {
+    const LONG: Duration = Duration::from_secs(60);
+    for Kept { store, .. } in &lasting().await {
+        let (claim, heir) = (claim(), OwnerId::generate());
+        store.renew(claim.owner, "http://a".to_owned(), LONG).await.unwrap();
+        store.renew(heir, "http://b".to_owned(), LONG).await.unwrap();
+        let log = begun(store.clone(), claim).await;
+        let told =
+            Waiting { receiver: "chat".to_owned(), id: "incidents/x/ended".to_owned(), body: b"{}".to_vec() };
+        let append = Append {
+            claim,
+            records: vec![Record {
+                sequence: 2,
+                event: vec![],
+                input_sha256: None,
+                session_sha256: None,
+                hash: [1; 32],
+                signature: None,
+            }],
+            input: None,
+            session: None,
+            request: None,
+            incident: log.incident(),
+            changes: false,
+            notifications: vec![told.clone()],
+        };
+        store.append(append.clone()).await.unwrap();
+        // Whose answer was lost is not told twice.
+        store.append(append).await.unwrap();
+        let notifications = store.notifications().unwrap();
+        let waiting =
+            async |owner, receiver: &str| notifications.waiting(owner, receiver.to_owned(), 9).await.unwrap();
+        assert_eq!(waiting(claim.owner, "chat").await, std::slice::from_ref(&told));
+        assert_eq!(waiting(claim.owner, "mail").await, []);
+        assert_eq!(waiting(heir, "chat").await, [], "its owner is alive");
+        store.leave(claim.owner).await.unwrap();
+        assert_eq!(waiting(heir, "chat").await, std::slice::from_ref(&told));
+        assert_eq!(waiting(claim.owner, "chat").await, [], "another one delivers it");
+        notifications.settle("chat".to_owned(), told.id.clone()).await.unwrap();
+        assert_eq!(waiting(heir, "chat").await, []);
     }
 }
 

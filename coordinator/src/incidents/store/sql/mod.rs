@@ -9,6 +9,7 @@
 
 mod file;
 mod ledger;
+mod notifications;
 mod ownership;
 mod reading;
 mod schema;
@@ -30,8 +31,8 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{
-    Append, Claim, EventLog, Head, Held, KnownRequest, Ledger, OwnerId, Ownership, Part, Record, RequestKey,
-    Saved, StoreError, StoreUrl, StoredInput,
+    Append, Claim, EventLog, Head, Held, KnownRequest, Ledger, Notifications, OwnerId, Ownership, Part,
+    Record, RequestKey, Saved, StoreError, StoreUrl, StoredInput,
 };
 use file::{FileLock, Identity};
 use schema::migrate;
@@ -333,6 +334,10 @@ impl EventLog for SqlStore {
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
+    }
+
+    fn notifications(&self) -> Option<&dyn Notifications> {
         Some(self)
     }
 }

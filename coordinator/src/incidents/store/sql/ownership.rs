@@ -18,6 +18,8 @@ use super::{Fault, SqlStore, made};
 
 /// For how long the address of a coordinator that is gone is kept.
 const GONE: Duration = Duration::from_secs(3600);
+/// For how long a notification is kept that nobody delivers.
+const UNTAKEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl SqlStore {
     pub(super) async fn write_lease(
@@ -138,6 +140,11 @@ impl SqlStore {
             .await?;
         sqlx::query(made(format!("DELETE FROM coordinators WHERE lease_until < {now} - $1")))
             .bind(milliseconds(GONE))
+            .execute(&mut *transaction)
+            .await?;
+        // Those of receivers that nobody knows any more.
+        sqlx::query(made(format!("DELETE FROM notifications WHERE created < {now} - $1")))
+            .bind(milliseconds(UNTAKEN))
             .execute(&mut *transaction)
             .await?;
         let mut forgotten = 0;

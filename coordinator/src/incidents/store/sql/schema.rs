@@ -11,13 +11,14 @@ use sqlx::{AnyPool, Row, SqlSafeStr};
 use super::{Dialect, made};
 
 /// Statements of each version, the first being version 1, as PostgreSQL reads them.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("incidents", include_str!("migrations/0001_incidents.sql")),
     ("store", include_str!("migrations/0002_store.sql")),
     ("created", include_str!("migrations/0003_created.sql")),
     ("tokens", include_str!("migrations/0004_tokens.sql")),
     ("ledger", include_str!("migrations/0005_ledger.sql")),
     ("tenants", include_str!("migrations/0006_tenants.sql")),
+    ("notifications", include_str!("migrations/0007_notifications.sql")),
 ];
 /// What stands behind this line of a migration is for PostgreSQL alone.
 const POSTGRES_ALONE: &str = "-- PostgreSQL alone:";

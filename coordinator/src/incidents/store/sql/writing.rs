@@ -8,7 +8,7 @@ use sqlx::{Any, Row, SqlSafeStr, Transaction};
 use super::super::{Append, Head, RequestKey, StoreError};
 use super::reading::{hash, number};
 use super::tenants::tenant_name;
-use super::{Dialect, Fault, SqlStore, made};
+use super::{Dialect, Fault, SqlStore, made, notifications};
 
 /// Begins an incident; what stands behind it is the database's time.
 const CREATE: &str = "INSERT INTO incidents (id, owner, epoch, last_sequence, last_hash, update_time, end_time, \
@@ -74,6 +74,7 @@ impl SqlStore {
                 inserted => inserted?,
             };
         }
+        notifications::insert(&mut transaction, append, self.dialect).await?;
         Ok(transaction.commit().await?)
     }
 

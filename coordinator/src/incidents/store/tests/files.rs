@@ -25,7 +25,7 @@ async fn a_store_of_a_later_version_is_left_alone() {
     let path = folder.path().join("incidents.db");
     let url = StoreUrl::Sqlite(path.clone());
     SqlStore::open(&url).await.unwrap().close().await;
-    edit(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 6").await;
+    edit(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 7").await;
     let refused = SqlStore::open(&url).await.err().unwrap().to_string();
     assert!(refused.contains("version 99") && refused.contains("later release"), "{refused}");
 }
@@ -51,6 +51,7 @@ async fn a_store_of_an_earlier_release_is_brought_up_to_date() {
         "DROP TABLE heads",
         "DROP TABLE forgotten",
         "DROP TABLE audit",
+        "DROP TABLE notifications",
         "ALTER TABLE events DROP COLUMN signature",
         "ALTER TABLE incidents DROP COLUMN anchored",
         "ALTER TABLE incidents DROP COLUMN created",

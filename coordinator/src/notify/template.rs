@@ -1,0 +1,172 @@
+//! Templates of what is posted: a JSON document in whose strings values of the notification are shown, in the language of Jinja.
+//!
+//! `{"text": "{{ title }}: {{ action }}"}` is one. A string is rendered by itself and stays a string, whatever the values hold: they
+//! cannot end it, nor add a field. Names of fields and everything that is no string are taken as they are. Beside what Jinja brings,
+//! `{{ action | slack }}` shows a text in Slack's mrkdwn, and `{{ action | markdown }}` in Markdown, without its markup.
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde_json::{Map, Value};
+
+/// Bytes of a template at most.
+pub(super) const LONGEST: u64 = 256 << 10;
+
+/// A template, read.
+#[derive(Debug)]
+pub(super) struct Template {
+    /// The strings that are rendered, by their places.
+    strings: Environment<'static>,
+    document: Value,
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where, as the rest of a sentence.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        let document: Value =
+            serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let mut strings = Environment::new();
+        // What is rendered is a string's content; that it stays inside is JSON's writer's business.
+        strings.set_auto_escape_callback(|_| AutoEscape::None);
+        strings.set_undefined_behavior(UndefinedBehavior::Strict);
+        strings.add_filter("slack", slack);
+        strings.add_filter("markdown", markdown);
+        let mut add = |place: &str, text: &str| {
+            let added = strings.add_template_owned(place.to_owned(), text.to_owned());
+            added.map(|()| String::new()).map_err(|error| problem(place, &error))
+        };
+        each(&document, "", &mut add)?;
+        Ok(Self { strings, document })
+    }
+
+    /// The document with what the notification says.
+    ///
+    /// # Errors
+    /// What cannot be rendered, and where, as the rest of a sentence.
+    pub(super) fn render(&self, told: &Value) -> Result<Value, String> {
+        let told = minijinja::Value::from(Serde(told));
+        each(&self.document, "", &mut |place, _| {
+            let rendered = self.strings.get_template(place).and_then(|template| template.render(&told));
+            rendered.map_err(|error| problem(place, &error))
+        })
+    }
+}
+
+fn problem(place: &str, error: &minijinja::Error) -> String {
+    let reason = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    format!("the string at {}: {reason}", if place.is_empty() { "/" } else { place })
+}
+
+/// The value with each of its strings replaced. The place of a string is its JSON pointer.
+fn each(
+    value: &Value,
+    place: &str,
+    replace: &mut impl FnMut(&str, &str) -> Result<String, String>,
+) -> Result<Value, String> {
+    Ok(match value {
+        Value::String(text) => Value::String(replace(place, text)?),
+        Value::Array(all) => {
+            let all =
+                all.iter().enumerate().map(|(index, one)| each(one, &format!("{place}/{index}"), replace));
+            Value::Array(all.collect::<Result<_, _>>()?)
+        }
+        Value::Object(all) => {
+            let mut done = Map::with_capacity(all.len());
+            for (key, one) in all {
+                done.insert(key.clone(), each(one, &format!("{place}/{key}"), replace)?);
+            }
+            Value::Object(done)
+        }
+        other => other.clone(),
+    })
+}
+
+/// A text in Slack's mrkdwn: what makes links, mentions and markup does not.
+fn slack(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            // A character of no width before it, and it begins nothing.
+            '*' | '_' | '~' | '`' => out.extend(['\u{200b}', c]),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A text in Markdown, with every character escaped that could be markup.
+fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '|' | '!' | '~' => {
+                out.extend(['\\', c])
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn strings_are_rendered_and_everything_else_stays() {
+        let text = r#"{"text": "{{ title }}", "n": 3, "a/b": [true, null, "{% for one in takes_down %}[{{ one }}]{% endfor %}"]}"#;
+        let told = json!({"title": "x \"y\"", "takes_down": ["a", "b"]});
+        let rendered = Template::new(text).unwrap().render(&told).unwrap();
+        assert_eq!(rendered, json!({"text": "x \"y\"", "n": 3, "a/b": [true, null, "[a][b]"]}));
+    }
+
+    #[test]
+    fn what_cannot_be_rendered_says_where() {
+        for (text, expected) in [
+            ("{", "it is no JSON"),
+            (r#"{"a": ["{{ title"]}"#, "the string at /a/0"),
+            (r#"{"a": "{{ title | nothing }}"}"#, "the string at /a"),
+        ] {
+            let refused =
+                Template::new(text).and_then(|template| template.render(&json!({"title": "x"}))).unwrap_err();
+            assert!(refused.contains(expected), "{refused}");
+        }
+        let unknown =
+            Template::new(r#"{"b": "{{ titel }}"}"#).unwrap().render(&json!({"title": "x"})).unwrap_err();
+        assert!(unknown.contains("the string at /b"), "{unknown}");
+    }
+
+    #[test]
+    fn markup_of_a_text_is_none() {
+        assert_eq!(
+            slack("<!channel> <http://x|y> *b* & c"),
+            "&lt;!channel&gt; &lt;http://x|y&gt; \u{200b}*b\u{200b}* &amp; c"
+        );
+        assert_eq!(markdown("[a](http://x) <b> *c*"), "\\[a\\]\\(http://x\\) &lt;b&gt; \\*c\\*");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_becomes_structure(title in any::<String>()) {
+            let template = Template::new(r#"{"text": "{{ title }}", "deep": {"text": "{{ title | slack }}{{ title | markdown }}"}}"#).unwrap();
+            let rendered = template.render(&json!({"title": title})).unwrap();
+            prop_assert_eq!(rendered.as_object().unwrap().len(), 2);
+            prop_assert_eq!(&rendered["text"], &json!(title));
+            let deep = rendered["deep"]["text"].as_str().unwrap();
+            prop_assert!(!deep.contains(['<', '>']));
+            let written = serde_json::to_vec(&rendered).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), rendered);
+        }
+    }
+}
