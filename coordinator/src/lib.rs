@@ -13,6 +13,8 @@ pub mod incidents;
 pub mod metrics;
 pub mod notify;
 mod outside;
+#[cfg(test)]
+mod reference;
 pub mod replica;
 pub mod server;
 pub mod service;
