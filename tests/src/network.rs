@@ -71,9 +71,16 @@ impl Network {
     /// # Errors
     /// What stands in the way.
     pub fn host(&mut self) -> io::Result<Host> {
+        self.host_at(self.bridge.address(self.hosts + 1))
+    }
+
+    /// One more machine, at an address of another network; it reaches others of that network alone.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn host_at(&mut self, address: Ipv4Addr) -> io::Result<Host> {
         self.hosts += 1;
         let number = self.hosts;
-        let address = self.bridge.address(number);
         let (id, bridge) = (std::process::id(), &self.bridge.name);
         let place = Place {
             namespace: format!("{NAME}-{id}-{number}"),
@@ -119,6 +126,14 @@ impl Host {
                 command
             }
         }
+    }
+
+    /// Ids of the processes that run there; none of one without a namespace.
+    pub fn processes(&self) -> Vec<u32> {
+        let Some(place) = &self.place else { return Vec::new() };
+        let listed = Command::new("ip").args(["netns", "pids", &place.namespace]).output();
+        let listed = listed.map(|listed| listed.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&listed).split_whitespace().filter_map(|id| id.parse().ok()).collect()
     }
 
     /// Pulls its cable, or plugs it in again. Nothing happens to one without a namespace.
