@@ -254,7 +254,7 @@ pub enum ConfigError {
         fault: std::io::Error,
     },
     /// See [`NotifyError`].
-    #[error("--notify {0}")]
+    #[error("--notify: {0}")]
     Notify(#[from] NotifyError),
     /// A default for plans is out of its range.
     #[error("the planning defaults cannot be used: {0}")]
