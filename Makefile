@@ -106,7 +106,7 @@ lint: toolchain ## Check format, lints, docs, licences, protos and scripts
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/lint.sh
 
 .PHONY: protos
-protos: toolchain ## Generate the messages from the .proto files anew
+protos: toolchain ## Generate the messages and docs/openapi.json from the .proto files anew
 	$(CARGO) run -q -p countermove-proto-generate
 
 .PHONY: console

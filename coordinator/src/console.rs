@@ -1,4 +1,5 @@
-//! Serving the console: the files of its bundle, which are part of the program (`console/dist`).
+//! Serving the console: the files of its bundle, which are part of the program (`console/dist`), and with them what the services take
+//! and answer (`docs/openapi.json`).
 //!
 //! Contract: an answer is one of those files, found by its whole path, or a refusal; nothing is read from a disk and nothing of a
 //! path is taken apart. The files hold no data, so nobody is asked who wants them; whatever the page shows it asks the services for,
@@ -32,6 +33,8 @@ struct Files;
 
 /// The page that every address without a file of its own leads to.
 const PAGE: &str = "/index.html";
+/// The services as others generate clients from them.
+const OPENAPI: &str = "/openapi.json";
 /// Files whose names change with their content.
 const HASHED: &str = "/assets/";
 /// What a page of ours may do: run its own scripts, and call where it came from. No markup in an alert can be more than text.
@@ -60,7 +63,7 @@ impl Bundle {
             let content = Files::get(&name)?.data.into_owned();
             Some((format!("/{name}"), content))
         });
-        Self::new(files)
+        Self::new(files.chain([(OPENAPI.to_owned(), include_bytes!("../../docs/openapi.json").to_vec())]))
     }
 
     fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
@@ -81,9 +84,9 @@ impl Bundle {
     fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Body> {
         let path = if path == "/" { PAGE } else { path };
         let Some(asset) = self.0.get(path) else {
-            let text = match self.0.is_empty() {
-                true => "This coordinator was built without its console.\n",
-                false => "There is no such page.\n",
+            let text = match self.0.contains_key(PAGE) {
+                true => "There is no such page.\n",
+                false => "This coordinator was built without its console.\n",
             };
             return text_answer(StatusCode::NOT_FOUND, text.to_owned());
         };

@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod dispatch;
 mod export;
 pub mod incidents;
+mod json;
 pub mod metrics;
 pub mod notify;
 mod outside;

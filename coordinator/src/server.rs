@@ -24,12 +24,12 @@ use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tonic_web::GrpcWebLayer;
 
 use crate::access::Gate;
 use crate::audit::{Audit, Refusals};
 use crate::console::{Bundle, Console};
 use crate::incidents::Incidents;
+use crate::json::{Codec, Json};
 use crate::service::{AccessApi, AuditApi, Audited, ClusterApi, IncidentApi};
 use crate::shed;
 use crate::workers::Fleet;
@@ -42,6 +42,8 @@ const CALLS: usize = 512;
 /// so that all of them stay well within the gigabyte that a coordinator gets (`deploy/`).
 const MESSAGES: MessageLimits =
     MessageLimits { coming: 2048, bytes: 256 << 20, longest: MAX_EVIDENCE_MESSAGE_BYTES };
+/// Longest message of a service that takes no evidence, in bytes: as much as tonic takes.
+const MESSAGE: usize = 4 << 20;
 /// Longest headers of a call, in bytes.
 const HEADERS: u32 = 16 << 10;
 /// Time that an answer, or the beginning of a stream, may take.
@@ -55,6 +57,9 @@ pub enum ServeError {
     /// The descriptors for reflection are broken: a fault of the build.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The descriptors for JSON are broken: a fault of the build.
+    #[error("JSON cannot be set up: {0}")]
+    Json(#[from] prost_reflect::DescriptorError),
     /// The server failed.
     #[error("the server failed: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -122,6 +127,9 @@ pub async fn serve(
     let incident_service = IncidentServiceServer::new(Audited::new(incident_service, audit.clone()))
         .max_decoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_EVIDENCE_MESSAGE_BYTES);
+    let cluster_service = ClusterApi::new(fleet.clone(), incidents.clone());
+    let cluster_service = ClusterServiceServer::new(Audited::new(cluster_service, audit));
+    let codec = Codec::new(incidents.clone())?;
     let port = front.port;
     let _renewing = port.renew();
     let bodies = Bodies::new(MESSAGES);
@@ -136,24 +144,23 @@ pub async fn serve(
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .trace_fn(|request| tracing::debug_span!("call", path = request.uri().path()))
         .http2_max_header_list_size(HEADERS)
-        // Browsers speak gRPC-Web, over HTTP/1.1 where there is no TLS. Behind this layer it is gRPC like all other.
+        // Browsers speak gRPC-Web, over HTTP/1.1 where there is no TLS, and others JSON. Behind `Json` it is gRPC like all other.
         .accept_http1(true)
         .layer(KeepInUse)
         .layer(Console { bundle: front.console, sites: gate.sites().clone() })
-        .layer(GrpcWebLayer::new())
+        .layer(Json(codec.clone()))
         .layer(incidents.metrics().calls())
         .layer(Answers::within(Some(ANSWER)))
         .layer(gate.clone())
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(bodies.whole(shed::bounded(incident_service, CALLS)))
-        .add_service(ClusterServiceServer::new(Audited::new(
-            ClusterApi::new(fleet.clone(), incidents.clone()),
-            audit,
-        )))
-        .add_service(AccessServiceServer::new(AccessApi::new(gate)))
-        .add_service(AuditServiceServer::new(AuditApi::new(incidents.log())))
+        .add_service(
+            bodies.whole(shed::bounded(codec.behind(incident_service, MAX_EVIDENCE_MESSAGE_BYTES), CALLS)),
+        )
+        .add_service(codec.behind(cluster_service, MESSAGE))
+        .add_service(codec.behind(AccessServiceServer::new(AccessApi::new(gate)), MESSAGE))
+        .add_service(codec.behind(AuditServiceServer::new(AuditApi::new(incidents.log())), MESSAGE))
         .serve_with_incoming_shutdown(port.incoming(), async {
             // A dropped sender means the same as a sent signal.
             let _ = closed.await;

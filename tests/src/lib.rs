@@ -10,6 +10,7 @@ mod command;
 mod dice;
 mod etcd;
 mod fake_worker;
+pub mod http;
 pub mod injections;
 mod issuer;
 mod load;

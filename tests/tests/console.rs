@@ -10,15 +10,12 @@ use countermove_proto::v1::audit_service_client::AuditServiceClient;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::v1::watch_incidents_response::Update;
 use countermove_tests::evidence;
+use countermove_tests::http::{Answer, ask, send};
 use countermove_tests::secured::{Server, start};
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn coordinator(more: &[&str]) -> Server {
@@ -36,37 +33,16 @@ async fn channel(server: &Server) -> Channel {
     Channel::from_shared(server.url.clone()).unwrap().connect().await.unwrap()
 }
 
-/// An answer, taken apart.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+/// What an answer says by gRPC-Web.
+trait GrpcWeb {
+    /// How the call ended: in the headers, or in the last frame.
+    fn code(&self) -> Code;
+    fn message<T: Message + Default>(&self) -> T;
+    /// Frames that are whole.
+    fn frames(&self) -> Vec<(u8, Vec<u8>)>;
 }
 
-impl Answer {
-    fn read(bytes: &[u8]) -> Self {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("headers");
-        let head = std::str::from_utf8(&bytes[..end]).unwrap();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let header = |line: &str| {
-            let (name, value) = line.split_once(": ").unwrap();
-            (name.to_lowercase(), value.to_owned())
-        };
-        let headers: Vec<_> = lines.map(header).collect();
-        let mut answer = Self { status, headers, body: bytes[end + 4..].to_vec() };
-        if answer.header("transfer-encoding") == "chunked" {
-            answer.body = unchunked(&answer.body);
-        }
-        answer
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
-    }
-
-    /// How the call ended: in the headers, or in the last frame.
+impl GrpcWeb for Answer {
     fn code(&self) -> Code {
         let trailers = self.frames().into_iter().find(|(kind, _)| kind & 0x80 != 0).map(|(_, bytes)| bytes);
         let text = String::from_utf8(trailers.unwrap_or_default()).unwrap();
@@ -80,7 +56,6 @@ impl Answer {
         T::decode(frames.iter().find(|(kind, _)| *kind == 0).expect("a message").1.as_slice()).unwrap()
     }
 
-    /// Frames that are whole.
     fn frames(&self) -> Vec<(u8, Vec<u8>)> {
         let (mut rest, mut frames) = (self.body.as_slice(), Vec::new());
         while let Some((head, more)) = rest.split_first_chunk::<5>() {
@@ -91,42 +66,6 @@ impl Answer {
         }
         frames
     }
-}
-
-fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
-        let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
-        let content = &bytes[end + 2..];
-        body.extend_from_slice(&content[..length.min(content.len())]);
-        bytes = content.get(length + 2..).unwrap_or_default();
-    }
-    body
-}
-
-/// Sends a request as it is, and reads until the connection ends or the answer is enough.
-async fn send(server: &Server, head: &str, body: &[u8], is_enough: impl Fn(&Answer) -> bool) -> Answer {
-    let mut stream = TcpStream::connect(host(server)).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
-    let (mut read, mut part) = (Vec::new(), [0; 4096]);
-    loop {
-        let count = timeout(PATIENCE, stream.read(&mut part)).await.expect("an answer in time").unwrap();
-        read.extend_from_slice(&part[..count]);
-        let has_head = read.windows(4).any(|four| four == b"\r\n\r\n");
-        if count == 0 || has_head && is_enough(&Answer::read(&read)) {
-            return Answer::read(&read);
-        }
-    }
-}
-
-async fn ask(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let mut head =
-        format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    send(server, &(head + "\r\n"), body, |_| false).await
 }
 
 fn framed(message: &impl Message) -> Vec<u8> {
@@ -141,7 +80,7 @@ fn framed(message: &impl Message) -> Vec<u8> {
 async fn call(server: &Server, path: &str, message: &impl Message, headers: &[(&str, &str)]) -> Answer {
     let kind = ("content-type", "application/grpc-web+proto");
     let headers: Vec<_> = [kind].into_iter().chain(headers.iter().copied()).collect();
-    ask(server, "POST", path, &headers, &framed(message)).await
+    ask(host(server), "POST", path, &headers, &framed(message)).await
 }
 
 const CREATE: &str = "/countermove.v1.IncidentService/CreateIncident";
@@ -167,9 +106,9 @@ async fn the_console_may_call_and_a_page_of_another_site_may_not() {
     }
     // What a page may send without asking first is no call, and to what it asks first nobody says yes.
     let simple = [("host", here), ("origin", evil), ("content-type", "text/plain")];
-    assert!(ask(&server, "POST", CREATE, &simple, &framed(&create)).await.status >= 400);
+    assert!(ask(host(&server), "POST", CREATE, &simple, &framed(&create)).await.status >= 400);
     let asks = [("host", here), ("origin", evil), ("access-control-request-method", "POST")];
-    let preflight = ask(&server, "OPTIONS", CREATE, &asks, &[]).await;
+    let preflight = ask(host(&server), "OPTIONS", CREATE, &asks, &[]).await;
     assert!(preflight.status >= 400 && preflight.header("access-control-allow-origin").is_empty());
 
     let listed =
@@ -202,7 +141,7 @@ async fn a_queue_is_followed_over_grpc_web() {
         server.url,
         body.len()
     );
-    let answer = send(&server, &head, &body, |answer| !answer.frames().is_empty()).await;
+    let answer = send(host(&server), &head, &body, |answer| !answer.frames().is_empty()).await;
     assert_eq!(answer.header("content-type"), "application/grpc-web+proto");
     let update = answer.message::<api::WatchIncidentsResponse>().update;
     assert_eq!(update, Some(Update::Present(api::Present { incidents: 0 })));
@@ -245,7 +184,7 @@ async fn a_browser_shows_who_it_is_as_any_client_and_what_is_refused_is_written_
 async fn files_of_the_console_are_served_and_nothing_else_is() {
     let server = coordinator(&[]);
     let here = [("host", host(&server))];
-    let page = ask(&server, "GET", "/", &here, &[]).await;
+    let page = ask(host(&server), "GET", "/", &here, &[]).await;
     let has_bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../console/dist/index.html").exists();
     assert_eq!(page.status, if has_bundle { 200 } else { 404 });
     let policy = page.header("content-security-policy");
@@ -264,14 +203,14 @@ async fn files_of_the_console_are_served_and_nothing_else_is() {
         "/assets/",
         "/countermove.v1.IncidentService/ListIncidents",
     ] {
-        assert_eq!(ask(&server, "GET", path, &here, &[]).await.status, 404, "{path}");
+        assert_eq!(ask(host(&server), "GET", path, &here, &[]).await.status, 404, "{path}");
     }
-    assert_eq!(ask(&server, "GET", "/", &[("host", "evil.example")], &[]).await.status, 421);
+    assert_eq!(ask(host(&server), "GET", "/", &[("host", "evil.example")], &[]).await.status, 421);
     let named = coordinator(&["--console-host", "soc.example"]);
-    let status = ask(&named, "GET", "/", &[("host", "soc.example")], &[]).await.status;
+    let status = ask(host(&named), "GET", "/", &[("host", "soc.example")], &[]).await.status;
     assert_eq!(status, page.status);
     let without = coordinator(&["--console", "false"]);
     let here = [("host", host(&without))];
-    let answer = ask(&without, "GET", "/", &here, &[]).await;
+    let answer = ask(host(&without), "GET", "/", &here, &[]).await;
     assert!(answer.status >= 400 && answer.header("content-security-policy").is_empty(), "{answer:?}");
 }
