@@ -1,0 +1,3 @@
+module countermove.example/respond
+
+go 1.19
