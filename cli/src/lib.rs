@@ -18,6 +18,7 @@ pub mod failure;
 mod incidents;
 pub mod interrupt;
 mod manual;
+mod mcp;
 pub mod plan;
 mod proof;
 pub mod render;
@@ -99,6 +100,7 @@ async fn run(
         Command::Tokens(arguments) => tokens::tokens(arguments, remote, console).await,
         Command::Whoami => tokens::whoami(remote).await,
         Command::Audit(arguments) => audit::audit(arguments, remote).await,
+        Command::Mcp => mcp::mcp(remote, interrupt).await,
         Command::Doctor(arguments) => doctor::doctor(arguments, remote, interrupt).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::manual(out.as_deref()),

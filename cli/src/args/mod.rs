@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Whoami,
     /// See who did what, and check that nothing of it was changed.
     Audit(AuditArgs),
+    /// Serve incidents to an assistant, by the Model Context Protocol on standard input and output: it may read and open, never approve.
+    Mcp,
     /// Look whether what a cluster on this machine needs is there: model, ports, workers, store, certificates, clock, GPU.
     Doctor(DoctorArgs),
     /// Print the completions of a shell: `source <(countermove completions bash)`.

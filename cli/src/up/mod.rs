@@ -149,6 +149,7 @@ impl Task {
             | Command::Evidence(_)
             | Command::Certs(_)
             | Command::Doctor(_)
+            | Command::Mcp
             | Command::Completions { .. }
             | Command::Man { .. } => Err(Failure::Input(
                 "the command after `--` has to be plan, workers, incidents, audit, or a program that talks to a coordinator"
