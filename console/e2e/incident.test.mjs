@@ -308,6 +308,8 @@ step('the record says who decided what, is whole, and is exported', async () => 
     ['JSON', 'json', /"incident"/],
     ['CACAO', 'cacao.json', /"cacao-2.0"/],
     ['Record', 'record.json', /"events"/],
+    ['STIX', 'stix.json', /"type": "bundle"/],
+    ['MISP', 'misp.json', /"tlp:amber"/],
   ]) {
     const coming = page.waitForEvent('download');
     await page.locator('.exports button', { hasText: name }).first().click();

@@ -1,17 +1,50 @@
-//! The plan as a report for people, in Markdown; [`cacao()`] writes it as a playbook.
+//! The plan as a report for people, in Markdown; [`cacao()`] writes it as a playbook, [`stix()`] and [`misp()`] what is known of the
+//! attack for others.
 //!
 //! Invariant: texts of the model and of the evidence are shown, never interpreted: what would be markup in them is
 //! escaped, and each stays on its line.
 
+mod attack;
 mod cacao;
+mod misp;
+#[cfg(test)]
+mod sharing_tests;
+mod stix;
 
 use std::fmt::Write;
 
+pub(crate) use attack::Attack;
 pub(crate) use cacao::cacao;
 use countermove_incident::VerbClass;
 use countermove_wire::document::{
     Assessment, Candidate, Cost, CostKind, PlanDocument, State, StateSource, Step,
 };
+pub(crate) use misp::misp;
+pub(crate) use stix::stix;
+use uuid::Uuid;
+
+/// Where times that an incident does not have are put.
+const NO_TIME: &str = "1970-01-01T00:00:00.000Z";
+
+/// An identifier that follows from the incident and what it is for alone.
+fn derived(incident: &str, part: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("countermove:{incident}#{part}").as_bytes())
+}
+
+/// Identifies what writes for others, the same in every document.
+fn producer() -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, b"countermove:producer")
+}
+
+/// A time as RFC 3339 writes it with exactly three digits behind the seconds.
+fn milliseconds(time: Option<&str>) -> String {
+    let Some(seconds) = time.and_then(|time| time.get(..19)).filter(|text| text.is_ascii()) else {
+        return NO_TIME.to_owned();
+    };
+    let fraction = time.and_then(|time| time.get(19..)).unwrap_or_default().trim_end_matches('Z');
+    let digits: String = fraction.chars().filter(char::is_ascii_digit).chain("000".chars()).take(3).collect();
+    format!("{seconds}.{digits}Z")
+}
 
 /// Writes the report.
 pub(crate) fn markdown(document: &PlanDocument) -> String {

@@ -321,4 +321,14 @@ async fn the_record_and_the_playbook_of_a_live_incident_can_be_exported() {
         ("application/cacao+json; version=2.0", &"cacao-2.0".into())
     );
     assert!(playbook["workflow"].as_object().unwrap().len() >= 3);
+    let (content_type, bundle) = export(ExportFormat::Stix).await;
+    assert_eq!(
+        (content_type.as_str(), &bundle["type"]),
+        ("application/stix+json;version=2.1", &"bundle".into())
+    );
+    let objects = bundle["objects"].as_array().unwrap();
+    assert!(objects.iter().any(|one| one["type"] == "course-of-action"), "{bundle}");
+    assert_eq!(export(ExportFormat::Stix).await.1, bundle, "the same again");
+    let (_, event) = export(ExportFormat::Misp).await;
+    assert_eq!(event["Event"]["Tag"][0]["name"], "tlp:amber");
 }

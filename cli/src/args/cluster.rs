@@ -317,6 +317,12 @@ pub(crate) enum IncidentsCommand {
         /// The plan with every event that led to it instead, as JSON.
         #[arg(long, conflicts_with_all = ["markdown", "cacao"])]
         record: bool,
+        /// What is known of the attack as a STIX 2.1 bundle instead.
+        #[arg(long, conflicts_with_all = ["markdown", "cacao", "record"])]
+        stix: bool,
+        /// What is known of the attack as an event of MISP instead.
+        #[arg(long, conflicts_with_all = ["markdown", "cacao", "record", "stix"])]
+        misp: bool,
     },
     /// Check that what is kept of an incident, or of all, is what was written.
     Verify {

@@ -11,19 +11,12 @@
 use countermove_incident::{Entities, EntityKind, VerbClass};
 use countermove_wire::document::{PlanDocument, Step};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-/// Where times that an incident does not have are put.
-const NO_TIME: &str = "1970-01-01T00:00:00.000Z";
-/// Namespace of the identifiers.
-const NAMESPACE: &str = "countermove:";
+use super::{derived, milliseconds};
 
 /// Writes the playbook. Steps that were not approved yet are in it as well: a plan is advice until somebody approves it.
 pub(crate) fn cacao(document: &PlanDocument) -> Value {
-    let id = |kind: &str, part: &str| {
-        let name = format!("{NAMESPACE}{}#{part}", document.incident);
-        format!("{kind}--{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
-    };
+    let id = |kind: &str, part: &str| format!("{kind}--{}", derived(&document.incident, part));
     let responder = id("individual", "responder");
     let (start, end) = (id("start", "start"), id("end", "end"));
     let actions: Vec<(String, &Step)> =
@@ -53,8 +46,8 @@ pub(crate) fn cacao(document: &PlanDocument) -> Value {
         "description": description(document),
         "playbook_types": ["mitigation", "remediation"],
         "created_by": id("identity", "planner"),
-        "created": time(document.create_time.as_deref()),
-        "modified": time(document.update_time.as_deref().or(document.create_time.as_deref())),
+        "created": milliseconds(document.create_time.as_deref()),
+        "modified": milliseconds(document.update_time.as_deref().or(document.create_time.as_deref())),
         "revoked": false,
         "labels": labels(document),
         "external_references": attack(document),
@@ -151,16 +144,6 @@ fn attack(document: &PlanDocument) -> Vec<Value> {
         }
     }
     references
-}
-
-/// A time of the document with exactly three digits behind the seconds, as the specification asks for.
-fn time(time: Option<&str>) -> String {
-    let Some(seconds) = time.and_then(|time| time.get(..19)).filter(|text| text.is_ascii()) else {
-        return NO_TIME.to_owned();
-    };
-    let fraction = time.and_then(|time| time.get(19..)).unwrap_or_default().trim_end_matches('Z');
-    let digits: String = fraction.chars().filter(char::is_ascii_digit).chain("000".chars()).take(3).collect();
-    format!("{seconds}.{digits}Z")
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use countermove_proto::v1::{
     VerifyIncidentRequest, VerifyIncidentResponse, WatchIncidentRequest, WatchIncidentResponse,
     WatchIncidentsRequest, WatchIncidentsResponse,
 };
-use countermove_proto::{Error, IncidentId, Outage, Resource, Tenant};
+use countermove_proto::{Condition, Error, IncidentId, Outage, Resource, Tenant};
 use countermove_serving::InFlight;
 use countermove_transport::Dial;
 use countermove_wire::document::PlanDocument;
@@ -30,7 +30,7 @@ use super::pages::{List, page_size};
 use super::peers::{Peer, Peers, answered, pass_on};
 use super::{REMEMBERED, checks};
 use crate::access::{Caller, Over, PolicyFile};
-use crate::export::{cacao, markdown};
+use crate::export::{Attack, cacao, markdown, misp, stix};
 use crate::incidents::{Change, Changed, Filter, Found, Incidents, KnownAs, NewIncident, Part};
 
 /// Incidents that are looked through at a time for those that a caller may see.
@@ -551,30 +551,47 @@ impl IncidentService for IncidentApi {
         let format = ExportFormat::try_from(request.format)
             .map_err(|_| Error::invalid("format", format!("there is no format {}", request.format)))?;
         let incident = self.incidents.get(id).await?;
-        if format == ExportFormat::Record {
-            let record = RecordDocument::new(incident, self.incidents.events(id).await?);
-            let json = record.to_json().map_err(|error| Error::Internal(error.to_string()))?;
-            let content_type = "application/json".to_owned();
-            return Ok(Response::new(ExportPlanResponse { content_type, content: json.into_bytes() }));
-        }
-        let document = PlanDocument::new(incident, self.incidents.notices(id).await?);
+        let json =
+            |text: serde_json::Result<String>| text.map_err(|fault| Error::Internal(fault.to_string()));
+        let plan = async |incident| {
+            let notices = self.incidents.notices(id).await?;
+            Ok::<_, Error>(PlanDocument::new(incident, notices))
+        };
         let (content_type, content) = match format {
-            ExportFormat::Unspecified | ExportFormat::Json | ExportFormat::Record => {
-                let json = document.to_json().map_err(|error| Error::Internal(error.to_string()))?;
-                ("application/json", json)
+            ExportFormat::Unspecified | ExportFormat::Json => {
+                ("application/json", json(plan(incident).await?.to_json())?)
             }
+            ExportFormat::Markdown => ("text/markdown; charset=utf-8", markdown(&plan(incident).await?)),
             ExportFormat::Cacao => {
-                let json = serde_json::to_string_pretty(&cacao(&document));
-                (
-                    "application/cacao+json; version=2.0",
-                    json.map_err(|error| Error::Internal(error.to_string()))?,
-                )
+                let playbook = cacao(&plan(incident).await?);
+                ("application/cacao+json; version=2.0", json(serde_json::to_string_pretty(&playbook))?)
             }
-            ExportFormat::Markdown => ("text/markdown; charset=utf-8", markdown(&document)),
+            ExportFormat::Record => {
+                let record = RecordDocument::new(incident, self.incidents.events(id).await?);
+                ("application/json", json(record.to_json())?)
+            }
+            ExportFormat::Stix => {
+                let bundle = stix(&attack(&incident)?);
+                ("application/stix+json;version=2.1", json(serde_json::to_string_pretty(&bundle))?)
+            }
+            ExportFormat::Misp => {
+                let event = misp(&attack(&incident)?);
+                ("application/json", json(serde_json::to_string_pretty(&event))?)
+            }
         };
         Ok(Response::new(ExportPlanResponse {
             content_type: content_type.to_owned(),
             content: content.into_bytes(),
         }))
     }
+}
+
+/// What others can be told of the attack.
+fn attack(incident: &Incident) -> Result<Attack, Error> {
+    Attack::of(incident).ok_or_else(|| Error::Precondition {
+        condition: Condition::Status,
+        subject: incident.name.clone(),
+        description: "there is no attack to tell others of: the evidence was not assessed yet, or shows none"
+            .to_owned(),
+    })
 }

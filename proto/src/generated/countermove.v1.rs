@@ -2786,6 +2786,10 @@ pub enum ExportFormat {
     Cacao = 3,
     /// The plan with every event that led to it, as JSON.
     Record = 4,
+    /// What is known of the attack as a STIX 2.1 bundle, for others. FAILED_PRECONDITION while it is not assessed, and if it is no incident.
+    Stix = 5,
+    /// The same as an event of MISP.
+    Misp = 6,
 }
 impl ExportFormat {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2799,6 +2803,8 @@ impl ExportFormat {
             Self::Markdown => "EXPORT_FORMAT_MARKDOWN",
             Self::Cacao => "EXPORT_FORMAT_CACAO",
             Self::Record => "EXPORT_FORMAT_RECORD",
+            Self::Stix => "EXPORT_FORMAT_STIX",
+            Self::Misp => "EXPORT_FORMAT_MISP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2809,6 +2815,8 @@ impl ExportFormat {
             "EXPORT_FORMAT_MARKDOWN" => Some(Self::Markdown),
             "EXPORT_FORMAT_CACAO" => Some(Self::Cacao),
             "EXPORT_FORMAT_RECORD" => Some(Self::Record),
+            "EXPORT_FORMAT_STIX" => Some(Self::Stix),
+            "EXPORT_FORMAT_MISP" => Some(Self::Misp),
             _ => None,
         }
     }
