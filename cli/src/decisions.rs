@@ -25,6 +25,8 @@ pub(crate) enum Found {
     Facts(RecoveryState),
     /// What the model had predicted.
     AsPredicted,
+    /// It could not be carried out.
+    NotCarriedOut,
 }
 
 /// The candidate that a step chose.
@@ -91,17 +93,19 @@ pub(crate) async fn send_rejection(
         .map(drop)
 }
 
-/// Says what holds after a step that was approved.
+/// Says what came of a step that was approved.
 pub async fn send_outcome(
     coordinator: &Coordinator,
     name: &str,
     step: u32,
-    state: RecoveryState,
+    outcome: impl Into<Outcome>,
 ) -> Result<(), Failure> {
+    let Outcome { state, carried_out } = outcome.into();
     let request = ReportOutcomeRequest {
         name: name.to_owned(),
         step,
         state: Some(state.into_message()),
+        carried_out,
         request_id: request_id(),
         ..ReportOutcomeRequest::default()
     };
@@ -109,6 +113,21 @@ pub async fn send_outcome(
         .call(request, async |request| coordinator.incidents().report_outcome(request).await)
         .await
         .map(drop)
+}
+
+/// What came of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// State that was found afterwards.
+    pub state: RecoveryState,
+    /// Whether it could be carried out, if that is known.
+    pub carried_out: Option<bool>,
+}
+
+impl From<RecoveryState> for Outcome {
+    fn from(state: RecoveryState) -> Outcome {
+        Outcome { state, carried_out: None }
+    }
 }
 
 /// What a person saw and approves.
@@ -183,10 +202,15 @@ pub(crate) async fn report_outcome(
 ) -> Result<String, Failure> {
     let incident = get(coordinator, name).await?;
     let step = waiting(&incident, IncidentStatus::AwaitingOutcome)?;
+    let before = recovery_state(step.state_before.unwrap_or_default());
     let state = match found {
         Found::Facts(state) => *state,
+        Found::NotCarriedOut => {
+            let outcome = Outcome { state: before, carried_out: Some(false) };
+            send_outcome(coordinator, name, step.index, outcome).await?;
+            return Ok("it could not be carried out".to_owned());
+        }
         Found::AsPredicted => {
-            let before = recovery_state(step.state_before.unwrap_or_default());
             let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
             let predicted = candidate.and_then(|candidate| candidate.predicted_state).map(recovery_state);
             before.union(predicted.ok_or_else(|| {

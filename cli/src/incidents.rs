@@ -111,8 +111,12 @@ pub(crate) async fn incidents(
             let action = decisions::reject(&coordinator, &full(&name), reason).await?;
             console.line(&format!("rejected: {}", render::one_line(&action)));
         }
-        IncidentsCommand::ReportOutcome { name, facts, .. } => {
-            let found = facts.map_or(Found::AsPredicted, Found::Facts);
+        IncidentsCommand::ReportOutcome { name, facts, not_carried_out, .. } => {
+            let found = match facts {
+                Some(facts) => Found::Facts(facts),
+                None if not_carried_out => Found::NotCarriedOut,
+                None => Found::AsPredicted,
+            };
             let told = decisions::report_outcome(&coordinator, &full(&name), &found).await?;
             console.line(&format!("reported: {told}"));
         }

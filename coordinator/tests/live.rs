@@ -78,8 +78,7 @@ impl Live {
             step,
             state: Some(state),
             request_id: id(),
-            validate_only: false,
-            facts: None,
+            ..ReportOutcomeRequest::default()
         }
     }
 

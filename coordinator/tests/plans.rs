@@ -238,8 +238,7 @@ async fn an_operator_leads_an_interactive_plan() {
         step: 0,
         state: Some(RecoveryState::default()),
         request_id: id(),
-        validate_only: false,
-        facts: None,
+        ..ReportOutcomeRequest::default()
     };
     let refused = refusal(api.report_outcome(early.clone()).await);
     assert!(matches!(refused, Error::Precondition { condition: Condition::Status, .. }), "{refused:?}");
@@ -377,6 +376,15 @@ async fn an_operator_chooses_another_candidate_and_says_of_some_facts_what_came_
         api.report_outcome(ReportOutcomeRequest { step: 1, ..report(None, Some(facts)) }).await.unwrap();
     let state = answer.into_inner().incident.unwrap().state.unwrap();
     assert_eq!(state, RecoveryState { is_attack_contained: true, ..hardened });
+    watch.until(|kind| if let Kind::Outcome(one) = kind { Some(one) } else { None }).await;
+
+    // What could not be carried out changes nothing, and says nothing else.
+    let third = watch.until(decided).await;
+    api.approve_action(ApproveActionRequest { step: 2, ..approve(&third.plan_hash) }).await.unwrap();
+    let undone = ReportOutcomeRequest { step: 2, carried_out: Some(false), ..report(None, None) };
+    api.report_outcome(undone).await.unwrap();
+    let outcome = watch.until(|kind| if let Kind::Outcome(one) = kind { Some(one) } else { None }).await;
+    assert_eq!((outcome.carried_out, outcome.state), (Some(false), Some(state)));
 
     let request = VerifyIncidentRequest { name: name.clone(), sequence: 0 };
     let verified = api.verify_incident(request).await.unwrap().into_inner();

@@ -152,8 +152,7 @@ async fn an_operator_finds_the_incident_waiting_where_it_waited() {
         step: 0,
         state: Some(RecoveryState { is_attack_contained: true, ..RecoveryState::default() }),
         request_id: id(),
-        validate_only: false,
-        facts: None,
+        ..ReportOutcomeRequest::default()
     };
     insist(async || coordinator.api().report_outcome(outcome.clone()).await).await;
     let seen = coordinator.get(&name).await.last_sequence;

@@ -273,11 +273,14 @@ pub(crate) enum IncidentsCommand {
         /// Its name, `incidents/ID`, or the ID alone.
         name: String,
         /// The facts that hold now, all of them: contained, understood, preserved, eradicated, hardened, recovered, or none.
-        #[arg(value_name = "FACTS", required_unless_present = "as_predicted", value_parser = decisions::read_facts)]
+        #[arg(value_name = "FACTS", required_unless_present_any = ["as_predicted", "not_carried_out"], value_parser = decisions::read_facts)]
         facts: Option<RecoveryState>,
         /// It achieved what the model had predicted.
         #[arg(long, conflicts_with = "facts")]
         as_predicted: bool,
+        /// It could not be carried out, and everything is as it was.
+        #[arg(long, conflicts_with_all = ["facts", "as_predicted"])]
+        not_carried_out: bool,
     },
     /// Send an approved action to the webhook once more.
     Resend {

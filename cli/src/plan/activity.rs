@@ -166,6 +166,9 @@ fn reported(alerts: &AlertsReported) -> String {
 
 fn outcome(outcome: &OutcomeReported) -> String {
     let mut line = format!("step {}: outcome reported", outcome.step + 1);
+    if outcome.carried_out == Some(false) {
+        line += "; the action could not be carried out";
+    }
     if let Some(comparison) = &outcome.comparison {
         let word = if comparison.holds { "as expected" } else { "not as expected" };
         line += &format!("; the alerts since are {word} (precision {:.2})", comparison.precision);

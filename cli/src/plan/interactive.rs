@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::watch::Watch;
 use crate::client::Coordinator;
 use crate::console::page;
-use crate::decisions;
+use crate::decisions::{self, Outcome};
 use crate::failure::Failure;
 use crate::render::{FACTS, step as render_step};
 
@@ -77,9 +77,12 @@ async fn ask(
         Heard::Ended(ended) => return Ok(Some(ended)),
     }
     let before = recovery_state(step.state_before.unwrap_or_default());
-    let predicted = recovery_state(decisions::chosen(step).predicted_state.unwrap_or_default());
-    let state = person.outcome(before, predicted).await?;
-    decisions::send_outcome(coordinator, &name, step.index, state).await?;
+    let outcome = match decisions::chosen(step).predicted_state {
+        Some(predicted) => Outcome::from(person.outcome(before, recovery_state(predicted)).await?),
+        // Who plans round by round foretells no facts and needs none.
+        None => Outcome { state: before, carried_out: Some(person.is_done().await?) },
+    };
+    decisions::send_outcome(coordinator, &name, step.index, outcome).await?;
     Ok(None)
 }
 
@@ -204,6 +207,17 @@ impl Person {
             };
         }
         Ok(RecoveryState::from_bits(facts))
+    }
+
+    /// Asks whether the action could be carried out; an empty answer is that it could.
+    async fn is_done(&mut self) -> Result<bool, Failure> {
+        loop {
+            match self.ask("could it be carried out? [Y/n] ").await?.as_str() {
+                "" | "y" | "yes" => return Ok(true),
+                "n" | "no" => return Ok(false),
+                _ => {}
+            }
+        }
     }
 
     /// One answer, without white space around it and in small letters where it is a single word.

@@ -1,7 +1,7 @@
 //! What callers ask of an incident that goes on.
 
 use countermove_incident::RecoveryState;
-use countermove_planner::{PlanSession, SessionError};
+use countermove_planner::{Outcome, PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     ActionApproved, ActionRejected, ApprovalGiven, Candidate, Delivery, DeliveryStatus, DigestReport,
@@ -30,7 +30,7 @@ pub(crate) enum Change {
     /// Reject it.
     Reject { step: u32, reason: String, by: String },
     /// Report what an approved action achieved.
-    ReportOutcome { step: u32, found: Found },
+    ReportOutcome { step: u32, found: Found, carried_out: Option<bool> },
     /// Add alerts.
     ReportAlerts { text: String, in_flight: Option<InFlight> },
     /// Send an approved action to the webhook once more.
@@ -118,16 +118,18 @@ pub(super) fn apply(
                 rejected_by: by.clone(),
             }))
         }
-        Change::ReportOutcome { step, found } => {
+        Change::ReportOutcome { step, found, carried_out } => {
             let state = match *found {
                 Found::State(state) => state,
                 Found::Facts(facts) => with_facts(session.state(), facts),
             };
-            let comparison = session.report_outcome(*step, state).map_err(refused)?;
+            let outcome = Outcome { state, carried_out: *carried_out };
+            let comparison = session.report_outcome(*step, outcome).map_err(refused)?;
             Some(Kind::Outcome(OutcomeReported {
                 step: *step,
                 state: Some(state.into_message()),
                 comparison: comparison.map(IntoMessage::into_message),
+                carried_out: *carried_out,
             }))
         }
         Change::ReportAlerts { .. } | Change::Resend { .. } | Change::Cancel => None,

@@ -313,7 +313,7 @@ mod tests {
             ..ActionApproved::default()
         }));
         assert_eq!(fold(kinds.clone()).status(), IncidentStatus::AwaitingOutcome);
-        kinds.push(Kind::Outcome(OutcomeReported { step: 0, state: Some(contained()), comparison: None }));
+        kinds.push(Kind::Outcome(OutcomeReported { state: Some(contained()), ..OutcomeReported::default() }));
         let incident = fold(kinds);
         assert_eq!(incident.status(), IncidentStatus::Planning);
         let step = &incident.plan.as_ref().unwrap().steps[0];

@@ -407,6 +407,7 @@ impl IncidentService for IncidentApi {
         let found = match (request.state, request.facts) {
             (Some(state), None) => Found::State(recovery_state(state)),
             (None, Some(facts)) if facts != RecoveryFacts::default() => Found::Facts(facts),
+            (None, None) if request.carried_out == Some(false) => Found::Facts(RecoveryFacts::default()),
             (None, Some(_)) => return Err(Error::invalid("facts", "it names no fact").into()),
             (None, None) => {
                 return Err(Error::invalid("state", "either this or `facts` has to be set").into());
@@ -420,7 +421,7 @@ impl IncidentService for IncidentApi {
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::ReportOutcome { step: request.step, found };
+        let change = Change::ReportOutcome { step: request.step, found, carried_out: request.carried_out };
         let answer = |changed: Changed| ReportOutcomeResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::by(&caller, "ReportOutcome", &request), key, change, answer).await
     }

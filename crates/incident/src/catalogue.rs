@@ -13,6 +13,8 @@ use crate::text::from_toml;
 
 /// Most hosts of a catalogue: each decision looks at every one of them many thousand times.
 const MOST_HOSTS: usize = 256;
+/// Most zones.
+const MOST_ZONES: usize = 64;
 /// Most actions.
 const MOST_ACTIONS: usize = 32;
 /// Most bytes of a name.
@@ -30,6 +32,9 @@ const HOST: &str = "{host}";
 pub struct Catalogue {
     /// Rounds that are looked ahead at most.
     pub horizon: u32,
+    /// The hold on a host from which on it costs what is stated of it; a user's unless something else is said.
+    #[serde(default = "any_hold")]
+    pub harms_from: Hold,
     /// What an attacker is reckoned to achieve.
     pub attacker: AttackerRates,
     /// The network, zone by zone.
@@ -118,7 +123,10 @@ pub struct CatalogueAction {
     /// The firmest hold that it ends.
     #[serde(default)]
     pub ends: Hold,
-    /// The chance that it does what it is for.
+    /// The chance that it can be carried out at all, which one learns by trying.
+    #[serde(default = "one")]
+    pub fits: f64,
+    /// The chance that it does what it is for if it was carried out, which one does not learn.
     #[serde(default = "one")]
     pub works: f64,
     /// The chance that it finds what an attacker with full control left behind; 0: it does not look.
@@ -127,7 +135,13 @@ pub struct CatalogueAction {
     /// The share of attempts on the host that it turns away from then on; of several each that of the rest.
     #[serde(default)]
     pub deflects: f64,
-    /// How often it is of use on one host.
+    /// The share that all of them together turn away at most.
+    #[serde(default = "one")]
+    pub deflects_at_most: f64,
+    /// What stands in the message of a record of an attempt that it has turned away; empty: no record tells.
+    #[serde(default)]
+    pub alert: String,
+    /// How often it is of use to try on one host.
     #[serde(default = "without_bound")]
     pub most: u32,
     /// Whether it takes away from the host what deflects.
@@ -144,6 +158,10 @@ fn one() -> f64 {
 
 fn one_person() -> u32 {
     1
+}
+
+fn any_hold() -> Hold {
+    Hold::User
 }
 
 fn without_bound() -> u32 {
@@ -210,6 +228,9 @@ impl Catalogue {
         ] {
             share(field, chance)?;
         }
+        if self.harms_from == Hold::None {
+            return Err(fault("harms_from", "is \"none\", but it must be \"user\" or \"administrator\""));
+        }
         self.validate_network()?;
         self.validate_actions()
     }
@@ -243,6 +264,10 @@ impl Catalogue {
                     return Err(fault(at, format!("names the host {host:?}, which was named before")));
                 }
             }
+        }
+        if self.zones.len() > MOST_ZONES {
+            let found = self.zones.len();
+            return Err(fault("zone", format!("is there {found} times, but at most {MOST_ZONES} are taken")));
         }
         if hosts.is_empty() || hosts.len() > MOST_HOSTS {
             let found = hosts.len();
@@ -287,6 +312,7 @@ impl Catalogue {
                 return Err(fault(at, "has the text of one before"));
             }
             amount(&format!("cost of {at}"), action.cost)?;
+            share(&format!("fits of {at}"), action.fits)?;
             share(&format!("works of {at}"), action.works)?;
             share(&format!("finds of {at}"), action.finds)?;
             share(&format!("deflects of {at}"), action.deflects)?;
@@ -295,6 +321,13 @@ impl Catalogue {
                     format!("approvers of {at}"),
                     format!("is {}, but it must be 1 or 2", action.approvers),
                 ));
+            }
+            share(&format!("deflects_at_most of {at}"), action.deflects_at_most)?;
+            if action.alert.len() > LONGEST_TEXT {
+                return Err(fault(format!("alert of {at}"), format!("has more than {LONGEST_TEXT} bytes")));
+            }
+            if !action.alert.is_empty() && action.deflects == 0.0 {
+                return Err(fault(format!("alert of {at}"), "is given, but it deflects nothing"));
             }
             let does =
                 action.ends > Hold::None || action.finds > 0.0 || action.deflects > 0.0 || action.clears;
@@ -390,6 +423,9 @@ mod tests {
             (r#""pc1", "pc2""#, r#""pc1", "pc1""#, "names the host \"pc1\", which was named before"),
             (r#"name = "pc2""#, r#"name = "pc3""#, "host \"pc3\" is in no zone"),
             ("cost = 1", "cost = inf", "cost of action 1 is inf"),
+            ("horizon = 10", "horizon = 10\nharms_from = \"none\"", "harms_from is \"none\", but it must be"),
+            ("cost = 1", "fits = 2", "fits of action 1 is 2, but it must be from 0 to 1"),
+            ("cost = 1", "alert = \"decoy\"", "alert of action 1 is given, but it deflects nothing"),
             ("Restore {host}", "Restore it", "text of action 1 has to say {host}"),
             ("cost = 1", "price = 1", "the catalogue cannot be read: unknown field `price`"),
             (

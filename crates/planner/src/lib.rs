@@ -55,7 +55,7 @@ pub use seeds::derive_seed;
 pub use session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 pub use session::expectation::{Expectation, ExpectationError, predict_alerts};
 pub use session::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSource};
-pub use session::plan_session::{FellBack, Phase, PlanSession, RestoreError, SessionError};
+pub use session::plan_session::{FellBack, Outcome, Phase, PlanSession, RestoreError, SessionError};
 pub use session::planner::Planner;
 pub use session::seal::{Seal, SealedCandidate};
 pub use templates::{TemplateError, Templates};

@@ -123,6 +123,8 @@ pub enum What {
         state: Option<State>,
         /// What came beside what was expected.
         comparison: Option<Comparison>,
+        /// Whether the action could be carried out, if that was told.
+        carried_out: Option<bool>,
     },
     /// Alerts were added.
     Alerts {
@@ -264,6 +266,7 @@ impl From<Kind> for What {
                 step: outcome.step,
                 state: outcome.state.map(Into::into),
                 comparison: outcome.comparison.map(Into::into),
+                carried_out: outcome.carried_out,
             },
             Kind::Alerts(alerts) => Self::Alerts {
                 digest: alerts.digest.map(Into::into),

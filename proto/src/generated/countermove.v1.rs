@@ -2515,6 +2515,9 @@ pub struct OutcomeReported {
     /// Alerts that came since the step was decided beside those that were expected; absent if there is nothing to compare.
     #[prost(message, optional, tag = "3")]
     pub comparison: ::core::option::Option<AlertComparison>,
+    /// Whether the action could be carried out; absent if that was not told.
+    #[prost(bool, optional, tag = "4")]
+    pub carried_out: ::core::option::Option<bool>,
 }
 /// The attack was held to be contained and was seen to go on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2606,6 +2609,10 @@ pub struct ReportOutcomeRequest {
     /// Facts that were found afterwards; what is absent stays as it was before the action. Either this or `state`.
     #[prost(message, optional, tag = "6")]
     pub facts: ::core::option::Option<RecoveryFacts>,
+    /// Whether the action could be carried out; absent: that is not told. If it could not be, `state` and `facts` may both be absent, and
+    /// everything stays as it was.
+    #[prost(bool, optional, tag = "7")]
+    pub carried_out: ::core::option::Option<bool>,
 }
 /// See IncidentService.ReportOutcome.
 #[derive(Clone, PartialEq, ::prost::Message)]

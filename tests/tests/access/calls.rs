@@ -199,7 +199,7 @@ pub(super) async fn make(
         "IncidentService/ReportOutcome" => {
             let state = Some(api::RecoveryState::default());
             let request =
-                api::ReportOutcomeRequest { name, step: 0, state, request_id, validate_only, facts: None };
+                api::ReportOutcomeRequest { name, state, request_id, validate_only, ..Default::default() };
             incidents.report_outcome(shown.with(request)).await.map(|_| Vec::new())
         }
         "IncidentService/ApproveAction" => {

@@ -27,13 +27,23 @@ impl Dice {
         self.unit() < chance
     }
 
+    /// The position of one of these, each as likely as its weight says; `None` of none.
+    pub(crate) fn drawn(&mut self, weights: impl Iterator<Item = f64> + Clone) -> Option<usize> {
+        let mut left = self.unit() * weights.clone().sum::<f64>();
+        let mut last = None;
+        for (at, weight) in weights.enumerate() {
+            left -= weight;
+            last = Some(at);
+            if left < 0.0 {
+                break;
+            }
+        }
+        last
+    }
+
     /// One of so many, from 0; 0 of none.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         ((self.unit() * count as f64) as usize).min(count.saturating_sub(1))
-    }
-
-    fn one_of(&mut self, hosts: &[Host]) -> Option<Host> {
-        hosts.get(self.below(hosts.len())).copied()
     }
 }
 
@@ -50,6 +60,25 @@ pub(crate) enum Move {
     Control(Host),
     /// It does on a host what it came for.
     Ruin(Host),
+}
+
+/// A move that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) moved: Move,
+    /// How it ended, if it was an attempt.
+    pub(crate) outcome: Outcome,
+}
+
+/// How an attempt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It runs into what was set up to deflect it.
+    Deflected,
+    /// It fails.
+    InVain,
+    /// It gives the attacker the host.
+    Success,
 }
 
 /// How an attacker goes about it.
@@ -75,10 +104,20 @@ pub(crate) struct Attack {
     pub(crate) manner: Manner,
     /// The host that it is at.
     focus: Option<Host>,
+    /// Whether its last attempt failed.
+    has_failed: bool,
+    gives_up: f64,
+    pace: f64,
 }
 
 /// How often an attacker who goes straight on tries where it has looked already, rather than look further.
 const KEEPS_TRYING: f64 = 0.8;
+/// How often one who has failed there tries anywhere: attackers differ, and what one does tells which it is.
+const GIVES_UP: [f64; 3] = [0.2, 0.5, 0.9];
+/// How often one does something in a round, rather than rest or do what nobody sees.
+const PACES: [f64; 3] = [0.5, 0.75, 1.0];
+/// How often an attacker does what its manner does not foretell.
+const STRAYS: f64 = 0.3;
 /// How often an attacker who does the unforeseen is at a host where something was seen.
 const AT_SEEN: f64 = 0.5;
 
@@ -97,30 +136,52 @@ impl Attack {
             field.hosts().filter(|host| field.depth.get(*host) == Some(&0)).for_each(&mut learn);
         }
         let manner = if dice.happens(0.5) { Manner::StraightOn } else { Manner::Everywhere };
+        let mut one_of = |of: [f64; 3]| of.get(dice.below(of.len())).copied().unwrap_or(1.0);
+        let (gives_up, pace) = (one_of(GIVES_UP), one_of(PACES));
         let probed = field.hosts().map(lost).collect();
-        Attack { hold, probed, known, open: vec![1.0; field.names.len()], manner, focus: None }
+        Attack {
+            hold,
+            probed,
+            known,
+            open: vec![1.0; field.names.len()],
+            manner,
+            focus: None,
+            has_failed: false,
+            gives_up,
+            pace,
+        }
     }
 
-    fn holds(&self, host: Host) -> Hold {
+    pub(crate) fn holds(&self, host: Host) -> Hold {
         self.hold.get(host).copied().unwrap_or_default()
     }
 
-    /// Whether somebody knows of a host and gets to it.
-    fn is_reachable(&self, field: &Field<'_>, host: Host) -> bool {
-        let is_known = self.known.get(host).copied().unwrap_or_default() || self.has_probed(host);
-        let in_control = || field.hosts().filter(|own| self.holds(*own) == Hold::Administrator);
-        let from_outside = || field.depth.get(host) == Some(&0) && !field.is_lost.contains(&true);
-        is_known && (in_control().any(|own| field.leads(own, host)) || from_outside())
+    /// How attempts on a host end, each with its chance.
+    pub(crate) fn outcomes(&self, field: &Field<'_>, host: Host) -> [(Outcome, f64); 3] {
+        let open = self.open.get(host).copied().unwrap_or(1.0);
+        let success = if self.holds(host) == Hold::None { field.attacker.breaks_in } else { 0.0 };
+        [
+            (Outcome::Deflected, 1.0 - open),
+            (Outcome::InVain, open * (1.0 - success)),
+            (Outcome::Success, open * success),
+        ]
     }
 
     fn has_probed(&self, host: Host) -> bool {
         self.probed.get(host).copied().unwrap_or_default()
     }
 
-    /// A deed of the defender, and what it costs. Gives besides whether it did what it is for.
-    pub(crate) fn respond(&mut self, field: &Field<'_>, deed: Deed, dice: &mut Dice) -> (f64, bool) {
-        let Some(action) = field.action(deed) else { return (0.0, false) };
-        let works = dice.happens(action.works);
+    /// A deed of the defender. Gives whether it could be carried out, which is drawn unless it is known.
+    pub(crate) fn respond(
+        &mut self,
+        field: &Field<'_>,
+        deed: Deed,
+        known: Option<bool>,
+        dice: &mut Dice,
+    ) -> bool {
+        let Some(action) = field.action(deed) else { return false };
+        let fits = known.unwrap_or_else(|| dice.happens(field.fits(deed)));
+        let works = fits && dice.happens(action.works);
         if let Some(host) = deed.host.filter(|_| works) {
             if let Some(hold) =
                 self.hold.get_mut(host).filter(|hold| **hold <= action.ends && !field.is_lost(host))
@@ -128,95 +189,184 @@ impl Attack {
                 *hold = Hold::None;
             }
             if let Some(open) = self.open.get_mut(host) {
-                *open = if action.clears { 1.0 } else { *open * (1.0 - action.deflects) };
+                *open = if action.clears {
+                    1.0
+                } else {
+                    (*open * (1.0 - action.deflects)).max((1.0 - action.deflects_at_most).min(*open))
+                };
             }
         }
-        (action.cost, works)
+        fits
     }
 
-    /// What it does next, by its manner.
-    pub(crate) fn go_on(&mut self, field: &Field<'_>, dice: &mut Dice) -> Move {
-        let moved = self.choose(field, dice);
-        self.make(field, moved, dice);
-        moved
+    /// What it does next.
+    pub(crate) fn go_on(&mut self, field: &Field<'_>, dice: &mut Dice) -> Done {
+        let mut moves = Vec::with_capacity(16);
+        self.foreseen(field, &mut moves);
+        self.draw(field, &moves, dice)
     }
 
-    /// Something else that it could do: no manner foretells everything, and no catalogue knows every way. So at hosts where something was
-    /// seen it may be at work whether there is a way to them or not.
-    pub(crate) fn stray(&mut self, field: &Field<'_>, seen: &[Host], dice: &mut Dice) -> Move {
-        if let Some(host) = dice.one_of(seen).filter(|_| dice.happens(AT_SEEN)) {
-            let moved = if dice.happens(0.5) { Move::Attempt(host) } else { Move::Probe(host) };
-            self.known.get_mut(host).into_iter().for_each(|known| *known = true);
-            self.make(field, moved, dice);
-            return moved;
-        }
-        let mut moves = vec![Move::Rest];
+    /// What it may do next, each with its chance; at hosts where something was `seen` it may be at work whether its manner foretells it,
+    /// and whether there is a way to them, or not: no manner foretells everything, and no catalogue knows every way.
+    pub(crate) fn may_do(&self, field: &Field<'_>, seen: &[Host], moves: &mut Vec<(Move, f64)>) {
+        moves.clear();
+        self.foreseen(field, moves);
+        moves.iter_mut().for_each(|(_, chance)| *chance *= 1.0 - STRAYS);
+        let known = moves.len();
+        let reach = self.reach(field);
+        moves.push((Move::Rest, 0.0));
         for host in field.hosts().filter(|host| !field.is_lost(*host)) {
             if self.holds(host) == Hold::User {
-                moves.push(Move::Control(host));
+                moves.push((Move::Control(host), 0.0));
             }
-            if self.is_reachable(field, host) {
-                moves.extend([Move::Probe(host), Move::Attempt(host)]);
+            if self.is_reachable(field, reach, host) {
+                moves.extend([(Move::Probe(host), 0.0), (Move::Attempt(host), 0.0)]);
             }
         }
-        let moved = moves.get(dice.below(moves.len())).copied().unwrap_or(Move::Rest);
-        self.make(field, moved, dice);
-        moved
-    }
-
-    fn choose(&self, field: &Field<'_>, dice: &mut Dice) -> Move {
-        let ruins = |host: &Host| field.ruin.get(*host).is_some_and(|ruin| *ruin > 0.0);
-        let at_its_end = field.hosts().find(|host| self.holds(*host) == Hold::Administrator && ruins(host));
-        if let Some(host) = at_its_end {
-            return Move::Ruin(host);
-        }
-        let half_held: Vec<Host> = field.hosts().filter(|host| self.holds(*host) == Hold::User).collect();
-        let reachable = field.hosts().filter(|host| self.is_reachable(field, *host));
-        let (seen, unseen): (Vec<Host>, Vec<Host>) = reachable
-            .filter(|host| !self.has_probed(*host) || self.holds(*host) == Hold::None)
-            .partition(|host| self.has_probed(*host));
-        match self.manner {
-            Manner::Everywhere => {
-                let probe = dice.one_of(&unseen).map(Move::Probe);
-                let control = || half_held.first().copied().map(Move::Control);
-                let mut attempt = || dice.one_of(&seen).map(Move::Attempt);
-                probe.or_else(control).or_else(&mut attempt).unwrap_or(Move::Rest)
-            }
-            Manner::StraightOn => {
-                let depth = |host: &Host| field.depth.get(*host).copied().unwrap_or_default();
-                if let Some(host) = half_held.iter().copied().max_by_key(depth) {
-                    return Move::Control(host);
-                }
-                let Some(deepest) = seen.iter().chain(&unseen).map(depth).max() else { return Move::Rest };
-                let there = |hosts: &[Host]| -> Vec<Host> {
-                    hosts.iter().copied().filter(|host| depth(host) == deepest).collect()
-                };
-                let (seen, unseen) = (there(&seen), there(&unseen));
-                if let Some(host) = self.focus.filter(|host| seen.contains(host)) {
-                    return Move::Attempt(host);
-                }
-                let tries = !seen.is_empty() && (unseen.is_empty() || dice.happens(KEEPS_TRYING));
-                let chosen = if tries {
-                    dice.one_of(&seen).map(Move::Attempt)
-                } else {
-                    dice.one_of(&unseen).map(Move::Probe)
-                };
-                chosen.unwrap_or(Move::Rest)
-            }
+        let (anywhere, at_seen) =
+            if seen.is_empty() { (STRAYS, 0.0) } else { (STRAYS * (1.0 - AT_SEEN), STRAYS * AT_SEEN) };
+        let strays = (moves.len() - known) as f64;
+        moves.iter_mut().skip(known).for_each(|(_, chance)| *chance = anywhere / strays);
+        for host in seen {
+            let each = at_seen / (2 * seen.len()) as f64;
+            moves.extend([(Move::Probe(*host), each), (Move::Attempt(*host), each)]);
         }
     }
 
-    fn make(&mut self, field: &Field<'_>, moved: Move, dice: &mut Dice) {
+    /// Draws one of these moves and makes it.
+    pub(crate) fn draw(&mut self, field: &Field<'_>, moves: &[(Move, f64)], dice: &mut Dice) -> Done {
+        let drawn = dice.drawn(moves.iter().map(|(_, chance)| *chance));
+        let moved = drawn.and_then(|at| moves.get(at)).map_or(Move::Rest, |(moved, _)| *moved);
+        let outcome = match moved {
+            Move::Attempt(host) => {
+                let outcomes = self.outcomes(field, host);
+                let drawn = dice.drawn(outcomes.iter().map(|(_, chance)| *chance));
+                drawn.and_then(|at| outcomes.get(at)).map_or(Outcome::InVain, |(outcome, _)| *outcome)
+            }
+            _ => Outcome::InVain,
+        };
+        self.make(field, moved, outcome, dice);
+        Done { moved, outcome }
+    }
+
+    /// Zones that it reaches, a bit each.
+    fn reach(&self, field: &Field<'_>) -> u64 {
+        let from_outside = if field.is_lost.contains(&true) { 0 } else { 1 };
+        let controlled = self.hold.iter().zip(&field.reach).filter(|(hold, _)| **hold == Hold::Administrator);
+        controlled.fold(from_outside, |reached, (_, reach)| reached | reach)
+    }
+
+    /// Whether it knows of a host and gets to it.
+    fn is_reachable(&self, field: &Field<'_>, reach: u64, host: Host) -> bool {
+        let is_known = self.known.get(host).copied().unwrap_or_default() || self.has_probed(host);
+        is_known && field.depth.get(host).is_some_and(|zone| reach >> zone & 1 == 1)
+    }
+
+    /// What its manner and its pace foretell, each with its chance.
+    fn foreseen(&self, field: &Field<'_>, moves: &mut Vec<(Move, f64)>) {
+        self.wanted(field, moves);
+        moves.iter_mut().for_each(|(_, chance)| *chance *= self.pace);
+        moves.push((Move::Rest, 1.0 - self.pace));
+    }
+
+    /// What its manner foretells, each with its chance.
+    fn wanted(&self, field: &Field<'_>, moves: &mut Vec<(Move, f64)>) {
+        let reach = self.reach(field);
+        let depth = |host: Host| field.depth.get(host).copied().unwrap_or_default();
+        let (mut half_held, mut deepest): (Option<Host>, Option<usize>) = (None, None);
+        for host in field.hosts() {
+            let hold = self.holds(host);
+            if hold == Hold::Administrator && field.ruin.get(host).is_some_and(|ruin| *ruin > 0.0) {
+                moves.push((Move::Ruin(host), 1.0));
+                return;
+            }
+            if hold == Hold::User && half_held.is_none_or(|other| depth(host) > depth(other)) {
+                half_held = Some(host);
+            }
+            if self.is_wanted(field, reach, host) {
+                deepest = deepest.max(Some(depth(host)));
+            }
+        }
+        let is_straight = self.manner == Manner::StraightOn;
+        if let Some(host) = half_held.filter(|_| is_straight) {
+            moves.push((Move::Control(host), 1.0));
+            return;
+        }
+        for host in field.hosts() {
+            let is_on_its_way = !is_straight || Some(depth(host)) == deepest;
+            if is_on_its_way && self.is_wanted(field, reach, host) {
+                moves.push((self.approach(host), 1.0));
+            }
+        }
+        let is_probe = |moved: &Move| matches!(moved, Move::Probe(_));
+        let probes = moves.iter().filter(|(moved, _)| is_probe(moved)).count();
+        let attempts = moves.len() - probes;
+        if is_straight {
+            if self.has_failed && !moves.is_empty() {
+                self.anywhere(field, reach, moves);
+                return;
+            }
+            let focus = self.focus.filter(|focus| moves.contains(&(Move::Attempt(*focus), 1.0)));
+            if let Some(host) = focus {
+                moves.clear();
+                moves.push((Move::Attempt(host), 1.0));
+                return;
+            }
+            let tries = match (attempts, probes) {
+                (0, _) => 0.0,
+                (_, 0) => 1.0,
+                _ => KEEPS_TRYING,
+            };
+            for (moved, chance) in moves.iter_mut() {
+                *chance =
+                    if is_probe(moved) { (1.0 - tries) / probes as f64 } else { tries / attempts as f64 };
+            }
+        } else if probes > 0 {
+            moves.retain(|(moved, _)| is_probe(moved));
+        } else if let Some(host) = half_held {
+            moves.clear();
+            moves.push((Move::Control(host), 1.0));
+        }
+        if moves.is_empty() {
+            moves.push((Move::Rest, 1.0));
+        }
+        if !is_straight {
+            let each = 1.0 / moves.len() as f64;
+            moves.iter_mut().for_each(|(_, chance)| *chance = each);
+        }
+    }
+
+    /// Whether it wants a host that it may get to: one that it does not hold, or has not looked at.
+    fn is_wanted(&self, field: &Field<'_>, reach: u64, host: Host) -> bool {
+        (self.holds(host) == Hold::None || !self.has_probed(host)) && self.is_reachable(field, reach, host)
+    }
+
+    /// What it does first to a host that it wants.
+    fn approach(&self, host: Host) -> Move {
+        if self.has_probed(host) { Move::Attempt(host) } else { Move::Probe(host) }
+    }
+
+    /// Who goes straight on and has failed goes on as deep in as it can, or tries anywhere.
+    fn anywhere(&self, field: &Field<'_>, reach: u64, moves: &mut Vec<(Move, f64)>) {
+        let deepest = moves.len() as f64;
+        moves.iter_mut().for_each(|(_, chance)| *chance = (1.0 - self.gives_up) / deepest);
+        let before = moves.len();
+        let wanted = field.hosts().filter(|host| self.is_wanted(field, reach, *host));
+        moves.extend(wanted.map(|host| (self.approach(host), 0.0)));
+        let each = self.gives_up / (moves.len() - before) as f64;
+        moves.iter_mut().skip(before).for_each(|(_, chance)| *chance = each);
+    }
+
+    /// Makes a move; an attempt succeeds or not.
+    pub(crate) fn make(&mut self, field: &Field<'_>, moved: Move, outcome: Outcome, dice: &mut Dice) {
         let (Move::Probe(host) | Move::Attempt(host) | Move::Control(host)) = moved else { return };
-        if let Some(probed) = self.probed.get_mut(host) {
-            *probed = true;
-        }
+        self.probed.get_mut(host).into_iter().for_each(|probed| *probed = true);
         self.focus = Some(host);
+        self.has_failed = matches!(moved, Move::Attempt(_)) && outcome != Outcome::Success;
         let rates = field.attacker;
-        let open = self.open.get(host).copied().unwrap_or(1.0);
         let Some(hold) = self.hold.get_mut(host) else { return };
         match moved {
-            Move::Attempt(_) if *hold == Hold::None && dice.happens(rates.breaks_in * open) => {
+            Move::Attempt(_) if *hold == Hold::None && outcome == Outcome::Success => {
                 *hold = if dice.happens(rates.takes_over) { Hold::Administrator } else { Hold::User };
             }
             Move::Control(_) if *hold == Hold::User => *hold = Hold::Administrator,
@@ -237,8 +387,10 @@ impl Attack {
     /// What this round costs that ended with such a move.
     pub(crate) fn loss(&self, field: &Field<'_>, moved: Move) -> f64 {
         let held = self.hold.iter().zip(&field.loss).zip(&field.is_lost);
-        let lost: f64 =
-            held.filter(|((hold, _), lost)| **hold > Hold::None && !**lost).map(|((_, loss), _)| loss).sum();
+        let lost: f64 = held
+            .filter(|((hold, _), lost)| **hold >= field.harms_from && !**lost)
+            .map(|((_, loss), _)| loss)
+            .sum();
         match moved {
             Move::Ruin(host) => lost + field.ruin.get(host).copied().unwrap_or_default(),
             _ => lost,
@@ -261,7 +413,7 @@ mod tests {
         for seed in 0..200 {
             let mut dice = Dice::new(seed);
             let mut attack = Attack::begin(&field, &mut dice);
-            let moves: Vec<Move> = (0..60).map(|_| attack.go_on(&field, &mut dice)).collect();
+            let moves: Vec<Move> = (0..60).map(|_| attack.go_on(&field, &mut dice).moved).collect();
             assert_eq!(moves[59], Move::Ruin(4), "{:?}: {moves:?}", attack.manner);
             let first = |wanted: Move| moves.iter().position(|moved| *moved == wanted).unwrap();
             assert!(first(Move::Probe(3)) > 0, "it learns of servers on the way");
@@ -278,7 +430,7 @@ mod tests {
                 let mut dice = Dice::new(*seed);
                 let mut attack = Attack::begin(&field, &mut dice);
                 attack.hold[3] = from;
-                attack.respond(&field, Deed { action, host: Some(3) }, &mut dice);
+                attack.respond(&field, Deed { action, host: Some(3) }, None, &mut dice);
                 attack.hold[3] > Hold::None
             };
             (0..2000).filter(after).count() as f64 / 2000.0
@@ -288,12 +440,12 @@ mod tests {
         let mut dice = Dice::new(1);
         let mut attack = Attack::begin(&field, &mut dice);
         for _ in 0..2 {
-            attack.respond(&field, Deed { action: 4, host: Some(3) }, &mut dice);
+            attack.respond(&field, Deed { action: 4, host: Some(3) }, None, &mut dice);
         }
         assert_eq!(attack.open[3], 0.25);
-        attack.respond(&field, Deed { action: 3, host: Some(3) }, &mut dice);
+        attack.respond(&field, Deed { action: 3, host: Some(3) }, None, &mut dice);
         assert_eq!(attack.open[3], 1.0);
-        attack.respond(&field, Deed { action: 3, host: Some(0) }, &mut dice);
+        attack.respond(&field, Deed { action: 3, host: Some(0) }, None, &mut dice);
         assert_eq!(attack.hold[0], Hold::Administrator, "what is lost stays so");
     }
 
@@ -305,9 +457,9 @@ mod tests {
             let mut dice = Dice::new(seed);
             let mut attack = Attack::begin(&field, &mut dice);
             for (action, host) in deeds {
-                let (cost, _) = attack.respond(&field, Deed { action, host }, &mut dice);
-                let moved = attack.go_on(&field, &mut dice);
-                prop_assert!(cost >= 0.0 && attack.loss(&field, moved) >= 0.0);
+                attack.respond(&field, Deed { action, host }, None, &mut dice);
+                let moved = attack.go_on(&field, &mut dice).moved;
+                prop_assert!(attack.loss(&field, moved) >= 0.0);
                 prop_assert_eq!(attack.hold[0], Hold::Administrator);
                 prop_assert!(attack.open.iter().all(|open| (0.0..=1.0).contains(open)));
             }

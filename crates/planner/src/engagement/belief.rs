@@ -5,7 +5,7 @@
 use countermove_incident::{CatalogueAction, Hold};
 use serde::{Deserialize, Serialize};
 
-use super::attack::{Attack, Dice, Manner, Move};
+use super::attack::{Attack, Dice, Manner, Move, Outcome};
 use super::field::{Deed, Field, Host};
 
 /// What a round showed of a host.
@@ -15,10 +15,23 @@ pub(crate) struct Sight {
     pub(crate) host: String,
     /// How likely it is that the host was looked at.
     pub(crate) probe: f32,
-    /// How likely it is that somebody tried to break into it, or works on it.
+    /// How likely it is that somebody tried to break into it.
     pub(crate) attempt: f32,
+    /// How likely it is that somebody is at work on it.
+    #[serde(default)]
+    pub(crate) work: f32,
+    /// How likely it is that an attempt was turned away by what was set up for that.
+    #[serde(default)]
+    pub(crate) deflected: f32,
     /// Whether something was found that an attacker left there.
     pub(crate) trace: bool,
+}
+
+impl Sight {
+    /// How likely it is that anything was done to the host.
+    pub(crate) fn told(&self) -> f32 {
+        self.probe + self.attempt + self.work + self.deflected
+    }
 }
 
 /// A round that has passed.
@@ -26,14 +39,15 @@ pub(crate) struct Sight {
 pub(crate) struct Round {
     /// Text of what was done in it; empty: nothing of the catalogue.
     pub(crate) action: String,
+    /// Whether it could be carried out, if that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) carried_out: Option<bool>,
     /// What it showed. Of hosts that are not named nothing was seen.
     pub(crate) sights: Vec<Sight>,
 }
 
 /// Attacks that a belief consists of. Enough that of two dozen things an attacker may do in a round some dozens are left.
 const ATTACKS: usize = 1500;
-/// How often an attack does what its manner does not foretell.
-const STRAYS: f64 = 0.3;
 /// How often it changes its manner in a round.
 const CHANGES: f64 = 0.03;
 /// How often a search finds something where there is only a user's hold, and where there is none.
@@ -41,6 +55,14 @@ const FINDS_OF_USERS: f64 = 0.5;
 const FINDS_OF_NOBODY: f64 = 0.03;
 /// A sight that is likelier than this is taken as seen.
 const SEEN: f32 = 0.5;
+/// What a probe, an attempt in vain, one that succeeded, and one that was turned away look like if they are noticed: a probe, an attempt,
+/// somebody at work, an attempt that was turned away.
+pub(crate) const LOOKS: [[f64; 4]; 4] =
+    [[0.9, 0.07, 0.03, 0.0], [0.1, 0.87, 0.03, 0.0], [0.05, 0.25, 0.7, 0.0], [0.005, 0.01, 0.005, 0.98]];
+/// How often what was set up to deflect tells of an attempt that it has not turned away.
+const NEVER: f64 = 1e-4;
+/// How often somebody is seen at work in a round on a host that is held, without a new attempt.
+const SHOWS_ITSELF: f64 = 0.02;
 
 /// Attacks as they may be, equally likely.
 #[derive(Clone, Debug)]
@@ -63,16 +85,14 @@ impl Attacks {
         let deed = deed_of(field, &round.action);
         let seen = Seen::new(field, round);
         let mut weights = Vec::with_capacity(self.all.len());
+        let mut moves = Vec::new();
         for attack in &mut self.all {
             if let Some(deed) = deed {
-                attack.respond(field, deed, dice);
+                attack.respond(field, deed, round.carried_out, dice);
             }
-            let moved = if dice.happens(STRAYS) {
-                attack.stray(field, &seen.alarms, dice)
-            } else {
-                attack.go_on(field, dice)
-            };
-            weights.push(seen.likelihood(field, attack, deed, moved));
+            let found = seen.found(field, attack, deed);
+            attack.may_do(field, &seen.alarms, &mut moves);
+            weights.push(found * seen.go_on(field, attack, &moves, dice));
         }
         self.resample(&weights, dice);
         for attack in &mut self.all {
@@ -132,8 +152,8 @@ pub(crate) fn deed_of(field: &Field<'_>, text: &str) -> Option<Deed> {
 
 /// What a round showed, by host.
 struct Seen {
-    /// Of each host: nothing, a probe, an attempt.
-    kinds: Vec<[f64; 3]>,
+    /// Of each host: nothing, a probe, an attempt, work on it, an attempt that was turned away.
+    kinds: Vec<[f64; 5]>,
     traces: Vec<bool>,
     /// Hosts at which surely something was seen.
     alarms: Vec<Host>,
@@ -141,51 +161,98 @@ struct Seen {
 
 impl Seen {
     fn new(field: &Field<'_>, round: &Round) -> Seen {
-        let mut kinds = vec![[1.0, 0.0, 0.0]; field.names.len()];
+        let mut kinds = vec![[1.0, 0.0, 0.0, 0.0, 0.0]; field.names.len()];
         let mut traces = vec![false; field.names.len()];
         let mut alarms = Vec::new();
         for sight in &round.sights {
             let Some(host) = field.names.iter().position(|name| *name == sight.host) else { continue };
-            let (probe, attempt) = (f64::from(sight.probe), f64::from(sight.attempt));
+            let seen = [sight.probe, sight.attempt, sight.work, sight.deflected].map(f64::from);
+            let [probe, attempt, work, deflected] = seen;
+            let nothing = (1.0 - seen.iter().sum::<f64>()).max(0.0);
             kinds
                 .get_mut(host)
                 .into_iter()
-                .for_each(|kind| *kind = [(1.0 - probe - attempt).max(0.0), probe, attempt]);
+                .for_each(|kind| *kind = [nothing, probe, attempt, work, deflected]);
             traces.get_mut(host).into_iter().for_each(|trace| *trace = sight.trace);
-            if sight.probe + sight.attempt > SEEN {
+            if nothing < 1.0 - f64::from(SEEN) {
                 alarms.push(host);
             }
         }
         Seen { kinds, traces, alarms }
     }
 
-    /// How likely it is that this was seen, if this was done.
-    fn likelihood(&self, field: &Field<'_>, attack: &Attack, deed: Option<Deed>, moved: Move) -> f64 {
-        let rates = field.attacker;
-        // What is seen is told rightly nine times in ten.
-        let (right, wrong) = (0.9 * rates.noticed, 0.1 * rates.noticed);
-        let unseen = 1.0 - rates.noticed;
-        let mut likely = 1.0;
-        for (host, kind) in self.kinds.iter().enumerate() {
-            let expected = match moved {
-                Move::Probe(at) if at == host => [unseen, right, wrong],
-                Move::Attempt(at) if at == host => [unseen, wrong, right],
-                _ => [1.0 - rates.false_alarm, rates.false_alarm / 2.0, rates.false_alarm / 2.0],
-            };
-            likely *= kind.iter().zip(expected).map(|(seen, expected)| seen * expected).sum::<f64>();
-        }
+    /// How likely it is that a search in this round found what it found.
+    fn found(&self, field: &Field<'_>, attack: &Attack, deed: Option<Deed>) -> f64 {
         let searched = deed.filter(|deed| field.action(*deed).is_some_and(|action| action.finds > 0.0));
+        let mut likely = 1.0;
         for (host, trace) in self.traces.iter().enumerate() {
             let is_searched = searched.is_some_and(|deed| deed.host == Some(host));
             if is_searched || *trace {
                 let finds = searched
                     .and_then(|deed| field.action(deed))
                     .map_or(1.0 - FINDS_OF_NOBODY, |action| action.finds);
-                let chance = finding(attack.hold.get(host).copied().unwrap_or_default(), finds);
+                let chance = finding(attack.holds(host), finds);
                 likely *= if *trace { chance } else { 1.0 - chance };
             }
         }
         likely
+    }
+
+    /// Lets an attack do one of these moves, each as likely as what was seen makes it. Gives how likely that was.
+    fn go_on(&self, field: &Field<'_>, attack: &mut Attack, moves: &[(Move, f64)], dice: &mut Dice) -> f64 {
+        let still: f64 = field.hosts().map(|host| self.still(field, attack, host)).product();
+        // Each move with its outcomes: how likely it was and shows what was seen.
+        let mut ways: Vec<(Move, Outcome, f64)> = Vec::with_capacity(moves.len() * 2);
+        for (moved, chance) in moves {
+            match *moved {
+                Move::Attempt(host) => {
+                    for (outcome, share) in attack.outcomes(field, host) {
+                        let likely =
+                            chance * share * self.showing(field, attack, host, look(field, *moved, outcome));
+                        ways.push((*moved, outcome, likely));
+                    }
+                }
+                Move::Probe(host) => {
+                    ways.push((*moved, Outcome::InVain, chance * self.showing(field, attack, host, 0)));
+                }
+                Move::Rest | Move::Control(_) | Move::Ruin(_) => {
+                    ways.push((*moved, Outcome::InVain, *chance))
+                }
+            }
+        }
+        let likely = || ways.iter().map(|(_, _, likely)| *likely);
+        if let Some((moved, outcome, _)) = dice.drawn(likely()).and_then(|at| ways.get(at)) {
+            attack.make(field, *moved, *outcome, dice);
+        }
+        still * likely().sum::<f64>()
+    }
+
+    /// How likely what was seen of a host is where nothing is done to it.
+    fn still(&self, field: &Field<'_>, attack: &Attack, host: Host) -> f64 {
+        let alarm = field.attacker.false_alarm / 3.0;
+        let held = attack.holds(host) > Hold::None && !field.is_lost(host);
+        let work = if held { SHOWS_ITSELF } else { alarm };
+        let Some([nothing, probe, attempt, works, deflected]) = self.kinds.get(host) else { return 1.0 };
+        nothing * (1.0 - 2.0 * alarm - work) + (probe + attempt) * alarm + works * work + deflected * NEVER
+    }
+
+    /// How much likelier what was seen of a host is if this was done to it: a probe, an attempt in vain, one that succeeded.
+    fn showing(&self, field: &Field<'_>, attack: &Attack, host: Host, done: usize) -> f64 {
+        let noticed = field.attacker.noticed;
+        let looks = LOOKS.get(done).copied().unwrap_or_default();
+        let Some([nothing, seen @ ..]) = self.kinds.get(host) else { return 1.0 };
+        let shown: f64 = seen.iter().zip(looks).map(|(seen, looks)| seen * looks).sum();
+        (nothing * (1.0 - noticed) + noticed * shown) / self.still(field, attack, host).max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Which of [`LOOKS`] a move has.
+pub(crate) fn look(field: &Field<'_>, moved: Move, outcome: Outcome) -> usize {
+    match (moved, outcome) {
+        (Move::Probe(_), _) => 0,
+        (_, Outcome::Success) => 2,
+        (_, Outcome::Deflected) if field.tells_deflected => 3,
+        _ => 1,
     }
 }
 
@@ -206,11 +273,15 @@ mod tests {
     use super::*;
 
     fn sight(host: &str, probe: f32, attempt: f32) -> Sight {
-        Sight { host: host.into(), probe, attempt, trace: false }
+        Sight { host: host.into(), probe, attempt, ..Sight::default() }
+    }
+
+    fn work(host: &str) -> Sight {
+        Sight { host: host.into(), work: 1.0, ..Sight::default() }
     }
 
     fn round(action: &str, sights: &[Sight]) -> Round {
-        Round { action: action.into(), sights: sights.to_vec() }
+        Round { action: action.into(), sights: sights.to_vec(), carried_out: None }
     }
 
     fn held(rounds: &[Round], host: Host) -> f64 {
@@ -223,7 +294,7 @@ mod tests {
     fn what_is_seen_and_done_moves_the_belief() {
         let quiet = [round("Watch", &[])];
         assert!(held(&quiet, 1) < 0.2, "{}", held(&quiet, 1));
-        let broken = [round("Watch", &[sight("pc1", 0.9, 0.1)]), round("Watch", &[sight("pc1", 0.0, 1.0)])];
+        let broken = [round("Watch", &[sight("pc1", 0.9, 0.1)]), round("Watch", &[work("pc1")])];
         let after = held(&broken, 1);
         assert!(after > 0.75, "{after}");
         let with = |action: &str, sights: &[Sight]| {
@@ -240,6 +311,33 @@ mod tests {
     }
 
     #[test]
+    fn what_ran_into_a_decoy_holds_nothing_and_what_did_not_probably_does() {
+        let decoy = "Set up a decoy on pc1";
+        let told = NETWORK.replace("deflects = 0.5", "deflects = 0.5\n        alert = \"decoy\"");
+        let catalogue = Catalogue::parse(&told).unwrap();
+        let field = Field::new(&catalogue);
+        let held = |seen: Sight| {
+            let rounds = [round(decoy, &[]), round(decoy, &[sight("pc1", 0.9, 0.1)]), round("", &[seen])];
+            Attacks::after(&field, &rounds, 7).held(1)
+        };
+        let deflected = held(Sight { host: "pc1".into(), deflected: 1.0, ..Sight::default() });
+        let tried = held(sight("pc1", 0.0, 1.0));
+        assert!(deflected < 0.1 && tried > 0.4, "{deflected} {tried}");
+    }
+
+    #[test]
+    fn what_could_not_be_carried_out_changes_nothing() {
+        let broken = [round("Watch", &[sight("pc1", 0.9, 0.1)]), round("Watch", &[work("pc1")])];
+        let restored = |carried_out: Option<bool>| {
+            let last = Round { carried_out, ..round("Restore pc1", &[]) };
+            held(&broken.iter().cloned().chain([last]).collect::<Vec<_>>(), 1)
+        };
+        let (told, not_told, refused) = (restored(Some(true)), restored(None), restored(Some(false)));
+        assert_eq!(told, not_told, "restoring fits every host");
+        assert!(refused > 0.8 && refused > told + 0.2, "{refused} {told}");
+    }
+
+    #[test]
     fn what_deflects_makes_a_hold_less_likely() {
         let tries = [round("Watch", &[sight("pc1", 0.9, 0.1)]), round("", &[sight("pc1", 0.0, 1.0)])];
         let decoy = "Set up a decoy on pc1";
@@ -250,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_seen_where_no_way_leads_is_believed() {
-        let broken = [round("Watch", &[sight("web", 0.0, 1.0)])];
+        let broken = [round("Watch", &[work("web")])];
         assert!(held(&broken, 3) > 0.6, "{}", held(&broken, 3));
     }
 

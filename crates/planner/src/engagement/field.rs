@@ -1,6 +1,13 @@
 //! The network of a catalogue with numbers in the place of names, so that many thousand rounds can be played in a decision.
 
-use countermove_incident::{AttackerRates, Catalogue, CatalogueAction};
+use std::collections::BTreeMap;
+
+use countermove_incident::{AttackerRates, Catalogue, CatalogueAction, Hold};
+
+use super::belief::{Round, deed_of};
+
+/// How many tries what a catalogue states is worth.
+const STATED: f64 = 2.0;
 
 /// A host, by its position in the catalogue.
 pub(crate) type Host = usize;
@@ -27,13 +34,19 @@ pub(crate) struct Field<'a> {
     pub(crate) is_lost: Vec<bool>,
     /// How far in a host stands: the position of its zone.
     pub(crate) depth: Vec<usize>,
-    /// Of each zone those that it reaches, by position.
-    pub(crate) reaches: Vec<Vec<bool>>,
+    /// Of each host the zones that it reaches, a bit each.
+    pub(crate) reach: Vec<u64>,
     /// Of each host those that one learns of on it.
     pub(crate) knows: Vec<Vec<Host>>,
+    /// Of each deed the chance that it can be carried out: action by action, for each host.
+    fits: Vec<f64>,
     /// What can be done.
     pub(crate) actions: &'a [CatalogueAction],
     pub(crate) attacker: AttackerRates,
+    /// The hold from which on a host costs its loss.
+    pub(crate) harms_from: Hold,
+    /// Whether records tell of attempts that were turned away.
+    pub(crate) tells_deflected: bool,
     /// Rounds that are looked ahead.
     pub(crate) horizon: usize,
 }
@@ -60,18 +73,22 @@ impl<'a> Field<'a> {
                 depth.iter().enumerate().filter(move |(_, other)| **other == zone).map(|(other, _)| other);
             beside.chain(note(host).into_iter().flat_map(|note| note.knows.iter().filter_map(at))).collect()
         };
+        let reach = |zone: usize| {
+            let reached = catalogue.zones.get(zone).map(|zone| zone.reaches.as_slice()).unwrap_or_default();
+            let zones = catalogue.zones.iter().enumerate().filter(|(_, other)| reached.contains(&other.name));
+            zones.fold(0, |reach, (at, _)| reach | 1_u64.checked_shl(at as u32).unwrap_or_default())
+        };
         Field {
             loss: hosts().map(own_loss).collect(),
             ruin: hosts().map(|(_, host)| note(host).map_or(0.0, |note| note.ruin)).collect(),
             is_lost: hosts().map(|(_, host)| note(host).is_some_and(|note| note.is_lost)).collect(),
-            reaches: catalogue
-                .zones
-                .iter()
-                .map(|zone| catalogue.zones.iter().map(|other| zone.reaches.contains(&other.name)).collect())
-                .collect(),
+            reach: hosts().map(|(zone, _)| reach(zone)).collect(),
             knows: hosts().map(knows).collect(),
+            tells_deflected: catalogue.actions.iter().any(|action| !action.alert.is_empty()),
+            fits: catalogue.actions.iter().flat_map(|action| names.iter().map(|_| action.fits)).collect(),
             actions: &catalogue.actions,
             attacker: catalogue.attacker,
+            harms_from: catalogue.harms_from,
             horizon: catalogue.horizon as usize,
             depth,
             names,
@@ -85,6 +102,36 @@ impl<'a> Field<'a> {
     /// The action of a deed; `None` only of a deed of another catalogue.
     pub(crate) fn action(&self, deed: Deed) -> Option<&'a CatalogueAction> {
         self.actions.get(deed.action)
+    }
+
+    /// Learns from the rounds that have passed on which hosts an action can be carried out: what was told of it there counts beside what
+    /// the catalogue states, which is worth [`STATED`] tries.
+    pub(crate) fn learn(mut self, rounds: &[Round]) -> Field<'a> {
+        let mut told: BTreeMap<Deed, (f64, f64)> = BTreeMap::new();
+        for round in rounds {
+            if let (Some(deed), Some(carried_out)) = (deed_of(&self, &round.action), round.carried_out) {
+                let (tries, done) = told.entry(deed).or_default();
+                *tries += 1.0;
+                *done += if carried_out { 1.0 } else { 0.0 };
+            }
+        }
+        for (deed, (tries, done)) in told {
+            let at = self.position(deed);
+            if let Some(fits) = at.and_then(|at| self.fits.get_mut(at)) {
+                *fits = (*fits * STATED + done) / (STATED + tries);
+            }
+        }
+        self
+    }
+
+    /// The chance that a deed can be carried out.
+    pub(crate) fn fits(&self, deed: Deed) -> f64 {
+        let stated = || self.action(deed).map_or(0.0, |action| action.fits);
+        self.position(deed).and_then(|at| self.fits.get(at)).copied().unwrap_or_else(stated)
+    }
+
+    fn position(&self, deed: Deed) -> Option<usize> {
+        deed.host.map(|host| deed.action * self.names.len() + host)
     }
 
     /// What it says.
@@ -103,12 +150,6 @@ impl<'a> Field<'a> {
     /// Whether the attacker is on a host from the start and cannot be put out.
     pub(crate) fn is_lost(&self, host: Host) -> bool {
         self.is_lost.get(host).copied().unwrap_or_default()
-    }
-
-    /// Whether a host of one zone reaches one of another.
-    pub(crate) fn leads(&self, from: Host, to: Host) -> bool {
-        let zone = |host: Host| self.depth.get(host).copied().unwrap_or_default();
-        self.reaches.get(zone(from)).and_then(|reached| reached.get(zone(to))).copied().unwrap_or_default()
     }
 }
 
@@ -166,6 +207,24 @@ pub(crate) mod tests {
     "#;
 
     #[test]
+    fn where_an_action_fits_is_learnt() {
+        let catalogue =
+            Catalogue::parse(&NETWORK.replace("deflects = 0.5", "deflects = 0.5\n        fits = 0.5"))
+                .unwrap();
+        let tried = |carried_out: Option<bool>| Round {
+            action: "Set up a decoy on web".into(),
+            carried_out,
+            ..Round::default()
+        };
+        let fits = |rounds: &[Round], host: Host| {
+            Field::new(&catalogue).learn(rounds).fits(Deed { action: 4, host: Some(host) })
+        };
+        let failed = [tried(Some(false)), tried(Some(false)), tried(None)];
+        assert_eq!((fits(&failed, 3), fits(&failed, 4)), (0.25, 0.5));
+        assert_eq!(fits(&[tried(Some(true)), tried(Some(true))], 3), 0.75);
+    }
+
+    #[test]
     fn names_become_numbers() {
         let catalogue = Catalogue::parse(NETWORK).unwrap();
         let field = Field::new(&catalogue);
@@ -173,7 +232,7 @@ pub(crate) mod tests {
         assert_eq!(field.loss, [0.0, 0.1, 0.1, 1.0, 1.0]);
         assert_eq!(field.knows[1], [0, 1, 2, 3]);
         assert_eq!(field.is_lost, [true, false, false, false, false]);
-        assert!(field.leads(0, 3) && field.leads(4, 0));
+        assert_eq!((field.reach[0], field.depth[3]), (0b11, 1));
         let restore = Deed { action: 3, host: Some(3) };
         assert_eq!(field.text(restore), "Restore web");
         assert_eq!(field.text(Deed { action: 9, host: None }), "");

@@ -10,6 +10,7 @@ pub(crate) mod belief;
 mod field;
 mod search;
 pub(crate) mod sights;
+mod view;
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ use crate::rollouts::world::Belief;
 use crate::seeds::derive_seed;
 use belief::{Attacks, Round};
 use field::{Deed, Field};
-use search::{Outlook, Search, View};
+use search::{Outlook, Search};
+use view::View;
 
 /// Games that each rollout asked for stands for: with 40 rollouts of each of 3 candidates, some 15,000.
 const GAMES: usize = 128;
@@ -57,12 +59,12 @@ pub(crate) struct Verdict {
 impl Engagement<'_> {
     /// What to do next. `None` if nothing is allowed.
     pub(crate) fn decide(&self, allowed: impl Fn(&str) -> bool) -> Option<Verdict> {
-        let field = Field::new(self.catalogue);
+        let field = Field::new(self.catalogue).learn(self.rounds);
         let attacks = Attacks::after(&field, self.rounds, derive_seed(self.seed, "attacks", &[]));
         let search = Search {
             field: &field,
             attacks: &attacks,
-            view: View::after(&field, self.rounds).with_doubts(&attacks),
+            view: View::after(&field, self.rounds, &attacks),
             rounds_left: self.rounds_left,
             games: GAMES.saturating_mul(self.rollouts).saturating_mul(self.candidates),
             seed: derive_seed(self.seed, "games", &[]),
@@ -170,8 +172,8 @@ mod tests {
 
     #[test]
     fn a_decision_tells_what_it_rests_on() {
-        let seen = Sight { host: "web".into(), attempt: 0.95, probe: 0.05, trace: false };
-        let rounds = [Round { action: String::new(), sights: vec![seen] }];
+        let seen = Sight { host: "web".into(), work: 0.95, probe: 0.05, ..Sight::default() };
+        let rounds = [Round { sights: vec![seen], ..Round::default() }];
         let engaged = decide(&rounds, |_| true).unwrap();
         assert_eq!(engaged.candidates.len(), 3);
         let best = &engaged.candidates[0];

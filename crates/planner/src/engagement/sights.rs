@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countermove_incident::{Catalogue, Tactic};
+use countermove_incident::{Catalogue, CatalogueAction, Tactic};
 
 use super::belief::{Sight, deed_of};
 use super::field::Field;
@@ -10,8 +10,10 @@ use crate::evidence::groups::GroupView;
 use crate::evidence::hosts::Hosts;
 use crate::evidence::judgement::{Judgement, Reading};
 
-/// Tactics of which looking at a host consists. All others are work on it.
+/// Tactics of which looking at a host consists.
 const LOOKING: [Tactic; 2] = [Tactic::Reconnaissance, Tactic::Discovery];
+/// Tactics of which trying to break into it consists. All others are work on it.
+const BREAKING_IN: [Tactic; 3] = [Tactic::InitialAccess, Tactic::CredentialAccess, Tactic::LateralMovement];
 
 /// What a group of records of a round shows of hosts.
 pub(crate) struct Shown<'a> {
@@ -44,11 +46,24 @@ pub(crate) fn sights(catalogue: &Catalogue, hosts: &Hosts, shown: &[Shown<'_>], 
                 sight.trace = true;
                 continue;
             }
-            let looking = looking(reading);
+            let message = group.words.message.as_str();
+            let is_alert =
+                |action: &CatalogueAction| !action.alert.is_empty() && message.contains(&action.alert);
+            let (looking, breaking_in) = (share(reading, &LOOKING), share(reading, &BREAKING_IN));
+            let seen = if field.actions.iter().any(is_alert) {
+                // The organisation itself set up what says so.
+                Sight { deflected: 1.0, ..Sight::default() }
+            } else {
+                Sight {
+                    probe: judgement.attack * looking,
+                    attempt: judgement.attack * breaking_in,
+                    work: judgement.attack * (1.0 - looking - breaking_in).max(0.0),
+                    ..Sight::default()
+                }
+            };
             // Of several groups the one that tells most counts: they are about one thing that the attacker did.
-            if judgement.attack > sight.probe + sight.attempt {
-                (sight.probe, sight.attempt) =
-                    (judgement.attack * looking, judgement.attack * (1.0 - looking));
+            if seen.told() > sight.told() {
+                *sight = Sight { host: std::mem::take(&mut sight.host), trace: sight.trace, ..seen };
             }
         }
     }
@@ -62,26 +77,27 @@ pub(crate) fn together(first: &[Sight], later: Vec<Sight>) -> Vec<Sight> {
         match all.iter_mut().find(|other| other.host == sight.host) {
             None => all.push(sight.clone()),
             Some(other) => {
-                if sight.probe + sight.attempt > other.probe + other.attempt {
-                    (other.probe, other.attempt) = (sight.probe, sight.attempt);
+                let trace = other.trace || sight.trace;
+                if sight.told() > other.told() {
+                    *other = sight.clone();
                 }
-                other.trace |= sight.trace;
+                other.trace = trace;
             }
         }
     }
     all
 }
 
-/// How likely what a reading shows is looking, if it is an attack.
-fn looking(reading: &Reading) -> f32 {
-    let (mut looking, mut all) = (0.0, 0.0);
+/// How likely what a reading shows is one of these tactics, if it is an attack.
+fn share(reading: &Reading, tactics: &[Tactic]) -> f32 {
+    let (mut these, mut all) = (0.0, 0.0);
     for (tactic, probability) in &reading.tactics {
         all += probability;
-        if LOOKING.contains(tactic) {
-            looking += probability;
+        if tactics.contains(tactic) {
+            these += probability;
         }
     }
-    if all > 0.0 { looking / all } else { 0.0 }
+    if all > 0.0 { these / all } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -107,7 +123,7 @@ mod tests {
         let hosts =
             Hosts::read("pc1 at 10.0.0.1 and web at 10.0.1.1.", &["10.0.0.1".into(), "10.0.1.1".into()]);
         let likely = Judgement { attack: 0.8, pieces: Vec::new() };
-        let scan = reading(&[(Tactic::Discovery, 0.75), (Tactic::Execution, 0.25)]);
+        let scan = reading(&[(Tactic::Discovery, 0.75), (Tactic::InitialAccess, 0.25)]);
         let work = reading(&[(Tactic::LateralMovement, 1.0)]);
         let (on_pc, on_web) = (group("10.0.0.1", "10.0.0.9"), group("10.0.1.1", "10.0.0.9"));
         let shown = [
@@ -115,12 +131,31 @@ mod tests {
             Shown { group: &on_web, reading: &work, judgement: &likely },
         ];
         let seen = sights(&catalogue, &hosts, &shown, "");
-        let sight =
-            |host: &str, probe: f32, attempt: f32| Sight { host: host.into(), probe, attempt, trace: false };
+        let sight = |host: &str, probe: f32, attempt: f32| Sight {
+            host: host.into(),
+            probe,
+            attempt,
+            ..Sight::default()
+        };
         assert_eq!(seen.len(), 2);
         assert!((seen[0].probe - 0.6).abs() < 1e-6 && (seen[0].attempt - 0.2).abs() < 1e-6, "{seen:?}");
         assert_eq!(seen[1], sight("web", 0.0, 0.8));
         assert_eq!(sights(&catalogue, &hosts, &[], ""), []);
+    }
+
+    #[test]
+    fn what_a_decoy_tells_of_was_turned_away() {
+        let told = super::super::field::tests::NETWORK
+            .replace("deflects = 0.5", "deflects = 0.5\n        alert = \"decoy service\"");
+        let catalogue = Catalogue::parse(&told).unwrap();
+        let hosts = Hosts::read("web at 10.0.1.1.", &["10.0.1.1".into()]);
+        let (unlikely, read) =
+            (Judgement { attack: 0.1, pieces: Vec::new() }, reading(&[(Tactic::Execution, 1.0)]));
+        let mut hit = group("10.0.1.1", "10.0.0.9");
+        hit.words.message = "Connection to the decoy service at port 443".into();
+        let shown = [Shown { group: &hit, reading: &read, judgement: &unlikely }];
+        let seen = sights(&catalogue, &hosts, &shown, "");
+        assert_eq!(seen, [Sight { host: "web".into(), deflected: 1.0, ..Sight::default() }]);
     }
 
     #[test]

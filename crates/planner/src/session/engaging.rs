@@ -90,9 +90,15 @@ impl<M: LanguageModel> Engaging<'_, M> {
         session: &PlanSession,
         catalogue: &Catalogue,
     ) -> Result<(Round, Usage), PlanError> {
-        let action = session.taken.last().map(|taken| taken.action.clone()).unwrap_or_default();
+        let (action, carried_out) = session
+            .taken
+            .last()
+            .map_or_else(Default::default, |taken| (taken.action.clone(), taken.carried_out));
         let Some(scene) = session.news.as_deref() else {
-            return Ok((Round { action, sights: session.seen_before().to_vec() }, Usage::default()));
+            return Ok((
+                Round { action, carried_out, sights: session.seen_before().to_vec() },
+                Usage::default(),
+            ));
         };
         let groups: Vec<&GroupView> = scene.groups.iter().filter(|group| group.is_understood()).collect();
         let readings = join_all(groups.iter().map(|group| self.read(session, scene, group))).await;
@@ -107,7 +113,7 @@ impl<M: LanguageModel> Engaging<'_, M> {
         let shown: Vec<Shown<'_>> =
             judged.iter().map(|(group, reading, judgement)| Shown { group, reading, judgement }).collect();
         let sights = together(session.seen_before(), sights(catalogue, &scene.hosts, &shown, &action));
-        Ok((Round { action, sights }, usage))
+        Ok((Round { action, carried_out, sights }, usage))
     }
 
     async fn read(

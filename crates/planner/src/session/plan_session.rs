@@ -49,6 +49,21 @@ pub enum Phase {
     Ended(PlanEnded),
 }
 
+/// What came of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// State that was found afterwards.
+    pub state: RecoveryState,
+    /// Whether it could be carried out, if that is known.
+    pub carried_out: Option<bool>,
+}
+
+impl From<RecoveryState> for Outcome {
+    fn from(state: RecoveryState) -> Outcome {
+        Outcome { state, carried_out: None }
+    }
+}
+
 /// Why an operator's word cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
@@ -295,12 +310,13 @@ impl PlanSession {
     pub fn report_outcome(
         &mut self,
         step: u32,
-        state: RecoveryState,
+        outcome: impl Into<Outcome>,
     ) -> Result<Option<Comparison>, SessionError> {
+        let Outcome { state, carried_out } = outcome.into();
         let current = self.waiting("an outcome", &Phase::Outcome, step)?;
         let comparison = self.observed.compare(current.expected.as_ref(), self.options.alert_precision);
         self.observed = Observed::default();
-        self.arrive(StateAfter { state, source: StateSource::Reported });
+        self.arrive(StateAfter { state, source: StateSource::Reported }, carried_out);
         if let Some(comparison) = comparison.as_ref().filter(|comparison| !comparison.holds)
             && self.phase == Phase::Decision
         {
@@ -393,7 +409,7 @@ impl PlanSession {
             }
             PlanMode::Offline => {
                 let state = predicted.unwrap_or(self.state);
-                self.arrive(StateAfter { state, source: StateSource::Predicted });
+                self.arrive(StateAfter { state, source: StateSource::Predicted }, None);
             }
         }
     }
@@ -533,7 +549,7 @@ impl PlanSession {
         Usage { elapsed: self.started.elapsed(), discarded_tokens, ..self.usage }
     }
 
-    fn arrive(&mut self, after: StateAfter) {
+    fn arrive(&mut self, after: StateAfter, carried_out: Option<bool>) {
         let Some(step) = self.steps.last_mut() else { return };
         step.state_after = Some(after);
         self.taken.push(Taken {
@@ -541,6 +557,7 @@ impl PlanSession {
             action: step.action().to_owned(),
             before: step.state_before,
             after: after.state,
+            carried_out,
         });
         self.state = after.state;
         self.phase = Phase::Decision;

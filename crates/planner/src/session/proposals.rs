@@ -37,6 +37,9 @@ pub(crate) struct Taken {
     pub(crate) action: String,
     pub(crate) before: RecoveryState,
     pub(crate) after: RecoveryState,
+    /// Whether it could be carried out, if that was told.
+    #[serde(default)]
+    pub(crate) carried_out: Option<bool>,
 }
 
 impl Taken {
@@ -225,6 +228,9 @@ impl Proposal<'_> {
             taken.gained().into_iter().any(|fact| !self.state.bits().get(fact).is_some_and(|holds| *holds));
         // What it gained was lost again: that is a reason to take it again.
         (!lost).then(|| match taken.gained().is_empty() {
+            true if taken.carried_out == Some(false) => {
+                format!("It could not be carried out in step {}.", taken.step + 1)
+            }
             true => format!("It was taken in step {} and changed nothing.", taken.step + 1),
             false => format!("It was taken in step {} and what it achieved still holds.", taken.step + 1),
         })

@@ -8,8 +8,6 @@ use super::world::{Connection, Seen, Sight};
 
 /// Ports from which connections are opened; one from below is a service of its own.
 const EPHEMERAL: u16 = 32_768;
-/// From so many ports on it is a scan.
-const SCAN: usize = 3;
 
 /// The records of a round, a line each, in Suricata's JSON.
 pub(super) fn records(sight: &Sight, round: u32) -> String {
@@ -35,9 +33,10 @@ pub(super) fn records(sight: &Sight, round: u32) -> String {
     lines
 }
 
-/// Whether somebody seems to have tried to break in, and not only looked.
+/// Whether somebody seems to have tried to break in, and neither only looked nor ran into a decoy.
 pub(super) fn is_attempt(seen: &Seen) -> bool {
-    messages(seen).iter().any(|(from, message)| from.is_some() && !message.starts_with("Port scan"))
+    let is_harmless = |message: &str| message.starts_with("Port scan") || message.contains("decoy service");
+    messages(seen).iter().any(|(from, message)| from.is_some() && !is_harmless(message))
 }
 
 /// What a host's records say, and from where it came, if it came from elsewhere.
@@ -46,7 +45,9 @@ fn messages(seen: &Seen) -> Vec<(Option<&str>, String)> {
         seen.processes.iter().flat_map(|process| &process.connections).collect();
     let ports: Vec<u16> = connections.iter().map(|connection| split(&connection.to).1).collect();
     let distinct: BTreeSet<u16> = ports.iter().copied().collect();
-    let served = connections.iter().find(|connection| split(&connection.from).1 < EPHEMERAL);
+    let served = connections.iter().find(|connection| (1..EPHEMERAL).contains(&split(&connection.from).1));
+    // Whoever runs into a decoy gets no connection: it is told without a port of its own.
+    let deceived = connections.iter().any(|connection| split(&connection.from).1 == 0);
     let mut messages = Vec::new();
     if let Some(first) = connections.first() {
         let from = first.from.as_str();
@@ -54,13 +55,13 @@ fn messages(seen: &Seen) -> Vec<(Option<&str>, String)> {
             (Some(served), _) => {
                 format!("Reverse shell: a process is connected to port {}", split(&served.from).1)
             }
+            (None, Some(port)) if deceived => format!("Exploit attempt on the decoy service at port {port}"),
             (None, Some(port)) if distinct.len() < ports.len() => {
                 format!("Brute force: {} connections to port {port}", ports.len())
             }
-            _ if distinct.len() >= SCAN => format!("Port scan: connections to {} ports", distinct.len()),
-            _ => {
-                let ports: Vec<String> = distinct.iter().map(u16::to_string).collect();
-                format!("Exploit attempt: unusual connection to port {}", ports.join(" and "))
+            _ if distinct.len() > 1 => format!("Port scan: connections to {} ports", distinct.len()),
+            (_, port) => {
+                format!("Exploit attempt: unusual connection to port {}", port.copied().unwrap_or_default())
             }
         };
         messages.push((Some(from), message));
@@ -93,9 +94,13 @@ mod tests {
     #[test]
     fn what_is_seen_becomes_records() {
         for (processes, said) in [
+            (vec![connection(52_420, 22), connection(57_993, 21)], "Port scan: connections to 2 ports"),
             (
-                vec![connection(52_420, 22), connection(57_993, 21), connection(57_994, 80)],
-                "Port scan: connections to 3 ports",
+                vec![
+                    connection(52_913, 443),
+                    json!({"connections": [{"from": "10.0.0.9:None", "to": "10.0.0.1:443"}]}),
+                ],
+                "Exploit attempt on the decoy service at port 443",
             ),
             (vec![connection(52_420, 22), connection(57_993, 22)], "Brute force: 2 connections to port 22"),
             (

@@ -54,6 +54,9 @@ pub(super) struct Begun {
 pub(super) struct Step {
     /// The score so far: 0 at most, and the less the worse.
     pub(super) total: f64,
+    /// Whether what was done could be done, if that is said.
+    #[serde(default)]
+    pub(super) worked: Option<bool>,
     pub(super) seen: Sight,
 }
 
