@@ -109,7 +109,9 @@ function entryOf(event: IncidentEvent, decided: number): Entry | undefined {
     case 'rejected':
       return blank(event, `Step ${kind.value.step + 1} rejected`, 'person', [by(kind.value.rejectedBy), kind.value.reason].filter(Boolean).join(' '));
     case 'outcome':
-      return blank(event, `Outcome of step ${kind.value.step + 1} reported`, 'person', `Holds now: ${holding(kind.value.state)}.`);
+      return kind.value.carriedOut === false
+        ? blank(event, `Step ${kind.value.step + 1} could not be carried out`, 'person', `Holds now: ${holding(kind.value.state)}.`)
+        : blank(event, `Outcome of step ${kind.value.step + 1} reported`, 'person', `Holds now: ${holding(kind.value.state)}.`);
     case 'alerts':
       return blank(event, 'Alerts added', 'plain', `${records(kind.value.digest?.records)} ${kind.value.repeatedRecords > 0n ? `${count(kind.value.repeatedRecords, 'record')} known already.` : ''}`.trim());
     case 'revised': {
