@@ -193,7 +193,7 @@ impl Node {
 mod tests {
     use countermove_incident::Catalogue;
 
-    use super::super::belief::Sight;
+    use super::super::belief::{Round, Sight};
     use super::super::field::tests::NETWORK;
     use super::*;
 
