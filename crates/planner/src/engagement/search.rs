@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_server_that_was_broken_into_is_put_right_before_anything_else() {
         let rounds = [work("Watch", "pc1"), work("Watch", "web")];
-        let (action, outlooks) = best(&rounds, NETWORK);
+        let (action, outlooks) = best(&rounds, &NETWORK.replace("loss = 1\n", "loss = 5\n"));
         assert!(["Restore web", "Stop processes on web"].contains(&action.as_str()), "{action}");
         assert!(outlooks.iter().all(|outlook| !outlook.costs.is_empty()));
         assert!(

@@ -24,7 +24,7 @@ const CATALOGUE: &str = r#"
 
 /// That every record shows work on a host.
 fn sees_work(_: &Question) -> Result<String, ModelError> {
-    Ok(r#"{"Shows":"Lateral Movement"}"#.into())
+    Ok(r#"{"Shows":"Execution"}"#.into())
 }
 
 fn rounds() -> PlanOptions {
