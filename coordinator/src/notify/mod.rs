@@ -4,7 +4,7 @@
 //! each receiver that asked for it is written with the events that made it ([`crate::incidents`]), and whoever is alive delivers it: at
 //! least once, under one `webhook-id`, as often and as patiently as an approved action ([`crate::webhook`]).
 //!
-//! What is sent is a [`Notification`] as JSON, or what a receiver's [template](template) makes of it.
+//! What is sent is a [`Notification`] as JSON, or what a receiver's [template] makes of it.
 //!
 //! Invariants: one notification for each receiver and state, however often the coordinator changes; every text in it is one line without
 //! characters that act instead of being seen, and of bounded length; no text can become structure of what is sent.
