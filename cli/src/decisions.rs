@@ -93,14 +93,14 @@ pub(crate) async fn send_rejection(
         .map(drop)
 }
 
-/// Says what came of a step that was approved.
+/// Says what came of a step that was approved: what holds now, and whether it could be carried out, if that is known.
 pub async fn send_outcome(
     coordinator: &Coordinator,
     name: &str,
     step: u32,
-    outcome: impl Into<Outcome>,
+    state: RecoveryState,
+    carried_out: Option<bool>,
 ) -> Result<(), Failure> {
-    let Outcome { state, carried_out } = outcome.into();
     let request = ReportOutcomeRequest {
         name: name.to_owned(),
         step,
@@ -113,21 +113,6 @@ pub async fn send_outcome(
         .call(request, async |request| coordinator.incidents().report_outcome(request).await)
         .await
         .map(drop)
-}
-
-/// What came of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// State that was found afterwards.
-    pub state: RecoveryState,
-    /// Whether it could be carried out, if that is known.
-    pub carried_out: Option<bool>,
-}
-
-impl From<RecoveryState> for Outcome {
-    fn from(state: RecoveryState) -> Outcome {
-        Outcome { state, carried_out: None }
-    }
 }
 
 /// What a person saw and approves.
@@ -206,8 +191,7 @@ pub(crate) async fn report_outcome(
     let state = match found {
         Found::Facts(state) => *state,
         Found::NotCarriedOut => {
-            let outcome = Outcome { state: before, carried_out: Some(false) };
-            send_outcome(coordinator, name, step.index, outcome).await?;
+            send_outcome(coordinator, name, step.index, before, Some(false)).await?;
             return Ok("it could not be carried out".to_owned());
         }
         Found::AsPredicted => {
@@ -218,7 +202,7 @@ pub(crate) async fn report_outcome(
             })?)
         }
     };
-    send_outcome(coordinator, name, step.index, state).await?;
+    send_outcome(coordinator, name, step.index, state, None).await?;
     Ok(facts(state))
 }
 

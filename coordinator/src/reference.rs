@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use countermove_proto::FILE_DESCRIPTOR_SET;
-use countermove_settings::compare;
+use countermove_settings::{cell, compare};
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto};
 
@@ -30,14 +30,10 @@ fn files() -> Vec<File> {
     let file = |proto: FileDescriptorProto| {
         let places = proto.source_code_info.iter().flat_map(|info| &info.location);
         let comments = places.filter(|place| place.leading_comments.is_some());
-        let comments = comments.map(|place| (place.path.clone(), one_line(place.leading_comments())));
+        let comments = comments.map(|place| (place.path.clone(), cell(place.leading_comments())));
         File { comments: comments.collect(), proto }
     };
     ours.map(file).collect()
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
 fn short(name: &str) -> &str {

@@ -3,19 +3,18 @@
 //! A call counts from when its message is whole (`crates/serving`) until its answer, or the beginning of its stream, is there.
 //! One that is refused hears so at once, as RESOURCE_EXHAUSTED with the time after which asking again makes sense.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use countermove_proto::Error;
+use countermove_serving::Served;
 use futures::FutureExt;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http;
-use tonic::server::NamedService;
 use tonic::service::LayerExt;
 use tower::layer::layer_fn;
 use tower::load_shed::error::Overloaded;
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 /// When a refused call is worth another try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -24,18 +23,7 @@ type Request = http::Request<Body>;
 type Response = http::Response<Body>;
 
 /// The service, answering at most `most` calls at a time over all connections.
-pub(crate) fn bounded<S>(
-    service: S,
-    most: usize,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send>
-+ NamedService
-+ Clone
-+ Send
-+ Sync
-where
-    S: Service<Request, Response = Response, Error = Infallible> + NamedService + Clone + Send + Sync,
-    S::Future: Send,
-{
+pub(crate) fn bounded<S: Served>(service: S, most: usize) -> impl Served {
     let layer = layer_fn(|service: S| {
         let service = ServiceBuilder::new().load_shed().concurrency_limit(most).service(service);
         service_fn(move |request: Request| {
@@ -59,12 +47,15 @@ fn refusal(error: &BoxError, most: usize) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::sync::Arc;
     use std::task::{Context, Poll};
 
     use futures::future::BoxFuture;
     use tokio::sync::Semaphore;
     use tonic::Code;
+    use tonic::server::NamedService;
+    use tower::Service;
 
     use super::*;
 

@@ -33,6 +33,8 @@ use backon::{ExponentialBuilder, Retryable};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countermove_incident::Reversibility;
+use countermove_proto::v1;
+use countermove_wire::{FromDomain, document};
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -305,12 +307,7 @@ impl Refused {
 
 /// How well an action can be taken back, in the word that receivers read.
 pub(crate) fn reversibility(action: &str) -> &'static str {
-    match Reversibility::of(action) {
-        Reversibility::Harmless => "harmless",
-        Reversibility::Reversible => "reversible",
-        Reversibility::Laborious => "laborious",
-        Reversibility::Irreversible => "irreversible",
-    }
+    document::Reversibility::from(v1::Reversibility::from_domain(Reversibility::of(action))).word()
 }
 
 /// Says so in the log if others than its owner can read a file with a secret.

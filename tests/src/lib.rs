@@ -34,7 +34,8 @@ pub use plan::{PlanRun, Planning, Unwatched, fingerprint, small_options};
 pub use postgres::{Postgres, free_port};
 pub use process::{Process, Signal, exclusive, marked_processes, program, wait_until};
 pub use samples::{
-    alerts, default_model, evidence, incident_folder, long_log, repository, system_description,
+    alerts, default_model, evidence, incident_evidence, incident_folder, long_log, repository,
+    system_description,
 };
 
 /// How long anything in a cluster test may take before the test fails, in seconds. Generous, because the machine may

@@ -66,6 +66,19 @@ pub fn evidence() -> Evidence {
     Evidence { system_description: system_description(), alerts: alerts(), ..Evidence::default() }
 }
 
+/// The sample incident that the repository ships, as a client sends it.
+///
+/// # Errors
+/// If one of its files cannot be read.
+pub fn incident_evidence() -> std::io::Result<Evidence> {
+    let folder = incident_folder();
+    Ok(Evidence {
+        system_description: std::fs::read_to_string(folder.join("system.txt"))?,
+        alerts: std::fs::read_to_string(folder.join("alerts.log"))?,
+        ..Evidence::default()
+    })
+}
+
 /// The default model's file.
 ///
 /// # Panics

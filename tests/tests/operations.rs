@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
-use countermove_tests::{PATIENCE_SECONDS, Process, program, repository, wait_until};
+use countermove_tests::{PATIENCE_SECONDS, Process, incident_evidence, program, repository, wait_until};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -98,16 +98,10 @@ async fn every_figure_that_a_dashboard_or_an_alert_asks_for_is_told() -> Result<
     );
 
     let mut client = IncidentServiceClient::connect(format!("http://{address}")).await?;
-    let folder = repository().join("tests/incidents/web-shell");
-    let evidence = api::Evidence {
-        system_description: std::fs::read_to_string(folder.join("system.txt"))?,
-        alerts: std::fs::read_to_string(folder.join("alerts.log"))?,
-        ..api::Evidence::default()
-    };
     let options =
         api::PlanOptions { rollouts: 4, max_steps: 1, seed: Some(5), ..api::PlanOptions::default() };
     let request = api::CreateIncidentRequest {
-        evidence: Some(evidence),
+        evidence: Some(incident_evidence()?),
         options: Some(options),
         tenant: "blue".to_owned(),
         ..api::CreateIncidentRequest::default()

@@ -10,7 +10,7 @@ use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
-use countermove_tests::{PATIENCE_SECONDS, Process, Signal, program, repository};
+use countermove_tests::{PATIENCE_SECONDS, Process, Signal, incident_evidence, program, repository};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -111,16 +111,10 @@ async fn planned(flags: &[&str]) -> Result<Vec<Span>> {
         Process::start("coordinator", command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()));
     let address = coordinator.address(PATIENCE);
     let mut client = IncidentServiceClient::connect(format!("http://{address}")).await?;
-    let folder = repository().join("tests/incidents/web-shell");
-    let evidence = api::Evidence {
-        system_description: std::fs::read_to_string(folder.join("system.txt"))?,
-        alerts: std::fs::read_to_string(folder.join("alerts.log"))?,
-        ..api::Evidence::default()
-    };
     let options =
         api::PlanOptions { rollouts: 8, max_steps: 1, seed: Some(5), ..api::PlanOptions::default() };
     let request = api::CreateIncidentRequest {
-        evidence: Some(evidence),
+        evidence: Some(incident_evidence()?),
         options: Some(options),
         ..api::CreateIncidentRequest::default()
     };

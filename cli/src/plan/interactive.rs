@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::watch::Watch;
 use crate::client::Coordinator;
 use crate::console::page;
-use crate::decisions::{self, Outcome};
+use crate::decisions;
 use crate::failure::Failure;
 use crate::render::{FACTS, step as render_step};
 
@@ -77,12 +77,12 @@ async fn ask(
         Heard::Ended(ended) => return Ok(Some(ended)),
     }
     let before = recovery_state(step.state_before.unwrap_or_default());
-    let outcome = match decisions::chosen(step).predicted_state {
-        Some(predicted) => Outcome::from(person.outcome(before, recovery_state(predicted)).await?),
+    let (state, carried_out) = match decisions::chosen(step).predicted_state {
+        Some(predicted) => (person.outcome(before, recovery_state(predicted)).await?, None),
         // Who plans round by round foretells no facts and needs none.
-        None => Outcome { state: before, carried_out: Some(person.is_done().await?) },
+        None => (before, Some(person.is_done().await?)),
     };
-    decisions::send_outcome(coordinator, &name, step.index, outcome).await?;
+    decisions::send_outcome(coordinator, &name, step.index, state, carried_out).await?;
     Ok(None)
 }
 

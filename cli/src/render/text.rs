@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use countermove_incident::printable;
+/// The text on one line and without anything that acts on a terminal.
+pub use countermove_incident::printable_line as one_line;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 use unicode_width::UnicodeWidthStr;
 
@@ -44,12 +45,6 @@ impl Style {
 /// Columns that a text takes on a terminal.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
-}
-
-/// The text on one line and without anything that acts on a terminal.
-pub fn one_line(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    printable(&words.join(" ")).into_owned()
 }
 
 /// The text padded with spaces on the right to a number of columns.

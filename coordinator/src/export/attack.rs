@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use countermove_incident::{Entities, EntityKind, Network, Tactic, Technique, printable, technique};
+use countermove_incident::{Entities, EntityKind, Network, Tactic, Technique, printable_line, technique};
 use countermove_proto::v1::{self, DecisionKind, IncidentStatus};
 use countermove_wire::FromMessage;
 use prost_types::Timestamp;
@@ -110,8 +110,8 @@ impl Attack {
         let entities = assessment.entities.as_ref().unwrap_or(&nobody);
         let evidence = evidence(&assessment.tactics);
         Some(Attack {
-            incident: plain(&incident.name),
-            description: plain(&assessment.description),
+            incident: printable_line(&incident.name),
+            description: printable_line(&assessment.description),
             is_over: incident.status() == IncidentStatus::Ended,
             created: incident.create_time,
             updated: incident.update_time,
@@ -190,11 +190,6 @@ impl Behaviour {
     }
 }
 
-/// The text on one line, with nothing in it that acts.
-fn plain(text: &str) -> String {
-    printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
-}
-
 fn probability(value: f32) -> Option<f32> {
     value.is_finite().then(|| value.clamp(0.0, 1.0))
 }
@@ -214,7 +209,7 @@ fn evidence(beliefs: &[v1::TacticBelief]) -> Vec<Evidence> {
                 Some(known) => known.tactics.push(tactic),
                 None => all.push(Evidence {
                     number: line.number,
-                    text: plain(&line.text),
+                    text: printable_line(&line.text),
                     count: line.count,
                     probability: probability(line.attack),
                     tactics: vec![tactic],
@@ -239,9 +234,8 @@ fn attackers(entities: &v1::Entities, evidence: &[Evidence]) -> Vec<Attacker> {
         outside.extend(Observable::parse(name).filter(|one| !outside.contains(one)));
     }
     let attacker = |observable: &Observable| {
-        let names = |line: &&(usize, &Evidence)| observable.is_named_in(&line.1.text);
-        let named: Vec<(usize, &Evidence)> =
-            evidence.iter().enumerate().collect::<Vec<_>>().iter().filter(names).copied().collect();
+        let names = |(_, line): &(usize, &Evidence)| observable.is_named_in(&line.text);
+        let named: Vec<(usize, &Evidence)> = evidence.iter().enumerate().filter(names).collect();
         // A line of several attackers does not tell how many of its records are whose.
         let alone = |text: &str| outside.iter().filter(|one| one.is_named_in(text)).count() == 1;
         let is_counted = !named.is_empty() && named.iter().all(|(_, line)| alone(&line.text));
@@ -263,7 +257,7 @@ fn hosts(entities: &v1::Entities) -> Vec<Host> {
         let suspect = entities.compromised.iter().find(|suspect| suspect.host == *name);
         let address = entities.names.iter().find(|host| host.name.eq_ignore_ascii_case(name));
         let host = Host {
-            name: plain(name),
+            name: printable_line(name),
             observable: Observable::parse(name)
                 .or_else(|| address.and_then(|host| Observable::parse(&host.address))),
             probability: suspect.and_then(|suspect| probability(suspect.probability)),
@@ -278,7 +272,7 @@ fn hosts(entities: &v1::Entities) -> Vec<Host> {
 fn accounts(entities: &v1::Entities) -> Vec<Account> {
     let mut accounts: Vec<Account> = Vec::new();
     for (names, is_planted) in [(&entities.planted_accounts, true), (&entities.stolen_accounts, false)] {
-        for login in names.iter().map(|name| plain(name)).filter(|login| !login.is_empty()) {
+        for login in names.iter().map(|name| printable_line(name)).filter(|login| !login.is_empty()) {
             if !accounts.iter().any(|known| known.login == login) {
                 accounts.push(Account { login, is_planted });
             }
@@ -328,8 +322,8 @@ fn approved(decisions: &[v1::Decision]) -> Vec<Approved> {
             step: decision.step,
             plan_hash: decision.plan_hash.clone(),
             time: decision.time,
-            text: plain(&action.text),
-            explanation: plain(&action.explanation),
+            text: printable_line(&action.text),
+            explanation: printable_line(&action.explanation),
             is_automatic: decision.is_automatic,
         }));
     }

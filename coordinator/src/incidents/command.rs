@@ -4,8 +4,8 @@ use countermove_incident::RecoveryState;
 use countermove_planner::{Outcome, PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ActionApproved, ActionRejected, ApprovalGiven, Candidate, Delivery, DeliveryStatus, DigestReport,
-    Incident, OutcomeReported, RecoveryFacts,
+    ActionApproved, ActionRejected, ApprovalGiven, Delivery, DeliveryStatus, DigestReport, Incident,
+    OutcomeReported, RecoveryFacts,
 };
 use countermove_proto::{Condition, Error, IncidentId};
 use countermove_serving::InFlight;
@@ -95,13 +95,13 @@ pub(super) fn apply(
     let refused = |error| precondition(&incident.name, error);
     Ok(match change {
         Change::Approve { step, plan_hash, action, approver, is_person } => {
-            let mut approved = session.clone();
-            let chosen = approved.approve(*step, plan_hash, action.as_deref()).map_err(refused)?;
-            if is_one_of_several(incident, (*step, plan_hash), approver, *is_person)? {
+            let approvable = session.approvable(*step, plan_hash, action.as_deref());
+            let candidate = approvable.map_err(refused)?.index;
+            if is_one_of_several(incident, (*step, candidate, plan_hash), approver, *is_person)? {
                 let (approver, plan_hash) = (approver.clone(), plan_hash.clone());
                 return Ok(Some(Kind::Approval(ApprovalGiven { step: *step, approver, plan_hash })));
             }
-            *session = approved;
+            let chosen = session.approve(*step, plan_hash, action.as_deref()).map_err(refused)?;
             Some(Kind::Approved(ActionApproved {
                 step: *step,
                 approver: approver.clone(),
@@ -136,20 +136,18 @@ pub(super) fn apply(
     })
 }
 
-/// Whether other people have to approve what `approver` does, before or after. Approvals count for the hash that they name.
+/// Whether other people have to approve what `approver` does, after it, by what the record says of the candidate. Approvals count for the
+/// hash that they name.
 fn is_one_of_several(
     incident: &Incident,
-    (step, plan_hash): (u32, &str),
+    (step, candidate, plan_hash): (u32, u32, &str),
     approver: &str,
     is_person: bool,
 ) -> Result<bool, Error> {
     let steps = incident.plan.as_ref().map_or(&[][..], |plan| &plan.steps);
     let Some(step) = steps.iter().find(|known| known.index == step) else { return Ok(false) };
-    let named = |candidate: &&Candidate| match step.plan_hash == plan_hash {
-        true => candidate.index == step.chosen,
-        false => candidate.plan_hash == plan_hash,
-    };
-    let needed = step.candidates.iter().find(named).map_or(0, |candidate| candidate.approvers);
+    let candidate = step.candidates.iter().find(|known| known.index == candidate);
+    let needed = candidate.map_or(0, |candidate| candidate.approvers);
     if needed < 2 {
         return Ok(false);
     }

@@ -1,62 +1,30 @@
 //! Messages from JSON and to JSON, and the layer that reads those of requests.
 
-use std::convert::Infallible;
-
 use countermove_proto::Error;
-use futures::FutureExt;
+use countermove_serving::{Served, prepared};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use prost_reflect::prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
-use tonic::codegen::http::{Request, Response, header};
-use tonic::server::NamedService;
-use tonic::service::LayerExt;
-use tower::layer::layer_fn;
-use tower::{Service, ServiceExt, service_fn};
+use tonic::codegen::http::{Request, header};
 
 use super::{AT_ONCE, Call, Codec};
 
 impl Codec {
     /// The service, whose calls in JSON may have messages of so many bytes.
-    pub(crate) fn behind<S>(
-        &self,
-        service: S,
-        longest: usize,
-    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-    + NamedService
-    + Clone
-    + Send
-    + Sync
-    + use<S>
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + NamedService
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
+    pub(crate) fn behind<S: Served + 'static>(&self, service: S, longest: usize) -> impl Served + use<S> {
         let codec = self.clone();
-        let layer = layer_fn(move |service: S| {
+        prepared(service, move |request| {
             let codec = codec.clone();
-            service_fn(move |request: Request<Body>| {
-                let (codec, service) = (codec.clone(), service.clone());
-                async move {
-                    let Some(call) = request.extensions().get::<Call>().cloned() else {
-                        return service.oneshot(request).await;
-                    };
-                    match codec.read(call, request, longest).await {
-                        Ok(request) => service.oneshot(request).await,
-                        Err(status) => Ok(status.into_http()),
-                    }
+            async move {
+                match request.extensions().get::<Call>().cloned() {
+                    Some(call) => codec.read(call, request, longest).await,
+                    None => Ok(request),
                 }
-                .boxed()
-            })
-        });
-        layer.named_layer(service)
+            }
+        })
     }
 
     /// The request with the message that its JSON says.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countermove_incident::printable;
+use countermove_incident::printable_line;
 use countermove_proto::time_text;
 use countermove_proto::v1::{
     Action, Assessment, Assurance, Candidate, Decision, DecisionKind, Incident, IncidentStatus, Plan,
@@ -256,11 +256,10 @@ impl Notification {
 
 /// A text as it may be shown: one line of bounded length in which nothing acts.
 fn shown(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = printable(&line);
+    let line = printable_line(text);
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.into_owned(),
+        None => line,
     }
 }
 

@@ -83,33 +83,25 @@ fn each(
     })
 }
 
-/// A text in Slack's mrkdwn: what makes links, mentions and markup does not.
+/// A text in Slack's mrkdwn: what makes links, mentions and markup does not. What has a character of no width before it begins nothing.
 fn slack(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            // A character of no width before it, and it begins nothing.
-            '*' | '_' | '~' | '`' => out.extend(['\u{200b}', c]),
-            c => out.push(c),
-        }
-    }
-    out
+    escaped(text, "*_~`", '\u{200b}')
 }
 
 /// A text in Markdown, with every character escaped that could be markup.
 fn markdown(text: &str) -> String {
+    escaped(text, "\\`*_{}[]()#|!~", '\\')
+}
+
+/// The text with `guard` before each of these marks, and with what begins or ends a tag or a reference of HTML as a reference.
+fn escaped(text: &str, marks: &str, guard: char) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '|' | '!' | '~' => {
-                out.extend(['\\', c])
-            }
+            c if marks.contains(c) => out.extend([guard, c]),
             c => out.push(c),
         }
     }

@@ -198,6 +198,15 @@ impl CatalogueAction {
     pub fn is_on_host(&self) -> bool {
         self.text.contains(HOST)
     }
+
+    /// Whom a text tells to do this to: which of these hosts, or none for an action that is done to none. `None` if it tells something
+    /// else.
+    pub fn told_by<'h>(&self, text: &str, hosts: impl IntoIterator<Item = &'h str>) -> Option<Option<usize>> {
+        if !self.is_on_host() {
+            return (self.text == text).then_some(None);
+        }
+        hosts.into_iter().position(|host| self.on(Some(host)) == text).map(Some)
+    }
 }
 
 impl Catalogue {
@@ -237,12 +246,9 @@ impl Catalogue {
 
     /// How many people have to approve an action, by its text; 1 if it is none of these.
     pub fn approvers(&self, text: &str) -> u32 {
-        let hosts = || self.zones.iter().flat_map(|zone| &zone.hosts);
-        let is_it = |action: &&CatalogueAction| match action.is_on_host() {
-            true => hosts().any(|host| action.on(Some(host)) == text),
-            false => action.text == text,
-        };
-        self.actions.iter().find(is_it).map_or(1, |action| action.approvers)
+        let hosts = || self.zones.iter().flat_map(|zone| &zone.hosts).map(String::as_str);
+        let told = self.actions.iter().find(|action| action.told_by(text, hosts()).is_some());
+        told.map_or(1, |action| action.approvers)
     }
 
     fn validate_network(&self) -> Result<(), CatalogueError> {

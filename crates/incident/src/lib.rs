@@ -43,5 +43,5 @@ pub use record::{Record, RecordKind, SensorVerdict};
 pub use state::RecoveryState;
 pub use tactics::Tactic;
 pub use techniques::{Technique, technique, techniques, techniques_of};
-pub use text::{approximate_tokens, pattern, printable};
+pub use text::{approximate_tokens, pattern, printable, printable_line};
 pub use time::Timestamp;

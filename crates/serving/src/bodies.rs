@@ -13,20 +13,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use countermove_proto::Error;
-use futures::{FutureExt, stream};
+use futures::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
-use tonic::codegen::http::{Request, Response};
-use tonic::server::NamedService;
-use tonic::service::LayerExt;
-use tower::layer::layer_fn;
-use tower::{Service, ServiceExt, service_fn};
+use tonic::codegen::http::Request;
 
 use crate::connections::Peer;
+use crate::prepared::{Served, prepared};
 use crate::shares::{Full, Held, Shares};
 
 /// Bytes of a message that count for nothing.
@@ -90,39 +87,12 @@ impl Bodies {
     }
 
     /// The service, asked when a message is whole. For methods that take one message.
-    pub fn whole<S>(
-        &self,
-        service: S,
-    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-    + NamedService
-    + Clone
-    + Send
-    + Sync
-    + use<S>
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + NamedService
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
+    pub fn whole<S: Served + 'static>(&self, service: S) -> impl Served + use<S> {
         let bodies = self.clone();
-        let layer = layer_fn(move |service: S| {
+        prepared(service, move |request| {
             let bodies = bodies.clone();
-            service_fn(move |request: Request<Body>| {
-                let (bodies, service) = (bodies.clone(), service.clone());
-                async move {
-                    match bodies.take(request).await {
-                        Ok(request) => service.oneshot(request).await,
-                        Err(error) => Ok(Status::from(error).into_http()),
-                    }
-                }
-                .boxed()
-            })
-        });
-        layer.named_layer(service)
+            async move { bodies.take(request).await.map_err(Status::from) }
+        })
     }
 
     /// The request with all of its body.
@@ -254,9 +224,13 @@ impl<T: Unpin> HttpBody for Holding<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use tokio::sync::mpsc;
     use tokio_stream::wrappers::ReceiverStream;
     use tonic::Code;
+    use tonic::codegen::http::Response;
+    use tonic::server::NamedService;
+    use tower::{Service, ServiceExt};
 
     use super::*;
 

@@ -7,11 +7,13 @@
 mod bodies;
 mod connections;
 mod port;
+mod prepared;
 mod secure;
 mod shares;
 
 pub use bodies::{Bodies, InFlight, MessageLimits};
 pub use connections::{Connection, ConnectionLimits, InUse, KeepInUse, Peer, connections};
 pub use port::Port;
+pub use prepared::{Served, prepared};
 pub use secure::{Secured, secured};
 pub use shares::{Full, Held, Shares};

@@ -20,7 +20,7 @@ pub use file::FileError;
 pub use layers::{Settings, SettingsError, Source};
 pub use mask::masked;
 pub use names::Names;
-pub use reference::{compare, reference};
+pub use reference::{cell, compare, reference};
 
 /// What every program that serves takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]

@@ -20,7 +20,7 @@ pub fn reference(command: &Command, level: usize) -> String {
 fn describe(command: &Command, path: &str, level: usize, text: &mut String) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     // Writing to a string never fails.
-    let _ = writeln!(text, "{} `{path}`\n\n{}\n", "#".repeat(level), one_line(&about));
+    let _ = writeln!(text, "{} `{path}`\n\n{}\n", "#".repeat(level), cell(&about));
     let is_shown = |arg: &&Arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str());
     // What a subcommand has of its parent is said there.
     let is_own = |arg: &&Arg| !arg.is_global_set() || !path.contains(' ');
@@ -58,11 +58,11 @@ fn row(arg: &Arg) -> String {
     };
     let choices = if choices.is_empty() { String::new() } else { format!(" ({})", choices.join(", ")) };
     let flag = flag.replace('|', "\\|");
-    format!("| `{flag}` | {variable} | {default} | {}{choices} |", one_line(&help).trim_end_matches('.'))
+    format!("| `{flag}` | {variable} | {default} | {}{choices} |", cell(&help).trim_end_matches('.'))
 }
 
-/// Without breaks, and without what would end a cell.
-fn one_line(text: &str) -> String {
+/// A text as a cell of a table in Markdown: without breaks, and without what would end the cell.
+pub fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 

@@ -234,7 +234,7 @@ impl Attack {
     }
 
     /// Draws one of these moves and makes it.
-    pub(crate) fn draw(&mut self, field: &Field<'_>, moves: &[(Move, f64)], dice: &mut Dice) -> Done {
+    fn draw(&mut self, field: &Field<'_>, moves: &[(Move, f64)], dice: &mut Dice) -> Done {
         let drawn = dice.drawn(moves.iter().map(|(_, chance)| *chance));
         let moved = drawn.and_then(|at| moves.get(at)).map_or(Move::Rest, |(moved, _)| *moved);
         let outcome = match moved {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the same catalogue, rounds and seed give the same belief, so it is reckoned anew from what is kept of the rounds.
 
-use countermove_incident::{CatalogueAction, Hold};
+use countermove_incident::Hold;
 use serde::{Deserialize, Serialize};
 
 use super::attack::{Attack, Dice, Manner, Move, Outcome};
@@ -82,7 +82,7 @@ impl Attacks {
     }
 
     fn pass(&mut self, field: &Field<'_>, round: &Round, dice: &mut Dice) {
-        let deed = deed_of(field, &round.action);
+        let deed = field.deed(&round.action);
         let seen = Seen::new(field, round);
         let mut weights = Vec::with_capacity(self.all.len());
         let mut moves = Vec::new();
@@ -140,16 +140,6 @@ impl Attacks {
     }
 }
 
-/// The deed that a text tells, if it is one of the catalogue.
-pub(crate) fn deed_of(field: &Field<'_>, text: &str) -> Option<Deed> {
-    let of = |action: usize| {
-        let on_host = field.actions.get(action).is_some_and(CatalogueAction::is_on_host);
-        let hosts = field.hosts().filter(|_| on_host).map(move |host| Deed { action, host: Some(host) });
-        hosts.chain((!on_host).then_some(Deed { action, host: None })).find(|deed| field.text(*deed) == text)
-    };
-    if text.is_empty() { None } else { (0..field.actions.len()).find_map(of) }
-}
-
 /// What a round showed, by host.
 struct Seen {
     /// Of each host: nothing, a probe, an attempt, work on it, an attempt that was turned away.
@@ -165,7 +155,7 @@ impl Seen {
         let mut traces = vec![false; field.names.len()];
         let mut alarms = Vec::new();
         for sight in &round.sights {
-            let Some(host) = field.names.iter().position(|name| *name == sight.host) else { continue };
+            let Some(host) = field.host(&sight.host) else { continue };
             let seen = [sight.probe, sight.attempt, sight.work, sight.deflected].map(f64::from);
             let [probe, attempt, work, deflected] = seen;
             let nothing = (1.0 - seen.iter().sum::<f64>()).max(0.0);
@@ -355,14 +345,5 @@ mod tests {
     fn what_is_seen_where_no_way_leads_is_believed() {
         let broken = [round("Watch", &[work("web")])];
         assert!(held(&broken, 3) > 0.6, "{}", held(&broken, 3));
-    }
-
-    #[test]
-    fn deeds_are_found_by_their_text() {
-        let catalogue = Catalogue::parse(NETWORK).unwrap();
-        let field = Field::new(&catalogue);
-        assert_eq!(deed_of(&field, "Restore web"), Some(Deed { action: 3, host: Some(3) }));
-        assert_eq!(deed_of(&field, "Watch"), Some(Deed { action: 0, host: None }));
-        assert_eq!((deed_of(&field, ""), deed_of(&field, "Restore nobody")), (None, None));
     }
 }

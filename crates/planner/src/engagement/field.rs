@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use countermove_incident::{AttackerRates, Catalogue, CatalogueAction, Hold};
 
-use super::belief::{Round, deed_of};
+use super::belief::Round;
 
 /// How many tries what a catalogue states is worth.
 const STATED: f64 = 2.0;
@@ -109,7 +109,7 @@ impl<'a> Field<'a> {
     pub(crate) fn learn(mut self, rounds: &[Round]) -> Field<'a> {
         let mut told: BTreeMap<Deed, (f64, f64)> = BTreeMap::new();
         for round in rounds {
-            if let (Some(deed), Some(carried_out)) = (deed_of(&self, &round.action), round.carried_out) {
+            if let (Some(deed), Some(carried_out)) = (self.deed(&round.action), round.carried_out) {
                 let (tries, done) = told.entry(deed).or_default();
                 *tries += 1.0;
                 *done += if carried_out { 1.0 } else { 0.0 };
@@ -132,6 +132,19 @@ impl<'a> Field<'a> {
 
     fn position(&self, deed: Deed) -> Option<usize> {
         deed.host.map(|host| deed.action * self.names.len() + host)
+    }
+
+    /// The host of a name.
+    pub(crate) fn host(&self, name: &str) -> Option<Host> {
+        self.names.iter().position(|own| *own == name)
+    }
+
+    /// The deed that a text tells, if it is one of the catalogue.
+    pub(crate) fn deed(&self, text: &str) -> Option<Deed> {
+        let told = |(action, listed): (usize, &CatalogueAction)| {
+            Some(Deed { action, host: listed.told_by(text, self.names.iter().copied())? })
+        };
+        self.actions.iter().enumerate().find_map(told)
     }
 
     /// What it says.
@@ -236,5 +249,14 @@ pub(crate) mod tests {
         let restore = Deed { action: 3, host: Some(3) };
         assert_eq!(field.text(restore), "Restore web");
         assert_eq!(field.text(Deed { action: 9, host: None }), "");
+    }
+
+    #[test]
+    fn deeds_are_found_by_their_text() {
+        let catalogue = Catalogue::parse(NETWORK).unwrap();
+        let field = Field::new(&catalogue);
+        assert_eq!(field.deed("Restore web"), Some(Deed { action: 3, host: Some(3) }));
+        assert_eq!(field.deed("Watch"), Some(Deed { action: 0, host: None }));
+        assert_eq!((field.deed(""), field.deed("Restore nobody")), (None, None));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use countermove_incident::{Catalogue, CatalogueAction, Tactic};
 
-use super::belief::{Sight, deed_of};
+use super::belief::Sight;
 use super::field::Field;
 use crate::evidence::groups::GroupView;
 use crate::evidence::hosts::Hosts;
@@ -27,7 +27,7 @@ pub(crate) struct Shown<'a> {
 pub(crate) fn sights(catalogue: &Catalogue, hosts: &Hosts, shown: &[Shown<'_>], action: &str) -> Vec<Sight> {
     let field = Field::new(catalogue);
     let searched =
-        deed_of(&field, action).filter(|deed| field.action(*deed).is_some_and(|action| action.finds > 0.0));
+        field.deed(action).filter(|deed| field.action(*deed).is_some_and(|action| action.finds > 0.0));
     let mut sights: BTreeMap<&str, Sight> = BTreeMap::new();
     for (host, name) in field.names.iter().copied().enumerate() {
         let address = hosts.address_of(name);

@@ -3,7 +3,7 @@
 use countermove_incident::{CatalogueAction, Hold};
 
 use super::attack::{Dice, Done, Move};
-use super::belief::{Attacks, LOOKS, Round, deed_of, look};
+use super::belief::{Attacks, LOOKS, Round, look};
 use super::field::{Deed, Field, Host};
 
 /// Hosts with an alarm that are looked at, the dearest first.
@@ -84,11 +84,11 @@ impl View {
     pub(crate) fn after(field: &Field<'_>, rounds: &[Round], attacks: &Attacks) -> View {
         let mut view = View(vec![Watched::default(); field.names.len()]);
         for round in rounds {
-            if let Some(deed) = deed_of(field, &round.action) {
+            if let Some(deed) = field.deed(&round.action) {
                 view.did(field, deed, round.carried_out != Some(false), false);
             }
             for sight in &round.sights {
-                let host = field.names.iter().position(|name| *name == sight.host);
+                let host = field.host(&sight.host);
                 if let Some(host) =
                     host.filter(|_| sight.told() > NOTICED).and_then(|host| view.0.get_mut(host))
                 {

@@ -254,21 +254,21 @@ impl PlanSession {
         Plan { assessment: self.assessment.clone(), steps: self.steps.clone(), ended }
     }
 
-    /// Approves the step that waits, as a hash names it: its own, or that of another of its candidates, which is then the chosen
-    /// one. It now waits for its outcome. An action's text, if it is given, is compared as well. Gives the index of the candidate
-    /// that was chosen in place of the planner's choice; `None` if that was approved.
+    /// What an approval would approve: of the step that waits the candidate that a hash names, which is the chosen one by the step's own
+    /// hash, or another one by that candidate's. An action's text, if it is given, is compared as well.
     ///
     /// # Errors
     /// If no approval is waited for, or step, hash or action are not the current ones.
-    pub fn approve(
-        &mut self,
+    pub fn approvable(
+        &self,
         step: u32,
         hash: &str,
         action: Option<&str>,
-    ) -> Result<Option<u32>, SessionError> {
+    ) -> Result<&Candidate, SessionError> {
         let current = self.waiting("an approval", &Phase::Approval, step)?;
-        let others = current.candidates.iter().filter(|candidate| candidate.index != current.chosen);
-        let other = others.clone().find(|other| current.hash != hash && other.hash == hash);
+        let is_own = current.hash == hash;
+        let mut others = current.candidates.iter().filter(|candidate| candidate.index != current.chosen);
+        let other = others.find(|other| !is_own && other.hash == hash);
         let approved = other.map_or(current.action(), |other| other.action.text.as_str());
         if let Some(action) = action.filter(|action| *action != approved) {
             return Err(SessionError::WrongAction {
@@ -277,13 +277,27 @@ impl PlanSession {
                 named: action.to_owned(),
             });
         }
-        let other = other.map(|other| other.index);
-        if current.hash != hash && other.is_none() {
-            return Err(SessionError::Stale { step, named: hash.to_owned() });
-        }
-        if let (Some(other), Some(current)) = (other, self.steps.last_mut()) {
-            (current.chosen, current.hash) = (other, hash.to_owned());
-        }
+        let named = other.or_else(|| current.chosen_candidate().filter(|_| is_own));
+        named.ok_or_else(|| SessionError::Stale { step, named: hash.to_owned() })
+    }
+
+    /// Approves what [`PlanSession::approvable`] gives, which is the step's choice from now on. The step now waits for its outcome.
+    /// Gives the index of the candidate that was chosen in place of the planner's choice; `None` if that was approved.
+    ///
+    /// # Errors
+    /// Those of [`PlanSession::approvable`].
+    pub fn approve(
+        &mut self,
+        step: u32,
+        hash: &str,
+        action: Option<&str>,
+    ) -> Result<Option<u32>, SessionError> {
+        let approved = self.approvable(step, hash, action)?.index;
+        let current = self.steps.last_mut().filter(|current| current.chosen != approved);
+        let other = current.map(|current| {
+            (current.chosen, current.hash) = (approved, hash.to_owned());
+            approved
+        });
         self.phase = Phase::Outcome;
         Ok(other)
     }

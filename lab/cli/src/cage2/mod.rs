@@ -21,7 +21,7 @@ use self::world::{Begun, World};
 use crate::args::Cage2Args;
 use countermove::client::{Coordinator, bounded, request_id};
 use countermove::console::Console;
-use countermove::decisions::{self, Outcome};
+use countermove::decisions;
 use countermove::failure::{Exit, Failure};
 use countermove::interrupt::Interrupt;
 use countermove::plan::{Watch, write_out};
@@ -160,8 +160,8 @@ impl Game<'_> {
             let sent = self.coordinator.incidents().report_alerts(bounded(request)).await;
             sent.map_err(|status| self.coordinator.failure(&status))?;
         }
-        let outcome = Outcome { state: RecoveryState::default(), carried_out: played.worked };
-        decisions::send_outcome(self.coordinator, name, step.index, outcome).await?;
+        let state = RecoveryState::default();
+        decisions::send_outcome(self.coordinator, name, step.index, state, played.worked).await?;
         Ok(played.total)
     }
 }

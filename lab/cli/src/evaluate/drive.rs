@@ -195,7 +195,7 @@ impl Operator<'_> {
             made.expected(&kinds(expected), &outcome);
         }
         episode.moves.push(made);
-        decisions::send_outcome(self.coordinator, &self.name, step.index, state).await
+        decisions::send_outcome(self.coordinator, &self.name, step.index, state, None).await
     }
 }
 
