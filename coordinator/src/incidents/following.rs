@@ -247,6 +247,8 @@ impl Queue {
 
     /// Reads the next part of what is there; at the end says that it is all.
     async fn read(&mut self, mut reading: Reading) -> Result<(), Error> {
+        let incidents = self.incidents.clone();
+        let _turn = incidents.0.turns.take().await;
         let shown = self.told.iter().filter(|(_, told)| told.is_there).map(|(id, _)| *id);
         let mut missed = reading.missed.take().unwrap_or_else(|| shown.collect());
         let part = Part {

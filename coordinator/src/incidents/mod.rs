@@ -71,6 +71,7 @@ use command::Command;
 use following::{News, Telling};
 use log::{Enclosure, Log};
 use places::{Full, admit};
+use watch::Turns;
 
 /// Most evidence of one incident in all, reports of alerts included, in bytes: whoever takes the incident over reads all of it.
 const EVIDENCE: usize = 128 << 20;
@@ -123,6 +124,8 @@ struct Inner {
     log: Arc<dyn EventLog>,
     /// Where changes are told of which `log` has written.
     news: News,
+    /// Whose turn it is to read `log` for a stream.
+    turns: Turns,
     /// Absent if nobody goes on with what is kept.
     ownership: Option<Arc<dyn Ownership>>,
     fleet: Fleet,
@@ -217,6 +220,7 @@ impl Incidents {
         let this = Self(Arc::new(Inner {
             log: Arc::new(Telling { log: store.log(), news: news.clone(), notifies: written.clone() }),
             news,
+            turns: Turns::new(),
             ownership: store.ownership(),
             dispatcher: Dispatcher::start(fleet.clone(), options.dispatch),
             fleet,

@@ -99,7 +99,8 @@ impl Incidents {
             ));
         }
         let live = handle.map(|handle| (handle.now, handle.progress));
-        Ok(Updates::new(Arc::clone(&self.0.log), id, after, live, self.0.stop.subscribe()))
+        let (log, turns) = (Arc::clone(&self.0.log), self.0.turns.clone());
+        Ok(Updates::new(log, turns, id, after, live, self.0.stop.subscribe()))
     }
 
     /// What an incident's events have to say besides the plan.

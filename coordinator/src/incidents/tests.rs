@@ -243,6 +243,25 @@ async fn who_takes_over_what_it_still_plans_itself_goes_on_with_it() {
     assert_eq!(here.get(id).await.unwrap().plan.unwrap().end(), PlanEnd::Cancelled);
 }
 
+#[tokio::test]
+async fn streams_wait_for_their_turn_at_the_store_and_calls_do_not() {
+    let here = incidents(MemoryStore::new(10), IncidentOptions::default());
+    let (incident, _) = here.create(order(), false, None).await.unwrap();
+    let id: IncidentId = incident.name.parse().unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..watch::READING {
+        taken.push(here.0.turns.take().await);
+    }
+    let mut of_all = Box::pin(here.follow(Filter::read(v1::IncidentFilter::default()).unwrap(), |_| true));
+    let mut of_one = Box::pin(here.watch(id, 0).await.unwrap().stream());
+    assert!(futures::poll!(of_all.next()).is_pending());
+    assert!(futures::poll!(of_one.next()).is_pending());
+    assert_eq!(here.get(id).await.unwrap().name, incident.name);
+    taken.pop();
+    assert!(of_all.next().await.unwrap().is_ok());
+    assert!(of_one.next().await.unwrap().is_ok());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tenant_leaves_places_to_others() {
     let options = IncidentOptions { most_active: 8, ..IncidentOptions::default() };

@@ -14,7 +14,7 @@ use countermove_proto::v1::{Incident, IncidentEvent, PlanningStage, Progress};
 use countermove_proto::{Error, IncidentId, Outage};
 use futures::Stream;
 use futures::stream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Stop;
@@ -29,9 +29,30 @@ const PROGRESS: Duration = Duration::from_millis(200);
 /// Time between two looks for events of another coordinator.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Streams that read the store at the same time.
+pub(super) const READING: usize = 4;
+
+/// Turns of the streams at the store. They wait for each other, so that calls find it free however many streams there are. Clones are the
+/// same.
+#[derive(Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(READING)))
+    }
+
+    /// Waits for a turn; it ends when what is given is dropped.
+    pub(super) async fn take(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.0.acquire().await.ok()
+    }
+}
+
 /// The updates of an incident after some event.
 pub(crate) struct Updates {
     store: Arc<dyn EventLog>,
+    turns: Turns,
     id: IncidentId,
     after: u64,
     ready: VecDeque<IncidentEvent>,
@@ -45,13 +66,14 @@ pub(crate) struct Updates {
 impl Updates {
     pub(super) fn new(
         store: Arc<dyn EventLog>,
+        turns: Turns,
         id: IncidentId,
         after: u64,
         live: Option<(watch::Receiver<Arc<Incident>>, watch::Receiver<Progress>)>,
         stop: watch::Receiver<Stop>,
     ) -> Self {
         let next_progress = Instant::now();
-        Self { store, id, after, ready: VecDeque::new(), live, next_progress, stop, over: false }
+        Self { store, turns, id, after, ready: VecDeque::new(), live, next_progress, stop, over: false }
     }
 
     /// The updates one by one.
@@ -74,7 +96,11 @@ impl Updates {
             if let Some((now, _)) = &mut self.live {
                 now.borrow_and_update();
             }
-            match store::events(&*self.store, self.id, self.after, PART).await {
+            let read = {
+                let _turn = self.turns.take().await;
+                store::events(&*self.store, self.id, self.after, PART).await
+            };
+            match read {
                 Ok(events) if !events.is_empty() => self.ready = events.into(),
                 Ok(_) if self.live.is_some() => {
                     if let Some(progress) = self.wait().await {
@@ -123,7 +149,10 @@ impl Updates {
 
     /// Waits a while for somebody else's events; the end of an incident that has ended.
     async fn look_later(&mut self) -> Result<(), Error> {
-        let head = self.store.head(self.id).await?;
+        let head = {
+            let _turn = self.turns.take().await;
+            self.store.head(self.id).await?
+        };
         if head.ended {
             // What was written between the two looks is still read.
             self.over = head.sequence <= self.after;
