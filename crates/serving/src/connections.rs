@@ -4,7 +4,8 @@
 //! idle for long, ends. When there are as many as may be, or the system has no more descriptors, the one that has been idle for
 //! longest makes room; when none is idle, who comes is hung up on at once and may try again, and nothing spins.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -91,27 +92,17 @@ impl Peer {
 /// A connection as others see it.
 #[derive(Debug)]
 struct Line {
+    table: Arc<Table>,
+    number: u64,
     address: IpAddr,
-    state: Mutex<State>,
     hang_up: CancellationToken,
 }
 
-#[derive(Debug)]
-struct State {
-    calls: usize,
-    /// Since when there is no call.
-    idle_since: Instant,
-}
-
 impl Line {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Since when it is idle, if it is.
     fn idle_since(&self) -> Option<Instant> {
-        let state = self.state();
-        (state.calls == 0).then_some(state.idle_since)
+        let lines = self.table.lines();
+        lines.all.get(&self.number).filter(|state| state.calls == 0).map(|state| state.idle_since)
     }
 }
 
@@ -119,12 +110,92 @@ impl Line {
 #[derive(Debug)]
 struct Table {
     limits: ConnectionLimits,
-    lines: Mutex<HashMap<u64, Arc<Line>>>,
+    lines: Mutex<Lines>,
     next: AtomicU64,
 }
 
+/// Connections by their numbers, and those without a call, the one that has been idle for longest first: whoever comes again and again
+/// makes another one go each time, so that one is not searched for.
+#[derive(Debug, Default)]
+struct Lines {
+    all: HashMap<u64, State>,
+    idle: BTreeSet<(Instant, u64)>,
+    each: HashMap<IpAddr, Own>,
+}
+
+/// The connections of one address.
+#[derive(Debug, Default)]
+struct Own {
+    count: usize,
+    idle: BTreeSet<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct State {
+    address: IpAddr,
+    hang_up: CancellationToken,
+    calls: usize,
+    /// Since when there is no call.
+    idle_since: Instant,
+}
+
+impl Lines {
+    fn insert(&mut self, number: u64, state: State) {
+        self.each.entry(state.address).or_default().count += 1;
+        self.all.insert(number, state);
+        self.list(number);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<State> {
+        self.unlist(number);
+        let state = self.all.remove(&number)?;
+        if let Entry::Occupied(mut own) = self.each.entry(state.address) {
+            own.get_mut().count -= 1;
+            if own.get().count == 0 {
+                own.remove();
+            }
+        }
+        Some(state)
+    }
+
+    /// Takes a connection among those that are idle, if it is.
+    fn list(&mut self, number: u64) {
+        if let Some(State { address, calls: 0, idle_since, .. }) = self.all.get(&number) {
+            self.idle.insert((*idle_since, number));
+            self.each.entry(*address).or_default().idle.insert((*idle_since, number));
+        }
+    }
+
+    fn unlist(&mut self, number: u64) {
+        if let Some(State { address, idle_since, .. }) = self.all.get(&number) {
+            self.idle.remove(&(*idle_since, number));
+            self.each.entry(*address).or_default().idle.remove(&(*idle_since, number));
+        }
+    }
+
+    /// Counts a call that begins, or has ended.
+    fn count(&mut self, number: u64, call: impl FnOnce(&mut State)) {
+        self.unlist(number);
+        if let Some(state) = self.all.get_mut(&number) {
+            call(state);
+        }
+        self.list(number);
+    }
+
+    /// Hangs up on the connection that has been idle for longest, of all or of one address. Its place is free at once.
+    fn hang_up_idle(&mut self, of: Option<IpAddr>) -> Option<()> {
+        let idle = match of {
+            None => Some(&self.idle),
+            Some(address) => self.each.get(&address).map(|own| &own.idle),
+        };
+        let &(_, number) = idle?.first()?;
+        self.remove(number)?.hang_up.cancel();
+        Some(())
+    }
+}
+
 impl Table {
-    fn lines(&self) -> MutexGuard<'_, HashMap<u64, Arc<Line>>> {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,43 +203,26 @@ impl Table {
     /// address has its share already.
     fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut lines = self.lines();
-        let own = lines.values().filter(|line| line.address == address).count();
-        if own >= self.limits.most_each {
-            hang_up_idle(&mut lines, |line| line.address == address)?;
-        } else if lines.len() >= self.limits.most {
-            hang_up_idle(&mut lines, |_| true)?;
+        if lines.each.get(&address).is_some_and(|own| own.count >= self.limits.most_each) {
+            lines.hang_up_idle(Some(address))?;
+        } else if lines.all.len() >= self.limits.most {
+            lines.hang_up_idle(None)?;
         }
-        let line = Arc::new(Line {
-            address,
-            state: Mutex::new(State { calls: 0, idle_since: Instant::now() }),
-            hang_up: CancellationToken::new(),
-        });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        lines.insert(number, Arc::clone(&line));
-        Some(Place { table: Arc::clone(self), number, line })
+        let hang_up = CancellationToken::new();
+        let idle_since = Instant::now();
+        lines.insert(number, State { address, hang_up: hang_up.clone(), calls: 0, idle_since });
+        Some(Place(Arc::new(Line { table: Arc::clone(self), number, address, hang_up })))
     }
-}
-
-/// Hangs up on the connection that has been idle for longest, of those that `may` be. Its place is free at once.
-fn hang_up_idle(lines: &mut HashMap<u64, Arc<Line>>, may: impl Fn(&Line) -> bool) -> Option<()> {
-    let idle = lines.iter().filter(|(_, line)| may(line));
-    let idle = idle.filter_map(|(&number, line)| Some((line.idle_since()?, number)));
-    let (_, number) = idle.min()?;
-    lines.remove(&number)?.hang_up.cancel();
-    Some(())
 }
 
 /// A place among the connections.
 #[derive(Debug)]
-struct Place {
-    table: Arc<Table>,
-    number: u64,
-    line: Arc<Line>,
-}
+struct Place(Arc<Line>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.table.lines().remove(&self.number);
+        self.0.table.lines().remove(self.0.number);
     }
 }
 
@@ -197,14 +251,14 @@ async fn next(listener: &TcpListener, table: &Arc<Table>, said: &mut Option<Inst
                     return Connection::new(socket, peer, place);
                 }
                 say(said, || {
-                    let connections = table.lines().len();
+                    let connections = table.lines().all.len();
                     tracing::warn!(%peer, connections, "a connection was not taken, since there are too many");
                 });
             }
             // Of a client that is gone already.
             Err(error) if is_of_one(&error) => {}
             Err(error) => {
-                hang_up_idle(&mut table.lines(), |_| true);
+                table.lines().hang_up_idle(None);
                 say(
                     said,
                     || tracing::warn!(%error, "no connection can be taken; one that is idle makes room"),
@@ -246,8 +300,8 @@ pub struct Connection {
 
 impl Connection {
     fn new(socket: TcpStream, peer: SocketAddr, place: Place) -> Self {
-        let hung_up = Box::pin(place.line.hang_up.clone().cancelled_owned());
-        let (now, limits) = (Instant::now(), place.table.limits);
+        let hung_up = Box::pin(place.0.hang_up.clone().cancelled_owned());
+        let (now, limits) = (Instant::now(), place.0.table.limits);
         let timer = Box::pin(sleep_until(now + limits.greeting));
         let ends = limits.age.and_then(|age| now.checked_add(age));
         Self { socket, peer, place, heard: 0, ends, timer, hung_up }
@@ -256,7 +310,7 @@ impl Connection {
     /// Who is at the other end, once it is known by what certificate.
     pub(crate) fn peer(&self, id: Option<SpiffeId>, is_secured: bool) -> Peer {
         tracing::trace!(peer = %self.peer, id = id.as_ref().map(SpiffeId::as_str), "connection taken");
-        Peer { line: Arc::clone(&self.place.line), id, is_secured }
+        Peer { line: Arc::clone(&self.place.0), id, is_secured }
     }
 
     /// Its address, with the port.
@@ -267,7 +321,7 @@ impl Connection {
     /// The client has greeted TLS, and has the same time once more to greet what lies behind.
     pub(crate) fn expect_greeting(&mut self) {
         self.heard = 0;
-        self.timer.as_mut().reset(Instant::now() + self.place.table.limits.greeting);
+        self.timer.as_mut().reset(Instant::now() + self.place.0.table.limits.greeting);
     }
 
     /// Fails when it is time to hang up; otherwise wakes the task then.
@@ -276,12 +330,12 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "an idle connection made room"));
         }
         while self.timer.as_mut().poll(context).is_ready() {
-            let limits = self.place.table.limits;
+            let limits = self.place.0.table.limits;
             let now = Instant::now();
             if self.heard < GREETING {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"));
             }
-            let idle = self.place.line.idle_since().unwrap_or(now) + limits.idle;
+            let idle = self.place.0.idle_since().unwrap_or(now) + limits.idle;
             if idle <= now {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was idle"));
             }
@@ -371,16 +425,17 @@ struct Running(Arc<Line>);
 
 impl Running {
     fn on(line: &Arc<Line>) -> Self {
-        line.state().calls += 1;
+        line.table.lines().count(line.number, |state| state.calls += 1);
         Self(Arc::clone(line))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.calls = state.calls.saturating_sub(1);
-        state.idle_since = Instant::now();
+        self.0.table.lines().count(self.0.number, |state| {
+            state.calls = state.calls.saturating_sub(1);
+            state.idle_since = Instant::now();
+        });
     }
 }
 

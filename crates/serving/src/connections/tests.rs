@@ -171,7 +171,7 @@ fn one_address_has_its_share() {
     let [greedy, other] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
     let admit = |address| {
         let place = table.admit(address)?;
-        let running = Running::on(&place.line);
+        let running = Running::on(&place.0);
         Some((place, running))
     };
     let held = [admit(greedy), admit(greedy)];
@@ -181,4 +181,51 @@ fn one_address_has_its_share() {
     assert!(first.is_some() && second.is_some());
     drop(held);
     assert!(admit(greedy).is_some());
+}
+
+/// Keeps what a table should hold beside it, and looks at every step whether it holds that.
+#[test]
+fn the_one_that_was_idle_for_longest_goes_whatever_came_before() {
+    use proptest::prelude::*;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    proptest!(|(steps in prop::collection::vec((0_u8..4, 0_u8..3, any::<prop::sample::Index>()), 1..80))| {
+        runtime.block_on(async {
+            let limits = ConnectionLimits { most: 6, most_each: 3, ..LIMITS };
+            let table = Arc::new(Table { limits, lines: Mutex::default(), next: AtomicU64::new(0) });
+            let (mut places, mut running) = (Vec::<Place>::new(), Vec::<Running>::new());
+            for (step, address, which) in steps {
+                tokio::time::advance(Duration::from_millis(1)).await;
+                match step {
+                    0 => {
+                        let address = IpAddr::from([10, 0, 0, address]);
+                        let alive: Vec<_> = places.iter().map(|place| &place.0).filter(|line| !line.hang_up.is_cancelled()).collect();
+                        let own = alive.iter().filter(|line| line.address == address).count();
+                        let is_full = own >= limits.most_each || alive.len() >= limits.most;
+                        let may_go = alive.iter().filter(|line| own < limits.most_each || line.address == address);
+                        let oldest = may_go.filter_map(|line| Some((line.idle_since()?, line.number))).min();
+                        let gone = is_full.then_some(oldest).flatten().map(|(_, number)| number);
+                        let taken = table.admit(address);
+                        prop_assert_eq!(taken.is_some(), !is_full || gone.is_some());
+                        for place in &places {
+                            let was_alive = table.lines().all.contains_key(&place.0.number);
+                            prop_assert_eq!(was_alive, !place.0.hang_up.is_cancelled());
+                            prop_assert!(gone != Some(place.0.number) || !was_alive);
+                        }
+                        places.extend(taken);
+                    }
+                    1 if !places.is_empty() => running.push(Running::on(&places[which.index(places.len())].0)),
+                    2 if !running.is_empty() => drop(running.swap_remove(which.index(running.len()))),
+                    3 if !places.is_empty() => drop(places.swap_remove(which.index(places.len()))),
+                    _ => {}
+                }
+                let lines = table.lines();
+                let idle = lines.all.iter().filter(|(_, state)| state.calls == 0).map(|(number, state)| (state.idle_since, *number));
+                prop_assert_eq!(&idle.collect::<BTreeSet<_>>(), &lines.idle);
+                prop_assert_eq!(lines.each.values().map(|own| own.count).sum::<usize>(), lines.all.len());
+                prop_assert!(lines.each.values().all(|own| own.count > 0));
+            }
+            Ok(())
+        })?;
+    });
 }
