@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, from_args};
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, State, context};
 
 use crate::error::LoadError;
 use crate::regular;
@@ -30,6 +30,8 @@ const SYSTEM: &str = "countermovesystemtext";
 const USER: &str = "countermoveusertext";
 /// Instructions that a template may run; a sound one takes a few hundred.
 const FUEL: u64 = 50_000;
+/// Bytes of text that the library makes for one instruction.
+const BYTES_OF_FUEL: usize = 64;
 /// Longest template; those of large models with tools take some 20 KiB.
 const LONGEST_TEMPLATE: usize = 40 << 10;
 /// Longest text that one may render.
@@ -238,7 +240,9 @@ impl Template {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?;
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(|_, value, method, args| python_method(value, method, args));
+        environment.set_unknown_method_callback(|state, value, method, args| {
+            python_method(state, value, method, args)
+        });
         environment.add_function("raise_exception", |message: String| {
             Err::<Value, _>(Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -270,7 +274,7 @@ fn without_opened_passage(tail: &str) -> String {
 }
 
 /// The methods of Python's strings and dictionaries that chat templates call.
-fn python_method(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+fn python_method(state: &State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let unknown = || Error::from(ErrorKind::UnknownMethod);
     if let Some(text) = value.as_str() {
         let set = |characters: Option<&str>| {
@@ -287,6 +291,9 @@ fn python_method(value: &Value, method: &str, args: &[Value]) -> Result<Value, E
             "lower" => text.to_lowercase().into(),
             "replace" => {
                 let (from, to) = from_args::<(&str, &str)>(args)?;
+                // The library counts what was made; this can be the square of what was there, so it is paid for before.
+                let length = text.len().saturating_add(text.matches(from).count().saturating_mul(to.len()));
+                state.consume_fuel((length / BYTES_OF_FUEL) as u64)?;
                 text.replace(from, to).into()
             }
             "split" => match from_args::<(Option<&str>,)>(args)?.0 {
@@ -370,6 +377,10 @@ mod tests {
             }
         }
         templates.push("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned());
+        // Texts that grow with the square of their length.
+        let grows = "{% set n = namespace(x='0123456789abcdef') %}{% for i in range(9) %}";
+        templates.push(grows.to_owned() + "{% set n.x = n.x.replace('', n.x) %}{% endfor %}");
+        templates.push(grows.to_owned() + "{% set n.x = n.x | replace('', n.x) %}{% endfor %}");
         for template in templates {
             let begun = std::time::Instant::now();
             // Neither of them shows the texts, so all are refused; that it is told is what counts.
