@@ -4,12 +4,24 @@
 //! cannot end it, nor add a field. Names of fields and everything that is no string are taken as they are. Beside what Jinja brings,
 //! `{{ action | slack }}` shows a text in Slack's mrkdwn, and `{{ action | markdown }}` in Markdown, without its markup.
 
+use std::thread;
+
+use countermove_incident::printable_line;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 /// Bytes of a template at most.
 pub(super) const LONGEST: u64 = 256 << 10;
+
+/// Instructions that rendering a string may run, each of them paying for some bytes of what is made: a sound one takes a few hundred.
+const FUEL: u64 = 50_000;
+
+/// Longest string of a template, in bytes.
+const LONGEST_STRING: usize = 16 << 10;
+/// Stack that a string is read and rendered on, in bytes of address space. The library bounds neither how deep an expression nests nor
+/// how deep a value does; the deepest is one level for each byte or instruction or so.
+const STACK: usize = 512 << 20;
 
 /// A template, read.
 #[derive(Debug)]
@@ -31,13 +43,19 @@ impl Template {
         // What is rendered is a string's content; that it stays inside is JSON's writer's business.
         strings.set_auto_escape_callback(|_| AutoEscape::None);
         strings.set_undefined_behavior(UndefinedBehavior::Strict);
+        strings.set_fuel(Some(FUEL));
         strings.add_filter("slack", slack);
         strings.add_filter("markdown", markdown);
         let mut add = |place: &str, text: &str| {
+            if text.len() > LONGEST_STRING {
+                return Err(printable_line(&format!(
+                    "the string at {place} has more than {LONGEST_STRING} bytes"
+                )));
+            }
             let added = strings.add_template_owned(place.to_owned(), text.to_owned());
             added.map(|()| String::new()).map_err(|error| problem(place, &error))
         };
-        each(&document, "", &mut add)?;
+        deep(|| each(&document, "", &mut add))?;
         Ok(Self { strings, document })
     }
 
@@ -47,16 +65,30 @@ impl Template {
     /// What cannot be rendered, and where, as the rest of a sentence.
     pub(super) fn render(&self, told: &Value) -> Result<Value, String> {
         let told = minijinja::Value::from(Serde(told));
-        each(&self.document, "", &mut |place, _| {
+        let render = |place: &str, _: &str| {
             let rendered = self.strings.get_template(place).and_then(|template| template.render(&told));
             rendered.map_err(|error| problem(place, &error))
-        })
+        };
+        deep(|| each(&self.document, "", &mut { render }))
     }
+}
+
+/// Does something on a stack that has room for whatever a template can nest.
+fn deep<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("template".to_owned()).stack_size(STACK);
+        let thread = thread
+            .spawn_scoped(scope, work)
+            .map_err(|error| format!("there is no thread for it: {error}"))?;
+        thread.join().unwrap_or_else(|_| Err("its rendering broke off".to_owned()))
+    })
 }
 
 fn problem(place: &str, error: &minijinja::Error) -> String {
     let reason = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    format!("the string at {}: {reason}", if place.is_empty() { "/" } else { place })
+    let place = if place.is_empty() { "/" } else { place };
+    // Names of fields may hold anything.
+    printable_line(&format!("the string at {place}: {reason}"))
 }
 
 /// The value with each of its strings replaced. The place of a string is its JSON pointer.
@@ -129,6 +161,12 @@ mod tests {
             ("{", "it is no JSON"),
             (r#"{"a": ["{{ title"]}"#, "the string at /a/0"),
             (r#"{"a": "{{ title | nothing }}"}"#, "the string at /a"),
+            (
+                r#"{"a": "{% for i in range(9999) %}{% for k in range(9999) %}{% endfor %}{% endfor %}"}"#,
+                "fuel",
+            ),
+            (r#"{"a": "{{ title * 99999999 }}"}"#, "fuel"),
+            (r#"{"a\nb": "{{ x"}"#, "the string at /a b"),
         ] {
             let refused =
                 Template::new(text).and_then(|template| template.render(&json!({"title": "x"}))).unwrap_err();
@@ -137,6 +175,19 @@ mod tests {
         let unknown =
             Template::new(r#"{"b": "{{ titel }}"}"#).unwrap().render(&json!({"title": "x"})).unwrap_err();
         assert!(unknown.contains("the string at /b"), "{unknown}");
+    }
+
+    #[test]
+    fn however_deep_a_template_nests_it_is_rendered_or_refused() {
+        let nests = "{% set n = namespace(x=[]) %}{% for i in range(9000) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x }}";
+        let full = |unit: &str| format!("{{{{ {}1 }}}}", unit.repeat((LONGEST_STRING - 8) / unit.len()));
+        for string in [nests.to_owned(), full("not "), full("-"), full("("), full("[")] {
+            let template = Template::new(&json!({ "a": string }).to_string());
+            let rendered = template.and_then(|template| template.render(&json!({})));
+            assert!(rendered.is_ok() || !rendered.unwrap_err().is_empty());
+        }
+        let long = Template::new(&json!({ "a": "x".repeat(LONGEST_STRING + 1) }).to_string());
+        assert!(long.unwrap_err().contains("the string at /a has more than"));
     }
 
     #[test]
