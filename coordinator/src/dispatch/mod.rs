@@ -20,6 +20,8 @@ mod payer;
 mod placement;
 mod queue;
 mod rollouts;
+#[cfg(feature = "simulation")]
+mod uncalled;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -36,6 +38,8 @@ pub use hedging::Hedging;
 pub use notices::{NoticeInbox, Notices, notices};
 pub use payer::Payer;
 pub use queue::Dispatcher;
+#[cfg(feature = "simulation")]
+pub use uncalled::{Asker, Place, RolloutTurn};
 
 use crate::workers::{Fleet, Lease, Outlook};
 use fair::Origin;
@@ -160,11 +164,11 @@ impl IncidentWorkers {
 
     /// Ends when nobody has taken work of this kind for [`DispatchOptions::worker_wait`], with who there is and why not.
     async fn nobody(&self, purpose: Purpose) -> ModelError {
-        let mut changes = self.fleet().changes();
+        let mut outlooks = self.fleet().outlooks();
         let mut alone: Option<Instant> = None;
         loop {
-            changes.borrow_and_update();
-            let until = match self.fleet().outlook(purpose) {
+            let outlook = outlooks.borrow_and_update().of(purpose);
+            let until = match outlook {
                 Outlook::Someone => {
                     alone = None;
                     None
@@ -179,7 +183,7 @@ impl IncidentWorkers {
             };
             tokio::select! {
                 // The fleet is there as long as this is.
-                _ = changes.changed() => {}
+                _ = outlooks.changed() => {}
                 () = passed(until) => {}
             }
         }

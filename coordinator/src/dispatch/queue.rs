@@ -11,6 +11,8 @@
 //! the worker would do more. What was charged to a payer is what its work took, as soon as it has ended. What is granted and not taken is given back
 //! when its [`Turn`] is dropped. Locks are taken in the order queue, fleet.
 
+use std::borrow::Borrow;
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -139,9 +141,9 @@ impl Dispatcher {
         let each = line.rollout.tokens();
         let leases = self.0.fleet.lease(|workers| {
             let loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
-            let may = |worker: usize| workers[worker].0 != *not && loads[worker].is_free(Purpose::Rollout);
+            let may = |worker: usize| workers[worker].0 != not && loads[worker].is_free(Purpose::Rollout);
             let warm = lock(warm);
-            let is_warm = |worker: usize| warm.contains(&workers[worker].0);
+            let is_warm = |worker: usize| warm.contains(workers[worker].0);
             let chosen = pick(&loads, &speeds(&loads), may, is_warm, (Purpose::Rollout, each));
             let assignment =
                 |worker| Assignment { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
@@ -158,7 +160,7 @@ impl Dispatcher {
         let leases = self.0.fleet.lease(|workers| {
             let loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
             let may = |worker: usize| {
-                !not.contains(&workers[worker].0) && loads[worker].rollouts < loads[worker].places.rollouts
+                !not.contains(workers[worker].0) && loads[worker].rollouts < loads[worker].places.rollouts
             };
             let chosen = pick(&loads, &speeds(&loads), may, |_| false, (Purpose::Rollout, each));
             let assignment =
@@ -254,9 +256,10 @@ impl Line {
     }
 
     /// Who gets what, and where. Begins what it assigns.
-    fn assign(&mut self, workers: &[(WorkerId, Load)]) -> Vec<Assignment<Ticket>> {
+    fn assign<W: Borrow<WorkerId>>(&mut self, workers: &[(W, Load)]) -> Vec<Assignment<Ticket>> {
         let mut loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
-        let speeds = speeds(&loads);
+        // Most of the time whoever is asked has no room, and nobody's speed matters.
+        let speeds = LazyCell::new(|| speeds(&workers.iter().map(|(_, load)| *load).collect::<Vec<_>>()));
         let wants: Vec<bool> = loads.iter().map(|load| load.wants(Purpose::Rollout)).collect();
         let lead = self.rollout.tokens().saturating_mul(LEAD);
         let mut assigned: BTreeMap<(Ticket, usize), (Purpose, u64, u32)> = BTreeMap::new();
@@ -271,7 +274,7 @@ impl Line {
             // Whatever waits has a waiter: both come and go together.
             let Some(waiter) = self.waiters.get(&ticket) else { break };
             let warm = lock(&waiter.warm);
-            let is_warm = |worker: usize| warm.contains(&workers[worker].0);
+            let is_warm = |worker: usize| warm.contains(workers[worker].0.borrow());
             // At a worker questions overtake rollouts, so this holds for them as well.
             let may = |worker: usize| has_room(purpose, worker) && (!is_ahead || loads[worker].gains());
             let Some(worker) = pick(&loads, &speeds, may, is_warm, (purpose, each)) else { break };

@@ -156,9 +156,18 @@ impl Entry {
         }
     }
 
+    /// Whether it is [`Standing::Ready`], without words for what it is otherwise: this is asked of all workers for each piece of work.
+    fn is_ready(&self) -> bool {
+        matches!(self.contact, Contact::Up(_))
+            && self.refused.is_none()
+            && self.distrusted.is_none()
+            && !self.drained
+            && self.serving
+    }
+
     /// Whether work of this kind goes to it, be it only when it has room.
     pub(super) fn takes(&self, purpose: Purpose) -> bool {
-        self.standing() == Standing::Ready && (purpose == Purpose::Decision || !self.is_own)
+        self.is_ready() && (purpose == Purpose::Decision || !self.is_own)
     }
 
     /// Leaves it alone with work of one kind, since it is full of that.
@@ -173,8 +182,8 @@ impl Entry {
 
     /// The connection over which work can be sent, if it is one to send work to.
     pub(super) fn usable(&self) -> Option<(&Profile, &Connection)> {
-        match (&self.contact, &self.profile, self.standing()) {
-            (Contact::Up(connection), Some(profile), Standing::Ready) => Some((profile, connection)),
+        match (&self.contact, &self.profile) {
+            (Contact::Up(connection), Some(profile)) if self.is_ready() => Some((profile, connection)),
             _ => None,
         }
     }
@@ -340,14 +349,14 @@ mod tests {
         let connection = connection();
         entry.accept(profile("w-1"), connection.clone());
         assert_eq!(entry.standing(), Standing::Ready);
-        assert!(entry.usable().is_some());
+        assert!(entry.usable().is_some() && entry.is_ready());
 
         entry.drained = true;
         assert!(matches!(entry.standing(), Standing::Draining(_)));
-        assert!(entry.usable().is_none());
+        assert!(entry.usable().is_none() && !entry.is_ready());
         entry.drained = false;
         entry.serving = false;
-        assert!(matches!(entry.standing(), Standing::Draining(_)));
+        assert!(matches!(entry.standing(), Standing::Draining(_)) && !entry.is_ready());
         entry.serving = true;
 
         entry.lose("the connection broke".to_owned());

@@ -7,6 +7,8 @@ use countermove_planner::Purpose;
 use countermove_proto::WorkerId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+#[cfg(feature = "simulation")]
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::Fleet;
@@ -71,6 +73,12 @@ impl Lease {
 
     pub(crate) fn channel(&self) -> Channel {
         self.connection.channel.clone()
+    }
+
+    /// What is cancelled when contact with the worker is lost.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn contact(&self) -> CancellationToken {
+        self.connection.lost.clone()
     }
 
     /// Ends when contact with the worker is lost.

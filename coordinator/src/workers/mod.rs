@@ -13,6 +13,8 @@ mod lease;
 mod link;
 mod load;
 mod meter;
+#[cfg(feature = "simulation")]
+mod uncalled;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
@@ -68,6 +70,8 @@ struct Inner {
     table: Mutex<Table>,
     /// Bumped whenever a worker may have become usable or is no longer so.
     changes: watch::Sender<u64>,
+    /// Whether somebody takes work; changes only when that does, since all work that waits for a place hears of it.
+    outlooks: watch::Sender<Outlooks>,
     /// Told whenever a lease gave something back.
     freed: watch::Sender<()>,
     link: LinkOptions,
@@ -98,6 +102,23 @@ pub(crate) enum Outlook {
     Someone,
     /// No worker takes work.
     Nobody,
+}
+
+/// What can be said for each kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outlooks {
+    decisions: Outlook,
+    rollouts: Outlook,
+}
+
+impl Outlooks {
+    /// That for work of this kind.
+    pub(crate) fn of(self, purpose: Purpose) -> Outlook {
+        match purpose {
+            Purpose::Decision => self.decisions,
+            Purpose::Rollout => self.rollouts,
+        }
+    }
 }
 
 /// A replica of this coordinator's own is known to the fleet as long as this is there.
@@ -142,6 +163,7 @@ impl Fleet {
                 },
             }),
             changes: watch::Sender::new(0),
+            outlooks: watch::Sender::new(Outlooks { decisions: Outlook::Nobody, rollouts: Outlook::Nobody }),
             freed: watch::Sender::new(()),
             link: options.link,
             dial: options.dial,
@@ -257,7 +279,7 @@ impl Fleet {
 
     /// Whether any worker takes rollouts, full ones included: without one no plan comes to its end.
     pub fn any_ready(&self) -> bool {
-        self.outlook(Purpose::Rollout) != Outlook::Nobody
+        self.0.outlooks.borrow().of(Purpose::Rollout) != Outlook::Nobody
     }
 
     /// Takes in a replica of this coordinator's own, for questions alone, until what is returned is dropped.
@@ -272,12 +294,9 @@ impl Fleet {
         Attached { fleet: self.clone(), url }
     }
 
-    pub(crate) fn outlook(&self, purpose: Purpose) -> Outlook {
-        let table = self.lock();
-        match table.workers.values().any(|member| member.entry.takes(purpose)) {
-            true => Outlook::Someone,
-            false => Outlook::Nobody,
-        }
+    /// Whether somebody takes work of each kind, and every change of that.
+    pub(crate) fn outlooks(&self) -> watch::Receiver<Outlooks> {
+        self.0.outlooks.subscribe()
     }
 
     /// Says in one sentence why there is nobody, naming each worker.
@@ -322,28 +341,32 @@ impl Fleet {
     /// Lets `assign` hand out sequences to the workers that can be used now, in one step with leasing them.
     pub(crate) fn lease<T>(
         &self,
-        assign: impl FnOnce(&[(WorkerId, Load)]) -> Vec<Assignment<T>>,
+        assign: impl FnOnce(&[(&WorkerId, Load)]) -> Vec<Assignment<T>>,
     ) -> Vec<(T, Lease)> {
         let now = Instant::now();
         let mut table = self.lock();
-        let mut workers = Vec::new();
-        let mut usable: Vec<(&mut Entry, WorkerId, Connection, Arc<Notify>)> = Vec::new();
-        for member in table.workers.values_mut() {
-            let entry = &mut member.entry;
+        // This is done for each piece of work, whatever the number of workers: nothing is copied of those that get none.
+        let mut workers = Vec::with_capacity(table.workers.len());
+        let mut urls = Vec::with_capacity(table.workers.len());
+        for (url, Member { entry, .. }) in &table.workers {
+            let Some((profile, _)) = entry.usable() else { continue };
+            workers.push((&profile.id, entry.load(profile, now)));
+            urls.push(url);
+        }
+        let assignments = assign(&workers);
+        let place = |assignment: Assignment<T>| Some(((*urls.get(assignment.worker)?).clone(), assignment));
+        let placed: Vec<_> = assignments.into_iter().filter_map(place).collect();
+        let mut leases = Vec::with_capacity(placed.len());
+        for (url, Assignment { to, purpose, sequences, each, .. }) in placed {
+            let Some(Member { entry, recheck, .. }) = table.workers.get_mut(&url) else { continue };
             let Some((profile, connection)) = entry.usable() else { continue };
             let (worker, connection) = (profile.id.clone(), connection.clone());
-            workers.push((worker.clone(), entry.load(profile, now)));
-            usable.push((entry, worker, connection, Arc::clone(&member.recheck)));
-        }
-        let mut leases = Vec::new();
-        for Assignment { to, worker, purpose, sequences, each } in assign(&workers) {
-            let Some((entry, worker, connection, recheck)) = usable.get_mut(worker) else { continue };
             entry.begin(purpose, sequences, remaining(sequences, each, 0), now);
             let lease = Lease {
                 fleet: self.clone(),
-                url: entry.url.clone(),
-                worker: worker.clone(),
-                connection: connection.clone(),
+                url,
+                worker,
+                connection,
                 recheck: Arc::clone(recheck),
                 purpose,
                 held: sequences,
@@ -360,7 +383,13 @@ impl Fleet {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells that the table has changed. Nobody holds its lock meanwhile.
     fn bump(&self) {
+        self.0.outlooks.send_if_modified(|known| {
+            // Read within, so that of two changes at the same time the later word is of both.
+            let outlooks = self.lock().outlooks();
+            std::mem::replace(known, outlooks) != outlooks
+        });
         self.0.changes.send_modify(|count| *count += 1);
     }
 
@@ -508,6 +537,14 @@ impl Fleet {
 }
 
 impl Table {
+    fn outlooks(&self) -> Outlooks {
+        let of = |purpose| match self.workers.values().any(|member| member.entry.takes(purpose)) {
+            true => Outlook::Someone,
+            false => Outlook::Nobody,
+        };
+        Outlooks { decisions: of(Purpose::Decision), rollouts: of(Purpose::Rollout) }
+    }
+
     fn find(&mut self, id: &WorkerId) -> Option<&mut Member> {
         self.workers.values_mut().find(|member| member.entry.id() == *id)
     }
