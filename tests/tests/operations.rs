@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
-use countermove_tests::{PATIENCE_SECONDS, Process, incident_evidence, program, repository, wait_until};
+use countermove_tests::{
+    PATIENCE_SECONDS, Process, Signal, free_port, incident_evidence, program, repository, wait_until,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -317,6 +319,53 @@ fn what_is_deployed_is_what_the_programs_take() -> Result<()> {
             );
         }
         Err(error) => eprintln!("the units were not verified: systemd-analyze cannot be run ({error})"),
+    }
+    Ok(())
+}
+
+/// A stage of the file that images are made of.
+fn stage<'a>(images: &'a str, name: &str) -> Result<&'a str> {
+    let (_, rest) =
+        images.split_once(&format!(" AS {name}\n")).with_context(|| format!("no stage {name}"))?;
+    Ok(rest.split("\nFROM ").next().unwrap_or(rest))
+}
+
+/// The words of the line of a stage that begins like this.
+fn words(stage: &str, beginning: &str) -> Result<Vec<String>> {
+    let line = stage.lines().find_map(|line| line.strip_prefix(beginning));
+    Ok(serde_json::from_str(line.with_context(|| format!("no line begins with `{beginning}`"))?)?)
+}
+
+#[tokio::test]
+async fn images_start_what_the_programs_take_and_tell_whether_it_is_well() -> Result<()> {
+    let images = std::fs::read_to_string(repository().join("deploy/Dockerfile"))?;
+    for name in ["worker", "worker-cuda"] {
+        ensure!(images.contains(&format!("FROM worker-base AS {name}\n")), "{name} has another base");
+        ensure!(!stage(&images, name)?.contains("\nUSER"), "{name} runs as somebody else");
+    }
+    for (name, port, flags) in
+        [("coordinator", "7780", ["--store", "memory:"]), ("worker-base", "7781", ["--simulate", "100"])]
+    {
+        let stage = stage(&images, name)?;
+        ensure!(stage.lines().any(|line| line == "USER 10001:10001"), "{name} runs as root");
+        let entry = words(stage, "ENTRYPOINT ")?;
+        let free = free_port().to_string();
+        let command: Vec<_> =
+            words(stage, "CMD ")?.into_iter().map(|word| word.replace(port, &free)).collect();
+        // Beyond this machine it would ask for certificates.
+        let command = command
+            .into_iter()
+            .map(|word| if word.starts_with("0.0.0.0:") { "127.0.0.1:0".to_owned() } else { word });
+        let mut process = Process::start(name, Command::new(program(&entry[0])).args(command).args(flags));
+        process.address(PATIENCE);
+        let check = words(stage, "  CMD ")?;
+        let is_well =
+            || Command::new(&check[0]).args(check[1..].iter().map(|word| word.replace(port, &free))).output();
+        let told = is_well()?;
+        ensure!(told.status.success(), "{name}: {}", String::from_utf8_lossy(&told.stderr));
+        process.signal(Signal::Kill);
+        process.exit_code(PATIENCE).await;
+        ensure!(!is_well()?.status.success(), "{name} has ended and is said to be well");
     }
     Ok(())
 }
