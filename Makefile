@@ -158,6 +158,11 @@ bench-cluster: toolchain ## Measure a coordinator under large evidence, 1,000 in
 bench-tenants: build ## Measure what a tenant that floods takes from another one (10 minutes, simulated workers)
 	$(PYTHON) scripts/bench_tenants.py $(ARGS)
 
+.PHONY: bench-costs
+bench-costs: model test-services ## Measure what an incident costs in tokens, bytes and messages on each way of a cluster (10 minutes)
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
+	target/debug/examples/bench-costs
+
 .PHONY: chaos
 chaos: toolchain ## Kill, freeze, cut off and restart processes under 100 incidents at a time, for MINUTES (30) from SEED (1)
 	@scripts/test_services.sh faketime

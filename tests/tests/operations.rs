@@ -343,8 +343,9 @@ async fn images_start_what_the_programs_take_and_tell_whether_it_is_well() -> Re
         ensure!(images.contains(&format!("FROM worker-base AS {name}\n")), "{name} has another base");
         ensure!(!stage(&images, name)?.contains("\nUSER"), "{name} runs as somebody else");
     }
+    let coordinator = ["--store", "memory:", "--workers", "http://127.0.0.1:9"];
     for (name, port, flags) in
-        [("coordinator", "7780", ["--store", "memory:"]), ("worker-base", "7781", ["--simulate", "100"])]
+        [("coordinator", "7780", &coordinator[..]), ("worker-base", "7781", &["--simulate", "100"])]
     {
         let stage = stage(&images, name)?;
         ensure!(stage.lines().any(|line| line == "USER 10001:10001"), "{name} runs as root");
@@ -361,8 +362,11 @@ async fn images_start_what_the_programs_take_and_tell_whether_it_is_well() -> Re
         let check = words(stage, "  CMD ")?;
         let is_well =
             || Command::new(&check[0]).args(check[1..].iter().map(|word| word.replace(port, &free))).output();
-        let told = is_well()?;
-        ensure!(told.status.success(), "{name}: {}", String::from_utf8_lossy(&told.stderr));
+        // Figures are told soon after the first line.
+        wait_until(&format!("the check of {name} says that it is well"), PATIENCE, || async {
+            is_well().is_ok_and(|told| told.status.success()).then_some(())
+        })
+        .await;
         process.signal(Signal::Kill);
         process.exit_code(PATIENCE).await;
         ensure!(!is_well()?.status.success(), "{name} has ended and is said to be well");

@@ -1,5 +1,5 @@
 //! What an incident costs: tokens, bytes and messages on each way between the parts of a real cluster, and the formula that they
-//! follow. Prints Markdown; `make bench-costs` runs it, and docs/scaling.md rests on it.
+//! follow. Prints Markdown; `make bench-costs` runs it.
 //!
 //! Two coordinators on PostgreSQL and two workers that are found by etcd, each behind a proxy that counts. What passes without any
 //! incident is measured first and taken off by the time that an incident took. `WORKER=simulated` measures without a model: then
@@ -69,7 +69,7 @@ async fn measure() -> Result<(), String> {
     }
     let usual = api::PlanOptions { seed: Some(7), ..api::PlanOptions::default() };
     let usual = [
-        plan(&cluster, &idle, "defaults".to_owned(), usual.clone(), 0).await?,
+        plan(&cluster, &idle, "defaults".to_owned(), usual, 0).await?,
         plan(&cluster, &idle, "defaults, watched at the other coordinator".to_owned(), usual, 1).await?,
     ];
     print_plans(plans.iter().chain(&usual));
