@@ -173,6 +173,8 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
     for (name, list) in [
         ("attackers", &assessment.attackers),
         ("targets", &assessment.targets),
+        ("stolen", &assessment.stolen_accounts),
+        ("planted", &assessment.planted_accounts),
         ("systems", &assessment.systems),
     ] {
         if !list.is_empty() {

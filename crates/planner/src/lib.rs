@@ -35,6 +35,7 @@ pub use evidence::assessment::{Assessment, EvidenceLine, TacticBelief, Technique
 pub use evidence::judgement::{Reading, WeighedEvidence};
 pub use evidence::roles::Roles;
 pub use evidence::scene::Evidence;
+pub use evidence::wording::{Scores, Wording, places, softmax};
 pub use language_model::{
     Answer, AnswerFormat, LanguageModel, ModelError, Prompt, Purpose, Question, Sampling, TokenCounter,
     Usage, Weighed,

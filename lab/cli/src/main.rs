@@ -10,6 +10,7 @@ mod evaluate;
 mod model;
 mod perceive;
 mod train;
+mod wording;
 
 use std::process::ExitCode;
 
@@ -27,5 +28,6 @@ fn main() -> ExitCode {
         Command::Model(arguments) => model::model(arguments, console, interrupt).await,
         Command::Perceive(arguments) => perceive::perceive(arguments, console, interrupt).await,
         Command::Train(arguments) => train::train(arguments, console, interrupt).await,
+        Command::Wording(arguments) => wording::wording(&arguments, console),
     })
 }

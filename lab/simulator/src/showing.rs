@@ -16,9 +16,10 @@ pub struct Showing<'a> {
     alerts: HashMap<(&'a str, &'a str, &'a str), Tactic>,
 }
 
-/// Words of a line about a login by password, which the attacker guessed, in the forms of Linux and Windows.
-const PASSWORD_WORDS: [&str; 4] =
-    ["Failed password for", "Accepted password for", "event=4625", "event=4624"];
+/// Words of a line about a login by password, which the attacker guessed.
+const PASSWORD_WORDS: [&str; 2] = ["Failed password for", "Accepted password for"];
+/// Windows' events about one.
+const PASSWORD_EVENTS: [&str; 2] = ["4625", "4624"];
 
 impl<'a> Showing<'a> {
     /// Of the steps that lie before the first planning, and of those that come.
@@ -46,18 +47,21 @@ impl<'a> Showing<'a> {
                 let (source, destination) = (end(&record.source), end(&record.destination));
                 self.alerts.get(&(record.message.as_str(), source.as_str(), destination.as_str())).copied()
             }
-            false => self.of_line(&record.message),
+            false => self.of_line(record),
         }
     }
 
-    fn of_line(&self, text: &str) -> Option<Tactic> {
+    fn of_line(&self, record: &Record) -> Option<Tactic> {
+        let text = record.message.as_str();
         if self.truth.injections.iter().any(|injection| text.contains(&injection.text)) {
             return None;
         }
         let names = |state: AccountState| {
-            self.truth.accounts.iter().any(|account| account.state == state && has_word(text, &account.name))
+            let is_named = |name: &str| record.account == name || has_word(text, name);
+            self.truth.accounts.iter().any(|account| account.state == state && is_named(&account.name))
         };
-        let by_password = PASSWORD_WORDS.iter().any(|words| text.contains(words));
+        let by_password = PASSWORD_WORDS.iter().any(|words| text.contains(words))
+            || PASSWORD_EVENTS.contains(&record.rule.as_str());
         let asks_for = |name: &&String| self.truth.host(name).is_none() && has_word(text, name);
         match () {
             () if names(AccountState::Planted) => Some(Tactic::Persistence),

@@ -948,6 +948,10 @@ pub struct Entities {
     /// How likely each host of the system is compromised that the attack has to do with.
     #[prost(message, repeated, tag = "9")]
     pub compromised: ::prost::alloc::vec::Vec<Suspect>,
+    /// Accounts that the log tells of at hosts of the attack, of which nothing says that the attacker has them. They count as stolen once
+    /// all was done with whom the attack is known to have, and it was not enough.
+    #[prost(string, repeated, tag = "10")]
+    pub seen_accounts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A host of the system that the attack has to do with.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,5 +1,5 @@
-//! How likely each group of a log is part of an attack: what the model makes of its records, weighed with what the source says of
-//! them and with what else the log shows.
+//! How likely each group of a log is part of an attack: what the model makes of its records and what their words alone say, weighed with
+//! what the source says of them and with what else the log shows.
 //!
 //! The rule is a logistic one: each piece of evidence adds to the log-odds what [`WEIGHTS`] says, and the sum is the probability. No
 //! single piece decides, the model's included, and each judgement tells what spoke for it and against it.
@@ -8,12 +8,18 @@ use std::collections::BTreeMap;
 
 use countermove_incident::{AlertClass, Tactic};
 
-use crate::evidence::groups::GroupView;
+use crate::evidence::groups::{GroupView, GroupWords};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::lines::{Guesses, Lines};
 use crate::evidence::parts::Parts;
+use crate::evidence::wording::Wording;
 
-/// What the model makes of a group: how likely it shows an ordinary day, and each tactic.
+/// Tactics that a log can show: resource development happens elsewhere.
+pub(crate) fn visible_tactics() -> impl Iterator<Item = Tactic> {
+    Tactic::ALL.into_iter().filter(|tactic| *tactic != Tactic::ResourceDevelopment)
+}
+
+/// What a reader makes of a group: how likely it shows an ordinary day, and each tactic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// Probability that it shows no attack, from 0 to 1.
@@ -56,6 +62,24 @@ impl Reading {
         self.tactics.iter().map(|(tactic, probability)| (*tactic, share(*probability))).collect()
     }
 
+    /// What two readers make of it together: their probabilities multiplied, each raised to what it is worth. Where they differ, whoever
+    /// is surer has more to say.
+    pub fn pooled(&self, wording: &Reading) -> Reading {
+        let together =
+            |own: f32, other: f32| own.max(LEAST).powf(MODEL_WORTH) * other.max(LEAST).powf(WORDING_WORTH);
+        let of = |tactic: Tactic| {
+            let known = wording.tactics.iter().find(|(other, _)| *other == tactic);
+            known.map_or(0.0, |(_, probability)| *probability)
+        };
+        let everyday = together(self.everyday, wording.everyday);
+        let mut tactics: Vec<(Tactic, f32)> =
+            self.tactics.iter().map(|(tactic, own)| (*tactic, together(*own, of(*tactic)))).collect();
+        tactics.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let total: f32 = everyday + tactics.iter().map(|(_, product)| product).sum::<f32>();
+        tactics.iter_mut().for_each(|(_, product)| *product /= total);
+        Reading { everyday: everyday / total, tactics }
+    }
+
     /// Log-odds that it shows an attack, bounded, since no model is as sure as its numbers can be.
     fn log_odds(&self) -> f32 {
         let attack = (1.0 - self.everyday).clamp(0.0, 1.0);
@@ -65,14 +89,22 @@ impl Reading {
 
 /// So many failed logins from one place are no slips.
 const MANY_FAILED: u64 = 3;
-/// Bound of what the model alone can say, in log-odds.
+/// Bound of what one reader alone can say, in log-odds.
 const MOST_SURE: f32 = 4.0;
+/// Less than this no reader means.
+const LEAST: f32 = 1e-4;
+/// What the model is worth in a pool, as the power of its probabilities.
+const MODEL_WORTH: f32 = 0.6;
+/// What the words alone are worth in a pool, likewise.
+const WORDING_WORTH: f32 = 0.7;
 
 /// A piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Piece {
     /// The model's own log-odds, times the weight.
     Model,
+    /// What the words of the record alone say, in log-odds beyond those of no words.
+    Wording,
     /// The source says that it is severe.
     High,
     /// The source says that it is of medium severity.
@@ -106,8 +138,9 @@ pub(crate) enum Piece {
 }
 
 /// What each piece adds to the log-odds.
-const WEIGHTS: [(Piece, f32); 16] = [
-    (Piece::Model, 1.0),
+const WEIGHTS: [(Piece, f32); 17] = [
+    (Piece::Model, 0.9),
+    (Piece::Wording, 0.4),
     (Piece::High, 1.0),
     (Piece::Medium, 0.4),
     (Piece::Low, -0.8),
@@ -167,6 +200,7 @@ impl Piece {
     fn name(self) -> &'static str {
         match self {
             Piece::Model => "the model",
+            Piece::Wording => "the words alone",
             Piece::High => "high severity",
             Piece::Medium => "medium severity",
             Piece::Low => "low severity",
@@ -191,7 +225,7 @@ impl Piece {
 pub struct WeighedEvidence {
     /// What it is, as a plan tells it.
     pub name: &'static str,
-    /// The model's log-odds, of all others whether there is it, as 0 or 1.
+    /// Log-odds of the model and of the words, of all others whether there is it, as 0 or 1.
     pub value: f32,
     /// What it adds to the log-odds for each one of its value.
     pub weight: f32,
@@ -213,6 +247,12 @@ pub(crate) fn evidence(
     WEIGHTS.iter().map(weighed).collect()
 }
 
+/// What the words of a group's records alone say.
+pub(crate) fn wording(group: &GroupView) -> Reading {
+    let GroupWords { message, classification, .. } = &group.words;
+    Wording::shipped().read(&format!("{message}\n{classification}"))
+}
+
 /// Weighs the evidence on a group.
 pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts, lines: &Lines) -> Judgement {
     let guesses = lines.guesses(&group.records);
@@ -226,10 +266,12 @@ pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts, lines: 
     Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
 }
 
-/// What a piece of evidence says before it is weighed: the model's log-odds, of all others whether there is it, as 0 or 1.
+/// What a piece of evidence says before it is weighed: log-odds of the model and of the words, of all others whether there is it, as 0
+/// or 1.
 fn value(piece: Piece, group: &GroupView, reading: &Reading, hosts: &Hosts, guesses: Guesses) -> f32 {
     match piece {
         Piece::Model => reading.log_odds(),
+        Piece::Wording => wording(group).log_odds() - Wording::shipped().read("").log_odds(),
         piece => f32::from(u8::from(holds(piece, group, hosts, guesses))),
     }
 }
@@ -276,7 +318,7 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
 fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bool {
     let class = || AlertClass::find(&group.words.classification).map_or("", |class| class.short_name);
     match piece {
-        Piece::Model | Piece::Always => true,
+        Piece::Model | Piece::Wording | Piece::Always => true,
         Piece::High => group.severity == Some(1),
         Piece::Medium => group.severity == Some(2),
         Piece::Low => group.severity == Some(3),
@@ -330,7 +372,7 @@ mod tests {
         assert!(judged.pieces.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()), "{:?}", judged.pieces);
         assert_eq!(
             judged.because(),
-            "the model +1.4, high severity +1.0, a severe alert that does not stand alone +1.0"
+            "the model +1.2, high severity +1.0, a severe alert that does not stand alone +1.0"
         );
         assert!(
             judge(&group, &Reading::sure(None), &Hosts::default(), &Lines::default()).attack > 0.0,

@@ -20,3 +20,4 @@ pub(crate) mod roles;
 pub(crate) mod scene;
 pub(crate) mod suspects;
 pub(crate) mod verdicts;
+pub(crate) mod wording;

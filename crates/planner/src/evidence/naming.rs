@@ -19,6 +19,8 @@ use crate::evidence::suspects::suspects;
 const MAX_TARGETS: usize = 8;
 /// Most attackers that are listed, and most own hosts among them.
 const MAX_ATTACKERS: usize = 8;
+/// Most accounts that are listed of which nothing says that the attacker has them.
+const MAX_SEEN: usize = 8;
 
 /// A host is no target if it is so much less likely compromised than the likeliest.
 const MUCH_LESS: f32 = 0.5;
@@ -254,6 +256,25 @@ fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
         }
     }
     roles.stolen_accounts.retain(|account| !planted.contains(account));
+    roles.seen_accounts = seen_accounts(roles, scene);
+}
+
+/// Accounts that lines tell of together with an address of the attack, of which nothing says that the attacker has them. Also lines in no
+/// known form count: what they say accuses nobody, and only says whom to look at where all else was not enough.
+fn seen_accounts(roles: &Roles, scene: &Scene) -> Vec<String> {
+    let hosts = roles.to_clean();
+    let concerns = |address: &String| hosts.contains(address) || roles.attackers.contains(address);
+    let positions = scene.groups.iter().flat_map(|group| &group.records);
+    let lines = positions.filter_map(|position| scene.lines.at(*position));
+    let mut seen: Vec<String> = Vec::new();
+    for account in lines.filter(|line| line.addresses.iter().any(concerns)).flat_map(|line| &line.accounts) {
+        let is_known =
+            [&roles.stolen_accounts, &roles.planted_accounts, &seen].iter().any(|own| own.contains(account));
+        if !is_known && !is_of_the_system(account) && seen.len() < MAX_SEEN {
+            seen.push(account.clone());
+        }
+    }
+    seen
 }
 
 /// Whether an operating system runs its own work under this account, or names a machine so. A login with it is mostly no person's.

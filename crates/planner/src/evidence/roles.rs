@@ -19,6 +19,9 @@ pub struct Roles {
     pub stolen_accounts: Vec<String>,
     /// Accounts that the attacker has made.
     pub planted_accounts: Vec<String>,
+    /// Accounts that the log tells of at hosts of the attack, of which nothing says that the attacker has them.
+    #[serde(default)]
+    pub seen_accounts: Vec<String>,
     /// Hosts of the system that have to stay up and reachable.
     pub kept: Vec<String>,
     /// Addresses of the hosts by their names in lower case.
@@ -60,11 +63,13 @@ impl Roles {
             footholds,
             stolen_accounts,
             planted_accounts,
+            seen_accounts,
             kept,
             names,
             compromised,
         } = self;
-        let lists = [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, kept];
+        let lists =
+            [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, seen_accounts, kept];
         let pairs = names.iter().flat_map(|(name, address)| [name, address]);
         lists.into_iter().flatten().chain(pairs).chain(compromised.keys()).map(String::as_str)
     }

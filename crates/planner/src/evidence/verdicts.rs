@@ -4,7 +4,7 @@
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::{Verdict, conclude};
 use crate::evidence::groups::GroupView;
-use crate::evidence::judgement::{Judgement, Reading, is_enough, judge};
+use crate::evidence::judgement::{Judgement, Reading, is_enough, judge, wording};
 use crate::evidence::scene::Scene;
 
 /// The assessment. `readings` are those of the scene's groups, in their order; a group without one counts as everyday traffic.
@@ -17,6 +17,7 @@ pub(crate) fn assess(scene: &Scene, readings: &[Option<Reading>]) -> Assessment 
             continue;
         };
         let judgement = judge(group, reading, &scene.hosts, &scene.lines);
+        let reading = reading.pooled(&wording(group));
         verdicts.push(Verdict {
             tactic: reading.tactic().filter(|_| judgement.is_likely()),
             shares: reading.shares(),

@@ -40,12 +40,13 @@ pub(crate) struct Coverage<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Widened<'a> {
     pub(crate) roles: Cow<'a, Roles>,
-    /// Hosts that count as attacked since the last action.
+    /// Hosts that count as attacked since the last action, and accounts that count as stolen.
     pub(crate) joined: Vec<String>,
 }
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
-/// the attack has to do with the likeliest join them, until there is something to do. Who has joined stays.
+/// the attack has to do with the likeliest join them, until there is something to do. When no host is left, the attacker may have an
+/// account of which nothing says so. Who has joined stays.
 pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };
     for number in 1..=deeds.len() {
@@ -62,6 +63,14 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
                 .map(|(host, _)| host.clone())
                 .collect();
             if next.is_empty() {
+                if !widened.roles.seen_accounts.is_empty()
+                    && may_be_an_account(&widened.roles, so_far, deed.after)
+                {
+                    let roles = widened.roles.to_mut();
+                    let accounts = std::mem::take(&mut roles.seen_accounts);
+                    roles.stolen_accounts.extend(accounts.iter().cloned());
+                    widened.joined.extend(accounts);
+                }
                 break;
             }
             widened.roles.to_mut().targets.extend(next.iter().cloned());
@@ -69,6 +78,13 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
         }
     }
     widened
+}
+
+/// Whether an account that nobody knows the attacker to have may be why a fact does not hold for which all was done.
+fn may_be_an_account(roles: &Roles, so_far: &[Deed], state: RecoveryState) -> bool {
+    Coverage::of(roles, so_far)
+        .exhausted(state)
+        .any(|kind| matches!(kind, VerbClass::Contain | VerbClass::Harden))
 }
 
 /// Hosts are about as likely compromised as another one from this share of its chance on.
@@ -175,10 +191,20 @@ impl<'a> Coverage<'a> {
 
     /// Whether all was done that some fact asks for which does not hold.
     fn is_exhausted(&self, state: RecoveryState) -> bool {
-        KINDS.into_iter().zip(state.bits()).any(|(kind, holds)| {
-            let was_tried = self.reached.get(&kind).is_some_and(|names| !names.is_empty());
-            !holds && was_tried && self.is_done(kind)
-        })
+        self.exhausted(state).next().is_some()
+    }
+
+    /// The kinds of response of which all was done, and whose facts do not hold.
+    fn exhausted(&self, state: RecoveryState) -> impl Iterator<Item = VerbClass> {
+        let is_exhausted = |kind: &VerbClass, holds: bool| {
+            let was_tried = self.reached.get(kind).is_some_and(|names| !names.is_empty());
+            !holds && was_tried && self.is_done(*kind)
+        };
+        KINDS
+            .into_iter()
+            .zip(state.bits())
+            .filter(move |(kind, holds)| is_exhausted(kind, *holds))
+            .map(|(kind, _)| kind)
     }
 
     /// Of the open facts, those that what is done brings about if it works: nothing that they ask for is left once it is done.
@@ -303,6 +329,7 @@ mod tests {
             footholds: names(&["10.0.2.13"]),
             stolen_accounts: names(&["shop_rw"]),
             planted_accounts: names(&["svc_helper"]),
+            seen_accounts: Vec::new(),
             kept: Vec::new(),
             names: [("web_shop".to_owned(), "10.0.2.13".to_owned())].into(),
             compromised: BTreeMap::new(),
@@ -367,6 +394,23 @@ mod tests {
         let coverage = Coverage::after(&roles, &[], RecoveryState::default());
         let notes = coverage.notes_if_done("Isolate web_shop and 10.0.2.15", open(0));
         assert_eq!(notes, ["It names 1 attacked host and 1 other.", "attack contained: nothing is left."]);
+    }
+
+    #[test]
+    fn an_account_that_nothing_accuses_joins_when_no_host_is_left() {
+        let roles = Roles { seen_accounts: vec!["adm_domain".into()], ..roles() };
+        let joined = |history: &str| {
+            let history = [format!("{history} (it changed nothing)")];
+            let none = RecoveryState::default();
+            let wider = widened(&roles, &past(&roles, &history, none)).roles;
+            wider.stolen_accounts.contains(&"adm_domain".to_owned())
+        };
+        assert!(joined("Patch 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw"));
+        assert!(!joined("Patch 10.0.2.13 and reset the password of the account shop_rw"), "a host is left");
+        assert!(
+            !joined("Save the logs of 10.0.2.13 and 10.0.2.14"),
+            "no account keeps evidence from being kept"
+        );
     }
 
     #[test]

@@ -528,7 +528,7 @@ fn report(session: &PlanSession, sink: &dyn PlanSink, stage: PlanningStage, step
 
 fn widening(step: u32, joined: &[String]) -> String {
     format!(
-        "Step {} counts {} as attacked as well: all was done with those that seemed so, and it was not enough.",
+        "Step {} counts {} as attacked as well: all was done with what seemed so, and it was not enough.",
         step + 1,
         listed(joined)
     )

@@ -137,6 +137,8 @@ impl From<v1::Assessment> for Assessment {
             attackers: entities.attackers,
             systems: entities.systems,
             targets: entities.targets,
+            stolen_accounts: entities.stolen_accounts,
+            planted_accounts: entities.planted_accounts,
             compromised: suspects(entities.compromised),
             tactics: assessment.tactics.into_iter().map(Into::into).collect(),
             state: assessment.state.unwrap_or_default().into(),

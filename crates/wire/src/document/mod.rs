@@ -226,6 +226,12 @@ pub struct Assessment {
     pub systems: Vec<String>,
     /// Whom the attack aims at.
     pub targets: Vec<String>,
+    /// Accounts whose password the attacker has guessed or stolen.
+    #[serde(default)]
+    pub stolen_accounts: Vec<String>,
+    /// Accounts that the attacker has made.
+    #[serde(default)]
+    pub planted_accounts: Vec<String>,
     /// How likely each host is compromised that the attack has to do with, the likeliest first.
     #[serde(default)]
     pub compromised: Vec<Suspect>,

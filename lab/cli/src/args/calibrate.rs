@@ -11,12 +11,10 @@ pub(crate) struct CalibrateArgs {
     /// Rows whose answers are known, of sources that the adapter did not see: files that `dataset labels` wrote.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) data: Vec<PathBuf>,
-    /// Rows to fit the temperature on, which are not judged; without them it stays what the adapter says.
+    /// Rows to fit the temperature on, and what model and words are worth in a pool, which are not judged; without them all stays what it
+    /// is.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) fit: Vec<PathBuf>,
-    /// Rows to fit a linear model over words on, whose figures then stand below; those that the adapter was tuned on.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    pub(crate) words: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) which: Which,
     /// Folder that holds models/ [default: the user's cache folder].

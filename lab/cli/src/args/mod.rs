@@ -7,6 +7,7 @@ mod evaluate;
 mod model;
 mod perceive;
 mod train;
+mod wording;
 
 use clap::{Parser, Subcommand};
 use countermove::failure::EXIT_CODES;
@@ -18,6 +19,7 @@ pub(crate) use evaluate::*;
 pub(crate) use model::*;
 pub(crate) use perceive::*;
 pub(crate) use train::*;
+pub(crate) use wording::*;
 
 /// Makes training sets, tunes models, tries them out, and judges what plans are worth.
 #[derive(Debug, Parser)]
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Perceive(PerceiveArgs),
     /// Tune a model on incidents with their answers; writes a LoRA adapter.
     Train(TrainArgs),
+    /// Fit what the words of a record alone say, which perception has beside the model.
+    Wording(WordingArgs),
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Lines of hosts' own logs, which tell what no network sensor sees: who logged in, and which names were asked for.
 
+use serde_json::{Value, json};
+
 use super::clock::Clock;
 use super::evidence::Evidence;
 use crate::data::Os;
@@ -32,7 +34,9 @@ pub(super) fn failed_login(evidence: &mut Evidence, who: Login<'_>, clock: &mut 
     let (pid, port) = (rng.between(400, 30_000), rng.between(32_768, 60_999));
     let name = word(host);
     let text = match os_of(&host.os) {
-        Os::Windows => format!("{name} security: event=4625 logon failed account={account} source={source}"),
+        Os::Windows => {
+            security(&name, 4625, json!({"TargetUserName": account, "IpAddress": source, "LogonType": "3"}))
+        }
         _ => format!("{name} sshd[{pid}]: Failed password for {account} from {source} port {port} ssh2"),
     };
     evidence.add_line(clock, text);
@@ -44,7 +48,9 @@ pub(super) fn login(evidence: &mut Evidence, who: Login<'_>, clock: &Clock, rng:
     let (pid, port) = (rng.between(400, 30_000), rng.between(32_768, 60_999));
     let name = word(host);
     let text = match os_of(&host.os) {
-        Os::Windows => format!("{name} security: event=4624 logon type=3 account={account} source={source}"),
+        Os::Windows => {
+            security(&name, 4624, json!({"TargetUserName": account, "IpAddress": source, "LogonType": "3"}))
+        }
         _ => format!("{name} sshd[{pid}]: Accepted password for {account} from {source} port {port} ssh2"),
     };
     evidence.add_line(clock, text);
@@ -54,7 +60,7 @@ pub(super) fn login(evidence: &mut Evidence, who: Login<'_>, clock: &Clock, rng:
 pub(super) fn new_account(evidence: &mut Evidence, host: &Host, account: &str, clock: &Clock, rng: &mut Rng) {
     let name = word(host);
     let text = match os_of(&host.os) {
-        Os::Windows => format!("{name} security: event=4720 account created account={account} by=SYSTEM"),
+        Os::Windows => security(&name, 4720, json!({"TargetUserName": account, "SubjectUserName": "SYSTEM"})),
         _ => format!(
             "{name} useradd[{}]: new user: user={account}, home=/tmp, shell=/bin/sh",
             rng.between(400, 30_000)
@@ -88,9 +94,29 @@ pub(super) fn everyday(evidence: &mut Evidence, topology: &Topology, clock: &mut
         }
         2 if linux => format!("{name} systemd[1]: Started daily package lists refresh"),
         _ if linux => format!("{name} dhclient[{pid}]: bound to {}", host.address),
-        _ => format!("{name} service: event=7036 update service entered the running state, id={pid}"),
+        _ => event(
+            &name,
+            ["Service Control Manager", "System"],
+            7036,
+            json!({"param1": "Windows Update", "param2": "running", "ExecutionProcessID": pid}),
+        ),
     };
     evidence.add_line(clock, text);
+}
+
+/// An event of the security log.
+fn security(host: &str, id: u32, data: Value) -> String {
+    event(host, ["Microsoft-Windows-Security-Auditing", "Security"], id, data)
+}
+
+/// A Windows event as NXLog forwards it by syslog: JSON, its own fields before the event's data.
+fn event(host: &str, [provider, channel]: [&str; 2], id: u32, data: Value) -> String {
+    let own = json!({"Hostname": host, "EventID": id, "SourceName": provider, "Channel": channel});
+    let fields = [own, data].into_iter().filter_map(|part| match part {
+        Value::Object(fields) => Some(fields),
+        _ => None,
+    });
+    format!("{host} nxlog[880]: {}", Value::Object(fields.flatten().collect()))
 }
 
 /// The host's name as one word, as system logs need it.

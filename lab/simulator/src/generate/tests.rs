@@ -67,10 +67,13 @@ proptest! {
                         verdict: None,
                         ..record.clone()
                     },
-                    // A line's header names host and program apart, and its process not at all.
+                    // A line's header names host and program apart, and its process not at all; a Windows event is read as one.
                     false => Record {
                         time: record.time,
-                        message: said(&record.message),
+                        message: match record.format == Format::WindowsEvent || record.message.contains("nxlog") {
+                            true => String::new(),
+                            false => said(&record.message),
+                        },
                         ..Record::default()
                     },
                 };
@@ -103,7 +106,7 @@ fn seeds_give_these_bytes() {
         }
     }
     // It changes with every change of what is made, and every data set and figure with it.
-    assert_eq!(sum, 0x3586_eb5d_9397_ad64, "{sum:#x}");
+    assert_eq!(sum, 0x93d0_0d3c_c622_c150, "{sum:#x}");
 }
 
 /// Whom an alert accuses: no host but the compromised ones is seen to answer an attack or to call an attacker.

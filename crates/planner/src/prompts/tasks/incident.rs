@@ -4,18 +4,13 @@ use countermove_incident::Tactic;
 use serde_json::{Value, json};
 
 use super::{Properties, TaskError};
-use crate::evidence::judgement::Reading;
+use crate::evidence::judgement::{Reading, visible_tactics};
 use crate::language_model::{Answer, Weighed};
 
 const TASK: &str = "incident";
 
 /// What a group shows that is part of no attack.
 pub(crate) const EVERYDAY: &str = "Everyday Traffic";
-
-/// Tactics that a log can show: resource development happens elsewhere.
-pub(crate) fn visible_tactics() -> impl Iterator<Item = Tactic> {
-    Tactic::ALL.into_iter().filter(|tactic| *tactic != Tactic::ResourceDevelopment)
-}
 
 /// JSON Schema of the answer to perception's question about a group: everyday traffic or a tactic.
 pub fn incident_schema() -> Value {

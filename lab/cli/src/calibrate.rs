@@ -1,7 +1,5 @@
 //! `countermove-lab calibrate`: how often perception is right on labels that it was not tuned on, and how far its probabilities can be
-//! believed, beside a model that knows words alone.
-
-mod words;
+//! believed, beside the model that knows words alone and with it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,12 +7,12 @@ use std::path::PathBuf;
 use countermove_dataset::{Example, Task, read_examples};
 use countermove_incident::Tactic;
 use countermove_model::{Engine, EngineOptions, Priority, Request, home};
-use countermove_planner::perception_schema;
+use countermove_planner::{Reading, Wording, perception_schema};
 use countermove_training::set_calibration;
 
-use self::words::Words;
 use crate::args::CalibrateArgs;
 use crate::model::{in_background, load_options, parse_source};
+use crate::wording::record;
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
 use countermove::interrupt::Interrupt;
@@ -25,7 +23,21 @@ const ANSWER_TOKENS: u32 = 32;
 /// Bins of the reliability table.
 const BINS: usize = 10;
 
-/// What the model says about a row, and what is right.
+/// What a row's label says: its source, and the tactics that are right; none for an ordinary day.
+pub(crate) fn label(row: &Example) -> (&str, Vec<Tactic>) {
+    let mut parts = row.scenario.splitn(3, ':');
+    let source = parts.next().unwrap_or_default();
+    let named = parts.next().unwrap_or_default();
+    // A simulated row is labelled by its answer alone.
+    let right = match row.scenario.contains(':') {
+        true => named.split('|').filter_map(Tactic::parse).collect(),
+        false => shown(&row.answer).into_iter().collect(),
+    };
+    (source, right)
+}
+
+/// What a reader says about a row, and what is right.
+#[derive(Clone)]
 struct Asked {
     source: String,
     /// Tactics of the label; none for an ordinary day.
@@ -36,25 +48,30 @@ struct Asked {
 
 impl Asked {
     fn of(row: &Example, options: Vec<(Option<Tactic>, f64)>) -> Asked {
-        let mut label = row.scenario.splitn(3, ':');
-        let source = label.next().unwrap_or_default().to_owned();
-        let named = label.next().unwrap_or_default();
-        // A simulated row is labelled by its answer alone.
-        let right = match row.scenario.contains(':') {
-            true => named.split('|').filter_map(Tactic::parse).collect(),
-            false => shown(&row.answer).into_iter().collect(),
-        };
-        Asked { source, right, options }
+        let (source, right) = label(row);
+        Asked { source: source.to_owned(), right, options }
     }
 
-    /// With what another reader says: the geometric mean of both.
-    fn with(&self, other: &Asked) -> Asked {
-        let own = |option: Option<Tactic>, p: f64| {
-            let theirs = other.options.iter().find(|(known, _)| *known == option).map_or(0.0, |(_, p)| *p);
-            (p.max(1e-9) * theirs.max(1e-9)).sqrt()
-        };
-        let options = self.options.iter().map(|&(option, p)| (option, own(option, p))).collect();
-        Asked { source: self.source.clone(), right: self.right.clone(), options }
+    /// As a reading has it.
+    fn reading(&self) -> Reading {
+        Reading::of_options(self.options.iter().map(|&(option, probability)| (option, probability as f32)))
+    }
+
+    /// The same row with another reading.
+    fn read(&self, reading: &Reading) -> Asked {
+        let tactics = reading.tactics.iter().map(|(tactic, p)| (Some(*tactic), f64::from(*p)));
+        let options = [(None, f64::from(reading.everyday))].into_iter().chain(tactics).collect();
+        Asked { options, ..self.clone() }
+    }
+
+    /// With what another reader says: the product of both, each raised to what it is worth.
+    fn with(&self, other: &Asked, worth: (f64, f64)) -> Asked {
+        let theirs =
+            |option| other.options.iter().find(|(known, _)| *known == option).map_or(0.0, |(_, p)| *p);
+        let product =
+            |option, p: f64| p.max(1e-4).powf(worth.0) * f64::max(theirs(option), 1e-4).powf(worth.1);
+        let options = self.options.iter().map(|&(option, p)| (option, product(option, p))).collect();
+        Asked { options, ..self.clone() }
     }
 
     fn is_right(&self, option: Option<Tactic>) -> bool {
@@ -90,9 +107,9 @@ pub(crate) async fn calibrate(
         Engine::start(model, EngineOptions::default()).map_err(|error| error.to_string())
     };
     let Some(engine) = in_background(console, interrupt, start).await? else { return Ok(Exit::Interrupted) };
-    let (fit, data) = (rows(&arguments.fit, arguments.most)?, rows(&arguments.data, arguments.most)?);
+    let (fit_rows, data) = (rows(&arguments.fit, arguments.most)?, rows(&arguments.data, arguments.most)?);
     let fit = tokio::select! {
-        asked = ask(&engine, &fit, console) => asked?,
+        asked = ask(&engine, &fit_rows, console) => asked?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
     let judged = tokio::select! {
@@ -100,16 +117,26 @@ pub(crate) async fn calibrate(
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
     let temperature = if fit.is_empty() { 1.0 } else { fitted(&fit) };
-    let mut text = format!("Temperature {temperature:.2}.\n\n{}", report(&judged, temperature));
-    if !arguments.words.is_empty() {
-        let words = Words::fit(&rows(&arguments.words, usize::MAX)?);
-        let read: Vec<Asked> = data.iter().map(|row| Asked::of(row, words.read(row))).collect();
-        let both: Vec<Asked> = judged.iter().zip(&read).map(|(own, words)| own.with(words)).collect();
+    let words = |rows: &[Example], asked: &[Asked]| -> Vec<Asked> {
+        let shipped = Wording::shipped();
+        rows.iter().zip(asked).map(|(row, asked)| asked.read(&shipped.read(&record(row)))).collect()
+    };
+    let read = words(&data, &judged);
+    let both: Vec<Asked> = judged
+        .iter()
+        .zip(&read)
+        .map(|(own, words)| own.read(&own.reading().pooled(&words.reading())))
+        .collect();
+    let mut text = format!(
+        "Temperature {temperature:.2}.\n\nThe model:\n\n{}\nThe words alone:\n\n{}\nBoth, as perception pools them:\n\n{}",
+        report(&judged, temperature),
+        report(&read, 1.0),
+        report(&both, 1.0)
+    );
+    if !fit.is_empty() {
+        let (model, wording) = worth(&fit, &words(&fit_rows, &fit));
         text += &format!(
-            "\nA linear model over the words of {} rows:\n\n{}\nBoth together:\n\n{}",
-            words.rows,
-            report(&read, 1.0),
-            report(&both, 1.0)
+            "\nOn the rows of --fit a pool surprises least in which the model is worth {model:.1} and the words {wording:.1}.\n"
         );
     }
     write_out(text.as_bytes())?;
@@ -185,6 +212,18 @@ fn fitted(rows: &[Asked]) -> f64 {
         if loss(a) < loss(b) { high = b } else { low = a }
     }
     ((low + high) / 2.0).exp()
+}
+
+/// What two readers are worth in a pool by which the right answers surprise least, to a tenth.
+fn worth(model: &[Asked], words: &[Asked]) -> (f64, f64) {
+    let worths = || (0..=15).map(|tenths| f64::from(tenths) / 10.0);
+    let pairs = worths().flat_map(|model| worths().map(move |words| (model, words)));
+    let loss =
+        |worth| model.iter().zip(words).map(|(own, words)| own.with(words, worth).loss(1.0)).sum::<f64>();
+    pairs
+        .map(|worth| (worth, loss(worth)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .map_or((1.0, 0.0), |(worth, _)| worth)
 }
 
 /// Counts over rows.
