@@ -169,6 +169,11 @@ chaos: toolchain ## Kill, freeze, cut off and restart processes under 100 incide
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
 	target/debug/examples/chaos
 
+.PHONY: storm
+storm: toolchain ## Slow clients, idle streams, floods, bombs: what a client that behaves sees of them, p50 and p99 (3 minutes)
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
+	target/debug/examples/storm
+
 .PHONY: injections
 injections: model ## Lay fifty texts that want to be obeyed beside three incidents and say what each changes (half an hour)
 	$(CARGO) build -p countermove -p countermove-coordinator -p countermove-worker -p countermove-tests --bins --examples
@@ -184,15 +189,16 @@ soak: toolchain ## Keep a cluster with simulated workers busy for MINUTES (30) a
 loom: toolchain ## Play the engine's thread pool through in every order in which its threads can meet (loom; a minute of CPU)
 	$(CARGO) run --release --manifest-path crates/model/loom/Cargo.toml --target-dir target/loom
 
-# The parsers are safe Rust, so no sanitizer watches them; overflows and assertions are checked. The kernels are not.
+# The decoders are safe Rust, so no sanitizer watches them; overflows, assertions and large allocations are checked. The kernels are not
+# safe. A chat template may take 10 s to be refused, twice.
 .PHONY: fuzz
-fuzz: toolchain ## Feed odd bytes to each parser of evidence for MINUTES (10) each (cargo-fuzz, a C++ compiler); kernels under ASan
+fuzz: toolchain ## Feed odd bytes to each decoder for MINUTES (10) each (cargo-fuzz, a C++ compiler); kernels under ASan
 	@$(if $(TARGETS),,CARGO='$(CARGO)' scripts/sanitize_kernels.sh)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is not installed: cargo install cargo-fuzz" >&2; exit 1; }
 	@set -e; for target in $(or $(TARGETS),$$($(CARGO) fuzz list)); do \
 	  echo "== $$target"; mkdir -p "fuzz/corpus/$$target"; \
 	  $(CARGO) fuzz run --sanitizer none "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
-	    -max_total_time=$$((60 * $(or $(MINUTES),10))) -max_len=16384 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1; \
+	    -max_total_time=$$((60 * $(or $(MINUTES),10))) -max_len=16384 -timeout=25 -rss_limit_mb=1024 -print_final_stats=1; \
 	done
 
 .PHONY: reference-fixtures
