@@ -14,6 +14,8 @@ mod courier;
 mod duties;
 mod filter;
 mod following;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod log;
 mod places;
 mod posting;
