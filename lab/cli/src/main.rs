@@ -9,6 +9,7 @@ mod dataset;
 mod evaluate;
 mod model;
 mod perceive;
+mod scale;
 mod train;
 mod wording;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Dataset(arguments) => dataset::dataset(arguments, console, interrupt).await,
         Command::Model(arguments) => model::model(arguments, console, interrupt).await,
         Command::Perceive(arguments) => perceive::perceive(arguments, console, interrupt).await,
+        Command::Scale(arguments) => scale::scale(arguments, console, interrupt).await,
         Command::Train(arguments) => train::train(arguments, console, interrupt).await,
         Command::Wording(arguments) => wording::wording(&arguments, console),
     })

@@ -6,6 +6,7 @@ mod dataset;
 mod evaluate;
 mod model;
 mod perceive;
+mod scale;
 mod train;
 mod wording;
 
@@ -18,6 +19,7 @@ pub(crate) use dataset::*;
 pub(crate) use evaluate::*;
 pub(crate) use model::*;
 pub(crate) use perceive::*;
+pub(crate) use scale::*;
 pub(crate) use train::*;
 pub(crate) use wording::*;
 
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Model(ModelArgs),
     /// Show what perception makes of scenarios whose truth is known, without a cluster.
     Perceive(PerceiveArgs),
+    /// Simulate thousands of incidents on thousands of workers, with the coordinators' own queues.
+    Scale(ScaleArgs),
     /// Tune a model on incidents with their answers; writes a LoRA adapter.
     Train(TrainArgs),
     /// Fit what the words of a record alone say, which perception has beside the model.
