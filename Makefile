@@ -163,6 +163,10 @@ bench-costs: model test-services ## Measure what an incident costs in tokens, by
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bins --examples
 	target/debug/examples/bench-costs
 
+.PHONY: scale
+scale: build ## Simulate 1,000 incidents on 100 workers with the coordinators' own queues (10 minutes): ARGS='--incidents 10000 --workers 1000'
+	$(PROGRAMS)/countermove-lab scale $(ARGS)
+
 .PHONY: chaos
 chaos: toolchain ## Kill, freeze, cut off and restart processes under 100 incidents at a time, for MINUTES (30) from SEED (1)
 	@scripts/test_services.sh faketime

@@ -1,5 +1,5 @@
 //! What an incident costs: tokens, bytes and messages on each way between the parts of a real cluster, and the formula that they
-//! follow. Prints Markdown; `make bench-costs` runs it.
+//! follow. Prints Markdown; `make bench-costs` runs it, and docs/scaling.md rests on it.
 //!
 //! Two coordinators on PostgreSQL and two workers that are found by etcd, each behind a proxy that counts. What passes without any
 //! incident is measured first and taken off by the time that an incident took. `WORKER=simulated` measures without a model: then
