@@ -77,7 +77,13 @@ pub(super) fn stage(incident: &Incident) -> Option<Stage> {
         |event: Event, rest: String| Stage { event, id: format!("{}/{}{rest}", incident.name, event.name()) };
     let of_step = |event| step(incident).map(|step| of(event, format!("/{}/{}", step.index, step.plan_hash)));
     match incident.status() {
-        IncidentStatus::AwaitingApproval => of_step(Event::WaitsForApproval),
+        IncidentStatus::AwaitingApproval => of_step(Event::WaitsForApproval).map(|stage| {
+            // With each approval of several it is another state: the others are told that one fewer is missing.
+            match step(incident).map_or(0, given) {
+                0 => stage,
+                given => Stage { id: format!("{}/{given}", stage.id), ..stage },
+            }
+        }),
         IncidentStatus::AwaitingOutcome => of_step(Event::ActionApproved),
         IncidentStatus::Ended => match incident.plan.as_ref().map(Plan::end) {
             Some(PlanEnd::NotUnderstood) => Some(of(Event::NotUnderstood, String::new())),
@@ -89,6 +95,12 @@ pub(super) fn stage(incident: &Incident) -> Option<Stage> {
 
 fn step(incident: &Incident) -> Option<&PlanStep> {
     incident.plan.as_ref()?.steps.last()
+}
+
+/// How many people have approved the chosen action of a step that several have to approve.
+fn given(step: &PlanStep) -> u32 {
+    let given = step.approvals.iter().filter(|approval| approval.plan_hash == step.plan_hash).count();
+    u32::try_from(given).unwrap_or(u32::MAX)
 }
 
 /// What is told of an incident: the JSON that a receiver without a template gets, and what a template can show. Every field is always
@@ -135,6 +147,10 @@ pub struct Notification {
     pub doubts: Vec<String>,
     /// Evidence that would decide.
     pub wanted_evidence: Vec<String>,
+    /// How many different people have to approve the action.
+    pub approvals_needed: u32,
+    /// How many of them have not approved it yet: 0 once it is approved, and where nothing waits.
+    pub approvals_missing: u32,
     /// Who approved; empty if the incident's autonomy did.
     pub approver: String,
     /// Whether no person approved.
@@ -158,10 +174,16 @@ impl Notification {
             stage.event == Event::ActionApproved && decision.kind() == DecisionKind::Approved
         });
         let end = incident.plan.as_ref().and_then(|plan| End::of(plan.end())).map_or("", End::word);
+        let needed = candidate.map_or(0, |candidate| candidate.approvers.max(1));
+        let missing = match stage.event {
+            Event::WaitsForApproval => needed.saturating_sub(step.map_or(0, given)),
+            _ => 0,
+        };
         let text = shown(&action.text);
         let title = match (stage.event, step.map(|step| u64::from(step.index) + 1)) {
             (Event::WaitsForApproval, number) => {
-                format!("Step {} waits for approval: {text}", number.unwrap_or(1))
+                let of = if needed > 1 { format!(" ({missing} of {needed} missing)") } else { String::new() };
+                format!("Step {} waits for approval{of}: {text}", number.unwrap_or(1))
             }
             (Event::ActionApproved, number) => format!("Step {} was approved: {text}", number.unwrap_or(1)),
             (Event::Ended, _) => format!("Planning ended: {}", end.replace('_', " ")),
@@ -197,6 +219,8 @@ impl Notification {
             action: text,
             doubts: assurance.map(|assurance| list(&assurance.doubts)).unwrap_or_default(),
             wanted_evidence: assurance.map(|assurance| list(&assurance.wanted_evidence)).unwrap_or_default(),
+            approvals_needed: needed,
+            approvals_missing: missing,
             approver: approval.map(|approval| shown(&approval.by)).unwrap_or_default(),
             is_automatic: approval.is_some_and(|approval| approval.is_automatic),
             end: if is_over { end } else { "" },
@@ -269,6 +293,8 @@ fn list(texts: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use countermove_proto::v1::Approval;
+
     use super::*;
 
     #[test]
@@ -292,6 +318,36 @@ mod tests {
         assert_eq!(stage(&incident).unwrap().id, "incidents/x/ended");
         incident.plan.as_mut().unwrap().set_end(PlanEnd::NotUnderstood);
         assert_eq!(stage(&incident).unwrap().id, "incidents/x/not_understood");
+    }
+
+    #[test]
+    fn what_takes_two_says_how_many_are_missing() {
+        let candidate = Candidate { approvers: 2, ..Candidate::default() };
+        let step =
+            PlanStep { candidates: vec![candidate], plan_hash: "ab".to_owned(), ..PlanStep::default() };
+        let mut incident = Incident {
+            name: "incidents/x".to_owned(),
+            plan: Some(Plan { steps: vec![step], ..Plan::default() }),
+            ..Incident::default()
+        };
+        incident.set_status(IncidentStatus::AwaitingApproval);
+        let told = |incident: &Incident| {
+            let stage = stage(incident).unwrap();
+            let told = Notification::of(incident, &stage, None);
+            (told.title, told.approvals_needed, told.approvals_missing, stage.id)
+        };
+        let (title, needed, missing, first) = told(&incident);
+        assert_eq!((title.as_str(), needed, missing), ("Step 1 waits for approval (2 of 2 missing):", 2, 2));
+        let approvals = &mut incident.plan.as_mut().unwrap().steps[0].approvals;
+        approvals.push(Approval { plan_hash: "cd".to_owned(), ..Approval::default() });
+        assert_eq!(told(&incident), (title, 2, 2, first.clone()), "one of another candidate is none of this");
+        let approvals = &mut incident.plan.as_mut().unwrap().steps[0].approvals;
+        approvals.push(Approval { plan_hash: "ab".to_owned(), ..Approval::default() });
+        let (title, needed, missing, second) = told(&incident);
+        assert_eq!((title.as_str(), needed, missing), ("Step 1 waits for approval (1 of 2 missing):", 2, 1));
+        assert_ne!(first, second, "the others are told anew");
+        incident.set_status(IncidentStatus::AwaitingOutcome);
+        assert_eq!(told(&incident).2, 0);
     }
 
     #[test]
