@@ -86,7 +86,7 @@ struct ReadArguments {
     /// `incidents/{id}`, or the id.
     name: String,
     /// `plan`: the plan as JSON; `report`: for people, in Markdown; `playbook`: as CACAO 2.0; `record`: the plan with every event that led to
-    /// it.
+    /// it; `stix`: what is known of the attack, as a STIX 2.1 bundle; `misp`: the same as an event of MISP.
     document: Document,
 }
 
@@ -97,6 +97,8 @@ enum Document {
     Report,
     Playbook,
     Record,
+    Stix,
+    Misp,
 }
 
 /// What is known of an incident.
@@ -217,7 +219,7 @@ fn tools() -> Vec<Tool> {
             .with_input_schema::<ListArguments>(),
         tool(GET, "Gets one incident: assessment, state, steps with their candidates and costs, and what waits for a person.", true)
             .with_input_schema::<GetArguments>(),
-        tool(READ, "Reads an incident's plan, report, playbook or record as a document.", true)
+        tool(READ, "Reads a document of an incident: its plan, report, playbook or record, or what is known of the attack for others.", true)
             .with_input_schema::<ReadArguments>(),
         tool(VALIDATE, "Says how a log would be read, and plans nothing.", true).with_input_schema::<EvidenceArguments>(),
         tool(OPEN, "Opens an incident from a log and has a response planned. Every action waits for a person's approval.", false)
@@ -276,6 +278,8 @@ impl Tools {
             Document::Report => ExportFormat::Markdown,
             Document::Playbook => ExportFormat::Cacao,
             Document::Record => ExportFormat::Record,
+            Document::Stix => ExportFormat::Stix,
+            Document::Misp => ExportFormat::Misp,
         };
         let request = ExportPlanRequest { name: resource("incidents", &asked.name), format: format.into() };
         let document = self.coordinator.incidents().export_plan(bounded(request)).await;

@@ -148,6 +148,10 @@ async fn an_assistant_reads_and_opens_incidents_and_nothing_more() {
     assert_eq!(serde_json::from_str::<Value>(&plan).unwrap()["incident"], name);
     let (record, _) = client.data("read_document", json!({"name": name, "document": "record"}));
     assert!(record.contains("created"), "{record}");
+    for document in ["stix", "misp"] {
+        let (why, refused) = client.data("read_document", json!({"name": name, "document": document}));
+        assert!(refused && why.contains("no attack to tell others of"), "{why}");
+    }
 
     // What is refused says why; what does not exist is no tool, whatever the token would allow.
     let (why, refused) =
