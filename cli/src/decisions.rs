@@ -18,6 +18,9 @@ use crate::render::{FACTS, one_line};
 /// Least digits of a hash that tell one step from another.
 pub(crate) const HASH_DIGITS: usize = 8;
 
+/// Digits of a step's hash that a person types to approve it. Whoever has not seen the step cannot know them.
+pub(crate) const CODE_DIGITS: usize = 4;
+
 /// What the operator found after an approved action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -143,8 +146,18 @@ pub(crate) async fn approve(
         )));
     }
     let step = with_choice(step, seen.candidate)?;
-    let action = one_line(&action(&step));
-    Ok(match send_approval(coordinator, name, &step, approver).await? {
+    approve_step(coordinator, name, &step, approver).await
+}
+
+/// Approves a step as it was seen, and says what came of it.
+pub(crate) async fn approve_step(
+    coordinator: &Coordinator,
+    name: &str,
+    step: &PlanStep,
+    approver: String,
+) -> Result<String, Failure> {
+    let action = one_line(&action(step));
+    Ok(match send_approval(coordinator, name, step, approver).await? {
         None => format!("approved: {action}"),
         Some((given, needed)) => {
             format!("approved by {given} of {needed}, and somebody else has to as well: {action}")

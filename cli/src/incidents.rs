@@ -6,6 +6,7 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     ExportFormat, Incident, IncidentFilter, IncidentStatus, ListIncidentsRequest, PlanEnded, Priority,
 };
+use countermove_proto::{duration_from_message, system_time};
 use countermove_wire::document::PlanDocument;
 
 use crate::args::{IncidentsArgs, IncidentsCommand, ListArgs, Remote};
@@ -14,27 +15,25 @@ use crate::console::{Console, page};
 use crate::decisions::{self, Found};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::plan::{Watch, cancel, exit, export, get, write_out};
+use crate::plan::{Watch, cancel, exit, export, get, work, write_out};
 use crate::{proof, render, report};
 
 /// Incidents listed.
 const LISTED: usize = 100;
+/// The order of a list in which the newest incident comes first.
+pub(crate) const NEWEST_FIRST: &str = "create_time desc";
 
-/// Incidents that fit, and whether there are more than are listed.
-async fn list(coordinator: &Coordinator, asked: &ListArgs) -> Result<(Vec<Incident>, bool), Failure> {
-    let filter = IncidentFilter {
-        statuses: asked.status.iter().map(|status| IncidentStatus::from(*status).into()).collect(),
-        priorities: asked.priority.iter().map(|priority| Priority::from(*priority).into()).collect(),
-        tenant: asked.tenant.clone().unwrap_or_default(),
-        text: asked.text.clone().unwrap_or_default(),
-        labels: asked.labels.iter().cloned().collect(),
-        external_id: asked.external_id.clone().unwrap_or_default(),
-    };
-    let order_by = if asked.oldest_first { "create_time" } else { "create_time desc" };
+/// Incidents that fit, no more than `most`, and whether there are more.
+pub(crate) async fn list(
+    coordinator: &Coordinator,
+    filter: IncidentFilter,
+    order_by: &str,
+    most: usize,
+) -> Result<(Vec<Incident>, bool), Failure> {
     let (mut incidents, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListIncidentsRequest {
-            page_size: i32::try_from(LISTED - incidents.len()).unwrap_or(i32::MAX),
+            page_size: i32::try_from(most - incidents.len()).unwrap_or(i32::MAX),
             page_token,
             filter: Some(filter.clone()),
             order_by: order_by.to_owned(),
@@ -44,9 +43,21 @@ async fn list(coordinator: &Coordinator, asked: &ListArgs) -> Result<(Vec<Incide
         incidents.extend(page.incidents);
         page_token = page.next_page_token;
         // A page may be short although there is another one.
-        if page_token.is_empty() || incidents.len() >= LISTED {
+        if page_token.is_empty() || incidents.len() >= most {
             return Ok((incidents, !page_token.is_empty()));
         }
+    }
+}
+
+/// Which incidents are asked for.
+fn filter(asked: &ListArgs) -> IncidentFilter {
+    IncidentFilter {
+        statuses: asked.status.iter().map(|status| IncidentStatus::from(*status).into()).collect(),
+        priorities: asked.priority.iter().map(|priority| Priority::from(*priority).into()).collect(),
+        tenant: asked.tenant.clone().unwrap_or_default(),
+        text: asked.text.clone().unwrap_or_default(),
+        labels: asked.labels.iter().cloned().collect(),
+        external_id: asked.external_id.clone().unwrap_or_default(),
     }
 }
 
@@ -63,7 +74,8 @@ pub(crate) async fn incidents(
     }
     match arguments.command {
         IncidentsCommand::List(asked) => {
-            let (incidents, more) = list(&coordinator, &asked).await?;
+            let order_by = if asked.oldest_first { "create_time" } else { NEWEST_FIRST };
+            let (incidents, more) = list(&coordinator, filter(&asked), order_by, LISTED).await?;
             let text = match asked.json {
                 true => render::incidents_json(&incidents),
                 false => render::incidents(&incidents, SystemTime::now(), page().columns),
@@ -74,10 +86,12 @@ pub(crate) async fn incidents(
             }
         }
         IncidentsCommand::Get { name, json } => {
-            let document = PlanDocument::new(get(&coordinator, &full(&name)).await?, []);
+            let incident = get(&coordinator, &full(&name)).await?;
+            let now = under_way(&incident, SystemTime::now());
+            let document = PlanDocument::new(incident, []);
             let text = match json {
                 true => document.to_json().map_err(|error| Failure::Failed(error.to_string()))? + "\n",
-                false => render::incident(&document, page()),
+                false => render::incident(&document, now.as_deref(), page()),
             };
             write_out(text.as_bytes())?;
         }
@@ -164,6 +178,19 @@ pub(crate) async fn incidents(
     Ok(Exit::Success)
 }
 
+/// What planning is doing at this moment, and how much of its time is left if it has an end; none while a person is waited for.
+fn under_way(incident: &Incident, now: SystemTime) -> Option<String> {
+    let progress = incident.progress.filter(|_| incident.status() == IncidentStatus::Planning)?;
+    let mut text = work(&progress);
+    let deadline = incident.options.and_then(|options| options.deadline).and_then(duration_from_message);
+    let end =
+        incident.create_time.and_then(system_time).zip(deadline).and_then(|(at, time)| at.checked_add(time));
+    if let Some(left) = end.and_then(|end| end.duration_since(now).ok()) {
+        text += &format!(" · {} until its deadline", render::time(left.as_secs_f64()));
+    }
+    Some(text)
+}
+
 /// What somebody who looks on waits for.
 enum Seen {
     /// Planning has ended.
@@ -191,5 +218,37 @@ async fn look_on(
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use countermove_proto::v1::{PlanOptions, PlanningStage, Progress};
+    use countermove_proto::{duration_to_message, timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_says_how_far_it_is_and_when_it_has_to_end() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let progress = Progress {
+            stage: PlanningStage::Rollouts.into(),
+            step: 1,
+            rollouts_finished: 4,
+            rollouts_total: 9,
+            tokens: 1200,
+        };
+        let mut incident = Incident { progress: Some(progress), ..Incident::default() };
+        assert_eq!(under_way(&incident, now), None, "whoever waits for a person is not at work");
+        incident.set_status(IncidentStatus::Planning);
+        let told = "step 2: rollouts 4/9 · 1,200 tokens chosen or forced";
+        assert_eq!(under_way(&incident, now).as_deref(), Some(told));
+        incident.create_time = Some(timestamp(now - Duration::from_secs(30)));
+        let deadline = Some(duration_to_message(Duration::from_secs(100)));
+        incident.options = Some(PlanOptions { deadline, ..PlanOptions::default() });
+        assert_eq!(under_way(&incident, now).unwrap(), format!("{told} · 1 min 10 s until its deadline"));
+        assert_eq!(under_way(&incident, now + Duration::from_secs(80)).as_deref(), Some(told));
     }
 }

@@ -15,6 +15,7 @@ pub mod decisions;
 mod doctor;
 mod evidence;
 pub mod failure;
+mod following;
 mod incidents;
 pub mod interrupt;
 mod manual;
@@ -26,6 +27,7 @@ mod report;
 mod tail;
 mod tokens;
 mod up;
+mod watch;
 pub mod workers;
 
 use std::process::ExitCode;
@@ -95,6 +97,7 @@ async fn run(
             };
             prepared.run(remote, plan::Leave::Detach, console, interrupt).await
         }
+        Command::Watch(arguments) => watch::watch(arguments, remote, interrupt).await,
         Command::Workers(arguments) => workers::workers(arguments, remote).await,
         Command::Incidents(arguments) => incidents::incidents(arguments, remote, console, interrupt).await,
         Command::Tokens(arguments) => tokens::tokens(arguments, remote, console).await,

@@ -20,6 +20,7 @@ mod postgres;
 mod process;
 mod samples;
 pub mod secured;
+mod terminal;
 
 pub use certificates::{Authority, Holder};
 pub use cluster::{Cluster, ClusterOptions, Worker};
@@ -37,6 +38,7 @@ pub use samples::{
     alerts, default_model, evidence, incident_evidence, incident_folder, long_log, repository,
     system_description,
 };
+pub use terminal::AtTerminal;
 
 /// How long anything in a cluster test may take before the test fails, in seconds. Generous, because the machine may
 /// be busy; a test that passes is far below it.

@@ -1,4 +1,4 @@
-//! `up`, `workers` and `incidents`.
+//! `up`, `workers`, `incidents` and `watch`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -211,6 +211,19 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_name = "HEX", value_delimiter = ',')]
         keys: Vec<Key>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// An incident to begin with: its name, `incidents/ID`, or the ID alone [default: the queue].
+    pub(crate) name: Option<String>,
+    /// Show the incidents of this tenant alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// Who approves, for the record; where coordinators know who calls, that one and no other
+    /// [default: who calls, or the user's name].
+    #[arg(long = "as", value_name = "WHO")]
+    pub(crate) approver: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Workers(WorkersArgs),
     /// See and steer the incidents of a coordinator.
     Incidents(IncidentsArgs),
+    /// See what waits at a terminal, and decide about it: a queue, and the page of each incident.
+    Watch(WatchArgs),
     /// Make, list and revoke the tokens by which services call.
     Tokens(TokensArgs),
     /// Say who the coordinator takes this caller for, and what it may do.

@@ -15,23 +15,41 @@ use crate::render::{cost, count, end_sentence, one_line, tactic_name, time};
 /// Time over which tokens a second, chosen and forced, are averaged.
 const WINDOW: Duration = Duration::from_secs(3);
 
+/// Seconds of rollouts before which it is not told how long they will take.
+const LEAST_TIME: f64 = 2.0;
+
 /// What is known about an incident's planning.
 #[derive(Debug)]
 pub(crate) struct Activity {
     begun: Instant,
     progress: Progress,
     steps: usize,
+    /// When the rollouts of the step under way were first told of, and how many had ended by then.
+    rollouts: Option<(Instant, u32)>,
     /// Token counts and when they came, the oldest first, no more than [`WINDOW`] back.
     counts: std::collections::VecDeque<(Instant, u64)>,
 }
 
 impl Activity {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { begun: now, progress: Progress::default(), steps: 0, counts: [(now, 0)].into() }
+        Self {
+            begun: now,
+            progress: Progress::default(),
+            steps: 0,
+            rollouts: None,
+            counts: [(now, 0)].into(),
+        }
     }
 
     /// A sign of life.
     pub(crate) fn progressed(&mut self, progress: Progress, now: Instant) {
+        let goes_on = (progress.stage(), progress.step) == (self.progress.stage(), self.progress.step);
+        self.rollouts = match self.rollouts.filter(|_| goes_on) {
+            Some(begun) => Some(begun),
+            None => {
+                (progress.stage() == PlanningStage::Rollouts).then_some((now, progress.rollouts_finished))
+            }
+        };
         self.progress = progress;
         self.counts.push_back((now, progress.tokens));
         while self.counts.len() > 2 && self.counts.front().is_some_and(|(then, _)| now - *then > WINDOW) {
@@ -93,23 +111,31 @@ impl Activity {
 
     /// The line of progress.
     pub(crate) fn line(&self, now: Instant) -> String {
-        let progress = &self.progress;
-        let step = progress.step + 1;
-        let stage = match progress.stage() {
-            PlanningStage::Unspecified => "starting".to_owned(),
-            PlanningStage::Perception => "reading the evidence".to_owned(),
-            PlanningStage::Candidates => format!("step {step}: proposing candidates"),
-            PlanningStage::Rollouts => {
-                format!("step {step}: rollouts {}/{}", progress.rollouts_finished, progress.rollouts_total)
-            }
-            PlanningStage::Waiting => format!("step {step}: waiting for an answer"),
-        };
-        format!(
-            "{stage} · {} chosen or forced · {:.0}/s · {}",
-            count(progress.tokens, "token"),
+        let mut line = format!(
+            "{} · {:.0}/s · {}",
+            work(&self.progress),
             self.tokens_per_second(now),
             time((now - self.begun).as_secs_f64())
-        )
+        );
+        if let Some(left) = self.left(now) {
+            line += &format!(" · about {} left of the rollouts", time(left));
+        }
+        line
+    }
+
+    /// What is being done, and what it took so far.
+    pub(crate) fn doing(&self, now: Instant) -> String {
+        let left = self.left(now).map(|left| format!(" · about {} left of the rollouts", time(left)));
+        work(&self.progress) + &left.unwrap_or_default()
+    }
+
+    /// Seconds until the rollouts of the step have ended, by their speed until now; none before it can be told.
+    fn left(&self, now: Instant) -> Option<f64> {
+        let (begun, before) = self.rollouts?;
+        let Progress { rollouts_finished: finished, rollouts_total: total, .. } = self.progress;
+        let (ended, past) = (finished.checked_sub(before)?, (now - begun).as_secs_f64());
+        let can_be_told = ended > 0 && past >= LEAST_TIME && total > finished;
+        can_be_told.then(|| past * f64::from(total - finished) / f64::from(ended))
     }
 
     /// Speed over the last seconds.
@@ -124,6 +150,21 @@ impl Activity {
     fn ended(&self, ended: &PlanEnded) -> String {
         end_sentence(End::of(ended.end()), self.steps, &ended.error)
     }
+}
+
+/// What planning is doing and the work behind it.
+pub(crate) fn work(progress: &Progress) -> String {
+    let step = progress.step + 1;
+    let stage = match progress.stage() {
+        PlanningStage::Unspecified => "starting".to_owned(),
+        PlanningStage::Perception => "reading the evidence".to_owned(),
+        PlanningStage::Candidates => format!("step {step}: proposing candidates"),
+        PlanningStage::Rollouts => {
+            format!("step {step}: rollouts {}/{}", progress.rollouts_finished, progress.rollouts_total)
+        }
+        PlanningStage::Waiting => format!("step {step}: waiting for an answer"),
+    };
+    format!("{stage} · {} chosen or forced", count(progress.tokens, "token"))
 }
 
 fn assessed(assessment: &Assessment) -> String {
@@ -223,6 +264,11 @@ mod tests {
             "step 2: rollouts 4/9 · 1,000 tokens chosen or forced · 100/s · 10 s"
         );
         assert!(activity.counts.len() <= 6, "old counts are forgotten");
+        assert!(!activity.line(at(10)).contains("left"), "nobody knows how long what has not moved takes");
+        activity.progressed(Progress { rollouts_finished: 6, ..progress(1100) }, at(11));
+        assert!(activity.doing(at(11)).ends_with(" forced · about 15 s left of the rollouts"));
+        activity.progressed(Progress { step: 2, rollouts_finished: 8, ..progress(1200) }, at(12));
+        assert!(!activity.line(at(12)).contains("left"), "another step begins anew");
         assert!(activity.line(at(100)).contains(" 3/s"), "a standstill shows");
     }
 

@@ -125,9 +125,6 @@ async fn settled(watch: &mut Watch, step: u32) -> Result<Heard, Failure> {
 /// Lines that wait for a question.
 const TYPED_AHEAD: usize = 16;
 
-/// Digits of a step's hash that approve it.
-const CODE_DIGITS: usize = 4;
-
 /// The person at standard input. A thread of its own reads lines, so that waiting for one can be given up.
 ///
 /// Invariant: at a terminal, nothing that was typed before a question was shown answers it. What is piped in comes in order; it cannot
@@ -165,7 +162,7 @@ impl Person {
 
     /// What is to become of the step with this hash. Its first digits approve it: whoever has not seen the step cannot know them.
     async fn verdict(&mut self, hash: &str) -> Result<Verdict, Failure> {
-        let code = hash.get(..CODE_DIGITS).ok_or_else(|| {
+        let code = hash.get(..decisions::CODE_DIGITS).ok_or_else(|| {
             Failure::Failed("the coordinator gave the step no hash, so it cannot be approved here".to_owned())
         })?;
         loop {

@@ -23,6 +23,7 @@ use crate::interrupt::Interrupt;
 use crate::render;
 
 pub use activity::revised;
+pub(crate) use activity::{Activity, work};
 pub use watch::Watch;
 
 /// Time that the coordinator has to stop an incident after Ctrl-C.
@@ -217,7 +218,7 @@ async fn print(coordinator: &Coordinator, name: &str, json: bool) -> Result<(), 
         return write_out(&document);
     }
     let document = PlanDocument::new(get(coordinator, name).await?, []);
-    write_out(render::incident(&document, page()).as_bytes())
+    write_out(render::incident(&document, None, page()).as_bytes())
 }
 
 /// Writes to standard output. A reader that has gone, as after `| head`, is no failure.

@@ -104,12 +104,12 @@ fn note_lines(note: &str, columns: usize) -> String {
 }
 
 /// On whose account it is planned; incidents of releases without tenants belong to the default one.
-pub(super) fn tenant(incident: &Incident) -> &str {
+pub(crate) fn tenant(incident: &Incident) -> &str {
     if incident.tenant.is_empty() { "default" } else { &incident.tenant }
 }
 
 /// How urgent it is, in a word.
-pub(super) fn priority(incident: &Incident) -> &'static str {
+pub(crate) fn priority(incident: &Incident) -> &'static str {
     match incident.priority() {
         Priority::Urgent => "urgent",
         Priority::Unspecified | Priority::Normal => "normal",
@@ -128,7 +128,8 @@ fn worker_status(status: WorkerStatus) -> &'static str {
     }
 }
 
-fn incident_status(incident: &Incident) -> String {
+/// What an incident waits for, or how it ended, in a word or two.
+pub(crate) fn incident_status(incident: &Incident) -> String {
     match incident.status() {
         IncidentStatus::Unspecified => "unknown".to_owned(),
         IncidentStatus::Planning => "planning".to_owned(),

@@ -3,13 +3,16 @@
 use std::fmt::Write;
 
 use countermove_wire::document::{
-    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Suspect, Tactic,
-    TacticBelief, Usage,
+    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Step, Suspect,
+    Tactic, TacticBelief, Usage,
 };
 
 use super::step::{marks, step};
 use super::text::{Style, count, hanging, one_line, thousands, time};
 use crate::decisions::HASH_DIGITS;
+
+/// What is said of an incident whose evidence is still being read.
+pub(crate) const NOT_ASSESSED: &str = "The evidence has not been assessed yet.";
 
 /// Evidence lines shown for a tactic; the document has all of them.
 const EVIDENCE_SHOWN: usize = 4;
@@ -31,13 +34,15 @@ impl Page {
     }
 }
 
-/// The incident with its plan as it stands.
-pub(crate) fn incident(document: &PlanDocument, page: Page) -> String {
+/// The incident with its plan as it stands, and what planning is doing at this moment.
+pub(crate) fn incident(document: &PlanDocument, now: Option<&str>, page: Page) -> String {
     let style = page.style;
     let mut out = format!("{}  {}\n", style.heading("INCIDENT"), one_line(&document.incident));
     match &document.assessment {
         Some(assessment) => out.push_str(&assessed(assessment, &document.warnings, page)),
-        None => out.push_str("  The evidence has not been assessed yet.\n"),
+        None => {
+            let _ = writeln!(out, "  {NOT_ASSESSED}");
+        }
     }
     for revised in &document.revisions {
         let (before, after) = (tactics(&revised.before), tactics(&revised.after));
@@ -57,6 +62,9 @@ pub(crate) fn incident(document: &PlanDocument, page: Page) -> String {
     out.push('\n');
     let error = document.error.as_deref().unwrap_or_default();
     out.push_str(&titled("END", &end_sentence(document.end, document.steps.len(), error), page));
+    if let Some(now) = now {
+        out.push_str(&titled("NOW", now, page));
+    }
     if document.assessment.is_some() {
         let _ = writeln!(out, "{}{}", lead("STATE", page), marks(&document.state, 9, page));
     }
@@ -96,18 +104,14 @@ fn todo(document: &PlanDocument) -> Option<Todo> {
         Status::AwaitingApproval => {
             let hash = one_line(step.plan_hash.get(..HASH_DIGITS).unwrap_or(&step.plan_hash));
             let commands = vec![format!("approve {id} {hash}"), format!("reject {id} REASON")];
-            let what = match step.awaited_approvals() {
-                None => format!("Step {index} waits for one of these:"),
-                Some((given, needed)) if given.is_empty() => {
+            let what = match (step.awaited_approvals(), approvals(step)) {
+                (Some((given, needed)), _) if given.is_empty() => {
                     format!(
                         "{needed} different people have to approve step {index}; it waits for one of these:"
                     )
                 }
-                Some((given, needed)) => format!(
-                    "Step {index} has {} of {needed} approvals, by {}, and waits for one of these:",
-                    given.len(),
-                    one_line(&given.join(", "))
-                ),
+                (_, Some(approvals)) => format!("Step {index} has {approvals}, and waits for one of these:"),
+                (_, None) => format!("Step {index} waits for one of these:"),
             };
             (what, commands)
         }
@@ -119,6 +123,13 @@ fn todo(document: &PlanDocument) -> Option<Todo> {
     };
     let commands = commands.iter().map(|command| format!("countermove incidents {command}")).collect();
     Some(Todo { what, commands })
+}
+
+/// How many people have approved a step that several have to approve, and who; none where one is enough.
+pub(crate) fn approvals(step: &Step) -> Option<String> {
+    let (given, needed) = step.awaited_approvals()?;
+    let by = if given.is_empty() { String::new() } else { format!(", by {}", one_line(&given.join(", "))) };
+    Some(format!("{} of {needed} approvals{by}", given.len()))
 }
 
 /// The names of believed tactics.
@@ -152,7 +163,7 @@ pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> Strin
 }
 
 /// Hosts that are less likely compromised are not listed; the JSON document has them all.
-const LEAST_SUSPECTED: f32 = 0.01;
+pub(crate) const LEAST_SUSPECTED: f32 = 0.01;
 
 /// Hosts with the chance that they are compromised; none if none is likely enough to be listed.
 pub(crate) fn suspects(suspects: &[Suspect]) -> Option<String> {
@@ -448,7 +459,7 @@ mod tests {
 
     #[test]
     fn everything_that_a_responder_needs_is_there() {
-        let text = incident(&example(), Page::plain(100));
+        let text = incident(&example(), None, Page::plain(100));
         for needed in [
             "INCIDENT  incidents/018f3c1e",
             "SSH password guessing",
@@ -480,6 +491,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_under_way_stands_beside_why_planning_goes_on() {
+        let mut planning = message();
+        planning.plan.as_mut().unwrap().set_end(countermove_proto::v1::PlanEnd::Unspecified);
+        let document = PlanDocument::new(planning, []);
+        let text = incident(&document, Some("step 2: rollouts 4/9"), Page::plain(80));
+        let end = "END      Planning goes on; 1 step so far.\nNOW      step 2: rollouts 4/9\n";
+        assert!(text.contains(end), "{text}");
+    }
+
+    #[test]
     fn what_takes_two_says_who_has_approved() {
         use countermove_proto::v1::{Approval, Candidate};
         let next = |approvers: &[&str]| {
@@ -499,7 +520,7 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_the_page() {
         for columns in [80, 100] {
-            let text = incident(&example(), Page::plain(columns));
+            let text = incident(&example(), None, Page::plain(columns));
             for line in text.lines() {
                 assert!(super::super::text::width(line) <= columns, "{line}");
             }
@@ -511,8 +532,8 @@ mod tests {
 
     #[test]
     fn colours_change_nothing_but_colours() {
-        let plain = incident(&example(), Page::plain(100));
-        let coloured = incident(&example(), Page { columns: 100, style: Style { colour: true } });
+        let plain = incident(&example(), None, Page::plain(100));
+        let coloured = incident(&example(), None, Page { columns: 100, style: Style { colour: true } });
         assert_ne!(plain, coloured);
         let mut stripped = String::new();
         for (index, part) in coloured.split("\u{1b}[").enumerate() {
@@ -524,7 +545,7 @@ mod tests {
     #[test]
     fn an_incident_without_an_assessment_or_a_plan_is_shown() {
         let fresh = Incident { name: "incidents/x".to_owned(), ..Incident::default() };
-        let text = incident(&PlanDocument::new(fresh, []), Page::plain(80));
+        let text = incident(&PlanDocument::new(fresh, []), None, Page::plain(80));
         assert!(text.contains("not been assessed") && text.contains("Planning goes on"), "{text}");
     }
 

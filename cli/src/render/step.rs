@@ -58,6 +58,15 @@ fn believed(belief: &Belief, state: &State, page: Page) -> String {
     if let Some(suspects) = suspects(&belief.compromised) {
         out.push_str(&hanging("  believed ", &format!("compromised: {suspects}"), page.columns));
     }
+    if let Some(text) = hindered(belief, state) {
+        out.push_str(&page.style.warning(hanging("  unseen   ", &text, page.columns).trim_end_matches('\n')));
+        out.push('\n');
+    }
+    out
+}
+
+/// Facts that something unseen may stand against, in a sentence; none if nothing is likely enough to be told.
+pub(crate) fn hindered(belief: &Belief, state: &State) -> Option<String> {
     let facts = FACTS.into_iter().zip(state.facts()).filter(|(_, (_, holds))| !holds);
     let hindered: Vec<String> = facts
         .filter_map(|(word, (name, _))| {
@@ -66,30 +75,32 @@ fn believed(belief: &Belief, state: &State, page: Page) -> String {
             is_told.then(|| format!("{word} ({:.0} %)", 100.0 * hindrance.probability))
         })
         .collect();
-    if !hindered.is_empty() {
-        let text = format!("something that no record tells of stands against: {}", hindered.join(", "));
-        out.push_str(&page.style.warning(hanging("  unseen   ", &text, page.columns).trim_end_matches('\n')));
-        out.push('\n');
-    }
-    out
+    let text = format!("something that no record tells of stands against: {}", hindered.join(", "));
+    (!hindered.is_empty()).then_some(text)
 }
 
-/// How far the choice can be trusted, and what would decide where it cannot.
-fn trust(assurance: &Assurance, page: Page) -> String {
-    let taken_back = match assurance.reversibility {
+/// How well an action can be taken back, as the rest of a sentence.
+pub(crate) fn taken_back(reversibility: Reversibility) -> &'static str {
+    match reversibility {
         Reversibility::Harmless => "it changes nothing",
         Reversibility::Reversible => "it can be taken back",
         Reversibility::Laborious => "it is hard to take back",
         Reversibility::Irreversible => "it cannot be taken back",
         Reversibility::Unspecified => "nobody knows whether it can be taken back",
-    };
+    }
+}
+
+/// That a choice is clear, with the chance that it is the best one.
+pub(crate) fn clear(chance: f64) -> String {
+    format!("clear ({:.0} % that it is the best)", 100.0 * chance)
+}
+
+/// How far the choice can be trusted, and what would decide where it cannot.
+fn trust(assurance: &Assurance, page: Page) -> String {
+    let taken_back = taken_back(assurance.reversibility);
     if assurance.is_clear {
-        let chance = 100.0 * assurance.chance;
-        return hanging(
-            "  trust    ",
-            &format!("clear ({chance:.0} % that it is the best); {taken_back}"),
-            page.columns,
-        );
+        let text = format!("{}; {taken_back}", clear(assurance.chance));
+        return hanging("  trust    ", &text, page.columns);
     }
     let mut out = String::new();
     for (position, doubt) in assurance.doubts.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// The text on one line and without anything that acts on a terminal.
 pub use countermove_incident::printable_line as one_line;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Whether and how to colour. Layout never depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,27 @@ impl Style {
 /// Columns that a text takes on a terminal.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
+}
+
+/// The text on one line of at most `columns`; what does not fit is left out, with a mark.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    let line = one_line(text);
+    if width(&line) <= columns {
+        return line;
+    }
+    let mut out = String::new();
+    let mut left = columns.saturating_sub(1);
+    for c in line.chars() {
+        match left.checked_sub(c.width().unwrap_or_default()) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        out.push(c);
+    }
+    if columns > 0 {
+        out.push('…');
+    }
+    out
 }
 
 /// The text padded with spaces on the right to a number of columns.
@@ -155,6 +176,13 @@ mod tests {
                 prop_assert!(width(&line) <= columns, "{line:?}");
                 prop_assert!(!line.chars().any(char::is_control), "{line:?}");
             }
+        }
+
+        #[test]
+        fn what_is_cut_fits_and_what_fits_is_whole(text in "\\PC*|.{0,60}", columns in 0usize..40) {
+            let line = cut(&text, columns);
+            prop_assert!(width(&line) <= columns && !line.chars().any(char::is_control), "{line:?}");
+            prop_assert!(width(&one_line(&text)) > columns || line == one_line(&text));
         }
 
         #[test]

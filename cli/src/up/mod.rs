@@ -150,6 +150,7 @@ impl Task {
             | Command::Certs(_)
             | Command::Doctor(_)
             | Command::Mcp
+            | Command::Watch(_)
             | Command::Completions { .. }
             | Command::Man { .. } => Err(Failure::Input(
                 "the command after `--` has to be plan, workers, incidents, audit, or a program that talks to a coordinator"
