@@ -6,10 +6,13 @@ use countermove_proto::v1 as api;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::incident_service_client::IncidentServiceClient;
 use countermove_proto::v1::watch_incident_response::Update;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::samples::evidence;
+
+/// Connections of one watch that may break.
+const MOST_BREAKS: u32 = 20;
 
 /// A client that connects when it is used first.
 ///
@@ -53,23 +56,42 @@ pub async fn timed_plan_of(
         }
     };
     let name = created.incident.ok_or("CreateIncident gave no incident")?.name;
-    let request = api::WatchIncidentRequest { name, resume_after: 0 };
-    let mut watch = loop {
-        match client.watch_incident(request.clone()).await {
-            Ok(watch) => break watch.into_inner(),
-            Err(status) => wait_as_told(status).await?,
-        }
-    };
-    while let Some(update) = watch.message().await.map_err(|status| status.to_string())? {
-        if let Some(Update::Event(api::IncidentEvent { kind: Some(Kind::Ended(ended)), .. })) = update.update
-        {
-            return match ended.end() {
-                api::PlanEnd::Failed => Err(ended.error),
-                _ => Ok(begun.elapsed()),
+    let mut request = api::WatchIncidentRequest { name, resume_after: 0 };
+    let mut breaks = 0;
+    loop {
+        let mut watch = loop {
+            match client.watch_incident(request.clone()).await {
+                Ok(watch) => break watch.into_inner(),
+                Err(status) => wait_as_told(status).await?,
+            }
+        };
+        loop {
+            let update = match watch.message().await {
+                Ok(update) => update.ok_or("the incident's events ended without an end")?.update,
+                // A connection ends when it is old, and who watches goes on over another one, as commands do.
+                Err(status) if breaks < MOST_BREAKS && is_broken(&status) => {
+                    breaks += 1;
+                    break;
+                }
+                Err(status) => return Err(status.to_string()),
             };
+            let Some(Update::Event(api::IncidentEvent { kind, sequence, .. })) = update else { continue };
+            request.resume_after = sequence;
+            if let Some(Kind::Ended(ended)) = kind {
+                return match ended.end() {
+                    api::PlanEnd::Failed => Err(ended.error),
+                    _ => Ok(begun.elapsed()),
+                };
+            }
         }
     }
-    Err("the incident's events ended without an end".to_owned())
+}
+
+/// Whether the connection of a call broke, which says nothing about what it asked for.
+fn is_broken(status: &Status) -> bool {
+    use std::error::Error as _;
+    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal)
+        && status.source().is_some()
 }
 
 /// Waits for as long as a coordinator says that the same call makes sense after; what it does not say this of is an error.

@@ -6,20 +6,18 @@ use std::path::PathBuf;
 
 use countermove_dataset::{Example, Task, read_examples};
 use countermove_incident::Tactic;
-use countermove_model::{Engine, EngineOptions, Priority, Request, home};
-use countermove_planner::{Reading, Wording, perception_schema};
+use countermove_model::Engine;
+use countermove_planner::{Reading, Wording};
 use countermove_training::set_calibration;
 
 use crate::args::CalibrateArgs;
-use crate::model::{in_background, load_options, parse_source};
+use crate::reader;
 use crate::wording::record;
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
 use countermove::interrupt::Interrupt;
 use countermove::plan::write_out;
 
-/// Tokens of an answer, at most.
-const ANSWER_TOKENS: u32 = 32;
 /// Bins of the reliability table.
 const BINS: usize = 10;
 
@@ -99,14 +97,8 @@ pub(crate) async fn calibrate(
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
-    let source = parse_source(&arguments.which.model)?;
-    let load = load_options(&arguments.which, None)?;
-    let folder = home(arguments.home.clone());
-    let start = move |on_fetch: &mut countermove_model::OnFetch<'_>| {
-        let model = source.load(&folder, &load, on_fetch).map_err(|error| error.to_string())?;
-        Engine::start(model, EngineOptions::default()).map_err(|error| error.to_string())
-    };
-    let Some(engine) = in_background(console, interrupt, start).await? else { return Ok(Exit::Interrupted) };
+    let started = reader::start(&arguments.which, arguments.home.clone(), console, interrupt).await?;
+    let Some(engine) = started else { return Ok(Exit::Interrupted) };
     let (fit_rows, data) = (rows(&arguments.fit, arguments.most)?, rows(&arguments.data, arguments.most)?);
     let fit = tokio::select! {
         asked = ask(&engine, &fit_rows, console) => asked?,
@@ -165,7 +157,10 @@ async fn ask(engine: &Engine, rows: &[Example], console: &Console) -> Result<Vec
     let mut asked = Vec::new();
     for (number, part) in rows.chunks(256).enumerate() {
         bar.set_message(format!("{} of {} rows", number * 256, rows.len()));
-        let running: Vec<_> = part.iter().map(|row| engine.submit(request(row))).collect();
+        let running: Vec<_> = part
+            .iter()
+            .map(|row| engine.submit(reader::request(row.system.clone(), row.prompt.clone())))
+            .collect();
         for (row, generation) in part.iter().zip(running) {
             let completion =
                 generation.completion().await.map_err(|error| Failure::Failed(error.to_string()))?;
@@ -176,23 +171,6 @@ async fn ask(engine: &Engine, rows: &[Example], console: &Console) -> Result<Vec
     }
     bar.finish_and_clear();
     Ok(asked)
-}
-
-fn request(row: &Example) -> Request {
-    Request {
-        owner: String::new(),
-        common_parts: 0,
-        system: row.system.clone(),
-        segments: row.prompt.clone(),
-        thinking_tokens: 0,
-        json_schema: Some(perception_schema()),
-        weigh_options: true,
-        max_tokens: ANSWER_TOKENS,
-        temperature: 0.0,
-        top_p: 1.0,
-        seed: 0,
-        priority: Priority::Bulk,
-    }
 }
 
 /// The tactic that an answer names; none for an ordinary day.

@@ -9,6 +9,7 @@ mod dataset;
 mod evaluate;
 mod model;
 mod perceive;
+mod reader;
 mod scale;
 mod train;
 mod wording;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs};
 use countermove_incident::{AlertLog, Tactic};
-use countermove_model::{Engine, EngineOptions, home};
+use countermove_model::Engine;
 use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Reading, Rendering, Templates};
 use countermove_simulator::{Scenario, Showing};
 use serde_json::json;
@@ -18,7 +18,7 @@ use serde_json::json;
 use self::readings::Readings;
 use crate::args::{PerceiveArgs, SplitArg};
 use crate::evaluate::suite;
-use crate::model::{in_background, load_options, parse_source};
+use crate::reader;
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
 use countermove::interrupt::Interrupt;
@@ -68,14 +68,8 @@ pub(crate) async fn perceive(
     let cases = cases(&arguments, split, console)?;
     let held_out =
         if arguments.weights { self::cases(&arguments, Split::Test, console)? } else { Vec::new() };
-    let source = parse_source(&arguments.which.model)?;
-    let load = load_options(&arguments.which, None)?;
-    let folder = home(arguments.home.clone());
-    let start = move |on_fetch: &mut countermove_model::OnFetch<'_>| {
-        let model = source.load(&folder, &load, on_fetch).map_err(|error| error.to_string())?;
-        Engine::start(model, EngineOptions::default()).map_err(|error| error.to_string())
-    };
-    let Some(engine) = in_background(console, interrupt, start).await? else { return Ok(Exit::Interrupted) };
+    let started = reader::start(&arguments.which, arguments.home.clone(), console, interrupt).await?;
+    let Some(engine) = started else { return Ok(Exit::Interrupted) };
     let mut readings = Readings::open(arguments.readings.as_deref(), &arguments.which)?;
     let templates = Arc::new(Templates::load(None).map_err(failed)?);
     let mut seen = Vec::new();

@@ -7,16 +7,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use countermove_incident::Tactic;
-use countermove_model::{Engine, Priority, Request};
-use countermove_planner::{Prompt, Reading, perception_schema};
+use countermove_model::Engine;
+use countermove_planner::{Prompt, Reading};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Which;
 use crate::calibrate::shown;
+use crate::reader;
 use countermove::failure::Failure;
-
-/// Tokens of an answer, at most.
-const ANSWER_TOKENS: u32 = 32;
 
 /// Answers by what was asked, and of which model.
 pub(super) struct Readings {
@@ -69,7 +67,8 @@ impl Readings {
             let mut hasher = DefaultHasher::new();
             (self.model, &prompt.system, &prompt.segments).hash(&mut hasher);
             let key = hasher.finish();
-            let running = (!self.known.contains_key(&key)).then(|| engine.submit(request(prompt)));
+            let running = (!self.known.contains_key(&key))
+                .then(|| engine.submit(reader::request(prompt.system, prompt.segments)));
             waiting.push((key, running));
         }
         let mut read = Vec::new();
@@ -99,23 +98,5 @@ impl Readings {
         }
         self.known.insert(kept.key, kept.options);
         Ok(())
-    }
-}
-
-/// The question as perception asks it.
-fn request(prompt: Prompt) -> Request {
-    Request {
-        owner: String::new(),
-        common_parts: 0,
-        system: prompt.system,
-        segments: prompt.segments,
-        thinking_tokens: 0,
-        json_schema: Some(perception_schema()),
-        weigh_options: true,
-        max_tokens: ANSWER_TOKENS,
-        temperature: 0.0,
-        top_p: 1.0,
-        seed: 0,
-        priority: Priority::Bulk,
     }
 }

@@ -324,6 +324,20 @@ fn an_own_host_that_guesses_a_password_attacks_the_one_that_wrote_it() {
     assert_eq!(roles.stolen_accounts, ["postgres"]);
 }
 
+#[test]
+fn an_account_in_a_line_that_nobody_understands_is_accused_of_nothing_and_kept_in_mind() {
+    let attack = alert("Shell", 1, "203.0.113.7", "10.0.2.13");
+    let lines = [
+        attack.as_str(),
+        "Jun 10 06:32:14 db01 vault: logon failed account=adm_domain source=10.0.2.13",
+        "Jun 10 06:32:15 db01 vault: logon failed account=carol source=10.0.2.99",
+    ];
+    let roles =
+        concluded(&lines, |message| message.contains("Shell").then_some(Tactic::InitialAccess)).entities;
+    assert!(roles.stolen_accounts.is_empty(), "{:?}", roles.stolen_accounts);
+    assert_eq!(roles.seen_accounts, ["adm_domain"], "carol has nothing to do with a host of the attack");
+}
+
 const PASSING: &str = "lb01 (10.0.2.5, HAProxy): load balancer\nweb01 (10.0.2.13): Apache\ndb01 (10.0.2.14): PostgreSQL\n\
                        gateway at 10.0.2.1 runs Snort.\ndns01 (10.0.2.53): resolver\n";
 
