@@ -36,6 +36,11 @@ pub(super) fn lines(state: &State, incident: &Incident, step: &PlanStep, columns
         }
     };
     let mut lines = vec![title(&format!("STEP {number}"), &how, columns, paint)];
+    if incident.status() == IncidentStatus::AwaitingOutcome {
+        let id = one_line(incident.name.trim_start_matches("incidents/"));
+        // First, so that it is on the screen however much is told below, and on a line of its own, since people copy it.
+        lines.push(Line::raw(format!("countermove incidents report-outcome {id} FACTS")));
+    }
     lines.extend(about(incident, step, columns, paint));
     let told = |name: &str, text: &str| told(name, text, columns, Style::new());
     lines.extend(told("chosen", &document.why()));
@@ -43,30 +48,22 @@ pub(super) fn lines(state: &State, incident: &Incident, step: &PlanStep, columns
     if let Some(unseen) = belief.and_then(|belief| hindered(belief, &document.state_before)) {
         lines.extend(told("unseen", &unseen));
     }
-    let id = one_line(incident.name.trim_start_matches("incidents/"));
-    match incident.status() {
-        IncidentStatus::AwaitingApproval => {
-            let hash = step.plan_hash.get(..HASH_DIGITS).unwrap_or(&step.plan_hash);
-            lines.extend(told("hash", hash));
-            let mut keys = Vec::new();
-            if state.may(Deed::Approve, incident) {
-                keys.push("a approves it");
-            }
-            if state.may(Deed::Act, incident) {
-                keys.push("r rejects it");
-            }
-            let text = match (&state.caller, keys.is_empty()) {
-                (None, _) => "The coordinator has not said yet what you may do.".to_owned(),
-                (Some(_), true) => may_not(Deed::Approve, incident),
-                (Some(_), false) => keys.join(", "),
-            };
-            lines.extend(told("keys", &text));
+    if incident.status() == IncidentStatus::AwaitingApproval {
+        let hash = step.plan_hash.get(..HASH_DIGITS).unwrap_or(&step.plan_hash);
+        lines.extend(told("hash", hash));
+        let mut keys = Vec::new();
+        if state.may(Deed::Approve, incident) {
+            keys.push("a approves it");
         }
-        IncidentStatus::AwaitingOutcome => {
-            // On a line of its own, since people copy it.
-            lines.push(Line::raw(format!("countermove incidents report-outcome {id} FACTS")));
+        if state.may(Deed::Act, incident) {
+            keys.push("r rejects it");
         }
-        IncidentStatus::Planning | IncidentStatus::Ended | IncidentStatus::Unspecified => {}
+        let text = match (&state.caller, keys.is_empty()) {
+            (None, _) => "The coordinator has not said yet what you may do.".to_owned(),
+            (Some(_), true) => may_not(Deed::Approve, incident),
+            (Some(_), false) => keys.join(", "),
+        };
+        lines.extend(told("keys", &text));
     }
     lines
 }

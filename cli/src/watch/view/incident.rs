@@ -15,6 +15,9 @@ use crate::watch::facts::{Fact, facts, open};
 use crate::watch::queue::since;
 use crate::watch::state::{Opened, State};
 
+/// So many lines a sentence about the incident takes.
+const MOST_LINES: usize = 3;
+
 /// What the incident is, how far recovery is, what waits, and what it was chosen from.
 pub(super) fn what_is(state: &State, opened: &Opened, columns: usize) -> Lines {
     let paint = Paint { has_colour: state.has_colour };
@@ -31,7 +34,8 @@ pub(super) fn what_is(state: &State, opened: &Opened, columns: usize) -> Lines {
         Some(assessment) => assessment.description.as_str(),
         None => NOT_ASSESSED,
     };
-    lines.extend(behind("", sentence, columns, paint.heading()));
+    // Of an attack with many names what waits stays on the screen; the whole sentence is in `incidents get`.
+    lines.extend(behind("", &cut(sentence, MOST_LINES * columns), columns, paint.heading()));
     if incident.status() == IncidentStatus::Ended {
         let plan = incident.plan.as_ref();
         let end = plan.and_then(|plan| End::of(plan.end()));

@@ -271,6 +271,8 @@ pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts, lines: 
 fn value(piece: Piece, group: &GroupView, reading: &Reading, hosts: &Hosts, guesses: Guesses) -> f32 {
     match piece {
         Piece::Model => reading.log_odds(),
+        // Of logins that failed it matters how many did, which no word says.
+        Piece::Wording if guesses.failed > 0 => 0.0,
         Piece::Wording => wording(group).log_odds() - Wording::shipped().read("").log_odds(),
         piece => f32::from(u8::from(holds(piece, group, hosts, guesses))),
     }
