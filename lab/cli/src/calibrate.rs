@@ -62,16 +62,6 @@ impl Asked {
         Asked { options, ..self.clone() }
     }
 
-    /// With what another reader says: the product of both, each raised to what it is worth.
-    fn with(&self, other: &Asked, worth: (f64, f64)) -> Asked {
-        let theirs =
-            |option| other.options.iter().find(|(known, _)| *known == option).map_or(0.0, |(_, p)| *p);
-        let product =
-            |option, p: f64| p.max(1e-4).powf(worth.0) * f64::max(theirs(option), 1e-4).powf(worth.1);
-        let options = self.options.iter().map(|&(option, p)| (option, product(option, p))).collect();
-        Asked { options, ..self.clone() }
-    }
-
     fn is_right(&self, option: Option<Tactic>) -> bool {
         option.map_or(self.right.is_empty(), |tactic| self.right.contains(&tactic))
     }
@@ -193,11 +183,14 @@ fn fitted(rows: &[Asked]) -> f64 {
 }
 
 /// What two readers are worth in a pool by which the right answers surprise least, to a tenth.
-fn worth(model: &[Asked], words: &[Asked]) -> (f64, f64) {
-    let worths = || (0..=15).map(|tenths| f64::from(tenths) / 10.0);
+fn worth(model: &[Asked], words: &[Asked]) -> (f32, f32) {
+    let worths = || (0..=15_u8).map(|tenths| f32::from(tenths) / 10.0);
     let pairs = worths().flat_map(|model| worths().map(move |words| (model, words)));
-    let loss =
-        |worth| model.iter().zip(words).map(|(own, words)| own.with(words, worth).loss(1.0)).sum::<f64>();
+    let loss = |worth| {
+        let pooled =
+            |(own, words): (&Asked, &Asked)| own.read(&own.reading().pooled_by(&words.reading(), worth));
+        model.iter().zip(words).map(|pair| pooled(pair).loss(1.0)).sum::<f64>()
+    };
     pairs
         .map(|worth| (worth, loss(worth)))
         .min_by(|a, b| a.1.total_cmp(&b.1))

@@ -62,11 +62,15 @@ impl Reading {
         self.tactics.iter().map(|(tactic, probability)| (*tactic, share(*probability))).collect()
     }
 
+    /// What the model and the words alone make of it together.
+    pub fn pooled(&self, wording: &Reading) -> Reading {
+        self.pooled_by(wording, (MODEL_WORTH, WORDING_WORTH))
+    }
+
     /// What two readers make of it together: their probabilities multiplied, each raised to what it is worth. Where they differ, whoever
     /// is surer has more to say.
-    pub fn pooled(&self, wording: &Reading) -> Reading {
-        let together =
-            |own: f32, other: f32| own.max(LEAST).powf(MODEL_WORTH) * other.max(LEAST).powf(WORDING_WORTH);
+    pub fn pooled_by(&self, wording: &Reading, (own_worth, worth): (f32, f32)) -> Reading {
+        let together = |own: f32, other: f32| own.max(LEAST).powf(own_worth) * other.max(LEAST).powf(worth);
         let of = |tactic: Tactic| {
             let known = wording.tactics.iter().find(|(other, _)| *other == tactic);
             known.map_or(0.0, |(_, probability)| *probability)
@@ -231,34 +235,35 @@ pub struct WeighedEvidence {
     pub weight: f32,
 }
 
-/// All pieces of evidence on a group, also those that there are not.
-pub(crate) fn evidence(
-    group: &GroupView,
-    reading: &Reading,
-    hosts: &Hosts,
-    lines: &Lines,
-) -> Vec<WeighedEvidence> {
-    let guesses = lines.guesses(&group.records);
-    let weighed = |(piece, weight): &(Piece, f32)| WeighedEvidence {
-        name: piece.name(),
-        value: value(*piece, group, reading, hosts, guesses),
-        weight: *weight,
-    };
-    WEIGHTS.iter().map(weighed).collect()
-}
-
 /// What the words of a group's records alone say.
 pub(crate) fn wording(group: &GroupView) -> Reading {
     let GroupWords { message, classification, .. } = &group.words;
     Wording::shipped().read(&format!("{message}\n{classification}"))
 }
 
-/// Weighs the evidence on a group.
-pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts, lines: &Lines) -> Judgement {
-    let guesses = lines.guesses(&group.records);
-    let mut pieces: Vec<(Piece, f32)> = WEIGHTS
-        .iter()
-        .map(|(piece, weight)| (*piece, weight * value(*piece, group, reading, hosts, guesses)))
+/// All pieces of evidence on a group, also those that there are not. `words` are what [`wording`] says of it.
+pub(crate) fn evidence(
+    group: &GroupView,
+    reading: &Reading,
+    words: &Reading,
+    hosts: &Hosts,
+    lines: &Lines,
+) -> Vec<WeighedEvidence> {
+    let told =
+        |(piece, weight, value): (Piece, f32, f32)| WeighedEvidence { name: piece.name(), value, weight };
+    weighed(group, reading, words, hosts, lines).map(told).collect()
+}
+
+/// Weighs the evidence on a group. `words` are what [`wording`] says of it.
+pub(crate) fn judge(
+    group: &GroupView,
+    reading: &Reading,
+    words: &Reading,
+    hosts: &Hosts,
+    lines: &Lines,
+) -> Judgement {
+    let mut pieces: Vec<(Piece, f32)> = weighed(group, reading, words, hosts, lines)
+        .map(|(piece, weight, value)| (piece, weight * value))
         .filter(|(_, added)| *added != 0.0)
         .collect();
     pieces.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
@@ -266,16 +271,24 @@ pub(crate) fn judge(group: &GroupView, reading: &Reading, hosts: &Hosts, lines: 
     Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
 }
 
-/// What a piece of evidence says before it is weighed: log-odds of the model and of the words, of all others whether there is it, as 0
-/// or 1.
-fn value(piece: Piece, group: &GroupView, reading: &Reading, hosts: &Hosts, guesses: Guesses) -> f32 {
-    match piece {
+/// Each piece with its weight, and with what it says before it is weighed: log-odds of the model and of the words, of all others whether
+/// there is it, as 0 or 1.
+fn weighed(
+    group: &GroupView,
+    reading: &Reading,
+    words: &Reading,
+    hosts: &Hosts,
+    lines: &Lines,
+) -> impl Iterator<Item = (Piece, f32, f32)> {
+    let guesses = lines.guesses(&group.records);
+    let value = move |piece| match piece {
         Piece::Model => reading.log_odds(),
         // Of logins that failed it matters how many did, which no word says.
         Piece::Wording if guesses.failed > 0 => 0.0,
-        Piece::Wording => wording(group).log_odds() - Wording::shipped().read("").log_odds(),
+        Piece::Wording => words.log_odds() - Wording::shipped().read("").log_odds(),
         piece => f32::from(u8::from(holds(piece, group, hosts, guesses))),
-    }
+    };
+    WEIGHTS.into_iter().map(move |(piece, weight)| (piece, weight, value(piece)))
 }
 
 /// From this probability on a group counts as part of an attack.
@@ -350,11 +363,13 @@ mod tests {
         Reading { everyday, tactics: vec![(Tactic::CommandAndControl, 1.0 - everyday)] }
     }
 
+    fn judged(group: &GroupView, reading: &Reading) -> Judgement {
+        judge(group, reading, &wording(group), &Hosts::default(), &Lines::default())
+    }
+
     #[test]
     fn more_evidence_for_an_attack_makes_it_likelier() {
-        let hosts = Hosts::default();
-        let of =
-            |group: &GroupView, everyday| judge(group, &reading(everyday), &hosts, &Lines::default()).attack;
+        let of = |group: &GroupView, everyday| judged(group, &reading(everyday)).attack;
         let plain = group();
         assert!(of(&plain, 0.1) > of(&plain, 0.5) && of(&plain, 0.5) > of(&plain, 0.9));
         let severities = [Some(1), Some(2), None, Some(3), Some(4)];
@@ -368,18 +383,15 @@ mod tests {
     #[test]
     fn what_spoke_for_it_adds_up_to_the_probability() {
         let group = GroupView { severity: Some(1), comes_back: true, ..group() };
-        let judged = judge(&group, &reading(0.2), &Hosts::default(), &Lines::default());
-        let sum: f32 = judged.pieces.iter().map(|(_, added)| added).sum();
-        assert!((judged.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
-        assert!(judged.pieces.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()), "{:?}", judged.pieces);
+        let judgement = judged(&group, &reading(0.2));
+        let sum: f32 = judgement.pieces.iter().map(|(_, added)| added).sum();
+        assert!((judgement.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
+        assert!(judgement.pieces.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()), "{:?}", judgement.pieces);
         assert_eq!(
-            judged.because(),
+            judgement.because(),
             "the model +1.2, high severity +1.0, a severe alert that does not stand alone +1.0"
         );
-        assert!(
-            judge(&group, &Reading::sure(None), &Hosts::default(), &Lines::default()).attack > 0.0,
-            "nobody is that sure"
-        );
+        assert!(judged(&group, &Reading::sure(None)).attack > 0.0, "nobody is that sure");
     }
 
     #[test]
@@ -387,7 +399,7 @@ mod tests {
         let about = |name: &str| {
             let mut group = group();
             group.parts.outside.insert(name.to_owned());
-            let judgement = judge(&group, &reading(0.3), &Hosts::default(), &Lines::default());
+            let judgement = judged(&group, &reading(0.3));
             assert!(judgement.is_likely() && judgement.attack < 0.75, "{judgement:?}");
             (group, judgement)
         };
@@ -396,12 +408,11 @@ mod tests {
         assert!(!enough(&apart));
         assert!(enough(&[about("192.0.2.1"), about("192.0.2.1"), about("192.0.2.1")]));
         let severe = GroupView { severity: Some(1), ..group() };
-        let judgement = judge(&severe, &reading(0.2), &Hosts::default(), &Lines::default());
+        let judgement = judged(&severe, &reading(0.2));
         assert!(enough(&[(severe, judgement)]), "one that is likely enough is enough");
         assert!(!enough(&[]));
         let minor = GroupView { severity: Some(3), ..about("192.0.2.1").0 };
-        let judgement =
-            judge(&minor, &Reading::sure(Some(Tactic::Impact)), &Hosts::default(), &Lines::default());
+        let judgement = judged(&minor, &Reading::sure(Some(Tactic::Impact)));
         assert!(
             judgement.is_likely() && !enough(&[(minor.clone(), judgement.clone())]),
             "minor alone never is"

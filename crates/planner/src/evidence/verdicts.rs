@@ -16,8 +16,9 @@ pub(crate) fn assess(scene: &Scene, readings: &[Option<Reading>]) -> Assessment 
             verdicts.push(Verdict::default());
             continue;
         };
-        let judgement = judge(group, reading, &scene.hosts, &scene.lines);
-        let reading = reading.pooled(&wording(group));
+        let words = wording(group);
+        let judgement = judge(group, reading, &words, &scene.hosts, &scene.lines);
+        let reading = reading.pooled(&words);
         verdicts.push(Verdict {
             tactic: reading.tactic().filter(|_| judgement.is_likely()),
             shares: reading.shares(),

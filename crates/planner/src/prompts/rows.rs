@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::{Verdict, conclude};
-use crate::evidence::judgement::{Reading, WeighedEvidence, evidence, judge};
+use crate::evidence::judgement::{Reading, WeighedEvidence, evidence, judge, wording};
 use crate::evidence::scene::{Evidence, Scene};
 use crate::evidence::verdicts::assess;
 use crate::language_model::Prompt;
@@ -113,7 +113,9 @@ impl Rendering {
     /// How a group is judged when the model reads this in it; none if there is no such group.
     pub fn judge(&self, group: usize, reading: &Reading) -> Option<GroupJudgement> {
         let group = self.scene.groups.get(group)?;
-        let judgement = judge(group, reading, &self.scene.hosts, &self.scene.lines);
+        let Scene { hosts, lines, .. } = &self.scene;
+        let words = wording(group);
+        let judgement = judge(group, reading, &words, hosts, lines);
         Some(GroupJudgement {
             text: self.scene.digest.group(group.number).map_or_else(String::new, |group| group.text.clone()),
             is_alert: group.is_alert,
@@ -122,7 +124,7 @@ impl Rendering {
             states: group.tactics.iter().copied().collect(),
             attack: judgement.attack,
             because: judgement.because(),
-            evidence: evidence(group, reading, &self.scene.hosts, &self.scene.lines),
+            evidence: evidence(group, reading, &words, hosts, lines),
         })
     }
 

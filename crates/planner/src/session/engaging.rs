@@ -13,7 +13,7 @@ use crate::engagement::sights::{Shown, sights, together};
 use crate::engagement::{Engagement, Verdict};
 use crate::error::PlanError;
 use crate::evidence::groups::GroupView;
-use crate::evidence::judgement::{Judgement, Reading, judge};
+use crate::evidence::judgement::{Judgement, Reading, judge, wording};
 use crate::evidence::scene::Scene;
 use crate::language_model::{LanguageModel, ModelError, Usage};
 use crate::prompts::tasks::read_options;
@@ -107,7 +107,7 @@ impl<M: LanguageModel> Engaging<'_, M> {
         for (group, reading) in groups.into_iter().zip(readings) {
             let (reading, spent) = reading?;
             usage += spent;
-            let judgement = judge(group, &reading, &scene.hosts, &scene.lines);
+            let judgement = judge(group, &reading, &wording(group), &scene.hosts, &scene.lines);
             judged.push((group, reading, judgement));
         }
         let shown: Vec<Shown<'_>> =
