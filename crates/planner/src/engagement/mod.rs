@@ -37,7 +37,8 @@ pub(crate) struct Engagement<'a> {
     pub(crate) rounds: &'a [Round],
     /// Rounds that are left.
     pub(crate) rounds_left: usize,
-    /// Candidates that are told, at most.
+    /// Candidates that are told, at most. With one there is nothing to compare: it is what the simple rule of a responder says, and its
+    /// cost is estimated.
     pub(crate) candidates: usize,
     /// Rollouts of each.
     pub(crate) rollouts: usize,
@@ -61,15 +62,22 @@ impl Engagement<'_> {
     pub(crate) fn decide(&self, allowed: impl Fn(&str) -> bool) -> Option<Verdict> {
         let field = Field::new(self.catalogue).learn(self.rounds);
         let attacks = Attacks::after(&field, self.rounds, derive_seed(self.seed, "attacks", &[]));
+        let view = View::after(&field, self.rounds, &attacks);
+        let may = |deed: &Deed| allowed(&field.text(*deed));
+        let rule = Some(view.rule(&field, self.rounds_left)).filter(|deed| self.candidates == 1 && may(deed));
+        let deeds = match rule {
+            Some(deed) => vec![deed],
+            None => view.deeds(&field).into_iter().filter(may).collect(),
+        };
         let search = Search {
             field: &field,
             attacks: &attacks,
-            view: View::after(&field, self.rounds, &attacks),
+            view,
             rounds_left: self.rounds_left,
             games: GAMES.saturating_mul(self.rollouts).saturating_mul(self.candidates),
             seed: derive_seed(self.seed, "games", &[]),
         };
-        let outlooks = search.run(|deed| allowed(&field.text(deed)));
+        let outlooks = search.run(deeds);
         let (best, all) = (outlooks.first()?, outlooks.len());
         let tallies: Vec<Tally> =
             outlooks.iter().take(self.candidates.max(1)).map(|outlook| played(&outlook.costs)).collect();
@@ -157,12 +165,16 @@ mod tests {
     use super::*;
 
     fn decide(rounds: &[Round], allowed: impl Fn(&str) -> bool) -> Option<Verdict> {
+        decide_of(3, rounds, allowed)
+    }
+
+    fn decide_of(candidates: usize, rounds: &[Round], allowed: impl Fn(&str) -> bool) -> Option<Verdict> {
         let catalogue = Catalogue::parse(NETWORK).unwrap();
         Engagement {
             catalogue: &catalogue,
             rounds,
             rounds_left: 20,
-            candidates: 3,
+            candidates,
             rollouts: 10,
             confidence: 0.95,
             seed: 1,
@@ -183,6 +195,18 @@ mod tests {
         assert!(engaged.belief.compromised["web"] > 0.5, "{:?}", engaged.belief);
         assert!(engaged.reason.starts_with("The lowest mean cost, "), "{}", engaged.reason);
         assert_eq!(engaged.assurance.is_clear, engaged.assurance.doubts.is_empty());
+    }
+
+    #[test]
+    fn a_single_candidate_is_what_the_rule_says() {
+        let seen = Sight { host: "web".into(), work: 0.95, probe: 0.05, ..Sight::default() };
+        let rounds = [Round { sights: vec![seen], ..Round::default() }];
+        let only = decide_of(1, &rounds, |_| true).unwrap();
+        assert_eq!(only.candidates.len(), 1);
+        assert_eq!(only.candidates[0].action.text, "Restore web");
+        assert!(only.candidates[0].cost.mean.is_some_and(|mean| mean > 0.0), "its cost is told");
+        let other = decide_of(1, &rounds, |text| !text.starts_with("Restore")).unwrap();
+        assert!(!other.candidates[0].action.text.starts_with("Restore"), "what it may not do it does not");
     }
 
     #[test]

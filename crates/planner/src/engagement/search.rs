@@ -68,14 +68,11 @@ pub(crate) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// What may be done next, the cheapest first; `allowed` says what may be.
-    pub(crate) fn run(&self, allowed: impl Fn(Deed) -> bool) -> Vec<Outlook> {
-        let mut tree = vec![self.node(&self.view)];
-        let Some(root) = tree.first_mut() else { return Vec::new() };
-        root.deeds.retain(|deed| allowed(*deed));
-        root.tried.truncate(root.deeds.len());
+    /// These deeds as what is done next, the cheapest first.
+    pub(crate) fn run(&self, deeds: Vec<Deed>) -> Vec<Outlook> {
         let mut outlooks: Vec<Outlook> =
-            root.deeds.iter().map(|deed| Outlook { deed: *deed, costs: Vec::new() }).collect();
+            deeds.iter().map(|deed| Outlook { deed: *deed, costs: Vec::new() }).collect();
+        let mut tree = vec![Node::of(deeds)];
         let mut alive: Vec<usize> = (0..outlooks.len()).collect();
         let halvings = alive.len().max(2).next_power_of_two().ilog2() as usize;
         let mut dice = Dice::new(self.seed);
@@ -101,11 +98,6 @@ impl Search<'_> {
         ranked.into_iter().map(|(_, outlook)| outlook).collect()
     }
 
-    fn node(&self, view: &View) -> Node {
-        let deeds = view.deeds(self.field);
-        Node { tried: vec![(0.0, 0.0); deeds.len()], deeds, games: (0.0, 0.0, 0.0), next: HashMap::new() }
-    }
-
     /// Plays one game that begins with the deed of this number, and takes in what it cost.
     fn play(&self, tree: &mut Vec<Node>, first: usize, dice: &mut Dice) -> f64 {
         let drawn = self.attacks.all.get(dice.below(self.attacks.all.len()));
@@ -127,7 +119,7 @@ impl Search<'_> {
             }
             let next = node.next.get(&(choice, glimpse)).copied();
             at = next.unwrap_or_else(|| {
-                tree.push(self.node(&view));
+                tree.push(Node::of(view.deeds(self.field)));
                 let new = tree.len() - 1;
                 tree.get_mut(at).into_iter().for_each(|node| {
                     node.next.insert((choice, glimpse), new);
@@ -173,6 +165,10 @@ impl Search<'_> {
 }
 
 impl Node {
+    fn of(deeds: Vec<Deed>) -> Node {
+        Node { tried: vec![(0.0, 0.0); deeds.len()], deeds, games: (0.0, 0.0, 0.0), next: HashMap::new() }
+    }
+
     /// The deed that is worth trying: one that was not tried yet, else the one that may be cheapest.
     fn most_promising(&self, dice: &mut Dice) -> usize {
         let untried: Vec<usize> =
@@ -202,8 +198,9 @@ mod tests {
         let field = Field::new(&catalogue);
         let attacks = Attacks::after(&field, rounds, 3);
         let view = View::after(&field, rounds, &attacks);
+        let deeds = view.deeds(&field);
         let search = Search { field: &field, attacks: &attacks, view, rounds_left: 20, games: 4000, seed: 5 };
-        let outlooks = search.run(|_| true);
+        let outlooks = search.run(deeds);
         (field.text(outlooks[0].deed), outlooks)
     }
 

@@ -24,6 +24,10 @@ pub(crate) struct Cage2Args {
     /// Rollouts of each candidate, M; each stands for 128 games of a search [default: the coordinator's].
     #[arg(long, default_value_t = 0)]
     pub(crate) rollouts: u32,
+    /// Also plays without planning: what the simple rule of a responder says is done, with the same belief. The difference is told game
+    /// by game.
+    #[arg(long)]
+    pub(crate) ablate: bool,
     /// Command that starts the challenge as a process which speaks JSON lines (docs/evaluation.md says which).
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) world: Vec<String>,

@@ -90,7 +90,8 @@ impl Paired {
 }
 
 impl Difference {
-    fn of(differences: &[f64]) -> Option<Difference> {
+    /// The mean of these differences, one for each pair; none if there are none.
+    pub fn of(differences: &[f64]) -> Option<Difference> {
         let own = mean(differences.iter().copied())?;
         let n = differences.len();
         let mut rng = Rng::new(n as u64);
