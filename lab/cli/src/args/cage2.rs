@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use countermove::args::Remote;
 
 #[derive(Debug, Args)]
@@ -24,13 +24,30 @@ pub(crate) struct Cage2Args {
     /// Rollouts of each candidate, M; each stands for 128 games of a search [default: the coordinator's].
     #[arg(long, default_value_t = 0)]
     pub(crate) rollouts: u32,
-    /// Also plays without planning: what the simple rule of a responder says is done, with the same belief. The difference is told game
-    /// by game.
-    #[arg(long)]
-    pub(crate) ablate: bool,
+    /// Plays each game once more with a part switched off, and tells the difference game by game.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) ablate: Vec<Part>,
     /// Command that starts the challenge as a process which speaks JSON lines (docs/evaluation.md says which).
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) world: Vec<String>,
+}
+
+/// A part of what decides a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// The search: what the simple rule of a responder says is done, with the same belief.
+    Planning,
+    /// What comes back: nothing that is seen is reported, so that nothing is revised by it.
+    Revision,
+}
+
+impl Part {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Part::Planning => "planning",
+            Part::Revision => "revision",
+        }
+    }
 }
 
 impl Cage2Args {

@@ -19,7 +19,7 @@ use countermove_simulator::evaluation::Difference;
 use self::records::records;
 use self::rules::Rule;
 use self::world::{Begun, World};
-use crate::args::Cage2Args;
+use crate::args::{Cage2Args, Part};
 use countermove::client::{Coordinator, bounded, request_id};
 use countermove::console::Console;
 use countermove::decisions;
@@ -54,8 +54,8 @@ pub(crate) async fn cage2(
             "| attacker | player | games | score | seconds a round | tokens a round |".to_owned(),
             "|---|---|---:|---:|---:|---:|".to_owned(),
         ];
-        // What the same game cost with planning and without.
-        let mut pairs = Vec::new();
+        // What the same games cost with a part switched off, and with all parts.
+        let mut pairs: Vec<Vec<(f64, f64)>> = vec![Vec::new(); arguments.ablate.len()];
         for red in &arguments.red {
             for rule in Rule::ALL {
                 let mut scores = Scores::default();
@@ -64,25 +64,29 @@ pub(crate) async fn cage2(
                 }
                 lines.push(scores.line(red, rule.name()));
             }
-            let (mut planned, mut unplanned) = (Scores::default(), Scores::default());
+            let mut whole = Scores::default();
+            let mut without: Vec<Scores> = arguments.ablate.iter().map(|_| Scores::default()).collect();
             for seed in arguments.seeds() {
                 let mut game =
                     Game { coordinator: &coordinator, console, world: &mut world, arguments: &arguments };
-                let total = game.play(red, seed, 0, &mut planned).await?;
-                let beside = if arguments.ablate {
-                    format!(", {:.1} without planning", game.play(red, seed, 1, &mut unplanned).await?)
-                } else {
-                    String::new()
-                };
-                console.line(&format!("{red}, seed {seed}: {total:.1}{beside}"));
+                let total = game.play(red, seed, None, &mut whole).await?;
+                let mut told = format!("{red}, seed {seed}: {total:.1}");
+                for (part, (scores, pairs)) in arguments.ablate.iter().zip(without.iter_mut().zip(&mut pairs))
+                {
+                    let other = game.play(red, seed, Some(*part), scores).await?;
+                    told += &format!(", {other:.1} without {}", part.name());
+                    pairs.push((total, other));
+                }
+                console.line(&told);
             }
-            lines.push(planned.line(red, "countermove"));
-            if arguments.ablate {
-                lines.push(unplanned.line(red, "countermove without planning"));
-                pairs.extend(planned.totals.into_iter().zip(unplanned.totals));
+            lines.push(whole.line(red, "countermove"));
+            for (part, scores) in arguments.ablate.iter().zip(&without) {
+                lines.push(scores.line(red, &format!("countermove without {}", part.name())));
             }
         }
-        lines.extend(worth(&pairs));
+        lines.extend(
+            arguments.ablate.iter().zip(&pairs).filter_map(|(part, pairs)| worth(part.name(), pairs)),
+        );
         write_out(format!("{}\n", lines.join("\n")).as_bytes())?;
         Ok(Exit::Success)
     };
@@ -92,15 +96,18 @@ pub(crate) async fn cage2(
     }
 }
 
-/// What planning is worth, over games that were played both ways.
-fn worth(pairs: &[(f64, f64)]) -> Option<String> {
-    let differences: Vec<f64> = pairs.iter().map(|(planned, unplanned)| planned - unplanned).collect();
+/// What a part is worth, over games that were played with and without it.
+fn worth(part: &str, pairs: &[(f64, f64)]) -> Option<String> {
+    let differences: Vec<f64> = pairs.iter().map(|(with, without)| with - without).collect();
     let Difference { mean, interval: (low, high), chance } = Difference::of(&differences)?;
-    let lost = -pairs.iter().map(|(_, unplanned)| unplanned).sum::<f64>() / pairs.len() as f64;
-    let share =
-        if lost > 0.0 { format!(", {:.0} % of the loss", 100.0 * mean / lost) } else { String::new() };
+    let lost = -pairs.iter().map(|(_, without)| without).sum::<f64>() / pairs.len() as f64;
+    let share = if lost > 0.0 {
+        format!(", {:.0} % of what it costs without", 100.0 * mean / lost)
+    } else {
+        String::new()
+    };
     Some(format!(
-        "\nPlanning saves {mean:.2} a game{share} (95 % {low:.2} to {high:.2}, p = {chance:.4}, {} games)",
+        "\nWith {part} a game costs {mean:.2} less{share} (95 % {low:.2} to {high:.2}, p = {chance:.4}, {} games)",
         pairs.len()
     ))
 }
@@ -129,12 +136,12 @@ struct Game<'a> {
 }
 
 impl Game<'_> {
-    /// Plays with so many candidates; 0 for the coordinator's own number.
+    /// Plays, without a part if one is named.
     async fn play(
         &mut self,
         red: &str,
         seed: u64,
-        candidates: u32,
+        without: Option<Part>,
         scores: &mut Scores,
     ) -> Result<f64, Failure> {
         let begun = self.world.reset(seed, red).await?;
@@ -144,7 +151,8 @@ impl Game<'_> {
             options: Some(PlanOptions {
                 mode: PlanMode::Interactive.into(),
                 max_steps: self.arguments.rounds,
-                candidates,
+                // 0 is the coordinator's own number.
+                candidates: u32::from(without == Some(Part::Planning)),
                 rollouts: self.arguments.rollouts,
                 seed: Some(seed),
                 ..PlanOptions::default()
@@ -162,7 +170,7 @@ impl Game<'_> {
             match watch.next().await?.kind {
                 Some(Kind::Decided(step)) => {
                     decisions::send_approval(self.coordinator, &name, &step, APPROVER.to_owned()).await?;
-                    total = self.round(&name, &step).await?;
+                    total = self.round(&name, &step, without != Some(Part::Revision)).await?;
                     scores.rounds += 1;
                 }
                 Some(Kind::Ended(ended)) => break ended,
@@ -179,12 +187,12 @@ impl Game<'_> {
         Ok(total)
     }
 
-    /// Does what was decided, and tells what is seen then. Gives the score so far.
-    async fn round(&mut self, name: &str, step: &PlanStep) -> Result<f64, Failure> {
+    /// Does what was decided, and tells what is seen then, if it is to be told. Gives the score so far.
+    async fn round(&mut self, name: &str, step: &PlanStep, is_told: bool) -> Result<f64, Failure> {
         let action = decisions::chosen(step).action.unwrap_or_default().text;
         let played = self.world.act(&command(&action)?).await?;
         let alerts = records(&played.seen, step.index + 1);
-        if !alerts.is_empty() {
+        if is_told && !alerts.is_empty() {
             let request = ReportAlertsRequest {
                 name: name.to_owned(),
                 alerts,
@@ -245,13 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn what_planning_saves_is_told_over_pairs_of_games() {
-        assert_eq!(worth(&[]), None);
+    fn what_a_part_is_worth_is_told_over_pairs_of_games() {
+        assert_eq!(worth("planning", &[]), None);
         let pairs: Vec<(f64, f64)> =
             (0..20).map(|game| (-8.0 - f64::from(game), -10.0 - f64::from(game))).collect();
-        let told = worth(&pairs).unwrap();
+        let told = worth("planning", &pairs).unwrap();
         assert!(
-            told.starts_with("\nPlanning saves 2.00 a game, 10 % of the loss (95 % 2.00 to 2.00, p = 0.0001"),
+            told.starts_with("\nWith planning a game costs 2.00 less, 10 % of what it costs without (95 % 2.00 to 2.00, p = 0.0001"),
             "{told}"
         );
     }
