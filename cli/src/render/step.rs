@@ -65,7 +65,7 @@ fn believed(belief: &Belief, state: &State, page: Page) -> String {
     out
 }
 
-/// Facts that something unseen may stand against, in a sentence; none if nothing is likely enough to be told.
+/// What no record tells of and may stand against facts that do not hold, in a sentence; none if nothing is likely enough to be told.
 pub(crate) fn hindered(belief: &Belief, state: &State) -> Option<String> {
     let facts = FACTS.into_iter().zip(state.facts()).filter(|(_, (_, holds))| !holds);
     let hindered: Vec<String> = facts
@@ -75,8 +75,14 @@ pub(crate) fn hindered(belief: &Belief, state: &State) -> Option<String> {
             is_told.then(|| format!("{word} ({:.0} %)", 100.0 * hindrance.probability))
         })
         .collect();
-    let text = format!("something that no record tells of stands against: {}", hindered.join(", "));
-    (!hindered.is_empty()).then_some(text)
+    let stands = format!("something that no record tells of stands against: {}", hindered.join(", "));
+    let returns = format!("the attacker comes back from another address ({:.0} %)", 100.0 * belief.returns);
+    let is_told = belief.returns >= TOLD_HINDRANCE && !state.is_attack_contained;
+    let told: Vec<String> = [(!hindered.is_empty()).then_some(stands), is_told.then_some(returns)]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// How well an action can be taken back, as the rest of a sentence.
@@ -291,12 +297,15 @@ STEP 1
                 suspect("10.0.2.13", 0.0),
             ],
             hindered: vec![hindrance("is_attack_contained", 0.28), hindrance("is_eradicated", 0.05)],
+            returns: 0.64,
         };
         let later = Step { index: 1, belief: Some(belief.clone()), ..example() };
         let text = step(&later, Page::plain(80));
         let expected = "  believed compromised: 10.0.2.11 (97 %), 10.0.2.12 (62 %)\n  unseen   something that no record tells of \
-                        stands against: contained (28 %)\n";
+                        stands against: contained (28 %);\n           the attacker comes back from another address (64 %)\n";
         assert!(text.contains(expected), "{text}");
+        let contained = State { is_attack_contained: true, ..State::default() };
+        assert_eq!(hindered(&belief, &contained), None, "what holds is not in doubt");
         assert!(!step(&Step { belief: Some(belief), ..example() }, Page::plain(80)).contains("believed"));
     }
 

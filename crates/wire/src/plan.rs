@@ -266,6 +266,7 @@ impl FromDomain<Belief> for v1::Belief {
         Self {
             compromised: belief.compromised.into_iter().map(suspect).collect(),
             hindered: RecoveryState::NAMES.into_iter().zip(belief.hindered).map(hindrance).collect(),
+            returns: belief.returns,
         }
     }
 }

@@ -1264,6 +1264,10 @@ pub struct Belief {
     /// fact does not hold. Each fact of recovery once.
     #[prost(message, repeated, tag = "2")]
     pub hindered: ::prost::alloc::vec::Vec<Hindrance>,
+    /// How likely the attacker comes back from an address that no record tells of, from 0 to 1: blocking those that are known does not
+    /// contain the attack then.
+    #[prost(float, tag = "3")]
+    pub returns: f32,
 }
 /// A fact of recovery that something unseen may stand against.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -99,7 +99,7 @@ impl Engagement<'_> {
         let chance = |host: field::Host| attacks.held(host) as f32;
         let compromised: BTreeMap<String, f32> =
             field.names.iter().enumerate().map(|(host, name)| ((*name).to_owned(), chance(host))).collect();
-        Belief { compromised, hindered: [0.0; 6] }
+        Belief { compromised, ..Belief::default() }
     }
 
     fn assurance(&self, field: &Field<'_>, best: Deed, tallies: &[Tally], belief: &Belief) -> Assurance {

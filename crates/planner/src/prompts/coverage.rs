@@ -198,7 +198,12 @@ impl<'a> Coverage<'a> {
     fn exhausted(&self, state: RecoveryState) -> impl Iterator<Item = VerbClass> {
         let is_exhausted = |kind: &VerbClass, holds: bool| {
             let was_tried = self.reached.get(kind).is_some_and(|names| !names.is_empty());
-            !holds && was_tried && self.is_done(*kind)
+            let is_left = match kind {
+                // Where one way did not do, the other is tried before anybody else is suspected.
+                VerbClass::Contain => self.ways_to_contain().iter().any(|way| way.count() > 0),
+                kind => !self.is_done(*kind),
+            };
+            !holds && was_tried && !is_left
         };
         KINDS
             .into_iter()
@@ -411,6 +416,25 @@ mod tests {
             !joined("Save the logs of 10.0.2.13 and 10.0.2.14"),
             "no account keeps evidence from being kept"
         );
+    }
+
+    #[test]
+    fn nobody_else_is_suspected_while_another_way_to_contain_is_left() {
+        let compromised = [("10.0.2.13", 0.9), ("10.0.2.14", 0.8), ("10.0.2.15", 0.1)];
+        let compromised = compromised.map(|(host, chance)| (host.to_owned(), chance)).into();
+        let roles = Roles { compromised, footholds: Vec::new(), stolen_accounts: Vec::new(), ..roles() };
+        let joined = |roles: &Roles, history: &[&str]| {
+            let history: Vec<String> =
+                history.iter().map(|line| format!("{line} (it changed nothing)")).collect();
+            widened(roles, &past(roles, &history, RecoveryState::default())).joined
+        };
+        let block = "Block all traffic from 203.0.113.7 and 198.51.100.3";
+        let isolate = "Isolate 10.0.2.13 and 10.0.2.14 from the network";
+        assert!(joined(&roles, &[block]).is_empty(), "the attacked hosts can be cut off");
+        assert_eq!(joined(&roles, &[block, isolate]), ["10.0.2.15"]);
+        assert_eq!(joined(&roles, &[isolate, block]), ["10.0.2.15"]);
+        let kept = Roles { kept: vec!["10.0.2.13".into()], ..roles };
+        assert_eq!(joined(&kept, &[block]), ["10.0.2.15"], "one of them has to stay up");
     }
 
     #[test]

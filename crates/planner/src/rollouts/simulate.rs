@@ -269,7 +269,7 @@ impl<M: LanguageModel> Run<'_, M> {
             answered(draw(&options, sampling).map_or("", |option| &option.value))
         };
         let gained = parse_state(&answer, open)?;
-        Ok(self.world.let_through(gained, seed))
+        Ok(self.world.let_through(&self.deeds, objects, state, gained, seed))
     }
 
     async fn next_action(

@@ -1,6 +1,6 @@
-//! What a rollout takes to be true: which hosts are compromised, drawn from how likely each is, and which facts something that nobody
-//! has seen keeps from coming about. Whoever responds in it knows no more than the plan does, and learns from what its actions
-//! bring about.
+//! What a rollout takes to be true: which hosts are compromised, drawn from how likely each is, which facts something that nobody
+//! has seen keeps from coming about, and whether the attacker comes back from an address that no record tells of. Whoever responds in
+//! it knows no more than the plan does, and learns from what its actions bring about.
 //!
 //! Invariant: rollouts of one number meet the same world, whatever their candidate.
 
@@ -22,6 +22,10 @@ pub struct Belief {
     pub compromised: BTreeMap<String, f32>,
     /// How likely something unseen stands against each fact, in the order of [`RecoveryState::NAMES`].
     pub hindered: [f32; 6],
+    /// How likely the attacker comes back from an address that no record tells of, so that blocking those which are known does not
+    /// contain the attack.
+    #[serde(default)]
+    pub returns: f32,
 }
 
 /// Worlds that a belief is read off.
@@ -30,7 +34,8 @@ const WEIGHED: u64 = 512;
 impl Belief {
     /// What is believed of an incident in which so much was done.
     pub(crate) fn new(believed: &Roles, deeds: &[Deed], seed: u64) -> Belief {
-        let (mut total, mut compromised, mut hindered) = (0.0, BTreeMap::<String, f64>::new(), [0.0; 6]);
+        let (mut total, mut compromised) = (0.0, BTreeMap::<String, f64>::new());
+        let (mut hindered, mut returns) = ([0.0; 6], 0.0);
         for number in 0..WEIGHED {
             let world = World::guess(believed, derive_seed(seed, "belief", &[number]));
             let weight = world.likelihood(deeds);
@@ -42,11 +47,12 @@ impl Belief {
             for (sum, is) in hindered.iter_mut().zip(world.hindered) {
                 *sum += if is { weight } else { 0.0 };
             }
+            returns += if world.returning.is_some() { weight } else { 0.0 };
         }
         let share = |sum: f64| if total > 0.0 { (sum / total) as f32 } else { 0.0 };
         let mut chances = believed.compromised.clone();
         chances.extend(compromised.into_iter().map(|(host, sum)| (host, share(sum))));
-        Belief { compromised: chances, hindered: hindered.map(share) }
+        Belief { compromised: chances, hindered: hindered.map(share), returns: share(returns) }
     }
 }
 
@@ -57,6 +63,9 @@ pub(crate) struct World {
     pub(crate) roles: Roles,
     /// Facts that something unseen stands against, such as a way in that no record tells of: doing all that is known seldom does.
     hindered: [bool; 6],
+    /// Who is who in it with the address that no record tells of among the attackers, where the attacker has one: what does not cut off
+    /// the attacked hosts themselves never cuts off that.
+    returning: Option<Roles>,
 }
 
 /// How often an action that does all that a fact asks for does not bring it about all the same, where nothing stands against it. Set
@@ -66,6 +75,13 @@ const FAILS: f64 = 0.1;
 const HINDERED: f64 = 0.05;
 /// How often such a fact comes about all the same, as a share of what it else does.
 const HARDLY: f64 = 0.3;
+/// How often an attacker from outside comes back from an address that no record tells of: of 25 documented breaches (`attack-flows` of
+/// the data for evaluation) 6 name a proxy or addresses that change (ATT&CK's T1090 and T1568).
+const RETURNS: f64 = 0.24;
+/// The same, of one that has come from several already. Set by hand.
+const RETURNS_AGAIN: f64 = 0.5;
+/// An address that no record tells of and no action can name.
+const UNTOLD: &str = "an address that no record tells of";
 /// How many worlds are drawn at most until one agrees with what came of earlier actions.
 const DRAWS: u64 = 64;
 
@@ -84,7 +100,8 @@ impl World {
                 best = Some((likely, world));
             }
         }
-        best.map_or_else(|| World { roles: believed.clone(), hindered: [false; 6] }, |(_, world)| world)
+        let as_believed = || World { roles: believed.clone(), hindered: [false; 6], returning: None };
+        best.map_or_else(as_believed, |(_, world)| world)
     }
 
     /// How likely what came of earlier actions is in this world.
@@ -94,7 +111,8 @@ impl World {
             let coverage = Coverage::of(&self.roles, deeds.get(..number).unwrap_or_default());
             let open = deed.open();
             let within = coverage.within_reach(&deed.objects, deed.before, open);
-            let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(self.hindered);
+            let hindered = self.hinders(deeds.get(..number).unwrap_or_default(), &deed.objects, deed.before);
+            let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(hindered);
             for (((open, within), holds), hindered) in facts {
                 let works = (1.0 - FAILS) * if hindered { HARDLY } else { 1.0 };
                 likely *= match (open, within, holds) {
@@ -127,13 +145,42 @@ impl World {
         fallen.retain(|host| !roles.targets.contains(*host));
         roles.targets.extend(fallen.into_iter().cloned());
         let is_hindered = |fact| chance(derive_seed(seed, "hindered", &[fact as u64])) < HINDERED;
-        World { roles, hindered: std::array::from_fn(is_hindered) }
+        let returns = match roles.attackers.iter().filter(|name| roles.attacks_from_outside(name)).count() {
+            0 => 0.0,
+            1 => RETURNS,
+            _ => RETURNS_AGAIN,
+        };
+        let returning = (chance(derive_seed(seed, "returns", &[])) < returns).then(|| {
+            let attackers = roles.attackers.iter().cloned().chain([UNTOLD.to_owned()]).collect();
+            Roles { attackers, ..roles.clone() }
+        });
+        World { roles, hindered: std::array::from_fn(is_hindered), returning }
+    }
+
+    /// Facts that something unseen stands against when this is done after these others: containment as well, where the attacker comes
+    /// back from elsewhere and the attacked hosts are not cut off.
+    fn hinders(&self, deeds: &[Deed], objects: &Objects, before: RecoveryState) -> [bool; 6] {
+        let mut hindered = self.hindered;
+        if let (Some(roles), [contained, ..]) = (&self.returning, &mut hindered) {
+            let open = open_facts(before, objects);
+            let within = Coverage::of(roles, deeds).within_reach(objects, before, open);
+            *contained |= !within.is_attack_contained;
+        }
+        hindered
     }
 
     /// What comes about of what would, if nothing unseen stood against it. The lot decides.
-    pub(crate) fn let_through(&self, gained: RecoveryState, lot: u64) -> RecoveryState {
+    pub(crate) fn let_through(
+        &self,
+        deeds: &[Deed],
+        objects: &Objects,
+        before: RecoveryState,
+        gained: RecoveryState,
+        lot: u64,
+    ) -> RecoveryState {
         let mut bits = gained.bits();
-        for (fact, (holds, hindered)) in bits.iter_mut().zip(self.hindered).enumerate() {
+        let hindered = self.hinders(deeds, objects, before);
+        for (fact, (holds, hindered)) in bits.iter_mut().zip(hindered).enumerate() {
             *holds &= !hindered || chance(derive_seed(lot, "let through", &[fact as u64])) < HARDLY;
         }
         RecoveryState::from_bits(bits)
@@ -257,9 +304,42 @@ mod tests {
             assert!((share - expected).abs() < 0.04, "{shares:?}");
         }
         let kept = RecoveryState { are_forensics_preserved: true, ..RecoveryState::default() };
-        let world = World { roles: believed, hindered: [false, false, true, false, false, false] };
-        let through = (0..8000).filter(|lot| world.let_through(kept, *lot) == kept).count() as f64 / 8000.0;
+        let hindered = [false, false, true, false, false, false];
+        let world = World { roles: believed, hindered, returning: None };
+        let let_through =
+            |lot: &u64| world.let_through(&[], &Vec::new(), RecoveryState::default(), kept, *lot) == kept;
+        let through = (0..8000).filter(let_through).count() as f64 / 8000.0;
         assert!((through - HARDLY).abs() < 0.04, "{through}");
+    }
+
+    #[test]
+    fn an_attacker_whose_block_did_not_hold_comes_from_elsewhere() {
+        let believed = roles(&[("10.0.0.1", 1.0)]);
+        let returns = |believed: &Roles, history: &[&str], state: RecoveryState| {
+            let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
+            f64::from(Belief::new(believed, &past(believed, &history, state), 1).returns)
+        };
+        let none = RecoveryState::default();
+        let contained = RecoveryState { is_attack_contained: true, ..none };
+        let block = |what: &str| format!("Block all traffic from 203.0.113.7 and isolate 10.0.0.1 ({what})");
+        let alone = Roles { footholds: Vec::new(), ..believed.clone() };
+        let failed = "Block all traffic from 203.0.113.7 (it changed nothing)";
+        let held = "Block all traffic from 203.0.113.7 (then: attack contained)";
+        let shares = [
+            returns(&alone, &[], none),
+            returns(&alone, &[failed], none),
+            returns(&alone, &[held], contained),
+            returns(&alone, &[&block("it changed nothing")], none),
+        ];
+        // 0.24; a block fails for 0.73 of those who come back and for 0.1315 of the others; it holds for 0.27 and for 0.8685; cutting off
+        // the host says nothing.
+        for (share, expected) in shares.into_iter().zip([0.24, 0.637, 0.089, 0.24]) {
+            assert!((share - expected).abs() < 0.08, "{shares:?}");
+        }
+        let several = Roles { attackers: vec!["203.0.113.7".into(), "198.51.100.3".into()], ..alone.clone() };
+        assert!((returns(&several, &[], none) - 0.5).abs() < 0.06, "who came from two may come from a third");
+        let inside = Roles { attackers: vec!["10.0.0.1".into()], ..alone };
+        assert!(returns(&inside, &[], none) == 0.0, "an attacker within the system has nowhere to come from");
     }
 
     #[test]

@@ -250,6 +250,7 @@ impl From<v1::Belief> for Belief {
         Self {
             compromised: suspects(belief.compromised),
             hindered: belief.hindered.into_iter().map(hindrance).collect(),
+            returns: belief.returns,
         }
     }
 }

@@ -431,6 +431,10 @@ pub struct Belief {
     pub compromised: Vec<Suspect>,
     /// Facts of recovery that something unseen may stand against.
     pub hindered: Vec<Hindrance>,
+    /// How likely the attacker comes back from an address that no record tells of, from 0 to 1.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
+    pub returns: f32,
 }
 
 /// A fact of recovery that something unseen may stand against.

@@ -17,7 +17,7 @@ use crate::rollouts::runner::{RolloutEnd, RolloutKey, RolloutResult, RolloutStep
 use crate::seeds::derive_seed;
 
 const CANDIDATES: usize = 5;
-const ROLLOUTS: u32 = 8;
+const ROLLOUTS: u32 = 40;
 const DEPTH: usize = 10;
 
 /// A number in [0, 1) that depends on its arguments alone.
@@ -105,7 +105,7 @@ impl Decision {
 
 #[test]
 fn racing_chooses_as_exhaustive_rollouts_do_with_a_good_half_of_them() {
-    const DECISIONS: u64 = 2000;
+    const DECISIONS: u64 = 500;
     let (mut same, mut spent, mut all, mut regret) = (0, 0, 0, 0.0);
     for seed in 0..DECISIONS {
         let decision = Decision::draw(seed);

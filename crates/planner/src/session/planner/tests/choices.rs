@@ -25,7 +25,7 @@ fn stripped(result: &crate::RolloutResult) -> crate::RolloutResult {
 
 #[tokio::test]
 async fn what_a_race_runs_is_the_beginning_of_what_an_exhaustive_plan_runs() {
-    let all = PlanOptions { rollouts: 12, max_steps: 1, ..options() };
+    let all = PlanOptions { rollouts: 24, max_steps: 1, ..options() };
     // Looking is in vain at first.
     let script = |question: &Question| {
         let is_vain = |turn: &String| turn.contains("none\nAction: Search");
@@ -46,7 +46,13 @@ async fn what_a_race_runs_is_the_beginning_of_what_an_exhaustive_plan_runs() {
             (0..key.rollout).all(|rollout| race.contains_key(&crate::RolloutKey { rollout, ..*key }));
         assert!(before, "{key:?} is not part of a beginning");
     }
-    assert_eq!(raced.steps[0].action(), exhaustive.steps[0].action());
+    // What cost the same a dozen times is taken to be a tie, and a world that comes later may tell them apart a little.
+    let mean = |action: &str| {
+        let candidates = &exhaustive.steps[0].candidates;
+        candidates.iter().find(|candidate| candidate.action.text == action).unwrap().cost.mean.unwrap()
+    };
+    let regret = mean(raced.steps[0].action()) - mean(exhaustive.steps[0].action());
+    assert!(regret < 0.25, "{regret}");
     let cost = raced.steps[0].candidates[0].cost;
     assert_eq!(cost.cancelled, 0, "what was never dealt is not cancelled");
 }
