@@ -98,7 +98,7 @@ export function endSentence(end: PlanEnd, steps: number, error: string): string 
     case PlanEnd.NOT_UNDERSTOOD:
       return 'Nothing in the evidence is in a known form, so nothing was judged or planned.';
     case PlanEnd.NO_CANDIDATE:
-      return error ? `No action could be proposed: ${error}` : `After ${after} no usable action could be proposed.`;
+      return `${steps > 0 ? `After ${after} no` : 'No'} action could be proposed${error ? `: ${error}` : ''}.`;
     case PlanEnd.DEADLINE:
       return `The deadline passed after ${after}.`;
     case PlanEnd.CANCELLED:

@@ -13,6 +13,7 @@ mod reader;
 mod scale;
 mod train;
 mod wording;
+mod write;
 
 use std::process::ExitCode;
 

@@ -1422,7 +1422,7 @@ pub struct Incident {
     /// Decisions so far.
     #[prost(message, optional, tag = "8")]
     pub plan: ::core::option::Option<Plan>,
-    /// The fault that ended planning, in one sentence.
+    /// The fault that ended planning, in one sentence; why no action could be proposed, as the rest of one.
     #[prost(string, tag = "9")]
     pub error: ::prost::alloc::string::String,
     /// Sequence number of the last event.
@@ -1935,8 +1935,7 @@ pub enum PlanEnd {
     StepLimit = 2,
     /// Perception found no incident.
     NoIncident = 3,
-    /// No usable candidate could be proposed. If the evidence names nobody whom an action could name, `Incident.error` says what
-    /// is missing.
+    /// No usable candidate could be proposed; `Incident.error` says why, as the rest of a sentence.
     NoCandidate = 4,
     /// The deadline passed.
     Deadline = 5,

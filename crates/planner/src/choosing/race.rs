@@ -36,7 +36,8 @@ use crate::choosing::aggregate::{Tally, differences, moments};
 use crate::choosing::choice::{SAME_COST, compare, group, order};
 use crate::choosing::student_t::probability_at_most;
 
-/// Rollouts that ended like the first of their candidate, over all candidates, from which on all are taken to.
+/// Rollouts that ended like the first of their candidate, over all candidates, from which on all are taken to. With M small that may be
+/// before the first round is over.
 const SURE: u32 = 5;
 /// Rollouts of two candidates that differ by the same amount, from which on all are taken to.
 const SETTLED: usize = FIRST as usize;

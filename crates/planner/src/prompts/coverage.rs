@@ -45,8 +45,8 @@ pub(crate) struct Widened<'a> {
 }
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
-/// the attack has to do with the likeliest join them, until there is something to do. When no host is left, the attacker may have an
-/// account of which nothing says so. Who has joined stays.
+/// the attack has to do with the likeliest join them, until there is something to do. When none is left of which anything says so, the
+/// attacker may have an account of which nothing does, and only then a host of which nothing does. Who has joined stays.
 pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };
     for number in 1..=deeds.len() {
@@ -58,19 +58,21 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
             let known = widened.roles.to_clean();
             let rest = || roles.suspects().filter(|(host, _)| !known.contains(host));
             let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
+            if likeliest < UNLIKELY
+                && !widened.roles.seen_accounts.is_empty()
+                && may_be_an_account(&widened.roles, so_far, deed.after)
+            {
+                let roles = widened.roles.to_mut();
+                let accounts = std::mem::take(&mut roles.seen_accounts);
+                roles.stolen_accounts.extend(accounts.iter().cloned());
+                widened.joined.extend(accounts);
+                continue;
+            }
             let next: Vec<String> = rest()
                 .filter(|(_, chance)| **chance >= ABOUT * likeliest)
                 .map(|(host, _)| host.clone())
                 .collect();
             if next.is_empty() {
-                if !widened.roles.seen_accounts.is_empty()
-                    && may_be_an_account(&widened.roles, so_far, deed.after)
-                {
-                    let roles = widened.roles.to_mut();
-                    let accounts = std::mem::take(&mut roles.seen_accounts);
-                    roles.stolen_accounts.extend(accounts.iter().cloned());
-                    widened.joined.extend(accounts);
-                }
                 break;
             }
             widened.roles.to_mut().targets.extend(next.iter().cloned());
@@ -89,6 +91,8 @@ fn may_be_an_account(roles: &Roles, so_far: &[Deed], state: RecoveryState) -> bo
 
 /// Hosts are about as likely compromised as another one from this share of its chance on.
 const ABOUT: f32 = 0.5;
+/// Below this chance nothing says of a host that it is compromised.
+const UNLIKELY: f32 = 0.01;
 
 /// What is left for one kind of response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -412,6 +416,13 @@ mod tests {
         };
         assert!(joined("Patch 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw"));
         assert!(!joined("Patch 10.0.2.13 and reset the password of the account shop_rw"), "a host is left");
+        let suspected = |chance: f32| {
+            let roles = Roles { compromised: [("10.0.2.15".to_owned(), chance)].into(), ..roles.clone() };
+            let all = "Patch 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw (it changed nothing)";
+            widened(&roles, &past(&roles, &[all.to_owned()], RecoveryState::default())).joined
+        };
+        assert_eq!(suspected(0.02), ["10.0.2.15"], "a host of which something says so comes first");
+        assert_eq!(suspected(0.002), ["adm_domain"], "and one of which nothing does comes last");
         assert!(
             !joined("Save the logs of 10.0.2.13 and 10.0.2.14"),
             "no account keeps evidence from being kept"

@@ -97,7 +97,7 @@ pub enum PlanEnd {
     NoIncident,
     /// Nothing in the evidence is in a known form, so that nothing was judged.
     NotUnderstood,
-    /// No usable candidate could be proposed; `error` says what is missing if nobody is known whom an action could name.
+    /// No usable candidate could be proposed; `error` says why, as the rest of a sentence.
     NoCandidate,
     /// The deadline passed.
     Deadline,
@@ -112,7 +112,7 @@ pub enum PlanEnd {
 pub struct PlanEnded {
     /// Why.
     pub end: PlanEnd,
-    /// The fault of [`PlanEnd::Failed`], or what is missing for an action, in one sentence; else empty.
+    /// The fault of [`PlanEnd::Failed`], in one sentence, or why there is no candidate, as the rest of one; else empty.
     pub error: String,
     /// Work behind the whole plan.
     pub usage: Usage,

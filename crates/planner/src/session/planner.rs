@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countermove_incident::{AlertLog, Catalogue, Constraints, Reversibility};
+use countermove_incident::{AlertLog, Catalogue, Constraints, RecoveryState, Reversibility};
 use tracing::{Instrument, info_span};
 
 use crate::choosing::assurance::Decided;
-use crate::choosing::candidate::Candidate;
+use crate::choosing::candidate::{Candidate, RejectedCandidate};
 use crate::choosing::choice::{Choice, choose};
 use crate::engagement::belief::Round;
 use crate::error::PlanError;
@@ -57,7 +57,8 @@ const HOSTS: usize = 4096;
 enum Decision {
     /// With the round that has just passed, where there are rounds.
     Made(Box<PlanStep>, Option<Round>),
-    NoCandidate,
+    /// Why there was not, as the rest of a sentence.
+    NoCandidate(String),
 }
 
 impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
@@ -286,7 +287,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             None => self.decide(session, sink).await?,
         };
         match decision {
-            Decision::NoCandidate => session.end(PlanEnd::NoCandidate, String::new()),
+            Decision::NoCandidate(why) => session.end(PlanEnd::NoCandidate, why),
             Decision::Made(step, round) => {
                 if let Some(round) = round {
                     session.passed(round);
@@ -315,7 +316,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let deciding =
             engaging.decide(session, catalogue).instrument(info_span!(target: TRACE, "engagement"));
         let Some(Engaged { step, round }) = deciding.await? else {
-            return Ok(Decision::NoCandidate);
+            return Ok(Decision::NoCandidate("of what the catalogue lists nothing is allowed".to_owned()));
         };
         let (candidates, rejected) = (step.candidates.clone(), step.rejected.clone());
         sink.emit(PlanEvent::Proposed { step: step.index, candidates, rejected });
@@ -365,7 +366,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             .await?;
         sink.emit(PlanEvent::Proposed { step, candidates: candidates.clone(), rejected: rejected.clone() });
         if candidates.is_empty() {
-            return Ok(Decision::NoCandidate);
+            return Ok(Decision::NoCandidate(nothing_left(session.state, &rejected, &belief)));
         }
         if (candidates.len() as u32) < session.options.candidates {
             sink.emit(PlanEvent::Notice(few_candidates(
@@ -462,6 +463,31 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             Err(ExpectationError::Model(error)) => Err(error.into()),
         }
     }
+}
+
+/// Why no action can be proposed in a state, as the rest of a sentence: what does not hold, what most likely stands against it, and what
+/// was thrown away.
+fn nothing_left(state: RecoveryState, rejected: &[RejectedCandidate], belief: &Belief) -> String {
+    let facts = RecoveryState::LABELS.into_iter().zip(belief.hindered).zip(state.bits());
+    let open: Vec<(&str, f32)> = facts.filter(|(_, holds)| !holds).map(|(fact, _)| fact).collect();
+    let labels: Vec<String> = open.iter().map(|(label, _)| (*label).to_owned()).collect();
+    let mut text = format!("nothing is left to try for what does not hold ({})", listed(&labels));
+    let hindered = open.iter().map(|(_, chance)| *chance).fold(0.0, f32::max);
+    let returns = if state.is_attack_contained { 0.0 } else { belief.returns };
+    let (why, chance) = if returns >= hindered {
+        ("the attacker comes back from an address that no record tells of", returns)
+    } else {
+        ("something stands against it that no record tells of", hindered)
+    };
+    if chance > 0.0 {
+        text += &format!("; with a chance of {:.0} % {why}", 100.0 * chance);
+    }
+    if let Some(RejectedCandidate { action, reason }) = rejected.first() {
+        let what =
+            if action.text.is_empty() { "a proposal".to_owned() } else { format!("{:?}", action.text) };
+        text += &format!("; {what} was thrown away: {}", reason.trim_end_matches('.'));
+    }
+    text
 }
 
 /// The usage of work that began with so many tokens counted: with the time that it took, and what was broken off on the way.

@@ -1,6 +1,7 @@
 //! `cage2`.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use countermove::args::Remote;
@@ -27,6 +28,12 @@ pub(crate) struct Cage2Args {
     /// Plays each game once more with a part switched off, and tells the difference game by game.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) ablate: Vec<Part>,
+    /// File of scores, with tabs between: those of games that end are added, and what is in it is not played again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scores: Option<PathBuf>,
+    /// Draw what each player lost into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chart: Option<PathBuf>,
     /// Command that starts the challenge as a process which speaks JSON lines (docs/evaluation.md says which).
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) world: Vec<String>,

@@ -5,6 +5,7 @@
 
 mod records;
 mod rules;
+mod scores;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -14,12 +15,13 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
     CreateIncidentRequest, Evidence, PlanMode, PlanOptions, PlanStep, ReportAlertsRequest,
 };
-use countermove_simulator::evaluation::Difference;
 
 use self::records::records;
 use self::rules::Rule;
+use self::scores::Scores;
 use self::world::{Begun, World};
 use crate::args::{Cage2Args, Part};
+use crate::write;
 use countermove::client::{Coordinator, bounded, request_id};
 use countermove::console::Console;
 use countermove::decisions;
@@ -32,13 +34,36 @@ const CATALOGUE: &str = include_str!("../../data/cage2.toml");
 /// Who approves, in the incident's record.
 const APPROVER: &str = "countermove-lab cage2";
 
-/// What games cost, of one player against one attacker.
-#[derive(Debug, Default)]
-struct Scores {
-    totals: Vec<f64>,
+/// Who plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Player {
+    Rule(Rule),
+    /// The cluster, without a part if one is named.
+    Countermove(Option<Part>),
+}
+
+/// Work of one player.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
     rounds: u32,
     tokens: u64,
     took: Duration,
+}
+
+impl Player {
+    fn all() -> impl Iterator<Item = Player> {
+        let parts = [None, Some(Part::Planning), Some(Part::Revision)];
+        Rule::ALL.into_iter().map(Player::Rule).chain(parts.map(Player::Countermove))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Player::Rule(rule) => rule.name(),
+            Player::Countermove(None) => "countermove",
+            Player::Countermove(Some(Part::Planning)) => "without planning",
+            Player::Countermove(Some(Part::Revision)) => "without revision",
+        }
+    }
 }
 
 /// Plays. Ctrl-C ends it, and what it has begun with it.
@@ -47,83 +72,62 @@ pub(crate) async fn cage2(
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
+    write::check(None, "cage2", arguments.chart.as_deref())?;
+    let mut scores = Scores::open(arguments.scores.as_deref())?;
     let mut world = World::start(&arguments.world)?;
     let coordinator = Coordinator::connect(&arguments.remote).await?;
+    let is_played = |player: &Player| match player {
+        Player::Countermove(Some(part)) => arguments.ablate.contains(part),
+        _ => true,
+    };
+    let players: Vec<Player> = Player::all().filter(is_played).collect();
+    let mut works = vec![Work::default(); players.len()];
     let work = async {
-        let mut lines = vec![
-            "| attacker | player | games | score | seconds a round | tokens a round |".to_owned(),
-            "|---|---|---:|---:|---:|---:|".to_owned(),
-        ];
-        // What the same games cost with a part switched off, and with all parts.
-        let mut pairs: Vec<Vec<(f64, f64)>> = vec![Vec::new(); arguments.ablate.len()];
         for red in &arguments.red {
-            for rule in Rule::ALL {
-                let mut scores = Scores::default();
-                for seed in arguments.seeds() {
-                    rule.play(&mut world, red, seed, arguments.rounds, &mut scores).await?;
-                }
-                lines.push(scores.line(red, rule.name()));
-            }
-            let mut whole = Scores::default();
-            let mut without: Vec<Scores> = arguments.ablate.iter().map(|_| Scores::default()).collect();
             for seed in arguments.seeds() {
-                let mut game =
-                    Game { coordinator: &coordinator, console, world: &mut world, arguments: &arguments };
-                let total = game.play(red, seed, None, &mut whole).await?;
-                let mut told = format!("{red}, seed {seed}: {total:.1}");
-                for (part, (scores, pairs)) in arguments.ablate.iter().zip(without.iter_mut().zip(&mut pairs))
-                {
-                    let other = game.play(red, seed, Some(*part), scores).await?;
-                    told += &format!(", {other:.1} without {}", part.name());
-                    pairs.push((total, other));
+                let mut told = Vec::new();
+                for (player, work) in players.iter().zip(&mut works) {
+                    let score = match scores.of(red, *player, seed) {
+                        Some(score) => score,
+                        None => {
+                            let arguments = &arguments;
+                            let mut game =
+                                Game { coordinator: &coordinator, console, world: &mut world, arguments };
+                            let score = match player {
+                                Player::Rule(rule) => {
+                                    rule.play(game.world, red, seed, arguments.rounds).await?
+                                }
+                                Player::Countermove(without) => game.play(red, seed, *without, work).await?,
+                            };
+                            scores.take(red, *player, seed, score)?;
+                            score
+                        }
+                    };
+                    if matches!(player, Player::Countermove(_)) {
+                        told.push(format!("{} {score:.1}", player.name()));
+                    }
                 }
-                console.line(&told);
-            }
-            lines.push(whole.line(red, "countermove"));
-            for (part, scores) in arguments.ablate.iter().zip(&without) {
-                lines.push(scores.line(red, &format!("countermove without {}", part.name())));
+                console.line(&format!("{red}, seed {seed}: {}", told.join(", ")));
             }
         }
-        lines.extend(
-            arguments.ablate.iter().zip(&pairs).filter_map(|(part, pairs)| worth(part.name(), pairs)),
-        );
-        write_out(format!("{}\n", lines.join("\n")).as_bytes())?;
+        let pace = |player: Player| {
+            let work = players.iter().position(|own| *own == player).and_then(|at| works.get(at))?;
+            let rounds = f64::from(work.rounds);
+            (rounds > 0.0).then(|| (work.took.as_secs_f64() / rounds, work.tokens as f64 / rounds))
+        };
+        let mut text = scores.table(&arguments.red, &players, pace);
+        for worth in arguments.ablate.iter().filter_map(|part| scores.worth(*part)) {
+            text += &format!("\n{worth}\n");
+        }
+        write_out(text.as_bytes())?;
+        if let Some(path) = &arguments.chart {
+            write::file(path, &scores.chart(&arguments.red, &players)?)?;
+        }
         Ok(Exit::Success)
     };
     tokio::select! {
         played = work => played,
         () = interrupt.wait() => Ok(Exit::Interrupted),
-    }
-}
-
-/// What a part is worth, over games that were played with and without it.
-fn worth(part: &str, pairs: &[(f64, f64)]) -> Option<String> {
-    let differences: Vec<f64> = pairs.iter().map(|(with, without)| with - without).collect();
-    let Difference { mean, interval: (low, high), chance } = Difference::of(&differences)?;
-    let lost = -pairs.iter().map(|(_, without)| without).sum::<f64>() / pairs.len() as f64;
-    let share = if lost > 0.0 {
-        format!(", {:.0} % of what it costs without", 100.0 * mean / lost)
-    } else {
-        String::new()
-    };
-    Some(format!(
-        "\nWith {part} a game costs {mean:.2} less{share} (95 % {low:.2} to {high:.2}, p = {chance:.4}, {} games)",
-        pairs.len()
-    ))
-}
-
-impl Scores {
-    fn line(&self, red: &str, player: &str) -> String {
-        let count = self.totals.len().max(1) as f64;
-        let mean = self.totals.iter().sum::<f64>() / count;
-        let squares: f64 = self.totals.iter().map(|total| (total - mean).powi(2)).sum();
-        let spread = (squares / (count - 1.0).max(1.0)).sqrt();
-        let rounds = f64::from(self.rounds.max(1));
-        let (seconds, tokens) = (self.took.as_secs_f64() / rounds, self.tokens as f64 / rounds);
-        format!(
-            "| {red} | {player} | {} | {mean:.2} ± {spread:.2} | {seconds:.2} | {tokens:.1} |",
-            self.totals.len()
-        )
     }
 }
 
@@ -142,7 +146,7 @@ impl Game<'_> {
         red: &str,
         seed: u64,
         without: Option<Part>,
-        scores: &mut Scores,
+        work: &mut Work,
     ) -> Result<f64, Failure> {
         let begun = self.world.reset(seed, red).await?;
         let started = Instant::now();
@@ -171,7 +175,7 @@ impl Game<'_> {
                 Some(Kind::Decided(step)) => {
                     decisions::send_approval(self.coordinator, &name, &step, APPROVER.to_owned()).await?;
                     total = self.round(&name, &step, without != Some(Part::Revision)).await?;
-                    scores.rounds += 1;
+                    work.rounds += 1;
                 }
                 Some(Kind::Ended(ended)) => break ended,
                 _ => {}
@@ -181,9 +185,8 @@ impl Game<'_> {
             return Err(Failure::Failed(ended.error));
         }
         let usage = ended.usage.unwrap_or_default();
-        scores.tokens += usage.sampled_tokens + usage.forced_tokens;
-        scores.took += started.elapsed();
-        scores.totals.push(total);
+        work.tokens += usage.sampled_tokens + usage.forced_tokens;
+        work.took += started.elapsed();
         Ok(total)
     }
 
@@ -250,24 +253,5 @@ mod tests {
             catalogue.actions.iter().map(|action| command(&action.on(Some("User1"))).unwrap()).collect();
         assert_eq!(said, ["Monitor", "Analyse User1", "Remove User1", "Restore User1", "Decoy User1"]);
         assert!(command("Unplug User1").is_err());
-    }
-
-    #[test]
-    fn what_a_part_is_worth_is_told_over_pairs_of_games() {
-        assert_eq!(worth("planning", &[]), None);
-        let pairs: Vec<(f64, f64)> =
-            (0..20).map(|game| (-8.0 - f64::from(game), -10.0 - f64::from(game))).collect();
-        let told = worth("planning", &pairs).unwrap();
-        assert!(
-            told.starts_with("\nWith planning a game costs 2.00 less, 10 % of what it costs without (95 % 2.00 to 2.00, p = 0.0001"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn scores_are_told_with_their_spread() {
-        let scores =
-            Scores { totals: vec![-2.0, -4.0], rounds: 60, tokens: 120, took: Duration::from_secs(30) };
-        assert_eq!(scores.line("b_line", "x"), "| b_line | x | 2 | -3.00 ± 1.41 | 0.50 | 2.0 |");
     }
 }

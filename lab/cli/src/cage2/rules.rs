@@ -1,6 +1,5 @@
 //! Players without a model and without a belief.
 
-use super::Scores;
 use super::records::is_attempt;
 use super::world::{Sight, World};
 use countermove::failure::Failure;
@@ -29,7 +28,7 @@ impl Rule {
     pub(super) fn name(self) -> &'static str {
         match self {
             Rule::Watch => "watch only",
-            Rule::Restore => "restore where an attempt was seen",
+            Rule::Restore => "restore what was attacked",
             Rule::RestoreAndDecoy => "the same, with decoys",
         }
     }
@@ -40,8 +39,7 @@ impl Rule {
         red: &str,
         seed: u64,
         rounds: u32,
-        scores: &mut Scores,
-    ) -> Result<(), Failure> {
+    ) -> Result<f64, Failure> {
         let mut seen = Sight::default();
         let (mut total, mut turn) = (0.0, 0);
         world.reset(seed, red).await?;
@@ -49,8 +47,7 @@ impl Rule {
             let played = world.act(&self.action(&seen, &mut turn)).await?;
             (total, seen) = (played.total, played.seen);
         }
-        scores.totals.push(total);
-        Ok(())
+        Ok(total)
     }
 
     fn action(self, seen: &Sight, turn: &mut usize) -> String {

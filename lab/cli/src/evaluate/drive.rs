@@ -216,5 +216,9 @@ fn end(ended: &PlanEnded, episode: &mut Episode) -> Result<(), Failure> {
     let usage = ended.usage.unwrap_or_default();
     episode.tokens = Some(usage.sampled_tokens + usage.forced_tokens);
     episode.rollouts = Some(usage.rollouts);
-    if ended.error.is_empty() { Ok(()) } else { Err(Failure::Failed(ended.error.clone())) }
+    // An incident for which no action could be proposed was played to its end, whatever it says.
+    match ended.end() {
+        PlanEnd::Failed => Err(Failure::Failed(ended.error.clone())),
+        _ => Ok(()),
+    }
 }

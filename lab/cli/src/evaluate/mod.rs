@@ -3,7 +3,6 @@
 mod drive;
 mod endpoint;
 pub(crate) mod suite;
-mod write;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use self::endpoint::Endpoint;
 use countermove::args::Remote;
 
 use crate::args::{Ablation, Baseline, EvaluateArgs};
+use crate::write;
 use countermove::client::Coordinator;
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};

@@ -27,6 +27,10 @@ async fn actions_on_what_does_not_exist_are_rejected() {
     let (plan, events) = plan(&model, options()).await;
     assert_eq!(plan.ended.end, PlanEnd::NoCandidate);
     assert!(plan.steps.is_empty());
+    let why = &plan.ended.error;
+    assert!(why.starts_with("nothing is left to try for what does not hold (attack contained, "), "{why}");
+    assert!(why.contains("% the attacker comes back from an address that no record tells of; \""), "{why}");
+    assert!(why.contains("was thrown away: "), "{why}");
     let rejected = events.iter().find_map(|event| match event {
         PlanEvent::Proposed { candidates, rejected, .. } if candidates.is_empty() => Some(rejected),
         _ => None,

@@ -1,11 +1,11 @@
-//! Files that an evaluation writes.
+//! Files that a laboratory run writes: charts, sections of a page.
 
 use std::path::Path;
 
 use countermove::failure::Failure;
 
 /// Checks that there is a place for the figures, so that it does not show after an hour that there is none.
-pub(super) fn check(section: Option<&Path>, name: &str, chart: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn check(section: Option<&Path>, name: &str, chart: Option<&Path>) -> Result<(), Failure> {
     if let Some(path) = section {
         replace(&read(path)?, name, "").ok_or_else(|| no_place(path, name))?;
     }
@@ -17,12 +17,12 @@ pub(super) fn check(section: Option<&Path>, name: &str, chart: Option<&Path>) ->
 }
 
 /// Writes a file whole.
-pub(super) fn file(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn file(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| unwritable(path, &error))
 }
 
 /// Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`. Everything else in the file stays.
-pub(super) fn section(path: &Path, name: &str, text: &str) -> Result<(), Failure> {
+pub(crate) fn section(path: &Path, name: &str, text: &str) -> Result<(), Failure> {
     let page = replace(&read(path)?, name, text).ok_or_else(|| no_place(path, name))?;
     file(path, &page)
 }
