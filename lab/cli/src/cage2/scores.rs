@@ -8,6 +8,7 @@ use countermove_chart::{Bar, Panel, bars};
 use countermove_simulator::evaluation::Difference;
 
 use super::Player;
+use super::rules::Rule;
 use crate::args::Part;
 use countermove::failure::Failure;
 
@@ -118,7 +119,12 @@ impl Scores {
             Panel {
                 title: format!("Loss against {red}"),
                 note: "points a game, mean and standard deviation".to_owned(),
-                bars: players.iter().map(bar).collect(),
+                // Beside who only watches nobody else would be seen.
+                bars: players
+                    .iter()
+                    .filter(|player| **player != Player::Rule(Rule::Watch))
+                    .map(bar)
+                    .collect(),
             }
         };
         let panels: Vec<Panel> = reds.iter().map(panel).collect();
@@ -132,18 +138,19 @@ impl Scores {
         players: &[Player],
         pace: impl Fn(Player) -> Option<(f64, f64)>,
     ) -> String {
-        let mut text = "| attacker | player | games | score | seconds a round | tokens a round |\n\
-                        |---|---|---:|---:|---:|---:|\n"
-            .to_owned();
+        let is_counted = players.iter().any(|player| pace(*player).is_some());
+        let (titles, rule) =
+            if is_counted { (" seconds a round | tokens a round |", "---:|---:|") } else { ("", "") };
+        let mut text = format!("| attacker | player | games | score |{titles}\n|---|---|---:|---:|{rule}\n");
         for red in reds {
             for player in players {
                 let Some(spread) = self.spread(red, *player) else { continue };
-                let pace = pace(*player).map_or_else(
-                    || "| ".to_owned(),
-                    |(seconds, tokens)| format!("{seconds:.2} | {tokens:.1}"),
-                );
-                let _ =
-                    writeln!(text, "| {red} | {} | {} | {spread} | {pace} |", player.name(), spread.games);
+                let _ = write!(text, "| {red} | {} | {} | {spread} |", player.name(), spread.games);
+                text += &match pace(*player) {
+                    Some((seconds, tokens)) => format!(" {seconds:.2} | {tokens:.1} |\n"),
+                    None if is_counted => " | |\n".to_owned(),
+                    None => "\n".to_owned(),
+                };
             }
         }
         text
@@ -166,7 +173,6 @@ fn read(line: &str) -> Option<((String, &'static str, u64), f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::Rule;
     use super::*;
 
     const WHOLE: Player = Player::Countermove(None);
@@ -199,6 +205,11 @@ mod tests {
         let reds = ["b_line".to_owned(), "meander".to_owned()];
         let table = scores.table(&reds, &[WHOLE, UNPLANNED], |_| Some((0.5, 2.0)));
         assert!(table.ends_with("|\n| b_line | countermove | 2 | -3.00 ± 1.41 | 0.50 | 2.0 |\n"), "{table}");
+        let kept = scores.table(&reds, &[WHOLE], |_| None);
+        assert!(
+            kept.ends_with("score |\n|---|---|---:|---:|\n| b_line | countermove | 2 | -3.00 ± 1.41 |\n"),
+            "{kept}"
+        );
         let chart = scores.chart(&reds, &[WHOLE, UNPLANNED]).unwrap();
         assert!(chart.contains("-3.00 ± 1.41") && chart.contains("without planning"), "{chart}");
     }
