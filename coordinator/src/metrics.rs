@@ -62,7 +62,7 @@ table! {
         .by(&[TENANT]);
     ROLLOUTS = Metric::new("countermove_rollouts_total", Kind::Counter, "Rollouts that came back, by how they ended")
         .by(&[Label { name: "end", values: Values::Of(&["terminal", "truncated", "cancelled", "malformed"]) }]);
-    HEDGES = Metric::new("countermove_hedges_total", Kind::Counter, "Slow rollouts that were started once more on another worker");
+    HEDGES = Metric::new("countermove_hedges_total", Kind::Counter, "Slow rollouts and questions that were started once more on another worker");
     FIRST_CANDIDATE = Metric::new("countermove_first_candidate_seconds", Kind::Histogram(SECONDS), "Time from an incident's creation to its first candidate actions");
     WORK_TIME = Metric::new("countermove_work_seconds", Kind::Histogram(SECONDS), "Time of one piece of planning: what happened, a revision of that, or a decision, which is a step; waits for people are not in it")
         .by(&[Label { name: "phase", values: Values::Of(&["perception", "revision", "decision"]) }]);

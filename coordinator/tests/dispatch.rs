@@ -525,3 +525,31 @@ async fn nothing_is_hedged_if_it_is_switched_off() {
     }
     assert!(tokio::time::timeout(Duration::from_millis(300), stream.next()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_question_that_stalls_is_asked_elsewhere_and_the_first_answer_counts() {
+    let workers = ["w-1", "w-2"].map(|id| FakeWorker::start(Script::named(id)));
+    let fleet = fleet(workers.iter().map(|worker| worker.url.clone()));
+    ready(&fleet, 2).await;
+    // So long that no other one is slow, however busy the machine is.
+    let policy = Hedging { multiple: 2.0, least: Duration::from_secs(2) };
+    let incident = incident(&Dispatcher::start(fleet.clone(), hedging(Some(policy))), Payer::default());
+    let wanted = incident.ask(question("Who?", 7), &TokenCounter::default()).await.unwrap();
+    // Nobody knows what is usual before.
+    for seed in 0..40 {
+        incident.ask(question("Who?", seed), &TokenCounter::default()).await.unwrap();
+    }
+    // All of them went where the first one did, which holds the prefix.
+    let asked = |worker: &FakeWorker| worker.script.questions.load(Ordering::SeqCst);
+    let [one, other] = &workers;
+    let (slow, quick) = if asked(one) > 0 { (one, other) } else { (other, one) };
+    assert_eq!((asked(slow), asked(quick)), (41, 0));
+    *slow.script.answer_delay.lock().unwrap() = Duration::from_secs(60);
+    let tokens = TokenCounter::default();
+    let answer =
+        tokio::time::timeout(Duration::from_secs(20), incident.ask(question("Who?", 7), &tokens)).await;
+    assert_eq!(answer.expect("it does not wait for the slow one").unwrap(), wanted);
+    assert_eq!((asked(slow), asked(quick)), (42, 1));
+    until("the end of the other call", || slow.script.open_calls() == 0).await;
+    until("its place back", || fleet.list().iter().all(|worker| worker.running == 0)).await;
+}

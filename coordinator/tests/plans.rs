@@ -94,10 +94,11 @@ async fn losing_a_worker_midway_changes_nothing_in_the_plan() {
     undisturbed.ended(&name).await;
     let expected = decisions(&undisturbed.get(&name).await);
 
-    let mut cluster = Cluster::start(slow_cluster(Duration::from_millis(30))).await;
+    let mut cluster = Cluster::start(slow_cluster(Duration::from_millis(100))).await;
     let name = cluster.create(options()).await;
     let mut watch = cluster.watch(&name, 0).await;
-    watch.until(|kind| matches!(kind, Kind::Rollout(_)).then_some(())).await;
+    // Events come a little later than what they tell of, when it may have nothing to do.
+    until("rollouts", || !cluster.workers[0].script.rollouts().is_empty()).await;
     cluster.workers[0].kill();
     let mut notices = Vec::new();
     while let Some(event) = watch.event().await {

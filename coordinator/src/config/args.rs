@@ -97,8 +97,8 @@ pub struct Args {
     /// CPUs that it computes on, such as 0,2-3; workers on the same machine need others [default: all]
     #[arg(long, value_name = "LIST", requires = "model")]
     pub model_cpus: Option<OsString>,
-    /// Times the median of its siblings that a rollout may take before it is started once more on a worker that would be
-    /// idle; 0: never
+    /// Times the median of its siblings that a rollout may take, before it is started once more on a worker that would be
+    /// idle; a question 2.5 times as many of the last ones; 0: never
     #[arg(long, value_name = "MULTIPLE", default_value_t = Hedging::default().multiple, value_parser = multiple)]
     pub hedge_after: f64,
     /// Share of the rollouts that run on two workers and have to agree bit for bit, where there are two; 0: none

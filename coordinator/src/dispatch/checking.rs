@@ -4,7 +4,7 @@
 //! are not both right, and a third tells which. Which rollouts are looked at is drawn anew for each run, by what no worker can
 //! know: one that lies cannot lie where nobody looks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use countermove_planner::{RolloutKey, RolloutResult};
@@ -26,7 +26,7 @@ pub(super) struct Checks {
 pub(super) struct Check {
     pub(super) task: Task,
     /// Workers that it was given to.
-    pub(super) asked: HashSet<WorkerId>,
+    pub(super) asked: Vec<WorkerId>,
     /// What they gave, in the order in which it came.
     pub(super) answers: Vec<(WorkerId, RolloutResult)>,
 }
@@ -116,6 +116,8 @@ mod tests {
     use countermove_incident::RecoveryState;
     use countermove_planner::{RolloutEnd, RolloutSpec, RolloutStep, Usage};
 
+    use std::collections::HashSet;
+
     use super::*;
 
     fn key(rollout: u32) -> RolloutKey {
@@ -148,7 +150,7 @@ mod tests {
     fn word(costs: &[f64]) -> Word {
         let worker = |at: usize| WorkerId::new(&format!("w-{at}")).unwrap();
         let answers = costs.iter().enumerate().map(|(at, &cost)| (worker(at), result(cost))).collect();
-        Check { task: task(0), asked: HashSet::new(), answers }.word()
+        Check { task: task(0), asked: Vec::new(), answers }.word()
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! Which rollouts are started a second time elsewhere, since they take much longer than their siblings. Pure.
+//! What is started a second time elsewhere, since it takes much longer than its like: a rollout than others of its run, a question than
+//! the last ones of the coordinator. Pure.
 //!
-//! A rollout's result depends on its input and its seed alone, so that of either copy is right. What a hedge costs is
-//! bounded: it is for few rollouts of a run, and only where a worker would be idle otherwise.
+//! What comes of either depends on its input and its seed alone, so that of either copy is right. What a hedge costs is
+//! bounded: it is for few rollouts of a run and few questions, and only where a worker would be idle otherwise.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-/// When a rollout counts as slow.
+/// When a rollout or a question counts as slow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hedging {
-    /// Times the median of its finished siblings.
+    /// Times the median of its like.
     pub multiple: f64,
     /// And at least this long: what takes no longer is not worth a second call.
     pub least: Duration,
@@ -41,6 +43,43 @@ pub(super) fn most_hedges(total: usize) -> usize {
     (total / 20).max(1)
 }
 
+/// Questions by whose times it is told which are slow.
+const RECENT: usize = 64;
+/// So many times longer than a rollout a question may take before it is slow: questions differ in length, so that a long one is rarely a slow one,
+/// and to ask the longest twice takes much. Of exponentially distributed times one in 180 is beyond.
+const LENGTHS: f64 = 2.5;
+
+/// How long the last questions of all incidents took, and how many were asked twice.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    recent: VecDeque<Duration>,
+    count: usize,
+    hedged: usize,
+}
+
+impl Answered {
+    /// Counts one that was answered after so long.
+    pub(super) fn count(&mut self, took: Duration) {
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(took);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// How long a question may take before it is slow. `None` while nobody knows what is usual, or while enough were asked twice.
+    pub(super) fn patience(&mut self, policy: &Hedging) -> Option<Duration> {
+        if self.hedged >= most_hedges(self.count) {
+            return None;
+        }
+        let policy = Hedging { multiple: policy.multiple * LENGTHS, ..*policy };
+        policy.patience(self.recent.make_contiguous(), RECENT)
+    }
+
+    /// Counts one that is asked a second time.
+    pub(super) fn hedge(&mut self) {
+        self.hedged = self.hedged.saturating_add(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -65,6 +104,24 @@ mod tests {
     #[test]
     fn few_are_hedged() {
         assert_eq!([0, 1, 9, 39, 40, 200].map(most_hedges), [1, 1, 1, 1, 2, 10]);
+    }
+
+    #[test]
+    fn a_question_is_slow_by_what_the_last_ones_took_and_few_are_asked_twice() {
+        let policy = Hedging { multiple: 3.0, least: Duration::from_secs(1) };
+        let mut answered = Answered::default();
+        (0..RECENT / 2 - 1).for_each(|_| answered.count(Duration::from_secs(2)));
+        assert_eq!(answered.patience(&policy), None);
+        answered.count(Duration::from_secs(2));
+        assert_eq!(answered.patience(&policy), Some(Duration::from_secs(15)));
+        answered.hedge();
+        assert_eq!(answered.patience(&policy), None, "one in twenty, and 32 were answered");
+        (0..RECENT).for_each(|_| answered.count(Duration::from_secs(9)));
+        assert_eq!(
+            answered.patience(&policy),
+            Some(Duration::from_millis(67_500)),
+            "what was before is forgotten"
+        );
     }
 
     proptest! {

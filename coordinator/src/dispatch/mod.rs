@@ -7,8 +7,8 @@
 //! Dropping a future or a stream cancels its calls, and the workers stop decoding.
 //!
 //! The work of all incidents goes through one queue ([`queue`]), which shares the workers between tenants by tokens
-//! ([`fair`]) and sends each piece where it is done soonest ([`placement`]). A slow rollout may be started twice
-//! ([`hedging`]), and a few are, so that workers that lie are found out ([`checking`]).
+//! ([`fair`]) and sends each piece where it is done soonest ([`placement`]). What is slow may be started twice
+//! ([`hedging`]), and a few rollouts are, so that workers that lie are found out ([`checking`]).
 
 mod call;
 mod checking;
@@ -23,7 +23,8 @@ mod rollouts;
 #[cfg(feature = "simulation")]
 mod uncalled;
 
-use std::sync::{Arc, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use countermove_planner::{Answer, LanguageModel, ModelError, Purpose, Question, TokenCounter};
@@ -31,6 +32,8 @@ use countermove_proto::worker::v1::GenerateRequest;
 use countermove_proto::{Error, IncidentId, WorkerId};
 use countermove_telemetry::TRACE;
 use countermove_wire::{FromDomain, model_error};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, info_span};
 
@@ -58,7 +61,7 @@ pub struct DispatchOptions {
     pub call_timeout: Duration,
     /// How often work may fail on a worker before it is given up. It may lose its worker [`LOSSES`] times as often.
     pub attempts: u32,
-    /// When a rollout is started a second time; absent: never.
+    /// When a rollout or a question is started a second time; absent: never.
     pub hedging: Option<Hedging>,
     /// Share of the rollouts that run on two workers and have to agree, from 0 to 1.
     pub checked: f64,
@@ -138,11 +141,11 @@ impl IncidentWorkers {
     }
 
     fn turn(&self, purpose: Purpose) -> queue::Turn {
-        self.0.dispatcher.turn(purpose, self.0.origin.clone(), Arc::clone(&self.0.warm))
+        self.0.dispatcher.turn(purpose, self.0.origin.clone(), self.0.warm.clone())
     }
 
     fn warmed(&self, worker: &WorkerId) {
-        self.0.warm.lock().unwrap_or_else(PoisonError::into_inner).insert(worker.clone());
+        self.0.warm.warmed(worker);
     }
 
     /// A place for one question, as soon as it is its turn.
@@ -239,30 +242,72 @@ impl IncidentWorkers {
     }
 }
 
+impl IncidentWorkers {
+    /// Asks a question once, in a place that was granted for it.
+    async fn attempt(
+        &self,
+        mut grant: Grant,
+        request: GenerateRequest,
+        tokens: &TokenCounter,
+    ) -> (Grant, Result<Answer, Error>) {
+        let time = self.call_time();
+        let span = info_span!(target: TRACE, "question", worker = %grant.lease().worker());
+        let call = call::generate(&mut grant, request, time, self.options().silence, tokens);
+        let outcome = timeout(time, call.instrument(span)).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(Error::DeadlineExceeded("the deadline passed before the model answered".to_owned()))
+        });
+        (grant, outcome)
+    }
+
+    /// A place for a second copy of a question that was begun at `begun` on `first`, once it is slow and a worker would be idle
+    /// otherwise.
+    async fn second_place(&self, begun: Instant, first: &WorkerId) -> Grant {
+        let Some(Hedging { least, .. }) = self.options().hedging else { return std::future::pending().await };
+        let Shared { dispatcher, origin, warm, .. } = &*self.0;
+        loop {
+            let slow = dispatcher.question_patience().and_then(|patience| begun.checked_add(patience));
+            if slow.is_some_and(|slow| slow <= Instant::now())
+                && let Some(grant) = dispatcher.spare(Purpose::Decision, origin, warm, first)
+            {
+                return grant;
+            }
+            // What is usual changes, and so does who has room.
+            let again = Instant::now() + least;
+            tokio::time::sleep_until(slow.map_or(again, |slow| slow.max(again))).await;
+        }
+    }
+}
+
 impl LanguageModel for IncidentWorkers {
     async fn ask(&self, question: Question, tokens: &TokenCounter) -> Result<Answer, ModelError> {
         let tenant = self.tenant();
         let request = GenerateRequest::from_domain(&Question { tenant, ..question });
         let mut patience = Patience::default();
         loop {
-            let mut grant = self.wait_for_place().await?;
-            let time = self.call_time();
-            let span = info_span!(target: TRACE, "question", worker = %grant.lease().worker());
-            let call = call::generate(&mut grant, request.clone(), time, self.options().silence, tokens);
-            let call = call.instrument(span);
-            let outcome = match timeout(time, call).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    Err(Error::DeadlineExceeded("the deadline passed before the model answered".to_owned()))
+            let grant = self.wait_for_place().await?;
+            let (first, begun) = (grant.lease().worker().clone(), Instant::now());
+            let mut tries = FuturesUnordered::from_iter([self.attempt(grant, request.clone(), tokens)]);
+            let mut hedge = pin!(self.second_place(begun, &first).fuse());
+            while !tries.is_empty() {
+                let (mut grant, outcome) = tokio::select! {
+                    Some(ended) = tries.next() => ended,
+                    grant = &mut hedge => {
+                        let (incident, second) = (self.0.origin.incident, grant.lease().worker());
+                        tracing::info!(%incident, worker = %first, hedge = %second, "a slow question is asked once more");
+                        tries.push(self.attempt(grant, request.clone(), tokens));
+                        continue;
+                    }
+                };
+                match outcome {
+                    Ok(answer) => {
+                        self.0.dispatcher.answered(begun.elapsed());
+                        self.warmed(grant.lease().worker());
+                        tokens.add(grant.finished(&answer.usage));
+                        return Ok(answer);
+                    }
+                    Err(error) => self.settle(grant.lease(), error, &mut patience)?,
                 }
-            };
-            match outcome {
-                Ok(answer) => {
-                    self.warmed(grant.lease().worker());
-                    tokens.add(grant.finished(&answer.usage));
-                    return Ok(answer);
-                }
-                Err(error) => self.settle(grant.lease(), error, &mut patience)?,
             }
         }
     }

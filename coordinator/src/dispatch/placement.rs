@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use countermove_planner::Purpose;
-use countermove_proto::Error;
+use countermove_proto::{Error, WorkerId};
 use tonic::Code;
 
-use crate::workers::Load;
+use crate::workers::{Board, Group, Number, Openness};
 
 /// How many sequences' worth of work more a worker that holds the prefix may have for each place in its batch, before
 /// another one gets a question: to read the context again costs about as much.
@@ -28,39 +28,55 @@ pub(crate) enum Verdict {
     GiveUp,
 }
 
-/// Speed of each worker with a full batch, in tokens a second. One that was not measured counts as the average of those
-/// that were; if none was, all count alike.
-pub(crate) fn speeds(loads: &[Load]) -> Vec<f64> {
-    let known: Vec<f64> = loads.iter().filter_map(|load| load.rate).collect();
-    let mean = match known.len() {
-        0 => 1.0,
-        count => (known.iter().sum::<f64>() / count as f64).max(f64::MIN_POSITIVE),
-    };
-    let rate = |load: &Load| load.rate.map_or(mean, |rate| rate.max(mean * SLOWEST));
-    loads.iter().map(|load| rate(load) * f64::from(load.capacity.max(1))).collect()
+/// One sequence that wants a worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    pub(super) purpose: Purpose,
+    /// What it is expected to take.
+    pub(super) tokens: u64,
+    /// How open to it the worker has to be.
+    pub(super) least: Openness,
+    /// Who holds the prefix.
+    pub(super) warm: &'a [WorkerId],
+    /// Who must not have it.
+    pub(super) not: &'a [WorkerId],
 }
 
-/// The worker, of those that `may` have it, for one sequence of `tokens`: the one that would be done with all that it has
-/// soonest. Questions prefer a worker that holds the prefix even if it takes a little longer; rollouts, which come in
-/// numbers, only if it takes no longer. Equal ones are taken in order. `None` if there is none.
-pub(crate) fn pick(
-    loads: &[Load],
-    speeds: &[f64],
-    may: impl Fn(usize) -> bool,
-    is_warm: impl Fn(usize) -> bool,
-    (purpose, tokens): (Purpose, u64),
-) -> Option<usize> {
-    let time = |index: usize| {
-        let load = &loads[index];
-        let all = load.outstanding.saturating_add(tokens) as f64;
-        let saved = match purpose {
-            Purpose::Decision if is_warm(index) => WARMTH * f64::from(load.capacity) * tokens as f64,
-            _ => 0.0,
-        };
-        (all - saved) / speeds[index]
+/// The worker that would be done soonest with all that it has and this sequence. Questions prefer a worker that holds the prefix even if
+/// it takes a little longer; rollouts, which come in numbers, only if it takes no longer. Equal ones are taken in order. `None` if there
+/// is none. Looks at the least busy of each group, and at those that hold the prefix.
+pub(super) fn pick(board: &Board, wish: Wish<'_>) -> Option<Number> {
+    let Wish { purpose, tokens, least, warm, not } = wish;
+    let mean = board.mean_rate();
+    let time = |outstanding: u64, group: &Group, saved: f64| {
+        (outstanding.saturating_add(tokens) as f64 - saved) / speed(group, mean)
     };
-    let choices = (0..loads.len().min(speeds.len())).filter(|&index| may(index));
-    choices.min_by(|&a, &b| time(a).total_cmp(&time(b)).then_with(|| is_warm(b).cmp(&is_warm(a))))
+    let not: Vec<Number> = not.iter().filter_map(|id| board.number(id)).collect();
+    let first = |group: &Group| {
+        let (outstanding, number) = group.first(purpose, least, &not)?;
+        Some((time(outstanding, group, 0.0), true, number))
+    };
+    let holds = |id: &WorkerId| {
+        let number = board.number(id).filter(|number| !not.contains(number))?;
+        let (load, group) = board.get(number, purpose, least)?;
+        let saved = match purpose {
+            Purpose::Decision => WARMTH * f64::from(group.capacity()) * tokens as f64,
+            Purpose::Rollout => 0.0,
+        };
+        Some((time(load.outstanding, group, saved), false, number))
+    };
+    let choices = board.groups().filter_map(first).chain(warm.iter().filter_map(holds));
+    let order = |a: &(f64, bool, Number), b: &(f64, bool, Number)| {
+        a.0.total_cmp(&b.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
+    };
+    choices.min_by(order).map(|(_, _, number)| number)
+}
+
+/// Speed of each worker of a group with a full batch, in tokens a second, where `mean` is that of all that were measured. One that was not
+/// counts as the average of those that were; if none was, all count alike.
+fn speed(group: &Group, mean: Option<f64>) -> f64 {
+    let mean = mean.unwrap_or(1.0);
+    group.rate().map_or(mean, |rate| rate.max(mean * SLOWEST)) * f64::from(group.capacity())
 }
 
 /// What to do after a call that ended with `error`.
@@ -92,31 +108,55 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::workers::Load;
 
     fn load(capacity: u32, outstanding: u64) -> Load {
-        Load {
-            capacity,
-            efficient: capacity,
-            places: crate::workers::Places::default(),
-            rollouts: 0,
-            decisions: 0,
-            outstanding,
-            rate: None,
-        }
+        Load { outstanding, ..Load::of(capacity) }
     }
 
-    /// The worker for a sequence of 100 tokens.
-    fn choose(loads: &[Load], warm: &[usize], purpose: Purpose) -> Option<usize> {
-        pick(loads, &speeds(loads), |_| true, |index| warm.contains(&index), (purpose, 100))
+    fn board(loads: &[Load]) -> Board {
+        Board::of(&named(loads))
+    }
+
+    fn named(loads: &[Load]) -> Vec<(WorkerId, Load)> {
+        loads.iter().enumerate().map(|(number, load)| (id(number), *load)).collect()
+    }
+
+    fn id(number: usize) -> WorkerId {
+        WorkerId::new(&format!("w-{number}")).unwrap()
+    }
+
+    fn speeds(loads: &[Load]) -> Vec<f64> {
+        let board = board(loads);
+        let of = |number| {
+            speed(board.get(number, Purpose::Rollout, Openness::Closed).unwrap().1, board.mean_rate())
+        };
+        (0..loads.len() as Number).map(of).collect()
+    }
+
+    /// The worker for a sequence of 100 tokens, however full it is.
+    fn choose(loads: &[Load], warm: &[usize], purpose: Purpose) -> Option<Number> {
+        let warm: Vec<_> = warm.iter().map(|&number| id(number)).collect();
+        pick(&board(loads), Wish { purpose, tokens: 100, least: Openness::Places, warm: &warm, not: &[] })
     }
 
     /// Places sequences of 100 tokens one after the other, and says how many each worker got.
     fn spread(mut loads: Vec<Load>, warm: &[usize], count: usize) -> Vec<u32> {
         for _ in 0..count {
-            let Some(index) = choose(&loads, warm, Purpose::Rollout) else { break };
-            loads[index].add(Purpose::Rollout, 100);
+            let Some(number) = choose(&loads, warm, Purpose::Rollout) else { break };
+            loads[number as usize].add(Purpose::Rollout, 100);
         }
         loads.iter().map(|load| load.rollouts).collect()
+    }
+
+    #[test]
+    fn who_must_not_have_it_does_not_even_if_it_holds_the_prefix() {
+        let board = board(&[load(8, 0), load(8, 300), load(8, 200)]);
+        let (warm, not) = ([id(0)], [id(0), id(2)]);
+        let wish =
+            Wish { purpose: Purpose::Rollout, tokens: 100, least: Openness::Free, warm: &warm, not: &not };
+        assert_eq!(pick(&board, wish), Some(1));
+        assert_eq!(pick(&board, Wish { not: &[id(0), id(1), id(2)], ..wish }), None);
     }
 
     #[test]
@@ -157,7 +197,8 @@ mod tests {
         let of = |rate| Load { rate, ..load(10, 0) };
         assert_eq!(speeds(&[of(None), of(None)]), [10.0, 10.0]);
         assert_eq!(speeds(&[of(Some(2.0)), of(Some(4.0)), of(None)]), [20.0, 40.0, 30.0]);
-        assert_eq!(speeds(&[of(Some(16.0)), of(Some(0.0))]), [160.0, 10.0]);
+        let still = speeds(&[of(Some(16.0)), of(Some(0.0))]);
+        assert!(still[0] == 160.0 && (still[1] - 10.0).abs() < 0.01, "{still:?}");
     }
 
     #[test]

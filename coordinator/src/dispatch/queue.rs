@@ -1,7 +1,8 @@
 //! The queue in front of the fleet: work of all incidents waits here, and goes to workers as they have room.
 //!
 //! Whose turn it is says [`FairQueue`], where it goes [`placement`](super::placement); this module holds both to what is
-//! known of the workers, and hands out what was granted. A question never waits for a batch to end: workers keep room for
+//! known of the workers, and hands out what was granted. What that costs depends on what has changed since the last time, not on how many
+//! workers there are ([`Board`]). A question never waits for a batch to end: workers keep room for
 //! questions beside their rollouts. It waits only while its tenant has had more than its share.
 //!
 //! Whoever had more than others that are at work fills a batch only as far as that makes the worker do more: each sequence
@@ -11,9 +12,7 @@
 //! the worker would do more. What was charged to a payer is what its work took, as soon as it has ended. What is granted and not taken is given back
 //! when its [`Turn`] is dropped. Locks are taken in the order queue, fleet.
 
-use std::borrow::Borrow;
-use std::cell::LazyCell;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,9 +26,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::DispatchOptions;
 use super::estimate::{Average, computed};
 use super::fair::{FairQueue, Next, Open, Origin, Ticket};
+use super::hedging::Answered;
 use super::passed;
-use super::placement::{pick, speeds};
-use crate::workers::{Assignment, Fleet, Lease, Load};
+use super::placement::{Wish, pick};
+use crate::workers::{Assignment, Board, Fleet, Lease, Number, Openness};
 
 /// Tokens of a question before any was seen.
 const FIRST_DECISION: u32 = 256;
@@ -51,8 +51,25 @@ struct Inner {
     _stop: DropGuard,
 }
 
-/// Workers that hold an incident's prefix.
-pub(super) type Warm = Arc<Mutex<HashSet<WorkerId>>>;
+/// Workers that hold an incident's prefix, so many of those that had work of it last. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Warm(Arc<Mutex<Vec<WorkerId>>>);
+
+/// Most workers that are taken to hold a prefix: who has had no work of an incident for long has room for others'.
+const WARM: usize = 16;
+
+impl Warm {
+    pub(super) fn warmed(&self, worker: &WorkerId) {
+        let mut workers = lock(&self.0);
+        let known = workers.iter().position(|known| known == worker);
+        let last = known.unwrap_or_else(|| {
+            workers.truncate(WARM - 1);
+            workers.push(worker.clone());
+            workers.len() - 1
+        });
+        workers[..=last].rotate_right(1);
+    }
+}
 
 /// A place in the queue. Dropping it gives up what waits there, and what was granted and not taken.
 #[derive(Debug)]
@@ -83,6 +100,7 @@ struct Line {
     decision: Average,
     /// What a rollout takes.
     rollout: Average,
+    answered: Answered,
 }
 
 #[derive(Debug)]
@@ -132,51 +150,65 @@ impl Dispatcher {
         Turn { dispatcher: self.clone(), purpose, origin, ticket, wake }
     }
 
-    /// A rollout's place on another worker than `not`, if nothing waits and one of them would decode it at once.
-    pub(super) fn spare(&self, origin: &Origin, warm: &Warm, not: &WorkerId) -> Option<Grant> {
+    /// A place for a second copy of work on another worker than `not`, if nothing waits and one of them would decode it at once.
+    pub(super) fn spare(
+        &self,
+        purpose: Purpose,
+        origin: &Origin,
+        warm: &Warm,
+        not: &WorkerId,
+    ) -> Option<Grant> {
         let mut line = self.lock();
         if !line.queue.is_empty() {
             return None;
         }
-        let each = line.rollout.tokens();
-        let leases = self.0.fleet.lease(|workers| {
-            let loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
-            let may = |worker: usize| workers[worker].0 != not && loads[worker].is_free(Purpose::Rollout);
-            let warm = lock(warm);
-            let is_warm = |worker: usize| warm.contains(workers[worker].0);
-            let chosen = pick(&loads, &speeds(&loads), may, is_warm, (Purpose::Rollout, each));
-            let assignment =
-                |worker| Assignment { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
-            chosen.map(assignment).into_iter().collect()
-        });
-        self.begun(&mut line, origin, leases, each)
+        let warm = lock(&warm.0);
+        let tokens = line.average(purpose).tokens();
+        let not = std::slice::from_ref(not);
+        let grant =
+            self.begun(&mut line, origin, Wish { purpose, tokens, least: Openness::Free, warm: &warm, not })?;
+        self.0.fleet.metrics().hedged();
+        if purpose == Purpose::Decision {
+            line.answered.hedge();
+        }
+        Some(grant)
+    }
+
+    /// How long a question may take before it is slow; `None` if none is asked twice now.
+    pub(super) fn question_patience(&self) -> Option<Duration> {
+        let policy = self.0.options.hedging?;
+        self.lock().answered.patience(&policy)
+    }
+
+    /// Notes how long a question took at its worker.
+    pub(super) fn answered(&self, took: Duration) {
+        self.lock().answered.count(took);
     }
 
     /// A rollout's place on a worker other than those, the one that would be done with it soonest, whatever waits: so few are asked
     /// for that they keep nobody waiting.
-    pub(super) fn elsewhere(&self, origin: &Origin, not: &HashSet<WorkerId>) -> Option<Grant> {
+    pub(super) fn elsewhere(&self, origin: &Origin, not: &[WorkerId]) -> Option<Grant> {
         let mut line = self.lock();
-        let each = line.rollout.tokens();
-        let leases = self.0.fleet.lease(|workers| {
-            let loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
-            let may = |worker: usize| {
-                !not.contains(workers[worker].0) && loads[worker].rollouts < loads[worker].places.rollouts
-            };
-            let chosen = pick(&loads, &speeds(&loads), may, |_| false, (Purpose::Rollout, each));
-            let assignment =
-                |worker| Assignment { to: (), worker, purpose: Purpose::Rollout, sequences: 1, each };
-            chosen.map(assignment).into_iter().collect()
-        });
-        self.begun(&mut line, origin, leases, each)
+        let tokens = line.rollout.tokens();
+        let wish = Wish { purpose: Purpose::Rollout, tokens, least: Openness::Places, warm: &[], not };
+        self.begun(&mut line, origin, wish)
     }
 
-    /// Charges for a rollout that did not wait.
-    fn begun(&self, line: &mut Line, origin: &Origin, leases: Vec<((), Lease)>, each: u64) -> Option<Grant> {
+    /// Takes a place for one that does not wait, and charges for it.
+    fn begun(&self, line: &mut Line, origin: &Origin, wish: Wish<'_>) -> Option<Grant> {
+        let Wish { purpose, tokens: each, .. } = wish;
+        let leases = self.0.fleet.lease(|board| {
+            let worker = pick(board, wish);
+            worker
+                .map(|worker| Assignment { to: (), worker, purpose, sequences: 1, each })
+                .into_iter()
+                .collect()
+        });
         let ((), lease) = leases.into_iter().next()?;
         let ticket = line.ticket();
-        line.queue.wait(origin, Purpose::Rollout, ticket, 1);
-        line.queue.begin(origin, Purpose::Rollout, ticket, each);
-        Some(Grant { lease, dispatcher: self.clone(), purpose: Purpose::Rollout, origin: origin.clone() })
+        line.queue.wait(origin, purpose, ticket, 1);
+        line.queue.begin(origin, purpose, ticket, each);
+        Some(Grant { lease, dispatcher: self.clone(), purpose, origin: origin.clone() })
     }
 
     /// Hands out what there is room for.
@@ -185,7 +217,7 @@ impl Dispatcher {
         if line.queue.is_empty() {
             return;
         }
-        let leases = self.0.fleet.lease(|workers| line.assign(workers));
+        let leases = self.0.fleet.lease(|board| line.assign(board));
         for (ticket, lease) in leases {
             // Nobody leaves while the queue is locked, so whoever was chosen is there.
             if let Some(waiter) = line.waiters.get_mut(&ticket) {
@@ -232,6 +264,7 @@ impl Line {
             next_ticket: 0,
             decision: Average::new(FIRST_DECISION),
             rollout: Average::new(FIRST_ROLLOUT),
+            answered: Answered::default(),
         }
     }
 
@@ -256,36 +289,29 @@ impl Line {
     }
 
     /// Who gets what, and where. Begins what it assigns.
-    fn assign<W: Borrow<WorkerId>>(&mut self, workers: &[(W, Load)]) -> Vec<Assignment<Ticket>> {
-        let mut loads: Vec<_> = workers.iter().map(|(_, load)| *load).collect();
-        // Most of the time whoever is asked has no room, and nobody's speed matters.
-        let speeds = LazyCell::new(|| speeds(&workers.iter().map(|(_, load)| *load).collect::<Vec<_>>()));
-        let wants: Vec<bool> = loads.iter().map(|load| load.wants(Purpose::Rollout)).collect();
+    fn assign(&mut self, board: &mut Board) -> Vec<Assignment<Ticket>> {
         let lead = self.rollout.tokens().saturating_mul(LEAD);
-        let mut assigned: BTreeMap<(Ticket, usize), (Purpose, u64, u32)> = BTreeMap::new();
+        let mut assigned: BTreeMap<(Ticket, Number), (Purpose, u64, u32)> = BTreeMap::new();
         loop {
-            let has_room = |purpose: Purpose, worker: usize| {
-                loads[worker].has_room(purpose) && (purpose == Purpose::Decision || wants[worker])
-            };
-            let is_open = |purpose| (0..loads.len()).any(|worker| has_room(purpose, worker));
-            let open = Open { decisions: is_open(Purpose::Decision), rollouts: is_open(Purpose::Rollout) };
+            let open =
+                Open { decisions: board.wants(Purpose::Decision), rollouts: board.wants(Purpose::Rollout) };
             let Some(Next { purpose, ticket, is_ahead }) = self.queue.next(open, lead) else { break };
-            let each = self.average(purpose).tokens();
+            let tokens = self.average(purpose).tokens();
             // Whatever waits has a waiter: both come and go together.
             let Some(waiter) = self.waiters.get(&ticket) else { break };
-            let warm = lock(&waiter.warm);
-            let is_warm = |worker: usize| warm.contains(workers[worker].0.borrow());
+            let warm = lock(&waiter.warm.0);
             // At a worker questions overtake rollouts, so this holds for them as well.
-            let may = |worker: usize| has_room(purpose, worker) && (!is_ahead || loads[worker].gains());
-            let Some(worker) = pick(&loads, &speeds, may, is_warm, (purpose, each)) else { break };
-            self.queue.begin(&waiter.origin, purpose, ticket, each);
-            loads[worker].add(purpose, each);
-            assigned.entry((ticket, worker)).or_insert((purpose, each, 0)).2 += 1;
+            let least = if is_ahead { Openness::Gains } else { Openness::Wants };
+            let wish = Wish { purpose, tokens, least, warm: &warm, not: &[] };
+            let Some(worker) = pick(board, wish) else { break };
+            self.queue.begin(&waiter.origin, purpose, ticket, tokens);
+            board.add(worker, purpose, tokens);
+            assigned.entry((ticket, worker)).or_insert((purpose, tokens, 0)).2 += 1;
         }
         let mut assignments = Vec::new();
         for ((ticket, worker), (purpose, each, mut count)) in assigned {
             // A worker takes at least a batch in one call.
-            let most = workers[worker].1.capacity.max(1);
+            let most = board.capacity(worker);
             while count > 0 {
                 let sequences = count.min(most);
                 assignments.push(Assignment { to: ticket, worker, purpose, sequences, each });
@@ -474,19 +500,16 @@ mod tests {
 
     use super::super::Payer;
     use super::*;
-    use crate::workers::Places;
+    use crate::workers::Load;
 
     fn worker(id: usize, capacity: u32) -> (WorkerId, Load) {
-        let load = Load {
-            capacity,
-            efficient: capacity,
-            places: Places::default(),
-            rollouts: 0,
-            decisions: 0,
-            outstanding: 0,
-            rate: None,
-        };
-        (WorkerId::new(&format!("w-{id}")).unwrap(), load)
+        (WorkerId::new(&format!("w-{id}")).unwrap(), Load::of(capacity))
+    }
+
+    impl Line {
+        fn hand_out(&mut self, workers: &[(WorkerId, Load)]) -> Vec<Assignment<Ticket>> {
+            self.assign(&mut Board::of(workers))
+        }
     }
 
     /// A line at which `counts` of each kind wait, one ticket and tenant each.
@@ -513,7 +536,7 @@ mod tests {
     #[test]
     fn a_worker_gets_a_batch_and_a_half_and_the_tenants_share_it() {
         let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Rollout, 100)]);
-        let assignments = line.assign(&[worker(1, 8)]);
+        let assignments = line.hand_out(&[worker(1, 8)]);
         assert_eq!((given(&assignments, 0), given(&assignments, 1)), (6, 6));
         assert!(assignments.iter().all(|assignment| assignment.sequences <= 8));
     }
@@ -521,7 +544,7 @@ mod tests {
     #[test]
     fn questions_go_before_rollouts_and_leave_them_half_a_batch() {
         let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 100)]);
-        let assignments = line.assign(&[worker(1, 8)]);
+        let assignments = line.hand_out(&[worker(1, 8)]);
         assert_eq!((given(&assignments, 1), given(&assignments, 0)), (10, 4));
     }
 
@@ -530,7 +553,7 @@ mod tests {
         let mut line = line(&[(Purpose::Rollout, 100), (Purpose::Decision, 1)]);
         let mut full = worker(1, 8);
         full.1.rollouts = 12;
-        let assignments = line.assign(&[full]);
+        let assignments = line.hand_out(&[full]);
         assert_eq!((given(&assignments, 1), given(&assignments, 0)), (1, 0));
     }
 
@@ -544,7 +567,7 @@ mod tests {
         };
         let mut tokens = 0;
         loop {
-            let given = given(&line.assign(&full(12)), 1);
+            let given = given(&line.hand_out(&full(12)), 1);
             tokens += u64::from(given) * u64::from(FIRST_DECISION);
             if given == 0 {
                 break;
@@ -556,7 +579,7 @@ mod tests {
             "the one that begins when they are even"
         );
         line.queue.withdraw(&line.waiters[&0].origin.clone(), Purpose::Rollout, 0);
-        let assignments = line.assign(&full(12));
+        let assignments = line.hand_out(&full(12));
         assert_eq!(given(&assignments, 1), 10, "nobody else waits");
     }
 
@@ -566,12 +589,12 @@ mod tests {
         line.queue.begin(&line.waiters[&0].origin.clone(), Purpose::Rollout, 0, 1_000_000);
         let mut one = worker(1, 8);
         one.1.efficient = 3;
-        let assignments = line.assign(&[one.clone()]);
+        let assignments = line.hand_out(&[one.clone()]);
         assert_eq!((given(&assignments, 0), given(&assignments, 1)), (2, 1), "the other one first");
         one.1.rollouts = 3;
-        assert!(line.assign(&[one.clone()]).is_empty(), "it would take speed from the other one");
+        assert!(line.hand_out(&[one.clone()]).is_empty(), "it would take speed from the other one");
         line.queue.end(&line.waiters[&1].origin.clone(), 1, 512, 512);
-        assert_eq!(given(&line.assign(&[one]), 0), 9, "it is alone");
+        assert_eq!(given(&line.hand_out(&[one]), 0), 9, "it is alone");
     }
 
     #[test]
@@ -580,13 +603,13 @@ mod tests {
         line.queue.begin(&line.waiters[&1].origin.clone(), Purpose::Decision, 1, 1_000_000);
         let mut worker = worker(1, 8);
         (worker.1.rollouts, worker.1.places.rollouts) = (5, 5);
-        assert_eq!(given(&line.assign(&[worker]), 1), 3);
+        assert_eq!(given(&line.hand_out(&[worker]), 1), 3);
     }
 
     #[test]
     fn no_call_has_more_than_a_batch() {
         let mut line = line(&[(Purpose::Rollout, 100)]);
-        let assignments = line.assign(&[worker(1, 8)]);
+        let assignments = line.hand_out(&[worker(1, 8)]);
         assert_eq!(assignments.iter().map(|assignment| assignment.sequences).collect::<Vec<_>>(), [8, 4]);
     }
 
@@ -595,8 +618,21 @@ mod tests {
         let mut line = line(&[(Purpose::Decision, 1)]);
         let workers = [worker(1, 8), worker(2, 8)];
         let waiter = line.waiters.get_mut(&0).unwrap();
-        lock(&waiter.warm).insert(workers[1].0.clone());
-        assert_eq!(line.assign(&workers)[0].worker, 1);
+        waiter.warm.warmed(&workers[1].0);
+        assert_eq!(line.hand_out(&workers)[0].worker, 1);
+    }
+
+    #[test]
+    fn who_had_work_last_is_taken_to_hold_the_prefix() {
+        let warm = Warm::default();
+        let ids: Vec<_> = (0..20).map(|id| worker(id, 1).0).collect();
+        ids.iter().chain([&ids[9]]).for_each(|id| warm.warmed(id));
+        let held = lock(&warm.0).clone();
+        assert_eq!(
+            (held.len(), &held[..3]),
+            (WARM, [ids[9].clone(), ids[19].clone(), ids[18].clone()].as_slice())
+        );
+        assert!(held.contains(&ids[4]) && !held.contains(&ids[3]));
     }
 
     proptest! {
@@ -613,15 +649,16 @@ mod tests {
                 (id, Load { efficient: efficient.min(capacity), rollouts, decisions, outstanding, ..load })
             }).collect();
             let before = workers.clone();
-            let mut assignments = line.assign(&workers);
+            let mut assignments = line.hand_out(&workers);
             // Questions take room from rollouts and not the other way, and assignments are in no order of time.
             assignments.sort_by_key(|assignment| assignment.purpose == Purpose::Decision);
             for assignment in assignments {
-                let load = &mut workers[assignment.worker].1;
-                prop_assert!(before[assignment.worker].1.wants(assignment.purpose));
+                let at = assignment.worker as usize;
+                let load = &mut workers[at].1;
+                prop_assert!(before[at].1.openness(assignment.purpose) >= Openness::Wants);
                 prop_assert!(assignment.sequences >= 1 && assignment.sequences <= load.capacity);
                 for _ in 0..assignment.sequences {
-                    prop_assert!(load.has_room(assignment.purpose));
+                    prop_assert!(load.openness(assignment.purpose) >= Openness::Room);
                     load.add(assignment.purpose, assignment.each);
                 }
             }
@@ -630,11 +667,11 @@ mod tests {
                 let left: u32 = line.waiters.iter().map(|(&t, w)| line.queue.waiting(&w.origin, purpose, t)).sum();
                 prop_assert!(left <= taken);
                 // Whoever is alone is never ahead of anybody.
-                let pays = |load: &Load| counts.len() == 1 || load.gains();
-                prop_assert!(left == 0 || workers.iter().all(|(_, load)| !(load.is_free(purpose) && pays(load))));
+                let pays = if counts.len() == 1 { Openness::Free } else { Openness::Gains };
+                prop_assert!(left == 0 || workers.iter().all(|(_, load)| load.openness(purpose) < pays));
                 // Rollouts overtake nothing.
-                let is_rollout = purpose == Purpose::Rollout;
-                prop_assert!(left == 0 || !is_rollout || workers.iter().all(|(_, load)| !(load.wants(purpose) && pays(load))));
+                let overtaken = counts.len() == 1 && purpose == Purpose::Rollout;
+                prop_assert!(left == 0 || !overtaken || workers.iter().all(|(_, load)| load.openness(purpose) < Openness::Wants));
             }
         }
     }

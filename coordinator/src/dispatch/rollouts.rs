@@ -235,7 +235,9 @@ impl Run {
             return Some(due);
         }
         let shared = &self.workers.0;
-        let Some(grant) = shared.dispatcher.spare(&shared.origin, &shared.warm, &call.worker) else {
+        let Some(grant) =
+            shared.dispatcher.spare(Purpose::Rollout, &shared.origin, &shared.warm, &call.worker)
+        else {
             // There may be room later.
             return now.checked_add(patience);
         };
@@ -244,7 +246,6 @@ impl Run {
         let (incident, second) = (shared.origin.incident, grant.lease().worker());
         tracing::info!(%incident, ?key, worker = %first, hedge = %second, "a slow rollout is started once more");
         self.hedged.insert(key);
-        self.workers.fleet().metrics().hedged();
         self.start(grant, vec![copy], self.tokens.clone());
         // The next one may be due as well.
         Some(now)
@@ -253,8 +254,8 @@ impl Run {
     /// Gives a rollout that this worker has to another one as well, if there is one.
     fn check(&mut self, task: Task, worker: &WorkerId) {
         let shared = &self.workers.0;
-        let not = HashSet::from([worker.clone()]);
-        let Some(grant) = shared.dispatcher.elsewhere(&shared.origin, &not) else { return };
+        let not = std::slice::from_ref(worker);
+        let Some(grant) = shared.dispatcher.elsewhere(&shared.origin, not) else { return };
         let second = grant.lease().worker().clone();
         self.checks.begin(task.clone(), [worker.clone(), second]);
         self.start_unpaid(grant, task);
@@ -358,7 +359,7 @@ impl Run {
         if word == Word::Open {
             let shared = &self.workers.0;
             if let Some(grant) = shared.dispatcher.elsewhere(&shared.origin, &check.asked) {
-                check.asked.insert(grant.lease().worker().clone());
+                check.asked.push(grant.lease().worker().clone());
                 let task = check.task.clone();
                 self.start_unpaid(grant, task);
                 return;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use countermove_planner::{ModelError, Purpose, Usage};
 use countermove_proto::{IncidentId, WorkerId};
+use tokio::time::Instant;
 
 use super::hedging::most_hedges;
 use super::queue::{Grant, Turn};
@@ -56,7 +57,17 @@ impl Asker {
     /// Room for a second try of a rollout elsewhere, if nothing waits.
     pub fn spare(&self, not: &WorkerId) -> Option<Place> {
         let shared = &self.0.0;
-        shared.dispatcher.spare(&shared.origin, &shared.warm, not).map(Place)
+        shared.dispatcher.spare(Purpose::Rollout, &shared.origin, &shared.warm, not).map(Place)
+    }
+
+    /// Room for a second try of a question that was begun at `begun` on `first`, once it is slow and nothing waits.
+    pub async fn second_place(&self, begun: Instant, first: &WorkerId) -> Place {
+        Place(self.0.second_place(begun, first).await)
+    }
+
+    /// Notes how long a question took at its worker.
+    pub fn answered(&self, took: Duration) {
+        self.0.0.dispatcher.answered(took);
     }
 
     /// How long a rollout of `total` may take before it is tried a second time, by what others took; `None` while nobody knows, or

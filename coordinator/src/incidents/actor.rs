@@ -227,7 +227,7 @@ impl Actor {
             phase, incident = %self.desk.log.id(), step = count(step)
         );
         // Its own: what is told by work that was broken off goes nowhere.
-        let outbox = Arc::new(Outbox::default());
+        let outbox = Arc::new(Outbox::new(self.desk.progress.clone()));
         let end = {
             let (planner, sink, mut session) =
                 (Arc::clone(&self.planner), Arc::clone(&outbox), self.session.clone());
@@ -258,7 +258,11 @@ impl Actor {
                         Ok(session) => Break::Done(Box::new(session)),
                         Err(error) => return Err(Broken::from(error).go_on_panicking().into()),
                     },
-                    () = outbox.filled() => self.desk.write(outbox.take_told(), None).await?,
+                    () = outbox.due() => {
+                        let begun = Instant::now();
+                        self.desk.write(outbox.take_told(), None).await?;
+                        outbox.wrote(begun.elapsed());
+                    }
                     sentences = self.desk.notices.take() => self.desk.tell(sentences).await?,
                     delivery = self.desk.courier.settled() => self.desk.settle(delivery).await?,
                     _ = pulse.tick() => self.desk.pulse(),
@@ -376,7 +380,7 @@ impl Actor {
 
     /// Writes the event of an end that did not come from work.
     async fn announce_end(&mut self) -> Result<(), Fault> {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new(self.desk.progress.clone());
         self.planner.step(&mut self.session, &outbox).await;
         self.desk.write(outbox.take(), None).await
     }

@@ -302,6 +302,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::workers::Openness;
 
     fn url() -> WorkerUrl {
         "http://127.0.0.1:7701".parse().unwrap()
@@ -330,7 +331,8 @@ mod tests {
         entry.accept(profile("w-1"), connection());
         let places = |entry: &Entry, now| {
             let load = entry.load(&profile("w-1"), now);
-            (load.has_room(Purpose::Rollout), load.has_room(Purpose::Decision))
+            let has_room = |purpose| load.openness(purpose) >= Openness::Room;
+            (has_room(Purpose::Rollout), has_room(Purpose::Decision))
         };
         assert_eq!(places(&entry, now), (true, true));
         let until = now + Duration::from_secs(1);
@@ -409,11 +411,8 @@ mod tests {
         entry.accept(profile("w-1"), connection());
         assert!(entry.takes(Purpose::Decision) && !entry.takes(Purpose::Rollout));
         let load = entry.load(&profile("w-1"), Instant::now());
-        assert!(
-            load.has_room(Purpose::Decision)
-                && !load.has_room(Purpose::Rollout)
-                && !load.is_free(Purpose::Rollout)
-        );
+        assert_eq!(load.openness(Purpose::Decision), Openness::Gains);
+        assert_eq!(load.openness(Purpose::Rollout), Openness::Closed);
     }
 
     #[tokio::test]

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use countermove_planner::Purpose;
 use countermove_proto::WorkerId;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 #[cfg(feature = "simulation")]
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::Fleet;
+use super::board::Number;
 use super::entry::{Connection, Contact, Entry};
 use super::load::remaining;
 use crate::discovery::WorkerUrl;
@@ -23,8 +23,8 @@ pub(crate) struct Lease {
     pub(super) url: WorkerUrl,
     pub(super) worker: WorkerId,
     pub(super) connection: Connection,
-    /// That of the member whom it was taken from: another one may be at its address later.
-    pub(super) recheck: Arc<Notify>,
+    /// The member whom it was taken from: another one may be at its address later.
+    pub(super) member: Number,
     pub(super) purpose: Purpose,
     pub(super) held: u32,
     /// Tokens that each of its sequences is expected to take.
@@ -61,12 +61,12 @@ impl Lease {
         &self.url
     }
 
-    /// Sequences that it stands for.
     /// What it is for.
     pub(crate) fn purpose(&self) -> Purpose {
         self.purpose
     }
 
+    /// Sequences that it stands for.
     pub(crate) fn held(&self) -> u32 {
         self.held
     }
@@ -162,7 +162,7 @@ impl Lease {
     pub(crate) fn eject(&self, reason: &str) {
         let recheck = {
             let mut table = self.fleet.lock();
-            let Some(member) = table.workers.get_mut(&self.url) else { return };
+            let Some(member) = table.roster.at_mut(self.member) else { return };
             match &member.entry.contact {
                 // Another connection than ours has begun: what failed was the old one.
                 Contact::Up(connection)
@@ -181,8 +181,7 @@ impl Lease {
 
     fn update(&self, change: impl FnOnce(&mut Entry)) {
         let mut table = self.fleet.lock();
-        let member = table.workers.get_mut(&self.url);
-        if let Some(member) = member.filter(|member| Arc::ptr_eq(&member.recheck, &self.recheck)) {
+        if let Some(member) = table.roster.at_mut(self.member) {
             change(&mut member.entry);
         }
     }

@@ -16,6 +16,23 @@ impl Default for Places {
     }
 }
 
+/// How far a worker is open to one more sequence of a kind. Each includes those before it, but for the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Openness {
+    /// It would be refused.
+    Closed,
+    /// It would be taken on, and wait longer there than work should.
+    Places,
+    /// There is room beside what it has.
+    Room,
+    /// It is time to give it more.
+    Wants,
+    /// It would be decoded at once.
+    Free,
+    /// It makes the worker do more: beyond, each makes the others slower.
+    Gains,
+}
+
 /// What a worker has to do now, and how much of it it does at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Load {
@@ -36,10 +53,32 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// How far it is open to one more sequence.
+    pub(crate) fn openness(&self, purpose: Purpose) -> Openness {
+        let (held, places) = match purpose {
+            Purpose::Decision => (self.decisions, self.places.decisions),
+            Purpose::Rollout => (self.rollouts, self.places.rollouts),
+        };
+        let at_work = self.rollouts.saturating_add(self.decisions);
+        if held >= places {
+            Openness::Closed
+        } else if !self.has_room(purpose) {
+            Openness::Places
+        } else if !self.wants(purpose) {
+            Openness::Room
+        } else if at_work >= self.capacity {
+            Openness::Wants
+        } else if at_work >= self.efficient.min(self.capacity) {
+            Openness::Free
+        } else {
+            Openness::Gains
+        }
+    }
+
     /// Whether it takes one more. Half a batch may wait there beside the batch that decodes, so that it never runs dry;
     /// what is beyond waits here, where the order can still change. Questions do not wait for rollouts, and leave them
     /// the half batch when there are many.
-    pub(crate) fn has_room(&self, purpose: Purpose) -> bool {
+    fn has_room(&self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Decision => {
                 self.decisions
@@ -53,7 +92,7 @@ impl Load {
     }
 
     /// Whether it is time to give it more: rollouts come in parcels of a quarter of a batch, so that calls stay few.
-    pub(crate) fn wants(&self, purpose: Purpose) -> bool {
+    fn wants(&self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Decision => self.has_room(purpose),
             Purpose::Rollout => {
@@ -61,16 +100,6 @@ impl Load {
                     && self.ahead_of_rollouts() <= self.capacity.saturating_add(self.capacity / 4)
             }
         }
-    }
-
-    /// Whether one more sequence would decode at once.
-    pub(crate) fn is_free(&self, purpose: Purpose) -> bool {
-        self.rollouts.saturating_add(self.decisions) < self.capacity && self.has_room(purpose)
-    }
-
-    /// Whether one more sequence makes it do more: beyond, each makes the others slower.
-    pub(crate) fn gains(&self) -> bool {
-        self.rollouts.saturating_add(self.decisions) < self.efficient
     }
 
     /// Adds a sequence that is expected to take this many tokens.
@@ -87,6 +116,15 @@ impl Load {
     }
 }
 
+#[cfg(test)]
+impl Load {
+    /// Of a worker that has nothing to do.
+    pub(crate) fn of(capacity: u32) -> Self {
+        let places = Places::default();
+        Self { capacity, efficient: capacity, places, rollouts: 0, decisions: 0, outstanding: 0, rate: None }
+    }
+}
+
 /// Tokens that `held` sequences are still expected to take, of `each`, after `seen` were reported. A sequence that takes
 /// longer than was expected counts as having a quarter of it before it.
 pub(crate) fn remaining(held: u32, each: u64, seen: u64) -> u64 {
@@ -98,36 +136,29 @@ pub(crate) fn remaining(held: u32, each: u64, seen: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn load(capacity: u32) -> Load {
-        Load {
-            capacity,
-            efficient: capacity,
-            places: Places::default(),
-            rollouts: 0,
-            decisions: 0,
-            outstanding: 0,
-            rate: None,
-        }
-    }
-
     #[test]
     fn half_a_batch_waits_at_a_worker_and_questions_do_not_wait_for_rollouts() {
-        let with = |rollouts, decisions| Load { rollouts, decisions, ..load(8) };
-        assert!(with(11, 0).has_room(Purpose::Rollout) && !with(12, 0).has_room(Purpose::Rollout));
-        assert!(
-            with(10, 0).wants(Purpose::Rollout) && !with(11, 0).wants(Purpose::Rollout),
-            "not one by one"
+        let with = |rollouts, decisions| Load { rollouts, decisions, ..Load::of(8) };
+        let to_rollouts = |load: Load| load.openness(Purpose::Rollout);
+        let to_questions = |load: Load| load.openness(Purpose::Decision);
+        assert_eq!((to_rollouts(with(11, 0)), to_rollouts(with(12, 0))), (Openness::Room, Openness::Places));
+        assert_eq!(to_rollouts(with(10, 0)), Openness::Wants, "not one by one");
+        assert_eq!(
+            (to_questions(with(99, 9)), to_questions(with(0, 10))),
+            (Openness::Wants, Openness::Places)
         );
-        assert!(with(99, 9).has_room(Purpose::Decision) && !with(0, 10).has_room(Purpose::Decision));
-        assert!(with(2, 10).wants(Purpose::Rollout), "nor do many questions keep rollouts out");
-        assert!(with(4, 3).is_free(Purpose::Rollout) && !with(4, 4).is_free(Purpose::Decision));
-        let one = Load { rollouts: 0, decisions: 9, ..load(1) };
-        assert!(one.wants(Purpose::Rollout));
+        assert_eq!(to_rollouts(with(2, 10)), Openness::Wants, "nor do many questions keep rollouts out");
+        assert_eq!((to_rollouts(with(4, 3)), to_questions(with(4, 4))), (Openness::Gains, Openness::Wants));
+        assert_eq!(to_rollouts(Load { decisions: 9, ..Load::of(1) }), Openness::Wants);
         let slow = Load { efficient: 3, ..with(1, 1) };
-        assert!(slow.gains() && !Load { rollouts: 2, ..slow }.gains());
+        assert_eq!(
+            (to_rollouts(slow), to_rollouts(Load { rollouts: 2, ..slow })),
+            (Openness::Gains, Openness::Free)
+        );
         let small = Load { places: Places { rollouts: 3, decisions: 1 }, ..with(3, 1) };
-        assert!(
-            !small.has_room(Purpose::Rollout) && !small.has_room(Purpose::Decision),
+        assert_eq!(
+            (to_rollouts(small), to_questions(small)),
+            (Openness::Closed, Openness::Closed),
             "its own word counts"
         );
     }

@@ -8,16 +8,16 @@
 //! [`Lease::lost`].
 
 mod admission;
+mod board;
 mod entry;
 mod lease;
 mod link;
 mod load;
 mod meter;
+mod roster;
 #[cfg(feature = "simulation")]
 mod uncalled;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -32,19 +32,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+pub(crate) use board::{Board, Group, Number};
 pub use countermove_membership::Backoff;
 pub(crate) use lease::Lease;
 use lease::Tally;
 pub use link::LinkOptions;
-pub(crate) use load::Load;
 #[cfg(test)]
-pub(crate) use load::Places;
+pub(crate) use load::Load;
+pub(crate) use load::Openness;
 use load::remaining;
 
 use crate::discovery::{Discovery, Members, WorkerUrl};
 use crate::metrics::Metrics;
 use admission::Requirements;
 use entry::{Connection, Contact, Entry, Refused, Standing};
+use roster::Roster;
 
 /// How workers are chosen and kept.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +84,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Table {
-    workers: BTreeMap<WorkerUrl, Member>,
+    roster: Roster,
     requirements: Requirements,
 }
 
@@ -142,8 +144,7 @@ impl Drop for Attached {
 pub(crate) struct Assignment<T> {
     /// Whose they are.
     pub(crate) to: T,
-    /// The worker, by its place among those that can be used.
-    pub(crate) worker: usize,
+    pub(crate) worker: Number,
     pub(crate) purpose: Purpose,
     pub(crate) sequences: u32,
     /// Tokens that each of them is expected to take.
@@ -155,7 +156,7 @@ impl Fleet {
     pub fn start(discovery: &dyn Discovery, options: FleetOptions) -> Self {
         let fleet = Self(Arc::new(Inner {
             table: Mutex::new(Table {
-                workers: BTreeMap::new(),
+                roster: Roster::default(),
                 requirements: Requirements {
                     templates_sha256: options.templates_sha256,
                     weights_sha256: options.model_sha256,
@@ -208,7 +209,7 @@ impl Fleet {
 
     /// All workers by address, refused and lost ones included.
     pub fn list(&self) -> Vec<v1::Worker> {
-        self.lock().workers.values().map(|member| member.entry.message()).collect()
+        self.lock().roster.iter().map(|(_, member)| member.entry.message()).collect()
     }
 
     /// One worker.
@@ -302,14 +303,14 @@ impl Fleet {
     /// Says in one sentence why there is nobody, naming each worker.
     pub(crate) fn why_nobody(&self) -> String {
         let table = self.lock();
-        if table.workers.is_empty() {
+        if table.roster.len() == 0 {
             return "no worker is known; start one and name it with --workers".to_owned();
         }
         let reasons: Vec<_> = table
-            .workers
-            .values()
+            .roster
+            .iter()
             .take(8)
-            .map(|member| {
+            .map(|(_, member)| {
                 let why = match member.entry.standing() {
                     Standing::Ready => "it is this coordinator's own and runs no rollouts".to_owned(),
                     Standing::Connecting(reason) | Standing::Draining(reason) => reason,
@@ -319,7 +320,7 @@ impl Fleet {
                 format!("{} ({why})", member.entry.url)
             })
             .collect();
-        let more = match table.workers.len().saturating_sub(8) {
+        let more = match table.roster.len().saturating_sub(8) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
@@ -328,9 +329,7 @@ impl Fleet {
 
     /// When the first of the workers that asked to be left alone may be asked again.
     pub(crate) fn next_rested(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let table = self.lock();
-        table.workers.values().filter_map(|member| member.entry.next_rested(now)).min()
+        self.lock().roster.next_rested(Instant::now())
     }
 
     /// Changes whenever a lease has given something back.
@@ -339,35 +338,22 @@ impl Fleet {
     }
 
     /// Lets `assign` hand out sequences to the workers that can be used now, in one step with leasing them.
-    pub(crate) fn lease<T>(
-        &self,
-        assign: impl FnOnce(&[(&WorkerId, Load)]) -> Vec<Assignment<T>>,
-    ) -> Vec<(T, Lease)> {
+    pub(crate) fn lease<T>(&self, assign: impl FnOnce(&mut Board) -> Vec<Assignment<T>>) -> Vec<(T, Lease)> {
         let now = Instant::now();
         let mut table = self.lock();
-        // This is done for each piece of work, whatever the number of workers: nothing is copied of those that get none.
-        let mut workers = Vec::with_capacity(table.workers.len());
-        let mut urls = Vec::with_capacity(table.workers.len());
-        for (url, Member { entry, .. }) in &table.workers {
-            let Some((profile, _)) = entry.usable() else { continue };
-            workers.push((&profile.id, entry.load(profile, now)));
-            urls.push(url);
-        }
-        let assignments = assign(&workers);
-        let place = |assignment: Assignment<T>| Some(((*urls.get(assignment.worker)?).clone(), assignment));
-        let placed: Vec<_> = assignments.into_iter().filter_map(place).collect();
-        let mut leases = Vec::with_capacity(placed.len());
-        for (url, Assignment { to, purpose, sequences, each, .. }) in placed {
-            let Some(Member { entry, recheck, .. }) = table.workers.get_mut(&url) else { continue };
+        let assignments = assign(table.roster.board(now));
+        let mut leases = Vec::with_capacity(assignments.len());
+        for Assignment { to, worker: number, purpose, sequences, each } in assignments {
+            let Some(Member { entry, .. }) = table.roster.at_mut(number) else { continue };
             let Some((profile, connection)) = entry.usable() else { continue };
             let (worker, connection) = (profile.id.clone(), connection.clone());
             entry.begin(purpose, sequences, remaining(sequences, each, 0), now);
             let lease = Lease {
                 fleet: self.clone(),
-                url,
+                url: entry.url.clone(),
                 worker,
                 connection,
-                recheck: Arc::clone(recheck),
+                member: number,
                 purpose,
                 held: sequences,
                 each,
@@ -396,7 +382,7 @@ impl Fleet {
     fn set_members(&self, members: &Members) {
         let mut table = self.lock();
         let gone: Vec<_> = table
-            .workers
+            .roster
             .iter()
             .filter(|(url, member)| !member.entry.is_own && members.get(*url) != Some(&member.process))
             .map(|(url, _)| url.clone())
@@ -414,17 +400,17 @@ impl Fleet {
 
     /// Begins to keep contact with a worker, unless somebody is known at its address.
     fn add_member(&self, table: &mut Table, url: &WorkerUrl, process: String, is_own: bool) {
-        if let Slot::Vacant(slot) = table.workers.entry(url.clone()) {
+        table.roster.add(url, || {
             let recheck = Arc::new(Notify::new());
             let task = tokio::spawn(link::keep(self.clone(), url.clone(), Arc::clone(&recheck), self.0.link));
             let mut entry = Entry::new(url.clone());
             entry.is_own = is_own;
-            slot.insert(Member { process, entry, recheck, task: Some(task.abort_handle()) });
-        }
+            Member { process, entry, recheck, task: Some(task.abort_handle()) }
+        });
     }
 
     fn drop_member(&self, table: &mut Table, url: &WorkerUrl, reason: &str) {
-        let Some(mut member) = table.workers.remove(url) else { return };
+        let Some(mut member) = table.roster.remove(url) else { return };
         member.entry.lose(reason.to_owned());
         if let Some(task) = &member.task {
             task.abort();
@@ -436,7 +422,7 @@ impl Fleet {
         {
             let mut table = self.lock();
             let checked = table.check(url, answer);
-            let Some(member) = table.workers.get_mut(url) else { return };
+            let Some(member) = table.roster.get_mut(url) else { return };
             match checked {
                 Ok(profile) => {
                     tracing::info!(worker = %profile.id, address = %url, capacity = profile.capacity, "worker is ready");
@@ -475,7 +461,7 @@ impl Fleet {
     fn seen(&self, url: &WorkerUrl, answer: &GetModelResponse) {
         let connection = {
             let mut table = self.lock();
-            let Some(member) = table.workers.get_mut(url) else { return };
+            let Some(member) = table.roster.get_mut(url) else { return };
             member.entry.last_seen = Some(SystemTime::now());
             if let Some(profile) = &mut member.entry.profile {
                 let efficient = admission::efficient(answer);
@@ -496,7 +482,7 @@ impl Fleet {
     fn renew(&self, url: &WorkerUrl, channel: &Channel) {
         let mut table = self.lock();
         if let Some(Contact::Up(connection)) =
-            table.workers.get_mut(url).map(|member| &mut member.entry.contact)
+            table.roster.get_mut(url).map(|member| &mut member.entry.contact)
         {
             connection.channel = channel.clone();
         }
@@ -505,7 +491,7 @@ impl Fleet {
     fn mark_lost(&self, url: &WorkerUrl, reason: String) {
         {
             let mut table = self.lock();
-            let Some(member) = table.workers.get_mut(url) else { return };
+            let Some(member) = table.roster.get_mut(url) else { return };
             if matches!(member.entry.contact, Contact::Up(_)) {
                 tracing::warn!(worker = %member.entry.id(), address = %url, reason, "worker is lost");
             }
@@ -525,7 +511,7 @@ impl Fleet {
     fn mark_serving(&self, url: &WorkerUrl, serving: bool) {
         {
             let mut table = self.lock();
-            let Some(member) = table.workers.get_mut(url) else { return };
+            let Some(member) = table.roster.get_mut(url) else { return };
             if member.entry.serving == serving {
                 return;
             }
@@ -538,7 +524,7 @@ impl Fleet {
 
 impl Table {
     fn outlooks(&self) -> Outlooks {
-        let of = |purpose| match self.workers.values().any(|member| member.entry.takes(purpose)) {
+        let of = |purpose| match self.roster.iter().any(|(_, member)| member.entry.takes(purpose)) {
             true => Outlook::Someone,
             false => Outlook::Nobody,
         };
@@ -546,20 +532,21 @@ impl Table {
     }
 
     fn find(&mut self, id: &WorkerId) -> Option<&mut Member> {
-        self.workers.values_mut().find(|member| member.entry.id() == *id)
+        let url = self.roster.iter().find(|(_, member)| member.entry.id() == *id)?.0.clone();
+        self.roster.get_mut(&url)
     }
 
     /// Checks a worker's answer, and that it is not one that is known by another address already.
     fn check(&self, url: &WorkerUrl, answer: &GetModelResponse) -> Result<admission::Profile, String> {
         // What the cluster plans with is for those to say that run rollouts.
-        let is_own = self.workers.get(url).is_some_and(|member| member.entry.is_own);
+        let is_own = self.roster.get(url).is_some_and(|member| member.entry.is_own);
         if is_own && self.requirements.model.is_none() {
             return Err(
                 "no other worker has answered yet, so the model of the cluster is not known".to_owned()
             );
         }
         let profile = self.requirements.check(answer)?;
-        let twin = self.workers.values().find(|member| {
+        let twin = self.roster.iter().map(|(_, member)| member).find(|member| {
             let entry = &member.entry;
             entry.url != *url
                 && entry.refused.is_none()

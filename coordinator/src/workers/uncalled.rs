@@ -26,7 +26,7 @@ impl Fleet {
             recheck: Arc::new(Notify::new()),
             task: None,
         };
-        self.lock().workers.entry(url.clone()).or_insert_with(member);
+        self.lock().roster.add(url, member);
         let channel = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
         self.take_in(url, answer, Connection { channel, lost: CancellationToken::new() });
     }

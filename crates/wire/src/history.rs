@@ -6,19 +6,10 @@ use countermove_proto::v1::incident_event::Kind;
 
 use crate::IntoMessage;
 
-/// Something that planning told.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is made")]
-pub enum Told {
-    /// It belongs to the history.
-    Event(Kind),
-    /// A sign of life, which watchers see and nobody keeps.
-    Progress(v1::Progress),
-}
-
-/// What an event of planning says. An assessment names `model`, which made it.
-pub fn told(event: PlanEvent, model: Option<v1::ModelIdentity>) -> Told {
-    Told::Event(match event {
+/// What an event of planning says in the history; `None` for a sign of life, which watchers see and nobody keeps. An assessment names
+/// `model`, which made it.
+pub fn told(event: PlanEvent, model: Option<v1::ModelIdentity>) -> Option<Kind> {
+    Some(match event {
         PlanEvent::Assessed(assessment) => {
             Kind::Assessed(v1::Assessment { model, ..assessment.into_message() })
         }
@@ -44,6 +35,6 @@ pub fn told(event: PlanEvent, model: Option<v1::ModelIdentity>) -> Told {
         }),
         PlanEvent::Notice(text) => Kind::Notice(v1::Notice { text }),
         PlanEvent::Ended(ended) => Kind::Ended(ended.into_message()),
-        PlanEvent::Progress(progress) => return Told::Progress(progress.into_message()),
+        PlanEvent::Progress(_) => return None,
     })
 }

@@ -22,7 +22,7 @@ use countermove_proto::Error;
 
 pub use countermove_planner::limits;
 pub use failure::model_error;
-pub use history::{Told, told};
+pub use history::told;
 pub use plan::plan_options;
 pub use rules::{catalogue, pricing};
 pub use state::{recovery_state, with_facts};

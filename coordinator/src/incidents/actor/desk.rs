@@ -10,7 +10,7 @@ use countermove_planner::{Evidence, PlanEvent, PlanSession, TokenCounter};
 use countermove_proto::Error;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{self, AlertsReported, Delivery, DeliveryStatus, Incident, Notice, Progress};
-use countermove_wire::{FromDomain, IntoMessage, Told, told};
+use countermove_wire::{FromDomain, IntoMessage, told};
 use tokio::sync::watch;
 
 use super::{Fault, IncidentPlanner};
@@ -124,8 +124,8 @@ impl Desk {
         events: Vec<PlanEvent>,
         session: Option<Vec<u8>>,
     ) -> Result<(), Fault> {
-        let kinds = events.into_iter().filter_map(|event| self.kind(event)).collect();
-        self.append(kinds, session).await
+        let kinds = events.into_iter().filter_map(|event| told(event, self.fleet.model()));
+        self.append(kinds.collect(), session).await
     }
 
     /// Writes events. An approval begins a delivery, which is sent as soon as it is in the log.
@@ -191,17 +191,6 @@ impl Desk {
     pub(super) async fn tell(&mut self, sentences: Vec<String>) -> Result<(), Fault> {
         let notices = sentences.into_iter().map(|text| Kind::Notice(Notice { text }));
         Ok(self.log.write(notices.collect(), None, None).await?)
-    }
-
-    /// The event that something makes; a sign of life makes none and goes to the watchers.
-    fn kind(&self, event: PlanEvent) -> Option<Kind> {
-        match told(event, self.fleet.model()) {
-            Told::Event(kind) => Some(kind),
-            Told::Progress(progress) => {
-                self.progress.send_replace(progress);
-                None
-            }
-        }
     }
 
     /// Tells watchers how many tokens there are by now.

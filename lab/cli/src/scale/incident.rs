@@ -3,14 +3,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use countermove_coordinator::dispatch::{Asker, Place};
 use countermove_planner::{ModelError, Purpose, Usage};
-use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, LocalBoxFuture, join_all};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
 use super::dice::Dice;
@@ -23,6 +24,8 @@ struct Incident {
     owner: usize,
     tenant: usize,
     dice: RefCell<Dice>,
+    /// When the rollouts that wait to be told are written, if there are any.
+    lot: Cell<Option<Instant>>,
 }
 
 /// How a try of a rollout ended.
@@ -54,7 +57,14 @@ pub(super) async fn plan(world: Rc<World>, number: usize, at: Instant) {
     loop {
         let dice = Dice::of(world.scenario.seed, (number as u64) << 8 | done.get() as u64);
         let asker = world.asker(owner, number);
-        let incident = Incident { world: Rc::clone(&world), asker, owner, tenant, dice: RefCell::new(dice) };
+        let incident = Incident {
+            world: Rc::clone(&world),
+            asker,
+            owner,
+            tenant,
+            dice: RefCell::new(dice),
+            lot: Cell::default(),
+        };
         tokio::select! {
             biased;
             () = world.gone(owner) => {}
@@ -85,11 +95,30 @@ impl Incident {
                     self.roll_out(rollouts).await?;
                 }
             }
-            self.world.wrote();
+            self.told_all();
             done.set(done.get() + 1);
         }
         self.world.wrote();
         Ok(())
+    }
+
+    /// Has a rollout written with others that end soon after the first of them.
+    fn told(&self) {
+        let now = Instant::now();
+        match self.lot.get() {
+            Some(due) if now <= due => return,
+            Some(_) => self.world.wrote(),
+            None => {}
+        }
+        self.lot.set(Some(now + self.world.scenario.demand.lot));
+    }
+
+    /// Writes what a piece of planning came to, with what still waits.
+    fn told_all(&self) {
+        if self.lot.take().is_some_and(|due| due < Instant::now()) {
+            self.world.wrote();
+        }
+        self.world.wrote();
     }
 
     fn tokens(&self, mean: f64) -> f64 {
@@ -107,25 +136,46 @@ impl Incident {
         loop {
             let asked = Instant::now();
             let waits = Waits::begin(&self.world, 1);
-            let mut place = self.asker.question().await?;
+            let place = self.asker.question().await?;
             drop(waits);
             self.world.taken.set(self.world.taken.get() + 1);
             self.world.figures.borrow_mut().question_waits.push(asked.elapsed());
-            let worker = self.world.number(place.worker());
-            match self.run(worker, Purpose::Decision, tokens, place.lost()).await {
-                End::Done => {
-                    self.asker.warmed(&place.worker().clone());
-                    place.finished(&used(tokens));
-                    self.world.worked(self.tenant, tokens);
-                    return Ok(());
-                }
-                End::Lost => self.world.figures.borrow_mut().lost += 1,
-                End::Refused(time) => {
-                    self.world.figures.borrow_mut().refused += 1;
-                    place.rest(time);
+            let (first, begun) = (place.worker().clone(), Instant::now());
+            let mut tries = FuturesUnordered::from_iter([self.try_question(place, tokens)]);
+            let mut second = pin!(self.asker.second_place(begun, &first).fuse());
+            while !tries.is_empty() {
+                let (mut place, end) = tokio::select! {
+                    biased;
+                    Some(ended) = tries.next() => ended,
+                    place = &mut second => {
+                        self.world.figures.borrow_mut().hedges += 1;
+                        tries.push(self.try_question(place, tokens));
+                        continue;
+                    }
+                };
+                match end {
+                    End::Done => {
+                        self.asker.answered(begun.elapsed());
+                        self.asker.warmed(&place.worker().clone());
+                        place.finished(&used(tokens));
+                        self.world.worked(self.tenant, tokens);
+                        return Ok(());
+                    }
+                    End::Lost => self.world.figures.borrow_mut().lost += 1,
+                    End::Refused(time) => {
+                        self.world.figures.borrow_mut().refused += 1;
+                        place.rest(time);
+                    }
                 }
             }
         }
+    }
+
+    /// Asks a question once.
+    async fn try_question(&self, place: Place, tokens: f64) -> (Place, End) {
+        let worker = self.world.number(place.worker());
+        let end = self.run(worker, Purpose::Decision, tokens, place.lost()).await;
+        (place, end)
     }
 
     /// Runs one sequence at a worker.
@@ -205,9 +255,7 @@ impl Incident {
                             ended.place.borrow_mut().finished(&used(tokens[rollout]));
                             self.world.worked(self.tenant, tokens[rollout]);
                             finished.push(ended.begun.elapsed());
-                            if finished.len().is_multiple_of(self.world.scenario.demand.told) {
-                                self.world.wrote();
-                            }
+                            self.told();
                             for other in tries.remove(&rollout).into_iter().flat_map(BTreeMap::into_values) {
                                 other.abort.abort();
                                 other.place.borrow_mut().cancelled(&Usage::default());

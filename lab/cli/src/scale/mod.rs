@@ -37,14 +37,16 @@ pub(crate) async fn scale(
     _console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
-    for table in tables::all(&arguments) {
-        // On a thread of its own, since it has its own clock.
-        let work = tokio::task::spawn_blocking(table);
-        let printed = tokio::select! {
-            done = work => done.map_err(|error| Failure::Failed(format!("a simulation broke off: {error}")))?,
-            () = interrupt.wait() => return Ok(Exit::Interrupted),
-        };
-        write_out(printed.map_err(Failure::Failed)?.as_bytes())?;
+    for beside in tables::all(&arguments) {
+        // Each on a thread of its own, since it has its own clock.
+        let works: Vec<_> = beside.into_iter().map(tokio::task::spawn_blocking).collect();
+        for work in works {
+            let printed = tokio::select! {
+                done = work => done.map_err(|error| Failure::Failed(format!("a simulation broke off: {error}")))?,
+                () = interrupt.wait() => return Ok(Exit::Interrupted),
+            };
+            write_out(printed.map_err(Failure::Failed)?.as_bytes())?;
+        }
     }
     Ok(Exit::Success)
 }

@@ -17,8 +17,8 @@ pub(super) struct Demand {
     /// Tokens that a question and a rollout take on average: computed of prompts, chosen and forced.
     pub(super) question: f64,
     pub(super) rollout: f64,
-    /// Rollouts that are told together, in one write to the store.
-    pub(super) told: usize,
+    /// How long a rollout waits for others that are written with it.
+    pub(super) lot: Duration,
 }
 
 impl Demand {
@@ -30,7 +30,7 @@ impl Demand {
         rounds: &[4, 2, 2, 45],
         question: 125.0,
         rollout: 5.0,
-        told: 3,
+        lot: Duration::from_millis(100),
     };
 
     pub(super) fn questions(&self) -> usize {

@@ -20,8 +20,8 @@ const STEADY: (usize, usize) = (10, 300);
 /// Numbers of workers before which one coordinator is measured.
 const FLEETS: [usize; 3] = [10, 100, 1000];
 
-/// All tables, in their order.
-pub(super) fn all(arguments: &ScaleArgs) -> Vec<Table> {
+/// All tables, in their order. Those that stand together are worked out side by side; what is timed stands alone.
+pub(super) fn all(arguments: &ScaleArgs) -> Vec<Vec<Table>> {
     let base = Scenario {
         name: "nothing goes wrong",
         seed: arguments.seed,
@@ -44,11 +44,11 @@ pub(super) fn all(arguments: &ScaleArgs) -> Vec<Table> {
         Scenario { name: "a coordinator is gone", fault: Fault::Coordinator(at), ..base },
         Scenario { name: "each tenth worker is 8 times as slow", fault: Fault::Slow(10, 8.0), ..base },
     ];
-    let mut tables: Vec<Table> = vec![Box::new(move || dispatching_costs(base))];
-    tables.push(Box::new(move || Ok(steady(base)? + "\n")));
-    tables.push(Box::new(move || Ok(head(&base))));
-    tables.extend(faults.map(|scenario| -> Table { Box::new(move || timed(scenario)) }));
-    tables
+    let costs: Table = Box::new(move || dispatching_costs(base));
+    let mut others: Vec<Table> = vec![Box::new(move || Ok(steady(base)? + "\n"))];
+    others.push(Box::new(move || Ok(head(&base))));
+    others.extend(faults.map(|scenario| -> Table { Box::new(move || timed(scenario)) }));
+    vec![vec![costs], others]
 }
 
 fn dispatching_costs(base: Scenario) -> Result<String, String> {

@@ -7,8 +7,15 @@ use super::machine::Machine;
 use super::scenario::{Demand, Fault, Scenario};
 use super::simulate;
 
-const ONE_QUESTION: Demand =
-    Demand { perception: 1, steps: 0, candidates: 0, rounds: &[], question: 300.0, rollout: 300.0, told: 1 };
+const ONE_QUESTION: Demand = Demand {
+    perception: 1,
+    steps: 0,
+    candidates: 0,
+    rounds: &[],
+    question: 300.0,
+    rollout: 300.0,
+    lot: Duration::ZERO,
+};
 const ONE_ROLLOUT: Demand = Demand { perception: 0, steps: 1, rounds: &[1], ..ONE_QUESTION };
 
 /// One worker, no way to it, and nothing that goes wrong.
