@@ -164,7 +164,9 @@ bench-costs: model test-services ## Measure what an incident costs in tokens, by
 	target/debug/examples/bench-costs
 
 .PHONY: scale
-scale: build ## Simulate 1,000 incidents on 100 workers with the coordinators' own queues (10 minutes): ARGS='--incidents 10000 --workers 1000'
+scale: toolchain ## Simulate 1,000 incidents on 100 workers with the coordinators' own queues (10 minutes): ARGS='--incidents 10000 --workers 1000'
+	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/with_etcd.sh build --workspace --bin countermove-lab \
+		--config 'profile.dev.package.countermove-coordinator.opt-level=1' --config 'profile.dev.package.countermove-lab.opt-level=1'
 	$(PROGRAMS)/countermove-lab scale $(ARGS)
 
 .PHONY: chaos
