@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use countermove_dataset::{Example, Task, read_examples};
 use countermove_incident::Tactic;
 use countermove_model::Engine;
-use countermove_planner::{Reading, Wording};
+use countermove_planner::{Prompt, Reading, Wording};
 use countermove_training::set_calibration;
 
 use crate::args::CalibrateArgs;
 use crate::reader;
+use crate::readings::Readings;
 use crate::wording::record;
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
@@ -36,7 +37,7 @@ pub(crate) fn label(row: &Example) -> (&str, Vec<Tactic>) {
 
 /// What a reader says about a row, and what is right.
 #[derive(Clone)]
-struct Asked {
+pub(crate) struct Asked {
     source: String,
     /// Tactics of the label; none for an ordinary day.
     right: Vec<Tactic>,
@@ -45,9 +46,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(row: &Example, options: Vec<(Option<Tactic>, f64)>) -> Asked {
+    pub(crate) fn of(row: &Example, reading: &Reading) -> Asked {
         let (source, right) = label(row);
-        Asked { source: source.to_owned(), right, options }
+        Asked { source: source.to_owned(), right, options: options(reading) }
     }
 
     /// As a reading has it.
@@ -57,9 +58,7 @@ impl Asked {
 
     /// The same row with another reading.
     fn read(&self, reading: &Reading) -> Asked {
-        let tactics = reading.tactics.iter().map(|(tactic, p)| (Some(*tactic), f64::from(*p)));
-        let options = [(None, f64::from(reading.everyday))].into_iter().chain(tactics).collect();
-        Asked { options, ..self.clone() }
+        Asked { options: options(reading), ..self.clone() }
     }
 
     fn is_right(&self, option: Option<Tactic>) -> bool {
@@ -82,6 +81,12 @@ impl Asked {
     }
 }
 
+/// The options of a reading with their probabilities.
+fn options(reading: &Reading) -> Vec<(Option<Tactic>, f64)> {
+    let tactics = reading.tactics.iter().map(|(tactic, p)| (Some(*tactic), f64::from(*p)));
+    [(None, f64::from(reading.everyday))].into_iter().chain(tactics).collect()
+}
+
 pub(crate) async fn calibrate(
     arguments: CalibrateArgs,
     console: &Console,
@@ -89,13 +94,14 @@ pub(crate) async fn calibrate(
 ) -> Result<Exit, Failure> {
     let started = reader::start(&arguments.which, arguments.home.clone(), console, interrupt).await?;
     let Some(engine) = started else { return Ok(Exit::Interrupted) };
+    let mut readings = Readings::open(arguments.readings.as_deref(), &arguments.which)?;
     let (fit_rows, data) = (rows(&arguments.fit, arguments.most)?, rows(&arguments.data, arguments.most)?);
     let fit = tokio::select! {
-        asked = ask(&engine, &fit_rows, console) => asked?,
+        asked = ask(&engine, &mut readings, &fit_rows, console) => asked?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
     let judged = tokio::select! {
-        asked = ask(&engine, &data, console) => asked?,
+        asked = ask(&engine, &mut readings, &data, console) => asked?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
     let temperature = if fit.is_empty() { 1.0 } else { fitted(&fit) };
@@ -132,7 +138,7 @@ pub(crate) async fn calibrate(
 }
 
 /// The rows of perception in files, of each as many as are wanted.
-fn rows(files: &[PathBuf], most: usize) -> Result<Vec<Example>, Failure> {
+pub(crate) fn rows(files: &[PathBuf], most: usize) -> Result<Vec<Example>, Failure> {
     let mut rows = Vec::new();
     for file in files {
         let read = read_examples(file).map_err(|error| Failure::Input(error.to_string()))?;
@@ -142,22 +148,20 @@ fn rows(files: &[PathBuf], most: usize) -> Result<Vec<Example>, Failure> {
 }
 
 /// Asks about rows all at once, so that the engine batches them.
-async fn ask(engine: &Engine, rows: &[Example], console: &Console) -> Result<Vec<Asked>, Failure> {
+async fn ask(
+    engine: &Engine,
+    readings: &mut Readings,
+    rows: &[Example],
+    console: &Console,
+) -> Result<Vec<Asked>, Failure> {
     let bar = console.progress();
     let mut asked = Vec::new();
     for (number, part) in rows.chunks(256).enumerate() {
         bar.set_message(format!("{} of {} rows", number * 256, rows.len()));
-        let running: Vec<_> = part
-            .iter()
-            .map(|row| engine.submit(reader::request(row.system.clone(), row.prompt.clone())))
-            .collect();
-        for (row, generation) in part.iter().zip(running) {
-            let completion =
-                generation.completion().await.map_err(|error| Failure::Failed(error.to_string()))?;
-            let options = completion.options.iter();
-            let options = options.map(|one| (shown(&one.value), f64::from(one.probability))).collect();
-            asked.push(Asked::of(row, options));
-        }
+        let prompts =
+            part.iter().map(|row| Prompt { system: row.system.clone(), segments: row.prompt.clone() });
+        let read = readings.of(engine, prompts.collect()).await?;
+        asked.extend(part.iter().zip(&read).map(|(row, reading)| Asked::of(row, reading)));
     }
     bar.finish_and_clear();
     Ok(asked)
@@ -209,7 +213,8 @@ struct Counts {
     everyday_right: usize,
 }
 
-fn report(rows: &[Asked], temperature: f64) -> String {
+/// Tables of how often the first answers are right, by source, and how far the probabilities can be believed.
+pub(crate) fn report(rows: &[Asked], temperature: f64) -> String {
     let mut by_source: BTreeMap<&str, Counts> = BTreeMap::new();
     let mut bins = [(0_usize, 0.0_f64, 0_usize); BINS];
     for row in rows {

@@ -10,6 +10,7 @@ mod evaluate;
 mod model;
 mod perceive;
 mod reader;
+mod readings;
 mod scale;
 mod train;
 mod wording;

@@ -5,14 +5,15 @@
 
 use std::path::Path;
 
-use countermove_dataset::{Example, Task, read_examples};
+use countermove_dataset::Example;
 use countermove_planner::{Scores, Wording, places, softmax};
 use sha2::{Digest, Sha256};
 
 use crate::args::WordingArgs;
-use crate::calibrate::label;
+use crate::calibrate::{Asked, label, report, rows};
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
+use countermove::plan::write_out;
 
 /// Times that the rows are gone through.
 const EPOCHS: u64 = 4;
@@ -31,16 +32,16 @@ struct Row {
 }
 
 pub(crate) fn wording(arguments: &WordingArgs, console: &Console) -> Result<Exit, Failure> {
-    let mut rows = Vec::new();
-    for file in &arguments.data {
-        let read = read_examples(file).map_err(|error| Failure::Input(error.to_string()))?;
-        rows.extend(read.into_iter().filter(|row| row.task == Task::Incident));
-    }
+    let (rows, judged) = (rows(&arguments.data, usize::MAX)?, rows(&arguments.judge, usize::MAX)?);
     if rows.is_empty() {
         return Err(Failure::Input("--data: there are no rows of the task incident in these files".into()));
     }
     let fitted = fit(&rows);
     write(&arguments.out, &fitted)?;
+    if !judged.is_empty() {
+        let read: Vec<Asked> = judged.iter().map(|row| Asked::of(row, &fitted.read(&record(row)))).collect();
+        write_out(report(&read, 1.0).as_bytes())?;
+    }
     console.line(&format!("what {} rows say is in {}", rows.len(), arguments.out.display()));
     Ok(Exit::Success)
 }
@@ -135,7 +136,7 @@ impl Fit {
 
 #[cfg(test)]
 mod tests {
-    use countermove_dataset::Split;
+    use countermove_dataset::{Split, Task};
     use countermove_incident::Tactic;
 
     use super::*;

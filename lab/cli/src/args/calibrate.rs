@@ -20,6 +20,9 @@ pub(crate) struct CalibrateArgs {
     /// Folder that holds models/ [default: the user's cache folder].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
     pub(crate) home: Option<PathBuf>,
+    /// File that keeps what the model read, so that it is asked about nothing twice; it is made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) readings: Option<PathBuf>,
     /// Rows of each file at most.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub(crate) most: usize,

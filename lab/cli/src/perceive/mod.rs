@@ -2,7 +2,6 @@
 //!
 //! It asks the model by itself, without a cluster, in the planner's own words, so that perception can be looked at in seconds.
 
-mod readings;
 mod weights;
 
 use std::path::PathBuf;
@@ -15,10 +14,10 @@ use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Rea
 use countermove_simulator::{Scenario, Showing};
 use serde_json::json;
 
-use self::readings::Readings;
 use crate::args::{PerceiveArgs, SplitArg};
 use crate::evaluate::suite;
 use crate::reader;
+use crate::readings::Readings;
 use countermove::console::Console;
 use countermove::failure::{Exit, Failure};
 use countermove::interrupt::Interrupt;

@@ -17,7 +17,7 @@ use crate::reader;
 use countermove::failure::Failure;
 
 /// Answers by what was asked, and of which model.
-pub(super) struct Readings {
+pub(crate) struct Readings {
     model: u64,
     known: HashMap<u64, Vec<(Option<String>, f32)>>,
     file: Option<File>,
@@ -32,7 +32,7 @@ struct Kept {
 
 impl Readings {
     /// Those of a file, if one is named, which is made where it is missing.
-    pub(super) fn open(path: Option<&Path>, which: &Which) -> Result<Readings, Failure> {
+    pub(crate) fn open(path: Option<&Path>, which: &Which) -> Result<Readings, Failure> {
         let mut hasher = DefaultHasher::new();
         which.model.hash(&mut hasher);
         if let Some(adapter) = &which.adapter {
@@ -57,7 +57,7 @@ impl Readings {
     }
 
     /// What the model reads in records, asked all at once, so that the engine batches them.
-    pub(super) async fn of(
+    pub(crate) async fn of(
         &mut self,
         engine: &Engine,
         prompts: Vec<Prompt>,
