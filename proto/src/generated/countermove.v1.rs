@@ -779,7 +779,8 @@ pub struct PlanOptions {
     /// Root of every random choice. Absent: drawn once and reported in the incident.
     #[prost(uint64, optional, tag = "5")]
     pub seed: ::core::option::Option<u64>,
-    /// Sampling temperature for candidates and rollout actions \[0.6\]. State predictions are always greedy.
+    /// Sampling temperature for candidates and rollout actions \[0.6\]. What a simulated action brings about is drawn by the probabilities of
+    /// the model's answers, whatever this is.
     #[prost(float, optional, tag = "6")]
     pub temperature: ::core::option::Option<f32>,
     /// Nucleus mass for candidates and rollout actions \[0.9\].
