@@ -94,7 +94,8 @@ impl Clients {
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         };
-        if !incident.error.is_empty() {
+        // One for which no action is left says so, and was planned all the same.
+        if incident.plan.as_ref().is_none_or(|plan| plan.end() == api::PlanEnd::Failed) {
             let events = self.insist(&planned, async |client| self.events(client, name).await).await?;
             let notices = notices(&events);
             return Err(format!("{name} (seed {index}) failed: {}\n{notices}", incident.error));
@@ -302,8 +303,10 @@ fn decisions(incident: &api::Incident) -> Decisions {
     plan.usage = None;
     for step in &mut plan.steps {
         step.usage = None;
-        // It covers the name of the incident.
+        // When it was decided and approved is another time each time, and hashes cover the name of the incident.
+        (step.decide_time, step.approvals) = (None, Vec::new());
         step.plan_hash.clear();
+        step.candidates.iter_mut().for_each(|candidate| candidate.plan_hash.clear());
     }
     format!("{plan:?}")
 }

@@ -171,7 +171,10 @@ async fn round(
 /// Whether plans are those of the undisturbed run.
 fn same(expected: &Plans, plans: &Plans) -> Result<(), String> {
     match plans.iter().find(|(index, plan)| expected.get(index) != Some(plan)) {
-        Some((index, _)) => Err(format!("the plan of incident {index} is another one than undisturbed")),
+        Some((index, plan)) => Err(format!(
+            "the plan of incident {index} is another one than undisturbed:\n{plan}\ninstead of\n{}",
+            expected.get(index).map_or("none", String::as_str)
+        )),
         None => Ok(()),
     }
 }
