@@ -15,6 +15,9 @@ const MAX_ABOUT: usize = 80;
 /// Longest sentence about what a host does to others.
 const MAX_HABIT: usize = 90;
 
+/// Most words of whoever has an address.
+const MAX_OWNER: usize = 3;
+
 /// Words that tell that a host looks at others by order.
 const WATCHING: [&str; 4] = ["scan", "monitor", "check", "audit"];
 /// Words of a rule that says that something has to stay as it is.
@@ -133,11 +136,16 @@ impl Hosts {
             })
             .map(|(place, entity)| (place, entity.value))
             .collect();
+        // What passes traffic on has several addresses, one behind the other.
+        let mut owner = places.first().and_then(|(place, _)| owner(sentence.get(..*place)?));
         for (number, (place, address)) in places.iter().enumerate() {
             let Some((before, rest)) = sentence.split_at_checked(*place) else { continue };
             let before = last(before, MAX_BEFORE);
+            if number > 0 && ![" and", ","].iter().any(|end| before.trim_end().ends_with(end)) {
+                owner = None;
+            }
             let after = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '.' || c == ':');
-            let name = name_before(before).or_else(|| name_behind(before, after));
+            let name = name_before(before).or_else(|| name_behind(before, after)).or_else(|| owner.clone());
             if let Some(name) = &name {
                 self.names.entry(name.to_lowercase()).or_insert_with(|| address.clone());
             }
@@ -150,7 +158,7 @@ impl Hosts {
                 .map_or(after.len(), |(next, _)| next.saturating_sub(place + length).min(after.len()));
             let own = after.get(..end).unwrap_or(after);
             let mut about = cleaned(own);
-            if let Some(name) = name.as_ref().filter(|_| name_before(before).is_none()) {
+            if let Some(name) = name.as_ref().filter(|_| name_before(before).is_none() && owner.is_none()) {
                 about = cleaned(about.strip_prefix(name.as_str()).unwrap_or(&about));
             }
             if let Some(below) = below {
@@ -308,6 +316,19 @@ fn name_before(before: &str) -> Option<String> {
     is_name(last).then(|| last.to_owned())
 }
 
+/// What has the address that follows and passes traffic on: `The gateway container has IP address `.
+fn owner(before: &str) -> Option<String> {
+    let (subject, has) = before.rsplit_once(" has ")?;
+    let mut words: Vec<&str> = subject.split_whitespace().collect();
+    if words.first().is_some_and(|word| ["the", "a", "an", "-", "*"].contains(&word.to_lowercase().as_str()))
+    {
+        words.remove(0);
+    }
+    let name = words.join(" ");
+    let is_told = has.to_lowercase().contains("address") && (1..=MAX_OWNER).contains(&words.len());
+    (is_told && is_name(&name) && passes_traffic(&name)).then_some(name)
+}
+
 /// The name behind an address that begins its line: `10.0.2.13 web01 [Debian 12]`, `10.0.2.13 | web01 | …`.
 fn name_behind(before: &str, after: &str) -> Option<String> {
     if !before.chars().all(|c| c.is_whitespace() || matches!(c, '-' | '*' | '|')) {
@@ -372,6 +393,20 @@ mod tests {
 
     fn systems(addresses: &[&str]) -> Vec<String> {
         addresses.iter().map(|address| (*address).to_owned()).collect()
+    }
+
+    #[test]
+    fn whoever_has_two_addresses_is_one_host() {
+        let systems = ["10.0.1.10", "10.0.2.10", "10.0.2.11", "10.0.2.12"].map(str::to_owned);
+        let text = "The gateway container has IP address 10.0.1.10 on the client network and 10.0.2.10 on the server network. It runs Snort.\n\
+                    The web server has the address 10.0.2.11, and nobody has said what 10.0.2.12 is.\n";
+        let hosts = Hosts::read(text, &systems);
+        let passing: Vec<&String> = systems.iter().filter(|address| hosts.passes_traffic(address)).collect();
+        assert_eq!(passing, ["10.0.1.10", "10.0.2.10"]);
+        assert_eq!(hosts.about("10.0.2.10"), Some("gateway container: on the server network"));
+        assert_eq!(hosts.address_of("gateway container"), Some("10.0.1.10"));
+        let listed = Hosts::read("A router has the addresses 10.0.1.10, 10.0.2.10 and 10.0.2.11.", &systems);
+        assert!(systems.iter().take(3).all(|address| listed.passes_traffic(address)));
     }
 
     #[test]
