@@ -163,9 +163,7 @@ impl Cluster {
         loop {
             self.supervise()?;
             let Some(late) = self.servers().find(|server| !server.is_up) else { return Ok(()) };
-            if Instant::now() > until {
-                return Err(format!("{} does not come up; its log:\n{}", late.name, late.log()));
-            }
+            late.is_in_time(until)?;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -1,13 +1,13 @@
 //! Scenes that are always played, beside what seeds draw.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countermove_tests::{Host, free_port};
 
 use crate::cluster::{Cluster, words};
 use crate::disk::Disk;
 use crate::load::{Plans, plan_all};
-use crate::server::Server;
+use crate::server::{START, Server};
 
 /// Incidents of the scene.
 const INCIDENTS: u64 = 100;
@@ -25,13 +25,24 @@ pub(crate) async fn full_sqlite_disk(cluster: &mut Cluster, expected: &Plans) ->
     let listen = format!("{}:{}", host.address(), free_port());
     let store = format!("sqlite:{}", disk.path().join("incidents.db").display());
     let workers = cluster.worker_urls.join(",");
-    let arguments =
-        words(&["--listen", &listen, "--store", &store, "--workers", &workers, "--worker-wait", "120"]);
+    let arguments = words(&[
+        "--listen",
+        &listen,
+        "--store",
+        &store,
+        "--workers",
+        &workers,
+        "--worker-wait",
+        "120",
+        "--insecure",
+    ]);
     let mut coordinator =
         Server::new("coordinator on a small disk".to_owned(), host, "countermove-coordinator", arguments);
     coordinator.start();
+    let until = Instant::now() + START;
     while !coordinator.is_up {
         coordinator.supervise()?;
+        coordinator.is_in_time(until)?;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let (urls, incidents) = ([format!("http://{listen}")], INCIDENTS.min(expected.len() as u64));

@@ -91,6 +91,14 @@ impl Server {
         Ok(())
     }
 
+    /// Says so if it should have come up by now.
+    pub(crate) fn is_in_time(&self, until: Instant) -> Result<(), String> {
+        match Instant::now() <= until {
+            true => Ok(()),
+            false => Err(format!("{} does not come up; its log:\n{}", self.name, self.log())),
+        }
+    }
+
     pub(crate) fn signal(&mut self, signal: Signal) {
         if let Some(process) = &mut self.process {
             process.signal(signal);
