@@ -14,7 +14,6 @@ use crate::evidence::infrastructure::passes_traffic;
 const MAX_ABOUT: usize = 80;
 /// Longest sentence about what a host does to others.
 const MAX_HABIT: usize = 90;
-
 /// Most words of whoever has an address.
 const MAX_OWNER: usize = 3;
 
@@ -145,7 +144,8 @@ impl Hosts {
                 owner = None;
             }
             let after = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '.' || c == ':');
-            let name = name_before(before).or_else(|| name_behind(before, after)).or_else(|| owner.clone());
+            let (in_front, behind) = (name_before(before), name_behind(before, after));
+            let name = in_front.clone().or_else(|| behind.clone()).or_else(|| owner.clone());
             if let Some(name) = &name {
                 self.names.entry(name.to_lowercase()).or_insert_with(|| address.clone());
             }
@@ -158,7 +158,7 @@ impl Hosts {
                 .map_or(after.len(), |(next, _)| next.saturating_sub(place + length).min(after.len()));
             let own = after.get(..end).unwrap_or(after);
             let mut about = cleaned(own);
-            if let Some(name) = name.as_ref().filter(|_| name_before(before).is_none() && owner.is_none()) {
+            if let Some(name) = behind.filter(|_| in_front.is_none()) {
                 about = cleaned(about.strip_prefix(name.as_str()).unwrap_or(&about));
             }
             if let Some(below) = below {

@@ -108,10 +108,11 @@ impl World {
     fn likelihood(&self, deeds: &[Deed]) -> f64 {
         let mut likely = 1.0;
         for (number, deed) in deeds.iter().enumerate() {
-            let coverage = Coverage::of(&self.roles, deeds.get(..number).unwrap_or_default());
+            let so_far = deeds.get(..number).unwrap_or_default();
+            let coverage = Coverage::of(&self.roles, so_far);
             let open = deed.open();
             let within = coverage.within_reach(&deed.objects, deed.before, open);
-            let hindered = self.hinders(deeds.get(..number).unwrap_or_default(), &deed.objects, deed.before);
+            let hindered = self.hinders(so_far, &deed.objects, deed.before);
             let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(hindered);
             for (((open, within), holds), hindered) in facts {
                 let works = (1.0 - FAILS) * if hindered { HARDLY } else { 1.0 };

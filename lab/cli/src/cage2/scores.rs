@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use countermove_chart::{Bar, Panel, bars};
-use countermove_simulator::evaluation::Difference;
+use countermove_simulator::evaluation::{Difference, Spread};
 
 use super::Player;
 use super::rules::Rule;
@@ -20,14 +20,6 @@ const HEAD: &str = "attacker\tplayer\tseed\tscore";
 pub(super) struct Scores {
     games: BTreeMap<(String, &'static str, u64), f64>,
     path: Option<PathBuf>,
-}
-
-/// Scores of one player against one attacker.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spread {
-    games: usize,
-    mean: f64,
-    deviation: f64,
 }
 
 impl Scores {
@@ -69,14 +61,11 @@ impl Scores {
             .map_err(|error| Failure::Failed(format!("--scores {}: {error}", path.display())))
     }
 
-    pub(super) fn spread(&self, red: &str, player: Player) -> Option<Spread> {
+    /// How many games a player had against an attacker, and what they scored.
+    fn spread(&self, red: &str, player: Player) -> Option<(usize, Spread)> {
         let own = self.games.iter().filter(|((own, name, _), _)| own == red && *name == player.name());
         let scores: Vec<f64> = own.map(|(_, score)| *score).collect();
-        let games = scores.len();
-        let mean = scores.iter().sum::<f64>() / games as f64;
-        let squares: f64 = scores.iter().map(|score| (score - mean).powi(2)).sum();
-        let deviation = (squares / (games as f64 - 1.0).max(1.0)).sqrt();
-        (games > 0).then_some(Spread { games, mean, deviation })
+        Some((scores.len(), Spread::of(&scores)?))
     }
 
     /// What a part is worth, over games that were played with and without it; none if there are none.
@@ -108,12 +97,12 @@ impl Scores {
     pub(super) fn chart(&self, reds: &[String], players: &[Player]) -> Result<String, Failure> {
         let panel = |red: &String| {
             let bar = |player: &Player| {
-                let spread = self.spread(red, *player);
+                let spread = self.spread(red, *player).map(|(_, spread)| spread);
                 Bar {
                     label: player.name().to_owned(),
                     value: spread.map(|spread| -spread.mean),
-                    deviation: spread.map(|spread| spread.deviation),
-                    text: spread.map_or_else(|| "-".to_owned(), |spread| spread.to_string()),
+                    deviation: spread.and_then(|spread| spread.std),
+                    text: spread.map_or_else(|| "-".to_owned(), told),
                 }
             };
             Panel {
@@ -144,8 +133,8 @@ impl Scores {
         let mut text = format!("| attacker | player | games | score |{titles}\n|---|---|---:|---:|{rule}\n");
         for red in reds {
             for player in players {
-                let Some(spread) = self.spread(red, *player) else { continue };
-                let _ = write!(text, "| {red} | {} | {} | {spread} |", player.name(), spread.games);
+                let Some((games, spread)) = self.spread(red, *player) else { continue };
+                let _ = write!(text, "| {red} | {} | {games} | {} |", player.name(), told(spread));
                 text += &match pace(*player) {
                     Some((seconds, tokens)) => format!(" {seconds:.2} | {tokens:.1} |\n"),
                     None if is_counted => " | |\n".to_owned(),
@@ -157,10 +146,8 @@ impl Scores {
     }
 }
 
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} ± {:.2}", self.mean, self.deviation)
-    }
+fn told(Spread { mean, std }: Spread) -> String {
+    format!("{mean:.2} ± {:.2}", std.unwrap_or_default())
 }
 
 fn read(line: &str) -> Option<((String, &'static str, u64), f64)> {

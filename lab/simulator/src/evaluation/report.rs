@@ -24,17 +24,17 @@ const CHARTED: [&str; 9] = [
     "seconds",
 ];
 
-/// Mean and standard deviation over seeds.
+/// Mean and standard deviation of a figure that was had several times, such as once a seed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// Mean over the seeds that have the figure.
+    /// Mean of those that there are.
     pub mean: f64,
-    /// Sample standard deviation; absent with one seed.
+    /// Sample standard deviation; absent with one.
     pub std: Option<f64>,
 }
 
 impl Spread {
-    /// Over the figures of seeds; absent if no seed has it.
+    /// Over these; absent if there are none.
     pub fn of(figures: &[f64]) -> Option<Self> {
         let n = figures.len() as f64;
         if figures.is_empty() {
