@@ -213,20 +213,22 @@ reference-fixtures: toolchain ## Make the reference fixtures again with transfor
 	scripts/in_tools.sh '$(BUILD_CACHE)/reference-venv' tests/reference/make_fixtures.py $(ARGS)
 
 .PHONY: cuda
-cuda: toolchain ## Build a worker for CUDA GPUs in target/cuda; needs neither a GPU nor a toolkit (20 minutes the first time)
+cuda: toolchain ## Build the programs for CUDA GPUs in target/cuda; needs neither a GPU nor a toolkit (20 minutes the first time)
 	@set -e; home=$$(CARGO='$(CARGO)' PYTHON='$(PYTHON)' scripts/cuda_toolkit.sh '$(BUILD_CACHE)/cuda-13.0'); \
-	$(PYTHON) scripts/check_kernels.py "$$home" crates/model/src/candle/kernels.cu; \
+	$(PYTHON) scripts/check_kernels.py "$$home" crates/model/src/candle/warp.cu crates/model/src/candle/kernels.cu \
+	  lab/training/src/kernels/cuda/kernels.cu; \
 	CUDA_HOME="$$home" CUDA_PATH="$$home" PATH="$$home/bin:$$PATH" CUDA_COMPUTE_CAP='$(CUDA_COMPUTE_CAP)' \
-	  $(CARGO) build --release -p countermove-worker --features cuda --target-dir target/cuda
-	@echo "target/cuda/release/countermove-worker needs the CUDA 13 libraries and a driver at run time"
+	  $(CARGO) build --release -p countermove -p countermove-coordinator -p countermove-lab -p countermove-worker \
+	    --features countermove-lab/cuda,countermove-worker/cuda --target-dir target/cuda
+	@echo "The programs in target/cuda/release need the CUDA 13 libraries and a driver at run time"
 
 .PHONY: gpu-check
-gpu-check: ## Check and measure the worker of `make cuda` on a GPU of this machine: bits, bounds, rows a second (5 minutes)
+gpu-check: ## Check and measure what `make cuda` built on a GPU of this machine: bits, speed, plans, training (6 minutes)
 	$(PYTHON) scripts/gpu_check.py $(ARGS)
 
 .PHONY: gpu-bundle
 gpu-bundle: ## Pack what gpu-check needs, model included, into pieces of at most 44 MB in target/gpu-bundle, to be carried
-	PYTHON='$(PYTHON)' scripts/gpu_bundle.sh target/cuda/release/countermove-worker target/gpu-bundle
+	PYTHON='$(PYTHON)' scripts/gpu_bundle.sh target/cuda/release target/gpu-bundle
 
 .PHONY: sbom
 sbom: toolchain ## Write what each program is made of into target/sbom, as CycloneDX

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Compiles our CUDA kernels with NVRTC, as a worker does when it loads a model; no GPU is needed.
+"""Compiles our CUDA kernels with NVRTC, as a program does when it loads a model; no GPU is needed.
 
-Usage: check_kernels.py CUDA_HOME KERNELS. NVRTC has no headers, so a kernel that nvcc takes may still fail here.
+Usage: check_kernels.py CUDA_HOME COMMON KERNELS... where COMMON is what stands before each of the others. NVRTC has no headers, so a kernel that nvcc takes may still fail here.
 """
 
 import ctypes
@@ -26,17 +26,19 @@ def compile_kernels(nvrtc, source, options):
 
 
 def main():
-    home, kernels = Path(sys.argv[1]), Path(sys.argv[2])
+    home, common = Path(sys.argv[1]), Path(sys.argv[2])
     # NVRTC opens its built-ins by name alone, so they are loaded before it.
     for builtins in sorted((home / "lib").glob("libnvrtc-builtins.so.*")):
         ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
     nvrtc = ctypes.CDLL(str(home / "lib" / "libnvrtc.so"))
-    source = kernels.read_bytes()
-    for head in (32, 64, 96, 128):
-        log = compile_kernels(nvrtc, source, ["--gpu-architecture=compute_80", "--std=c++17", f"-DHEAD={head}", *SIZES])
-        if log is not None:
-            sys.exit(f"{kernels} does not compile for heads of {head}:\n{log}")
-    print(f"{kernels} compiles", file=sys.stderr)
+    for kernels in map(Path, sys.argv[3:]):
+        source = common.read_bytes() + kernels.read_bytes()
+        for head in (32, 64, 96, 128):
+            options = ["--gpu-architecture=compute_80", "--std=c++17", f"-DHEAD={head}"]
+            log = compile_kernels(nvrtc, source, [*options, *([] if b"TILE 64" in source else SIZES)])
+            if log is not None:
+                sys.exit(f"{kernels} does not compile for heads of {head}:\n{log}")
+        print(f"{kernels} compiles", file=sys.stderr)
 
 
 if __name__ == "__main__":

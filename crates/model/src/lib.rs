@@ -46,6 +46,8 @@ mod weights;
 pub use backend::{Backend, DeviceMemory, Feed, HostMemory, LogitRows, Shape};
 pub use base::{BaseModel, Factors};
 pub use bench::{BenchOptions, BenchReport, bench, bench_shape};
+#[cfg(feature = "cuda")]
+pub use candle::gpu;
 pub use check::{Agreement, SameBits, agreement, same_bits};
 pub use config::{Architecture, DecoderConfig, RopeScaling};
 pub use cpu_list::{CpuListError, allowed_cpus, check_allowed_cpus, parse_cpu_list};

@@ -56,7 +56,7 @@ fn run(arguments: TrainArgs, console: &Console, stop: &AtomicBool) -> Result<End
     let files = files(&arguments, &source)?;
     let path = source.resolve(&home(arguments.home.clone()), &mut on_fetch(console)).map_err(failed)?;
     let base = BaseModel::open(&path).map_err(failed)?;
-    let settings = settings(&arguments, base.parameters());
+    let settings = settings(&arguments, base.parameters(), matches!(device, Device::Cuda { .. }));
     settings.check().map_err(refused)?;
     let pool = rayon_pool(arguments.threads)?;
     pool.install(|| {
@@ -124,8 +124,8 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn settings(arguments: &TrainArgs, parameters: u64) -> TrainSettings {
-    let defaults = TrainSettings::for_parameters(parameters);
+fn settings(arguments: &TrainArgs, parameters: u64, on_gpu: bool) -> TrainSettings {
+    let defaults = TrainSettings::for_parameters(parameters, on_gpu);
     let rank = arguments.rank.unwrap_or(defaults.rank);
     let part = |projection: &Projection| match projection {
         Projection::Q => Part::Query,

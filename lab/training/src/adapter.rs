@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use countermove_model::{BaseModel, Factors, Part, Role};
 
 use crate::error::TrainError;
-use crate::kernels::{Kernels, Right};
+use crate::kernels::{Frozen, Kernels};
 use crate::random::Random;
 
 /// Projections of a layer, in the order that parameters have.
@@ -53,14 +53,10 @@ pub(crate) struct Ready {
 pub(crate) struct ReadyModule {
     /// Place among the adapter's modules.
     pub(crate) index: usize,
-    /// x · Aᵀ.
-    pub(crate) down: Right,
-    /// u · scale · Bᵀ.
-    pub(crate) up: Right,
-    /// dy · scale · B.
-    pub(crate) up_backward: Right,
-    /// du · A.
-    pub(crate) down_backward: Right,
+    /// A: forward x · Aᵀ, backward du · A.
+    pub(crate) down: Frozen,
+    /// scale · Bᵀ, as it lies: forward dy · scale · B, backward u · scale · Bᵀ. So forward goes back through the module.
+    pub(crate) up: Frozen,
 }
 
 impl Ready {
@@ -151,10 +147,8 @@ impl Adapter {
         for (index, module) in self.modules.iter().enumerate() {
             ready[module.layer * PARTS.len() + module.part] = Some(ReadyModule {
                 index,
-                down: kernels.prepare(&module.a.t()?, 1.0)?,
+                down: kernels.prepare(&module.a, 1.0)?,
                 up: kernels.prepare(&module.b, self.scale)?,
-                up_backward: kernels.prepare(&module.b.t()?, self.scale)?,
-                down_backward: kernels.prepare(&module.a, 1.0)?,
             });
         }
         Ok(Ready { parts: PARTS.len(), modules: ready })

@@ -5,6 +5,7 @@
 
 use candle_core::{DType, Tensor};
 use countermove_model::{BaseModel, Part, Role};
+use rayon::prelude::*;
 
 use crate::adapter::{Adapter, PARTS, Ready, ReadyModule};
 use crate::error::TrainError;
@@ -107,16 +108,16 @@ impl Decoder {
     pub(crate) fn load(base: &BaseModel, kernels: Box<dyn Kernels>, recompute: bool) -> Result<Self> {
         let config = base.config();
         let loader = Loader { base, kernels: &*kernels };
-        let layers = (0..config.layers).map(|layer| loader.layer(layer)).collect::<Result<_>>()?;
+        // Reading and converting takes as long as copying to a GPU: on all CPUs, side by side.
+        let layers =
+            (0..config.layers).into_par_iter().map(|layer| loader.layer(layer)).collect::<Result<_>>()?;
         let table = loader.values(Role::Embedding)?;
         let head = match base.shape(Role::Head) {
             Some(_) => loader.frozen(Role::Head)?,
             None => kernels.freeze(table.clone(), config.vocab_size, config.hidden)?,
         };
-        let embedding =
-            Tensor::from_vec(table, (config.vocab_size, config.hidden), &candle_core::Device::Cpu)?
-                .to_dtype(if kernels.dtype() == DType::F32 { DType::F32 } else { DType::BF16 })?
-                .to_device(kernels.device())?;
+        let embedding = Tensor::from_vec(table, (config.vocab_size, config.hidden), kernels.device())?
+            .to_dtype(kernels.dtype())?;
         let final_norm = loader.vector(Role::FinalNorm)?;
         Ok(Self {
             layers,
@@ -143,7 +144,7 @@ impl Decoder {
         for layer in 0..self.layers.len() {
             x = pass.forward(layer, &x)?.0;
         }
-        Ok(pass.loss(&x, None)?.0)
+        read(&pass.loss(&x, None)?.0)
     }
 
     /// Losses of a pack's targets, and the gradient of their sum times `scale` by the adapter's parameters.
@@ -181,7 +182,8 @@ impl Decoder {
             .zip(&adapter.modules)
             .map(|(gradient, module)| gradient.map_or_else(|| zero(module), Ok))
             .collect::<Result<_>>()?;
-        Ok(Outcome { losses, gradients })
+        // Only now, since reading waits for a GPU.
+        Ok(Outcome { losses: read(&losses)?, gradients })
     }
 
     fn pass<'a>(
@@ -191,15 +193,15 @@ impl Decoder {
         pack: &'a Pack,
         dropout: Option<StepDropout>,
     ) -> Result<Pass<'a>> {
+        let positions: Vec<usize> = pack.layout.positions().collect();
+        let furthest = positions.iter().max().map_or(0, |position| position + 1);
+        let half = self.frequencies.len();
+        // Many rows have the same position: each angle is computed once.
         let angles = |function: fn(f32) -> f32| {
-            let values: Vec<f32> = pack
-                .layout
-                .positions()
-                .flat_map(|position| {
-                    self.frequencies.iter().map(move |frequency| function(position as f32 * frequency))
-                })
-                .collect();
-            Tensor::from_vec(values, (pack.tokens.len(), self.frequencies.len()), self.kernels.device())
+            let of = |position: usize| self.frequencies.iter().map(move |f| function(position as f32 * f));
+            let table: Vec<f32> = (0..furthest).flat_map(of).collect();
+            let rows = positions.iter().flat_map(|position| &table[position * half..][..half]);
+            Tensor::from_vec(rows.copied().collect(), (positions.len(), half), self.kernels.device())
         };
         let rotation = Rotation { cosines: angles(f32::cos)?, sines: angles(f32::sin)? };
         Ok(Pass { decoder: self, adapter, ready, pack, rotation, dropout })
@@ -231,7 +233,7 @@ impl Pass<'_> {
         let dropped = self.dropped(layer, parts[0], x)?;
         for &part in parts {
             if let Some(module) = self.ready.get(layer, part) {
-                let term = [Term { left: &dropped, right: &module.down }];
+                let term = [Term { left: &dropped, right: &module.down.forward }];
                 lows[part] = Some(self.kernels().product(&term, None, self.kernels().dtype())?);
             }
         }
@@ -257,7 +259,7 @@ impl Pass<'_> {
     ) -> Result<Tensor> {
         let mut terms = vec![Term { left: x, right: &self.decoder.layers[layer].projections[part].forward }];
         if let (Some(low), Some(module)) = (low, self.ready.get(layer, part)) {
-            terms.push(Term { left: low, right: &module.up });
+            terms.push(Term { left: low, right: &module.up.backward });
         }
         Ok(self.kernels().product(&terms, onto, dtype)?)
     }
@@ -372,7 +374,7 @@ impl Pass<'_> {
 
     /// Losses of the targets given the last layer's output and, if a scale is given, the gradient of their sum times
     /// that scale by that output.
-    fn loss(&self, x: &Tensor, scale: Option<f32>) -> Result<(Vec<f32>, Option<Tensor>)> {
+    fn loss(&self, x: &Tensor, scale: Option<f32>) -> Result<(Vec<Tensor>, Option<Tensor>)> {
         let (decoder, kernels) = (self.decoder, self.kernels());
         let rows: Vec<u32> = self.pack.targets.iter().map(|target| target.row).collect();
         let tokens: Vec<u32> = self.pack.targets.iter().map(|target| target.token).collect();
@@ -385,7 +387,7 @@ impl Pass<'_> {
             let term = [Term { left: &left, right: &decoder.head.forward }];
             let logits = kernels.product(&term, None, DType::F32)?;
             let (more, by_logits) = kernels.cross_entropy(&logits, tokens, scale.unwrap_or(0.0))?;
-            losses.extend(more);
+            losses.push(more);
             if scale.is_some() {
                 let term = [Term { left: &by_logits, right: &decoder.head.backward }];
                 parts.push(kernels.product(&term, None, DType::F32)?);
@@ -402,6 +404,11 @@ impl Pass<'_> {
         let gradient = x.zeros_like()?.index_add(&rows, &by_chosen, 0)?;
         Ok((losses, Some(gradient)))
     }
+}
+
+/// Numbers of some vectors, one after another.
+fn read(vectors: &[Tensor]) -> Result<Vec<f32>> {
+    Ok(if vectors.is_empty() { Vec::new() } else { Tensor::cat(vectors, 0)?.to_vec1()? })
 }
 
 /// The way back through the projections of a layer.
@@ -421,7 +428,7 @@ impl Inputs<'_, '_> {
         let mut by_lows: Vec<(&ReadyModule, Tensor)> = Vec::new();
         for &(part, by_output) in outputs {
             if let Some(module) = ready.get(layer, part) {
-                let term = [Term { left: by_output, right: &module.up_backward }];
+                let term = [Term { left: by_output, right: &module.up.forward }];
                 by_lows.push((module, kernels.product(&term, None, kernels.dtype())?));
             }
         }
@@ -435,8 +442,8 @@ impl Inputs<'_, '_> {
                 else {
                     continue;
                 };
-                let by_a = kernels.outer(by_low, &dropped)?;
-                let by_b = (kernels.outer(low, by_output)? * f64::from(pass.adapter.scale))?;
+                let by_a = kernels.outer(by_low, &dropped, 1.0)?;
+                let by_b = kernels.outer(low, by_output, pass.adapter.scale)?;
                 self.gradients[module.index] = Some([by_a, by_b]);
             }
         }
@@ -444,7 +451,7 @@ impl Inputs<'_, '_> {
         let mut terms: Vec<Term<'_>> =
             outputs.iter().map(|&(part, left)| Term { left, right: frozen(part) }).collect();
         let low_terms: Vec<Term<'_>> =
-            by_lows.iter().map(|(module, left)| Term { left, right: &module.down_backward }).collect();
+            by_lows.iter().map(|(module, left)| Term { left, right: &module.down.backward }).collect();
         match dropout.filter(|_| !low_terms.is_empty()) {
             Some(dropout) => {
                 let through = kernels.product(&low_terms, None, DType::F32)?;

@@ -6,7 +6,7 @@ use crate::adapter::Adapter;
 use crate::data::Example;
 use crate::decoder::{Decoder, StepDropout};
 use crate::error::TrainError;
-use crate::optimiser::{AdamW, Moments, norm};
+use crate::optimiser::{AdamW, Moments};
 use crate::pack::{Pack, pack};
 use crate::random::Random;
 
@@ -79,22 +79,21 @@ impl Learner {
             }
         }
         let loss = total / targets.max(1) as f64;
-        let norm = norm(sums.iter().flatten())?;
+        let norm = self.decoder.kernels().square_sum(&sums.iter().flatten().collect::<Vec<_>>())?.sqrt();
         if !(loss.is_finite() && norm.is_finite()) {
             return Err(TrainError::Diverged { step: settings.number, loss });
         }
         // As PyTorch's clip_grad_norm_ has it.
         let shrink = (settings.clip / (norm + 1e-6)).min(1.0);
         let adam = AdamW { decay: settings.decay, ..AdamW::default() };
+        let update = adam.update(shrink, settings.rate, settings.number);
         for ((module, moments), gradients) in
             self.adapter.modules.iter_mut().zip(&mut self.moments).zip(&sums)
         {
             let parameters = [&mut module.a, &mut module.b];
             for ((parameter, moments), gradient) in parameters.into_iter().zip(moments).zip(gradients) {
-                let gradient = (gradient * shrink)?;
-                let (stepped, next) =
-                    adam.step(parameter, &gradient, moments, settings.rate, settings.number)?;
-                (*parameter, *moments) = (stepped, next);
+                (*parameter, *moments) =
+                    self.decoder.kernels().adamw(update, parameter, gradient, moments)?;
             }
         }
         let rows = packs.iter().map(|pack| pack.tokens.len()).sum();

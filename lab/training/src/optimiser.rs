@@ -35,34 +35,55 @@ impl Moments {
 }
 
 impl AdamW {
-    /// The parameter after step number `step`, counted from one, and its moments.
-    pub(crate) fn step(
+    /// What step number `step`, counted from one, does at a learning rate to gradients that are multiplied with `shrink`.
+    pub(crate) fn update(&self, shrink: f64, rate: f64, step: usize) -> Update {
+        Update { adam: *self, shrink, rate, step: step as f64 }
+    }
+}
+
+/// One step of all parameters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Update {
+    adam: AdamW,
+    shrink: f64,
+    rate: f64,
+    step: f64,
+}
+
+impl Update {
+    /// What the root of the second moment, and the rate, are multiplied with since moments start at zero.
+    fn corrections(&self) -> (f64, f64) {
+        let correct = |beta: f64| 1.0 - beta.powf(self.step);
+        (correct(self.adam.beta2).sqrt().recip(), correct(self.adam.beta1).recip())
+    }
+
+    /// The parameter after the step, and its moments.
+    pub(crate) fn apply(
         &self,
         parameter: &Tensor,
         gradient: &Tensor,
         moments: &Moments,
-        rate: f64,
-        step: usize,
     ) -> Result<(Tensor, Moments)> {
-        let step = step as f64;
-        let first = ((&moments.first * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
-        let second = ((&moments.second * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
-        let (correct1, correct2) = (1.0 - self.beta1.powf(step), 1.0 - self.beta2.powf(step));
-        let divisor = ((second.sqrt()? * correct2.sqrt().recip())? + self.epsilon)?;
-        let decayed = (parameter * (1.0 - rate * self.decay))?;
-        let stepped = (decayed - ((&first / divisor)? * (rate / correct1))?)?;
+        let AdamW { beta1, beta2, epsilon, decay } = self.adam;
+        let (root, faster) = self.corrections();
+        let gradient = (gradient * self.shrink)?;
+        let first = ((&moments.first * beta1)? + (&gradient * (1.0 - beta1))?)?;
+        let second = ((&moments.second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+        let divisor = ((second.sqrt()? * root)? + epsilon)?;
+        let decayed = (parameter * (1.0 - self.rate * decay))?;
+        let stepped = (decayed - ((&first / divisor)? * (self.rate * faster))?)?;
         Ok((stepped, Moments { first, second }))
     }
-}
 
-/// Norm of all gradients together.
-pub(crate) fn norm<'a>(gradients: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
-    let squares = gradients.map(|gradient| gradient.sqr()?.sum_all()).collect::<Result<Vec<_>>>()?;
-    if squares.is_empty() {
-        return Ok(0.0);
+    /// The numbers of [`Self::apply`] as a kernel takes them: what gradients are multiplied with, the two betas, the share
+    /// of a parameter that decay leaves, what the root is multiplied with, epsilon, and the rate.
+    #[cfg(any(feature = "cuda", test))]
+    pub(crate) fn numbers(&self) -> [f32; 7] {
+        let AdamW { beta1, beta2, epsilon, decay } = self.adam;
+        let (root, faster) = self.corrections();
+        [self.shrink, beta1, beta2, 1.0 - self.rate * decay, root, epsilon, self.rate * faster]
+            .map(|number| number as f32)
     }
-    let all: Vec<f32> = Tensor::stack(&squares, 0)?.to_vec1()?;
-    Ok(all.iter().map(|&square| f64::from(square)).sum::<f64>().sqrt())
 }
 
 /// Rate of a step, counted from one: it grows over the warm-up and then falls in a line to zero after the last step.

@@ -50,6 +50,20 @@ impl Layout {
         starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
     }
 
+    /// The end of all that sees each row: row i sees row j if j <= i < the end of j.
+    #[cfg(any(feature = "cuda", test))]
+    pub(crate) fn ends(&self) -> Vec<u32> {
+        let mut ends: Vec<usize> = self.segments.iter().map(|segment| segment.rows.end).collect();
+        // Children come after their parents, so what comes from a segment is known before its parent is looked at.
+        for (index, segment) in self.segments.iter().enumerate().rev() {
+            if let Some(parent) = segment.parent {
+                ends[parent] = ends[parent].max(ends[index]);
+            }
+        }
+        let of_rows = self.segments.iter().zip(ends);
+        of_rows.flat_map(|(segment, end)| std::iter::repeat_n(end as u32, segment.rows.len())).collect()
+    }
+
     /// Position of each row in its examples.
     pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
         self.segments.iter().flat_map(|segment| (0..segment.rows.len()).map(|at| segment.position + at))
@@ -198,6 +212,35 @@ mod tests {
         assert_eq!(packs[0].tokens.len(), 20 + 4 + 3 + 2);
         assert_eq!(packs[0].layout.trees().len(), 1);
         assert_eq!(packs[0].targets.len(), 4);
+    }
+
+    #[test]
+    fn a_row_is_seen_by_what_follows_it_in_its_examples() {
+        let with = |prefix: &[u32], more: &[u32]| [prefix, more].concat();
+        let (root, branch): (Vec<u32>, Vec<u32>) = ((0..10).collect(), (20..30).collect());
+        let inner = with(&root, &branch);
+        let examples = [
+            example(&with(&inner, &[40]), &[1]),
+            example(&with(&inner, &[41]), &[2]),
+            example(&with(&root, &[42]), &[3, 4]),
+            example(&[50, 51], &[5]),
+        ];
+        let packs = pack(&examples.iter().collect::<Vec<_>>(), 100);
+        let layout = &packs[0].layout;
+        let ends = layout.ends();
+        for (index, segment) in layout.segments().iter().enumerate() {
+            for row in segment.rows.clone() {
+                let seen: Vec<usize> =
+                    (0..layout.tokens()).filter(|&j| j <= row && row < ends[j] as usize).collect();
+                let mut expected: Vec<usize> = layout
+                    .ancestors(index)
+                    .flat_map(|ancestor| layout.segments()[ancestor].rows.clone())
+                    .chain(segment.rows.start..=row)
+                    .collect();
+                expected.sort_unstable();
+                assert_eq!(seen, expected, "row {row}");
+            }
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn single_operations() {
     for (height, width) in [(16, 576), (16, 1536)] {
         let (left, right) = (random((rows, height), dtype), random((rows, width), dtype));
         time(&format!("outer {height} x {width}"), 2.0 * (rows * height * width) as f64, || {
-            kernels.outer(&left, &right).unwrap();
+            kernels.outer(&left, &right, 1.0).unwrap();
         });
     }
     let (x, weight) = (random((rows, 576), DType::F32), Tensor::ones(576, DType::F32, &Device::Cpu).unwrap());

@@ -266,7 +266,7 @@ fn small() -> TrainSettings {
         checkpoint_every: 1,
         precision: Precision::F32,
         stored: Stored::F32,
-        ..TrainSettings::for_parameters(0)
+        ..TrainSettings::for_parameters(0, false)
     }
 }
 

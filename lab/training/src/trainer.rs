@@ -17,6 +17,8 @@ use crate::data::{self, DataReport, Example, Reading};
 use crate::decoder::Decoder;
 use crate::error::TrainError;
 use crate::kernels::cpu::CpuKernels;
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda::CudaKernels;
 use crate::kernels::{CandleKernels, Kernels};
 use crate::learner::{Learner, StepSettings};
 use crate::optimiser::rate;
@@ -175,7 +177,7 @@ impl Trainer {
         let (validation, mut validation_report) = data::read(&files.validation, &reading)?;
         let (validation, shown) = sample(&validation, &settings);
         validation_report.examples = shown;
-        let kernels = kernels(device, settings.precision)?;
+        let kernels = kernels(device, settings.precision, base.config().head_dim)?;
         let decoder = Decoder::load(base, kernels, settings.recompute)?;
         let device = decoder.kernels().device();
         let scale = settings.alpha / settings.rank as f32;
@@ -427,16 +429,12 @@ fn sample(examples: &[Example], settings: &TrainSettings) -> (Vec<Pack>, usize) 
     (pack(&chosen, settings.pack_tokens), chosen.len())
 }
 
-/// Kernels for a device.
-fn kernels(device: Device, precision: Precision) -> Result<Box<dyn Kernels>, TrainError> {
+/// Kernels for a device and heads of a width.
+fn kernels(device: Device, precision: Precision, head: usize) -> Result<Box<dyn Kernels>, TrainError> {
     let blocks = |weights: DeviceWeights| match weights {
         DeviceWeights::Bf16 | DeviceWeights::F32 => None,
         DeviceWeights::Q8_0 => Some(GgmlDType::Q8_0),
         DeviceWeights::Q4K => Some(GgmlDType::Q4K),
-    };
-    let dtype = |weights: DeviceWeights| match weights {
-        DeviceWeights::F32 => candle_core::DType::F32,
-        _ => candle_core::DType::BF16,
     };
     match device {
         Device::Cpu => {
@@ -456,8 +454,24 @@ fn kernels(device: Device, precision: Precision) -> Result<Box<dyn Kernels>, Tra
             Ok(Box::new(CandleKernels::new(device, candle_core::DType::F32, blocks(weights))))
         }
         Device::Cuda { ordinal, weights } => {
-            let device = candle_core::Device::new_cuda(ordinal)?;
-            Ok(Box::new(CandleKernels::new(device, dtype(weights), blocks(weights))))
+            #[cfg(feature = "cuda")]
+            {
+                let device = countermove_model::gpu::open(ordinal)?;
+                if weights != DeviceWeights::F32
+                    && let Some(kernels) = CudaKernels::new(&device, head, blocks(weights))?
+                {
+                    return Ok(Box::new(kernels));
+                }
+                let dtype = match weights {
+                    DeviceWeights::F32 => candle_core::DType::F32,
+                    _ => candle_core::DType::BF16,
+                };
+                Ok(Box::new(CandleKernels::new(device, dtype, blocks(weights))))
+            }
+            #[cfg(not(feature = "cuda"))]
+            Err(TrainError::Device(format!(
+                "GPU {ordinal} ({weights}, heads of {head}) cannot be used by a program that was built without CUDA"
+            )))
         }
     }
 }

@@ -21,6 +21,8 @@ mod tests;
 mod weights;
 
 #[cfg(feature = "cuda")]
+pub use cuda::gpu;
+#[cfg(feature = "cuda")]
 pub(crate) use cuda::gpu_kind;
 
 use candle_core::quantized::GgmlDType;
@@ -77,7 +79,7 @@ impl Placement {
     fn cuda(ordinal: usize, weights: DeviceWeights) -> CandleResult<Self> {
         let (precision, kv) = formats(weights, true);
         let tile = if matches!(precision, Precision::Dense(_)) { 64 } else { 32 };
-        Ok(Self { device: cuda::open(ordinal)?, precision, kv, tile })
+        Ok(Self { device: cuda::gpu::open(ordinal)?, precision, kv, tile })
     }
 }
 

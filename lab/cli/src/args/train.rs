@@ -63,7 +63,7 @@ pub(crate) struct TrainArgs {
     /// Tokens of the longest example; longer answers are cut [default: 2048, large models 4096].
     #[arg(long, value_name = "TOKENS")]
     pub(crate) length: Option<usize>,
-    /// Tokens that are computed together [default: 2048, large models 4096].
+    /// Tokens that are computed together [default: 2048, on a GPU 16384, large models 4096].
     #[arg(long, value_name = "TOKENS")]
     pub(crate) pack_tokens: Option<usize>,
     /// Examples with a common prefix that stay together in a batch [default: 8].

@@ -1,14 +1,19 @@
 //! What a training step computes with, behind one seam.
 //!
 //! [`Kernels`] are the operations on activations, forward and backward. [`portable::CandleKernels`] is written in
-//! candle's own operators and runs on CPUs and GPUs: it is the way to CUDA and the reference in the tests.
+//! candle's own operators and runs on CPUs and GPUs: it is the reference in the tests, and takes any model.
 //! [`cpu::CpuKernels`] is made for speed on CPUs: fused passes over memory, and products in bfloat16 where the CPU has
-//! instructions for them.
+//! instructions for them. [`cuda::CudaKernels`] is made for speed on GPUs.
 //!
 //! Shapes: N rows of one pack of tokens. Activations that enter products have the kernels' own type
-//! ([`Kernels::dtype`]); residuals, gradients of residuals, queries, keys and values are single precision.
+//! ([`Kernels::dtype`]); residuals and gradients of residuals are single precision. What is split by heads, and what
+//! attention makes of it, has whatever type the kernels give it.
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+#[cfg(test)]
+mod emulation;
 mod portable;
 
 use std::fmt;
@@ -19,6 +24,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 pub(crate) use portable::CandleKernels;
 
+use crate::optimiser::{Moments, Update};
 use crate::pack::Layout;
 
 /// A matrix that rows are multiplied with from the left.
@@ -87,14 +93,14 @@ pub(crate) trait Kernels: Send + Sync + fmt::Debug {
     /// Makes a frozen matrix ready: `rows` outputs of `columns` inputs, row by row.
     fn freeze(&self, values: Vec<f32>, rows: usize, columns: usize) -> Result<Frozen>;
 
-    /// Makes a small single-precision matrix ready, inputs × outputs with any strides, times `scale`.
-    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Right>;
+    /// Makes a small matrix that changes ready, outputs × inputs of single precision, times `scale`.
+    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Frozen>;
 
     /// Sum of the terms, onto `onto` (single precision) if it is given, as `dtype`.
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor>;
 
-    /// leftᵀ · right of rows of the kernels' type, in single precision.
-    fn outer(&self, left: &Tensor, right: &Tensor) -> Result<Tensor>;
+    /// leftᵀ · right of rows of the kernels' type, times `scale`, in single precision.
+    fn outer(&self, left: &Tensor, right: &Tensor, scale: f32) -> Result<Tensor>;
 
     /// Single precision to the kernels' type.
     fn cast(&self, x: &Tensor) -> Result<Tensor>;
@@ -142,7 +148,27 @@ pub(crate) trait Kernels: Send + Sync + fmt::Debug {
 
     /// Cross entropy of each row of logits (single precision) with its target, in nats, and the gradient of their sum
     /// times `scale` by the logits, in the kernels' type.
-    fn cross_entropy(&self, logits: &Tensor, targets: &[u32], scale: f32) -> Result<(Vec<f32>, Tensor)>;
+    fn cross_entropy(&self, logits: &Tensor, targets: &[u32], scale: f32) -> Result<(Tensor, Tensor)>;
+
+    /// Sum of the squares of all numbers of tensors of single precision.
+    fn square_sum(&self, tensors: &[&Tensor]) -> Result<f64> {
+        let sums = tensors.iter().map(|tensor| tensor.sqr()?.sum_all()).collect::<Result<Vec<_>>>()?;
+        if sums.is_empty() {
+            return Ok(0.0);
+        }
+        Ok(Tensor::stack(&sums, 0)?.to_vec1::<f32>()?.iter().map(|&sum| f64::from(sum)).sum())
+    }
+
+    /// A parameter after one step of AdamW, and its moments.
+    fn adamw(
+        &self,
+        update: Update,
+        parameter: &Tensor,
+        gradient: &Tensor,
+        moments: &Moments,
+    ) -> Result<(Tensor, Moments)> {
+        update.apply(parameter, gradient, moments)
+    }
 }
 
 /// Value that decides whether dropout leaves the value at an index: uniform over 32 bits.

@@ -81,22 +81,23 @@ impl Kernels for CandleKernels {
     }
 
     fn freeze(&self, values: Vec<f32>, rows: usize, columns: usize) -> Result<Frozen> {
-        let weight = Tensor::from_vec(values, (rows, columns), &Device::Cpu)?;
         let fits = |dtype: &GgmlDType| columns.is_multiple_of(dtype.block_size());
         let blocks = self.blocks.and_then(|dtype| [dtype, GgmlDType::Q8_0].into_iter().find(fits));
         if let Some(dtype) = blocks {
+            let weight = Tensor::from_vec(values, (rows, columns), &Device::Cpu)?;
             let weight = Arc::new(QTensor::quantize_onto(&weight, dtype, &self.device)?);
             return Ok(Frozen {
                 forward: Right::Blocks { weight: Arc::clone(&weight), transposed: false },
                 backward: Right::Blocks { weight, transposed: true },
             });
         }
-        let weight = weight.to_dtype(self.dtype)?.to_device(&self.device)?;
+        let weight = Tensor::from_vec(values, (rows, columns), &self.device)?.to_dtype(self.dtype)?;
         Ok(Frozen { forward: Right::Dense(weight.t()?), backward: Right::Dense(weight) })
     }
 
-    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Right> {
-        (matrix * f64::from(scale))?.to_dtype(self.dtype).map(Right::Dense)
+    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Frozen> {
+        let matrix = (matrix * f64::from(scale))?.to_dtype(self.dtype)?;
+        Ok(Frozen { forward: Right::Dense(matrix.t()?), backward: Right::Dense(matrix) })
     }
 
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
@@ -122,8 +123,8 @@ impl Kernels for CandleKernels {
         }
     }
 
-    fn outer(&self, left: &Tensor, right: &Tensor) -> Result<Tensor> {
-        left.t()?.matmul(right)?.to_dtype(DType::F32)
+    fn outer(&self, left: &Tensor, right: &Tensor, scale: f32) -> Result<Tensor> {
+        left.t()?.matmul(right)?.to_dtype(DType::F32)? * f64::from(scale)
     }
 
     fn cast(&self, x: &Tensor) -> Result<Tensor> {
@@ -225,10 +226,10 @@ impl Kernels for CandleKernels {
         (x.to_dtype(DType::F32)? * mask)?.to_dtype(x.dtype())
     }
 
-    fn cross_entropy(&self, logits: &Tensor, targets: &[u32], scale: f32) -> Result<(Vec<f32>, Tensor)> {
+    fn cross_entropy(&self, logits: &Tensor, targets: &[u32], scale: f32) -> Result<(Tensor, Tensor)> {
         let sums = logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
         let index = Tensor::new(targets, &self.device)?.unsqueeze(1)?;
-        let losses = (&sums - logits.gather(&index, 1)?)?.squeeze(1)?.to_vec1()?;
+        let losses = (&sums - logits.gather(&index, 1)?)?.squeeze(1)?;
         let shares = (logits.broadcast_sub(&sums)?.exp()? * f64::from(scale))?;
         let minus = Tensor::full(-scale, index.shape(), &self.device)?;
         let gradient = shares.scatter_add(&index, &minus, 1)?.to_dtype(self.dtype)?;

@@ -4,10 +4,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig,
-    PushKernelArg, result, sys,
+    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg,
+    result,
 };
-use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage};
 use candle_core::op::BackpropOp;
 use candle_core::{Device, Result, Storage, Tensor};
@@ -15,7 +14,7 @@ use half::bf16;
 
 use super::super::attention::Pool;
 use super::super::step::{CHUNK, FORMS, Form, MANY_QUERIES, Step, Tables as HostTables, score_scale};
-use super::{Address, address};
+use super::device::{Address, address, allow_shared_memory, compile, slice_address};
 use crate::backend::HostMemory;
 use crate::config::DecoderConfig;
 use crate::kv::PAGE;
@@ -108,42 +107,25 @@ impl Kernels {
         context: usize,
     ) -> Result<Option<Self>> {
         let Device::Cuda(device) = device else { return Ok(None) };
-        let stream = device.cuda_stream();
-        let (major, minor) = stream.context().compute_capability().map_err(candle_core::Error::wrap)?;
-        if major < 8 || !config.head_dim.is_multiple_of(32) || config.head_dim > 128 {
+        if !config.head_dim.is_multiple_of(32) || config.head_dim > 128 {
             return Ok(None);
         }
+        let stream = device.cuda_stream();
         let load = |form: Form| {
-            let define = |name: &str, value: usize| format!("-D{name}={value}");
-            let options = CompileOptions {
-                name: Some("countermove.cu".to_owned()),
-                options: vec![
-                    format!("--gpu-architecture=compute_{major}{minor}"),
-                    "--std=c++17".to_owned(),
-                    // Else the compiler decides in each form of a kernel where an addition takes a product unrounded.
-                    "--fmad=false".to_owned(),
-                    define("HEAD", config.head_dim),
-                    define("PAGE", PAGE),
-                    define("CHUNK", CHUNK),
-                    define("TILE", form.tile),
-                    define("HALVES", form.halves),
-                ],
-                ..CompileOptions::default()
-            };
-            let ptx = compile_ptx_with_opts(SOURCE, options).map_err(candle_core::Error::wrap)?;
-            stream.context().load_module(ptx).map_err(candle_core::Error::wrap)
+            let sizes = [("TILE", form.tile), ("HALVES", form.halves)];
+            compile(
+                device,
+                SOURCE,
+                &[&[("HEAD", config.head_dim), ("PAGE", PAGE), ("CHUNK", CHUNK)], &sizes[..]].concat(),
+            )
         };
-        let modules = FORMS.into_iter().map(load).collect::<Result<Vec<_>>>()?;
+        let modules = FORMS.into_iter().map(load).collect::<Result<Option<Vec<_>>>>()?;
+        let Some(modules) = modules else { return Ok(None) };
         let attend =
             |module: &Arc<CudaModule>| module.load_function("attend").map_err(candle_core::Error::wrap);
         let attend = modules.iter().map(attend).collect::<Result<Vec<_>>>()?;
         for (function, form) in attend.iter().zip(FORMS) {
-            let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            let bytes = shared_bytes(form, config.head_dim) as i32;
-            // SAFETY: the function is the loaded module's own.
-            unsafe { sys::cuFuncSetAttribute(function.cu_function(), most, bytes) }
-                .result()
-                .map_err(candle_core::Error::wrap)?;
+            allow_shared_memory(function, shared_bytes(form, config.head_dim))?;
         }
         // The other kernels are the same in each form.
         let function = |name| modules[0].load_function(name).map_err(candle_core::Error::wrap);
@@ -183,7 +165,7 @@ impl Kernels {
 
     /// Address of a slice.
     pub(super) fn at<T>(&self, slice: &CudaSlice<T>) -> Address {
-        slice.device_ptr(&self.stream).0
+        slice_address(slice, &self.stream)
     }
 
     /// Puts a step's tables on the device, in one copy.

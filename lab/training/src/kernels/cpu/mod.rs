@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
+use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
 use super::{CandleKernels, Dropout, Frozen, Heads, Kernels, Right, Rotation, Term, dropout_bits};
@@ -106,13 +106,12 @@ macro_rules! typed {
     };
 }
 
-/// A single-precision matrix with any strides.
-fn with_strides<T>(matrix: &Tensor, work: impl FnOnce(Strided<'_>) -> T) -> Result<T> {
-    let (storage, layout) = matrix.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F32(values)), [by_input, by_output]) = (&*storage, layout.stride()) else {
-        bail!("only matrices of single precision can be packed");
+/// A matrix (`rows` outputs of `columns` inputs) times `scale`, in tiles for both directions.
+fn packed(values: &[f32], rows: usize, columns: usize, scale: f32) -> Frozen {
+    let pack = |strides, inputs, outputs| {
+        Right::Packed(Arc::new(Packed::new(Strided { values, strides }, inputs, outputs, scale)))
     };
-    Ok(work(Strided { values: &values[layout.start_offset()..], strides: (*by_input, *by_output) }))
+    Frozen { forward: pack((1, columns), columns, rows), backward: pack((columns, 1), rows, columns) }
 }
 
 impl Kernels for CpuKernels {
@@ -128,19 +127,15 @@ impl Kernels for CpuKernels {
         if self.dtype == DType::F32 {
             return self.candle.freeze(values, rows, columns);
         }
-        let pack = |strides, inputs, outputs| {
-            let matrix = Strided { values: &values, strides };
-            Right::Packed(Arc::new(Packed::new(matrix, inputs, outputs, 1.0)))
-        };
-        Ok(Frozen { forward: pack((1, columns), columns, rows), backward: pack((columns, 1), rows, columns) })
+        Ok(packed(&values, rows, columns, 1.0))
     }
 
-    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Right> {
+    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Frozen> {
         if self.dtype == DType::F32 {
             return self.candle.prepare(matrix, scale);
         }
-        let (inputs, outputs) = matrix.dims2()?;
-        with_strides(matrix, |values| Right::Packed(Arc::new(Packed::new(values, inputs, outputs, scale))))
+        let (rows, columns) = matrix.dims2()?;
+        Ok(packed(&View::<f32>::new(matrix)?, rows, columns, scale))
     }
 
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
@@ -161,12 +156,13 @@ impl Kernels for CpuKernels {
         typed!(dtype, T => tensor(products::product::<T>(&operands, rows, onto.as_deref())?, (rows, outputs)))
     }
 
-    fn outer(&self, left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    fn outer(&self, left: &Tensor, right: &Tensor, scale: f32) -> Result<Tensor> {
         if self.dtype == DType::F32 {
-            return self.candle.outer(left, right);
+            return self.candle.outer(left, right, scale);
         }
         let ((rows, height), width) = (left.dims2()?, right.dim(1)?);
-        let found = products::outer(&View::new(left)?, &View::new(right)?, rows)?;
+        let mut found = products::outer(&View::new(left)?, &View::new(right)?, rows)?;
+        found.iter_mut().for_each(|value| *value *= scale);
         tensor(found, (height, width))
     }
 
@@ -301,7 +297,7 @@ impl Kernels for CpuKernels {
         })
     }
 
-    fn cross_entropy(&self, logits: &Tensor, targets: &[u32], scale: f32) -> Result<(Vec<f32>, Tensor)> {
+    fn cross_entropy(&self, logits: &Tensor, targets: &[u32], scale: f32) -> Result<(Tensor, Tensor)> {
         let (count, width) = logits.dims2()?;
         if targets.len() != count || targets.iter().any(|&target| target as usize >= width) {
             bail!("{} targets do not fit {count} × {width} logits", targets.len());
@@ -309,7 +305,7 @@ impl Kernels for CpuKernels {
         let logits = View::<f32>::new(logits)?;
         typed!(self.dtype, T => {
             let (losses, gradient) = rows::cross_entropy::<T>(&logits, targets, width, scale);
-            Ok((losses, tensor(gradient, (count, width))?))
+            Ok((tensor(losses, count)?, tensor(gradient, (count, width))?))
         })
     }
 }
