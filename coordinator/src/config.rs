@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use countermove_incident::{MinuteTable, Pricing};
 use countermove_ledger::{FileKey, KeyError, Signer, TrustedKeys};
-use countermove_planner::{OptionsError, PlanOptions, TemplateError, Templates};
+use countermove_planner::{OptionsError, PlanOptions, Profile, TemplateError, Templates};
 use countermove_serving::Port;
 use countermove_telemetry::{ListenError, Page, TracesError};
 #[cfg(feature = "etcd")]
@@ -144,7 +144,6 @@ pub enum ConfigError {
 pub struct Coordinator {
     discovery: Source,
     fleet: FleetOptions,
-    templates: Arc<Templates>,
     incidents: IncidentOptions,
     store: StoreUrl,
     signing_key: PathBuf,
@@ -203,7 +202,10 @@ impl TryFrom<&Args> for Coordinator {
     type Error = ConfigError;
 
     fn try_from(args: &Args) -> Result<Self, ConfigError> {
-        let templates = Templates::load(args.templates.as_deref())?;
+        let templates = match &args.templates {
+            Some(named) => vec![Templates::load(Some(named))?],
+            None => Profile::ALL.into_iter().map(Templates::built_in).collect::<Result<_, _>>()?,
+        };
         let defaults = PlanOptions {
             thinking_tokens: args.thinking_tokens,
             rollout_thinking_tokens: args.rollout_thinking_tokens,
@@ -264,7 +266,7 @@ impl TryFrom<&Args> for Coordinator {
         Ok(Self {
             discovery,
             fleet: FleetOptions {
-                templates_sha256: templates.digest(),
+                templates: templates.into_iter().map(Arc::new).collect(),
                 model_sha256: args.model_sha256.clone(),
                 link: LinkOptions {
                     keep_alive_timeout: Duration::from_secs_f64(args.keep_alive_timeout),
@@ -274,7 +276,6 @@ impl TryFrom<&Args> for Coordinator {
                 dial,
                 metrics,
             },
-            templates: Arc::new(templates),
             incidents: IncidentOptions {
                 defaults,
                 dispatch: DispatchOptions {
@@ -389,7 +390,7 @@ impl Coordinator {
             policy: self.policy,
             ..self.incidents
         };
-        let incidents = Incidents::new(store.clone(), fleet.clone(), self.templates, options)?;
+        let incidents = Incidents::new(store.clone(), fleet.clone(), options)?;
         // A file belongs to one process, so nobody else is left who could renew.
         let settling = if matches!(self.store, StoreUrl::Sqlite(_)) { Duration::ZERO } else { self.lease };
         let _figures = read_figures(self.figures, &incidents, &fleet).await?;

@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use countermove_coordinator::discovery::{MemoryDiscovery, StaticDiscovery};
 use countermove_coordinator::workers::{Fleet, FleetOptions};
+use countermove_planner::{Profile, Templates};
 use countermove_proto::v1::{Worker, WorkerStatus};
 use countermove_proto::{Error, PROTOCOL_VERSION, WorkerId};
 use support::worker::{FakeWorker, Script, identity};
@@ -33,11 +36,8 @@ async fn the_first_worker_sets_the_model_and_another_one_is_refused() {
     let fleet = {
         let discovery = MemoryDiscovery::default();
         discovery.add(first.url.clone());
-        let options = FleetOptions {
-            templates_sha256: templates().digest(),
-            link: quick_links(),
-            ..FleetOptions::default()
-        };
+        let options =
+            FleetOptions { templates: vec![templates()], link: quick_links(), ..FleetOptions::default() };
         let fleet = Fleet::start(&discovery, options);
         ready(&fleet, 1).await;
         assert_eq!(fleet.model(), Some(identity()));
@@ -57,10 +57,34 @@ async fn the_first_worker_sets_the_model_and_another_one_is_refused() {
 }
 
 #[tokio::test]
+async fn the_first_worker_says_which_of_the_built_in_templates_all_have() {
+    let large = Arc::new(Templates::built_in(Profile::Large).unwrap());
+    let prompting = |name: &str, templates: &Templates| {
+        let worker = FakeWorker::start(Script::named(name));
+        worker.script.identity.lock().unwrap().templates_sha256 = templates.digest();
+        worker
+    };
+    let first = prompting("w-1", &large);
+    let discovery = MemoryDiscovery::default();
+    discovery.add(first.url.clone());
+    let options = FleetOptions {
+        templates: vec![templates(), Arc::clone(&large)],
+        link: quick_links(),
+        ..FleetOptions::default()
+    };
+    let fleet = Fleet::start(&discovery, options);
+    ready(&fleet, 1).await;
+    let other = prompting("w-2", &templates());
+    discovery.add(other.url.clone());
+    until("the refusal", || refused(&fleet).len() == 1).await;
+    assert!(refused(&fleet)[0].status_reason.contains("templates"), "{}", refused(&fleet)[0].status_reason);
+}
+
+#[tokio::test]
 async fn a_pinned_model_refuses_the_first_worker_too() {
     let worker = FakeWorker::start(Script::default());
     let options = FleetOptions {
-        templates_sha256: templates().digest(),
+        templates: vec![templates()],
         model_sha256: Some("ff".repeat(32)),
         link: quick_links(),
         ..FleetOptions::default()

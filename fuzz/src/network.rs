@@ -70,7 +70,7 @@ impl Served {
         let runtime = runtime();
         let (channel, address) = runtime.block_on(async {
             let templates = Arc::new(Templates::load(None).expect("the built-in templates"));
-            let options = FleetOptions { templates_sha256: templates.digest(), ..FleetOptions::default() };
+            let options = FleetOptions { templates: vec![templates], ..FleetOptions::default() };
             let fleet = Fleet::start(&StaticDiscovery::new([]), options);
             let dispatch =
                 DispatchOptions { worker_wait: Duration::from_millis(20), ..DispatchOptions::default() };
@@ -80,7 +80,7 @@ impl Served {
                 most_active: 50,
                 ..IncidentOptions::default()
             };
-            let incidents = Incidents::new(MemoryStore::new(50), fleet.clone(), templates, options);
+            let incidents = Incidents::new(MemoryStore::new(50), fleet.clone(), options);
             let incidents = incidents.expect("options that can be used");
             let gate = gate().await;
             let (port, address) = port().await;

@@ -104,7 +104,8 @@ pub struct Arguments {
     #[cfg(feature = "etcd")]
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub lease: u64,
-    /// Folder with prompt templates that replace the built-in ones of the same name.
+    /// Prompt templates: `small` or `large`, which are built in, or a folder whose files replace those of `small`
+    /// [default: `large` for a model of a billion weights or more].
     #[arg(long, value_name = "DIR")]
     pub templates: Option<PathBuf>,
     /// Identifier of this process: letters, which are taken as lower-case ones, digits, `-`, `.` and `_` [default: a random one].

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use countermove_model::{Engine, Fetch, LoadOptions};
-use countermove_planner::{Answers, Templates};
+use countermove_planner::{Answers, Profile, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_telemetry::start_log;
 use countermove_worker::{Arguments, Command, Config, EngineModel, NAMES, Replica, serve_with, simulated};
@@ -135,7 +135,7 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
 
 /// Templates before the model: what is quick to check fails first.
 fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
-    let templates = Templates::load(config.templates.as_deref())?;
+    let named = config.templates.as_deref().map(|named| Templates::load(Some(named))).transpose()?;
     let home = countermove_model::home(config.home.clone());
     let adapter = config.adapter.folder(&home);
     let adapter = adapter.with_context(|| format!("the adapter cannot be unpacked in {}", home.display()))?;
@@ -147,6 +147,10 @@ fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
     })?;
     let engine = Engine::start(model, config.engine.clone())?;
     let info = engine.info();
+    let templates = match named {
+        Some(templates) => templates,
+        None => Templates::built_in(Profile::of(info.parameters))?,
+    };
     let identity = ModelIdentity {
         name: info.name.clone(),
         weights_sha256: info.weights_sha256.clone(),

@@ -34,7 +34,8 @@ pub(crate) struct UpArgs {
     /// Sequences that each worker decodes in one batch.
     #[arg(long, value_name = "N")]
     pub(crate) sequences: Option<usize>,
-    /// Folder with prompt templates that replace the built-in ones of the same name.
+    /// Prompt templates: `small` or `large`, which are built in, or a folder whose files replace those of `small`
+    /// [default: `large` for a model of a billion weights or more].
     #[arg(long, value_name = "DIR")]
     pub(crate) templates: Option<PathBuf>,
     /// Where incidents are kept: memory:, sqlite:PATH or postgres://… [default: the coordinator's; memory: if a command

@@ -77,7 +77,8 @@ pub struct Args {
     /// Days for which ended incidents are kept in a database [default: for ever]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_days: Option<u32>,
-    /// Folder with prompt templates that take the place of the built-in ones; workers need the same
+    /// Prompt templates: `small` or `large`, which are built in, or a folder whose files replace those of `small`; workers need the
+    /// same [default: those of the first worker, `small` if an incident comes before]
     #[arg(long)]
     pub templates: Option<PathBuf>,
     /// SHA-256 of the model that every worker has to hold, as `countermove-worker model info` says it [default: that of the first

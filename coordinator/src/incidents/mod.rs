@@ -132,7 +132,6 @@ struct Inner {
     ownership: Option<Arc<dyn Ownership>>,
     fleet: Fleet,
     dispatcher: Dispatcher,
-    templates: Arc<Templates>,
     cpu: Cpu,
     options: IncidentOptions,
     active: Mutex<HashMap<IncidentId, Handle>>,
@@ -211,12 +210,7 @@ impl Incidents {
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn new(
-        store: impl Into<Store>,
-        fleet: Fleet,
-        templates: Arc<Templates>,
-        options: IncidentOptions,
-    ) -> io::Result<Self> {
+    pub fn new(store: impl Into<Store>, fleet: Fleet, options: IncidentOptions) -> io::Result<Self> {
         let store = store.into().metered(fleet.metrics());
         let (news, written) = (News::new(), latest::Sender::new(()));
         let this = Self(Arc::new(Inner {
@@ -226,7 +220,6 @@ impl Incidents {
             ownership: store.ownership(),
             dispatcher: Dispatcher::start(fleet.clone(), options.dispatch),
             fleet,
-            templates,
             cpu: Cpu::start(options.compute_threads)?,
             options,
             active: Mutex::default(),
@@ -239,6 +232,12 @@ impl Incidents {
         }));
         this.start_posting();
         Ok(this)
+    }
+
+    /// The templates of an incident that is new, or was planned with this model before.
+    fn templates(&self, recorded: Option<&v1::ModelIdentity>) -> Result<Arc<Templates>, Error> {
+        let none = || Error::Internal("this coordinator was started without prompt templates".to_owned());
+        self.0.fleet.templates(recorded).ok_or_else(none)
     }
 
     /// Takes an incident in and starts to plan it. With `check_only` it is read and checked, and nothing starts.
@@ -268,7 +267,7 @@ impl Incidents {
         let (notify, notices) = notices();
         let dispatcher = self.0.dispatcher.clone();
         let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify));
-        let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
+        let planner = Arc::new(Planner::new(workers.clone(), workers, self.templates(None)?));
         let (read, dossier, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
             self.compute(move || {

@@ -110,7 +110,9 @@ impl Incidents {
         let (dispatcher, payer) = (self.0.dispatcher.clone(), Payer::of(&incident));
         let tenant = payer.tenant().clone();
         let workers = IncidentWorkers::new(dispatcher, claim.id, payer, deadline, Some(notify));
-        let planner = Arc::new(Planner::new(workers.clone(), workers, Arc::clone(&self.0.templates)));
+        let templates = self.templates(incident.model.as_ref());
+        let templates = templates.map_err(|error| Refusal::Unusable(error.to_string()))?;
+        let planner = Arc::new(Planner::new(workers.clone(), workers, templates));
         let (session, gathered) = {
             let planner = Arc::clone(&planner);
             let work = move || {

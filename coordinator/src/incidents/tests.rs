@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use countermove_planner::Templates;
+use countermove_planner::{Profile, Templates};
 use countermove_proto::RequestId;
 use countermove_proto::v1::{self, IncidentStatus, PlanEnd};
 use futures::StreamExt;
@@ -27,9 +27,10 @@ fn incidents(store: impl Into<Store>, options: IncidentOptions) -> Incidents {
 
 /// One that waits for workers for so long, before it takes anything over and before a plan fails.
 fn impatient(store: impl Into<Store>, options: IncidentOptions, worker_wait: Duration) -> Incidents {
-    let fleet = Fleet::start(&StaticDiscovery::new([]), FleetOptions::default());
+    let options_of_fleet = FleetOptions { templates: vec![templates()], ..FleetOptions::default() };
+    let fleet = Fleet::start(&StaticDiscovery::new([]), options_of_fleet);
     let dispatch = DispatchOptions { worker_wait, ..DispatchOptions::default() };
-    Incidents::new(store, fleet, templates(), IncidentOptions { dispatch, ..options }).unwrap()
+    Incidents::new(store, fleet, IncidentOptions { dispatch, ..options }).unwrap()
 }
 
 fn order() -> NewIncident {
@@ -402,4 +403,22 @@ async fn who_follows_all_incidents_hears_of_those_that_another_coordinator_plans
             other => assert!(matches!(&other, Update::Incident(_) | Update::Present(_)), "{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn an_incident_is_planned_with_the_templates_that_it_was_planned_with() {
+    let large = Arc::new(Templates::built_in(Profile::Large).unwrap());
+    let fleet = |templates| {
+        let options = FleetOptions { templates, ..FleetOptions::default() };
+        Fleet::start(&StaticDiscovery::new([]), options)
+    };
+    let both = || fleet(vec![templates(), Arc::clone(&large)]);
+    let recorded = v1::ModelIdentity { templates_sha256: large.digest(), ..Default::default() };
+    let digest = |fleet: &Fleet, recorded| fleet.templates(recorded).map(|templates| templates.digest());
+    let taken_over = both();
+    assert_eq!(digest(&taken_over, Some(&recorded)), Some(large.digest()));
+    assert_eq!(digest(&taken_over, None), Some(large.digest()), "the others of this coordinator as well");
+    assert_eq!(digest(&both(), None), Some(templates().digest()), "nobody has come yet");
+    assert_eq!(digest(&fleet(vec![templates()]), Some(&recorded)), Some(templates().digest()));
+    assert_eq!(digest(&fleet(Vec::new()), None), None);
 }

@@ -11,8 +11,8 @@ use super::load::Places;
 /// What every worker of this coordinator has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Requirements {
-    /// Digest of the coordinator's own templates.
-    pub templates_sha256: String,
+    /// Digests of the templates that workers may have; they all have the same ones.
+    pub templates_sha256: Vec<String>,
     /// Digest of the weights that the operator asked for, if any.
     pub weights_sha256: Option<String>,
     /// Model of the first worker that was taken in.
@@ -55,12 +55,13 @@ impl Requirements {
         if model.arithmetic.is_empty() {
             return Err("it does not say with which arithmetic it computes".to_owned());
         }
-        if model.templates_sha256 != self.templates_sha256 {
+        if !self.templates_sha256.contains(&model.templates_sha256) {
+            let own: Vec<String> = self.templates_sha256.iter().map(|digest| short(digest)).collect();
             return Err(format!(
                 "its prompt templates have the digest {} and this coordinator's have {}; start both with the same \
-                 --templates folder",
+                 --templates (a model of a billion weights or more takes `large` by itself)",
                 short(&model.templates_sha256),
-                short(&self.templates_sha256)
+                own.join(" or ")
             ));
         }
         if let Some(wanted) = self.weights_sha256.as_ref().filter(|wanted| **wanted != model.weights_sha256) {
@@ -123,6 +124,7 @@ fn difference(cluster: &ModelIdentity, worker: &ModelIdentity) -> Option<String>
         ("weights", &cluster.weights_sha256, &worker.weights_sha256),
         ("adapter", &cluster.adapter_sha256, &worker.adapter_sha256),
         ("tokenizer", &cluster.tokenizer_sha256, &worker.tokenizer_sha256),
+        ("templates", &cluster.templates_sha256, &worker.templates_sha256),
     ]
     .into_iter()
     .find(|(_, cluster, worker)| cluster != worker);
@@ -184,7 +186,7 @@ mod tests {
     }
 
     fn requirements() -> Requirements {
-        Requirements { templates_sha256: "cccc".into(), weights_sha256: None, model: None }
+        Requirements { templates_sha256: vec!["cccc".into()], weights_sha256: None, model: None }
     }
 
     #[test]
@@ -202,6 +204,7 @@ mod tests {
             ("weights", ModelIdentity { weights_sha256: "x".into(), ..model() }),
             ("adapter", ModelIdentity { adapter_sha256: "x".into(), ..model() }),
             ("tokenizer", ModelIdentity { tokenizer_sha256: "x".into(), ..model() }),
+            ("templates", ModelIdentity { templates_sha256: "x".into(), ..model() }),
         ] {
             let reason = Requirements { model: Some(other), ..requirements() }.check(&answer()).unwrap_err();
             assert!(reason.contains(part) && reason.contains("same model"), "{reason}");
@@ -240,7 +243,8 @@ mod tests {
         foreign.protocol_version = 9;
         assert!(requirements().check(&foreign).unwrap_err().contains("version 9"));
 
-        let templates = Requirements { templates_sha256: "dddd".into(), ..requirements() };
+        let templates =
+            Requirements { templates_sha256: vec!["dddd".into(), "eeee".into()], ..requirements() };
         assert!(templates.check(&answer()).unwrap_err().contains("templates"));
 
         let pinned = Requirements { weights_sha256: Some("ffff".into()), ..requirements() };

@@ -3,7 +3,7 @@
 //! One task per worker keeps contact ([`link`]); one table, behind one short lock, says what is known. Work is sent
 //! over a [`Lease`], which counts what runs where and gives it back when it is dropped.
 //!
-//! Invariants: work goes only to workers that hold the cluster's model and this coordinator's templates. What a worker
+//! Invariants: work goes only to workers that hold the cluster's model and the same templates, of those that this coordinator has. What a worker
 //! has, in sequences and in tokens still expected, is the sum of its leases. A lease of a lost contact is told so through
 //! [`Lease::lost`].
 
@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use countermove_planner::Purpose;
+use countermove_planner::Templates;
 use countermove_proto::v1::{self, ModelIdentity};
 use countermove_proto::worker::v1::GetModelResponse;
 use countermove_proto::{Error, Resource, WorkerId};
@@ -51,8 +52,9 @@ use roster::Roster;
 /// How workers are chosen and kept.
 #[derive(Clone, Debug, Default)]
 pub struct FleetOptions {
-    /// Digest of the coordinator's own templates, which every worker has to have as well.
-    pub templates_sha256: String,
+    /// Templates that workers may have, of which they all need the same. Where an incident comes before the first worker, they
+    /// need the first of these.
+    pub templates: Vec<Arc<Templates>>,
     /// Digest of the weights that every worker has to hold; absent: those of the first worker.
     pub model_sha256: Option<String>,
     /// How contact is kept.
@@ -78,6 +80,7 @@ struct Inner {
     freed: watch::Sender<()>,
     link: LinkOptions,
     dial: Dial,
+    templates: Vec<Arc<Templates>>,
     metrics: Metrics,
     stop: CancellationToken,
 }
@@ -158,7 +161,7 @@ impl Fleet {
             table: Mutex::new(Table {
                 roster: Roster::default(),
                 requirements: Requirements {
-                    templates_sha256: options.templates_sha256,
+                    templates_sha256: options.templates.iter().map(|templates| templates.digest()).collect(),
                     weights_sha256: options.model_sha256,
                     model: None,
                 },
@@ -168,6 +171,7 @@ impl Fleet {
             freed: watch::Sender::new(()),
             link: options.link,
             dial: options.dial,
+            templates: options.templates,
             metrics: options.metrics,
             stop: CancellationToken::new(),
         }));
@@ -200,6 +204,18 @@ impl Fleet {
     /// Breaks off contact with all workers.
     pub fn stop(&self) {
         self.0.stop.cancel();
+    }
+
+    /// The templates that an incident is planned with: those of `recorded`, where it is taken up again, or of the cluster's
+    /// workers, or the first ones if none has come. Workers with others are refused from then on. `None` if there are none.
+    pub(crate) fn templates(&self, recorded: Option<&ModelIdentity>) -> Option<Arc<Templates>> {
+        let mut table = self.lock();
+        let Requirements { templates_sha256, model, .. } = &mut table.requirements;
+        let known = [recorded, model.as_ref()].into_iter().flatten().map(|model| &model.templates_sha256);
+        let place = known.filter_map(|digest| templates_sha256.iter().position(|own| own == digest)).next();
+        let digest = templates_sha256.get(place.unwrap_or(0)).cloned()?;
+        templates_sha256.retain(|own| *own == digest);
+        self.0.templates.iter().find(|templates| templates.digest() == digest).cloned()
     }
 
     /// The model that the cluster plans with; absent until a worker was taken in.

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use super::worker::{FakeWorker, Script};
-use super::{fleet, ready, templates};
+use super::{fleet, ready};
 
 pub const SYSTEM: &str = "A small shop. The gateway is at 10.0.0.1. The web server at 10.0.0.5 runs Apache. The \
                           database at 10.0.0.6 holds orders. Staff work at 10.0.0.20.";
@@ -82,7 +82,7 @@ impl Cluster {
             patience: setup.patience,
             ..IncidentOptions::default()
         };
-        let incidents = Incidents::new(MemoryStore::new(50), fleet.clone(), templates(), options).unwrap();
+        let incidents = Incidents::new(MemoryStore::new(50), fleet.clone(), options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel();

@@ -23,11 +23,8 @@ pub fn templates() -> Arc<Templates> {
 
 /// A fleet of these workers.
 pub fn fleet(workers: impl IntoIterator<Item = WorkerUrl>) -> Fleet {
-    let options = FleetOptions {
-        templates_sha256: templates().digest(),
-        link: quick_links(),
-        ..FleetOptions::default()
-    };
+    let options =
+        FleetOptions { templates: vec![templates()], link: quick_links(), ..FleetOptions::default() };
     Fleet::start(&StaticDiscovery::new(workers), options)
 }
 

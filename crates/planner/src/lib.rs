@@ -59,4 +59,4 @@ pub use session::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSou
 pub use session::plan_session::{FellBack, Outcome, Phase, PlanSession, RestoreError, SessionError};
 pub use session::planner::Planner;
 pub use session::seal::{Seal, SealedCandidate};
-pub use templates::{TemplateError, Templates};
+pub use templates::{Profile, TemplateError, Templates};

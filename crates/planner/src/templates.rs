@@ -1,7 +1,10 @@
 //! The prompt templates: what the model reads, as minijinja files that a user can override by a folder.
 //!
-//! Beside minijinja's own filters there are `listed` (`a, b and c`), `accounts` (`the accounts a and b`) and `sentence`
-//! (the parts that are not empty, listed, with a capital).
+//! Beside minijinja's own filters there are `listed` (`a, b and c`), `accounts` (`the accounts a and b`), `sentence` (the
+//! parts that are not empty, listed, with a capital) and `some` (a choice among names, for an opening).
+//!
+//! Two profiles are built in. `small` asks short questions and offers whole actions; `large` shows the whole context, lets the
+//! model choose verb and names apart and asks it for its reason.
 //!
 //! Invariants: a value is never template source, so template syntax in an alert is plain text; a name that a template
 //! uses and that does not exist is an error when the templates are loaded, not an empty string in a prompt; the digest
@@ -55,6 +58,14 @@ struct Source {
     /// What the template may use.
     values: &'static [&'static str],
 }
+
+/// Templates of the large profile; it shares the others with the small one.
+const LARGE: [(TemplateName, &str); 4] = [
+    (TemplateName::Context, include_str!("../templates/large/context.txt.j2")),
+    (TemplateName::Assessment, include_str!("../templates/large/assessment.txt.j2")),
+    (TemplateName::ActionTurn, include_str!("../templates/large/action_turn.txt.j2")),
+    (TemplateName::Openings, include_str!("../templates/large/openings.txt.j2")),
+];
 
 const SOURCES: [Source; 12] = [
     Source {
@@ -184,7 +195,37 @@ pub enum TemplateError {
     },
 }
 
-/// The effective templates: the built-in ones, and those of a folder in their place.
+/// Weights from which a model counts as large.
+const LARGE_PARAMETERS: u64 = 1_000_000_000;
+
+/// Built-in templates, by what a model is good at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Short questions about one thing each, answered by a choice.
+    Small,
+    /// The whole context before each question, and actions that the model puts together and explains.
+    Large,
+}
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Self; 2] = [Self::Small, Self::Large];
+
+    /// The profile for a model of so many weights.
+    pub fn of(parameters: u64) -> Self {
+        if parameters < LARGE_PARAMETERS { Self::Small } else { Self::Large }
+    }
+
+    /// As the flag names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
+}
+
+/// The effective templates: those of a profile, and those of a folder in their place.
 #[derive(Clone, Debug)]
 pub struct Templates {
     environment: Environment<'static>,
@@ -192,15 +233,30 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// The built-in templates, with those in `folder` in their place. Hidden files in the folder are ignored.
+    /// The templates that a flag names: a profile, or a folder whose files stand in the place of the small profile's. Hidden
+    /// files in the folder are ignored. Without a flag, the small profile's.
     ///
     /// # Errors
     /// If the folder cannot be read, holds a file that is no template, or holds a template that cannot work.
-    pub fn load(folder: Option<&Path>) -> Result<Templates, TemplateError> {
-        let mut sources: Vec<String> = SOURCES.iter().map(|source| source.default.to_owned()).collect();
-        if let Some(folder) = folder {
-            override_from(folder, &mut sources)?;
+    pub fn load(named: Option<&Path>) -> Result<Templates, TemplateError> {
+        let Some(named) = named else { return Self::built_in(Profile::Small) };
+        if let Some(profile) = Profile::ALL.into_iter().find(|profile| Path::new(profile.name()) == named) {
+            return Self::built_in(profile);
         }
+        let mut sources = sources(Profile::Small);
+        override_from(named, &mut sources)?;
+        Self::new(sources)
+    }
+
+    /// A profile's templates.
+    ///
+    /// # Errors
+    /// None that a test does not find.
+    pub fn built_in(profile: Profile) -> Result<Templates, TemplateError> {
+        Self::new(sources(profile))
+    }
+
+    fn new(sources: Vec<String>) -> Result<Templates, TemplateError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -211,6 +267,7 @@ impl Templates {
         environment.add_filter("listed", |items: Vec<String>| listed(&items));
         environment.add_filter("accounts", accounts);
         environment.add_filter("sentence", sentence);
+        environment.add_filter("some", some);
         let mut hasher = Sha256::new();
         for (source, text) in SOURCES.iter().zip(sources) {
             for part in [source.file, &text] {
@@ -255,6 +312,12 @@ impl Templates {
     }
 }
 
+/// A choice among names, as an opening writes it: `{a|b}`. Names that would end it are left out; nothing of none.
+fn some(names: Vec<String>) -> String {
+    let fit: Vec<String> = names.into_iter().filter(|name| !name.contains(['{', '|', '}'])).collect();
+    if fit.is_empty() { String::new() } else { format!("{{{}}}", fit.join("|")) }
+}
+
 /// `the account a`, `the accounts a and b`; nothing of none.
 fn accounts(names: Vec<String>) -> String {
     match names.len() {
@@ -270,6 +333,15 @@ fn sentence(mut parts: Vec<String>) -> String {
     let text = listed(&parts);
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// A profile's sources, in the order of [`SOURCES`].
+fn sources(profile: Profile) -> Vec<String> {
+    let large = |name| LARGE.iter().find(|(known, _)| profile == Profile::Large && *known == name);
+    SOURCES
+        .iter()
+        .map(|source| large(source.name).map_or(source.default, |(_, text)| *text).to_owned())
+        .collect()
 }
 
 fn override_from(folder: &Path, sources: &mut [String]) -> Result<(), TemplateError> {
@@ -318,4 +390,20 @@ fn invalid(file: &'static str, error: &minijinja::Error) -> TemplateError {
         cause = error.source();
     }
     TemplateError::Invalid { file, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_goes_by_the_size_of_the_model_and_by_its_name() {
+        assert_eq!([134_515_008, 1_543_714_304].map(Profile::of), Profile::ALL);
+        let [small, large] = Profile::ALL.map(|profile| Templates::built_in(profile).unwrap().digest());
+        assert_ne!(small, large);
+        let named = |name: &str| Templates::load(Some(Path::new(name))).map(|templates| templates.digest());
+        assert_eq!([named("small").unwrap(), named("large").unwrap()], [small.clone(), large]);
+        assert_eq!(Templates::load(None).unwrap().digest(), small);
+        assert!(named("./large").is_err(), "a folder of that name is another thing");
+    }
 }

@@ -1,8 +1,9 @@
 //! How actions may begin in a state, as the template `openings.txt.j2` lists it: one opening a line.
 //!
-//! A line is a whole action, unless it ends in `...`, which lets the model go on. Behind ` | ` it may say why; then the
-//! model is not asked. If the template lists nothing, actions are free text. A small model is a poor writer and a
-//! better chooser, so the built-in list suits it; an empty file in the folder of templates sets a larger model free.
+//! A line is a whole action, unless it ends in `...`, which lets the model go on, or holds a choice such as `{a|b}`, of which the
+//! model names one or more. Behind ` | ` it may say why; then the model is not asked. If the template lists nothing, actions
+//! are free text. A small model is a poor writer and a better chooser, so its list is of whole actions; a larger one chooses
+//! verb and names apart. Rollouts take all of a choice: what they play is one action of a few.
 
 use countermove_incident::{RecoveryState, VerbClass};
 use serde::Serialize;
@@ -10,17 +11,52 @@ use serde::Serialize;
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::Coverage;
 use crate::templates::{TemplateError, TemplateName, Templates};
-use crate::words::{fenced_line, normalise};
+use crate::words::{fenced_line, listed, normalise};
 
 /// How an action may begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
-    /// The words, without the dots.
+    /// The words, without the dots; with all of the names, if there is a choice.
     pub(crate) text: String,
+    /// Of which names.
+    pub(crate) choice: Option<Choice>,
     /// Whether the model may go on.
     pub(crate) continued: bool,
     /// Why one would take it; empty if the template does not say.
     pub(crate) explanation: String,
+}
+
+/// An opening in which names are chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// What stands before the names.
+    pub(crate) before: String,
+    /// At least two.
+    pub(crate) names: Vec<String>,
+    /// What stands behind them.
+    pub(crate) after: String,
+}
+
+impl Choice {
+    /// The first choice of a line, and the line with all of its names.
+    fn read(line: &str) -> (String, Option<Choice>) {
+        let Some((before, (names, after))) =
+            line.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+        else {
+            return (line.to_owned(), None);
+        };
+        let names: Vec<String> = names.split('|').map(|name| name.trim().to_owned()).collect();
+        let text = format!("{before}{}{after}", listed(&names));
+        let choice = Choice { before: before.to_owned(), names, after: after.to_owned() };
+        (text, Some(choice).filter(|choice| choice.names.len() > 1))
+    }
+
+    /// The names that an action takes of it; `None` if it is another action.
+    pub(crate) fn taken<'a>(&self, action: &'a str) -> Option<Vec<&'a str>> {
+        let names = action.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
+        let names: Vec<&str> = names.split(" and ").flat_map(|part| part.split(", ")).collect();
+        names.iter().all(|name| self.names.iter().any(|known| known == name)).then_some(names)
+    }
 }
 
 /// How actions may begin in a state. Empty: actions are free text.
@@ -68,9 +104,10 @@ impl Menu {
                 Some(start) => (start.trim_end(), true),
                 None => (opening.as_str(), false),
             };
+            let (text, choice) = Choice::read(text);
             if !text.is_empty() && !openings.iter().any(|known| known.text == text) {
                 let explanation = fenced_line(explanation);
-                openings.push(Opening { text: text.to_owned(), continued, explanation });
+                openings.push(Opening { text, choice, continued, explanation });
             }
         }
         Ok(Menu { openings })
@@ -79,8 +116,33 @@ impl Menu {
     /// The menu without the whole actions that say the same as one of `actions`.
     pub(crate) fn without<'a>(&self, actions: impl IntoIterator<Item = &'a str>) -> Menu {
         let gone: Vec<String> = actions.into_iter().map(normalise).collect();
-        let stays = |opening: &&Opening| opening.continued || !gone.contains(&normalise(&opening.text));
+        let is_open = |opening: &Opening| opening.continued || opening.choice.is_some();
+        let stays = |opening: &&Opening| is_open(opening) || !gone.contains(&normalise(&opening.text));
         Menu { openings: self.openings.iter().filter(stays).cloned().collect() }
+    }
+
+    /// An action as the menu would write it: the names of a choice in the menu's order, each once.
+    pub(crate) fn in_order(&self, action: String) -> String {
+        let choices = self.openings.iter().filter_map(|opening| opening.choice.as_ref());
+        let mut taken = choices.filter_map(|choice| {
+            let names = choice.taken(&action)?;
+            let named: Vec<String> =
+                choice.names.iter().filter(|name| names.contains(&name.as_str())).cloned().collect();
+            Some(format!("{}{}{}", choice.before, listed(&named), choice.after))
+        });
+        let ordered = taken.next();
+        ordered.unwrap_or(action)
+    }
+
+    /// The menu with all of each choice taken.
+    pub(crate) fn without_choices(self) -> Menu {
+        let whole = |opening| Opening { choice: None, ..opening };
+        Menu { openings: self.openings.into_iter().map(whole).collect() }
+    }
+
+    /// Whether names are chosen in some action.
+    pub(crate) fn has_choices(&self) -> bool {
+        self.openings.iter().any(|opening| opening.choice.is_some())
     }
 
     /// Whether actions are free text.
@@ -95,9 +157,10 @@ impl Menu {
 
     /// Why one would take this action; empty if the menu does not say.
     pub(crate) fn explanation(&self, action: &str) -> &str {
-        let matches = |opening: &&Opening| match opening.continued {
-            true => action.starts_with(&opening.text),
-            false => action == opening.text,
+        let matches = |opening: &&Opening| match (&opening.choice, opening.continued) {
+            (Some(choice), _) => choice.taken(action).is_some(),
+            (None, true) => action.starts_with(&opening.text),
+            (None, false) => action == opening.text,
         };
         self.openings.iter().find(matches).map_or("", |opening| &opening.explanation)
     }
@@ -271,5 +334,53 @@ mod tests {
         let nothing = Roles { attackers: names(&["203.0.113.7"]), ..Roles::default() };
         assert_eq!(menu([false; 6], &nothing, &[]), ["Block all traffic from 203.0.113.7"]);
         assert!(menu([false; 6], &Roles::default(), &[]).is_empty());
+    }
+
+    #[test]
+    fn a_choice_takes_any_of_its_names_and_writes_them_in_order() {
+        let (text, choice) = Choice::read("Isolate {10.0.2.13|10.0.2.14|web01} from the network");
+        assert_eq!(text, "Isolate 10.0.2.13, 10.0.2.14 and web01 from the network");
+        let opening = Opening { text, choice, continued: false, explanation: "It helps.".into() };
+        let menu = Menu { openings: vec![opening] };
+        for (written, ordered) in [
+            ("web01", "web01"),
+            ("web01 and 10.0.2.13", "10.0.2.13 and web01"),
+            ("10.0.2.14, web01 and 10.0.2.14", "10.0.2.14 and web01"),
+        ] {
+            let action = menu.in_order(format!("Isolate {written} from the network"));
+            assert_eq!(action, format!("Isolate {ordered} from the network"));
+            assert_eq!(menu.explanation(&action), "It helps.");
+        }
+        let other = "Isolate 10.0.2.1 from the network".to_owned();
+        assert_eq!((menu.in_order(other.clone()), menu.explanation(&other)), (other.clone(), ""));
+        // What is listed whole is gone with its text; a choice is not.
+        assert!(!menu.without([menu.openings[0].text.as_str()]).is_empty());
+        let whole = menu.without_choices();
+        assert!(whole.without([whole.openings[0].text.as_str()]).is_empty());
+        let (text, choice) = Choice::read("Save the logs of {web01}");
+        assert_eq!((text.as_str(), choice), ("Save the logs of web01", None), "one name is no choice");
+    }
+
+    #[test]
+    fn the_large_profile_offers_names_apart_and_keeps_the_order_of_a_response() {
+        let templates = Templates::built_in(crate::templates::Profile::Large).unwrap();
+        let menu = |state: RecoveryState| Menu::new(&templates, state, &roles(), &[]).unwrap();
+        let first = menu(RecoveryState::default());
+        assert!(!first.explains(), "the model says why");
+        let isolate = first.openings.iter().find(|opening| opening.text.starts_with("Isolate")).unwrap();
+        let names = &isolate.choice.as_ref().unwrap().names;
+        assert_eq!(*names, ["10.0.2.13", "10.0.2.14"]);
+        let offers =
+            |menu: &Menu, verb: &str| menu.openings.iter().any(|opening| opening.text.starts_with(verb));
+        assert!(offers(&first, "Block") && offers(&first, "Save") && offers(&first, "Search"));
+        assert!(!offers(&first, "Remove") && !offers(&first, "Restore") && !offers(&first, "Patch"));
+        let kept = RecoveryState {
+            is_attack_contained: true,
+            are_forensics_preserved: true,
+            ..RecoveryState::default()
+        };
+        assert!(
+            offers(&menu(kept), "Remove") && offers(&menu(kept), "Patch") && !offers(&menu(kept), "Isolate")
+        );
     }
 }

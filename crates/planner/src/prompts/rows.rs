@@ -146,6 +146,7 @@ impl Case<'_> {
     /// If a template cannot be rendered.
     pub fn openings(&self, state: RecoveryState, history: &[String]) -> Result<Vec<String>, TemplateError> {
         let menu = Menu::new(&self.rendering.templates, state, &self.assessment.entities, history)?;
+        let menu = menu.without_choices();
         let fresh = menu.without(futile(history));
         Ok(fresh.openings.into_iter().map(|opening| opening.text).collect())
     }

@@ -282,7 +282,8 @@ impl<M: LanguageModel> Run<'_, M> {
         let templates = self.simulator.templates;
         let believed = widened(entities, &self.deeds).roles;
         let reached = Coverage::of(&believed, &self.deeds);
-        let allowed = self.allowed(Menu::of(templates, state, &believed, &reached)?, state)?;
+        let menu = Menu::of(templates, state, &believed, &reached)?.without_choices();
+        let allowed = self.allowed(menu, state)?;
         let fresh = allowed.without(futile(history));
         let menu = if fresh.is_empty() { &allowed } else { &fresh };
         let is_closed = |menu: &Menu| {

@@ -29,6 +29,11 @@ use crate::words::normalise;
 const ANSWER_TOKENS: u32 = 320;
 /// Proposals asked for at most, for each candidate wanted.
 const PROPOSALS_PER_CANDIDATE: u32 = 3;
+/// What is added to the temperature for each round where names are chosen: what was proposed cannot be taken off such a menu,
+/// and the likeliest choice would come again.
+const FREER: f32 = 0.4;
+/// Highest temperature that a question may have.
+const MOST_FREE: f32 = 2.0;
 
 /// An action that was taken, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +108,11 @@ impl Proposal<'_> {
             if left.is_empty() && !menu.is_empty() {
                 break;
             }
-            let question = self.question(&left, &proposals)?;
+            let mut question = self.question(&left, &proposals)?;
+            if left.has_choices() {
+                let warmer = question.sampling.temperature + FREER * (asked / wanted) as f32;
+                question.sampling.temperature = warmer.min(MOST_FREE);
+            }
             let mut questions = Vec::new();
             for number in asked..asked + round {
                 let mut question = question.clone();
@@ -196,6 +205,7 @@ impl Proposal<'_> {
                 return Ok(());
             }
         };
+        let text = menu.in_order(text);
         let explanation =
             if explanation.is_empty() { menu.explanation(&text).to_owned() } else { explanation };
         let action = Action { text, explanation };

@@ -60,7 +60,8 @@ pub(crate) struct DatasetGenerateArgs {
     /// Shards of JSON lines, or the form of the published CSLE-IncidentResponse-V1 set.
     #[arg(long, value_enum, default_value_t = DatasetForm::Jsonl)]
     pub(crate) form: DatasetForm,
-    /// Folder with prompt templates that replace the built-in ones of the same name.
+    /// Prompt templates: `small` or `large`, which are built in, or a folder whose files replace those of `small`
+    /// [default: small].
     #[arg(long, value_name = "DIR")]
     pub(crate) templates: Option<PathBuf>,
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Properties, TaskError};
 use crate::language_model::Answer;
-use crate::prompts::menu::{Menu, Opening};
+use crate::prompts::menu::{Choice, Menu, Opening};
 
 const TASK: &str = "action";
 
@@ -12,8 +12,8 @@ const TASK: &str = "action";
 const MIN_ACTION_CHARS: usize = 8;
 /// Longest action in characters.
 const MAX_ACTION_CHARS: usize = 200;
-/// Longest explanation in characters.
-const MAX_EXPLANATION_CHARS: usize = 160;
+/// Longest explanation in characters: a sentence or two.
+const MAX_EXPLANATION_CHARS: usize = 240;
 /// Most characters that may continue an opening.
 const MAX_TAIL_CHARS: usize = 100;
 
@@ -30,13 +30,14 @@ pub(crate) struct ActionAnswer {
 pub(crate) fn action_schema(menu: &Menu, explained: bool) -> Value {
     let action = if menu.is_empty() {
         json!({"type": "string", "minLength": MIN_ACTION_CHARS, "maxLength": MAX_ACTION_CHARS})
-    } else if menu.openings.iter().any(|opening| opening.continued) {
+    } else if menu.openings.iter().any(|opening| opening.continued || opening.choice.is_some()) {
         let patterns: Vec<String> = menu.openings.iter().map(pattern).collect();
         json!({"type": "string", "pattern": format!("^(?:{})$", patterns.join("|"))})
     } else {
         json!({"enum": menu.openings.iter().map(|opening| &opening.text).collect::<Vec<_>>()})
     };
-    let explanation = json!({"type": "string", "minLength": 8, "maxLength": MAX_EXPLANATION_CHARS});
+    // It ends with a full stop, wherever it is cut.
+    let explanation = json!({"type": "string", "pattern": format!(r#"^[A-Z][^"\\\x00-\x1f]{{7,{MAX_EXPLANATION_CHARS}}}\.$"#)});
     let (properties, required) = if explained {
         (json!({"Action": action, "Explanation": explanation}), json!(["Action", "Explanation"]))
     } else {
@@ -48,7 +49,14 @@ pub(crate) fn action_schema(menu: &Menu, explained: bool) -> Value {
 /// What an opening allows. A continuation begins with a space and a letter, so that `10.0.0.1` never grows into
 /// `10.0.0.12`.
 fn pattern(opening: &Opening) -> String {
-    let text = escape(&opening.text);
+    let text = match &opening.choice {
+        Some(Choice { before, names, after }) => {
+            let name = names.iter().map(|name| escape(name)).collect::<Vec<_>>().join("|");
+            let more = format!("(?:(?:, (?:{name})){{0,{}}} and (?:{name}))?", names.len() - 2);
+            format!("{}(?:{name}){more}{}", escape(before), escape(after))
+        }
+        None => escape(&opening.text),
+    };
     if opening.continued { format!(r#"{text} [a-zA-Z][^"\\\x00-\x1f]{{2,{MAX_TAIL_CHARS}}}"#) } else { text }
 }
 

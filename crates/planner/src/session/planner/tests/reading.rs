@@ -3,6 +3,7 @@
 use countermove_incident::AlertLog;
 
 use super::*;
+use crate::templates::Profile;
 
 #[tokio::test]
 async fn instructions_come_first_and_are_the_same_for_all_incidents() {
@@ -27,14 +28,7 @@ async fn instructions_come_first_and_are_the_same_for_all_incidents() {
 
 /// The templates for large models, which show the whole context.
 fn large() -> Arc<Templates> {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/large")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "j2") {
-            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-        }
-    }
-    Arc::new(Templates::load(Some(folder.path())).unwrap())
+    Arc::new(Templates::built_in(Profile::Large).unwrap())
 }
 
 fn with_context(model: &Model) -> Planner<Model, LocalRunner<Model>> {
