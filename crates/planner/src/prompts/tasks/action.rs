@@ -69,11 +69,21 @@ pub(crate) fn parse_action(answer: &Answer) -> Result<ActionAnswer, TaskError> {
         return Err(properties.wrong("Action", "a sentence of at most 800 characters"));
     }
     let explanation = if properties.map.contains_key("Explanation") {
-        properties.text("Explanation")?
+        whole_sentences(properties.text("Explanation")?)
     } else {
         String::new()
     };
     Ok(ActionAnswer { action, explanation })
+}
+
+/// A text without what is left of its last sentence, where it was cut off for its length.
+fn whole_sentences(mut text: String) -> String {
+    if text.chars().count() > MAX_EXPLANATION_CHARS
+        && let Some((end, _)) = text.rmatch_indices(". ").next()
+    {
+        text.truncate(end + 1);
+    }
+    text
 }
 
 /// The text as a regular expression that matches it alone.
@@ -86,4 +96,19 @@ pub(super) fn escape(text: &str) -> String {
         out.push(c);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_was_cut_off_loses_its_last_sentence() {
+        let whole = format!("{}.", "It keeps the attacker out ".repeat(9).trim_end());
+        assert_eq!(whole_sentences(whole.clone()), whole);
+        let cut =
+            format!("It keeps the attacker out. {}.", "It keeps evidence as well ".repeat(9).trim_end());
+        assert_eq!(whole_sentences(cut), "It keeps the attacker out.");
+        assert_eq!(whole_sentences("It helps.".to_owned()), "It helps.");
+    }
 }
