@@ -38,8 +38,9 @@ CASES = [
 
 # Tokens that a step of training computes a second: 135 million weights; a large model, if one is given.
 TRAINED = {"135M": 60_000, "large": 2_500}
-# Share that the losses of the first steps may differ from those of the CPU, of BF16 as well.
-LOSS = 0.02
+# Share that loss and norm of the gradient may differ from those of the CPU in the first step, of BF16 as well. Later ones are no
+# measure: AdamW's first steps take every gradient for its sign.
+APART = 0.01
 # Seconds of a plan: the default model with the adapter, a large one.
 PLANNED = {"135M": 0.6, "large": 30.0}
 
@@ -164,18 +165,18 @@ def train(options, folder, name, model):
 
     failed = []
     if name == "135M":
-        ours, reference = steps(options.device, 3), steps("cpu", 3)
+        ours, reference = steps(options.device, 1), steps("cpu", 1)
         if not ours or not reference:
             return [f"{name}: training: it failed"]
-        apart = max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(ours, reference))
-        print(f"{name}: training: losses of three steps differ from the CPU's by {apart:.2%} (at most {LOSS:.0%})", flush=True)
-        if apart > LOSS:
-            failed.append(f"{name}: training: losses differ from the CPU's by {apart:.2%}")
-    last = steps(options.device, 20 if name == "135M" else 4)
+        apart = max(abs(ours[0][figure] / reference[0][figure] - 1) for figure in ("loss", "norm"))
+        print(f"{name}: training: loss and gradient differ from the CPU's by {apart:.2%} (at most {APART:.0%})", flush=True)
+        if apart > APART:
+            failed.append(f"{name}: training: loss and gradient differ from the CPU's by {apart:.2%}")
+    last = steps(options.device, 20 if name == "135M" else 5)
     if not last:
         return [*failed, f"{name}: training: it failed"]
-    # The first step waits for memory and for kernels that are loaded.
-    first, last = last[0], last[-1]
+    # The first steps wait for memory and for kernels that are loaded.
+    first, last = last[1], last[-1]
     rate = (last["tokens"] - first["tokens"]) / (last["seconds"] - first["seconds"])
     print(f"{name}: training: {rate:,.0f} computed tokens/s (at least {TRAINED[name]:,}), {last['example_tokens_per_second']:,.0f} of rows", flush=True)
     if rate < TRAINED[name] and not options.no_bounds:

@@ -143,13 +143,13 @@ impl Adapter {
     /// Makes the factors ready for a step.
     pub(crate) fn ready(&self, kernels: &dyn Kernels) -> Result<Ready, TrainError> {
         let layers = self.modules.iter().map(|module| module.layer + 1).max().unwrap_or(0);
+        let factors = self.modules.iter().flat_map(|module| [(&module.a, 1.0), (&module.b, self.scale)]);
+        let mut prepared = kernels.prepare(&factors.collect::<Vec<_>>())?.into_iter();
         let mut ready: Vec<Option<ReadyModule>> = (0..layers * PARTS.len()).map(|_| None).collect();
         for (index, module) in self.modules.iter().enumerate() {
-            ready[module.layer * PARTS.len() + module.part] = Some(ReadyModule {
-                index,
-                down: kernels.prepare(&module.a, 1.0)?,
-                up: kernels.prepare(&module.b, self.scale)?,
-            });
+            if let (Some(down), Some(up)) = (prepared.next(), prepared.next()) {
+                ready[module.layer * PARTS.len() + module.part] = Some(ReadyModule { index, down, up });
+            }
         }
         Ok(Ready { parts: PARTS.len(), modules: ready })
     }

@@ -87,14 +87,16 @@ impl Learner {
         let shrink = (settings.clip / (norm + 1e-6)).min(1.0);
         let adam = AdamW { decay: settings.decay, ..AdamW::default() };
         let update = adam.update(shrink, settings.rate, settings.number);
-        for ((module, moments), gradients) in
-            self.adapter.modules.iter_mut().zip(&mut self.moments).zip(&sums)
-        {
-            let parameters = [&mut module.a, &mut module.b];
-            for ((parameter, moments), gradient) in parameters.into_iter().zip(moments).zip(gradients) {
-                (*parameter, *moments) =
-                    self.decoder.kernels().adamw(update, parameter, gradient, moments)?;
-            }
+        let parameters = self.adapter.modules.iter().flat_map(|module| [&module.a, &module.b]);
+        let moments = self.moments.iter().flatten();
+        let all = parameters.zip(sums.iter().flatten()).zip(moments);
+        let all: Vec<_> =
+            all.map(|((parameter, gradient), moments)| (parameter, gradient, moments)).collect();
+        let stepped = self.decoder.kernels().adamw(update, &all)?;
+        let parameters = self.adapter.modules.iter_mut().flat_map(|module| [&mut module.a, &mut module.b]);
+        let places = parameters.zip(self.moments.iter_mut().flatten());
+        for ((parameter, moments), after) in places.zip(stepped) {
+            (*parameter, *moments) = after;
         }
         let rows = packs.iter().map(|pack| pack.tokens.len()).sum();
         let tokens = examples.iter().map(|example| example.tokens.len()).sum();

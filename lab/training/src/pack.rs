@@ -64,6 +64,21 @@ impl Layout {
         of_rows.flat_map(|(segment, end)| std::iter::repeat_n(end as u32, segment.rows.len())).collect()
     }
 
+    /// Who sees each tile of rows, in parts of so many rows at most: first row of the tile, first and one past the last row that
+    /// may look, for each part; and the number of the first part of each tile, and of all.
+    #[cfg(any(feature = "cuda", test))]
+    pub(crate) fn parts(ends: &[u32], tile: usize, most: usize) -> (Vec<u32>, Vec<u32>) {
+        let (mut parts, mut firsts) = (Vec::new(), vec![0]);
+        for (index, of_tile) in ends.chunks(tile).enumerate() {
+            let (first, end) = (index * tile, of_tile.iter().copied().max().unwrap_or(0));
+            for from in (first as u32..end).step_by(most) {
+                parts.extend([first as u32, from, end.min(from + most as u32)]);
+            }
+            firsts.push((parts.len() / 3) as u32);
+        }
+        (parts, firsts)
+    }
+
     /// Position of each row in its examples.
     pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
         self.segments.iter().flat_map(|segment| (0..segment.rows.len()).map(|at| segment.position + at))
@@ -240,6 +255,19 @@ mod tests {
                 expected.sort_unstable();
                 assert_eq!(seen, expected, "row {row}");
             }
+        }
+        let (parts, firsts) = Layout::parts(&ends, 8, 16);
+        let parts = parts.as_chunks::<3>().0;
+        assert_eq!(firsts.len(), layout.tokens().div_ceil(8) + 1);
+        for (tile, of_tile) in ends.chunks(8).enumerate() {
+            let own = &parts[firsts[tile] as usize..firsts[tile + 1] as usize];
+            let mut next = (tile * 8) as u32;
+            for &[first, from, to] in own {
+                assert_eq!((first as usize, from), (tile * 8, next));
+                assert!(from < to && to - from <= 16);
+                next = to;
+            }
+            assert_eq!(next, *of_tile.iter().max().unwrap());
         }
     }
 

@@ -85,6 +85,6 @@ fn single_operations() {
     });
     let a = random((16, 1536), DType::F32);
     time("prepare", (16 * 1536) as f64, || {
-        kernels.prepare(&a, 1.0).unwrap();
+        kernels.prepare(&[(&a, 1.0)]).unwrap();
     });
 }

@@ -14,6 +14,7 @@ use crate::random::Random;
 const VOCABULARY: usize = 300;
 /// Rows that are brought past a tile at a time, as in the source.
 const STRIP: usize = 32;
+const TILE: usize = 64;
 
 /// Numbers between -1 and 1.
 fn random(seed: u64, shape: &[usize]) -> Tensor {
@@ -120,6 +121,8 @@ fn compare(head: usize, heads: usize, kv_heads: usize) {
     let (rows, width, kv_width, epsilon) = (layout.tokens(), heads * head, kv_heads * head, 1e-5);
     let ends = layout.ends();
     let furthest: Vec<u32> = ends.chunks(STRIP).map(|strip| strip.iter().copied().max().unwrap()).collect();
+    // Parts that are smaller than what the kernels are launched with: the layout is small as well.
+    let (items, firsts) = Layout::parts(&ends, TILE, 2 * STRIP);
     let weight = random(5, &[width]);
     let (x, keys, values) =
         (random(1, &[rows, width]), random(2, &[rows, kv_width]), random(3, &[rows, kv_width]));
@@ -147,6 +150,8 @@ fn compare(head: usize, heads: usize, kv_heads: usize) {
         singles(&floats(&rotation.sines)),
         words(&ends),
         words(&furthest),
+        words(&items),
+        words(&firsts),
         singles(&floats(&logits)),
         words(&targets),
         singles(&floats(&moments)),
@@ -197,14 +202,19 @@ fn compare(head: usize, heads: usize, kv_heads: usize) {
     check("cross_entropy", &by_logits, ONCE);
     let parts = found.next().unwrap();
     let sum: f64 = parts.as_chunks().0.iter().map(|word| f64::from(f32::from_le_bytes(*word))).sum();
-    let expected = candle.square_sum(&[&x]).unwrap();
+    // Those that work on many arrays were given all of it and, behind that, half of it once more.
+    let twice = |tensor: &Tensor| {
+        let flat = tensor.flatten_all().unwrap();
+        Tensor::cat(&[&flat, &flat.narrow(0, 0, flat.elem_count() / 2).unwrap()], 0).unwrap()
+    };
+    let expected = candle.square_sum(&[&twice(&x)]).unwrap();
     assert!((sum / expected - 1.0).abs() < 1e-5, "squares: {sum} and {expected}");
+    near("prepare", found.next().unwrap(), &twice(&(&x * 0.1).unwrap()), ONCE);
     let held = Moments { first: gradient.clone(), second: moments };
-    let (stepped, held) = candle.adamw(update, &x, &gradient, &held).unwrap();
-    for (what, expected) in
-        [("parameter", &stepped), ("first moment", &held.first), ("second moment", &held.second)]
-    {
-        near(what, found.next().unwrap(), expected, 1e-6);
+    let (stepped, held) = candle.adamw(update, &[(&x, &gradient, &held)]).unwrap().remove(0);
+    let after = [("parameter", &stepped), ("first moment", &held.first), ("second moment", &held.second)];
+    for (what, expected) in after {
+        near(what, found.next().unwrap(), &twice(expected), 1e-6);
     }
     assert!(found.next().is_none());
 }

@@ -93,8 +93,8 @@ pub(crate) trait Kernels: Send + Sync + fmt::Debug {
     /// Makes a frozen matrix ready: `rows` outputs of `columns` inputs, row by row.
     fn freeze(&self, values: Vec<f32>, rows: usize, columns: usize) -> Result<Frozen>;
 
-    /// Makes a small matrix that changes ready, outputs × inputs of single precision, times `scale`.
-    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Frozen>;
+    /// Makes small matrices that change ready, outputs × inputs of single precision, each times a scale.
+    fn prepare(&self, matrices: &[(&Tensor, f32)]) -> Result<Vec<Frozen>>;
 
     /// Sum of the terms, onto `onto` (single precision) if it is given, as `dtype`.
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor>;
@@ -159,15 +159,16 @@ pub(crate) trait Kernels: Send + Sync + fmt::Debug {
         Ok(Tensor::stack(&sums, 0)?.to_vec1::<f32>()?.iter().map(|&sum| f64::from(sum)).sum())
     }
 
-    /// A parameter after one step of AdamW, and its moments.
+    /// Parameters after one step of AdamW, and their moments, given each with its gradient and moments.
     fn adamw(
         &self,
         update: Update,
-        parameter: &Tensor,
-        gradient: &Tensor,
-        moments: &Moments,
-    ) -> Result<(Tensor, Moments)> {
-        update.apply(parameter, gradient, moments)
+        parameters: &[(&Tensor, &Tensor, &Moments)],
+    ) -> Result<Vec<(Tensor, Moments)>> {
+        parameters
+            .iter()
+            .map(|(parameter, gradient, moments)| update.apply(parameter, gradient, moments))
+            .collect()
     }
 }
 

@@ -95,9 +95,12 @@ impl Kernels for CandleKernels {
         Ok(Frozen { forward: Right::Dense(weight.t()?), backward: Right::Dense(weight) })
     }
 
-    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Frozen> {
-        let matrix = (matrix * f64::from(scale))?.to_dtype(self.dtype)?;
-        Ok(Frozen { forward: Right::Dense(matrix.t()?), backward: Right::Dense(matrix) })
+    fn prepare(&self, matrices: &[(&Tensor, f32)]) -> Result<Vec<Frozen>> {
+        let ready = |(matrix, scale): &(&Tensor, f32)| {
+            let matrix = (*matrix * f64::from(*scale))?.to_dtype(self.dtype)?;
+            Ok(Frozen { forward: Right::Dense(matrix.t()?), backward: Right::Dense(matrix) })
+        };
+        matrices.iter().map(ready).collect()
     }
 
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor> {

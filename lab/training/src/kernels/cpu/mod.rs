@@ -130,12 +130,15 @@ impl Kernels for CpuKernels {
         Ok(packed(&values, rows, columns, 1.0))
     }
 
-    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Frozen> {
+    fn prepare(&self, matrices: &[(&Tensor, f32)]) -> Result<Vec<Frozen>> {
         if self.dtype == DType::F32 {
-            return self.candle.prepare(matrix, scale);
+            return self.candle.prepare(matrices);
         }
-        let (rows, columns) = matrix.dims2()?;
-        Ok(packed(&View::<f32>::new(matrix)?, rows, columns, scale))
+        let ready = |(matrix, scale): &(&Tensor, f32)| {
+            let (rows, columns) = matrix.dims2()?;
+            Ok(packed(&View::<f32>::new(matrix)?, rows, columns, *scale))
+        };
+        matrices.iter().map(ready).collect()
     }
 
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor> {

@@ -21,6 +21,7 @@ int main(int count, char **arguments) {
   // Single precision: rows x width each, but for keys and values, the weight of the norm, and what is named otherwise.
   Array x = take(input), keys = take(input), values = take(input), gradient = take(input), weight = take(input);
   Array cosines = take(input), sines = take(input), until = take(input), furthest = take(input);
+  Array items = take(input), firsts = take(input);
   Array logits = take(input), targets = take(input), moments = take(input);
   // BF16, rows x width.
   Array gates = take(input), ups = take(input), by_gated = take(input);
@@ -61,11 +62,17 @@ int main(int count, char **arguments) {
                             part.as<float>(), until.as<u32>(), furthest.as<u32>(), by_q.as<half_t>(), rows, heads, kv_heads,
                             real[1], real[2]);
   });
-  launch(tiles, kv_heads, THREADS, [&] {
+  u32 count_of_items = items.size / 12;
+  Array key_parts = single(count_of_items * kv_heads * TILE * HEAD), value_parts = single(count_of_items * kv_heads * TILE * HEAD);
+  launch(count_of_items, kv_heads, THREADS, [&] {
     attend_backward_keys(q.as<half_t>(), k.as<half_t>(), v.as<half_t>(), by_out.as<half_t>(), sums.as<float>(),
-                         part.as<float>(), until.as<u32>(), furthest.as<u32>(), by_k.as<half_t>(), by_v.as<half_t>(), rows,
-                         heads, kv_heads, real[1], real[2]);
+                         part.as<float>(), until.as<u32>(), items.as<u32>(), key_parts.as<float>(), value_parts.as<float>(),
+                         rows, heads, kv_heads, real[1]);
   });
+  launch(tiles, kv_heads, THREADS,
+         [&] { collect(key_parts.as<float>(), firsts.as<u32>(), by_k.as<half_t>(), rows, kv_heads, real[2]); });
+  launch(tiles, kv_heads, THREADS,
+         [&] { collect(value_parts.as<float>(), firsts.as<u32>(), by_v.as<half_t>(), rows, kv_heads, 1.0f); });
   Array merged = half(numbers), merged_by_q = single(numbers);
   launch(rows, head_blocks, head_threads,
          [&] { join(out.as<half_t>(), nullptr, nullptr, merged.as<void>(), rows, heads, 1); });
@@ -92,17 +99,26 @@ int main(int count, char **arguments) {
     cross_entropy(logits.as<float>(), targets.as<u32>(), losses.as<float>(), by_logits.as<half_t>(), vocabulary, real[3]);
   });
 
-  Array square_parts = single(3), stepped = single(numbers), first = single(numbers), second = single(numbers);
-  launch(3, 1, ROW_THREADS, [&] { squares(x.as<float>(), square_parts.as<float>(), numbers); });
-  launch(blocks, 1, ROW_THREADS, [&] {
-    adamw(x.as<float>(), gradient.as<float>(), gradient.as<float>(), moments.as<float>(), stepped.as<float>(),
-          first.as<float>(), second.as<float>(), numbers, real[5], real[6], real[7], real[8], real[9], real[10], real[11]);
+  // Two arrays each: the second is half of the first, and its results lie behind.
+  Array square_parts = single(6), prepared = half(numbers + pairs);
+  Array stepped = single(numbers + pairs), first = single(numbers + pairs), second = single(numbers + pairs);
+  auto address = [](Array &all) { return (u64)all.as<float>(); };
+  u32 bits = __float_as_uint(real[3]);
+  u64 squared[] = {address(x), numbers, address(x), pairs};
+  u64 scaled[] = {address(x), numbers, 0, bits, address(x), pairs, numbers, bits};
+  u64 updated[] = {address(x), address(gradient), address(gradient), address(moments), numbers, 0,
+                   address(x), address(gradient), address(gradient), address(moments), pairs,   numbers};
+  launch(3, 2, ROW_THREADS, [&] { squares(squared, square_parts.as<float>()); });
+  launch(2, 2, ROW_THREADS, [&] { prepare(scaled, prepared.as<half_t>()); });
+  launch(2, 2, ROW_THREADS, [&] {
+    adamw(updated, stepped.as<float>(), first.as<float>(), second.as<float>(), real[5], real[6], real[7], real[8], real[9],
+          real[10], real[11]);
   });
 
   FILE *output = std::fopen(arguments[2], "wb");
   if (!output) return 2;
   for (Array *all : {&normal, &by_x, &q, &k, &v, &merged, &sums, &merged_by_q, &by_k, &by_v, &gated, &by_gates, &by_ups,
-                     &dropped, &dropped_halves, &losses, &by_logits, &square_parts, &stepped, &first, &second}) {
+                     &dropped, &dropped_halves, &losses, &by_logits, &square_parts, &prepared, &stepped, &first, &second}) {
     put(output, *all);
   }
   return std::fclose(output) ? 2 : 0;

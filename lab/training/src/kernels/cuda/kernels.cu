@@ -185,30 +185,50 @@ extern "C" __global__ void cross_entropy(const float *logits, const u32 *targets
   }
 }
 
-// Sums of squares of the parts of an array. Grid: parts; block: ROW_THREADS.
-extern "C" __global__ void squares(const float *x, float *out, u32 count) {
+// The kernels below work on many arrays of single precision at once, which a table tells. Grid: parts x arrays; block:
+// ROW_THREADS. Results lie one array behind the other, where the table says.
+
+// Sums of squares of the parts of arrays. Table: address, count.
+extern "C" __global__ void squares(const u64 *table, float *out) {
+  const u64 *entry = table + blockIdx.y * 2;
+  const float *x = (const float *)entry[0];
+  u32 count = (u32)entry[1];
   float sum = 0.0f;
   for (u32 i = blockIdx.x * ROW_THREADS + threadIdx.x; i < count; i += gridDim.x * ROW_THREADS) sum += x[i] * x[i];
   sum = sum_of_block(sum, 0.0f).x;
-  if (threadIdx.x == 0) out[blockIdx.x] = sum;
+  if (threadIdx.x == 0) out[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
-// One step of AdamW. Grid: as many as make `count`; block: ROW_THREADS.
+// Arrays times a number, as BF16. Table: address, count, first place of the result, bits of the number.
+extern "C" __global__ void prepare(const u64 *table, half_t *out) {
+  const u64 *entry = table + blockIdx.y * 4;
+  const float *x = (const float *)entry[0];
+  u32 count = (u32)entry[1];
+  float scale = __uint_as_float((u32)entry[3]);
+  for (u32 i = blockIdx.x * ROW_THREADS + threadIdx.x; i < count; i += gridDim.x * ROW_THREADS) {
+    out[entry[2] + i] = narrow(x[i] * scale);
+  }
+}
+
+// One step of AdamW. Table: addresses of parameter, gradient, first and second moment, count, first place of the results.
 //
 //   shrink     what the gradient is multiplied with
 //   kept       share of the parameter that decay leaves
 //   root       what the root of the second moment is multiplied with, against its start
 //   rate       of learning, likewise
-extern "C" __global__ void adamw(const float *parameter, const float *gradient, const float *first, const float *second,
-                                 float *new_parameter, float *new_first, float *new_second, u32 count, float shrink,
+extern "C" __global__ void adamw(const u64 *table, float *parameters, float *firsts, float *seconds, float shrink,
                                  float beta1, float beta2, float kept, float root, float epsilon, float rate) {
-  u32 i = blockIdx.x * ROW_THREADS + threadIdx.x;
-  if (i >= count) return;
-  float by = gradient[i] * shrink;
-  float mean = first[i] * beta1 + by * (1.0f - beta1), square = second[i] * beta2 + by * by * (1.0f - beta2);
-  new_first[i] = mean;
-  new_second[i] = square;
-  new_parameter[i] = parameter[i] * kept - mean / (sqrtf(square) * root + epsilon) * rate;
+  const u64 *entry = table + blockIdx.y * 6;
+  const float *parameter = (const float *)entry[0], *gradient = (const float *)entry[1];
+  const float *first = (const float *)entry[2], *second = (const float *)entry[3];
+  u32 count = (u32)entry[4];
+  for (u32 i = blockIdx.x * ROW_THREADS + threadIdx.x; i < count; i += gridDim.x * ROW_THREADS) {
+    float by = gradient[i] * shrink;
+    float mean = first[i] * beta1 + by * (1.0f - beta1), square = second[i] * beta2 + by * by * (1.0f - beta2);
+    firsts[entry[5] + i] = mean;
+    seconds[entry[5] + i] = square;
+    parameters[entry[5] + i] = parameter[i] * kept - mean / (sqrtf(square) * root + epsilon) * rate;
+  }
 }
 
 // What every row's output and its gradient have along each other: heads x rows. Grid: as many as make `count` = heads x
@@ -421,18 +441,22 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   store(by_queries + own_head * HEAD, result, factors, first + warp, rows);
 }
 
-// Gradients by keys and values. Grid: tiles of rows x kv_heads; the rest as above.
+// A tile's parts of the gradients by keys and values, from some of the rows that see it: what many see, such as an instruction
+// that all examples begin with, is the work of many blocks. Grid: items x kv_heads; the rest as above, with
+//
+//   items      items x 3: first row of the tile, first row that looks, one past the last
+//   by_keys, by_values  items x kv_heads x TILE x HEAD, single precision
 extern "C" __global__ void __launch_bounds__(THREADS)
     attend_backward_keys(const half_t *queries, const half_t *keys, const half_t *values, const half_t *gradient,
-                         const float *sums, const float *along, const u32 *until, const u32 *furthest, half_t *by_keys,
-                         half_t *by_values, u32 rows, u32 heads, u32 kv_heads, float scale, float factor) {
+                         const float *sums, const float *along, const u32 *until, const u32 *items, float *by_keys,
+                         float *by_values, u32 rows, u32 heads, u32 kv_heads, float scale) {
   SHARED_BYTES(shared);
   half_t *own = (half_t *)shared, *own_values = own + TILE * ROW, *query_strip = own_values + TILE * ROW;
   half_t *gradient_strip = query_strip + STRIP * ROW;
-  u32 first = blockIdx.x * TILE, kv_head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32 * 16;
-  u32 group = heads / kv_heads, end = furthest[first / STRIP], ends[2];
+  const u32 *item = items + blockIdx.x * 3;
+  u32 first = item[0], end = item[2], kv_head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32 * 16;
+  u32 group = heads / kv_heads, ends[2];
   size_t own_head = (size_t)kv_head * rows;
-  if (first + STRIP < rows && furthest[first / STRIP + 1] > end) end = furthest[first / STRIP + 1];
   bring(own, keys + own_head * HEAD, first, TILE, rows);
   bring(own_values, values + own_head * HEAD, first, TILE, rows);
 #pragma unroll
@@ -447,7 +471,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
   for (u32 head = kv_head * group; head < (kv_head + 1) * group; head++) {
     size_t other_head = (size_t)head * rows;
-    for (u32 base = first; base < end; base += STRIP) {
+    for (u32 base = item[1]; base < end; base += STRIP) {
       __syncthreads();
       bring(query_strip, queries + other_head * HEAD, base, STRIP, rows);
       bring(gradient_strip, gradient + other_head * HEAD, base, STRIP, rows);
@@ -470,7 +494,30 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       gather(by_key, by_weight, query_strip);
     }
   }
-  float factors[2] = {factor, factor}, ones[2] = {1.0f, 1.0f};
-  store(by_keys + own_head * HEAD, by_key, factors, first + warp, rows);
-  store(by_values + own_head * HEAD, by_value, ones, first + warp, rows);
+  size_t part = ((size_t)blockIdx.x * kv_heads + kv_head) * TILE * HEAD + (warp + lane / 4) * HEAD + lane % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < EIGHTS; n++) {
+    for (int j = 0; j < 2; j++) {
+      size_t at = part + j * 8 * HEAD + n * 8;
+      *(float2 *)(by_keys + at) = make_float2(by_key[n][2 * j], by_key[n][2 * j + 1]);
+      *(float2 *)(by_values + at) = make_float2(by_value[n][2 * j], by_value[n][2 * j + 1]);
+    }
+  }
+}
+
+// Sums of the parts of each tile, in their order. Grid: tiles x kv_heads; block: THREADS.
+//
+//   firsts     tiles + 1: first item of each, and their number
+//   parts      items x kv_heads x TILE x HEAD
+//   out        kv_heads x rows x HEAD
+extern "C" __global__ void collect(const float *parts, const u32 *firsts, half_t *out, u32 rows, u32 kv_heads, float factor) {
+  u32 first = blockIdx.x * TILE;
+  for (u32 i = threadIdx.x; i < TILE * HEAD; i += THREADS) {
+    if (first + i / HEAD >= rows) return;
+    float sum = 0.0f;
+    for (u32 item = firsts[blockIdx.x]; item < firsts[blockIdx.x + 1]; item++) {
+      sum += parts[((size_t)item * kv_heads + blockIdx.y) * TILE * HEAD + i];
+    }
+    out[((size_t)blockIdx.y * rows + first) * HEAD + i] = narrow(sum * factor);
+  }
 }

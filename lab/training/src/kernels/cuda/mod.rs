@@ -31,10 +31,12 @@ const SOURCE: &str = include_str!("kernels.cu");
 /// Sizes of the kernels.
 const TILE: usize = 64;
 const STRIP: usize = 32;
+/// Rows that one block looks from when it sums what a tile of keys and values gets.
+const PART_ROWS: usize = 256;
 const THREADS: u32 = 128;
 const BLOCK_HEADS: u32 = 4;
 const ROW_THREADS: u32 = 256;
-/// Parts of an array that are squared apart.
+/// Blocks for each array of the kernels that work on many.
 const PARTS: usize = 32;
 /// No address: the kernel does without.
 const NULL: Address = 0;
@@ -62,18 +64,26 @@ struct Functions {
     drop: CudaFunction,
     cross_entropy: CudaFunction,
     squares: CudaFunction,
+    prepare: CudaFunction,
     adamw: CudaFunction,
     along: CudaFunction,
     attend: CudaFunction,
     attend_backward_queries: CudaFunction,
     attend_backward_keys: CudaFunction,
+    collect: CudaFunction,
 }
 
 /// Which row sees which, on the device.
 #[derive(Debug)]
 struct Seen {
     layout: Layout,
-    numbers: CudaSlice<u32>,
+    /// Ends, the furthest end of each strip, parts of tiles, first part of each tile.
+    _numbers: CudaSlice<u32>,
+    ends: Address,
+    furthest: Address,
+    parts: Address,
+    firsts: Address,
+    part_count: usize,
 }
 
 impl CudaKernels {
@@ -101,11 +111,13 @@ impl CudaKernels {
             drop: function("drop")?,
             cross_entropy: function("cross_entropy")?,
             squares: function("squares")?,
+            prepare: function("prepare")?,
             adamw: function("adamw")?,
             along: function("along")?,
             attend: function("attend")?,
             attend_backward_queries: function("attend_backward_queries")?,
             attend_backward_keys: function("attend_backward_keys")?,
+            collect: function("collect")?,
         };
         let attention =
             [&functions.attend, &functions.attend_backward_queries, &functions.attend_backward_keys];
@@ -143,10 +155,21 @@ impl CudaKernels {
         if let Some(known) = seen.as_ref().filter(|known| known.layout == *layout) {
             return Ok(Arc::clone(known));
         }
-        let until = layout.ends();
-        let furthest = until.chunks(STRIP).map(|strip| strip.iter().copied().max().unwrap_or(0)).collect();
-        let numbers = self.device.clone_htod(&[until, furthest].concat())?;
-        Ok(Arc::clone(seen.insert(Arc::new(Seen { layout: layout.clone(), numbers }))))
+        let ends = layout.ends();
+        let furthest = ends.chunks(STRIP).map(|strip| strip.iter().copied().max().unwrap_or(0)).collect();
+        let (parts, firsts) = Layout::parts(&ends, TILE, PART_ROWS);
+        let part_count = parts.len() / 3;
+        let tables = [ends, furthest, parts, firsts];
+        let numbers = self.device.clone_htod(&tables.concat())?;
+        let mut next = gpu::slice_address(&numbers, &self.stream);
+        let [ends, furthest, parts, firsts] = tables.map(|table| {
+            let place = next;
+            next += size_of_val(table.as_slice()) as Address;
+            place
+        });
+        let layout = layout.clone();
+        let new = Seen { layout, _numbers: numbers, ends, furthest, parts, firsts, part_count };
+        Ok(Arc::clone(seen.insert(Arc::new(new))))
     }
 
     /// Adds left · right to `out`, or takes its place; `out` is rows × outputs without gaps.
@@ -305,8 +328,22 @@ impl Kernels for CudaKernels {
         self.candle.freeze(values, rows, columns)
     }
 
-    fn prepare(&self, matrix: &Tensor, scale: f32) -> Result<Frozen> {
-        self.candle.prepare(matrix, scale)
+    fn prepare(&self, matrices: &[(&Tensor, f32)]) -> Result<Vec<Frozen>> {
+        let tensors: Vec<&Tensor> = matrices.iter().map(|(matrix, _)| *matrix).collect();
+        let places = Places::of(&tensors);
+        let slab = self.room::<bf16>(places.total)?;
+        let mut table = Vec::new();
+        for ((matrix, scale), first) in matrices.iter().zip(&places.firsts) {
+            table.extend([gpu::address::<f32>(matrix)?, matrix.elem_count() as u64, *first as u64]);
+            table.push(u64::from(scale.to_bits()));
+        }
+        let held = self.device.clone_htod(&table)?;
+        let (table, to) = (gpu::slice_address(&held, &self.stream), gpu::address::<bf16>(&slab)?);
+        launch!(self.prepare, grid(PARTS, matrices.len() as u32, ROW_THREADS), &table, &to);
+        let ready = places.views(&slab, &tensors)?.into_iter();
+        ready
+            .map(|matrix| Ok(Frozen { forward: Right::Dense(matrix.t()?), backward: Right::Dense(matrix) }))
+            .collect()
     }
 
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
@@ -428,8 +465,7 @@ impl Kernels for CudaKernels {
         let (count, kv_heads, rows) = self.sizes(&heads, layout)?;
         let seen = self.seen(layout)?;
         let (out, sums) = (self.room::<bf16>((count, rows, self.head))?, self.room::<f32>((count, rows))?);
-        let until = gpu::slice_address(&seen.numbers, &self.stream);
-        let furthest = until + (rows * size_of::<u32>()) as Address;
+        let (until, furthest) = (seen.ends, seen.furthest);
         let [queries, keys, values] = addresses(&heads)?;
         let (to, sums_at) = (gpu::address::<bf16>(&out)?, gpu::address::<f32>(&sums)?);
         let (rows_arg, heads_arg, kv_arg) = (rows as u32, count as u32, kv_heads as u32);
@@ -466,8 +502,7 @@ impl Kernels for CudaKernels {
             bail!("sums of other rows");
         }
         let seen = self.seen(layout)?;
-        let until = gpu::slice_address(&seen.numbers, &self.stream);
-        let furthest = until + (rows * size_of::<u32>()) as Address;
+        let (until, furthest) = (seen.ends, seen.furthest);
         let along = self.room::<f32>((count, rows))?;
         let by_queries = self.room::<bf16>((count, rows, self.head))?;
         let by_keys = self.room::<bf16>((kv_heads, rows, self.head))?;
@@ -499,10 +534,15 @@ impl Kernels for CudaKernels {
             &scale,
             &factor
         );
-        let (to_keys, to_values) = (gpu::address::<bf16>(&by_keys)?, gpu::address::<bf16>(&by_values)?);
+        let shape = (seen.part_count * kv_heads, TILE * self.head);
+        let (key_parts, value_parts) = (self.room::<f32>(shape)?, self.room::<f32>(shape)?);
+        let (to_keys, to_values) = (gpu::address::<f32>(&key_parts)?, gpu::address::<f32>(&value_parts)?);
         launch!(
             self.attend_backward_keys,
-            self.tiles(rows, kv_arg),
+            LaunchConfig {
+                shared_mem_bytes: shared_bytes(self.head),
+                ..grid(seen.part_count, kv_arg, THREADS)
+            },
             &queries,
             &keys,
             &values,
@@ -510,15 +550,19 @@ impl Kernels for CudaKernels {
             &sums,
             &along_at,
             &until,
-            &furthest,
+            &seen.parts,
             &to_keys,
             &to_values,
             &rows_arg,
             &heads_arg,
             &kv_arg,
-            &scale,
-            &factor
+            &scale
         );
+        let tiles = grid(rows.div_ceil(TILE), kv_arg, THREADS);
+        for (parts, out, factor) in [(to_keys, &by_keys, factor), (to_values, &by_values, 1.0)] {
+            let to = gpu::address::<bf16>(out)?;
+            launch!(self.collect, tiles, &parts, &seen.firsts, &to, &rows_arg, &kv_arg, &factor);
+        }
         Ok([by_queries, by_keys, by_values])
     }
 
@@ -591,45 +635,51 @@ impl Kernels for CudaKernels {
     }
 
     fn square_sum(&self, tensors: &[&Tensor]) -> Result<f64> {
-        let sums = self.room::<f32>(tensors.len() * PARTS)?;
-        let first = gpu::address::<f32>(&sums)?;
-        for (index, tensor) in tensors.iter().enumerate() {
-            let (from, count) = (gpu::address::<f32>(tensor)?, tensor.elem_count() as u32);
-            let to = first + (index * PARTS * size_of::<f32>()) as Address;
-            launch!(self.squares, grid(PARTS, 1, ROW_THREADS), &from, &to, &count);
+        if tensors.is_empty() {
+            return Ok(0.0);
         }
+        let sums = self.room::<f32>(tensors.len() * PARTS)?;
+        let mut table = Vec::new();
+        for tensor in tensors {
+            table.extend([gpu::address::<f32>(tensor)?, tensor.elem_count() as u64]);
+        }
+        let held = self.device.clone_htod(&table)?;
+        let (table, to) = (gpu::slice_address(&held, &self.stream), gpu::address::<f32>(&sums)?);
+        launch!(self.squares, grid(PARTS, tensors.len() as u32, ROW_THREADS), &table, &to);
         Ok(sums.to_vec1::<f32>()?.iter().map(|&sum| f64::from(sum)).sum())
     }
 
     fn adamw(
         &self,
         update: Update,
-        parameter: &Tensor,
-        gradient: &Tensor,
-        moments: &Moments,
-    ) -> Result<(Tensor, Moments)> {
-        same_shape(&[parameter, gradient, &moments.first, &moments.second])?;
-        let room = || self.room::<f32>(parameter.shape().clone());
+        parameters: &[(&Tensor, &Tensor, &Moments)],
+    ) -> Result<Vec<(Tensor, Moments)>> {
+        let tensors: Vec<&Tensor> = parameters.iter().map(|(parameter, ..)| *parameter).collect();
+        let places = Places::of(&tensors);
+        let room = || self.room::<f32>(places.total);
         let (stepped, first, second) = (room()?, room()?, room()?);
-        let tensors = [parameter, gradient, &moments.first, &moments.second, &stepped, &first, &second];
-        let mut at = [NULL; 7];
-        for (at, tensor) in at.iter_mut().zip(tensors) {
-            *at = gpu::address::<f32>(tensor)?;
+        let mut table = Vec::new();
+        for ((parameter, gradient, moments), place) in parameters.iter().zip(&places.firsts) {
+            let arrays = [*parameter, *gradient, &moments.first, &moments.second];
+            same_shape(&arrays)?;
+            for array in arrays {
+                table.push(gpu::address::<f32>(array)?);
+            }
+            table.extend([parameter.elem_count() as u64, *place as u64]);
         }
-        let count = parameter.elem_count() as u32;
+        let held = self.device.clone_htod(&table)?;
+        let table = gpu::slice_address(&held, &self.stream);
+        let (to, to_first, to_second) =
+            (gpu::address::<f32>(&stepped)?, gpu::address::<f32>(&first)?, gpu::address::<f32>(&second)?);
         let numbers = update.numbers();
         let [shrink, beta1, beta2, kept, root, epsilon, rate] = &numbers;
         launch!(
             self.adamw,
-            each(parameter.elem_count()),
-            &at[0],
-            &at[1],
-            &at[2],
-            &at[3],
-            &at[4],
-            &at[5],
-            &at[6],
-            &count,
+            grid(PARTS, parameters.len() as u32, ROW_THREADS),
+            &table,
+            &to,
+            &to_first,
+            &to_second,
             shrink,
             beta1,
             beta2,
@@ -638,7 +688,38 @@ impl Kernels for CudaKernels {
             epsilon,
             rate
         );
-        Ok((stepped, Moments { first, second }))
+        let firsts = places.views(&first, &tensors)?.into_iter();
+        let moments = firsts.zip(places.views(&second, &tensors)?);
+        let moments = moments.map(|(first, second)| Moments { first, second });
+        Ok(places.views(&stepped, &tensors)?.into_iter().zip(moments).collect())
+    }
+}
+
+/// Places of tensors one behind the other.
+struct Places {
+    /// First number of each; aligned as the library's products like their operands.
+    firsts: Vec<usize>,
+    total: usize,
+}
+
+impl Places {
+    fn of(tensors: &[&Tensor]) -> Self {
+        let mut total = 0;
+        let firsts = tensors.iter().map(|tensor| {
+            let first = total;
+            total += tensor.elem_count().next_multiple_of(64);
+            first
+        });
+        let firsts = firsts.collect();
+        Self { firsts, total }
+    }
+
+    /// The parts of a slab, in the tensors' shapes.
+    fn views(&self, slab: &Tensor, tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let view = |(first, tensor): (&usize, &&Tensor)| {
+            slab.narrow(0, *first, tensor.elem_count())?.reshape(tensor.shape())
+        };
+        self.firsts.iter().zip(tensors).map(view).collect()
     }
 }
 
