@@ -3,7 +3,7 @@
 //! [`Kernels`] are the operations on activations, forward and backward. [`portable::CandleKernels`] is written in
 //! candle's own operators and runs on CPUs and GPUs: it is the reference in the tests, and takes any model.
 //! [`cpu::CpuKernels`] is made for speed on CPUs: fused passes over memory, and products in bfloat16 where the CPU has
-//! instructions for them. [`cuda::CudaKernels`] is made for speed on GPUs.
+//! instructions for them. `cuda::CudaKernels` is made for speed on GPUs.
 //!
 //! Shapes: N rows of one pack of tokens. Activations that enter products have the kernels' own type
 //! ([`Kernels::dtype`]); residuals and gradients of residuals are single precision. What is split by heads, and what
