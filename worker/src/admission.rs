@@ -8,10 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countermove_proto::worker::v1::WorkerLoad;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The places of a worker.
-#[derive(Debug)]
+use crate::service::saturate;
+
+/// The places of a worker. Clones are the same.
+#[derive(Clone, Debug)]
 pub(crate) struct Admission {
     rollouts: Arc<Semaphore>,
     rollout_places: usize,
@@ -70,10 +73,22 @@ impl Admission {
             .map_err(|_| self.overloaded(self.decision_places, &self.decisions))
     }
 
+    /// What is taken on now.
+    pub(crate) fn load(&self) -> WorkerLoad {
+        WorkerLoad {
+            rollouts: saturate(taken(self.rollout_places, &self.rollouts)),
+            decisions: saturate(taken(self.decision_places, &self.decisions)),
+        }
+    }
+
     fn overloaded(&self, places: usize, semaphore: &Semaphore) -> Overloaded {
-        let taken = places.saturating_sub(semaphore.available_permits());
+        let taken = taken(places, semaphore);
         Overloaded { taken, retry_after: retry_after(taken, self.batch) }
     }
+}
+
+fn taken(places: usize, semaphore: &Semaphore) -> usize {
+    places.saturating_sub(semaphore.available_permits())
 }
 
 /// A quarter of a second for each full batch that is ahead, at most ten seconds.
@@ -104,6 +119,7 @@ mod tests {
         let admission = Admission::new(2, 4);
         let _all = admission.rollouts(4).unwrap();
         let decision = admission.decision().unwrap();
+        assert_eq!(admission.load(), WorkerLoad { rollouts: 4, decisions: 1 });
         assert!(admission.decision().is_err(), "decisions are bounded as well");
         drop(decision);
         assert!(admission.decision().is_ok());

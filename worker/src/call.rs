@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{Instrument, info_span};
 
-use crate::admission::Place;
+use crate::admission::{Admission, Place};
 use crate::service::Replica;
 
 /// Time between two messages of progress.
@@ -67,8 +67,10 @@ pub(crate) async fn generate<M: LanguageModel>(
     question: Question,
     answers: Answers<wire::GenerateResponse>,
     room: Room<wire::GenerateResponse>,
+    admission: Admission,
 ) -> Result<(), Error> {
     use wire::generate_response::Event;
+    let message = |event| wire::GenerateResponse { event: Some(event), load: Some(admission.load()) };
     let tokens = TokenCounter::default();
     let mut progress = TokenMeter::start(vec![tokens.clone()]);
     let mut asking = std::pin::pin!(replica.model.ask(question, &tokens));
@@ -76,12 +78,11 @@ pub(crate) async fn generate<M: LanguageModel>(
         tokio::select! {
             answer = &mut asking => break answer.map_err(Error::from_domain)?,
             news = progress.next() => {
-                let message = wire::GenerateResponse { event: Some(Event::Progress(news)) };
-                progress.told(news, offer(&answers, message));
+                progress.told(news, offer(&answers, message(Event::Progress(news))));
             }
         }
     };
-    room.send(Ok(wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) }));
+    room.send(Ok(message(Event::Answer(answer.into_message()))));
     Ok(())
 }
 
@@ -101,8 +102,10 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
     batch: RolloutBatch,
     slots: Vec<Slot>,
     answers: Answers<wire::RunRolloutsResponse>,
+    admission: Admission,
 ) -> Result<(), Error> {
     use wire::run_rollouts_response::Event;
+    let message = |event| wire::RunRolloutsResponse { event: Some(event), load: Some(admission.load()) };
     let counters: Vec<_> = slots.iter().map(|_| TokenCounter::default()).collect();
     let mut progress = TokenMeter::start(counters.clone());
     let mut running: FuturesUnordered<_> = batch
@@ -113,27 +116,28 @@ pub(crate) async fn run_rollouts<M: LanguageModel>(
         .map(|((spec, slot), tokens)| {
             let (replica, batch) = (&replica, &batch);
             async move {
-                let Slot { place: _place, room, cancelled } = slot;
+                let Slot { place, room, cancelled } = slot;
                 let caller = Caller { tokens, cancelled: cancelled.cancelled() };
                 let Replica { model, templates, answers, .. } = &**replica;
                 let simulator = Simulator { model, templates, answers };
                 let RolloutKey { step, candidate, rollout } = spec.key;
                 let span = part(|| info_span!(target: TRACE, "rollout", step = count(step), candidate = count(candidate), rollout = count(rollout)));
                 let result = run_rollout_for(&simulator, batch, spec, caller).instrument(span).await;
-                (spec, room, result)
+                (spec, place, room, result)
             }
         })
         .collect();
     loop {
         tokio::select! {
             ended = running.next() => {
-                let Some((spec, room, result)) = ended else { return Ok(()) };
+                let Some((spec, place, room, result)) = ended else { return Ok(()) };
                 let result = rollout_result_message(settle(spec, result)?, spec.seed);
-                room.send(Ok(wire::RunRolloutsResponse { event: Some(Event::Result(result)) }));
+                let message = message(Event::Result(result));
+                drop(place);
+                room.send(Ok(message));
             }
             news = progress.next() => {
-                let message = wire::RunRolloutsResponse { event: Some(Event::Progress(news)) };
-                progress.told(news, offer(&answers, message));
+                progress.told(news, offer(&answers, message(Event::Progress(news))));
             }
         }
     }
@@ -279,7 +283,7 @@ mod tests {
         let cancelled = CancellationToken::new();
         let slot = |(place, room)| Slot { place, room, cancelled: cancelled.clone() };
         let slots = places.into_iter().zip(rooms).map(slot).collect();
-        let work = run_rollouts(slow(), batch, slots, sender);
+        let work = run_rollouts(slow(), batch, slots, sender, admission.clone());
         tokio::time::timeout(Duration::from_secs(3600), work).await.expect("it waits for a reader").unwrap();
         assert!(admission.rollouts(COUNT).is_ok(), "every place is free");
         last.send(Err(Status::cancelled("the end")));
@@ -308,7 +312,7 @@ mod tests {
         })
         .unwrap();
         let (call, mut rooms) = Call::new(1, None).unwrap();
-        let work = generate(slow(), question, call.sender, rooms.pop().unwrap());
+        let work = generate(slow(), question, call.sender, rooms.pop().unwrap(), admission);
         tokio::time::timeout(Duration::from_secs(3600), work).await.expect("it waits for a reader").unwrap();
     }
 

@@ -202,6 +202,7 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
             rollout_places: saturate(inner.admission.rollout_places()),
             decision_places: saturate(inner.admission.decision_places()),
             efficient_sequences: saturate(inner.replica.model.stats().efficient_sequences),
+            load: Some(inner.admission.load()),
         }))
     }
 
@@ -220,7 +221,8 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
         let (call, mut rooms) = Call::new(1, deadline)?;
         let room =
             rooms.pop().ok_or_else(|| Error::Internal("the call has no room for its answer".to_owned()))?;
-        let work = call::generate(Arc::clone(&self.0.replica), question, call.sender.clone(), room);
+        let (replica, admission) = (Arc::clone(&self.0.replica), self.0.admission.clone());
+        let work = call::generate(replica, question, call.sender.clone(), room, admission);
         let work = async move {
             let _place = place;
             work.await
@@ -249,7 +251,8 @@ impl<M: ServedModel> wire::worker_service_server::WorkerService for Worker<M> {
         let (call, rooms) = Call::new(count, deadline)?;
         let slot = |((place, room), cancelled)| Slot { place, room, cancelled };
         let slots = places.into_iter().zip(rooms).zip(tokens).map(slot).collect();
-        let work = call::run_rollouts(Arc::clone(&self.0.replica), batch, slots, call.sender.clone());
+        let (replica, admission) = (Arc::clone(&self.0.replica), self.0.admission.clone());
+        let work = call::run_rollouts(replica, batch, slots, call.sender.clone(), admission);
         let work = async move {
             let _registered = registered;
             work.await
@@ -307,6 +310,6 @@ fn draining() -> Error {
     }
 }
 
-fn saturate(count: usize) -> u32 {
+pub(crate) fn saturate(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -237,8 +237,9 @@ async fn rollouts_run_at_once_and_each_result_carries_its_key() {
         matches!(first.event, Some(Update::Progress(wire::GenerateProgress { tokens: 63 }))),
         "{first:?}"
     );
+    assert_eq!(first.load, Some(wire::WorkerLoad { rollouts: 9, decisions: 0 }));
     fake.open();
-    let mut seen = Vec::new();
+    let (mut seen, mut loads) = (Vec::new(), Vec::new());
     while let Some(message) = stream.message().await.unwrap() {
         if let Some(Update::Result(result)) = message.event {
             assert_eq!(result.end(), countermove_proto::v1::RolloutEnd::Terminal, "{result:?}");
@@ -246,10 +247,18 @@ async fn rollouts_run_at_once_and_each_result_carries_its_key() {
             assert_eq!(result.steps[0].action, format!("Block 10.0.0.{} at the gateway.", key.rollout));
             assert_eq!((key.step, key.seed), (1, u64::from(key.rollout) + 100));
             seen.push(key.rollout);
+            loads.extend(message.load.map(|load| load.rollouts));
         }
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..9).collect::<Vec<_>>());
+    assert_eq!(
+        loads,
+        (1..=9).rev().collect::<Vec<_>>(),
+        "each with the one that ended, and none that had before"
+    );
+    let model = served.client.get_model(wire::GetModelRequest {}).await.unwrap().into_inner();
+    assert_eq!(model.load, Some(wire::WorkerLoad::default()), "it says as well that it has nothing");
     assert!(fake.peak.load(Ordering::SeqCst) >= 9);
 }
 

@@ -182,6 +182,7 @@ mod tests {
             rollout_places: 64,
             decision_places: 16,
             efficient_sequences: 12,
+            load: None,
         }
     }
 

@@ -296,10 +296,10 @@ impl WorkerService for Service {
         let delay = *script.answer_delay.lock().unwrap();
         Ok(Response::new(Box::pin(async_stream::try_stream! {
             let _open = open;
-            yield wire::GenerateResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 3 })) };
+            yield wire::GenerateResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 3 })), load: None };
             tokio::time::sleep(delay).await;
             let answer = script.model.ask(question, &TokenCounter::default()).await.map_err(Error::from_domain)?;
-            let answer = wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())) };
+            let answer = wire::GenerateResponse { event: Some(Event::Answer(answer.into_message())), load: None };
             yield script.sent("countermove.worker.v1.GenerateResponse", answer);
         })))
     }
@@ -339,7 +339,7 @@ impl WorkerService for Service {
         let (delay, most) = (*script.rollout_delay.lock().unwrap(), *script.results_per_call.lock().unwrap());
         Ok(Response::new(Box::pin(async_stream::try_stream! {
             let _open = open;
-            yield wire::RunRolloutsResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 5 })) };
+            yield wire::RunRolloutsResponse { event: Some(Event::Progress(wire::GenerateProgress { tokens: 5 })), load: None };
             let mut running: FuturesUnordered<_> = batch
                 .rollouts
                 .iter()
@@ -374,7 +374,7 @@ impl WorkerService for Service {
                     break;
                 }
                 let result = Some(Event::Result(rollout_result_message(result, spec.seed)));
-                let message = wire::RunRolloutsResponse { event: result };
+                let message = wire::RunRolloutsResponse { event: result, load: None };
                 let message = script.sent("countermove.worker.v1.RunRolloutsResponse", message);
                 for _ in 0..1 + usize::from(script.stutters.load(Ordering::SeqCst)) {
                     yield message.clone();

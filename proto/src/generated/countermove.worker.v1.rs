@@ -29,6 +29,20 @@ pub struct GetModelResponse {
     /// Sequences with which it is nine tenths as fast as with a full batch, as it measured; 0 while it does not know.
     #[prost(uint32, tag = "8")]
     pub efficient_sequences: u32,
+    /// What it has now; absent from a worker that does not say.
+    #[prost(message, optional, tag = "9")]
+    pub load: ::core::option::Option<WorkerLoad>,
+}
+/// Sequences that a worker has of all coordinators, decoding and waiting together. Places are shared by all of them, so each gives it less
+/// when others give it much.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkerLoad {
+    /// Rollouts.
+    #[prost(uint32, tag = "1")]
+    pub rollouts: u32,
+    /// Calls of Generate.
+    #[prost(uint32, tag = "2")]
+    pub decisions: u32,
 }
 /// See WorkerService.Generate.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -83,6 +97,9 @@ pub struct Sampling {
 /// See WorkerService.Generate.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateResponse {
+    /// What the worker had when it sent this, this call included; absent from a worker that does not say.
+    #[prost(message, optional, tag = "3")]
+    pub load: ::core::option::Option<WorkerLoad>,
     /// What came.
     #[prost(oneof = "generate_response::Event", tags = "1, 2")]
     pub event: ::core::option::Option<generate_response::Event>,
@@ -248,6 +265,9 @@ pub struct RolloutSpec {
 /// See WorkerService.RunRollouts.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunRolloutsResponse {
+    /// What the worker had when it sent this, the rollout that ended included; absent from a worker that does not say.
+    #[prost(message, optional, tag = "3")]
+    pub load: ::core::option::Option<WorkerLoad>,
     /// What came.
     #[prost(oneof = "run_rollouts_response::Event", tags = "1, 2")]
     pub event: ::core::option::Option<run_rollouts_response::Event>,
