@@ -16,6 +16,7 @@ use countermove_planner::{
     RolloutSpec, TokenCounter,
 };
 use countermove_proto::v1::{Priority, WorkerStatus};
+use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, IncidentId, Outage};
 use futures::StreamExt;
 use support::worker::{BROKEN_OFF, FakeWorker, Script, outcome};
@@ -106,6 +107,55 @@ async fn a_batch_beyond_all_capacity_is_handed_out_bit_by_bit() {
     let (outcomes, _) = run(&workers(&fleet), batch(8, 8)).await.unwrap();
     assert_eq!(outcomes, reference(batch(8, 8)).await);
     assert!(one.script.rollouts().len() >= 3 && two.script.rollouts().len() >= 3);
+}
+
+/// Has a worker say in each message of a name that it has so many rollouts.
+fn says<M: prost::Message>(worker: &FakeWorker, name: &'static str, message: &M) {
+    *worker.script.garbled.lock().unwrap() = Some((name, message.encode_to_vec()));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_full_of_others_work_gets_one_at_a_time_until_it_has_less() {
+    let worker = FakeWorker::start(Script::slow("w-1", Duration::from_secs(60)));
+    let having = |rollouts| wire::GetModelResponse {
+        load: Some(wire::WorkerLoad { rollouts, decisions: 0 }),
+        ..wire::GetModelResponse::default()
+    };
+    says(&worker, "countermove.worker.v1.GetModelResponse", &having(100));
+    let fleet = fleet([worker.url.clone()]);
+    ready(&fleet, 1).await;
+    let workers = workers(&fleet);
+    let running = tokio::spawn(async move { run(&workers, batch(2, 4)).await });
+    until("a rollout", || !worker.script.rollouts().is_empty()).await;
+    // Several probes.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(worker.script.rollouts().len(), 1);
+    says(&worker, "countermove.worker.v1.GetModelResponse", &having(0));
+    until("all of them", || worker.script.rollouts().len() == 8).await;
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_worker_says_what_it_has_with_each_result() {
+    let worker = FakeWorker::start(Script { capacity: 4, ..Script::slow("w-1", Duration::from_millis(20)) });
+    let having = wire::RunRolloutsResponse {
+        load: Some(wire::WorkerLoad { rollouts: 100, decisions: 0 }),
+        ..wire::RunRolloutsResponse::default()
+    };
+    says(&worker, "countermove.worker.v1.RunRolloutsResponse", &having);
+    let fleet = fleet([worker.url.clone()]);
+    ready(&fleet, 1).await;
+    let mut reports = workers(&fleet).run(batch(3, 4), &TokenCounter::default());
+    for count in 1..=12 {
+        reports.next().await.unwrap().unwrap();
+        if count == 5 {
+            assert_eq!(
+                worker.script.rollouts().len(),
+                6,
+                "a batch and a half, and no more while one of them runs"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -33,16 +33,15 @@ pub(super) async fn generate(
     let opening = async { client.generate(bounded(request, time)).await };
     let mut stream = while_heard(grant.lease(), silence, opening).await?.into_inner();
     loop {
-        match next(grant.lease(), silence, &mut stream).await? {
-            Some(wire::GenerateResponse { event: Some(Event::Progress(news)) }) => {
-                count(grant, tokens, news.tokens)
-            }
-            Some(wire::GenerateResponse { event: Some(Event::Answer(answer)) }) => {
-                return read(grant.lease(), answer);
-            }
+        let Some(message) = next(grant.lease(), silence, &mut stream).await? else {
+            return Err(Error::Internal("the worker ended the call without an answer".to_owned()));
+        };
+        grant.lease().told(message.load.as_ref());
+        match message.event {
+            Some(Event::Progress(news)) => count(grant, tokens, news.tokens),
+            Some(Event::Answer(answer)) => return read(grant.lease(), answer),
             // An event of a later version of the protocol.
-            Some(wire::GenerateResponse { event: None }) => {}
-            None => return Err(Error::Internal("the worker ended the call without an answer".to_owned())),
+            None => {}
         }
     }
 }
@@ -89,6 +88,7 @@ impl Rollouts {
             let Some(message) = next(grant.lease(), self.rules.silence, &mut self.stream).await? else {
                 return Ok(None);
             };
+            grant.lease().told(message.load.as_ref());
             match message.event {
                 Some(Event::Progress(news)) => count(grant, &self.rules.tokens, news.tokens),
                 Some(Event::Result(result)) => {

@@ -5,13 +5,14 @@ use std::time::SystemTime;
 
 use countermove_planner::Purpose;
 use countermove_proto::v1::{self, ModelIdentity, WorkerStatus};
+use countermove_proto::worker::v1::WorkerLoad;
 use countermove_proto::{WorkerId, timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::admission::Profile;
-use super::load::{Load, Places};
+use super::load::{Load, Places, Sequences};
 use super::meter::Meter;
 use crate::discovery::WorkerUrl;
 
@@ -37,8 +38,12 @@ pub(super) struct Entry {
     /// Rollouts and questions that this coordinator has there now.
     pub rollouts: u32,
     pub decisions: u32,
-    /// Tokens that they are still expected to take.
+    /// What other coordinators had there when it last said so.
+    others: Sequences,
+    /// Tokens that those of this coordinator are still expected to take.
     pub outstanding: u64,
+    /// Tokens that a rollout and a question were expected to take that were last begun there: so much are others' taken for.
+    each: [u64; 2],
     meter: Meter,
     /// Up to when the meter has counted.
     metered: Instant,
@@ -102,7 +107,9 @@ impl Entry {
             resting: BTreeMap::new(),
             rollouts: 0,
             decisions: 0,
+            others: Sequences::default(),
             outstanding: 0,
+            each: [0; 2],
             meter: Meter::default(),
             metered: Instant::now(),
             rollouts_finished: 0,
@@ -121,6 +128,7 @@ impl Entry {
             self.drained = false;
             self.meter = Meter::default();
         }
+        self.others = Sequences::default();
         self.profile = Some(profile);
         self.refused = None;
         self.serving = true;
@@ -203,7 +211,8 @@ impl Entry {
             },
             rollouts: self.rollouts,
             decisions: self.decisions,
-            outstanding: self.outstanding,
+            others: self.others,
+            outstanding: self.outstanding.saturating_add(self.outstanding_of_others()),
             rate: self.meter.rate(),
         }
     }
@@ -211,8 +220,9 @@ impl Entry {
     /// Counts sequences that come to it.
     pub(super) fn begin(&mut self, purpose: Purpose, sequences: u32, expected: u64, now: Instant) {
         self.meter(now);
-        let held = self.held(purpose);
+        let (held, each) = self.held(purpose);
         *held = held.saturating_add(sequences);
+        *each = expected / u64::from(sequences.max(1));
         self.outstanding = self.outstanding.saturating_add(expected);
     }
 
@@ -220,7 +230,7 @@ impl Entry {
     pub(super) fn end(&mut self, purpose: Purpose, sequences: u32, tokens: u64, now: Instant) {
         self.meter(now);
         self.meter.count(tokens);
-        let held = self.held(purpose);
+        let (held, _) = self.held(purpose);
         *held = held.saturating_sub(sequences);
     }
 
@@ -229,17 +239,40 @@ impl Entry {
         self.outstanding = self.outstanding.saturating_sub(before).saturating_add(after);
     }
 
-    fn held(&mut self, purpose: Purpose) -> &mut u32 {
+    /// Takes note of what it says that it has of all coordinators. Gives whether others have less than they had.
+    pub(super) fn told(&mut self, load: &WorkerLoad, now: Instant) -> bool {
+        self.meter(now);
+        // What is on the way there is not counted by the worker yet, and what is on the way back not by this coordinator: the next word is
+        // right again.
+        let others = Sequences {
+            rollouts: load.rollouts.saturating_sub(self.rollouts),
+            decisions: load.decisions.saturating_sub(self.decisions),
+        };
+        let before = std::mem::replace(&mut self.others, others);
+        others.rollouts < before.rollouts || others.decisions < before.decisions
+    }
+
+    fn outstanding_of_others(&self) -> u64 {
+        let of = |sequences: u32, each: u64| each.saturating_mul(sequences.into());
+        let [rollout, decision] = self.each;
+        of(self.others.rollouts, rollout).saturating_add(of(self.others.decisions, decision))
+    }
+
+    fn held(&mut self, purpose: Purpose) -> (&mut u32, &mut u64) {
+        let [rollout, decision] = &mut self.each;
         match purpose {
-            Purpose::Decision => &mut self.decisions,
-            Purpose::Rollout => &mut self.rollouts,
+            Purpose::Decision => (&mut self.decisions, decision),
+            Purpose::Rollout => (&mut self.rollouts, rollout),
         }
     }
 
-    /// Counts the time since the last change. What waits there beside a full batch takes none of its speed.
+    /// Counts the time since the last change. What waits there beside a full batch takes none of its speed, and who has how much of the batch
+    /// follows from who has how much there.
     fn meter(&mut self, now: Instant) {
         let capacity = self.profile.as_ref().map_or(u32::MAX, |profile| profile.capacity);
-        let decoding = self.rollouts.saturating_add(self.decisions).min(capacity);
+        let own = self.rollouts.saturating_add(self.decisions);
+        let all = own.saturating_add(self.others.all()).max(1);
+        let decoding = f64::from(own) * f64::from(all.min(capacity)) / f64::from(all);
         self.meter.pass(decoding, now.saturating_duration_since(self.metered));
         self.metered = now;
     }
@@ -385,6 +418,31 @@ mod tests {
         assert!(entry.drained && entry.rollouts_finished == 7);
         entry.accept(profile("w-2"), connection());
         assert!(!entry.drained && entry.rollouts_finished == 0);
+    }
+
+    #[tokio::test]
+    async fn what_others_have_at_a_worker_takes_its_part_of_the_batch() {
+        let (now, profile) = (Instant::now(), profile("w-1"));
+        let mut entry = Entry::new(url());
+        entry.accept(profile.clone(), connection());
+        entry.metered = now;
+        entry.begin(Purpose::Rollout, 4, 400, now);
+        assert!(!entry.told(&WorkerLoad { rollouts: 10, decisions: 2 }, now));
+        let load = entry.load(&profile, now);
+        assert_eq!(load.others, Sequences { rollouts: 6, decisions: 2 });
+        assert_eq!(load.outstanding, 1000, "no question was begun there, so nobody knows what one takes");
+        // Twelve share a batch of four, so those of this coordinator were one and a third of them.
+        entry.end(Purpose::Rollout, 4, 4000, now + Duration::from_secs(30));
+        let rate = entry.load(&profile, now).rate.unwrap();
+        assert!((rate - 100.0).abs() < 1e-6, "{rate}");
+        assert!(entry.told(&WorkerLoad { rollouts: 6, decisions: 1 }, now), "others have less");
+        assert!(!entry.told(&WorkerLoad { rollouts: 7, decisions: 1 }, now));
+        entry.accept(profile.clone(), connection());
+        assert_eq!(
+            entry.load(&profile, now).others,
+            Sequences::default(),
+            "nothing was heard over this connection"
+        );
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use countermove_planner::Purpose;
 use countermove_proto::WorkerId;
+use countermove_proto::worker::v1::WorkerLoad;
 use tokio::time::Instant;
 #[cfg(feature = "simulation")]
 use tokio_util::sync::CancellationToken;
@@ -122,6 +123,16 @@ impl Lease {
         self.learnt(before)
     }
 
+    /// Takes note of what the worker says that it has now.
+    pub(crate) fn told(&self, load: Option<&WorkerLoad>) {
+        if let Some(load) = load {
+            let is_less = self.update(|entry| entry.told(load, Instant::now()));
+            if is_less == Some(true) {
+                self.fleet.0.freed.send_replace(());
+            }
+        }
+    }
+
     /// Tells the fleet what is known now, and gives the tokens that were not known of before.
     fn learnt(&self, before: (u64, u64)) -> u64 {
         let news = self.tokens.known().saturating_sub(before.1);
@@ -179,11 +190,10 @@ impl Lease {
         self.fleet.bump();
     }
 
-    fn update(&self, change: impl FnOnce(&mut Entry)) {
+    /// `None` if the member is gone.
+    fn update<T>(&self, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let mut table = self.fleet.lock();
-        if let Some(member) = table.roster.at_mut(self.member) {
-            change(&mut member.entry);
-        }
+        table.roster.at_mut(self.member).map(|member| change(&mut member.entry))
     }
 }
 

@@ -33,7 +33,25 @@ pub(crate) enum Openness {
     Gains,
 }
 
+/// Sequences of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sequences {
+    pub rollouts: u32,
+    pub decisions: u32,
+}
+
+impl Sequences {
+    pub(crate) fn all(self) -> u32 {
+        self.rollouts.saturating_add(self.decisions)
+    }
+}
+
 /// What a worker has to do now, and how much of it it does at a time.
+///
+/// What this coordinator has there counts in full, and what others have by half. Where n coordinators that all have more to do keep to that,
+/// each has the same, all together have 2n / (n + 1) times what one alone would have, never twice as much, and as much as one of them has is
+/// left for whoever comes next; nobody needs to know how many they are (Choudhury and Hahne, "Dynamic queue length thresholds for
+/// shared-memory packet switches", 1998). Each may have one sequence of a kind whatever others have, so that none waits for ever.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Load {
     /// Sequences that the worker decodes in one batch; at least 1.
@@ -46,7 +64,9 @@ pub(crate) struct Load {
     pub rollouts: u32,
     /// Questions of this coordinator that it has now.
     pub decisions: u32,
-    /// Tokens that both are still expected to take.
+    /// What other coordinators have there by the worker's word; nothing if it does not say.
+    pub others: Sequences,
+    /// Tokens that all of them are still expected to take.
     pub outstanding: u64,
     /// Tokens a second and sequence, if that was measured.
     pub rate: Option<f64>,
@@ -59,7 +79,7 @@ impl Load {
             Purpose::Decision => (self.decisions, self.places.decisions),
             Purpose::Rollout => (self.rollouts, self.places.rollouts),
         };
-        let at_work = self.rollouts.saturating_add(self.decisions);
+        let at_work = self.rollouts.saturating_add(self.decisions).saturating_add(self.others.all());
         if held >= places {
             Openness::Closed
         } else if !self.has_room(purpose) {
@@ -81,12 +101,14 @@ impl Load {
     fn has_room(&self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Decision => {
-                self.decisions
-                    < self.capacity.saturating_add(self.capacity.div_ceil(4)).min(self.places.decisions)
+                let most = doubled(self.capacity.saturating_add(self.capacity.div_ceil(4)));
+                (self.decisions == 0 || self.weighed_decisions() < most)
+                    && self.decisions < self.places.decisions
             }
             Purpose::Rollout => {
-                let most = self.capacity.saturating_add(self.capacity.div_ceil(2));
-                self.ahead_of_rollouts() < most && self.rollouts < self.places.rollouts
+                let most = doubled(self.capacity.saturating_add(self.capacity.div_ceil(2)));
+                (self.rollouts == 0 || self.weighed_before_rollout() < most)
+                    && self.rollouts < self.places.rollouts
             }
         }
     }
@@ -96,8 +118,8 @@ impl Load {
         match purpose {
             Purpose::Decision => self.has_room(purpose),
             Purpose::Rollout => {
-                self.has_room(purpose)
-                    && self.ahead_of_rollouts() <= self.capacity.saturating_add(self.capacity / 4)
+                let soon = doubled(self.capacity.saturating_add(self.capacity / 4));
+                self.has_room(purpose) && (self.rollouts == 0 || self.weighed_before_rollout() <= soon)
             }
         }
     }
@@ -111,9 +133,21 @@ impl Load {
         self.outstanding = self.outstanding.saturating_add(tokens);
     }
 
-    fn ahead_of_rollouts(&self) -> u32 {
-        self.rollouts.saturating_add(self.decisions.min(self.capacity))
+    /// Questions there, those of this coordinator twice.
+    fn weighed_decisions(&self) -> u64 {
+        doubled(self.decisions) + u64::from(self.others.decisions)
     }
+
+    /// What is in the way of one more rollout, that of this coordinator twice: rollouts, and of the questions no more than a batch.
+    fn weighed_before_rollout(&self) -> u64 {
+        doubled(self.rollouts)
+            + u64::from(self.others.rollouts)
+            + self.weighed_decisions().min(doubled(self.capacity))
+    }
+}
+
+fn doubled(sequences: u32) -> u64 {
+    2 * u64::from(sequences)
 }
 
 #[cfg(test)]
@@ -121,7 +155,17 @@ impl Load {
     /// Of a worker that has nothing to do.
     pub(crate) fn of(capacity: u32) -> Self {
         let places = Places::default();
-        Self { capacity, efficient: capacity, places, rollouts: 0, decisions: 0, outstanding: 0, rate: None }
+        let others = Sequences::default();
+        Self {
+            capacity,
+            efficient: capacity,
+            places,
+            rollouts: 0,
+            decisions: 0,
+            others,
+            outstanding: 0,
+            rate: None,
+        }
     }
 }
 
@@ -134,6 +178,8 @@ pub(crate) fn remaining(held: u32, each: u64, seen: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -161,6 +207,70 @@ mod tests {
             (Openness::Closed, Openness::Closed),
             "its own word counts"
         );
+    }
+
+    #[test]
+    fn what_others_have_is_in_the_way_by_half_and_keeps_nobody_out() {
+        let among = |decisions, rollouts, own| {
+            let others = Sequences { decisions, rollouts };
+            Load { decisions: own, rollouts: own, others, ..Load::of(8) }
+        };
+        let both = |load: Load| [Purpose::Decision, Purpose::Rollout].map(|purpose| load.openness(purpose));
+        assert_eq!(both(among(4, 0, 2)), [Openness::Wants, Openness::Wants]);
+        assert_eq!(
+            both(among(3, 0, 2)),
+            [Openness::Gains, Openness::Gains],
+            "one less, and there is a place in the batch"
+        );
+        assert_eq!(both(among(12, 0, 4)), [Openness::Places, Openness::Places]);
+        assert_eq!(both(among(12, 0, 3)), [Openness::Wants, Openness::Room], "rollouts come in parcels");
+        assert_eq!(
+            both(among(0, 16, 4)),
+            [Openness::Wants, Openness::Places],
+            "questions do not wait for rollouts"
+        );
+        assert_eq!(both(among(u32::MAX, u32::MAX, 1)), [Openness::Places, Openness::Places]);
+        assert_eq!(both(among(u32::MAX, u32::MAX, 0)), [Openness::Wants, Openness::Wants]);
+    }
+
+    proptest! {
+        /// However many they are, whoever comes first: each has the same, the worker has enough, and there is room for one more.
+        #[test]
+        fn coordinators_that_have_more_to_do_have_the_same_at_a_worker(capacity in 1_u32..64, count in 1_usize..12) {
+            for purpose in [Purpose::Decision, Purpose::Rollout] {
+                let load = |held: u32, all: u32| match purpose {
+                    Purpose::Decision => Load {
+                        decisions: held,
+                        others: Sequences { decisions: all - held, rollouts: 0 },
+                        ..Load::of(capacity)
+                    },
+                    Purpose::Rollout => Load {
+                        rollouts: held,
+                        others: Sequences { decisions: 0, rollouts: all - held },
+                        ..Load::of(capacity)
+                    },
+                };
+                let fill = |held: &mut Vec<u32>| loop {
+                    let before = held.clone();
+                    for at in 0..held.len() {
+                        let all = held.iter().sum();
+                        held[at] += u32::from(load(held[at], all).openness(purpose) >= Openness::Room);
+                    }
+                    if *held == before {
+                        break;
+                    }
+                };
+                let mut alone = vec![0];
+                fill(&mut alone);
+                let mut held = vec![0; count];
+                fill(&mut held);
+                let (least, most, all) = (*held.iter().min().unwrap(), *held.iter().max().unwrap(), held.iter().sum::<u32>());
+                prop_assert!(least >= 1 && most - least <= 1, "{held:?}");
+                let part = 2.0 * f64::from(alone[0]) / (count as f64 + 1.0);
+                prop_assert!(f64::from(all) >= part * count as f64, "{held:?} of {alone:?}");
+                prop_assert!(f64::from(most) < part + 2.0, "{held:?} of {alone:?}");
+            }
+        }
     }
 
     #[test]

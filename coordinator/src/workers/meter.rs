@@ -16,9 +16,9 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Counts the time for which `sequences` were there.
-    pub(super) fn pass(&mut self, sequences: u32, time: Duration) {
-        self.seconds += f64::from(sequences) * time.as_secs_f64();
+    /// Counts the time for which `sequences` were decoded; a part of one if it took turns.
+    pub(super) fn pass(&mut self, sequences: f64, time: Duration) {
+        self.seconds += sequences * time.as_secs_f64();
         if self.seconds > MEMORY {
             // Both parts, so that the ratio stays.
             self.tokens *= MEMORY / self.seconds;
@@ -47,7 +47,7 @@ mod tests {
     fn nothing_is_said_before_enough_was_seen() {
         let mut meter = Meter::default();
         assert_eq!(meter.rate(), None);
-        meter.pass(4, Duration::from_secs(10));
+        meter.pass(4.0, Duration::from_secs(10));
         meter.count(499);
         assert_eq!(meter.rate(), None);
         meter.count(1);
@@ -59,7 +59,7 @@ mod tests {
         let mut meter = Meter::default();
         let run = |meter: &mut Meter, tokens: u64, seconds: u64| {
             for _ in 0..seconds {
-                meter.pass(10, Duration::from_secs(1));
+                meter.pass(10.0, Duration::from_secs(1));
                 meter.count(10 * tokens);
             }
         };
@@ -74,7 +74,7 @@ mod tests {
         fn a_steady_worker_is_measured_as_it_is(rate in 1_u64..500, sequences in 1_u32..64, steps in 20_usize..400) {
             let mut meter = Meter::default();
             for _ in 0..steps {
-                meter.pass(sequences, Duration::from_secs(2));
+                meter.pass(sequences.into(), Duration::from_secs(2));
                 meter.count(2 * u64::from(sequences) * rate);
             }
             if let Some(measured) = meter.rate() {

@@ -444,6 +444,9 @@ impl Fleet {
                     tracing::info!(worker = %profile.id, address = %url, capacity = profile.capacity, "worker is ready");
                     let model = profile.model.clone();
                     member.entry.accept(profile, connection);
+                    if let Some(load) = &answer.load {
+                        member.entry.told(load, Instant::now());
+                    }
                     table.requirements.model.get_or_insert_with(|| {
                         tracing::info!(
                             model = model.name,
@@ -485,6 +488,10 @@ impl Fleet {
                     tracing::debug!(worker = %profile.id, efficient, "worker has measured itself");
                 }
                 profile.efficient = efficient;
+            }
+            let is_less = answer.load.as_ref().is_some_and(|load| member.entry.told(load, Instant::now()));
+            if is_less {
+                self.0.freed.send_replace(());
             }
             match (&member.entry.contact, &member.entry.refused) {
                 (Contact::Up(connection), Some(_)) => connection.clone(),

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use countermove_proto::worker::v1::GetModelResponse;
+use countermove_proto::worker::v1::{GetModelResponse, WorkerLoad};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
@@ -29,6 +30,17 @@ impl Fleet {
         self.lock().roster.add(url, member);
         let channel = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
         self.take_in(url, answer, Connection { channel, lost: CancellationToken::new() });
+    }
+
+    /// Takes note of what a worker says that it has.
+    pub fn told(&self, url: &WorkerUrl, load: &WorkerLoad) {
+        let mut table = self.lock();
+        let Some(member) = table.roster.get_mut(url) else { return };
+        let is_less = member.entry.told(load, Instant::now());
+        drop(table);
+        if is_less {
+            self.0.freed.send_replace(());
+        }
     }
 
     /// Notes that contact with a worker broke off.

@@ -191,11 +191,12 @@ impl Incident {
             let work = async {
                 world.way(owner, worker).await;
                 let begun = world.with(worker, |worker| {
-                    worker.take(purpose, 1).map(|taken| (taken, worker.decode(purpose, tokens)))
+                    worker.take(owner, purpose, 1).map(|taken| (taken, worker.decode(purpose, tokens)))
                 });
                 match begun {
                     Some(Ok((taken, decoding))) => {
                         decoding.await;
+                        world.tell(worker, owner);
                         drop(taken);
                         End::Done
                     }

@@ -75,6 +75,7 @@ fn simulate(scenario: Scenario) -> Result<Figures, String> {
             biased;
             _ = plans => {}
             () = world.look() => {}
+            () = world.keep_telling() => {}
             () = sleep(MOST) => {}
         }
         let mut figures = world.figures.take();

@@ -1,4 +1,4 @@
-//! A simulated worker: sequences share a [`Machine`]; questions begin before rollouts.
+//! A simulated worker: sequences share a [`Machine`]; questions begin before rollouts. It tells what it has as a real one does.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use countermove_planner::Purpose;
+use countermove_proto::worker::v1::WorkerLoad;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -22,6 +23,8 @@ pub(super) struct Worker {
     /// Rollouts and questions that it has.
     rollouts: Rc<Cell<u32>>,
     questions: Rc<Cell<u32>>,
+    /// Those of each coordinator.
+    of: Vec<Rc<Cell<u32>>>,
     stop: oneshot::Sender<()>,
 }
 
@@ -33,19 +36,21 @@ struct Piece {
 
 /// Sequences that a worker has taken on, until it is dropped.
 pub(super) struct Taken {
-    count: Rc<Cell<u32>>,
+    counts: [Rc<Cell<u32>>; 2],
     sequences: u32,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.count.set(self.count.get().saturating_sub(self.sequences));
+        for count in &self.counts {
+            count.set(count.get().saturating_sub(self.sequences));
+        }
     }
 }
 
 impl Worker {
     /// Needs a `LocalSet` around it.
-    pub(super) fn start(machine: Machine) -> Self {
+    pub(super) fn start(machine: Machine, coordinators: usize) -> Self {
         let (inbox, pieces) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
         tokio::task::spawn_local(async move {
@@ -56,7 +61,15 @@ impl Worker {
                 () = decode(machine, pieces) => {}
             }
         });
-        Self { inbox, capacity: machine.capacity, rollouts: Rc::default(), questions: Rc::default(), stop }
+        let of = (0..coordinators).map(|_| Rc::default()).collect();
+        Self {
+            inbox,
+            capacity: machine.capacity,
+            rollouts: Rc::default(),
+            questions: Rc::default(),
+            of,
+            stop,
+        }
     }
 
     /// It stands still from now on, and says nothing of it.
@@ -64,11 +77,16 @@ impl Worker {
         let _ = self.stop.send(());
     }
 
-    /// Takes sequences on, or says when to ask again.
+    /// Takes sequences of a coordinator on, or says when to ask again.
     ///
     /// # Errors
     /// The time to wait.
-    pub(super) fn take(&self, purpose: Purpose, sequences: u32) -> Result<Taken, Duration> {
+    pub(super) fn take(
+        &self,
+        coordinator: usize,
+        purpose: Purpose,
+        sequences: u32,
+    ) -> Result<Taken, Duration> {
         let places = self.capacity + QUEUE;
         let (count, places) = match purpose {
             Purpose::Rollout => (&self.rollouts, places),
@@ -78,8 +96,9 @@ impl Worker {
             let batches = count.get() / self.capacity;
             return Err((Duration::from_millis(250) * (batches + 1)).min(Duration::from_secs(10)));
         }
-        count.set(count.get() + sequences);
-        Ok(Taken { count: Rc::clone(count), sequences })
+        let counts = [Rc::clone(count), Rc::clone(&self.of[coordinator])];
+        counts.iter().for_each(|count| count.set(count.get() + sequences));
+        Ok(Taken { counts, sequences })
     }
 
     /// Decodes one sequence. Never ends at a worker that was stopped; dropped, it takes no share any more.
@@ -91,6 +110,16 @@ impl Worker {
                 pending::<()>().await;
             }
         }
+    }
+
+    /// What it says that it has.
+    pub(super) fn load(&self) -> WorkerLoad {
+        WorkerLoad { rollouts: self.rollouts.get(), decisions: self.questions.get() }
+    }
+
+    /// Whether a coordinator has something there.
+    pub(super) fn works_for(&self, coordinator: usize) -> bool {
+        self.of[coordinator].get() > 0
     }
 
     /// Sequences that decode there.

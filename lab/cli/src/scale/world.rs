@@ -24,6 +24,7 @@ pub(super) struct World {
     pub(super) figures: RefCell<Figures>,
     workers: RefCell<Vec<Option<Worker>>>,
     numbers: HashMap<WorkerId, usize>,
+    urls: Vec<WorkerUrl>,
     coordinators: Vec<Coordinator>,
     pub(super) waiting: Cell<u64>,
     pub(super) taken: Cell<u64>,
@@ -53,6 +54,10 @@ impl Named {
 
 /// Time between two looks.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// Time after which a worker tells those whose work it has what it has of all of them, and after how many of those times it tells everybody: a
+/// worker's time between two messages of progress, and a link's between two probes.
+const PROGRESS: Duration = Duration::from_millis(200);
+const PROBE: usize = 10;
 /// What stands in the place of digests.
 const DIGEST: &str = "5ca1ab1e";
 
@@ -63,8 +68,9 @@ impl World {
     /// If a name is none, which is a fault of this program.
     pub(super) fn new(scenario: Scenario) -> Result<Rc<Self>, String> {
         let named = (0..scenario.workers).map(Named::worker).collect::<Result<Vec<_>, _>>()?;
-        let workers =
-            (0..scenario.workers).map(|number| Some(Worker::start(scenario.machine_of(number)))).collect();
+        let workers = (0..scenario.workers)
+            .map(|number| Some(Worker::start(scenario.machine_of(number), scenario.coordinators)))
+            .collect();
         let coordinator = |_| {
             let fleet = Fleet::uncalled();
             for (number, Named { id, url }) in named.iter().enumerate() {
@@ -83,6 +89,7 @@ impl World {
             figures: RefCell::default(),
             workers: RefCell::new(workers),
             numbers: named.iter().enumerate().map(|(number, named)| (named.id.clone(), number)).collect(),
+            urls: named.iter().map(|named| named.url.clone()).collect(),
             coordinators: (0..scenario.coordinators).map(coordinator).collect(),
             waiting: Cell::default(),
             taken: Cell::default(),
@@ -105,6 +112,29 @@ impl World {
     /// Does something with a worker; `None` if it stands still.
     pub(super) fn with<T>(&self, worker: usize, act: impl FnOnce(&Worker) -> T) -> Option<T> {
         self.workers.borrow().get(worker)?.as_ref().map(act)
+    }
+
+    /// Has a worker tell a coordinator what it has of all of them.
+    pub(super) fn tell(&self, worker: usize, coordinator: usize) {
+        if let Some(load) = self.with(worker, Worker::load) {
+            self.coordinators[coordinator].fleet.told(&self.urls[worker], &load);
+        }
+    }
+
+    /// Has workers tell what they have again and again, for ever.
+    pub(super) async fn keep_telling(&self) {
+        for count in 0_usize.. {
+            sleep(PROGRESS).await;
+            for worker in 0..self.scenario.workers {
+                for coordinator in 0..self.scenario.coordinators {
+                    // Not all at the same time.
+                    let is_probe = (count + worker + coordinator).is_multiple_of(PROBE);
+                    if is_probe || self.with(worker, |at| at.works_for(coordinator)) == Some(true) {
+                        self.tell(worker, coordinator);
+                    }
+                }
+            }
+        }
     }
 
     /// The way to a worker and back.
@@ -164,9 +194,8 @@ impl World {
                 sleep(NOTICED).await;
                 // A task of its own keeps each link, so the others run between two.
                 for &worker in &lost {
-                    let Ok(Named { url, .. }) = Named::worker(worker) else { continue };
                     for coordinator in &self.coordinators {
-                        coordinator.fleet.broke_off(&url, "it did not answer a ping");
+                        coordinator.fleet.broke_off(&self.urls[worker], "it did not answer a ping");
                     }
                     tokio::task::yield_now().await;
                 }
