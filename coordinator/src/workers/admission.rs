@@ -11,7 +11,8 @@ use super::load::Places;
 /// What every worker of this coordinator has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Requirements {
-    /// Digests of the templates that workers may have; they all have the same ones.
+    /// Digests of the templates that workers may have, of which they all have the same; whatever they have if there is none, as where
+    /// nothing is asked.
     pub templates_sha256: Vec<String>,
     /// Digest of the weights that the operator asked for, if any.
     pub weights_sha256: Option<String>,
@@ -55,7 +56,7 @@ impl Requirements {
         if model.arithmetic.is_empty() {
             return Err("it does not say with which arithmetic it computes".to_owned());
         }
-        if !self.templates_sha256.contains(&model.templates_sha256) {
+        if !self.templates_sha256.is_empty() && !self.templates_sha256.contains(&model.templates_sha256) {
             let own: Vec<String> = self.templates_sha256.iter().map(|digest| short(digest)).collect();
             return Err(format!(
                 "its prompt templates have the digest {} and this coordinator's have {}; start both with the same \

@@ -133,7 +133,8 @@ impl Adapter {
             Ok(Factors {
                 rank: self.rank,
                 scale: self.scale,
-                a: module.a.flatten_all()?.to_vec1()?,
+                // Reading a part of a tensor would bring all that it is a part of.
+                a: module.a.force_contiguous()?.flatten_all()?.to_vec1()?,
                 b: module.b.t()?.contiguous()?.flatten_all()?.to_vec1()?,
             })
         };

@@ -53,7 +53,8 @@ pub(crate) fn write(
         }
     }
     for (_, tensor) in &mut tensors {
-        *tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
+        // A part of a tensor would bring all that it is a part of.
+        *tensor = tensor.force_contiguous()?.to_device(&Device::Cpu)?;
     }
     let header = Header { progress: progress.clone(), fingerprint: fingerprint.to_owned() };
     let text = serde_json::to_string(&header).unwrap_or_default();
