@@ -8,7 +8,7 @@ import ctypes
 import sys
 from pathlib import Path
 
-SIZES = ["--fmad=false", "-DPAGE=16", "-DCHUNK=512", "-DTILE=128", "-DHALVES=2"]
+SIZES = {"PAGE": 16, "CHUNK": 512, "TILE": 128, "HALVES": 2}
 
 
 def compile_kernels(nvrtc, source, options):
@@ -34,8 +34,10 @@ def main():
     for kernels in map(Path, sys.argv[3:]):
         source = common.read_bytes() + kernels.read_bytes()
         for head in (32, 64, 96, 128):
-            options = ["--gpu-architecture=compute_80", "--std=c++17", f"-DHEAD={head}"]
-            log = compile_kernels(nvrtc, source, [*options, *([] if b"TILE 64" in source else SIZES)])
+            options = ["--gpu-architecture=compute_80", "--std=c++17", "--fmad=false", f"-DHEAD={head}"]
+            # Some kernels have sizes of their own.
+            asked = {name: size for name, size in SIZES.items() if f"#define {name} ".encode() not in source}
+            log = compile_kernels(nvrtc, source, options + [f"-D{name}={size}" for name, size in asked.items()])
             if log is not None:
                 sys.exit(f"{kernels} does not compile for heads of {head}:\n{log}")
         print(f"{kernels} compiles", file=sys.stderr)

@@ -1,9 +1,11 @@
 //! Tiny random models for tests, as GGUF bytes.
 //!
 //! The same description always gives the same bytes. A model may carry the tokenizer of a real GGUF file, so that
-//! prompts and grammars work on it; its answers are noise either way.
+//! prompts and grammars work on it; its answers are noise either way. CUDA kernels are run on the CPU by [`emulate`].
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::process::Command;
 
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -11,6 +13,55 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Architecture;
 use crate::weights::{Gguf, MetaValue};
+
+/// Compiles a program that includes `emulation.hpp` and CUDA kernels for the CPU, with sizes defined by name, runs it on
+/// arrays, and gives those that it makes of them. `None`, with a word on standard error, without a C++ compiler.
+///
+/// # Errors
+/// If it does not compile or fails, with what it said; or if the folder for program and arrays cannot be used.
+pub fn emulate(
+    folder: &Path,
+    source: &Path,
+    sizes: &[(&str, usize)],
+    arrays: &[Vec<u8>],
+) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let (program, from, to) = (folder.join("emulate"), folder.join("input"), folder.join("output"));
+    let said = |command: &mut Command| {
+        let output = command.output()?;
+        let said = || io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned());
+        if output.status.success() { Ok(()) } else { Err(said()) }
+    };
+    let compiled = said(
+        Command::new("c++")
+            .args(["-std=c++20", "-O1", "-pthread"])
+            .args(
+                std::env::var("COUNTERMOVE_EMULATE_FLAGS").iter().flat_map(|flags| flags.split_whitespace()),
+            )
+            .args(sizes.iter().map(|(name, value)| format!("-D{name}={value}")))
+            .arg("-I")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/candle"))
+            .arg("-o")
+            .args([&program, source]),
+    );
+    match compiled {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("skipped: no C++ compiler (c++): {error}");
+            return Ok(None);
+        }
+        compiled => compiled?,
+    }
+    let framed = arrays.iter().flat_map(|array| [(array.len() as u64).to_le_bytes().to_vec(), array.clone()]);
+    std::fs::write(&from, framed.flatten().collect::<Vec<u8>>())?;
+    said(Command::new(program).args([&from, &to]))?;
+    let written = std::fs::read(&to)?;
+    let (mut rest, mut found) = (written.as_slice(), Vec::new());
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let (array, after) = after.split_at(u64::from_le_bytes(*length) as usize);
+        found.push(array.to_vec());
+        rest = after;
+    }
+    Ok(Some(found))
+}
 
 /// A tiny random decoder.
 #[derive(Clone, Debug)]

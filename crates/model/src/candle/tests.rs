@@ -1,7 +1,5 @@
 //! The backend on candle's CPU device: against the CPU backend, and against itself however the work is cut up.
 
-use std::path::PathBuf;
-
 use super::*;
 use crate::backend::checks::{
     OnDisk, a_nan_stays_in_its_sequence, alone, batch_and_cache_do_not_matter, distance, feeds_may_be_cut,
@@ -139,12 +137,12 @@ fn limits_are_reported_and_idle_prefixes_make_room() {
 /// The kernels' own source, compiled for the CPU, against the operators.
 mod emulation {
     use std::path::Path;
-    use std::process::Command;
 
     use super::super::attention;
     use super::super::step::{CHUNK, FORMS, Form, Tables, score_scale};
     use super::*;
     use crate::config::{Architecture, DecoderConfig, RopeScaling};
+    use crate::testing::emulate;
 
     const LAYERS: usize = 2;
     const LAYER: usize = 1;
@@ -170,34 +168,6 @@ mod emulation {
         let mut random = Random::new(seed);
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| 2.0 * random.symmetric()).collect();
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-    }
-
-    /// Compiles the kernels for the CPU, or says why not.
-    fn compile(folder: &Path, config: &DecoderConfig, form: Form) -> Option<PathBuf> {
-        let program = folder.join("emulate");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/candle/emulate.cpp");
-        let define = |name: &str, value: usize| format!("-D{name}={value}");
-        let output = Command::new("c++")
-            .args(["-std=c++20", "-O1", "-pthread"])
-            .args(
-                std::env::var("COUNTERMOVE_EMULATE_FLAGS").iter().flat_map(|flags| flags.split_whitespace()),
-            )
-            .args([define("HEAD", config.head_dim), define("PAGE", PAGE)])
-            .args([define("CHUNK", CHUNK), define("TILE", form.tile), define("HALVES", form.halves)])
-            .arg("-o")
-            .arg(&program)
-            .arg(source)
-            .output();
-        match output {
-            Err(error) => {
-                eprintln!("skipped: no C++ compiler (c++): {error}");
-                None
-            }
-            Ok(output) => {
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                Some(program)
-            }
-        }
     }
 
     fn bytes(tensor: &Tensor) -> Vec<u8> {
@@ -262,7 +232,6 @@ mod emulation {
     /// Compares the kernels in one form with the operators, and gives the attention's bits.
     fn compare(config: &DecoderConfig, form: Form, biased: bool, normed: bool) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
-        let Some(program) = compile(folder.path(), config, form) else { return Vec::new() };
         let mut tree = KvTree::new(1, 4 * 100);
         let step = step(&mut tree);
         let (rows, heads, kv_heads, width) =
@@ -302,7 +271,17 @@ mod emulation {
             bytes(&weight),
             bytes(&embedding),
         ];
-        let found = run_program(folder.path(), &program, &arrays);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/candle/emulate.cpp");
+        let sizes = [
+            ("HEAD", config.head_dim),
+            ("PAGE", PAGE),
+            ("CHUNK", CHUNK),
+            ("TILE", form.tile),
+            ("HALVES", form.halves),
+        ];
+        let Some(found) = emulate(folder.path(), &source, &sizes, &arrays).unwrap() else {
+            return Vec::new();
+        };
         let [found_pool, found_queries, found, embedded, rooted, gated, digests] = &found[..] else {
             panic!("{} arrays", found.len())
         };
@@ -353,24 +332,6 @@ mod emulation {
         let expected = expected.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap();
         let distance = distance(found, &expected);
         assert!(distance < tolerance, "{what}: {distance}");
-    }
-
-    /// Gives arrays to the program, and what it makes of them.
-    fn run_program(folder: &Path, program: &Path, arrays: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let (from, to) = (folder.join("input"), folder.join("output"));
-        let framed =
-            arrays.iter().flat_map(|array| [(array.len() as u64).to_le_bytes().to_vec(), array.clone()]);
-        std::fs::write(&from, framed.flatten().collect::<Vec<u8>>()).unwrap();
-        let ran = Command::new(program).args([&from, &to]).output().unwrap();
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        let written = std::fs::read(&to).unwrap();
-        let (mut rest, mut found) = (written.as_slice(), Vec::new());
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let (array, after) = after.split_at(u64::from_le_bytes(*length) as usize);
-            found.push(array.to_vec());
-            rest = after;
-        }
-        found
     }
 
     #[test]

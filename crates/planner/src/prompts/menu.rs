@@ -26,6 +26,13 @@ pub(crate) struct Opening {
     pub(crate) explanation: String,
 }
 
+impl Opening {
+    /// Whether it stands for more than one action.
+    pub(crate) fn is_open(&self) -> bool {
+        self.continued || self.choice.is_some()
+    }
+}
+
 /// An opening in which names are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -116,22 +123,20 @@ impl Menu {
     /// The menu without the whole actions that say the same as one of `actions`.
     pub(crate) fn without<'a>(&self, actions: impl IntoIterator<Item = &'a str>) -> Menu {
         let gone: Vec<String> = actions.into_iter().map(normalise).collect();
-        let is_open = |opening: &Opening| opening.continued || opening.choice.is_some();
-        let stays = |opening: &&Opening| is_open(opening) || !gone.contains(&normalise(&opening.text));
+        let stays = |opening: &&Opening| opening.is_open() || !gone.contains(&normalise(&opening.text));
         Menu { openings: self.openings.iter().filter(stays).cloned().collect() }
     }
 
     /// An action as the menu would write it: the names of a choice in the menu's order, each once.
-    pub(crate) fn in_order(&self, action: String) -> String {
+    pub(crate) fn in_order(&self, action: &str) -> String {
         let choices = self.openings.iter().filter_map(|opening| opening.choice.as_ref());
         let mut taken = choices.filter_map(|choice| {
-            let names = choice.taken(&action)?;
+            let names = choice.taken(action)?;
             let named: Vec<String> =
                 choice.names.iter().filter(|name| names.contains(&name.as_str())).cloned().collect();
             Some(format!("{}{}{}", choice.before, listed(&named), choice.after))
         });
-        let ordered = taken.next();
-        ordered.unwrap_or(action)
+        taken.next().unwrap_or_else(|| action.to_owned())
     }
 
     /// The menu with all of each choice taken.
@@ -347,12 +352,12 @@ mod tests {
             ("web01 and 10.0.2.13", "10.0.2.13 and web01"),
             ("10.0.2.14, web01 and 10.0.2.14", "10.0.2.14 and web01"),
         ] {
-            let action = menu.in_order(format!("Isolate {written} from the network"));
+            let action = menu.in_order(&format!("Isolate {written} from the network"));
             assert_eq!(action, format!("Isolate {ordered} from the network"));
             assert_eq!(menu.explanation(&action), "It helps.");
         }
-        let other = "Isolate 10.0.2.1 from the network".to_owned();
-        assert_eq!((menu.in_order(other.clone()), menu.explanation(&other)), (other.clone(), ""));
+        let other = "Isolate 10.0.2.1 from the network";
+        assert_eq!((menu.in_order(other).as_str(), menu.explanation(other)), (other, ""));
         // What is listed whole is gone with its text; a choice is not.
         assert!(!menu.without([menu.openings[0].text.as_str()]).is_empty());
         let whole = menu.without_choices();

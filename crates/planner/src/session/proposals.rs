@@ -205,7 +205,7 @@ impl Proposal<'_> {
                 return Ok(());
             }
         };
-        let text = menu.in_order(text);
+        let text = menu.in_order(&text);
         let explanation =
             if explanation.is_empty() { menu.explanation(&text).to_owned() } else { explanation };
         let action = Action { text, explanation };

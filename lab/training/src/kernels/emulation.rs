@@ -1,9 +1,9 @@
 //! The CUDA kernels' own source, compiled for the CPU, against candle's operators.
 
 use std::path::Path;
-use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
+use countermove_model::testing::emulate;
 
 use super::{CandleKernels, Dropout, Heads, Kernels, Rotation};
 use crate::data::Example;
@@ -65,41 +65,6 @@ fn layout() -> Layout {
     pack(&examples.iter().collect::<Vec<_>>(), 1000).remove(0).layout
 }
 
-/// Compiles the kernels for heads of a width, and runs them on arrays. `None` without a compiler.
-fn run(head: usize, arrays: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
-    let folder = tempfile::tempdir().unwrap();
-    let (program, from, to) =
-        (folder.path().join("emulate"), folder.path().join("input"), folder.path().join("output"));
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let compiled = Command::new("c++")
-        .args(["-std=c++20", "-O1", "-pthread", &format!("-DHEAD={head}"), "-I"])
-        .arg(here.join("../../crates/model/src/candle"))
-        .args(std::env::var("COUNTERMOVE_EMULATE_FLAGS").iter().flat_map(|flags| flags.split_whitespace()))
-        .arg("-o")
-        .args([&program, &here.join("src/kernels/cuda/emulate.cpp")])
-        .output();
-    let compiled = match compiled {
-        Ok(compiled) => compiled,
-        Err(error) => {
-            eprintln!("skipped: no C++ compiler (c++): {error}");
-            return None;
-        }
-    };
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    let framed = arrays.iter().flat_map(|array| [(array.len() as u64).to_le_bytes().to_vec(), array.clone()]);
-    std::fs::write(&from, framed.flatten().collect::<Vec<u8>>()).unwrap();
-    let ran = Command::new(program).args([&from, &to]).output().unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let written = std::fs::read(&to).unwrap();
-    let (mut rest, mut found) = (written.as_slice(), Vec::new());
-    while let Some((length, after)) = rest.split_first_chunk() {
-        let (array, after) = after.split_at(u64::from_le_bytes(*length) as usize);
-        found.push(array.to_vec());
-        rest = after;
-    }
-    Some(found)
-}
-
 /// The difference as a share of the expected length is small. Arrays are of BF16 if they are half as long.
 fn near(what: &str, found: &[u8], expected: &Tensor, tolerance: f64) {
     let expected = floats(expected);
@@ -159,7 +124,9 @@ fn compare(head: usize, heads: usize, kv_heads: usize) {
         halves(&ups),
         halves(&by_gated),
     ];
-    let Some(found) = run(head, &arrays) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels/cuda/emulate.cpp");
+    let Some(found) = emulate(folder.path(), &source, &[("HEAD", head)], &arrays).unwrap() else { return };
     let mut found = found.iter();
     // One rounding to BF16, and several behind one another.
     const ONCE: f64 = 3e-3;

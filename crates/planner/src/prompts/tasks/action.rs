@@ -30,7 +30,7 @@ pub(crate) struct ActionAnswer {
 pub(crate) fn action_schema(menu: &Menu, explained: bool) -> Value {
     let action = if menu.is_empty() {
         json!({"type": "string", "minLength": MIN_ACTION_CHARS, "maxLength": MAX_ACTION_CHARS})
-    } else if menu.openings.iter().any(|opening| opening.continued || opening.choice.is_some()) {
+    } else if menu.openings.iter().any(Opening::is_open) {
         let patterns: Vec<String> = menu.openings.iter().map(pattern).collect();
         json!({"type": "string", "pattern": format!("^(?:{})$", patterns.join("|"))})
     } else {

@@ -8,10 +8,11 @@
 //! another still writes, and memory is freed in stream order. Every address is that of a contiguous tensor which lives
 //! until after its launch, and whose size was compared with those that the launch is given.
 
-use std::ffi::{c_int, c_void};
+mod places;
+mod products;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::cuda_backend::cudarc::cublas::{result as cublas, sys};
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg,
 };
@@ -25,6 +26,7 @@ use half::bf16;
 use super::{CandleKernels, Dropout, Frozen, Heads, Kernels, Right, Rotation, Term, Update};
 use crate::optimiser::Moments;
 use crate::pack::Layout;
+use places::Places;
 
 /// Behind what the model's kernels have in common with them.
 const SOURCE: &str = include_str!("kernels.cu");
@@ -170,75 +172,6 @@ impl CudaKernels {
         let layout = layout.clone();
         let new = Seen { layout, _numbers: numbers, ends, furthest, parts, firsts, part_count };
         Ok(Arc::clone(seen.insert(Arc::new(new))))
-    }
-
-    /// Adds left · right to `out`, or takes its place; `out` is rows × outputs without gaps.
-    fn multiply(&self, left: &Tensor, right: &Tensor, out: &Tensor, adds: bool) -> Result<()> {
-        let ((rows, inputs), (of_right, outputs)) = (left.dims2()?, right.dims2()?);
-        if inputs != of_right || out.dims2()? != (rows, outputs) {
-            bail!("a product of {rows} × {inputs} and {of_right} × {outputs} does not fit {:?}", out.shape());
-        }
-        // What lies row after row is its own transpose to a library that takes columns.
-        let (right, by_row, leading) = match right.stride() {
-            [_, 1] => (right.clone(), true, outputs),
-            [1, _] => (right.t()?, false, inputs),
-            _ => bail!("a matrix with gaps cannot be multiplied"),
-        };
-        let operands = [gpu::address::<bf16>(&right)?, gpu::address::<bf16>(left)?];
-        self.gemm(operands, [by_row, true], [outputs, rows, inputs], [leading, inputs], out, adds, 1.0)
-    }
-
-    /// out (rows × columns, row after row) = scale · the product, by the library that takes columns: `sizes` are columns,
-    /// rows and the inner dimension, `plain` says which operands are taken as they lie.
-    #[expect(clippy::too_many_arguments, reason = "a product has so many")]
-    fn gemm(
-        &self,
-        operands: [Address; 2],
-        plain: [bool; 2],
-        sizes: [usize; 3],
-        leading: [usize; 2],
-        out: &Tensor,
-        adds: bool,
-        scale: f32,
-    ) -> Result<()> {
-        let (to, out_type) = match out.dtype() {
-            DType::BF16 => (gpu::address::<bf16>(out)?, sys::cudaDataType::CUDA_R_16BF),
-            _ => (gpu::address::<f32>(out)?, sys::cudaDataType::CUDA_R_32F),
-        };
-        let operation = |plain: bool| match plain {
-            true => sys::cublasOperation_t::CUBLAS_OP_N,
-            false => sys::cublasOperation_t::CUBLAS_OP_T,
-        };
-        let size = |size: usize| size as c_int;
-        let kept = if adds { 1.0_f32 } else { 0.0 };
-        let half = sys::cudaDataType::CUDA_R_16BF;
-        let [columns, rows, inner] = sizes;
-        // SAFETY: the addresses are those of matrices of these sizes, which the callers compared; alpha and beta are
-        // read during the call.
-        unsafe {
-            cublas::gemm_ex(
-                *self.device.cublas_handle().handle(),
-                operation(plain[0]),
-                operation(plain[1]),
-                size(columns),
-                size(rows),
-                size(inner),
-                (&raw const scale).cast(),
-                operands[0] as *const c_void,
-                half,
-                size(leading[0]),
-                operands[1] as *const c_void,
-                half,
-                size(leading[1]),
-                (&raw const kept).cast(),
-                to as *mut c_void,
-                out_type,
-                size(columns),
-                sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
-        }
-        .map_err(candle_core::Error::wrap)
     }
 
     /// The kernels' own checks of queries, keys and values: heads, key-value heads and rows.
@@ -692,34 +625,6 @@ impl Kernels for CudaKernels {
         let moments = firsts.zip(places.views(&second, &tensors)?);
         let moments = moments.map(|(first, second)| Moments { first, second });
         Ok(places.views(&stepped, &tensors)?.into_iter().zip(moments).collect())
-    }
-}
-
-/// Places of tensors one behind the other.
-struct Places {
-    /// First number of each; aligned as the library's products like their operands.
-    firsts: Vec<usize>,
-    total: usize,
-}
-
-impl Places {
-    fn of(tensors: &[&Tensor]) -> Self {
-        let mut total = 0;
-        let firsts = tensors.iter().map(|tensor| {
-            let first = total;
-            total += tensor.elem_count().next_multiple_of(64);
-            first
-        });
-        let firsts = firsts.collect();
-        Self { firsts, total }
-    }
-
-    /// The parts of a slab, in the tensors' shapes.
-    fn views(&self, slab: &Tensor, tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let view = |(first, tensor): (&usize, &&Tensor)| {
-            slab.narrow(0, *first, tensor.elem_count())?.reshape(tensor.shape())
-        };
-        self.firsts.iter().zip(tensors).map(view).collect()
     }
 }
 
