@@ -92,6 +92,11 @@ test-services:
 test: toolchain test-services ## Run all tests; the cluster tests start the real binaries with the default model
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/run_tests.sh $(ARGS)
 
+.PHONY: nightly
+nightly: model ## Plan the recorded incidents with a larger model (qwen2.5-coder-1.5b, fetched; 40 minutes), write docs/larger-model.md
+	$(PROGRAMS)/countermove-worker model fetch qwen2.5-coder-1.5b
+	$(PYTHON) scripts/plan_recorded.py --programs $(PROGRAMS) --write docs/larger-model.md $(ARGS)
+
 .PHONY: golden
 golden: model ## Write the known plans in tests/golden anew, after a change that is meant to change plans
 	COUNTERMOVE_WRITE_GOLDEN=1 $(CARGO) test -p countermove-tests --test golden

@@ -31,7 +31,7 @@ from benchmarking import (
     write_section,
 )
 
-ADAPTER = REPOSITORY / "adapter"
+ADAPTER = REPOSITORY / "adapters/smollm2-135m"
 LLAMA_PACKAGE = "llama-cpp-python==0.3.36"
 SECTION = "engine beside llama.cpp"
 HEADING = """## The engine beside llama.cpp

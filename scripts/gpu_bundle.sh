@@ -16,7 +16,7 @@ for program in countermove countermove-coordinator countermove-lab countermove-w
   strip -o "$folder/content/$program" "$programs/$program"
 done
 cp scripts/gpu_check.py "$folder/content/"
-cp -r adapter "$folder/content/adapter"
+cp -r adapters/smollm2-135m "$folder/content/adapter"
 cp -r tests/incidents/web-shell "$folder/content/incident"
 cp "$model" "$folder/content/model.gguf"
 tar -C "$folder" -cJf - content | split -b 44000000 - "$folder/bundle."

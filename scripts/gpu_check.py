@@ -51,7 +51,7 @@ def main():
         "--programs", type=pathlib.Path, default=REPOSITORY / "target/cuda/release", help="folder that `make cuda` filled"
     )
     parser.add_argument("--model", default="default", help="model for the checks and the first figures")
-    parser.add_argument("--adapter", type=pathlib.Path, default=REPOSITORY / "adapter", help="adapter that plans are made with")
+    parser.add_argument("--adapter", type=pathlib.Path, default=REPOSITORY / "adapters/smollm2-135m", help="adapter that plans are made with")
     parser.add_argument("--large", help="a larger model on disk, to load, plan and train with as well")
     parser.add_argument(
         "--incident", type=pathlib.Path, default=REPOSITORY / "tests/incidents/web-shell", help="what is planned"

@@ -227,6 +227,7 @@ mod tests {
                 json!({"Action": "Isolate 10.0.0.5 from the network."})
             };
             Ok(Answer {
+                untuned: false,
                 thinking: String::new(),
                 json: json.to_string(),
                 complete: true,

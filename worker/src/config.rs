@@ -16,7 +16,7 @@ use countermove_telemetry::{ListenError, LogFormat, MetricsArgs, TraceArgs};
 use countermove_transport::is_local_url;
 use countermove_transport::{Exposure, ExposureError, Kind, Tls, TlsArgs, TlsError};
 
-use crate::adapter::AdapterChoice;
+use crate::adapter::{AdapterChoice, ShippedAdapter};
 use crate::cpu_part::CpuPart;
 use crate::model_command::ModelArguments;
 
@@ -43,11 +43,11 @@ pub struct Arguments {
     /// Where traces go.
     #[command(flatten)]
     pub traces: TraceArgs,
-    /// Model to serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
+    /// Model to serve: `default`, a name that `model list` has, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, value_name = "MODEL", default_value = "default")]
     pub model: String,
-    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, or `default`,
-    /// which is the one that ships [default: `default` for the default model, `none` for others].
+    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, `merged` for weights that
+    /// are tuned themselves, or `default`, which is the one that ships for it [default: `default` where one does, else `none`].
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<AdapterChoice>,
     /// Folder that holds models/ [default: the user's cache folder].
@@ -205,6 +205,9 @@ pub enum ConfigError {
     /// See [`SourceError`].
     #[error("--model: {0}")]
     Model(#[from] SourceError),
+    /// No adapter ships for a model.
+    #[error("--adapter default: none ships for {0}; give the folder of one, or --adapter none")]
+    NoAdapter(ModelSource),
     /// See [`DeviceError`].
     #[error("--device: {0}")]
     Device(#[from] DeviceError),
@@ -332,7 +335,11 @@ impl TryFrom<Arguments> for Config {
         let device = arguments.device.parse()?;
         let usual_engine = EngineOptions::on(device);
         let sequences = sequences.unwrap_or(usual_engine.max_sequences);
-        let usual = if model == ModelSource::Default { AdapterChoice::Shipped } else { AdapterChoice::None };
+        let shipped = ShippedAdapter::of(&model);
+        if arguments.adapter == Some(AdapterChoice::Shipped) && shipped.is_none() {
+            return Err(ConfigError::NoAdapter(model));
+        }
+        let usual = shipped.map_or(AdapterChoice::None, |_| AdapterChoice::Shipped);
         Ok(Self {
             #[cfg(feature = "etcd")]
             registry,
@@ -463,9 +470,12 @@ mod tests {
     }
 
     #[test]
-    fn the_default_model_comes_with_its_adapter_and_others_with_none() {
+    fn known_models_come_with_their_adapters_and_others_with_none() {
         let adapter = |flags: &[&str]| config(flags).unwrap().adapter;
         assert_eq!(adapter(&[]), AdapterChoice::Shipped);
+        assert_eq!(adapter(&["--model", "smollm2-135m"]), AdapterChoice::Shipped);
+        let none = config(&["--model", "other.gguf", "--adapter", "default"]).unwrap_err().to_string();
+        assert!(none.contains("other.gguf") && none.contains("--adapter none"), "{none}");
         assert_eq!(adapter(&["--model", "other.gguf"]), AdapterChoice::None);
         assert_eq!(adapter(&["--adapter", "none"]), AdapterChoice::None);
         assert_eq!(adapter(&["--adapter", "tuned"]), AdapterChoice::Folder("tuned".into()));

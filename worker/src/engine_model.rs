@@ -19,13 +19,15 @@ pub struct EngineModel {
     engine: Engine,
     /// What prompts begin with that says nothing of any incident.
     instructions: Arc<[String]>,
+    /// Whether nobody tuned it.
+    untuned: bool,
 }
 
 impl EngineModel {
     /// Wraps an engine; clones of it stay usable. Prompts that begin with `instructions` share what is kept of these; all else is
-    /// kept for each tenant alone.
-    pub fn new(engine: Engine, instructions: Vec<String>) -> Self {
-        Self { engine, instructions: instructions.into() }
+    /// kept for each tenant alone. `untuned` says that nobody tuned the model for the planner's questions.
+    pub fn new(engine: Engine, instructions: Vec<String>, untuned: bool) -> Self {
+        Self { engine, instructions: instructions.into(), untuned }
     }
 
     fn request(&self, question: Question) -> Request {
@@ -90,7 +92,7 @@ impl LanguageModel for EngineModel {
                     decode.record("cached_tokens", count(completion.cached_tokens));
                     decode.record("sampled_tokens", count(completion.sampled_tokens));
                     decode.record("forced_tokens", count(completion.forced_tokens));
-                    return Ok(answer(completion, begun));
+                    return Ok(Answer { untuned: self.untuned, ..answer(completion, begun) });
                 }
                 Event::Done(Err(error)) => return Err(model_error(&error)),
             }
@@ -107,6 +109,7 @@ fn answer(completion: Completion, begun: Instant) -> Answer {
         json: completion.text,
         complete: completion.complete,
         options: completion.options.into_iter().map(weighed).collect(),
+        untuned: false,
         usage: Usage {
             prompt_tokens: completion.prompt_tokens,
             cached_tokens: completion.cached_tokens,

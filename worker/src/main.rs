@@ -13,7 +13,9 @@ use countermove_model::{Engine, Fetch, LoadOptions};
 use countermove_planner::{Answers, Profile, Templates};
 use countermove_proto::v1::ModelIdentity;
 use countermove_telemetry::start_log;
-use countermove_worker::{Arguments, Command, Config, EngineModel, NAMES, Replica, serve_with, simulated};
+use countermove_worker::{
+    AdapterChoice, Arguments, Command, Config, EngineModel, NAMES, Replica, serve_with, simulated,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -137,7 +139,7 @@ async fn serve_model(config: Config, parent: Option<oneshot::Receiver<()>>) -> a
 fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
     let named = config.templates.as_deref().map(|named| Templates::load(Some(named))).transpose()?;
     let home = countermove_model::home(config.home.clone());
-    let adapter = config.adapter.folder(&home);
+    let adapter = config.adapter.folder(&config.model, &home);
     let adapter = adapter.with_context(|| format!("the adapter cannot be unpacked in {}", home.display()))?;
     let options = LoadOptions { adapter, ..config.load.clone() };
     let model = config.model.load(&home, &options, &mut |event| {
@@ -154,13 +156,16 @@ fn load(config: &Config) -> anyhow::Result<Replica<EngineModel>> {
     let identity = ModelIdentity {
         name: info.name.clone(),
         weights_sha256: info.weights_sha256.clone(),
-        adapter_sha256: info.adapter_sha256.clone().unwrap_or_default(),
+        adapter_sha256: match config.adapter {
+            AdapterChoice::Merged => "merged".to_owned(),
+            _ => info.adapter_sha256.clone().unwrap_or_default(),
+        },
         tokenizer_sha256: info.tokenizer_sha256.clone(),
         templates_sha256: templates.digest(),
         arithmetic: info.arithmetic.clone(),
     };
     let context_length = info.context_length;
-    let model = EngineModel::new(engine, templates.instructions());
+    let model = EngineModel::new(engine, templates.instructions(), identity.adapter_sha256.is_empty());
     Ok(Replica { model, templates, identity, context_length, answers: Answers::default() })
 }
 

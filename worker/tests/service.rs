@@ -119,6 +119,7 @@ impl LanguageModel for Fake {
             json!({"Action": "Isolate 10.0.0.5 from the network."})
         };
         Ok(Answer {
+            untuned: false,
             thinking: "hm".to_owned(),
             json: json.to_string(),
             complete: true,

@@ -21,11 +21,12 @@ pub(crate) struct UpArgs {
     /// Address of the coordinator [default: 127.0.0.1:7700; a free port if a command is given].
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Model that the workers serve: `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.
+    /// Model that the workers serve: `default`, a name that `countermove-worker model list` has, a file or folder, or
+    /// `hf:organisation/name[@revision][/file.gguf]`.
     #[arg(long, value_name = "MODEL", env = "COUNTERMOVE_MODEL", default_value = "default")]
     pub(crate) model: String,
-    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, or `default`,
-    /// which is the one that ships [default: `default` for the default model, `none` for others].
+    /// LoRA adapter for the model: a folder with adapter_config.json and adapter_model.safetensors, `none`, `merged` for weights that
+    /// are tuned themselves, or `default`, which is the one that ships for it [default: `default` where one does, else `none`].
     #[arg(long, value_name = "DIR", env = "COUNTERMOVE_ADAPTER")]
     pub(crate) adapter: Option<PathBuf>,
     /// Memory for keys and values, for each worker.

@@ -229,7 +229,8 @@ async fn model(program: &Path, worker: &Table) -> Option<Finding> {
     if let Some(home) = &home {
         line.extend(["--home", home]);
     }
-    let adapter = text(worker, "adapter").filter(|adapter| adapter != "none" && adapter != "default");
+    let adapter =
+        text(worker, "adapter").filter(|adapter| !["none", "merged", "default"].contains(&adapter.as_str()));
     if let Some(adapter) = &adapter {
         line.extend(["--adapter", adapter]);
     }
@@ -245,7 +246,7 @@ async fn model(program: &Path, worker: &Table) -> Option<Finding> {
         Err(problem) => {
             let advice = match name.as_str() {
                 "default" => "fetch it with `countermove-worker model fetch`",
-                _ => "name one that is there with --model",
+                _ => "name one that is there with --model; `countermove-worker model list` knows some",
             };
             Finding::bad("model", problem, advice)
         }

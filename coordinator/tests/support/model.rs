@@ -29,6 +29,7 @@ impl LanguageModel for ScriptedModel {
         let json = instance(&question.format.json_schema, &mut dice).to_string();
         tokens.add(json.len() as u64);
         Ok(Answer {
+            untuned: false,
             thinking: String::new(),
             options: if question.format.weigh_options {
                 weighed(&question.format.json_schema, &json)

@@ -45,8 +45,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let questions: usize = arguments.next().map_or(Ok(20), |text| text.parse())?;
     let load = LoadOptions { adapter: arguments.next().map(Into::into), ..LoadOptions::default() };
-    let engine =
-        Engine::start(ModelSource::Default.load(&home(None), &load, &mut |_| {})?, EngineOptions::default())?;
+    let engine = Engine::start(
+        ModelSource::default().load(&home(None), &load, &mut |_| {})?,
+        EngineOptions::default(),
+    )?;
     let schema = json!({"type": "object", "properties": {"Shows": {"enum": TACTICS}}, "required": ["Shows"]});
     // A first turn makes threads and buffers; every turn has a context that is in no cache.
     ask(&engine, &schema, questions, false, "warm").await?;

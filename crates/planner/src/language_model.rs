@@ -79,6 +79,8 @@ pub struct Answer {
     pub complete: bool,
     /// All values of the schema in its order, if they were to be weighed; their probabilities sum to 1.
     pub options: Vec<Weighed>,
+    /// Whether nobody tuned the model for these questions: then it leans to some values whatever it is asked.
+    pub untuned: bool,
     /// Work behind it.
     pub usage: Usage,
 }

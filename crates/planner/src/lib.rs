@@ -41,6 +41,7 @@ pub use language_model::{
     Usage, Weighed,
 };
 pub use options::{Autonomy, Budget, OptionsError, PlanMode, PlanOptions, limits};
+pub use prompts::questions::about_nothing;
 pub use prompts::rows::{Case, GroupJudgement, Rendered, Rendering};
 pub use prompts::tasks::TaskError;
 pub use prompts::tasks::incident_schema as perception_schema;

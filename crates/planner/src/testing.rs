@@ -44,7 +44,7 @@ where
         // Lets questions that were asked together take turns, as a real engine would.
         tokio::task::yield_now().await;
         let thinking = "It follows from the alerts.".into();
-        Ok(Answer { thinking, json, complete: true, options, usage })
+        Ok(Answer { thinking, json, complete: true, options, untuned: false, usage })
     }
 }
 

@@ -124,6 +124,7 @@ impl FromDomain<Answer> for wire::GenerateAnswer {
             json: answer.json,
             complete: answer.complete,
             usage: Some(answer.usage.into_message()),
+            untuned: answer.untuned,
             options: answer
                 .options
                 .into_iter()
@@ -144,6 +145,7 @@ impl FromMessage<wire::GenerateAnswer> for Answer {
             json: answer.json,
             complete: answer.complete,
             options: answer.options.into_iter().map(weighed).collect::<Result<_, Error>>()?,
+            untuned: answer.untuned,
             usage: Usage::from_message(answer.usage.unwrap_or_default())?,
         })
     }
@@ -385,6 +387,7 @@ mod tests {
     #[test]
     fn an_answer_comes_back() {
         let answer = Answer {
+            untuned: true,
             thinking: "hm".into(),
             json: "{}".into(),
             complete: true,

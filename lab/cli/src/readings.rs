@@ -1,6 +1,6 @@
 //! What the model read in records, kept in a file, so that it is asked about nothing twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Write};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use countermove_incident::Tactic;
 use countermove_model::Engine;
-use countermove_planner::{Prompt, Reading};
+use countermove_planner::{Prompt, Reading, TemplateError, Templates, about_nothing};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Which;
@@ -21,6 +21,8 @@ pub(crate) struct Readings {
     model: u64,
     known: HashMap<u64, Vec<(Option<String>, f32)>>,
     file: Option<File>,
+    /// What a model without an adapter is asked about nothing with, as perception does.
+    nothing: Option<Templates>,
 }
 
 /// A line of the file.
@@ -41,7 +43,9 @@ impl Readings {
                 .map_err(|error| Failure::Input(format!("--adapter {}: {error}", adapter.display())))?;
             weights.hash(&mut hasher);
         }
-        let mut readings = Readings { model: hasher.finish(), known: HashMap::new(), file: None };
+        let untuned = which.adapter.is_none().then(|| Templates::load(None)).transpose();
+        let nothing = untuned.map_err(|error| Failure::Failed(error.to_string()))?;
+        let mut readings = Readings { model: hasher.finish(), known: HashMap::new(), file: None, nothing };
         let Some(path) = path else { return Ok(readings) };
         let failed =
             |error: std::io::Error| Failure::Input(format!("--readings {}: {error}", path.display()));
@@ -56,18 +60,33 @@ impl Readings {
         Ok(readings)
     }
 
-    /// What the model reads in records, asked all at once, so that the engine batches them.
+    /// What the model reads in records: as it stands, or beside what it reads in one that says nothing, if nobody tuned it.
     pub(crate) async fn of(
         &mut self,
         engine: &Engine,
         prompts: Vec<Prompt>,
     ) -> Result<Vec<Reading>, Failure> {
-        let mut waiting = Vec::new();
+        let about = |templates| prompts.iter().map(|prompt| about_nothing(templates, prompt)).collect();
+        let nothing: Option<Vec<Prompt>> = self
+            .nothing
+            .as_ref()
+            .map(about)
+            .transpose()
+            .map_err(|error: TemplateError| Failure::Failed(error.to_string()))?;
+        let read = self.all(engine, prompts).await?;
+        let Some(nothing) = nothing else { return Ok(read) };
+        let nothing = self.all(engine, nothing).await?;
+        Ok(read.iter().zip(&nothing).map(|(reading, nothing)| reading.beside(nothing)).collect())
+    }
+
+    /// What the model answers, asked all at once, so that the engine batches them.
+    async fn all(&mut self, engine: &Engine, prompts: Vec<Prompt>) -> Result<Vec<Reading>, Failure> {
+        let (mut waiting, mut asked) = (Vec::new(), HashSet::new());
         for prompt in prompts {
             let mut hasher = DefaultHasher::new();
             (self.model, &prompt.system, &prompt.segments).hash(&mut hasher);
             let key = hasher.finish();
-            let running = (!self.known.contains_key(&key))
+            let running = (!self.known.contains_key(&key) && asked.insert(key))
                 .then(|| engine.submit(reader::request(prompt.system, prompt.segments)));
             waiting.push((key, running));
         }

@@ -114,7 +114,7 @@ fn files(arguments: &TrainArgs, source: &ModelSource) -> Result<TrainFiles, Fail
 /// The base's name in the adapter's configuration: never a path of this machine.
 fn base_name(source: &ModelSource) -> String {
     match source {
-        ModelSource::Default => "HuggingFaceTB/SmolLM2-135M-Instruct".to_owned(),
+        ModelSource::Known(known) => known.base.to_owned(),
         ModelSource::Hub { id, .. } => id.clone(),
         ModelSource::Path(path) => file_name(path),
     }

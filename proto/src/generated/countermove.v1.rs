@@ -1520,7 +1520,7 @@ pub struct ModelIdentity {
     /// SHA-256 of the model's file, lower-case hex; of a folder, over names and digests of all files that answers follow from.
     #[prost(string, tag = "2")]
     pub weights_sha256: ::prost::alloc::string::String,
-    /// SHA-256 of the LoRA adapter; empty if there is none.
+    /// SHA-256 of the LoRA adapter; `merged` if the weights are tuned themselves, empty if there is none.
     #[prost(string, tag = "3")]
     pub adapter_sha256: ::prost::alloc::string::String,
     /// SHA-256 of the tokenizer's vocabulary and merges.

@@ -142,6 +142,10 @@ pub struct GenerateAnswer {
     /// All values of the schema in its order, if they were to be weighed.
     #[prost(message, repeated, tag = "5")]
     pub options: ::prost::alloc::vec::Vec<WeighedOption>,
+    /// Whether no adapter was tuned for these questions: then the model leans to some options whatever it is asked, and its
+    /// probabilities are worth something beside those that it gives when asked about nothing.
+    #[prost(bool, tag = "6")]
+    pub untuned: bool,
 }
 /// A value that an answer may have, and how likely it is.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -127,6 +127,6 @@ impl LanguageModel for SimulatedModel {
         running.answered(prompt_tokens, sampled);
         let usage =
             Usage { prompt_tokens, sampled_tokens: sampled, elapsed: begun.elapsed(), ..Usage::default() };
-        Ok(Answer { thinking: String::new(), json, complete: true, options, usage })
+        Ok(Answer { thinking: String::new(), json, complete: true, options, untuned: false, usage })
     }
 }

@@ -520,7 +520,7 @@ async fn a_budget_too_small_for_one_prompt_refuses_it_alone() {
 
 #[tokio::test]
 async fn the_default_model_answers_the_same_however_it_is_served() {
-    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None), &mut |_| {}) else {
+    let Ok(path) = crate::ModelSource::default().resolve(&crate::home(None), &mut |_| {}) else {
         eprintln!("skipped: the default model is not here; run 'countermove-worker model fetch'");
         return;
     };
@@ -545,7 +545,7 @@ async fn the_default_model_answers_the_same_however_it_is_served() {
 
 #[test]
 fn the_default_models_tokenizer_spells_control_tokens_in_data() {
-    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None), &mut |_| {}) else {
+    let Ok(path) = crate::ModelSource::default().resolve(&crate::home(None), &mut |_| {}) else {
         eprintln!("skipped: the default model is not here; run 'countermove-worker model fetch'");
         return;
     };

@@ -62,6 +62,37 @@ impl Reading {
         self.tactics.iter().map(|(tactic, probability)| (*tactic, share(*probability))).collect()
     }
 
+    /// What a model reads that nobody tuned: how much more likely it finds each option here than where a record says nothing
+    /// (`nothing`; contextual calibration, Zhao et al., arXiv 2102.09690), so that what it leans to anyway has no say. A record that
+    /// says nothing is as likely of an ordinary day as of an attack, of each tactic alike.
+    #[must_use]
+    pub fn beside(&self, nothing: &Reading) -> Reading {
+        let tactics = self.tactics.len().max(1) as f32;
+        let more = |own: f32, other: f32| (own.max(LEAST) / other.max(LEAST)).powf(UNTUNED);
+        let everyday = more(self.everyday, nothing.everyday);
+        let tactics = self
+            .tactics
+            .iter()
+            .map(|(tactic, own)| (*tactic, more(*own, nothing.of(*tactic)) / tactics))
+            .collect();
+        Reading { everyday, tactics }.summed_to_one()
+    }
+
+    /// How likely it shows a tactic.
+    fn of(&self, tactic: Tactic) -> f32 {
+        let known = self.tactics.iter().find(|(other, _)| *other == tactic);
+        known.map_or(0.0, |(_, probability)| *probability)
+    }
+
+    /// The same proportions, the likeliest tactic first, so that all add up to 1.
+    fn summed_to_one(mut self) -> Reading {
+        self.tactics.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let total: f32 = self.everyday + self.tactics.iter().map(|(_, part)| part).sum::<f32>();
+        self.tactics.iter_mut().for_each(|(_, part)| *part /= total);
+        self.everyday /= total;
+        self
+    }
+
     /// What the model and the words alone make of it together.
     pub fn pooled(&self, wording: &Reading) -> Reading {
         self.pooled_by(wording, (MODEL_WORTH, WORDING_WORTH))
@@ -71,17 +102,10 @@ impl Reading {
     /// is surer has more to say.
     pub fn pooled_by(&self, wording: &Reading, (own_worth, worth): (f32, f32)) -> Reading {
         let together = |own: f32, other: f32| own.max(LEAST).powf(own_worth) * other.max(LEAST).powf(worth);
-        let of = |tactic: Tactic| {
-            let known = wording.tactics.iter().find(|(other, _)| *other == tactic);
-            known.map_or(0.0, |(_, probability)| *probability)
-        };
         let everyday = together(self.everyday, wording.everyday);
-        let mut tactics: Vec<(Tactic, f32)> =
-            self.tactics.iter().map(|(tactic, own)| (*tactic, together(*own, of(*tactic)))).collect();
-        tactics.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let total: f32 = everyday + tactics.iter().map(|(_, product)| product).sum::<f32>();
-        tactics.iter_mut().for_each(|(_, product)| *product /= total);
-        Reading { everyday: everyday / total, tactics }
+        let tactics =
+            self.tactics.iter().map(|(tactic, own)| (*tactic, together(*own, wording.of(*tactic)))).collect();
+        Reading { everyday, tactics }.summed_to_one()
     }
 
     /// Log-odds that it shows an attack, bounded, since no model is as sure as its numbers can be.
@@ -99,6 +123,8 @@ const MOST_SURE: f32 = 4.0;
 const LEAST: f32 = 1e-4;
 /// What the model is worth in a pool, as the power of its probabilities.
 const MODEL_WORTH: f32 = 0.6;
+/// What a model is worth that nobody tuned, as a further power of how much likelier it finds each option than where nothing is said.
+const UNTUNED: f32 = 1.0;
 /// What the words alone are worth in a pool, likewise.
 const WORDING_WORTH: f32 = 0.7;
 
@@ -365,6 +391,21 @@ mod tests {
 
     fn judged(group: &GroupView, reading: &Reading) -> Judgement {
         judge(group, reading, &wording(group), &Hosts::default(), &Lines::default())
+    }
+
+    #[test]
+    fn a_model_that_nobody_tuned_is_read_beside_what_it_says_of_nothing() {
+        let leaning =
+            Reading::of_options([(None, 0.05), (Some(Tactic::Impact), 0.9), (Some(Tactic::Discovery), 0.05)]);
+        let same = leaning.beside(&leaning);
+        assert!((same.everyday - 0.5).abs() < 1e-6 && same.log_odds().abs() < 1e-5, "{same:?}");
+        assert!(same.tactics.iter().all(|(_, share)| (share - 0.25).abs() < 1e-6), "{same:?}");
+        let more =
+            Reading::of_options([(None, 0.05), (Some(Tactic::Impact), 0.8), (Some(Tactic::Discovery), 0.15)]);
+        let read = more.beside(&leaning);
+        assert_eq!(read.tactic(), Some(Tactic::Discovery), "three times as likely as of nothing");
+        let whole = read.everyday + read.tactics.iter().map(|(_, share)| share).sum::<f32>();
+        assert!((whole - 1.0).abs() < 1e-6 && read.log_odds() > 0.0, "{read:?}");
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::words::futile;
 /// Most actions that changed nothing which a prompt recalls: the latest.
 const MAX_FUTILE: usize = 2;
 
+/// A record that says nothing.
+const NOTHING: &str = "Alert: N/A";
+
 /// The prompt about one group of the log.
 pub(crate) fn incident_prompt(
     templates: &Templates,
@@ -30,6 +33,19 @@ pub(crate) fn incident_prompt(
     let instruction = templates.render(TemplateName::Incident, ())?;
     let turn = templates.render(TemplateName::IncidentTurn, group)?;
     Ok(prompt(&scene.system, std::slice::from_ref(&scene.context), instruction, turn))
+}
+
+/// The same question about a record that says nothing: what a model answers to it, it leans to whatever it is asked.
+///
+/// # Errors
+/// If the template cannot be rendered.
+pub fn about_nothing(templates: &Templates, question: &Prompt) -> Result<Prompt, TemplateError> {
+    let nothing = GroupWords { message: NOTHING.to_owned(), ..GroupWords::default() };
+    let mut segments = question.segments.clone();
+    // The record is what a question about one ends with.
+    segments.pop();
+    segments.push(templates.render(TemplateName::IncidentTurn, &nothing)?);
+    Ok(Prompt { system: question.system.clone(), segments })
 }
 
 /// The segments that all questions after perception share; none if the templates show nothing of the whole.

@@ -350,13 +350,7 @@ mod tests {
         let rendering = rendering();
         let assessment = rendering.assess(&verdicts());
         let case = rendering.case(&assessment).unwrap();
-        let answer = |json: &str| Answer {
-            thinking: String::new(),
-            json: json.to_owned(),
-            complete: true,
-            options: Vec::new(),
-            usage: Usage::default(),
-        };
+        let answer = |json: &str| Answer { json: json.to_owned(), complete: true, ..Answer::default() };
         let shown = rendering.incident(0, None).unwrap().unwrap();
         assert_eq!(read_incident(&answer(&shown.answer)), Ok(Reading::sure(None)));
         let none = RecoveryState::default();

@@ -6,6 +6,7 @@
 //! too much.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -18,7 +19,20 @@ use crate::seeds::chance;
 const MOST: usize = 16_384;
 
 /// The values that an answer may have, with their probabilities.
-pub(crate) type Options = Arc<[Weighed]>;
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Options {
+    values: Arc<[Weighed]>,
+    /// As the answer had it.
+    pub(crate) untuned: bool,
+}
+
+impl Deref for Options {
+    type Target = [Weighed];
+
+    fn deref(&self) -> &[Weighed] {
+        &self.values
+    }
+}
 
 type Key = [u8; 32];
 
@@ -54,7 +68,7 @@ impl Answers {
             if answer.options.is_empty() {
                 return Err(ModelError::Failed("it does not say how likely each answer is".into()));
             }
-            Ok(Options::from(answer.options))
+            Ok(Options { values: answer.options.into(), untuned: answer.untuned })
         };
         let options = answer.get_or_try_init(|| ask).await?.clone();
         Ok((options, usage))

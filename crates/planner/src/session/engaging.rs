@@ -19,7 +19,7 @@ use crate::language_model::{LanguageModel, ModelError, Usage};
 use crate::prompts::tasks::read_options;
 use crate::rollouts::answers::Answers;
 use crate::seeds::derive_seed;
-use crate::session::perception::question_about;
+use crate::session::perception::{about_nothing, is_untuned, question_about};
 use crate::session::plan::PlanStep;
 use crate::session::plan_session::PlanSession;
 use crate::templates::Templates;
@@ -124,9 +124,18 @@ impl<M: LanguageModel> Engaging<'_, M> {
     ) -> Result<(Reading, Usage), PlanError> {
         let PlanSession { options, tokens, incident, .. } = session;
         let question = question_about(self.templates, scene, options, group)?;
-        let (options, usage) = self.answers.weigh(self.model, incident, question, tokens).await?;
-        let reading = read_options(&options);
-        let reading = reading.ok_or_else(|| ModelError::Failed("no option of its answer is one".into()))?;
-        Ok((reading, usage))
+        let none = || ModelError::Failed("no option of its answer is one".into());
+        let ask = async |question| {
+            let (options, usage) = self.answers.weigh(self.model, incident, question, tokens).await?;
+            let reading = read_options(&options).ok_or_else(none)?;
+            Ok::<_, PlanError>((reading, options.untuned, usage))
+        };
+        let (reading, untuned, mut usage) = ask(question.clone()).await?;
+        if !is_untuned(untuned, options) {
+            return Ok((reading, usage));
+        }
+        let (nothing, _, spent) = ask(about_nothing(self.templates, question)?).await?;
+        usage += spent;
+        Ok((reading.beside(&nothing), usage))
     }
 }

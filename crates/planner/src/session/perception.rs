@@ -21,7 +21,7 @@ use crate::language_model::{
     AnswerFormat, LanguageModel, ModelError, Purpose, Question, Sampling, TokenCounter, Usage,
 };
 use crate::options::PlanOptions;
-use crate::prompts::questions::incident_prompt;
+use crate::prompts::questions;
 use crate::prompts::tasks::{incident_schema, read_incident};
 use crate::seeds::derive_seed;
 use crate::templates::{TemplateError, Templates};
@@ -38,7 +38,7 @@ pub(crate) fn question_about(
 ) -> Result<Question, TemplateError> {
     Ok(Question {
         tenant: String::new(),
-        prompt: incident_prompt(templates, scene, &group.words)?,
+        prompt: questions::incident_prompt(templates, scene, &group.words)?,
         format: AnswerFormat {
             thinking_tokens: options.thinking_tokens,
             json_schema: incident_schema(),
@@ -52,6 +52,17 @@ pub(crate) fn question_about(
         },
         purpose: Purpose::Decision,
     })
+}
+
+/// The same about a record that says nothing.
+pub(crate) fn about_nothing(templates: &Templates, question: Question) -> Result<Question, TemplateError> {
+    let prompt = questions::about_nothing(templates, &question.prompt)?;
+    Ok(Question { prompt, ..question })
+}
+
+/// Whether what a model reads has to be taken beside what it reads where nothing is said. After reasoning its answer follows from that.
+pub(crate) fn is_untuned(untuned: bool, options: &PlanOptions) -> bool {
+    untuned && options.thinking_tokens == 0
 }
 
 /// Asks the model what happened. Gives the assessment and the work behind it.
@@ -69,6 +80,7 @@ pub(crate) async fn perceive(
         questions.push(model.ask(question, tokens));
     }
     let mut usage = Usage::default();
+    let mut untuned = false;
     let mut readings: Vec<Option<Reading>> = Vec::new();
     let mut reasoning = Vec::new();
     let mut rejected = Vec::new();
@@ -77,6 +89,7 @@ pub(crate) async fn perceive(
         let read = match answer {
             Ok(answer) => {
                 usage += answer.usage;
+                untuned |= is_untuned(answer.untuned, options);
                 if !answer.thinking.is_empty() {
                     reasoning.push(format!("A{}: {}", group.number, answer.thinking));
                 }
@@ -97,6 +110,13 @@ pub(crate) async fn perceive(
     }
     if let Some(error) = fault.filter(|_| rejected.len() == readings.len()) {
         return Err(error);
+    }
+    if untuned && let Some(group) = asked.first() {
+        let question = question_about(templates, scene, options, group)?;
+        let answer = model.ask(about_nothing(templates, question)?, tokens).await?;
+        usage += answer.usage;
+        let nothing = read_incident(&answer)?;
+        readings.iter_mut().flatten().for_each(|reading| *reading = reading.beside(&nothing));
     }
     let assessment = assess(scene, &readings);
     Ok((Assessment { reasoning: reasoning.join("\n"), rejected, ..assessment }, usage))

@@ -108,7 +108,7 @@ async fn probabilities_are_those_of_whole_texts() {
 
 #[tokio::test]
 async fn the_default_models_probabilities_are_those_of_whole_texts() {
-    let Ok(path) = crate::ModelSource::Default.resolve(&crate::home(None), &mut |_| {}) else {
+    let Ok(path) = crate::ModelSource::default().resolve(&crate::home(None), &mut |_| {}) else {
         eprintln!("skipped: the default model is not here; run 'countermove-worker model fetch'");
         return;
     };

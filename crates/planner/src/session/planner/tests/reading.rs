@@ -123,3 +123,49 @@ async fn instructions_in_alerts_stay_inside_the_fence() {
     }
     assert!(quoted >= 2);
 }
+
+/// Finds exfiltration everywhere, and can be told apart from a tuned model.
+struct Leaning {
+    untuned: bool,
+    asked: Mutex<Vec<Question>>,
+}
+
+impl LanguageModel for Leaning {
+    async fn ask(&self, question: Question, _: &TokenCounter) -> Result<crate::Answer, ModelError> {
+        let weighed = |value: &str, probability| crate::Weighed {
+            value: format!(r#"{{"Shows": "{value}"}}"#),
+            probability,
+        };
+        let options = vec![
+            weighed("Exfiltration", 0.9),
+            weighed("Initial Access", 0.06),
+            weighed("Everyday Traffic", 0.04),
+        ];
+        self.asked.lock().unwrap().push(question);
+        let json = options[0].value.clone();
+        Ok(crate::Answer { json, complete: true, options, untuned: self.untuned, ..crate::Answer::default() })
+    }
+}
+
+#[tokio::test]
+async fn what_an_untuned_model_leans_to_has_no_say() {
+    let perceived = async |untuned, thinking_tokens| {
+        let model = Arc::new(Leaning { untuned, asked: Mutex::default() });
+        let templates = Arc::new(Templates::load(None).unwrap());
+        let runner = LocalRunner::new(model.clone(), templates.clone());
+        let planner = Planner::new(model.clone(), runner, templates);
+        let options = PlanOptions { thinking_tokens, ..options() };
+        let session = planner.session("incidents/1", &evidence(), options).unwrap();
+        let assessment = planner.perceive(&session).await.unwrap().0;
+        let tactics = assessment.tactics.iter().map(|belief| (belief.tactic, belief.weight));
+        let weight = tactics.filter(|(tactic, _)| *tactic == Tactic::Exfiltration).map(|(_, weight)| weight);
+        let asked = model.asked.lock().unwrap().clone();
+        let nothing = asked.iter().filter(|question| question.prompt.segments[1].contains("N/A")).count();
+        (weight.sum::<f32>(), asked.len(), nothing)
+    };
+    assert_eq!(perceived(false, 0).await.1, 2, "a tuned model is asked about the records alone");
+    assert!(perceived(false, 0).await.0 > 0.5);
+    let (weight, asked, nothing) = perceived(true, 0).await;
+    assert!(weight < 0.1 && (asked, nothing) == (3, 1), "{weight} after {asked} questions");
+    assert_eq!(perceived(true, 100).await.2, 0, "what follows from reasoning stands as it is");
+}
