@@ -243,7 +243,7 @@ mod tests {
     use countermove_incident::{AlertLog, approximate_tokens};
 
     use super::*;
-    use crate::language_model::{Answer, Question, TokenCounter, Usage};
+    use crate::language_model::{Answer, Question, TokenCounter};
     use crate::options::PlanOptions;
     use crate::prompts::tasks::{parse_state, read_incident};
     use crate::session::perception::perceive;

@@ -1,6 +1,6 @@
 //! What is read, and how it stands in the prompts.
 
-use countermove_incident::AlertLog;
+use countermove_incident::{AlertLog, Tactic};
 
 use super::*;
 use crate::templates::Profile;
