@@ -24,6 +24,6 @@ pub use csle::{Pair, read_pairs};
 pub use error::DatasetError;
 pub use example::{Example, Task, read_examples};
 pub use generate::{DatasetOptions, Form, Written, generate};
-pub use labels::{LabelOptions, LabelledLog, labelled_logs, labels};
+pub use labels::{LabelOptions, LabelledLog, labelled_logs, labels, single_records};
 pub use lessons::{Lessons, Tally, lessons};
 pub use split::{Part, Split, parts};

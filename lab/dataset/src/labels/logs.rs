@@ -37,22 +37,73 @@ pub struct LabelledLog {
 pub fn labelled_logs(options: &LabelOptions, part: Split) -> Result<Vec<LabelledLog>, DatasetError> {
     let pool = pool(options)?;
     let own: Vec<&Labelled> = pool.iter().filter(|one| split(one, options) == part).collect();
-    // By kind of source, so that the largest does not drown the others.
-    let shelves = |is_ordinary: bool| {
-        let mut shelves: BTreeMap<&str, Vec<&Labelled>> = BTreeMap::new();
-        // What a source itself calls low tells as often of an ordinary day.
-        let is_meant = |one: &&&Labelled| {
-            one.shows.is_empty() == is_ordinary
-                && (is_ordinary || one.severity.is_none_or(|severity| severity < 3))
-        };
-        for one in own.iter().filter(is_meant) {
-            shelves.entry(kind(&one.source)).or_default().push(one);
-        }
-        shelves.into_values().collect::<Vec<_>>()
-    };
-    let (ordinary, attacks) = (shelves(true), shelves(false));
+    let (ordinary, attacks) = (shelves(&own, true), shelves(&own, false));
     let logs = (0..options.count).map(|number| log(options.seed, number, &ordinary, &attacks));
     Ok(logs.collect())
+}
+
+/// Logs of a single record each, half of them of an attack: each record as often as each of `times` says, so that logs that stand
+/// together differ in nothing else. Nothing is written.
+///
+/// # Errors
+/// If the data cannot be read.
+pub fn single_records(
+    options: &LabelOptions,
+    part: Split,
+    times: &[u64],
+) -> Result<Vec<Vec<LabelledLog>>, DatasetError> {
+    let pool = pool(options)?;
+    let own: Vec<&Labelled> = pool.iter().filter(|one| split(one, options) == part).collect();
+    let kinds = [shelves(&own, true), shelves(&own, false)];
+    let one = |number: u64| {
+        let own = derive_seed(options.seed, "single", &[number]);
+        let draw = |what: &str, bound: u64| derive_seed(own, what, &[]) % bound.max(1);
+        let shelves = kinds.get(usize::try_from(number % 2).unwrap_or(0))?;
+        let one = pick(shelves, draw)?;
+        let alike = times.iter().map(|times| {
+            let (mut log, mut shows) = (AlertLog::default(), Vec::new());
+            lay_out(one, own, own, *times, (&mut log, &mut shows));
+            let evidence =
+                Evidence { system_description: stage::description(own), log, ..Evidence::default() };
+            LabelledLog { name: format!("single-{number}-{times}"), evidence, shows }
+        });
+        Some(alike.collect())
+    };
+    Ok((0..options.count).filter_map(one).collect())
+}
+
+/// Records of ordinary days or of attacks, by kind of source, so that the largest does not drown the others.
+fn shelves<'a>(own: &[&'a Labelled], is_ordinary: bool) -> Vec<Vec<&'a Labelled>> {
+    let mut shelves: BTreeMap<&str, Vec<&Labelled>> = BTreeMap::new();
+    // What a source itself calls low tells as often of an ordinary day.
+    let is_meant = |one: &&&Labelled| {
+        one.shows.is_empty() == is_ordinary
+            && (is_ordinary || one.severity.is_none_or(|severity| severity < 3))
+    };
+    for one in own.iter().filter(is_meant) {
+        shelves.entry(kind(&one.source)).or_default().push(one);
+    }
+    shelves.into_values().collect()
+}
+
+/// Writes a labelled record into a log as its kind of source would, so many times.
+fn lay_out(
+    one: &Labelled,
+    wording: u64,
+    place: u64,
+    times: u64,
+    (log, shows): (&mut AlertLog, &mut Vec<Vec<Tactic>>),
+) {
+    let text = wording::worded(one, wording, true);
+    for mut record in stage::log(one, &text, place, one.shows.first().copied()).records {
+        record.repeats.count = times;
+        if record.is_alert() {
+            record.priority = one.severity;
+            record.classification.clone_from(&one.class);
+        }
+        log.records.push(record);
+        shows.push(one.shows.clone());
+    }
 }
 
 fn log(seed: u64, number: u64, ordinary: &[Vec<&Labelled>], attacks: &[Vec<&Labelled>]) -> LabelledLog {
@@ -69,17 +120,9 @@ fn log(seed: u64, number: u64, ordinary: &[Vec<&Labelled>], attacks: &[Vec<&Labe
         let shelves = if draw("which", at, total - at) < left { attacks } else { ordinary };
         let Some(one) = pick(shelves, |what, bound| draw(what, at, bound)) else { continue };
         let place = derive_seed(own, "place", &[draw("host", at, 3)]);
-        let text = wording::worded(one, derive_seed(own, "wording", &[at]), true);
         let times = TIMES.get(usize::try_from(draw("times", at, TIMES.len() as u64)).unwrap_or(0)).copied();
-        for mut record in stage::log(one, &text, place, one.shows.first().copied()).records {
-            record.repeats.count = times.unwrap_or(1);
-            if record.is_alert() {
-                record.priority = one.severity;
-                record.classification.clone_from(&one.class);
-            }
-            log.records.push(record);
-            shows.push(one.shows.clone());
-        }
+        let wording = derive_seed(own, "wording", &[at]);
+        lay_out(one, wording, place, times.unwrap_or(1), (&mut log, &mut shows));
     }
     let evidence = Evidence { system_description: stage::description(own), log, ..Evidence::default() };
     LabelledLog { name: format!("labelled-{number}"), evidence, shows }
@@ -122,6 +165,14 @@ mod tests {
         }
         let again = labelled_logs(&options, Split::Validation).unwrap();
         assert!(logs.iter().zip(&again).all(|(one, other)| one.evidence == other.evidence));
+        let single = single_records(&options, Split::Validation, &[1, 25]).unwrap();
+        assert_eq!(single.len(), 40);
+        for alike in &single {
+            let [once, often] = &alike[..] else { panic!("two of each") };
+            let record = |log: &LabelledLog| log.evidence.log.records[0].clone();
+            assert_eq!((record(once).repeats.count, record(often).repeats.count), (1, 25));
+            assert_eq!((&record(once).message, &once.shows), (&record(often).message, &often.shows));
+        }
         let kept = labelled_logs(&options, Split::Test).unwrap();
         assert!(kept.iter().zip(&logs).any(|(one, other)| one.evidence != other.evidence));
     }

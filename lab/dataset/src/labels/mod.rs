@@ -24,7 +24,7 @@ use crate::split::Split;
 use crate::thoughts;
 use crate::writer::{Shards, Sink, new_folder};
 
-pub use logs::{LabelledLog, labelled_logs};
+pub use logs::{LabelledLog, labelled_logs, single_records};
 
 /// What to make.
 #[derive(Clone, Debug)]
