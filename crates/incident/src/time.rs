@@ -165,6 +165,19 @@ impl Timestamp {
         Self::from_epoch(micros.div_euclid(1_000_000), micro)
     }
 
+    /// Seconds between two moments; of logs that leave the year out, by their days.
+    pub fn apart(self, other: Timestamp) -> u64 {
+        let seconds = match (self.epoch(), other.epoch()) {
+            (Some(own), Some(other)) => own - other,
+            _ => {
+                let days = |time: Timestamp| i64::from(time.turns) * 366 + i64::from(time.day_of_leap_year());
+                let second = |time: Timestamp| i64::from(time.second);
+                (days(self) - days(other)) * 86_400 + second(self) - second(other)
+            }
+        };
+        seconds.unsigned_abs()
+    }
+
     /// Seconds since midnight.
     pub(crate) fn second_of_day(self) -> u32 {
         self.second
@@ -454,6 +467,18 @@ mod tests {
 
     fn read(text: &str) -> String {
         Timestamp::parse(text).unwrap_or_else(|| panic!("{text:?} is not read")).to_string()
+    }
+
+    #[test]
+    fn moments_are_so_many_seconds_apart() {
+        let apart = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|text| Timestamp::parse(text).unwrap());
+            assert_eq!(one.apart(other), other.apart(one));
+            one.apart(other)
+        };
+        assert_eq!(apart("06/03-12:59:31.342001", "06/03-13:00:01.000000"), 30);
+        assert_eq!(apart("06/03-12:59:31.342001", "06/05-12:59:31.000000"), 2 * 86_400);
+        assert_eq!(apart("2024-12-31T23:59:59", "2025-01-01T00:00:01"), 2);
     }
 
     #[test]

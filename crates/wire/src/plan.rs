@@ -2,9 +2,9 @@
 
 use countermove_incident::{RecoveryState, Reversibility};
 use countermove_planner::{
-    Action, Assessment, Autonomy, Belief, Budget, Candidate, CostEstimate, EvidenceLine, OptionsError,
-    PlanEnd, PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress, RejectedCandidate,
-    RolloutEnd, RolloutReport, StateSource, TacticBelief, TechniqueName,
+    Action, Assessment, Attack, Autonomy, Belief, Budget, Candidate, CostEstimate, EvidenceLine,
+    OptionsError, PlanEnd, PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress,
+    RejectedCandidate, RolloutEnd, RolloutReport, StateSource, TacticBelief, TechniqueName,
 };
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
@@ -144,6 +144,22 @@ impl FromDomain<Assessment> for v1::Assessment {
             rejected: assessment.rejected,
             digest: Some(assessment.digest.into_message()),
             model: None,
+            attacks: assessment.attacks.into_iter().map(IntoMessage::into_message).collect(),
+        }
+    }
+}
+
+impl FromDomain<Attack> for v1::Attack {
+    fn from_domain(attack: Attack) -> Self {
+        Self {
+            attackers: attack.attackers,
+            targets: attack.targets,
+            tactics: attack
+                .tactics
+                .into_iter()
+                .map(|tactic| v1::Tactic::from_domain(tactic).into())
+                .collect(),
+            groups: attack.groups,
         }
     }
 }

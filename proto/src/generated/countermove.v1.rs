@@ -1033,6 +1033,25 @@ pub struct Assessment {
     /// nothing.
     #[prost(bool, tag = "10")]
     pub not_understood: bool,
+    /// The attacks, where several have nothing in common; empty otherwise, and in records of earlier releases.
+    #[prost(message, repeated, tag = "11")]
+    pub attacks: ::prost::alloc::vec::Vec<Attack>,
+}
+/// One of several attacks of an incident that have no attacker, no host and no account in common.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Attack {
+    /// Who attacks; each is one of `Entities.attackers`.
+    #[prost(string, repeated, tag = "1")]
+    pub attackers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Hosts that it has reached; each is one of `Entities.targets`.
+    #[prost(string, repeated, tag = "2")]
+    pub targets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Tactics of it that are named.
+    #[prost(enumeration = "Tactic", repeated, tag = "3")]
+    pub tactics: ::prost::alloc::vec::Vec<i32>,
+    /// Numbers of its groups in the digest, in ascending order.
+    #[prost(uint32, repeated, tag = "4")]
+    pub groups: ::prost::alloc::vec::Vec<u32>,
 }
 /// An estimate of what recovery costs if a candidate is taken first.
 /// A rollout that was cut off at the depth limit counts with what it had cost and one more action for each fact that it still

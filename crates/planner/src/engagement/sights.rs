@@ -6,12 +6,11 @@ use countermove_incident::{Catalogue, CatalogueAction, Tactic};
 
 use super::belief::Sight;
 use super::field::Field;
+use crate::evidence::conclusion::LOOKING;
 use crate::evidence::groups::GroupView;
 use crate::evidence::hosts::Hosts;
 use crate::evidence::judgement::{Judgement, Reading};
 
-/// Tactics of which looking at a host consists.
-const LOOKING: [Tactic; 2] = [Tactic::Reconnaissance, Tactic::Discovery];
 /// Tactics of which trying to break into it consists. All others are work on it.
 const BREAKING_IN: [Tactic; 3] = [Tactic::InitialAccess, Tactic::CredentialAccess, Tactic::LateralMovement];
 

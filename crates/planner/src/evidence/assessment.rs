@@ -3,6 +3,7 @@
 use countermove_incident::{DigestReport, RecoveryState, Tactic};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::attacks::Attack;
 use crate::evidence::roles::Roles;
 
 /// A technique of MITRE ATT&CK by identifier and name.
@@ -58,6 +59,9 @@ pub struct Assessment {
     pub entities: Roles,
     /// Conjectured tactics, the most likely first.
     pub tactics: Vec<TacticBelief>,
+    /// The attacks, where several have nothing in common; empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attacks: Vec<Attack>,
     /// How far recovery has come already.
     pub state: RecoveryState,
     /// The model's reasoning, as it wrote it.

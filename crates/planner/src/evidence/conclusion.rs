@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use countermove_incident::{RecoveryState, Tactic};
 
 use crate::evidence::assessment::Assessment;
+use crate::evidence::attacks::{Attack, attacks};
 use crate::evidence::beliefs::beliefs;
 use crate::evidence::groups::GroupView;
 use crate::evidence::naming::{LeftOut, name_roles};
@@ -87,6 +88,7 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
             ..Roles::default()
         },
         tactics: Vec::new(),
+        attacks: Vec::new(),
         state: RecoveryState::default(),
         reasoning: String::new(),
         rejected: Vec::new(),
@@ -115,6 +117,8 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
     let rest = scene.groups.iter().zip(verdicts).filter(|(group, _)| !is_shown(group));
     let left_out = name_roles(&mut assessment.entities, scene, &shown, rest);
     assessment.tactics = beliefs(scene, &shown);
+    let named: Vec<Tactic> = assessment.tactics.iter().map(|belief| belief.tactic).collect();
+    assessment.attacks = attacks(scene, &assessment.entities, &named, &shown);
     assessment.description = describe(scene, &assessment, shown.len(), left_out);
     assessment.digest.warnings.extend(left_out.warnings());
     assessment
@@ -160,9 +164,24 @@ fn why_not(scene: &Scene, shown: &[Shown<'_>]) -> Option<&'static str> {
              no incident."
         });
     }
-    is_slip(scene, shown).then_some(
-        "Somebody inside mistyped a password, nobody twice in a row, which alone makes no incident.",
+    if is_slip(scene, shown) {
+        return Some(
+            "Somebody inside mistyped a password, nobody twice in a row, which alone makes no incident.",
+        );
+    }
+    let mut serious = shown.iter().filter(|shown| shown.group.is_serious());
+    serious.all(|shown| !shown.group.is_alert && only_looks(shown)).then_some(
+        "Somebody looked around, as inventories and administrators do all day; no alert says more of it, which alone makes no \
+         incident.",
     )
+}
+
+/// Tactics of which looking consists.
+pub(crate) const LOOKING: [Tactic; 2] = [Tactic::Reconnaissance, Tactic::Discovery];
+
+/// Whether a group shows nothing but looking.
+pub(crate) fn only_looks(shown: &Shown<'_>) -> bool {
+    shown.tactics.iter().all(|tactic| LOOKING.contains(tactic))
 }
 
 /// That nothing was understood, how much it was, and what would help.
@@ -211,8 +230,19 @@ fn describe(scene: &Scene, assessment: &Assessment, groups: usize, left_out: Lef
     };
     let tactics: Vec<String> =
         assessment.tactics.iter().map(|belief| belief.tactic.name().to_owned()).collect();
+    let several = if assessment.attacks.is_empty() {
+        String::new()
+    } else {
+        let one = |attack: &Attack| {
+            let tactics: Vec<String> = attack.tactics.iter().map(|tactic| tactic.name().to_owned()).collect();
+            let at = list(&attack.targets, 0, "nobody that is known");
+            format!("{} at {at} ({})", list(&attack.attackers, 0, ""), tactics.join(", "))
+        };
+        let told: Vec<String> = assessment.attacks.iter().map(one).collect();
+        format!(" These are {} attacks that have nothing in common: {}.", told.len(), told.join("; "))
+    };
     format!(
-        "{} attacked {}: {}, in {groups} of {} alert groups.",
+        "{} attacked {}: {}, in {groups} of {} alert groups.{several}",
         list(attackers, left_out.attackers, "An unknown attacker"),
         list(targets, left_out.targets, "unknown hosts"),
         listed(&tactics),

@@ -6,6 +6,7 @@
 pub(crate) mod adaptation;
 pub(crate) mod against;
 pub(crate) mod assessment;
+pub(crate) mod attacks;
 pub(crate) mod beliefs;
 pub(crate) mod clients;
 pub(crate) mod conclusion;

@@ -144,8 +144,16 @@ impl From<v1::Assessment> for Assessment {
             state: assessment.state.unwrap_or_default().into(),
             reasoning: assessment.reasoning,
             rejected: assessment.rejected,
+            attacks: assessment.attacks.into_iter().map(Into::into).collect(),
             digest: assessment.digest.map(Into::into),
         }
+    }
+}
+
+impl From<v1::Attack> for Attack {
+    fn from(attack: v1::Attack) -> Self {
+        let tactics = attack.tactics().map(Into::into).collect();
+        Self { attackers: attack.attackers, targets: attack.targets, tactics, groups: attack.groups }
     }
 }
 

@@ -237,6 +237,9 @@ pub struct Assessment {
     pub compromised: Vec<Suspect>,
     /// Conjectured tactics, the most likely first.
     pub tactics: Vec<TacticBelief>,
+    /// The attacks, where several have nothing in common.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attacks: Vec<Attack>,
     /// How far recovery had come already.
     pub state: State,
     /// The model's reasoning.
@@ -245,6 +248,19 @@ pub struct Assessment {
     pub rejected: Vec<String>,
     /// How the log was read.
     pub digest: Option<Digest>,
+}
+
+/// One of several attacks that have nothing in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Attack {
+    /// Who attacks.
+    pub attackers: Vec<String>,
+    /// Hosts that it has reached.
+    pub targets: Vec<String>,
+    /// Its tactics.
+    pub tactics: Vec<Tactic>,
+    /// Numbers of its groups of alerts.
+    pub groups: Vec<u32>,
 }
 
 /// A host that the attack has to do with.

@@ -218,6 +218,7 @@ fn as_json(seen: &Seen) -> serde_json::Value {
         "taken_for_incident": assessment.is_incident,
         "named": names(assessment.tactics.iter().map(|belief| belief.tactic)),
         "targets": assessment.entities.targets,
+        "attacks": assessment.attacks.iter().map(|attack| json!([attack.attackers, attack.targets])).collect::<Vec<_>>(),
         "groups": groups,
     })
 }

@@ -541,3 +541,89 @@ proptest! {
         prop_assert_eq!(roles(plain), roles(mixed));
     }
 }
+
+fn at(day: u8, line: &str) -> String {
+    line.replacen("06/10", &format!("06/{day:02}"), 1)
+}
+
+fn of_attack(message: &str) -> Option<Tactic> {
+    match message {
+        "scan" => Some(Tactic::Reconnaissance),
+        "exploit" => Some(Tactic::InitialAccess),
+        "moves" => Some(Tactic::LateralMovement),
+        "beacon" => Some(Tactic::CommandAndControl),
+        _ => None,
+    }
+}
+
+#[test]
+fn attackers_who_have_nothing_in_common_are_two_attacks() {
+    let first =
+        [alert("scan", 2, "203.0.113.7", "10.0.2.20"), alert("exploit", 1, "203.0.113.7", "10.0.2.13")];
+    let second =
+        [alert("exploit", 1, "198.51.100.3", "10.0.2.20"), alert("beacon", 1, "10.0.2.20", "198.51.100.9")];
+    let all: Vec<&str> = first.iter().chain(&second).map(String::as_str).collect();
+    let assessment = concluded(&all, of_attack);
+    let told: Vec<_> =
+        assessment.attacks.iter().map(|attack| (attack.attackers.clone(), attack.targets.clone())).collect();
+    let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let expected = [
+        (strings(&["203.0.113.7"]), strings(&["10.0.2.13"])),
+        (strings(&["198.51.100.3", "198.51.100.9"]), strings(&["10.0.2.20"])),
+    ];
+    assert_eq!(told.len(), 2, "{assessment:?}");
+    assert!(expected.iter().all(|expected| told.contains(expected)), "{told:?}");
+    assert!(
+        assessment.description.contains("2 attacks that have nothing in common"),
+        "{}",
+        assessment.description
+    );
+    let groups: usize = assessment.attacks.iter().map(|attack| attack.groups.len()).sum();
+    assert_eq!(groups, 4, "the scan is told of with the attack whose address it came from");
+
+    // One host that is left for another joins them, and so does a host that both got into within a day.
+    let moves = alert("moves", 1, "10.0.2.13", "10.0.2.20");
+    let joined: Vec<&str> = all.iter().copied().chain([moves.as_str()]).collect();
+    assert!(concluded(&joined, of_attack).attacks.is_empty(), "one attack is told as one");
+    let same =
+        [alert("exploit", 1, "203.0.113.7", "10.0.2.13"), alert("exploit", 1, "198.51.100.3", "10.0.2.13")];
+    let lines =
+        |lines: &[String]| concluded(&lines.iter().map(String::as_str).collect::<Vec<_>>(), of_attack);
+    assert!(lines(&same).attacks.is_empty());
+}
+
+#[test]
+fn whoever_only_looks_is_no_attack_beside_one() {
+    let lines =
+        [alert("scan", 2, "198.51.100.3", "10.0.2.20"), alert("exploit", 1, "203.0.113.7", "10.0.2.13")];
+    let assessment = concluded(&lines.each_ref().map(String::as_str), of_attack);
+    assert!(assessment.is_incident && assessment.attacks.is_empty(), "{assessment:?}");
+}
+
+#[test]
+fn one_host_attacked_days_apart_by_others_is_attacked_twice() {
+    let attacked = |days: [u8; 2]| {
+        let lines = [
+            at(days[0], &alert("exploit", 1, "203.0.113.7", "10.0.2.13")),
+            at(days[1], &alert("beacon", 1, "10.0.2.13", "198.51.100.3")),
+        ];
+        concluded(&lines.each_ref().map(String::as_str), of_attack).attacks.len()
+    };
+    assert_eq!((attacked([10, 10]), attacked([10, 14])), (0, 2));
+}
+
+#[test]
+fn looking_alone_that_no_alert_tells_of_is_no_incident() {
+    let looks = log("web01", "looks around", "root", "10.0.2.20");
+    let told = |records: &[Record]| {
+        concluded_of(records, |message| match message {
+            message if message.contains("looks around") => Some(Tactic::Discovery),
+            "exploit" => Some(Tactic::InitialAccess),
+            _ => None,
+        })
+    };
+    let alone = told(std::slice::from_ref(&looks));
+    assert!(!alone.is_incident && alone.description.contains("looked around"), "{}", alone.description);
+    assert!(told(&[stated("looks around", 1, "10.0.2.20", "10.0.2.13")]).is_incident, "an alert says so");
+    assert!(told(&[looks, stated("exploit", 1, "203.0.113.7", "10.0.2.13")]).is_incident);
+}
