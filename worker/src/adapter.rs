@@ -35,7 +35,7 @@ macro_rules! shipped {
     };
 }
 
-static SHIPPED: [ShippedAdapter; 1] = [shipped!("smollm2-135m")];
+static SHIPPED: [ShippedAdapter; 2] = [shipped!("smollm2-135m"), shipped!("qwen2.5-coder-0.5b")];
 
 impl ShippedAdapter {
     /// The one for a model.

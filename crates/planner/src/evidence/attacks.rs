@@ -118,19 +118,18 @@ fn together(scene: &Scene, roles: &Roles, shown: &[Shown<'_>]) -> Sets {
     };
     for mut same in by_host.into_values() {
         same.sort_by_key(|at| span(*at));
-        let mut until: Option<(usize, Timestamp)> = None;
+        let (mut before, mut until): (Option<usize>, Option<Timestamp>) = (None, None);
         for at in same {
-            let Some((first, last)) = span(at) else {
-                // Nobody knows when it was: it belongs to what is known of the host.
-                until.into_iter().for_each(|(before, _)| sets.join(before, at));
-                continue;
+            let span = span(at);
+            // Where nobody knows when it was, it may have been at any time.
+            let near = |ended: Timestamp| {
+                span.is_none_or(|(first, _)| first <= ended || first.apart(ended) <= WITHIN)
             };
-            if let Some((before, ended)) = until
-                && (first <= ended || first.apart(ended) <= WITHIN)
-            {
+            if let Some(before) = before.filter(|_| until.is_none_or(near)) {
                 sets.join(before, at);
             }
-            until = Some((at, until.map_or(last, |(_, ended)| ended.max(last))));
+            before = Some(at);
+            until = until.max(span.map(|(_, last)| last));
         }
     }
     sets

@@ -25,6 +25,9 @@ pub(crate) struct PerceiveArgs {
     /// Source that is kept for testing whole, as when the labelled set was made; may be given several times.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) hold_out: Vec<String>,
+    /// Join each two scenarios to one whose two attacks have nothing in common, and leave an odd one out.
+    #[arg(long, conflicts_with = "weights")]
+    pub(crate) in_pairs: bool,
     /// Fit the weights of the evidence on this split, and say how they do on the test split, in place of what is perceived.
     #[arg(long, conflicts_with = "json")]
     pub(crate) weights: bool,

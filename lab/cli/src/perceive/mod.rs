@@ -123,7 +123,28 @@ fn cases(arguments: &PerceiveArgs, split: Split, console: &Console) -> Result<Ve
         let logs = labelled_logs(&labels(arguments.labelled), split).map_err(refused)?;
         cases.extend(logs.into_iter().map(of_log));
     }
-    Ok(cases)
+    Ok(if arguments.in_pairs { cases.chunks_exact(2).map(joined).collect() } else { cases })
+}
+
+/// Logs of two systems as one log of one system.
+fn joined(cases: &[Case]) -> Case {
+    let mut evidence = Evidence::default();
+    let mut tactics: Vec<Tactic> = cases.iter().flat_map(|case| &case.tactics).copied().collect();
+    tactics.sort_unstable();
+    tactics.dedup();
+    for Case { evidence: own, .. } in cases {
+        evidence.system_description += &own.system_description;
+        evidence.system_description.push('\n');
+        evidence.log.records.extend(own.log.records.iter().cloned());
+        evidence.constraints.extend(own.constraints.iter().cloned());
+    }
+    Case {
+        name: cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>().join(" and "),
+        evidence,
+        is_incident: cases.iter().any(|case| case.is_incident),
+        tactics,
+        shows: cases.iter().flat_map(|case| &case.shows).copied().collect(),
+    }
 }
 
 fn of_scenario(scenario: &Scenario) -> Result<Case, Failure> {
