@@ -198,9 +198,8 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
     }
     for (number, attack) in assessment.attacks.iter().enumerate() {
         let groups: Vec<String> = attack.groups.iter().map(|group| format!("A{group}")).collect();
-        let against =
-            if attack.targets.is_empty() { "nobody known".to_owned() } else { attack.targets.join(", ") };
-        let told = format!("{} against {against} ({})", attack.attackers.join(", "), groups.join(", "));
+        let (who, whom) = (attack.attackers.join(", "), attack.targets.join(", "));
+        let told = format!("{who} against {whom} ({})", groups.join(", "));
         out.push_str(&item(&format!("attack {}", number + 1), &told, page));
     }
     if let Some(digest) = &assessment.digest {

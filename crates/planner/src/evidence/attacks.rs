@@ -1,11 +1,11 @@
 //! Attacks that have nothing in common, told apart: two attackers who know nothing of each other are two attacks, and whoever has only
-//! looked from outside is none beside them.
+//! looked, or reached nobody, is none beside them.
 //!
 //! Groups belong together that have an attacker in common, an account of which the attacker has the password, or within a day a host
 //! that the attack got into, or tried. What got in and tells of no attacker belongs to the attack that it is nearest to in time: a log
 //! seldom holds each step of one.
 //!
-//! Invariant: every attack has an attacker of its own; where that leaves one or none, there is one attack.
+//! Invariant: every attack has an attacker and a target of its own; where that leaves one or none, there is one attack.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,14 +39,18 @@ pub(crate) fn attacks(scene: &Scene, roles: &Roles, named: &[Tactic], shown: &[S
     for at in 0..shown.len() {
         sets.entry(together.of(at)).or_default().push(at);
     }
-    let acts = |set: &[usize]| set.iter().any(|at| shown.get(*at).is_some_and(|shown| !only_looks(shown)));
+    let targets = |set: &[usize]| -> Vec<String> {
+        let acting = set.iter().filter_map(|at| shown.get(*at)).filter(|shown| !only_looks(shown));
+        let touched: BTreeSet<&String> = acting.flat_map(|shown| shown.touched()).collect();
+        roles.targets.iter().filter(|host| touched.contains(host)).cloned().collect()
+    };
     let attackers = |set: &[usize]| -> Vec<String> {
         let own: BTreeSet<&String> =
             set.iter().filter_map(|at| shown.get(*at)).flat_map(|shown| attackers(roles, shown)).collect();
         roles.attackers.iter().filter(|name| own.contains(name)).cloned().collect()
     };
     let (mut whole, rest): (Vec<_>, Vec<_>) =
-        sets.into_values().filter(|set| acts(set)).partition(|set| !attackers(set).is_empty());
+        sets.into_values().filter(|set| !targets(set).is_empty()).partition(|set| !attackers(set).is_empty());
     if whole.len() < 2 {
         return Vec::new();
     }
@@ -60,14 +64,12 @@ pub(crate) fn attacks(scene: &Scene, roles: &Roles, named: &[Tactic], shown: &[S
     }
     let told = whole.iter().map(|set| {
         let groups: Vec<&Shown<'_>> = set.iter().filter_map(|at| shown.get(*at)).collect();
-        let acting = groups.iter().filter(|shown| !only_looks(shown));
-        let touched: BTreeSet<&String> = acting.flat_map(|shown| shown.touched()).collect();
         let tactics: BTreeSet<Tactic> = groups.iter().flat_map(|shown| &shown.tactics).copied().collect();
         let mut numbers: Vec<u32> = groups.iter().map(|shown| shown.group.number).collect();
         numbers.sort_unstable();
         Attack {
             attackers: attackers(set),
-            targets: roles.targets.iter().filter(|host| touched.contains(host)).cloned().collect(),
+            targets: targets(set),
             tactics: tactics.into_iter().filter(|tactic| named.contains(tactic)).collect(),
             groups: numbers,
         }

@@ -235,8 +235,8 @@ fn describe(scene: &Scene, assessment: &Assessment, groups: usize, left_out: Lef
     } else {
         let one = |attack: &Attack| {
             let tactics: Vec<String> = attack.tactics.iter().map(|tactic| tactic.name().to_owned()).collect();
-            let at = list(&attack.targets, 0, "nobody that is known");
-            format!("{} at {at} ({})", list(&attack.attackers, 0, ""), tactics.join(", "))
+            let [who, whom] = [&attack.attackers, &attack.targets].map(|names| list(names, 0, ""));
+            format!("{who} at {whom} ({})", tactics.join(", "))
         };
         let told: Vec<String> = assessment.attacks.iter().map(one).collect();
         format!(" These are {} attacks that have nothing in common: {}.", told.len(), told.join("; "))
