@@ -104,9 +104,15 @@ def transcript(name, document, seconds):
         lines += [
             f"{step['index'] + 1}. **{action['text']}.** {action['explanation']}",
             f"   - {step['reason']}",
-            f"   - Then: {step['state_after'] or 'nothing yet'}",
+            f"   - Then: {holding(step['state_after'])}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def holding(state):
+    """The facts of a state that hold, in words."""
+    facts = [fact.removeprefix("is_").removeprefix("are_").replace("_", " ") for fact, holds in state.items() if holds]
+    return ", ".join(facts) or "no fact of recovery holds"
 
 
 def head(options):
