@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use countermove_tests::Program;
 
@@ -29,6 +30,36 @@ fn a_default_model_that_is_cut_or_another_is_refused() {
     fs::write(models.join("SmolLM2-135M-Instruct.Q4_1.gguf"), b"GGUF\x03\0\0\0").unwrap();
     let home = home.path().to_str().unwrap();
     worker().refuses(&["model", "--home", home, "info"], 1, &["SmolLM2-135M-Instruct.Q4_1.gguf"]);
+}
+
+#[test]
+fn a_known_model_is_fetched_or_laid_down_and_has_to_be_the_very_file() {
+    let home = tempfile::tempdir().unwrap();
+    let models = home.path().join("models");
+    fs::create_dir(&models).unwrap();
+    let path = home.path().to_str().unwrap();
+    let fetch = ["model", "--home", path, "fetch", "qwen2.5-coder-0.5b"];
+    let sha256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32";
+    let cache = home.path().join("hub");
+    // Without a network, whether there is one or not.
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countermove-worker"));
+        command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", &cache).args(arguments);
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(words.iter().all(|word| told.contains(word)), "{words:?} in {told}");
+    };
+    refused(&fetch, &["qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "HF_HUB_OFFLINE", sha256]);
+    fs::write(models.join("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"), b"GGUF").unwrap();
+    refused(&fetch, &[sha256, "delete it"]);
+    let again = ["model", "--home", path, "info", "--model", "qwen2.5-coder-0.5b"];
+    refused(&again, &["491400064 bytes", "model fetch qwen2.5-coder-0.5b"]);
+    let listed = worker().run(&["model", "--home", path, "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!((&listed[1]["name"], &listed[1]["sha256"]), (&"qwen2.5-coder-0.5b".into(), &sha256.into()));
+    assert!(listed[1]["path"].is_string() && listed[1]["adapter"] == true, "{listed}");
+    assert_eq!(worker().run(&["model", "fetch", "qwen"]).status.code(), Some(2));
 }
 
 #[test]

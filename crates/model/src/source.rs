@@ -166,6 +166,10 @@ fn find_known(known: &KnownModel, home: &Path, on_fetch: &mut OnFetch<'_>) -> Re
                     let reason = format!("{reason}; or lay down {file}, with SHA-256 {}", known.sha256);
                     LoadError::Hub { id, reason }
                 }
+                LoadError::Missing { advice, .. } => {
+                    let advice = format!("{advice}, or lay it down there, with SHA-256 {}", known.sha256);
+                    LoadError::Missing { path, advice }
+                }
                 error => error,
             })
         }
