@@ -93,7 +93,7 @@ test: toolchain test-services ## Run all tests; the cluster tests start the real
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/run_tests.sh $(ARGS)
 
 .PHONY: nightly
-nightly: model ## Plan the recorded incidents with a larger model (qwen2.5-coder-1.5b, fetched; 40 minutes), write docs/larger-model.md
+nightly: model ## Plan the recorded incidents with a larger model (qwen2.5-coder-1.5b, fetched; a quarter of an hour), write docs/larger-model.md
 	$(PROGRAMS)/countermove-worker model fetch qwen2.5-coder-1.5b
 	$(PYTHON) scripts/plan_recorded.py --programs $(PROGRAMS) --write docs/larger-model.md $(ARGS)
 
