@@ -73,7 +73,8 @@ def faults_of(document, folder):
     if not document["assessment"]["is_incident"]:
         yield "no incident was seen"
         return
-    evidence = "".join(path.read_text(encoding="utf-8", errors="replace") for path in folder.iterdir())
+    given = [folder / name for name in ("system.txt", "alerts.log", "notes.txt")]
+    evidence = "".join(path.read_text(encoding="utf-8", errors="replace") for path in given if path.exists())
     known, done = set(ADDRESS.findall(evidence)), collections.Counter()
     for step in document["steps"]:
         action = step["action"]

@@ -132,7 +132,7 @@ pub struct Arguments {
 /// What a worker's program does beside serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Fetch the default model, find models, say what they are.
+    /// List and fetch known models, find models, say what they are, measure and check a device.
     Model(ModelArguments),
 }
 

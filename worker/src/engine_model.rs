@@ -92,7 +92,7 @@ impl LanguageModel for EngineModel {
                     decode.record("cached_tokens", count(completion.cached_tokens));
                     decode.record("sampled_tokens", count(completion.sampled_tokens));
                     decode.record("forced_tokens", count(completion.forced_tokens));
-                    return Ok(Answer { untuned: self.untuned, ..answer(completion, begun) });
+                    return Ok(answer(completion, self.untuned, begun));
                 }
                 Event::Done(Err(error)) => return Err(model_error(&error)),
             }
@@ -101,7 +101,7 @@ impl LanguageModel for EngineModel {
     }
 }
 
-fn answer(completion: Completion, begun: Instant) -> Answer {
+fn answer(completion: Completion, untuned: bool, begun: Instant) -> Answer {
     let weighed =
         |option: countermove_model::Weighed| Weighed { value: option.value, probability: option.probability };
     Answer {
@@ -109,7 +109,7 @@ fn answer(completion: Completion, begun: Instant) -> Answer {
         json: completion.text,
         complete: completion.complete,
         options: completion.options.into_iter().map(weighed).collect(),
-        untuned: false,
+        untuned,
         usage: Usage {
             prompt_tokens: completion.prompt_tokens,
             cached_tokens: completion.cached_tokens,

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use countermove_incident::printable;
 use countermove_model::{
@@ -130,14 +130,7 @@ fn fetch(known: &KnownModel, python: &Path, home: &Path) -> anyhow::Error {
 /// Gets what is not here, and says where it is if it is the very file.
 fn fetch_from_hub(known: &'static KnownModel, home: &Path) -> anyhow::Result<()> {
     let path = ModelSource::Known(known).resolve(home, &mut show_transfer())?;
-    let found = sha256_file(&path)?;
-    if found != known.sha256 {
-        let (path, expected) = (path.display(), known.sha256);
-        bail!(
-            "{path} has the SHA-256 {found}, and {} has {expected}; delete it and fetch it again",
-            known.title
-        );
-    }
+    known.check(&path, &sha256_file(&path)?)?;
     print(&format!("{}\n", path.display()))
 }
 
@@ -160,9 +153,8 @@ struct Listed {
 /// What is known, and what of it is here; nobody is asked.
 fn listed(home: &Path) -> Vec<Listed> {
     let models = FAMILY.iter().map(|known| {
-        let source = ModelSource::Known(known);
-        let adapter = ShippedAdapter::of(&source).is_some();
-        Listed { known, adapter, path: source.here(home) }
+        let adapter = ShippedAdapter::of(&ModelSource::Known(known)).is_some();
+        Listed { known, adapter, path: known.here(home) }
     });
     models.collect()
 }

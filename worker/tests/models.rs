@@ -52,7 +52,7 @@ fn a_known_model_is_fetched_or_laid_down_and_has_to_be_the_very_file() {
     };
     refused(&fetch, &["qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "HF_HUB_OFFLINE", sha256]);
     fs::write(models.join("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"), b"GGUF").unwrap();
-    refused(&fetch, &[sha256, "delete it"]);
+    refused(&fetch, &[sha256, "delete the file and fetch it again"]);
     let again = ["model", "--home", path, "info", "--model", "qwen2.5-coder-0.5b"];
     refused(&again, &["491400064 bytes", "model fetch qwen2.5-coder-0.5b"]);
     let listed = worker().run(&["model", "--home", path, "list", "--json"]);

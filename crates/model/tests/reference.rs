@@ -15,7 +15,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn default_model() -> PathBuf {
-    let path = home(None).join("models").join(KnownModel::DEFAULT.file);
+    let path = KnownModel::DEFAULT.path(&home(None));
     assert!(
         path.is_file(),
         "the default model is not at {}; run `make test`, or `countermove-worker model fetch`",

@@ -59,7 +59,7 @@ fn blocks_of_eight_bits_stay_close_to_the_cpu_backend() {
 
 #[test]
 fn the_default_model_agrees_with_the_cpu_backend() {
-    let path = crate::home(None).join("models").join(crate::KnownModel::DEFAULT.file);
+    let path = crate::KnownModel::DEFAULT.path(&crate::home(None));
     if !path.exists() {
         eprintln!("skipped: the default model is not at {}", path.display());
         return;

@@ -198,7 +198,7 @@ fn single_precision_agrees_with_candle_for_every_architecture() {
 
 /// The default model, if it is on this machine.
 fn default_model() -> Option<PathBuf> {
-    let path = crate::home(None).join("models").join(crate::KnownModel::DEFAULT.file);
+    let path = crate::KnownModel::DEFAULT.path(&crate::home(None));
     if path.exists() {
         return Some(path);
     }

@@ -100,12 +100,13 @@ fn together(scene: &Scene, roles: &Roles, shown: &[Shown<'_>]) -> Sets {
         let lines = one.group.records.iter().filter_map(|position| scene.lines.at(*position));
         let accounts = lines.flat_map(|line| &line.accounts);
         let stolen = accounts.filter(|account| roles.stolen_accounts.contains(account));
-        // An attacker outside who used an address is the same one wherever it shows.
-        for name in attackers(roles, one).chain(&one.group.parts.outside).chain(stolen) {
+        let parts = &one.group.parts;
+        // Whoever is outside is the same one wherever it shows, be it listed as an attacker or not.
+        let inside = parts.from_inside.iter().filter(|name| roles.attackers.contains(name));
+        for name in parts.outside.iter().chain(inside).chain(stolen) {
             let before = *by_name.entry(name).or_insert(at);
             sets.join(before, at);
         }
-        let parts = &one.group.parts;
         // Everybody is looked at.
         let to = parts.aimed_at.iter().filter(|_| !only_looks(one));
         for host in parts.from_inside.iter().chain(to) {
