@@ -89,6 +89,14 @@ impl Pricing {
         }
     }
 
+    /// Minutes of work that an action takes: by the table, or what it usually is where there is none.
+    pub fn minutes_of_work(&self, action: &str) -> f64 {
+        match self {
+            Pricing::Unit | Pricing::Superfluous => minutes::usual_work(action),
+            Pricing::Minutes(table) => table.work(action),
+        }
+    }
+
     /// The model for a system with these hosts and addresses.
     pub fn model(&self, systems: &[String]) -> Box<dyn CostModel> {
         match self {

@@ -213,16 +213,50 @@ struct Counts {
     everyday_right: usize,
 }
 
-/// Tables of how often the first answers are right, by source, and how far the probabilities can be believed.
+/// Rows by how sure the first answer of each is.
+#[derive(Default)]
+struct Bins([Bin; BINS]);
+
+#[derive(Clone, Copy, Default)]
+struct Bin {
+    rows: usize,
+    /// Sum of the probabilities said.
+    sure: f64,
+    right: usize,
+}
+
+impl Bins {
+    fn add(&mut self, sure: f64, right: bool) {
+        // A probability of one belongs to the last bin.
+        if let Some(bin) = self.0.get_mut(((sure * BINS as f64) as usize).min(BINS - 1)) {
+            *bin = Bin { rows: bin.rows + 1, sure: bin.sure + sure, right: bin.right + usize::from(right) };
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.0.iter().map(|bin| bin.rows).sum()
+    }
+
+    /// The expected calibration error: how far what is said lies from how often it is right, on average over the rows.
+    fn error(&self) -> f64 {
+        let apart = self.0.iter().map(|bin| (bin.sure - bin.right as f64).abs());
+        apart.sum::<f64>() / self.rows().max(1) as f64
+    }
+}
+
+/// Tables of how often the first answers are right, by source, and how far the probabilities can be believed. Where a label has several
+/// tactics, any of them is right and each has but a part of the probability, so the error is told apart for those that have one.
 pub(crate) fn report(rows: &[Asked], temperature: f64) -> String {
     let mut by_source: BTreeMap<&str, Counts> = BTreeMap::new();
-    let mut bins = [(0_usize, 0.0_f64, 0_usize); BINS];
+    let (mut bins, mut unambiguous) = (Bins::default(), Bins::default());
     for row in rows {
         let options = row.at(temperature);
         let Some((first, sure)) = options.first().copied() else { continue };
         let right = row.is_right(first);
-        let bin = &mut bins[((sure * BINS as f64) as usize).min(BINS - 1)];
-        *bin = (bin.0 + 1, bin.1 + sure, bin.2 + usize::from(right));
+        bins.add(sure, right);
+        if row.right.len() <= 1 {
+            unambiguous.add(sure, right);
+        }
         for key in [row.source.as_str(), "all"] {
             let counts = by_source.entry(key).or_default();
             counts.rows += 1;
@@ -259,23 +293,24 @@ pub(crate) fn report(rows: &[Asked], temperature: f64) -> String {
             share(counts.everyday_right, counts.everyday)
         );
     }
-    let total = rows.len().max(1) as f64;
-    let error: f64 = bins
-        .iter()
-        .filter(|(count, ..)| *count > 0)
-        .map(|(count, sure, right)| (sure - *right as f64).abs() / *count as f64 * (*count as f64 / total))
-        .sum();
-    out += &format!(
-        "\nExpected calibration error {error:.3}.\n\n| said | rows | mean | right |\n|---|---:|---:|---:|\n"
-    );
-    for (at, (count, sure, right)) in bins.iter().enumerate().filter(|(_, (count, ..))| *count > 0) {
-        let of = |sum: f64| sum / *count as f64;
+    out += &format!("\nExpected calibration error {:.3}", bins.error());
+    if unambiguous.rows() < bins.rows() {
         out += &format!(
-            "| {:.1} to {:.1} | {count} | {:.2} | {:.2} |\n",
+            "; {:.3} over the {} rows whose label has one tactic at most",
+            unambiguous.error(),
+            unambiguous.rows()
+        );
+    }
+    out += ".\n\n| said | rows | mean | right |\n|---|---:|---:|---:|\n";
+    for (at, bin) in bins.0.iter().enumerate().filter(|(_, bin)| bin.rows > 0) {
+        let of = |sum: f64| sum / bin.rows as f64;
+        out += &format!(
+            "| {:.1} to {:.1} | {} | {:.2} | {:.2} |\n",
             at as f64 / BINS as f64,
             (at + 1) as f64 / BINS as f64,
-            of(*sure),
-            of(*right as f64)
+            bin.rows,
+            of(bin.sure),
+            of(bin.right as f64)
         );
     }
     out
@@ -300,7 +335,21 @@ mod tests {
         assert!(temperature > 2.0 && (said - 0.75).abs() < 0.01, "{temperature} {said}");
         let text = report(&rows, temperature);
         assert!(text.contains("Expected calibration error 0.00"), "{text}");
-        assert!(report(&rows, 1.0).contains("Expected calibration error 0.240"), "{}", report(&rows, 1.0));
+        assert!(report(&rows, 1.0).contains("Expected calibration error 0.240."), "{}", report(&rows, 1.0));
+    }
+
+    #[test]
+    fn probability_that_several_right_tactics_share_is_no_doubt() {
+        // Half sure and right half of the time; of two right ones it has always named one.
+        let one = |at: usize| asked(if at % 2 == 0 { &[] } else { &[Tactic::Impact] }, 0.501);
+        let rows: Vec<Asked> = (0..20)
+            .map(one)
+            .chain((0..20).map(|_| asked(&[Tactic::Impact, Tactic::Execution], 0.501)))
+            .collect();
+        let text = report(&rows, 1.0);
+        let expected =
+            "Expected calibration error 0.249; 0.001 over the 20 rows whose label has one tactic at most.";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -158,6 +158,16 @@ impl MinuteTable {
     fn minutes(&self, class: Option<VerbClass>) -> ActionMinutes {
         class.and_then(|class| self.actions.get(&class)).copied().unwrap_or(self.other)
     }
+
+    /// What each kind of response takes that an action tells.
+    fn told(&self, action: &str) -> Vec<ActionMinutes> {
+        kinds(action).into_iter().map(|class| self.minutes(class)).collect()
+    }
+
+    /// Minutes of work that an action takes.
+    pub(super) fn work(&self, action: &str) -> f64 {
+        self.told(action).iter().map(|minutes| minutes.work).sum()
+    }
 }
 
 /// Prices actions by a table for one system.
@@ -218,16 +228,31 @@ impl MinuteCost {
 
 impl CostModel for MinuteCost {
     fn cost(&self, _before: RecoveryState, action: &str, _after: RecoveryState) -> f64 {
-        let classes = VerbClass::of(action);
-        let told: Vec<ActionMinutes> = match classes.is_empty() {
-            true => vec![self.table.minutes(None)],
-            false => classes.into_iter().map(|class| self.table.minutes(Some(class))).collect(),
-        };
+        let told = self.table.told(action);
         let work: f64 = told.iter().map(|minutes| minutes.work).sum();
         let outage = told.iter().map(|minutes| minutes.outage).fold(0.0, f64::max);
         let disruption = if outage > 0.0 { outage * self.weight(action) } else { 0.0 };
         work + self.table.disruption_weight * disruption
     }
+}
+
+/// The kinds of response that an action tells; `None` where it tells no known one.
+fn kinds(action: &str) -> Vec<Option<VerbClass>> {
+    let known: Vec<Option<VerbClass>> = VerbClass::of(action).into_iter().map(Some).collect();
+    if known.is_empty() { vec![None] } else { known }
+}
+
+/// Minutes of work that an action takes where no table says so: what `deploy/costs.toml`, the sample of one, begins with.
+pub(super) fn usual_work(action: &str) -> f64 {
+    let minutes = |class| match class {
+        Some(VerbClass::Contain) => 10.0,
+        Some(VerbClass::Preserve | VerbClass::Restore) => 45.0,
+        Some(VerbClass::Harden) => 60.0,
+        Some(VerbClass::Analyse) => 90.0,
+        Some(VerbClass::Eradicate) => 120.0,
+        None => 30.0,
+    };
+    kinds(action).into_iter().map(minutes).sum()
 }
 
 /// A form in which a name of the table equals the entity that an action names.
@@ -323,6 +348,18 @@ mod tests {
         let table = MinuteTable::parse(include_str!("../../../../deploy/costs.toml")).unwrap();
         assert_eq!(table.actions.len(), 6, "it prices every kind of response");
         assert!(!table.assets.is_empty());
+        for action in [
+            "Isolate 10.0.2.13 from the network",
+            "Save the logs of 10.0.2.13",
+            "Search the logs of 10.0.2.13",
+            "Remove malware from 10.0.2.13",
+            "Patch 10.0.2.13",
+            "Restore 10.0.2.13 from a backup",
+            "Write a report",
+            "Isolate 10.0.2.13 and save the logs of 10.0.2.13",
+        ] {
+            assert_eq!(usual_work(action), table.work(action), "{action}");
+        }
     }
 
     proptest! {

@@ -46,12 +46,19 @@ pub(crate) struct Widened<'a> {
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
 /// the attack has to do with the likeliest join them, until there is something to do. When none is left of which anything says so, the
-/// attacker may have an account of which nothing does, and only then a host of which nothing does. Who has joined stays.
+/// attacker may have an account of which nothing does, and only then a host of which nothing does. Who was seen to fall meanwhile joins
+/// first. Who has joined stays.
 pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };
     for number in 1..=deeds.len() {
         let (so_far, after) = (deeds.get(..number).unwrap_or_default(), deeds.get(number - 1));
         widened.joined.clear();
+        let known = widened.roles.to_clean();
+        let seen = after.into_iter().flat_map(|deed| &deed.fallen).filter(|host| !known.contains(host));
+        widened.joined.extend(seen.cloned());
+        if !widened.joined.is_empty() {
+            widened.roles.to_mut().targets.extend(widened.joined.iter().cloned());
+        }
         while let Some(deed) = after
             && Coverage::of(&widened.roles, so_far).is_exhausted(deed.after)
         {

@@ -19,12 +19,22 @@ pub(crate) struct Deed {
     pub(crate) before: RecoveryState,
     /// The one that followed.
     pub(crate) after: RecoveryState,
+    /// Hosts that were seen to fall meanwhile. Of what has really happened the roles tell already.
+    pub(crate) fallen: Vec<String>,
 }
 
 impl Deed {
     /// Facts that it may have brought about.
     pub(crate) fn open(&self) -> RecoveryState {
         open_facts(self.before, &self.objects)
+    }
+
+    /// Whether it cuts this host off or closes the way into it.
+    pub(crate) fn protects(&self, host: &str) -> bool {
+        let mut objects = self.objects.iter();
+        objects.any(|(kind, names)| {
+            matches!(kind, VerbClass::Contain | VerbClass::Harden) && names.contains(host)
+        })
     }
 }
 
@@ -51,7 +61,7 @@ pub(crate) fn past(roles: &Roles, history: &[String], state: RecoveryState) -> V
                 *holds &= !gained.contains(label);
             }
             let before = RecoveryState::from_bits(before);
-            let deed = Deed { objects: objects(action, roles), before, after };
+            let deed = Deed { objects: objects(action, roles), before, after, fallen: Vec::new() };
             after = before;
             deed
         })

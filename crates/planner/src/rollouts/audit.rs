@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use countermove_incident::{Constraints, CostModel, Grounding, RecoveryState};
+use countermove_incident::{Constraints, CostModel, Grounding, Pricing, RecoveryState};
 
 use crate::evidence::roles::Roles;
 use crate::prompts::past::{Deed, objects, past};
@@ -22,6 +22,7 @@ const ROUNDING: f64 = 1e-6;
 /// Reckons the results of one batch again.
 pub struct Auditor {
     max_depth: usize,
+    pricing: Pricing,
     costs: Box<dyn CostModel>,
     entities: Roles,
     constraints: Constraints,
@@ -48,6 +49,7 @@ impl Auditor {
     pub fn of(batch: &RolloutBatch) -> Self {
         Self {
             max_depth: usize::try_from(batch.policy.max_depth).unwrap_or(usize::MAX),
+            pricing: batch.pricing.clone(),
             costs: batch.pricing.model(&batch.entities.systems),
             entities: batch.entities.clone(),
             constraints: batch.constraints.clone(),
@@ -76,7 +78,7 @@ impl Auditor {
     /// # Errors
     /// What of it cannot be, as a clause that begins with "its".
     pub fn check(&mut self, spec: &RolloutSpec, mut result: RolloutResult) -> Result<RolloutResult, String> {
-        let (world, mut deeds) = self.world(spec);
+        let (mut world, mut deeds) = self.world(spec);
         // Names are not looked at: a menu names what is among the entities, and candidates were checked.
         let checks = Checks { grounding: &Grounding::default(), constraints: &self.constraints };
         let mut state = spec.state;
@@ -107,7 +109,8 @@ impl Auditor {
             }
             step.cost = cost;
             sum += cost;
-            deeds.push(Deed { objects, before: state, after });
+            deeds.push(Deed { objects, before: state, after, fallen: Vec::new() });
+            Arc::make_mut(&mut world).pass(self.pricing.minutes_of_work(&step.action), &mut deeds);
             state = after;
         }
         if differs(result.cost, sum) {
@@ -151,7 +154,7 @@ fn differs(said: f64, reckoned: f64) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use countermove_incident::{MinuteTable, Pricing};
+    use countermove_incident::MinuteTable;
     use proptest::prelude::*;
 
     use super::*;
@@ -212,8 +215,10 @@ mod tests {
         for pricing in [Pricing::Unit, Pricing::Superfluous, minutes()] {
             let batch = batch(pricing);
             let mut auditor = Auditor::of(&batch);
-            for seed in 0..12 {
-                let spec = spec(seed);
+            // The second leaves the attacker free.
+            let actions = [spec(0).action, "Search the logs of 10.0.0.5".to_owned()];
+            for (seed, action) in (0..24).zip(actions.iter().cycle()) {
+                let spec = RolloutSpec { action: action.clone(), ..spec(seed) };
                 let result = run(&batch, &spec).await;
                 assert!(!result.steps.is_empty(), "{result:?}");
                 assert_eq!(auditor.check(&spec, result.clone()), Ok(result));

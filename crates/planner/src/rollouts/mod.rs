@@ -1,5 +1,6 @@
 //! Rollouts: what goes to whoever runs them and comes back, how one is simulated, and what every action has to keep to.
 
+pub(crate) mod advance;
 pub(crate) mod answers;
 pub(crate) mod audit;
 pub(crate) mod checks;

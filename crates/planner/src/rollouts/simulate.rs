@@ -222,7 +222,7 @@ impl<M: LanguageModel> Run<'_, M> {
             let objects = objects(&action, &self.batch.entities);
             let tries = tried.entry(open_facts(state, &objects).bits()).or_default();
             let after = state.union(self.predict(state, &action, &objects, *tries).await?);
-            self.deeds.push(Deed { objects, before: state, after });
+            self.deeds.push(Deed { objects, before: state, after, fallen: Vec::new() });
             *tries += 1;
             let cost = self.world.cost(costs, state, &action, after);
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });
@@ -232,6 +232,7 @@ impl<M: LanguageModel> Run<'_, M> {
             if depth >= self.batch.policy.max_depth {
                 break;
             }
+            self.world.pass(self.batch.pricing.minutes_of_work(&action), &mut self.deeds);
             history.push(history_line(&action, state, after));
             state = after;
             action = self.next_action(state, &history, depth).await?;
@@ -443,28 +444,68 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_rollout_that_is_cancelled_tells_what_it_took() {
-        let key = RolloutKey { step: 0, candidate: 1, rollout: 2 };
-        let spec = RolloutSpec {
-            key,
+    const KEY: RolloutKey = RolloutKey { step: 0, candidate: 1, rollout: 2 };
+    const ISOLATE: &str = "Isolate 10.0.0.5 from the network";
+
+    fn spec(action: &str) -> RolloutSpec {
+        RolloutSpec {
+            key: KEY,
             seed: 3,
             common_seed: 4,
             state: RecoveryState::default(),
             history: Vec::new(),
-            action: "Isolate 10.0.0.5 from the network".into(),
-        };
-        let batch = RolloutBatch {
+            action: action.into(),
+        }
+    }
+
+    fn batch(entities: Roles) -> RolloutBatch {
+        RolloutBatch {
             tenant: String::new(),
             incident: "incidents/test".into(),
             system: "You plan.".into(),
             context: vec!["Evidence of 10.0.0.5.".into()],
-            entities: Roles { systems: vec!["10.0.0.5".into()], ..Roles::default() },
-            policy: RolloutPolicy { max_depth: 8, temperature: 0.6, top_p: 0.9, thinking_tokens: 0 },
+            entities,
+            policy: RolloutPolicy { max_depth: 12, temperature: 0.6, top_p: 0.9, thinking_tokens: 0 },
             pricing: Pricing::default(),
             constraints: Constraints::default(),
             rollouts: Vec::new(),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_attacker_free_pays_for_it() {
+        let own = ["10.0.0.5", "10.0.0.6", "10.0.0.7"].map(str::to_owned);
+        let batch = batch(Roles {
+            systems: own.to_vec(),
+            targets: vec![own[0].clone()],
+            compromised: own.clone().into_iter().zip([0.9, 0.02, 0.01]).collect(),
+            ..Roles::default()
+        });
+        let (templates, answers) = (Templates::load(None).unwrap(), Answers::default());
+        let model = ScriptedModel::new(optimist);
+        let simulator = Simulator { model: &model, templates: &templates, answers: &answers };
+        let mut costs = [0.0; 2];
+        let mut dearer = 0;
+        for seed in 0..100 {
+            let mut pair = [0.0; 2];
+            for (cost, action) in pair.iter_mut().zip([ISOLATE, "Search the logs of 10.0.0.5"]) {
+                let spec = RolloutSpec { seed, common_seed: seed, ..spec(action) };
+                let tokens = TokenCounter::default();
+                let result = run_rollout(&simulator, &batch, &spec, &tokens).await.unwrap();
+                assert!(result.steps.len() <= 12 && result.end != RolloutEnd::Malformed, "{result:?}");
+                *cost = result.cost;
+            }
+            dearer += usize::from(pair[1] > pair[0]);
+            costs = [costs[0] + pair[0], costs[1] + pair[1]];
+        }
+        // A host falls within the search in 0.52 · (1 - exp(-90 / 60)) of them, 40 in 100, and has to be reached as well.
+        assert!(costs[1] > 1.05 * costs[0] && (30..60).contains(&dearer), "{costs:?}, {dearer} dearer");
+    }
+
+    #[tokio::test]
+    async fn a_rollout_that_is_cancelled_tells_what_it_took() {
+        let spec = spec(ISOLATE);
+        let batch = batch(Roles { systems: vec!["10.0.0.5".into()], ..Roles::default() });
         let (templates, tokens) = (Templates::load(None).unwrap(), TokenCounter::default());
         let answers = Answers::default();
         // What was counted before is no part of it.
@@ -478,7 +519,7 @@ mod tests {
         let caller = Caller { tokens: &tokens, cancelled: stalls };
         let simulator = Simulator { model: &model, templates: &templates, answers: &answers };
         let result = run_rollout_for(&simulator, &batch, &spec, caller).await.unwrap();
-        assert_eq!((result.key, result.end, result.steps.len()), (key, RolloutEnd::Cancelled, 1));
+        assert_eq!((result.key, result.end, result.steps.len()), (KEY, RolloutEnd::Cancelled, 1));
         assert_eq!(result.usage.generated(), tokens.total() - 1000, "the answer and what came of the next");
         assert!(result.usage.generated() > 7 && result.usage.prompt_tokens > 0, "{:?}", result.usage);
     }

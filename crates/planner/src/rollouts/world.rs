@@ -1,6 +1,6 @@
 //! What a rollout takes to be true: which hosts are compromised, drawn from how likely each is, which facts something that nobody
-//! has seen keeps from coming about, and whether the attacker comes back from an address that no record tells of. Whoever responds in
-//! it knows no more than the plan does, and learns from what its actions bring about.
+//! has seen keeps from coming about, whether the attacker comes back from an address that no record tells of, and when it takes further
+//! hosts. Whoever responds in it knows no more than the plan does, and learns from what its actions bring about and from what is seen.
 //!
 //! Invariant: rollouts of one number meet the same world, whatever their candidate.
 
@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use countermove_incident::{CostModel, RecoveryState};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::infrastructure::passes_traffic;
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{Coverage, named};
 use crate::prompts::past::{Deed, Objects, open_facts};
+use crate::rollouts::advance::{Advance, Fall};
 use crate::rollouts::checks::interrupts;
 use crate::seeds::{chance, derive_seed};
 
@@ -66,6 +68,28 @@ pub(crate) struct World {
     /// Who is who in it with the address that no record tells of among the attackers, where the attacker has one: what does not cut off
     /// the attacked hosts themselves never cuts off that.
     returning: Option<Roles>,
+    /// When the attacker takes further hosts, unless the attack is contained.
+    advance: Advance,
+}
+
+/// The host that falls next: the likeliest of those that the attack has to do with, and then the first of those that are described.
+/// The order is no lot, since no number says more than how likely each is, and worlds in which another one falls would ask other questions.
+/// One of which nothing ever tells, and which falls unseen, would be missed by whoever responds for good: it is left out.
+pub(crate) fn next_to_fall<'a>(roles: &'a Roles, deeds: &[Deed], is_seen: bool) -> Option<&'a String> {
+    let may_fall = |host: &String| {
+        !roles.targets.contains(host)
+            && !roles.attackers.contains(host)
+            && !deeds.iter().any(|deed| deed.protects(host))
+    };
+    let suspects = roles.suspects().filter(|(host, _)| may_fall(host));
+    // Among equals the first.
+    let likeliest = suspects.min_by(|a, b| b.1.total_cmp(a.1)).map(|(host, _)| host);
+    let is_described = |host: &&String| {
+        let mut names = roles.names.iter().filter(|(_, address)| address == host).peekable();
+        names.peek().is_some() && names.all(|(name, _)| !passes_traffic(name))
+    };
+    let others = || roles.systems.iter().filter(|host| may_fall(host)).find(is_described);
+    likeliest.or_else(|| others().filter(|_| is_seen))
 }
 
 /// How often an action that does all that a fact asks for does not bring it about all the same, where nothing stands against it. Set
@@ -93,15 +117,19 @@ impl World {
         for number in 0..DRAWS {
             let world = World::guess(believed, derive_seed(seed, "world", &[number]));
             let likely = world.likelihood(deeds);
-            if chance(derive_seed(seed, "agrees", &[number])) < likely {
-                return world;
-            }
-            if best.as_ref().is_none_or(|(most, _)| likely > *most) {
+            let agrees = chance(derive_seed(seed, "agrees", &[number])) < likely;
+            if agrees || best.as_ref().is_none_or(|(most, _)| likely > *most) {
                 best = Some((likely, world));
             }
+            if agrees {
+                break;
+            }
         }
-        let as_believed = || World { roles: believed.clone(), hindered: [false; 6], returning: None };
-        best.map_or_else(as_believed, |(_, world)| world)
+        let advance = Advance::new(derive_seed(seed, "advance", &[]));
+        let as_believed =
+            || World { roles: believed.clone(), hindered: [false; 6], returning: None, advance };
+        // Whichever it is, the attacker of one number keeps the same time.
+        best.map_or_else(as_believed, |(_, world)| World { advance, ..world })
     }
 
     /// How likely what came of earlier actions is in this world.
@@ -155,7 +183,23 @@ impl World {
             let attackers = roles.attackers.iter().cloned().chain([UNTOLD.to_owned()]).collect();
             Roles { attackers, ..roles.clone() }
         });
-        World { roles, hindered: std::array::from_fn(is_hindered), returning }
+        World { roles, hindered: std::array::from_fn(is_hindered), returning, advance: Advance::new(seed) }
+    }
+
+    /// The attacker goes on while the last of these is done, unless the attack is contained after it: who falls has to be reached from
+    /// then on, and whoever responds knows of it if it was seen.
+    pub(crate) fn pass(&mut self, minutes: f64, deeds: &mut [Deed]) {
+        if deeds.last().is_none_or(|last| last.after.is_attack_contained) {
+            return;
+        }
+        for Fall { is_seen } in self.advance.pass(minutes) {
+            let Some(host) = next_to_fall(&self.roles, deeds, is_seen).cloned() else { continue };
+            let all = std::iter::once(&mut self.roles).chain(&mut self.returning);
+            all.for_each(|roles| roles.targets.push(host.clone()));
+            if let Some(last) = deeds.last_mut().filter(|_| is_seen) {
+                last.fallen.push(host);
+            }
+        }
     }
 
     /// Facts that something unseen stands against when this is done after these others: containment as well, where the attacker comes
@@ -220,6 +264,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompts::coverage::widened;
     use crate::prompts::past::past;
 
     fn roles(chances: &[(&str, f32)]) -> Roles {
@@ -306,7 +351,7 @@ mod tests {
         }
         let kept = RecoveryState { are_forensics_preserved: true, ..RecoveryState::default() };
         let hindered = [false, false, true, false, false, false];
-        let world = World { roles: believed, hindered, returning: None };
+        let world = World { roles: believed, hindered, returning: None, advance: Advance::new(1) };
         let let_through =
             |lot: &u64| world.let_through(&[], &Vec::new(), RecoveryState::default(), kept, *lot) == kept;
         let through = (0..8000).filter(let_through).count() as f64 / 8000.0;
@@ -341,6 +386,78 @@ mod tests {
         assert!((returns(&several, &[], none) - 0.5).abs() < 0.06, "who came from two may come from a third");
         let inside = Roles { attackers: vec!["10.0.0.1".into()], ..alone };
         assert!(returns(&inside, &[], none) == 0.0, "an attacker within the system has nowhere to come from");
+    }
+
+    /// What was done by these actions, none of which brought anything about.
+    fn in_vain(believed: &Roles, actions: &[&str]) -> Vec<Deed> {
+        let history: Vec<String> =
+            actions.iter().map(|action| format!("{action} (it changed nothing)")).collect();
+        past(believed, &history, RecoveryState::default())
+    }
+
+    #[test]
+    fn an_attacker_who_is_left_free_takes_further_hosts_and_one_who_is_contained_does_not() {
+        let chances = [("10.0.0.1", 1.0), ("10.0.0.2", 0.1), ("10.0.0.3", 0.2), ("10.0.0.4", 0.0)];
+        let believed = roles(&chances);
+        let contained = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
+        let mut fell = 0;
+        for seed in 0..200 {
+            let drawn = World::draw(&believed, &[], seed);
+            let passed = |actions: &[&str], minutes: f64| {
+                let (mut world, mut deeds) = (drawn.clone(), in_vain(&believed, actions));
+                world.pass(minutes, &mut deeds);
+                assert!(world.returning.is_none_or(|roles| roles.targets == world.roles.targets));
+                let seen = deeds.pop().map(|last| last.fallen).unwrap_or_default();
+                (world.roles.targets, seen)
+            };
+            let [search, isolate] = ["Search the logs of 10.0.0.1", "Isolate 10.0.0.3 from the network"];
+            let (targets, seen) = passed(&[search], 90.0);
+            assert!(
+                targets.starts_with(&drawn.roles.targets) && seen.iter().all(|host| targets.contains(host))
+            );
+            let new = targets.get(drawn.roles.targets.len()..).unwrap_or_default();
+            fell += usize::from(!new.is_empty());
+            let likeliest = ["10.0.0.3", "10.0.0.2", "10.0.0.4"].map(str::to_owned);
+            let free: Vec<&String> =
+                likeliest.iter().filter(|host| !drawn.roles.targets.contains(host)).collect();
+            assert!(new.iter().eq(free.into_iter().take(new.len())), "{new:?}");
+            // The same luck, whatever is done; more of it, the longer it takes.
+            assert_eq!(passed(&["Save the logs of 10.0.0.2"], 90.0), (targets.clone(), seen));
+            assert!(passed(&[search], 500.0).0.starts_with(&targets));
+            let (after, _) = passed(&[isolate, search], 1e5);
+            assert!(drawn.roles.targets.contains(&likeliest[0]) || !after.contains(&likeliest[0]), "cut off");
+
+            let (mut world, mut deeds) = (drawn.clone(), in_vain(&believed, &[search]));
+            deeds.last_mut().unwrap().after = contained;
+            world.pass(1e5, &mut deeds);
+            assert_eq!((world.roles.targets, world.advance), (drawn.roles.targets, drawn.advance));
+        }
+        // 0.52 · (1 - exp(-90 / 60)), less where all have fallen already
+        assert!((60..100).contains(&fell), "{fell}");
+    }
+
+    #[test]
+    fn a_host_of_which_nothing_tells_falls_in_sight_and_a_gateway_never_does() {
+        let hosts = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"].map(str::to_owned);
+        let names = [("gw1", "10.0.0.2"), ("web", "10.0.0.3")];
+        let believed = Roles {
+            systems: hosts.to_vec(),
+            names: names.map(|(name, address)| (name.to_owned(), address.to_owned())).into(),
+            ..roles(&[("10.0.0.1", 1.0)])
+        };
+        let mut fell = 0;
+        for seed in 0..200 {
+            let mut world = World::draw(&believed, &[], seed);
+            let mut deeds = in_vain(&believed, &["Search the logs of 10.0.0.1"]);
+            world.pass(1e5, &mut deeds);
+            let seen = &deeds[0].fallen;
+            assert!(seen.is_empty() || seen == &hosts[2..3], "{seen:?}");
+            assert_eq!(world.roles.targets, [&hosts[..1], seen].concat());
+            let wider = widened(&believed, &deeds);
+            assert_eq!((&wider.joined, &wider.roles.targets), (seen, &world.roles.targets), "it is known of");
+            fell += usize::from(!seen.is_empty());
+        }
+        assert!(fell > 20, "{fell}");
     }
 
     #[test]

@@ -17,15 +17,17 @@ use crate::engagement::belief::Round;
 use crate::error::PlanError;
 use crate::evidence::adaptation::ExpectedAlerts;
 use crate::evidence::assessment::Assessment;
+use crate::evidence::roles::Roles;
 use crate::evidence::scene::{Evidence, Scene};
 use crate::language_model::{LanguageModel, Usage};
 use crate::options::{PlanMode, PlanOptions};
 use crate::prompts::coverage::{Widened, widened};
-use crate::prompts::past::past;
+use crate::prompts::past::{Deed, past};
 use crate::prompts::questions::shared_segments;
+use crate::rollouts::advance::chance_within;
 use crate::rollouts::answers::Answers;
 use crate::rollouts::runner::{RolloutBatch, RolloutPolicy, RolloutRunner};
-use crate::rollouts::world::Belief;
+use crate::rollouts::world::{Belief, next_to_fall};
 use crate::session::engaging::{Engaged, Engaging};
 use crate::session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 use crate::session::expectation::{Expectation, ExpectationError, predict_alerts, present_tactic};
@@ -411,7 +413,12 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             roles: &assessment.entities,
             confidence: session.options.confidence,
         };
-        let (choice, assurance) = decided.assure(choice);
+        let (mut choice, assurance) = decided.assure(choice);
+        if let Some(chosen) = candidates.get(choice.index)
+            && let Some(danger) = meanwhile(session, &assessment.entities, &deeds, chosen)
+        {
+            choice.reason = format!("{} {danger}", choice.reason);
+        }
         let (expected, predicting) = self.expect(session, assessment, &shared, sink).await?;
         usage += predicting;
         let usage = whole(usage, session, tokens_before, started);
@@ -488,6 +495,19 @@ fn nothing_left(state: RecoveryState, rejected: &[RejectedCandidate], belief: &B
         text += &format!("; {what} was thrown away: {}", reason.trim_end_matches('.'));
     }
     text
+}
+
+/// What the attacker may do while an action is carried out that leaves the attack uncontained.
+fn meanwhile(session: &PlanSession, roles: &Roles, deeds: &[Deed], chosen: &Candidate) -> Option<String> {
+    let is_free = chosen.predicted_state.is_some_and(|state| !state.is_attack_contained);
+    if !is_free || next_to_fall(roles, deeds, true).is_none() {
+        return None;
+    }
+    let minutes = session.options.pricing.minutes_of_work(&chosen.action.text);
+    Some(format!(
+        "The attacker is free meanwhile: in {minutes:.0} minutes it takes a further host with a chance of {:.0} %.",
+        100.0 * chance_within(minutes)
+    ))
 }
 
 /// The usage of work that began with so many tokens counted: with the time that it took, and what was broken off on the way.

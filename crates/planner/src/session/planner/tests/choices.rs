@@ -389,3 +389,18 @@ async fn alerts_that_were_not_expected_have_the_conjecture_revised() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_action_that_leaves_the_attacker_free_says_what_may_happen_meanwhile() {
+    let options = PlanOptions { candidates: 1, max_steps: 1, ..options() };
+    let search = acting(&["Search the logs of 10.0.2.13 for what the attacker did"], |_| 0);
+    let (plan_that_looks, _) = plan(&search, options.clone()).await;
+    let danger =
+        "The attacker is free meanwhile: in 90 minutes it takes a further host with a chance of 40 %.";
+    let reason = &plan_that_looks.steps[0].reason;
+    assert!(reason.ends_with(danger), "{reason}");
+    let isolate = acting(&["Isolate 10.0.2.13 from the network"], |_| 0);
+    let (plan_that_contains, _) = plan(&isolate, options).await;
+    let reason = &plan_that_contains.steps[0].reason;
+    assert!(!reason.contains("meanwhile"), "{reason}");
+}
