@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_days: Option<u32>,
     /// Prompt templates: `small` or `large`, which are built in, or a folder whose files replace those of `small`; workers need the
-    /// same [default: those of the first worker, `small` if an incident comes before]
+    /// same [default: those of the first worker, `small` if an incident comes five seconds before it]
     #[arg(long)]
     pub templates: Option<PathBuf>,
     /// SHA-256 of the model that every worker has to hold, as `countermove-worker model info` says it [default: that of the first

@@ -234,8 +234,11 @@ impl Incidents {
         Ok(this)
     }
 
-    /// The templates of an incident that is new, or was planned with this model before.
-    fn templates(&self, recorded: Option<&v1::ModelIdentity>) -> Result<Arc<Templates>, Error> {
+    /// The templates of an incident that is new, or was planned with this model before. The first one waits a little for a worker.
+    async fn templates(&self, recorded: Option<&v1::ModelIdentity>) -> Result<Arc<Templates>, Error> {
+        if recorded.is_none() {
+            self.0.fleet.settled().await;
+        }
         let none = || Error::Internal("this coordinator was started without prompt templates".to_owned());
         self.0.fleet.templates(recorded).ok_or_else(none)
     }
@@ -267,7 +270,7 @@ impl Incidents {
         let (notify, notices) = notices();
         let dispatcher = self.0.dispatcher.clone();
         let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify));
-        let planner = Arc::new(Planner::new(workers.clone(), workers, self.templates(None)?));
+        let planner = Arc::new(Planner::new(workers.clone(), workers, self.templates(None).await?));
         let (read, dossier, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
             self.compute(move || {

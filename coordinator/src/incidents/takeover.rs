@@ -110,7 +110,7 @@ impl Incidents {
         let (dispatcher, payer) = (self.0.dispatcher.clone(), Payer::of(&incident));
         let tenant = payer.tenant().clone();
         let workers = IncidentWorkers::new(dispatcher, claim.id, payer, deadline, Some(notify));
-        let templates = self.templates(incident.model.as_ref());
+        let templates = self.templates(incident.model.as_ref()).await;
         let templates = templates.map_err(|error| Refusal::Unusable(error.to_string()))?;
         let planner = Arc::new(Planner::new(workers.clone(), workers, templates));
         let (session, gathered) = {

@@ -422,3 +422,22 @@ async fn an_incident_is_planned_with_the_templates_that_it_was_planned_with() {
     assert_eq!(digest(&fleet(vec![templates()]), Some(&recorded)), Some(templates().digest()));
     assert_eq!(digest(&fleet(Vec::new()), None), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_incident_waits_a_little_for_a_worker_that_settles_the_templates() {
+    let large = Arc::new(Templates::built_in(Profile::Large).unwrap());
+    let waited = async |templates| {
+        let options = FleetOptions { templates, ..FleetOptions::default() };
+        let fleet = Fleet::start(&StaticDiscovery::new([]), options);
+        let begun = Instant::now();
+        fleet.settled().await;
+        let first = begun.elapsed();
+        fleet.templates(None).unwrap();
+        fleet.settled().await;
+        (first, begun.elapsed() - first)
+    };
+    let seconds = Duration::from_secs;
+    let (first, second) = waited(vec![templates(), large]).await;
+    assert!((seconds(5)..seconds(6)).contains(&first) && second < seconds(1), "{first:?}, {second:?}");
+    assert!(waited(vec![templates()]).await.0 < seconds(1), "nothing is open");
+}

@@ -19,7 +19,7 @@ mod roster;
 mod uncalled;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use countermove_planner::Purpose;
 use countermove_planner::Templates;
@@ -29,7 +29,7 @@ use countermove_proto::{Error, Resource, WorkerId};
 use countermove_transport::Dial;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -49,11 +49,15 @@ use admission::Requirements;
 use entry::{Connection, Contact, Entry, Refused, Standing};
 use roster::Roster;
 
+/// How long the first incident waits for the first worker, where that one settles which templates are planned with: one that starts
+/// together with the coordinator has most likely loaded its model by then.
+const FIRST_WORKER: Duration = Duration::from_secs(5);
+
 /// How workers are chosen and kept.
 #[derive(Clone, Debug, Default)]
 pub struct FleetOptions {
-    /// Templates that workers may have, of which they all need the same. Where an incident comes before the first worker, they
-    /// need the first of these.
+    /// Templates that workers may have, of which they all need the same. Where an incident comes before the first worker and has waited
+    /// for it ([`FIRST_WORKER`]), they need the first of these.
     pub templates: Vec<Arc<Templates>>,
     /// Digest of the weights that every worker has to hold; absent: those of the first worker.
     pub model_sha256: Option<String>,
@@ -216,6 +220,24 @@ impl Fleet {
         let digest = templates_sha256.get(place.unwrap_or(0)).cloned()?;
         templates_sha256.retain(|own| *own == digest);
         self.0.templates.iter().find(|templates| templates.digest() == digest).cloned()
+    }
+
+    /// Waits until the first worker has settled which templates are planned with, or has had its time to come.
+    pub(crate) async fn settled(&self) {
+        let settles = async {
+            let mut changes = self.changes();
+            loop {
+                let is_open = {
+                    let Requirements { templates_sha256, model, .. } = &self.lock().requirements;
+                    model.is_none() && templates_sha256.len() > 1
+                };
+                if !is_open || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // What is not settled by then is settled by the incident.
+        let _ = timeout(FIRST_WORKER, settles).await;
     }
 
     /// The model that the cluster plans with; absent until a worker was taken in.

@@ -1077,7 +1077,7 @@ pub struct CostEstimate {
     /// Their unbiased sample variance; absent if there are fewer than 2 or `terminal` is 0.
     #[prost(double, optional, tag = "6")]
     pub variance: ::core::option::Option<f64>,
-    /// Bounds of the two-sided 95 % Student interval of the mean; absent where the variance is.
+    /// Bounds of the two-sided 95 % Student interval of the mean, as far as it is above 0; absent where the variance is.
     #[prost(double, optional, tag = "7")]
     pub low: ::core::option::Option<f64>,
     /// See `low`.

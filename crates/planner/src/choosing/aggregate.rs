@@ -178,7 +178,8 @@ fn estimate(mut costs: Vec<f64>, unsure: f64, cost: &mut CostEstimate) {
     let degrees = (costs.len() - 1) as u32;
     if let Some(t) = student_t::two_sided_quantile(CONFIDENCE, degrees) {
         let half = t * (variance / n + unsure).sqrt();
-        cost.low = Some(mean - half);
+        // No cost is below zero, however few they are.
+        cost.low = Some((mean - half).max(0.0));
         cost.high = Some(mean + half);
     }
     costs.sort_by(f64::total_cmp);
