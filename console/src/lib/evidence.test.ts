@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
-import { AssessmentSchema, Tactic } from '../gen/countermove/v1/incident_pb';
-import { claims, hostClaim, hostLabel, lines, mentions, named, parts, restingOn, tacticClaim } from './evidence';
+import { AssessmentSchema, AttackSchema, Tactic } from '../gen/countermove/v1/incident_pb';
+import { attackClaim, claimTitle, claims, hostClaim, hostLabel, lines, mentions, named, parts, restingOn, tacticClaim } from './evidence';
 
 const assessment = create(AssessmentSchema, {
   entities: {
@@ -25,6 +25,15 @@ describe('claims and records', () => {
     expect(all.get(hostClaim('10.0.2.1'))?.lines).toEqual([]);
     expect(restingOn(3, all)).toEqual([tacticClaim(Tactic.INITIAL_ACCESS), hostClaim('10.0.2.13')]);
     expect(lines(assessment).map((line) => line.number)).toEqual([3, 12]);
+  });
+
+  it('tell attacks apart where there are several', () => {
+    expect(claims(assessment).has(attackClaim(0))).toBe(false);
+    const attack = (attacker: string, groups: number[]) => create(AttackSchema, { attackers: [attacker], targets: ['10.0.2.13'], groups });
+    const two = claims(create(AssessmentSchema, { ...assessment, attacks: [attack('203.0.113.7', [3]), attack('203.0.113.8', [12])] }));
+    expect(two.get(attackClaim(1))?.lines).toEqual([12]);
+    expect(restingOn(3, two)).toContain(attackClaim(0));
+    expect(claimTitle(attackClaim(1))).toBe('Attack 2');
   });
 
   it('take no host for another whose name begins or ends like it', () => {

@@ -26,15 +26,19 @@ export function lines(assessment: Assessment | undefined): EvidenceLine[] {
 }
 
 export const tacticClaim = (tactic: number) => `tactic-${tactic}`;
+export const attackClaim = (index: number) => `attack-${index + 1}`;
 export const hostClaim = (host: string) => `host-${host}`;
 
-/** One claim for each believed tactic and each host that the incident has to do with. */
+/** One claim for each believed tactic, each attack where several are told apart, and each host that the incident has to do with. */
 export function claims(assessment: Assessment | undefined): Map<string, Claim> {
   const found = new Map<string, Claim>();
   if (!assessment) return found;
   const add = (id: string, lines: number[]) => found.set(id, { id, lines });
   for (const belief of assessment.tactics) {
     add(tacticClaim(belief.tactic), belief.evidence.map((line) => line.number));
+  }
+  if (assessment.attacks.length > 1) {
+    for (const [index, attack] of assessment.attacks.entries()) add(attackClaim(index), attack.groups);
   }
   const known = lines(assessment);
   for (const host of hosts(assessment.entities)) {
@@ -89,6 +93,7 @@ export function restingOn(number: number, all: Map<string, Claim>): string[] {
 
 export function claimTitle(id: string): string {
   const [kind, ...rest] = id.split('-');
+  if (kind === 'attack') return `Attack ${rest[0]}`;
   return kind === 'tactic' ? tacticName(Number(rest[0])) : rest.join('-');
 }
 
