@@ -25,6 +25,7 @@ pub(super) fn header(line: &str) -> Option<Header<'_>> {
     }
     let found =
         container(rest).map(|(header, _)| header).or_else(|| rfc3164(rest)).or_else(|| before_object(rest));
+    let found = found.or_else(|| device(rest));
     let found = found.or_else(|| bare(rest).filter(|_| has_priority));
     // A file's name alone is a header as well.
     found.or_else(|| {
@@ -143,7 +144,11 @@ fn rfc5424(rest: &str) -> Option<Header<'_>> {
     let (program, rest) = rest.split_once(' ')?;
     let (_process, rest) = rest.split_once(' ')?;
     let (_id, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-    let message = structured_data(rest).trim_start_matches(' ').trim_start_matches('\u{feff}');
+    let mut message = structured_data(rest).trim_start_matches(' ').trim_start_matches('\u{feff}');
+    if message.is_empty() && rest.starts_with('[') {
+        // Firewalls say all that they say in it.
+        message = rest.trim_matches(['[', ']', ' ']);
+    }
     let named = |name| if is_name(name) && name != "-" { name } else { "" };
     Some(Header { time, host: named(host), program: named(program), message })
 }
@@ -184,6 +189,17 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
     let host = host.strip_suffix(':').unwrap_or(host);
     let (program, message) = program(rest.trim_start_matches(BLANKS))?;
     is_name(host).then_some(Header { time: Some(time), host, program, message })
+}
+
+/// `TIME: %ASA-6-302013: MESSAGE`, at times with the device's name and a blank before the first colon: what Cisco's firewalls write by
+/// themselves (`logging timestamp`, `logging device-id`).
+fn device(line: &str) -> Option<Header<'_>> {
+    let (time, rest) = Timestamp::parse_prefix(line)?;
+    let (host, rest) = rest.split_once(':')?;
+    let host = host.trim_matches(BLANKS);
+    let (program, message) =
+        program(rest.trim_start_matches(BLANKS)).filter(|(name, _)| name.starts_with('%'))?;
+    (host.is_empty() || is_name(host)).then_some(Header { time: Some(time), host, program, message })
 }
 
 /// A header after a priority that says neither when nor, at times, who: `<34>program[1]: message`.
@@ -269,6 +285,13 @@ mod tests {
                 "{\"x\":1}",
             ),
             ("<165>1 - - - - - -", "", "", "", ""),
+            (
+                "<14>1 - fw RT_FLOW - X [junos@2636 action=\"a\"]",
+                "",
+                "fw",
+                "RT_FLOW",
+                "junos@2636 action=\"a\"",
+            ),
             ("2026-06-03T12:59:31.1Z stdout F {\"x\":1}", "2026-06-03T12:59:31.100000", "", "", "{\"x\":1}"),
             ("<34>snort: [1:2:3] x", "", "", "snort", "[1:2:3] x"),
             (
@@ -277,6 +300,20 @@ mod tests {
                 "fw",
                 "%ASA-6-302013",
                 "Built",
+            ),
+            (
+                "Jun 03 2026 12:59:31: %ASA-6-302013: Built",
+                "2026-06-03T12:59:31.000000",
+                "",
+                "%ASA-6-302013",
+                "Built",
+            ),
+            (
+                "Jun 03 2026 12:59:31 fw-1 : %FTD-4-106023: Deny",
+                "2026-06-03T12:59:31.000000",
+                "fw-1",
+                "%FTD-4-106023",
+                "Deny",
             ),
         ] {
             assert_eq!(parts(line), Some((time.to_owned(), host, program, message)), "{line}");
@@ -292,6 +329,7 @@ mod tests {
             "2026 Jun 03 12:59:31 (bastion01) 10.0.2.11->/var/log/auth.log",
             "Jun  3 12:59:31 a message without a program",
             "no time here: x",
+            "Jun  3 12:59:31: x: y",
             "",
             "<>x",
         ] {
