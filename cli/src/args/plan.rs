@@ -17,7 +17,8 @@ use crate::failure::EXIT_CODES;
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct PlanArgs {
-    /// Folder of an incident: system.txt, alerts.log (or alerts.json, eve.json), constraints.txt or incident.json.
+    /// Folder of an incident: system.txt, alerts.log (or alerts.json, eve.json), and where they are there notes.txt (what responders
+    /// have written down; read behind the log) and constraints.txt or incident.json.
     #[arg(long, value_name = "DIR", required_unless_present_all = ["system", "alerts"])]
     pub(crate) incident: Option<PathBuf>,
     /// Description of the system: hosts, addresses, services, zones.

@@ -33,6 +33,9 @@ const MAX_TEXT: u64 = 1 << 20;
 /// Names under which the alert log of an incident's folder is looked for, in this order.
 const LOG_NAMES: [&str; 3] = ["alerts.log", "alerts.json", "eve.json"];
 
+/// What responders have written down, in an incident's folder: lines in no known form, behind those of the log.
+const NOTES_NAME: &str = "notes.txt";
+
 /// Where the parts of the evidence come from.
 #[derive(Debug, PartialEq, Eq)]
 struct Sources {
@@ -128,6 +131,8 @@ impl Sources {
         let mut alerts = arguments.alerts.clone();
         if alerts.is_empty() {
             alerts.push(inside(&LOG_NAMES).ok_or_else(|| missing(&LOG_NAMES, "--alerts"))?);
+            let is_blank = |path: &PathBuf| text_file(path).is_ok_and(|text| text.trim().is_empty());
+            alerts.extend(inside(&[NOTES_NAME]).filter(|path| !is_blank(path)));
         }
         Ok(Self {
             system,
@@ -232,6 +237,25 @@ mod tests {
         ]);
         let evidence = read(&plan(&["--incident", folder.path().to_str().unwrap()])).unwrap();
         assert_eq!(evidence.constraints, ["One.", "Two."]);
+    }
+
+    #[test]
+    fn what_responders_noted_stands_behind_the_log_of_the_folder() {
+        let notes = b"The operator saw a login of deploy from 203.0.113.9.";
+        let parts: [(&str, &[u8]); 2] = [("system.txt", b"A server."), ("alerts.log", ALERT.as_bytes())];
+        let sent = |more: &[(&str, &[u8])], flags: &[&str]| {
+            let folder = folder(&[&parts[..], more].concat());
+            let mut arguments = vec!["--incident", folder.path().to_str().unwrap()];
+            arguments.extend(flags);
+            read(&plan(&arguments)).unwrap().alerts
+        };
+        let behind = sent(&[("notes.txt", notes)], &[]);
+        assert!(behind.starts_with(ALERT) && behind.trim_end().ends_with("from 203.0.113.9."), "{behind}");
+        assert_eq!(sent(&[("notes.txt", b" \n")], &[]), ALERT, "nothing was noted");
+        let other = folder(&[("other.log", ALERT.as_bytes())]);
+        let named = other.path().join("other.log");
+        let named = sent(&[("notes.txt", notes)], &["--alerts", named.to_str().unwrap()]);
+        assert!(!named.contains("The operator"), "only what was named");
     }
 
     #[test]

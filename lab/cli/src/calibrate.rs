@@ -2,6 +2,7 @@
 //! believed, beside the model that knows words alone and with it.
 
 use std::collections::BTreeMap;
+use std::f64::consts::PI;
 use std::path::PathBuf;
 
 use countermove_dataset::{Example, Task, read_examples};
@@ -222,6 +223,8 @@ struct Bin {
     rows: usize,
     /// Sum of the probabilities said.
     sure: f64,
+    /// How far `right` varies around that sum if all of them are true: the variance.
+    luck: f64,
     right: usize,
 }
 
@@ -229,7 +232,10 @@ impl Bins {
     fn add(&mut self, sure: f64, right: bool) {
         // A probability of one belongs to the last bin.
         if let Some(bin) = self.0.get_mut(((sure * BINS as f64) as usize).min(BINS - 1)) {
-            *bin = Bin { rows: bin.rows + 1, sure: bin.sure + sure, right: bin.right + usize::from(right) };
+            bin.rows += 1;
+            bin.sure += sure;
+            bin.luck += sure * (1.0 - sure);
+            bin.right += usize::from(right);
         }
     }
 
@@ -241,6 +247,17 @@ impl Bins {
     fn error(&self) -> f64 {
         let apart = self.0.iter().map(|bin| (bin.sure - bin.right as f64).abs());
         apart.sum::<f64>() / self.rows().max(1) as f64
+    }
+
+    /// What that error is on average where all that is said is true: the mean distance of a normal law from its middle.
+    fn by_luck(&self) -> f64 {
+        let apart = self.0.iter().map(|bin| (bin.luck * 2.0 / PI).sqrt());
+        apart.sum::<f64>() / self.rows().max(1) as f64
+    }
+
+    /// Both, as a clause.
+    fn told(&self) -> String {
+        format!("{:.3} ({:.3} by luck alone)", self.error(), self.by_luck())
     }
 }
 
@@ -293,13 +310,10 @@ pub(crate) fn report(rows: &[Asked], temperature: f64) -> String {
             share(counts.everyday_right, counts.everyday)
         );
     }
-    out += &format!("\nExpected calibration error {:.3}", bins.error());
+    out += &format!("\nExpected calibration error {}", bins.told());
     if unambiguous.rows() < bins.rows() {
-        out += &format!(
-            "; {:.3} over the {} rows whose label has one tactic at most",
-            unambiguous.error(),
-            unambiguous.rows()
-        );
+        let (told, rows) = (unambiguous.told(), unambiguous.rows());
+        out += &format!("; {told} over the {rows} rows whose label has one tactic at most");
     }
     out += ".\n\n| said | rows | mean | right |\n|---|---:|---:|---:|\n";
     for (at, bin) in bins.0.iter().enumerate().filter(|(_, bin)| bin.rows > 0) {
@@ -335,7 +349,11 @@ mod tests {
         assert!(temperature > 2.0 && (said - 0.75).abs() < 0.01, "{temperature} {said}");
         let text = report(&rows, temperature);
         assert!(text.contains("Expected calibration error 0.00"), "{text}");
-        assert!(report(&rows, 1.0).contains("Expected calibration error 0.240."), "{}", report(&rows, 1.0));
+        assert!(
+            report(&rows, 1.0).contains("Expected calibration error 0.240 (0.013 by luck alone)."),
+            "{}",
+            report(&rows, 1.0)
+        );
     }
 
     #[test]
