@@ -243,19 +243,22 @@ mod tests {
     fn what_responders_noted_stands_behind_the_log_of_the_folder() {
         let notes = b"The operator saw a login of deploy from 203.0.113.9.";
         let parts: [(&str, &[u8]); 2] = [("system.txt", b"A server."), ("alerts.log", ALERT.as_bytes())];
-        let sent = |more: &[(&str, &[u8])], flags: &[&str]| {
+        let lines = |more: &[(&str, &[u8])], flags: &[&str]| -> Vec<String> {
             let folder = folder(&[&parts[..], more].concat());
             let mut arguments = vec!["--incident", folder.path().to_str().unwrap()];
             arguments.extend(flags);
-            read(&plan(&arguments)).unwrap().alerts
+            let (_, _, gathered) = super::parts(&plan(&arguments)).unwrap();
+            gathered.log.records.into_iter().map(|record| record.message).collect()
         };
-        let behind = sent(&[("notes.txt", notes)], &[]);
-        assert!(behind.starts_with(ALERT) && behind.trim_end().ends_with("from 203.0.113.9."), "{behind}");
-        assert_eq!(sent(&[("notes.txt", b" \n")], &[]), ALERT, "nothing was noted");
+        let alone = lines(&[], &[]);
+        let behind = lines(&[("notes.txt", notes)], &[]);
+        assert!(behind.starts_with(&alone) && behind.len() == alone.len() + 1, "{behind:?}");
+        assert!(behind.last().unwrap().ends_with("from 203.0.113.9."), "{behind:?}");
+        assert_eq!(lines(&[("notes.txt", b" \n")], &[]), alone, "nothing was noted");
         let other = folder(&[("other.log", ALERT.as_bytes())]);
         let named = other.path().join("other.log");
-        let named = sent(&[("notes.txt", notes)], &["--alerts", named.to_str().unwrap()]);
-        assert!(!named.contains("The operator"), "only what was named");
+        let named = lines(&[("notes.txt", notes)], &["--alerts", named.to_str().unwrap()]);
+        assert_eq!(named, alone, "only what was named");
     }
 
     #[test]

@@ -365,8 +365,8 @@ mod tests {
             .chain((0..20).map(|_| asked(&[Tactic::Impact, Tactic::Execution], 0.501)))
             .collect();
         let text = report(&rows, 1.0);
-        let expected =
-            "Expected calibration error 0.249; 0.001 over the 20 rows whose label has one tactic at most.";
+        let expected = "Expected calibration error 0.249 (0.063 by luck alone); 0.001 (0.089 by luck alone) over the \
+                        20 rows whose label has one tactic at most.";
         assert!(text.contains(expected), "{text}");
     }
 
