@@ -242,8 +242,9 @@ mod tests {
     #[test]
     fn each_refusal_names_what_differs() {
         let mut foreign = answer();
-        foreign.protocol_version = 9;
-        assert!(requirements().check(&foreign).unwrap_err().contains("version 9"));
+        foreign.protocol_version = PROTOCOL_VERSION + 1;
+        let named = format!("version {}", PROTOCOL_VERSION + 1);
+        assert!(requirements().check(&foreign).unwrap_err().contains(&named));
 
         let templates =
             Requirements { templates_sha256: vec!["dddd".into(), "eeee".into()], ..requirements() };
