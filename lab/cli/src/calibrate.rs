@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn probability_that_several_right_tactics_share_is_no_doubt() {
         // Half sure and right half of the time; of two right ones it has always named one.
-        let one = |at: usize| asked(if at % 2 == 0 { &[] } else { &[Tactic::Impact] }, 0.501);
+        let one = |at: usize| asked(if at.is_multiple_of(2) { &[] } else { &[Tactic::Impact] }, 0.501);
         let rows: Vec<Asked> = (0..20)
             .map(one)
             .chain((0..20).map(|_| asked(&[Tactic::Impact, Tactic::Execution], 0.501)))
