@@ -97,7 +97,12 @@ impl Scene {
         let system = templates.render(TemplateName::System, ())?;
 
         let mut report = digest.report().clone();
-        report.warnings.extend(evidence.notes.iter().cloned());
+        // A client that has read the evidence notes what is found here as well.
+        for note in &evidence.notes {
+            if !report.warnings.contains(note) {
+                report.warnings.push(note.clone());
+            }
+        }
         if left_out > 0 && !context.is_empty() {
             report.warnings.push(format!(
                 "The system description does not fit the prompt: {left_out} of its lines and sentences were left out, \
