@@ -110,7 +110,10 @@ impl Auditor {
             step.cost = cost;
             sum += cost;
             deeds.push(Deed { objects, before: state, after, fallen: Vec::new() });
-            Arc::make_mut(&mut world).pass(self.pricing.minutes_of_work(&step.action), &mut deeds);
+            // Rollouts of one number share the world; it is copied only where the attacker may change it.
+            if !after.is_attack_contained {
+                Arc::make_mut(&mut world).pass(self.pricing.minutes_of_work(&step.action), &mut deeds);
+            }
             state = after;
         }
         if differs(result.cost, sum) {

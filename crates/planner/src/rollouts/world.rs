@@ -38,8 +38,10 @@ impl Belief {
     pub(crate) fn new(believed: &Roles, deeds: &[Deed], seed: u64) -> Belief {
         let (mut total, mut compromised) = (0.0, BTreeMap::<String, f64>::new());
         let (mut hindered, mut returns) = ([0.0; 6], 0.0);
+        // What the attacker does from now on says nothing of what has been.
+        let advance = Advance::new(seed);
         for number in 0..WEIGHED {
-            let world = World::guess(believed, derive_seed(seed, "belief", &[number]));
+            let world = World::guess(believed, derive_seed(seed, "belief", &[number]), advance);
             let weight = world.likelihood(deeds);
             total += weight;
             for (host, _) in believed.suspects() {
@@ -72,26 +74,6 @@ pub(crate) struct World {
     advance: Advance,
 }
 
-/// The host that falls next: the likeliest of those that the attack has to do with, and then the first of those that are described.
-/// The order is no lot, since no number says more than how likely each is, and worlds in which another one falls would ask other questions.
-/// One of which nothing ever tells, and which falls unseen, would be missed by whoever responds for good: it is left out.
-pub(crate) fn next_to_fall<'a>(roles: &'a Roles, deeds: &[Deed], is_seen: bool) -> Option<&'a String> {
-    let may_fall = |host: &String| {
-        !roles.targets.contains(host)
-            && !roles.attackers.contains(host)
-            && !deeds.iter().any(|deed| deed.protects(host))
-    };
-    let suspects = roles.suspects().filter(|(host, _)| may_fall(host));
-    // Among equals the first.
-    let likeliest = suspects.min_by(|a, b| b.1.total_cmp(a.1)).map(|(host, _)| host);
-    let is_described = |host: &&String| {
-        let mut names = roles.names.iter().filter(|(_, address)| address == host).peekable();
-        names.peek().is_some() && names.all(|(name, _)| !passes_traffic(name))
-    };
-    let others = || roles.systems.iter().filter(|host| may_fall(host)).find(is_described);
-    likeliest.or_else(|| others().filter(|_| is_seen))
-}
-
 /// How often an action that does all that a fact asks for does not bring it about all the same, where nothing stands against it. Set
 /// by hand, as are the two below; a small one makes what failed say more of who is missing.
 const FAILS: f64 = 0.1;
@@ -113,9 +95,11 @@ impl World {
     /// Draws which hosts are compromised, as likely as they were and as what came of earlier actions lets them be: where all was
     /// done and the fact does not hold, somebody else most likely is, and where it holds, nobody is whom it did not reach.
     pub(crate) fn draw(believed: &Roles, deeds: &[Deed], seed: u64) -> World {
+        // Whichever world it is, the attacker of one number keeps the same time.
+        let advance = Advance::new(derive_seed(seed, "advance", &[]));
         let mut best: Option<(f64, World)> = None;
         for number in 0..DRAWS {
-            let world = World::guess(believed, derive_seed(seed, "world", &[number]));
+            let world = World::guess(believed, derive_seed(seed, "world", &[number]), advance);
             let likely = world.likelihood(deeds);
             let agrees = chance(derive_seed(seed, "agrees", &[number])) < likely;
             if agrees || best.as_ref().is_none_or(|(most, _)| likely > *most) {
@@ -125,11 +109,9 @@ impl World {
                 break;
             }
         }
-        let advance = Advance::new(derive_seed(seed, "advance", &[]));
         let as_believed =
             || World { roles: believed.clone(), hindered: [false; 6], returning: None, advance };
-        // Whichever it is, the attacker of one number keeps the same time.
-        best.map_or_else(as_believed, |(_, world)| World { advance, ..world })
+        best.map_or_else(as_believed, |(_, world)| world)
     }
 
     /// How likely what came of earlier actions is in this world.
@@ -157,7 +139,7 @@ impl World {
     }
 
     /// Draws which hosts are compromised. Somebody is: there is an incident.
-    fn guess(believed: &Roles, seed: u64) -> World {
+    fn guess(believed: &Roles, seed: u64, advance: Advance) -> World {
         let lot = |position: usize| chance(derive_seed(seed, "compromised", &[position as u64]));
         // An attacker is shut out, whoever it is.
         let suspects = || believed.suspects().enumerate();
@@ -183,7 +165,7 @@ impl World {
             let attackers = roles.attackers.iter().cloned().chain([UNTOLD.to_owned()]).collect();
             Roles { attackers, ..roles.clone() }
         });
-        World { roles, hindered: std::array::from_fn(is_hindered), returning, advance: Advance::new(seed) }
+        World { roles, hindered: std::array::from_fn(is_hindered), returning, advance }
     }
 
     /// The attacker goes on while the last of these is done, unless the attack is contained after it: who falls has to be reached from
@@ -259,6 +241,26 @@ impl World {
         };
         interrupts(action) && named(action, &self.roles).iter().any(|(_, name)| is_innocent(name))
     }
+}
+
+/// The host that falls next: the likeliest of those that the attack has to do with, and then the first of those that are described.
+/// The order is no lot, since no number says more than how likely each is, and worlds in which another one falls would ask other questions.
+/// One of which nothing ever tells, and which falls unseen, would be missed by whoever responds for good: it is left out.
+pub(crate) fn next_to_fall<'a>(roles: &'a Roles, deeds: &[Deed], is_seen: bool) -> Option<&'a String> {
+    let may_fall = |host: &String| {
+        !roles.targets.contains(host)
+            && !roles.attackers.contains(host)
+            && !deeds.iter().any(|deed| deed.protects(host))
+    };
+    let suspects = roles.suspects().filter(|(host, _)| may_fall(host));
+    // Among equals the first.
+    let likeliest = suspects.min_by(|a, b| b.1.total_cmp(a.1)).map(|(host, _)| host);
+    let is_described = |host: &&String| {
+        let mut names = roles.names.iter().filter(|(_, address)| address == host).peekable();
+        names.peek().is_some() && names.all(|(name, _)| !passes_traffic(name))
+    };
+    let others = || roles.systems.iter().filter(|host| may_fall(host)).find(is_described);
+    likeliest.or_else(|| others().filter(|_| is_seen))
 }
 
 #[cfg(test)]
