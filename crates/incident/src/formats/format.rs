@@ -71,13 +71,21 @@ pub enum Format {
     Service,
     /// The audit log of a Kubernetes API server.
     KubernetesAudit,
+    /// What firewalls write in forms of their own: PAN-OS, Juniper SRX, Check Point.
+    Firewall,
+    /// W3C's extended log form: IIS, CloudFront, proxies, the firewall of Windows.
+    W3c,
+    /// Squid's access log.
+    Squid,
+    /// Flow logs of Amazon's virtual networks.
+    VpcFlow,
     /// Any other line that syslog carries: a program's name and what it says.
     Syslog,
 }
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 28] = [
+    pub const ALL: [Format; 32] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -105,6 +113,10 @@ impl Format {
         Format::Logfmt,
         Format::Service,
         Format::KubernetesAudit,
+        Format::Firewall,
+        Format::W3c,
+        Format::Squid,
+        Format::VpcFlow,
         Format::Syslog,
     ];
 
@@ -152,6 +164,10 @@ impl Format {
             Format::Logfmt => ("logfmt", "key=value lines"),
             Format::Service => ("service", "service logs"),
             Format::KubernetesAudit => ("kubernetes_audit", "Kubernetes audit"),
+            Format::Firewall => ("firewall", "firewall logs"),
+            Format::W3c => ("w3c", "W3C extended logs"),
+            Format::Squid => ("squid", "Squid"),
+            Format::VpcFlow => ("vpc_flow", "VPC flow logs"),
             Format::Syslog => ("syslog", "syslog"),
         }
     }
@@ -204,6 +220,10 @@ pub(crate) trait Layout: LayoutCopy + std::fmt::Debug + Send + Sync {
     fn offer(&mut self, line: &str) -> Offered;
     /// The record that the end of the source leaves unfinished, if there is one.
     fn end(&mut self) -> Option<Record>;
+    /// Whether what its header said holds behind a line that is none of its own.
+    fn holds(&self) -> bool {
+        false
+    }
 }
 
 /// What a layout did with a line.

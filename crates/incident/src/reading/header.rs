@@ -25,7 +25,7 @@ pub(super) fn header(line: &str) -> Option<Header<'_>> {
     }
     let found =
         container(rest).map(|(header, _)| header).or_else(|| rfc3164(rest)).or_else(|| before_object(rest));
-    let found = found.or_else(|| device(rest));
+    let found = found.or_else(|| device(rest)).or_else(|| firewall(rest));
     let found = found.or_else(|| bare(rest).filter(|_| has_priority));
     // A file's name alone is a header as well.
     found.or_else(|| {
@@ -143,11 +143,12 @@ fn rfc5424(rest: &str) -> Option<Header<'_>> {
     let (host, rest) = rest.split_once(' ')?;
     let (program, rest) = rest.split_once(' ')?;
     let (_process, rest) = rest.split_once(' ')?;
-    let (_id, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let named = rest;
+    let (id, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let mut message = structured_data(rest).trim_start_matches(' ').trim_start_matches('\u{feff}');
     if message.is_empty() && rest.starts_with('[') {
-        // Firewalls say all that they say in it.
-        message = rest.trim_matches(['[', ']', ' ']);
+        // Firewalls say all that they say in it, and in the name of the message.
+        message = if id == "-" { rest.trim_matches(['[', ']', ' ']) } else { named };
     }
     let named = |name| if is_name(name) && name != "-" { name } else { "" };
     Some(Header { time, host: named(host), program: named(program), message })
@@ -188,18 +189,68 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
     // Some relays put a colon behind the time or the host.
     let host = host.strip_suffix(':').unwrap_or(host);
     let (program, message) = program(rest.trim_start_matches(BLANKS))?;
-    is_name(host).then_some(Header { time: Some(time), host, program, message })
+    if program.bytes().all(|byte| byte.is_ascii_digit())
+        && let Some(own) = device(message)
+    {
+        // Cisco's routers count their messages where others name the program.
+        return is_name(host).then_some(Header { time: Some(time), host, ..own });
+    }
+    // And they may name the zone of their clock where others name themselves.
+    let host = if program.starts_with('%') && is_zone(host) { "" } else { host };
+    (host.is_empty() || is_name(host)).then_some(Header { time: Some(time), host, program, message })
 }
 
-/// `TIME: %ASA-6-302013: MESSAGE`, at times with the device's name and a blank before the first colon: what Cisco's firewalls write by
-/// themselves (`logging timestamp`, `logging device-id`).
+/// `TIME: %ASA-6-302013: MESSAGE`: what Cisco's devices write by themselves. At times with the device's name and a blank before the
+/// first colon (`logging device-id`), with the zone of its clock, with a number in front of all (`service sequence-numbers`), and with a
+/// mark for a clock that nobody set (`*`, `.`).
 fn device(line: &str) -> Option<Header<'_>> {
+    let numbered = line.split_once(": ").filter(|(number, _)| {
+        (1..=10).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let rest = numbered.map_or(line, |(_, rest)| rest).trim_start_matches([' ', ':', '*', '.']);
+    let (time, rest) = match Timestamp::parse_prefix(rest) {
+        Some((time, rest)) => (Some(time), rest.trim_start_matches(BLANKS)),
+        None => (None, rest),
+    };
+    // Who writes nothing before the mark is one of these only with a number or a time.
+    let own = || program(rest).filter(|(name, _)| is_ciscos(name) && (time.is_some() || numbered.is_some()));
+    if let Some((program, message)) = own() {
+        return Some(Header { time, host: "", program, message });
+    }
+    time?;
+    let (host, rest) = rest.split_once([':', ' '])?;
+    let rest = rest.trim_start_matches([' ', ':', '\t']);
+    if let Some((program, message)) = program(rest).filter(|(name, _)| is_ciscos(name)) {
+        let host = if is_zone(host) { "" } else { host };
+        return (host.is_empty() || is_name(host)).then_some(Header { time, host, program, message });
+    }
+    // `fw01 : 2026 Jun 3 12:59:31 UTC: %AUTHPRIV-3-X: …`, what a collector puts before what a switch writes by itself.
+    let inner = is_name(host).then(|| Timestamp::parse_prefix(rest))?;
+    let own = device(rest).filter(|own| inner.is_some() && own.host.is_empty())?;
+    Some(Header { time, host, ..own })
+}
+
+/// `%ASA-6-302013`.
+fn is_ciscos(name: &str) -> bool {
+    name.starts_with('%') && name.contains('-')
+}
+
+/// `UTC`, `CEST`: what stands behind the time of a clock that tells its zone.
+fn is_zone(word: &str) -> bool {
+    (3..=4).contains(&word.len())
+        && word.bytes().all(|byte| byte.is_ascii_uppercase())
+        && (word.ends_with('T') || word == "UTC")
+}
+
+/// `TIME HOST 1,2026/06/03 12:59:31,…`: what PAN-OS writes, which names no program.
+fn firewall(line: &str) -> Option<Header<'_>> {
     let (time, rest) = Timestamp::parse_prefix(line)?;
-    let (host, rest) = rest.split_once(':')?;
-    let host = host.trim_matches(BLANKS);
-    let (program, message) =
-        program(rest.trim_start_matches(BLANKS)).filter(|(name, _)| name.starts_with('%'))?;
-    (host.is_empty() || is_name(host)).then_some(Header { time: Some(time), host, program, message })
+    let (host, message) = rest.strip_prefix(BLANKS)?.split_once(BLANKS)?;
+    let mut fields = message.split(',');
+    let first = fields.next()?;
+    let second = fields.next().filter(|text| text.as_bytes().get(4) == Some(&b'/'))?;
+    let is_row = first.len() <= 8 && Timestamp::parse(&second.replacen('/', "-", 2)).is_some();
+    (is_row && is_name(host)).then_some(Header { time: Some(time), host, program: "", message })
 }
 
 /// A header after a priority that says neither when nor, at times, who: `<34>program[1]: message`.
@@ -290,7 +341,37 @@ mod tests {
                 "",
                 "fw",
                 "RT_FLOW",
-                "junos@2636 action=\"a\"",
+                "X [junos@2636 action=\"a\"]",
+            ),
+            ("<134>1 - fw CheckPoint 9 - [action:\"a\"]", "", "fw", "CheckPoint", "action:\"a\""),
+            (
+                "Jun  3 12:59:31 10.0.0.2 585917: Jun  3 12:59:30.272: %SEC-6-IPACCESSLOGP: list",
+                "06-03T12:59:31.000000",
+                "10.0.0.2",
+                "%SEC-6-IPACCESSLOGP",
+                "list",
+            ),
+            (
+                "*Jun  3 12:59:31.272 CEST: %SYS-5-CONFIG_I: by x",
+                "06-03T12:59:31.272000",
+                "",
+                "%SYS-5-CONFIG_I",
+                "by x",
+            ),
+            ("<189>29: %SYS-5-RESTART: x", "", "", "%SYS-5-RESTART", "x"),
+            (
+                "Jun  3 12:59:31 nx01 : 2026 Jun  3 12:59:30 UTC: %AUTHPRIV-3-SYSTEM_MSG: x",
+                "06-03T12:59:31.000000",
+                "nx01",
+                "%AUTHPRIV-3-SYSTEM_MSG",
+                "x",
+            ),
+            (
+                "<14>Jun  3 12:59:31 fw01 1,2026/06/03 12:59:31,0011,TRAFFIC",
+                "06-03T12:59:31.000000",
+                "fw01",
+                "",
+                "1,2026/06/03 12:59:31,0011,TRAFFIC",
             ),
             ("2026-06-03T12:59:31.1Z stdout F {\"x\":1}", "2026-06-03T12:59:31.100000", "", "", "{\"x\":1}"),
             ("<34>snort: [1:2:3] x", "", "", "snort", "[1:2:3] x"),

@@ -197,6 +197,7 @@ impl Source {
                     return true;
                 }
                 Offered::NotMine(record) => {
+                    self.layout = layout.holds().then_some(layout);
                     if let Some(record) = record {
                         self.give(*record, sink);
                     }

@@ -153,7 +153,7 @@ fn titled(title: &str, facts: &str) -> String {
 }
 
 /// Both ends as telemetry names them, without the port that a client's system drew: `TCP 10.0.3.18 -> 198.51.100.80:443`.
-fn traffic(protocol: &str, source: Option<&Endpoint>, destination: Option<&Endpoint>) -> String {
+pub(super) fn traffic(protocol: &str, source: Option<&Endpoint>, destination: Option<&Endpoint>) -> String {
     let mut out = protocol.to_ascii_uppercase();
     let (mut source, mut destination) = (source.cloned(), destination.cloned());
     drop_client_port(&mut source, &mut destination);

@@ -1,15 +1,16 @@
-//! Firewalls of Cisco: `%ASA-4-106023: Deny tcp src outside:203.0.113.9/51234 dst inside:10.0.2.11/22 by access-group "x"`.
+//! Firewalls, routers and switches of Cisco: `%ASA-4-106023: Deny tcp src outside:203.0.113.9/51234 dst inside:10.0.2.11/22 by
+//! access-group "x"`, `%SEC-6-IPACCESSLOGP: list 101 denied tcp 203.0.113.9(51234) -> 10.0.2.11(22), 1 packet`.
 //!
-//! Connections that were built and torn down are telemetry, everything else is the firewall's log. The level is how the
-//! device ranks the kind of message and says nothing about an attack, so that the priority is unset.
+//! Connections that were built and torn down, and what a list permitted, are telemetry; everything else is the device's log. The level
+//! is how it ranks the kind of message and says nothing about an attack, so that the priority is unset.
 
 use std::net::IpAddr;
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message, clean_protocol, port};
-use super::{MAX_NAME, MAX_RAW, begun, end, program, verdict};
+use super::{MAX_NAME, MAX_RAW, begun, end, program, tell_traffic, verdict};
 use crate::Endpoint;
-use crate::record::{Record, RecordKind};
+use crate::record::{Record, RecordKind, SensorVerdict};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
     format: Format::Syslog,
@@ -17,16 +18,71 @@ pub(super) const FORMAT: LineFormat = LineFormat {
     read,
 };
 
-/// `106023` of `%ASA-4-106023`.
-fn message_id(program: &str) -> Option<&str> {
-    let mut parts = program.strip_prefix('%')?.split('-');
-    let (product, level, id) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (matches!(product, "ASA" | "FTD" | "PIX" | "FWSM") && is_number(level) && is_number(id)).then_some(id)
+/// Facility and name of `%ASA-4-106023`, `%SEC-6-IPACCESSLOGP` and `%PIM-SW1-6-INVALID_RP_JOIN`.
+fn message_id(program: &str) -> Option<(&str, &str)> {
+    let (rest, id) = program.strip_prefix('%')?.rsplit_once('-')?;
+    let (facility, level) = rest.rsplit_once('-')?;
+    let is_word = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+    };
+    let is_level = level.len() == 1 && level.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    (is_level && is_word(facility) && is_word(id)).then_some((facility, id))
 }
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
-    let id = message_id(program(envelope))?;
+    match message_id(program(envelope))? {
+        ("ASA" | "FTD" | "PIX" | "FWSM", id) => Some(firewall(id, line, envelope)),
+        (facility, id) => Some(router(facility, id, line, envelope)),
+    }
+}
+
+/// What a router or a switch says: of packets that a list permitted or denied, of logins, of itself.
+fn router(facility: &str, id: &str, line: &str, envelope: &Envelope<'_>) -> Record {
+    let mut record = begun(RecordKind::Log, Format::Syslog, envelope);
+    record.sensor = "Cisco IOS".to_owned();
+    record.rule = clean(&format!("{facility}-{id}"), MAX_NAME);
+    record.message = clean_message(line);
+    if id.contains("IPACCESSLOG")
+        && let Some((before, behind)) = line.split_once(" -> ")
+    {
+        let words: Vec<&str> = before.split_whitespace().collect();
+        let [.., decision, protocol, source] = &words[..] else { return record };
+        record.verdict = verdict(decision);
+        record.protocol = clean_protocol(protocol);
+        record.source = packet_end(source);
+        record.destination = behind.split([',', ' ']).next().and_then(packet_end);
+        if record.source.is_some() && record.destination.is_some() {
+            record.raw = clean(line, MAX_RAW);
+            tell_traffic(&mut record, decision);
+        }
+        if record.verdict == Some(SensorVerdict::Allowed) {
+            record.kind = RecordKind::Telemetry;
+        }
+        return record;
+    }
+    // `Login failed [user: bob] [Source: 203.0.113.9] [localport: 22] [Reason: …] at 12:59:31 UTC …`: whoever logs in chooses the name.
+    if let Some((before, behind)) = line.rsplit_once("] [Source: ") {
+        record.account = clean(before.split_once("[user: ").map_or("", |(_, name)| name), MAX_NAME);
+        record.source = behind.split(']').next().and_then(address);
+        let said = line.rsplit_once("] at ").map_or(line, |(said, _)| said).trim_end_matches(']');
+        record.raw = clean(line, MAX_RAW);
+        record.message = clean_message(&format!("{said}]"));
+    }
+    record
+}
+
+/// `203.0.113.9(51234)` or `203.0.113.9`.
+fn packet_end(word: &str) -> Option<Endpoint> {
+    let (address, number) = word.split_once('(').unwrap_or((word, ""));
+    end(address, port(number.trim_end_matches(')')).filter(|port| *port != 0))
+        .filter(|end| end.ip().is_some())
+}
+
+/// What a firewall says.
+fn firewall(id: &str, line: &str, envelope: &Envelope<'_>) -> Record {
     let is_connection = id.starts_with("3020");
     let kind = if is_connection { RecordKind::Telemetry } else { RecordKind::Log };
     let mut record = begun(kind, Format::Syslog, envelope);
@@ -60,7 +116,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         record.raw = clean(line, MAX_RAW);
         record.message = clean_message(&format!("{what}{} -> {destination}", source.address));
     }
-    Some(record)
+    record
 }
 
 /// `outside:203.0.113.9/51234`, `203.0.113.9/51234` or `203.0.113.9`. What is repeated in brackets, after translation, is left out.
@@ -111,6 +167,30 @@ mod tests {
         );
         assert_eq!((record.account.as_str(), record.protocol.as_str()), ("bob", ""));
         assert_eq!(record.destination.unwrap().address, "10.0.2.1");
-        assert!(message_id("%OTHER-4-1").is_none() && message_id("ASA-4-1").is_none());
+        for name in ["ASA-4-1", "%ASA-9-1", "%x-4-1", "%-4-X", "%4-X", "%SYS-5-"] {
+            assert_eq!(message_id(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn lists_of_routers_name_both_ends() {
+        let record =
+            parse("%SEC-6-IPACCESSLOGP", "list 101 denied tcp 203.0.113.9(51234) -> 10.0.2.11(22), 1 packet");
+        assert_eq!((record.kind, record.verdict), (RecordKind::Log, Some(SensorVerdict::Blocked)));
+        assert_eq!(record.message, "denied TCP 203.0.113.9 -> 10.0.2.11:22");
+        let line = "F0: fman_fp_image:  list x permitted icmp 10.0.2.11 -> 203.0.113.9 (8/0), 2 packets";
+        let record = parse("%FMANFP-6-IPACCESSLOGDP", line);
+        assert_eq!((record.kind, record.verdict), (RecordKind::Telemetry, Some(SensorVerdict::Allowed)));
+        assert_eq!(record.message, "permitted ICMP 10.0.2.11 -> 203.0.113.9");
+    }
+
+    #[test]
+    fn logins_at_routers_name_who_came() {
+        let line = "Login failed [user: a] [Source: 6.6.6.6] b] [Source: 203.0.113.9] [localport: 22] [Reason: wrong] at 12:59:31 UTC Wed";
+        let record = parse("%SEC_LOGIN-4-LOGIN_FAILED", line);
+        assert_eq!(record.source.unwrap().address, "203.0.113.9");
+        assert!(record.message.ends_with("[Reason: wrong]"), "{}", record.message);
+        let record = parse("%PIM-SW1-6-INVALID_RP_JOIN", "Received (*, 10.36.2.78) Join");
+        assert_eq!((record.kind, record.source), (RecordKind::Log, None));
     }
 }

@@ -22,7 +22,7 @@ const PAYLOADS: [&str; 12] = [
 ];
 
 /// Lines with `PAYLOAD` where others choose the text, the program that writes them, and what they are.
-const LINES_OF: [(&str, &str, Format, RecordKind); 24] = [
+const LINES_OF: [(&str, &str, Format, RecordKind); 30] = [
     (
         "sshd",
         "Failed password for invalid user PAYLOAD from 198.51.100.77 port 40022 ssh2",
@@ -62,6 +62,42 @@ const LINES_OF: [(&str, &str, Format, RecordKind); 24] = [
         "%ASA-6-605005",
         "Login denied from 198.51.100.77/5 to inside:10.0.2.1/ssh for user \"PAYLOAD\"",
         Format::Syslog,
+        RecordKind::Log,
+    ),
+    (
+        "%SEC_LOGIN-4-LOGIN_FAILED",
+        "Login failed [user: PAYLOAD] [Source: 198.51.100.77] [localport: 22] [Reason: x] at 12:59:31 UTC",
+        Format::Syslog,
+        RecordKind::Log,
+    ),
+    (
+        "RT_UTM",
+        "WEBFILTER_URL_BLOCKED [junos@2636.1 source-address=\"198.51.100.77\" url=\"PAYLOAD\" username=\"bob\"]",
+        Format::Firewall,
+        RecordKind::Log,
+    ),
+    (
+        "CheckPoint",
+        "action:\"Drop\"; src:\"198.51.100.77\"; resource:\"http://x/PAYLOAD\"; product:\"URL Filtering\"",
+        Format::Firewall,
+        RecordKind::Log,
+    ),
+    (
+        "",
+        "1,2026/06/03 12:59:31,0011,SYSTEM,auth,2561,2026/06/03 12:59:31,vsys1,auth-fail,,0,0,general,medium,\"user 'PAYLOAD'. From: 198.51.100.77\",1",
+        Format::Firewall,
+        RecordKind::Log,
+    ),
+    (
+        "",
+        "1780491571.342 0 198.51.100.77 TCP_DENIED/403 0 CONNECT PAYLOAD bob HIER_NONE/- -",
+        Format::Squid,
+        RecordKind::Log,
+    ),
+    (
+        "haproxy",
+        "198.51.100.77:1 [03/Jun/2026:12:59:31.342] www~ app/app1 0/0/1/17/18 200 291 - - ---- 1/1/0/0/0 0/0 \"GET /PAYLOAD HTTP/1.1\"",
+        Format::WebAccess,
         RecordKind::Log,
     ),
     (

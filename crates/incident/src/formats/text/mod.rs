@@ -5,16 +5,21 @@
 //! format. Every reader is linear in its line.
 
 mod auditd;
+mod balancers;
 mod bracketed;
 mod cef;
+mod check_point;
 mod cisco;
+mod columns;
 mod csv;
 mod falco;
+mod juniper;
 mod leef;
 mod logfmt;
 mod ossec;
 mod ossec_syslog;
 mod pairs;
+mod palo_alto;
 mod pam;
 mod pfsense_csv;
 mod service_files;
@@ -22,9 +27,12 @@ mod services;
 mod snort_csv;
 mod snort_fast;
 mod snort_full;
+mod squid;
 mod sshd;
 mod sudo;
 mod syslog;
+mod vpc_flow;
+mod w3c;
 mod web;
 mod web_errors;
 mod zeek_tsv;
@@ -37,36 +45,42 @@ mod rendered;
 use std::borrow::Cow;
 
 use super::format::{Envelope, LayoutFormat, LineFormat};
-use super::json::is_name;
-use super::{Format, MAX_ADDRESS, clean};
+use super::json::{is_name, traffic};
+use super::{Format, MAX_ADDRESS, clean, clean_message};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
 pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 17] = [
+pub(crate) const LINES: [LineFormat; 22] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
     snort_csv::FORMAT,
     cef::FORMAT,
     leef::FORMAT,
+    palo_alto::FORMAT,
     falco::FORMAT,
     auditd::FORMAT,
     web::FORMAT,
+    balancers::FORMAT,
+    squid::FORMAT,
     web_errors::FORMAT,
     service_files::FORMAT,
     sshd::FORMAT,
     sudo::FORMAT,
     ossec_syslog::FORMAT,
     cisco::FORMAT,
+    juniper::FORMAT,
+    check_point::FORMAT,
     logfmt::FORMAT,
     syslog::FORMAT,
 ];
 
 /// The formats of several lines.
-pub(crate) const LAYOUTS: [LayoutFormat; 3] = [snort_full::FORMAT, ossec::FORMAT, zeek_tsv::FORMAT];
+pub(crate) const LAYOUTS: [LayoutFormat; 5] =
+    [snort_full::FORMAT, ossec::FORMAT, zeek_tsv::FORMAT, w3c::FORMAT, vpc_flow::FORMAT];
 
 /// Longest name of a program, an account or a rule.
 const MAX_NAME: usize = 128;
@@ -87,9 +101,10 @@ fn begun(kind: RecordKind, format: Format, envelope: &Envelope<'_>) -> Record {
     }
 }
 
-/// The program's name without its folder.
+/// The program's name without its folder and without the module that spoke for it.
 fn program<'a>(envelope: &Envelope<'a>) -> &'a str {
-    envelope.program.rsplit('/').next().unwrap_or_default()
+    let name = envelope.program.rsplit('/').next().unwrap_or_default();
+    name.split_once(pam::BY_MODULE).map_or(name, |(name, _)| name)
 }
 
 /// Whether the line stands alone, or one of these programs wrote it.
@@ -140,6 +155,44 @@ fn verdict(word: &str) -> Option<SensorVerdict> {
         () if begins(&ALLOWED) => Some(SensorVerdict::Allowed),
         () => None,
     }
+}
+
+/// The name of an IP protocol by its number, where it has one that logs use.
+fn protocol_of(number: &str) -> &str {
+    match number {
+        "1" => "ICMP",
+        "2" => "IGMP",
+        "6" => "TCP",
+        "17" => "UDP",
+        "47" => "GRE",
+        "50" => "ESP",
+        "58" => "IPV6-ICMP",
+        "132" => "SCTP",
+        other => other,
+    }
+}
+
+/// Says what happened to traffic without what changes from one flow to the next, so that like ones fold.
+fn tell_traffic(record: &mut Record, what: &str) {
+    let what = what.trim();
+    let flow = traffic(&record.protocol, record.source.as_ref(), record.destination.as_ref());
+    record.message = clean_message(&format!("{what} {flow}"));
+}
+
+/// The texts in quotation marks, without these; a backslash takes the meaning from the mark behind it.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let inner = rest.get(rest.find('"')? + 1..)?;
+        let mut is_escaped = false;
+        let end = inner.bytes().position(|byte| {
+            let ends = byte == b'"' && !is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
+            ends
+        })?;
+        rest = inner.get(end + 1..)?;
+        inner.get(..end)
+    })
 }
 
 /// What a line says, with a blank for each tab (rsyslog writes `#011` for one): an address behind a tab that is escaped would

@@ -7,8 +7,14 @@ use super::pairs::find;
 use super::{MAX_NAME, begun, end, own_end};
 use crate::record::{Record, RecordKind};
 
-/// Whether a module of PAM wrote the line: `pam_unix(sshd:auth): …`.
-pub(super) fn is_pam(line: &str) -> bool {
+/// What older systems put between the program's name and the module's.
+pub(super) const BY_MODULE: &str = "(pam_";
+
+/// Whether a module of PAM wrote the line: `pam_unix(sshd:auth): …`, or, on older systems, `sshd(pam_unix)[12]: …`.
+pub(super) fn is_pam(line: &str, envelope: &Envelope<'_>) -> bool {
+    if envelope.program.ends_with(')') && envelope.program.contains(BY_MODULE) {
+        return true;
+    }
     let Some((module, rest)) = line.trim_start().split_once('(') else { return false };
     let is_module =
         module.starts_with("pam_") && module.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -40,13 +46,20 @@ mod tests {
         let envelope = Envelope { host: "mail01", program: "dovecot", ..Envelope::default() };
         let line = "pam_unix(dovecot:auth): authentication failure; logname= uid=0 euid=0 tty=dovecot ruser=x \
                     rhost=::ffff:203.0.113.9  user=root";
-        assert!(is_pam(line));
+        assert!(is_pam(line, &Envelope::default()));
         let record = read(line, &envelope, Format::Syslog);
         assert_eq!((record.account.as_str(), record.kind), ("root", RecordKind::Log));
         assert_eq!(record.destination.unwrap().address, "mail01");
         let line = "pam_unix(login:session): session opened for user bob(uid=1000) by (uid=0)";
         let record = read(line, &envelope, Format::Syslog);
         assert_eq!((record.account.as_str(), record.source), ("bob", None));
-        assert!(!is_pam("user pam_unix(x:y): z") && !is_pam("pam_unix(a b): c"));
+        for line in ["user pam_unix(x:y): z", "pam_unix(a b): c"] {
+            assert!(!is_pam(line, &Envelope::default()), "{line}");
+        }
+        let older = Envelope { host: "old01", program: "sshd(pam_unix)", ..Envelope::default() };
+        let line = "authentication failure; logname= uid=0 tty=ssh ruser= rhost=203.0.113.9  user=root";
+        let record = read(line, &older, Format::Sshd);
+        assert!(is_pam(line, &older));
+        assert_eq!((record.sensor.as_str(), record.account.as_str()), ("sshd", "root"));
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn said<'a>(program: &str, line: &'a str) -> Option<Said<'a>> {
         "vsftpd" => vsftpd(line),
         "proftpd" => proftpd(line),
         "pure-ftpd" => pure_ftpd(line),
+        "ftpd" | "in.ftpd" | "in.telnetd" | "telnetd" => connected(line),
         "dovecot" => dovecot(line),
         "smtpd" => postfix(line),
         "named" => named(line),
@@ -188,6 +189,12 @@ fn pure_ftpd(line: &str) -> Option<Said<'_>> {
     let (name, host) = client.split_once('@')?;
     let failed = said.split_once("failed for user [").map(|(_, rest)| rest.trim_end_matches(']'));
     Some(of(failed.unwrap_or(name.trim_matches('?')), address(host)))
+}
+
+/// `connection from 203.0.113.9 (host.example) at Wed Jun  3 12:59:31 2026`, `connect from 203.0.113.9`.
+fn connected(line: &str) -> Option<Said<'_>> {
+    let rest = line.strip_prefix("connection from ").or_else(|| line.strip_prefix("connect from "))?;
+    Some(of("", Some(address(rest.split(' ').next()?)?)))
 }
 
 /// `imap-login: Disconnected (auth failed, 3 attempts): user=<bob>, method=PLAIN, rip=203.0.113.9, lip=10.0.2.5, …`. Other lines hold

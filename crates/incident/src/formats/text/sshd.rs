@@ -20,7 +20,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Record {
     let line = &*blanks(line);
     let (count, line) = repeated(line);
     // sshd repeats what PAM said in words of its own: `PAM 2 more authentication failures; … rhost=203.0.113.9  user=root`.
-    let mut record = if pam::is_pam(line) || line.starts_with("PAM ") {
+    let mut record = if pam::is_pam(line, envelope) || line.starts_with("PAM ") {
         pam::read(line, envelope, Format::Sshd)
     } else {
         let mut record = begun(RecordKind::Log, Format::Sshd, envelope);

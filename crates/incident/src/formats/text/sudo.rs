@@ -21,7 +21,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Record {
     let mut record = begun(RecordKind::Log, Format::Sudo, envelope);
     record.message = clean_message(line);
     record.repeats.count = count;
-    if pam::is_pam(line) {
+    if pam::is_pam(line, envelope) {
         let read = pam::read(line, envelope, Format::Sudo);
         (record.account, record.source, record.destination) = (read.account, read.source, read.destination);
     } else if program(envelope) == "su" {

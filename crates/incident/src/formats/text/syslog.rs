@@ -66,14 +66,14 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Record {
     let line = &*blanks(line);
     let name = program(envelope);
     let (count, said) = repeated(line);
-    let service = if pam::is_pam(said) { None } else { services::said(name, said) };
+    let service = if pam::is_pam(said, envelope) { None } else { services::said(name, said) };
     if service.is_none() && !GUARDS.iter().any(|guard| is_of(name, guard)) {
         let mut record = begun(RecordKind::Unknown, Format::Syslog, envelope);
         record.message = clean_message(line);
         return record;
     }
     let line = said;
-    let mut record = if pam::is_pam(line) {
+    let mut record = if pam::is_pam(line, envelope) {
         pam::read(line, envelope, Format::Syslog)
     } else {
         let mut record = begun(RecordKind::Log, Format::Syslog, envelope);

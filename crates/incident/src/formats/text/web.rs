@@ -7,7 +7,7 @@
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_ADDRESS, MAX_DETAIL, clean, clean_message};
-use super::{MAX_NAME, begun, end, may_be_from, own_end};
+use super::{MAX_NAME, begun, end, may_be_from, own_end, quoted};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind};
 
@@ -81,22 +81,6 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         record.source = end(forwarded, None);
     }
     Some(record)
-}
-
-/// The texts in quotation marks, without these; a backslash takes the meaning from the mark behind it.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let inner = rest.get(rest.find('"')? + 1..)?;
-        let mut is_escaped = false;
-        let end = inner.bytes().position(|byte| {
-            let ends = byte == b'"' && !is_escaped;
-            is_escaped = byte == b'\\' && !is_escaped;
-            ends
-        })?;
-        rest = inner.get(end + 1..)?;
-        inner.get(..end)
-    })
 }
 
 /// Whether an address is of a private network, as that of a proxy in front of a server is.

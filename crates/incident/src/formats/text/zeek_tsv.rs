@@ -70,6 +70,10 @@ impl Layout for Reader {
     fn end(&mut self) -> Option<Record> {
         None
     }
+
+    fn holds(&self) -> bool {
+        true
+    }
 }
 
 impl Reader {
