@@ -71,13 +71,25 @@ pub enum Format {
     Service,
     /// The audit log of a Kubernetes API server.
     KubernetesAudit,
+    /// Okta's system log.
+    Okta,
+    /// Google Cloud's audit logs.
+    GoogleCloud,
+    /// Sign-ins and audits of Microsoft Entra ID, and what is done in Azure.
+    EntraId,
+    /// Microsoft 365's unified audit log.
+    Microsoft365,
+    /// Findings of Amazon GuardDuty and AWS Security Hub.
+    GuardDuty,
+    /// GitHub's audit log.
+    Github,
     /// Any other line that syslog carries: a program's name and what it says.
     Syslog,
 }
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 28] = [
+    pub const ALL: [Format; 34] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -105,6 +117,12 @@ impl Format {
         Format::Logfmt,
         Format::Service,
         Format::KubernetesAudit,
+        Format::Okta,
+        Format::GoogleCloud,
+        Format::EntraId,
+        Format::Microsoft365,
+        Format::GuardDuty,
+        Format::Github,
         Format::Syslog,
     ];
 
@@ -152,6 +170,12 @@ impl Format {
             Format::Logfmt => ("logfmt", "key=value lines"),
             Format::Service => ("service", "service logs"),
             Format::KubernetesAudit => ("kubernetes_audit", "Kubernetes audit"),
+            Format::Okta => ("okta", "Okta system log"),
+            Format::GoogleCloud => ("google_cloud", "Google Cloud audit"),
+            Format::EntraId => ("entra_id", "Entra ID and Azure"),
+            Format::Microsoft365 => ("microsoft365", "Microsoft 365 audit"),
+            Format::GuardDuty => ("guard_duty", "AWS findings"),
+            Format::Github => ("github", "GitHub audit"),
             Format::Syslog => ("syslog", "syslog"),
         }
     }

@@ -348,6 +348,8 @@ mod tests {
             r#"Jun  3 12:59:31 ids suricata[9]: @cee: {"event_type":"alert"}"#,
             r#"{"@timestamp":"2026-06-03T12:59:31Z","log":{"file":{"path":"/x"}},"message":"{\"event_type\":\"alert\"}"}"#,
             r#"{"logEvents":[{"id":"1","timestamp":1780491571342,"message":"{\"event_type\":\"alert\"}"}]}"#,
+            r#"{"detail-type":"Security Hub Findings - Imported","detail":{"findings":[{"event_type":"alert"}]}}"#,
+            r#"{"CreationDate":"2026-06-03T12:59:31Z","UserIds":"alice","AuditData":"{\"event_type\":\"alert\"}"}"#,
         ] {
             assert_eq!(bodies(text), [r#"{"event_type":"alert"}"#], "{text}");
         }
