@@ -283,7 +283,7 @@ fn unknown(time: Option<Timestamp>, text: &str, around: &Around) -> Record {
 
 /// The format that an object may be meant as. Only for what a person is told: nothing is read by it.
 fn near_object(object: &Object) -> Option<Format> {
-    const KEYS: [(&str, Format); 23] = [
+    const KEYS: [(&str, Format); 21] = [
         ("event_type", Format::Eve),
         ("kibana.alert.rule.name", Format::Ecs),
         ("eventVersion", Format::CloudTrail),
@@ -300,11 +300,9 @@ fn near_object(object: &Object) -> Option<Format> {
         ("auditID", Format::KubernetesAudit),
         ("legacyEventType", Format::Okta),
         ("protoPayload", Format::GoogleCloud),
-        ("operationName", Format::EntraId),
         ("userPrincipalName", Format::EntraId),
         ("RecordType", Format::Microsoft365),
         ("ProductArn", Format::GuardDuty),
-        ("schemaVersion", Format::GuardDuty),
         ("actor_location", Format::Github),
         ("@timestamp", Format::Ecs),
     ];

@@ -41,8 +41,14 @@ fn way(object: &Object) -> Option<Way> {
     let are_texts = |keys: &[&str]| keys.iter().all(|key| fields.string(key).is_some());
     let are_there = |keys: &[&str]| keys.iter().all(|key| fields.has(key));
     if are_texts(&["time", "resourceId", "operationName", "category"]) {
-        let says_who =
-            ["callerIpAddress", "callerIPAddress", "identity", "tenantId", "properties.initiatedBy"];
+        let says_who = [
+            "callerIpAddress",
+            "callerIPAddress",
+            "identity",
+            "tenantId",
+            "properties.initiatedBy",
+            "properties.eventCategory",
+        ];
         let says_how = ["resultType", "resultSignature"];
         let is_call =
             says_who.iter().any(|key| fields.has(key)) && says_how.iter().any(|key| fields.has(key));
@@ -249,6 +255,10 @@ impl<'a> Event<'a> {
             match result.to_ascii_lowercase().as_str() {
                 _ if is_refused => Some(format!("refused: {how}")),
                 "start" | "started" => Some("started".to_owned()),
+                // A sign-in whose properties are missing.
+                code if code.parse().is_ok_and(|code: u64| code != 0) => {
+                    Some(format!("{}: {code}", ended(code.parse().unwrap_or_default())))
+                }
                 "failure" | "failed" => {
                     Some(if how.is_empty() { "failed".to_owned() } else { format!("failed: {how}") })
                 }
@@ -391,6 +401,11 @@ mod tests {
         assert!(
             ending(50074).message.ends_with("interrupted: 50074 Reason.") && ending(50074).verdict.is_none()
         );
+        let bare = changed(SIGN_IN, &[("properties", "{}".into())]);
+        assert_eq!(
+            bare.message,
+            "Sign-in activity: by Alice, from 203.0.113.9, upon Microsoft.aadiam, failed: 50126"
+        );
         assert!(ending(0).message.ends_with("from 203.0.113.9"), "{}", ending(0).message);
     }
 
@@ -416,7 +431,13 @@ mod tests {
         let refused = changed(ACTIVITY, &refused);
         assert_eq!(refused.verdict, Some(SensorVerdict::Blocked));
         assert!(refused.message.ends_with("refused: Failed.Forbidden"));
-        assert_eq!(changed(ACTIVITY, &[("category", "ServiceHealth".into())]).kind, RecordKind::Telemetry);
+        let health = [
+            ("category", "ResourceHealth".into()),
+            ("callerIpAddress", Value::Null),
+            ("identity", Value::Null),
+            ("properties", json!({"eventCategory": "ResourceHealth"})),
+        ];
+        assert_eq!(changed(ACTIVITY, &health).kind, RecordKind::Telemetry);
         let asked = json!({
             "eventTimestamp": "2026-06-03T12:59:31.342Z", "caller": "alice@example.com", "category": {"value": "Administrative"},
             "resourceId": "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/shop",

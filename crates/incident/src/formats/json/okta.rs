@@ -55,6 +55,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         told("by", name(actor)),
         told("from", source.as_ref().map(|end| end.address.as_str())),
         targets(event),
+        told("with", event.text("debugContext.debugData.factor")),
         told("", outcome(&result, reason.as_deref())),
     ]);
     let message = if is_threat {
