@@ -79,13 +79,25 @@ pub enum Format {
     Squid,
     /// Flow logs of Amazon's virtual networks.
     VpcFlow,
+    /// Okta's system log.
+    Okta,
+    /// Google Cloud's audit logs.
+    GoogleCloud,
+    /// Sign-ins and audits of Microsoft Entra ID, and what is done in Azure.
+    EntraId,
+    /// Microsoft 365's unified audit log.
+    Microsoft365,
+    /// Findings of Amazon GuardDuty and AWS Security Hub.
+    GuardDuty,
+    /// GitHub's audit log.
+    Github,
     /// Any other line that syslog carries: a program's name and what it says.
     Syslog,
 }
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 32] = [
+    pub const ALL: [Format; 38] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -117,6 +129,12 @@ impl Format {
         Format::W3c,
         Format::Squid,
         Format::VpcFlow,
+        Format::Okta,
+        Format::GoogleCloud,
+        Format::EntraId,
+        Format::Microsoft365,
+        Format::GuardDuty,
+        Format::Github,
         Format::Syslog,
     ];
 
@@ -168,6 +186,12 @@ impl Format {
             Format::W3c => ("w3c", "W3C extended logs"),
             Format::Squid => ("squid", "Squid"),
             Format::VpcFlow => ("vpc_flow", "VPC flow logs"),
+            Format::Okta => ("okta", "Okta system log"),
+            Format::GoogleCloud => ("google_cloud", "Google Cloud audit"),
+            Format::EntraId => ("entra_id", "Entra ID and Azure"),
+            Format::Microsoft365 => ("microsoft365", "Microsoft 365 audit"),
+            Format::GuardDuty => ("guard_duty", "AWS findings"),
+            Format::Github => ("github", "GitHub audit"),
             Format::Syslog => ("syslog", "syslog"),
         }
     }

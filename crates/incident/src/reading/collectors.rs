@@ -137,6 +137,11 @@ pub(super) fn carried(object: &mut Object, around: &mut Around) -> Option<Carrie
     if is_text(object, "CloudTrailEvent") && is_text(object, "EventId") {
         return text(object, "CloudTrailEvent").map(Carried::Text);
     }
+    // Purview's search, and the shell's.
+    let beside = ["CreationDate", "Operation", "Operations", "UserId", "UserIds"];
+    if is_text(object, "AuditData") && beside.iter().filter(|key| object.contains_key(**key)).count() >= 2 {
+        return text(object, "AuditData").map(Carried::Text);
+    }
     if is_cloudwatch(object) {
         add(object, around, &["timestamp"], &[], &[]);
         return text(object, "message").map(Carried::Text);

@@ -276,7 +276,7 @@ fn drain(found: &mut Vec<Found>, unwrapper: &mut Unwrapper, out: &mut Vec<Item>)
 }
 
 /// Names of which one tells that the columns of an export are the members of objects that are known.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 15] = [
     "kibana.alert.rule.name",
     "signal.rule.name",
     "rule.name",
@@ -291,6 +291,7 @@ const MEMBERS: [&str; 14] = [
     "id.orig_h",
     "detections",
     "event.kind",
+    "AuditData",
 ];
 /// Names of columns that hold a record's own text. Columns of other names may hold what others wrote.
 const TEXTS: [&str; 2] = ["_raw", "@message"];
@@ -399,6 +400,12 @@ mod tests {
     fn an_export_of_rows_is_read() {
         let text = "\"_time\",host,\"_raw\"\n\"2026-06-03T12:59:31Z\",ids1,\"{\"\"a\"\":\n1}\"\n,ids2,\"plain, with a comma\"\n";
         assert_eq!(items(text), ["{\"a\":1}", "plain, with a comma"]);
+    }
+
+    #[test]
+    fn rows_of_microsofts_audit_log_hold_objects() {
+        let text = "RecordId,CreationDate,RecordType,Operation,UserId,AuditData\n1,2026-06-03T12:59:31Z,15,UserLoggedIn,alice@example.com,\"{\"\"Operation\"\":\"\"UserLoggedIn\"\"}\"\n";
+        assert_eq!(items(text), ["{\"Operation\":\"UserLoggedIn\"}"]);
     }
 
     #[test]

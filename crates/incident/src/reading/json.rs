@@ -15,7 +15,7 @@ const MAX_ITEM: usize = MAX_LINE;
 const MAX_DEPTH: usize = 120;
 
 /// Members that hold the records of an export, by their path.
-pub(super) const WRAPPERS: [&[&str]; 13] = [
+pub(super) const WRAPPERS: [&[&str]; 17] = [
     &["Records"],
     &["records"],
     &["hits", "hits"],
@@ -29,6 +29,10 @@ pub(super) const WRAPPERS: [&[&str]; 13] = [
     &["data"],
     &["data", "result"],
     &["messages"],
+    &["entries"],
+    &["Findings"],
+    &["detail", "findings"],
+    &["data", "events"],
 ];
 
 /// What was taken out of the text.

@@ -284,7 +284,7 @@ fn unknown(time: Option<Timestamp>, text: &str, around: &Around) -> Record {
 
 /// The format that an object may be meant as. Only for what a person is told: nothing is read by it.
 fn near_object(object: &Object) -> Option<Format> {
-    const KEYS: [(&str, Format); 14] = [
+    const KEYS: [(&str, Format); 21] = [
         ("event_type", Format::Eve),
         ("kibana.alert.rule.name", Format::Ecs),
         ("eventVersion", Format::CloudTrail),
@@ -298,6 +298,13 @@ fn near_object(object: &Object) -> Option<Format> {
         ("RuleTitle", Format::Sigma),
         ("full_log", Format::Wazuh),
         ("src_ap", Format::SnortJson),
+        ("auditID", Format::KubernetesAudit),
+        ("legacyEventType", Format::Okta),
+        ("protoPayload", Format::GoogleCloud),
+        ("userPrincipalName", Format::EntraId),
+        ("RecordType", Format::Microsoft365),
+        ("ProductArn", Format::GuardDuty),
+        ("actor_location", Format::Github),
         ("@timestamp", Format::Ecs),
     ];
     KEYS.into_iter().find(|(key, _)| object.contains_key(*key)).map(|(_, format)| format)

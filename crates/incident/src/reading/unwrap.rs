@@ -19,7 +19,7 @@ use crate::formats::{Envelope, Object, time_of};
 const MAX_DEPTH: u32 = 6;
 
 /// Words in the names of programs that write records as JSON objects, or pass them on: sensors, their outputs, shippers.
-const WRITERS_OF_OBJECTS: [&str; 81] = [
+const WRITERS_OF_OBJECTS: [&str; 85] = [
     "alert",
     "alerts",
     "alloy",
@@ -44,6 +44,7 @@ const WRITERS_OF_OBJECTS: [&str; 81] = [
     "ecs",
     "edr",
     "elastic",
+    "entra",
     "eve",
     "eventlog",
     "evtx",
@@ -52,7 +53,9 @@ const WRITERS_OF_OBJECTS: [&str; 81] = [
     "firewall",
     "fluent",
     "fluentd",
+    "gcp",
     "gelf",
+    "github",
     "graylog",
     "guardduty",
     "hayabusa",
@@ -71,6 +74,7 @@ const WRITERS_OF_OBJECTS: [&str; 81] = [
     "nids",
     "nxlog",
     "ocsf",
+    "okta",
     "opnsense",
     "osquery",
     "osqueryd",
@@ -348,6 +352,8 @@ mod tests {
             r#"Jun  3 12:59:31 ids suricata[9]: @cee: {"event_type":"alert"}"#,
             r#"{"@timestamp":"2026-06-03T12:59:31Z","log":{"file":{"path":"/x"}},"message":"{\"event_type\":\"alert\"}"}"#,
             r#"{"logEvents":[{"id":"1","timestamp":1780491571342,"message":"{\"event_type\":\"alert\"}"}]}"#,
+            r#"{"detail-type":"Security Hub Findings - Imported","detail":{"findings":[{"event_type":"alert"}]}}"#,
+            r#"{"CreationDate":"2026-06-03T12:59:31Z","UserIds":"alice","AuditData":"{\"event_type\":\"alert\"}"}"#,
         ] {
             assert_eq!(bodies(text), [r#"{"event_type":"alert"}"#], "{text}");
         }

@@ -101,6 +101,31 @@ impl<'a> Fields<'a> {
         let address = addresses.iter().find_map(|path| self.text(path).filter(|text| is_name(text)))?;
         Some(end(&address, self.port(ports)))
     }
+
+    /// The first of these paths that has an IP address, also with a port behind it, which is left out: the client's system
+    /// drew it. Names that services have there for themselves are no ends.
+    pub(super) fn address(self, paths: &[&str]) -> Option<Endpoint> {
+        paths.iter().find_map(|path| {
+            let text = self.text(path).filter(|text| text.len() <= MAX_ADDRESS)?;
+            let end = super::super::endpoint(&text, "")?;
+            let is_address = end.ip().is_some_and(|ip| !ip.is_unspecified());
+            is_address.then_some(Endpoint { port: None, ..end })
+        })
+    }
+}
+
+/// A path of names without the parts that are identifiers (GUIDs, long numbers, hashes), so that like records fold.
+pub(super) fn without_ids(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && !is_id(part)).collect();
+    parts.join("/")
+}
+
+/// Whether a text is an identifier: twelve digits or more, hexadecimal with at least three of them decimal.
+pub(super) fn is_id(text: &str) -> bool {
+    let bare = text.bytes().filter(|byte| *byte != b'-');
+    bare.clone().count() >= 12
+        && bare.clone().all(|byte| byte.is_ascii_hexdigit())
+        && bare.filter(u8::is_ascii_digit).count() >= 3
 }
 
 fn number(value: &Value) -> Option<u64> {
@@ -281,6 +306,28 @@ mod tests {
         {
             assert_eq!(time(&value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn an_address_is_read_with_or_without_a_port() {
+        for text in ["203.0.113.9", "203.0.113.9:51234", "[203.0.113.9]:51234", "::ffff:203.0.113.9"] {
+            let object = Object::from_iter([("a".to_owned(), Value::from(text))]);
+            let read = Fields(&object).address(&["b", "a"]);
+            assert_eq!(read, Some(Endpoint::new("203.0.113.9", None)), "{text}");
+        }
+        for text in
+            ["gce-internal-ip", "0.0.0.0", "203.0.113.0/24", "x 203.0.113.9", "203.0.113.9, 203.0.113.8"]
+        {
+            let object = Object::from_iter([("a".to_owned(), Value::from(text))]);
+            assert_eq!(Fields(&object).address(&["a"]), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn identifiers_are_left_out_of_paths() {
+        let path =
+            "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/shop/backup01/deadbeef";
+        assert_eq!(without_ids(path), "subscriptions/resourceGroups/shop/backup01/deadbeef");
     }
 
     #[test]

@@ -4,13 +4,19 @@
 //! rule's title. Those of logs and telemetry stand by themselves: they name what happened, to whom and from where, without
 //! what changes from one record to the next (identifiers, ports of clients, counters), so that like records fold.
 
+mod aws_findings;
 mod cloudtrail;
 mod ecs;
+mod entra;
 mod eve;
 mod falco;
 mod fields;
+mod github;
+mod google_cloud;
 mod kubernetes;
+mod microsoft365;
 mod ocsf;
+mod okta;
 mod sigma;
 mod snort;
 mod tags;
@@ -40,7 +46,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 12] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 18] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -52,6 +58,12 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 12] = [
     windows::WINDOWS_EVENT,
     cloudtrail::CLOUD_TRAIL,
     kubernetes::KUBERNETES_AUDIT,
+    okta::OKTA,
+    google_cloud::GOOGLE_CLOUD,
+    entra::ENTRA_ID,
+    microsoft365::MICROSOFT365,
+    aws_findings::GUARD_DUTY,
+    github::GITHUB,
     web::WEB,
 ];
 
@@ -145,6 +157,11 @@ fn told(label: &str, value: Option<impl AsRef<str>>) -> Option<String> {
 /// What is told, in order, apart by commas.
 fn listed<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A text that is not empty.
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// `title: facts`, or the title alone.

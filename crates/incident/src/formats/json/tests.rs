@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 15] = [
+const SAMPLES: [(Format, &str); 24] = [
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -91,6 +91,42 @@ const SAMPLES: [(Format, &str); 15] = [
         Format::CloudTrail,
         r#"{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","userName":"deploy"},"eventTime":"2026-06-03T12:59:31Z","eventSource":"iam.amazonaws.com","eventName":"CreateAccessKey","awsRegion":"eu-central-1","sourceIPAddress":"203.0.113.9","userAgent":"curl","requestParameters":{"userName":"admin"}}"#,
     ),
+    (
+        Format::Okta,
+        r#"{"actor":{"id":"00u7","type":"User","alternateId":"alice@example.com","displayName":"Alice Example"},"client":{"userAgent":{"rawUserAgent":"curl/8.5","os":"Unknown"},"zone":"null","device":"Unknown","ipAddress":"203.0.113.9","geographicalContext":{"country":"Norway"}},"authenticationContext":{"authenticationStep":0,"externalSessionId":"x1"},"displayMessage":"User login to Okta","eventType":"user.session.start","outcome":{"result":"FAILURE","reason":"INVALID_CREDENTIALS"},"published":"2026-06-03T12:59:31.342Z","securityContext":{"isProxy":true},"severity":"INFO","debugContext":{"debugData":{"requestUri":"/api/v1/authn","threatSuspected":"false"}},"legacyEventType":"core.user_auth.login_failed","transaction":{"id":"t1","type":"WEB"},"uuid":"6f1","version":"0","request":{"ipChain":[{"ip":"203.0.113.9","version":"V4"}]},"target":null}"#,
+    ),
+    (
+        Format::GoogleCloud,
+        r#"{"insertId":"k1","logName":"projects/shop/logs/cloudaudit.googleapis.com%2Factivity","protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","status":{},"authenticationInfo":{"principalEmail":"alice@example.com"},"requestMetadata":{"callerIp":"203.0.113.9","callerSuppliedUserAgent":"google-cloud-sdk gcloud/470"},"serviceName":"cloudresourcemanager.googleapis.com","methodName":"SetIamPolicy","authorizationInfo":[{"resource":"projects/shop","permission":"resourcemanager.projects.setIamPolicy","granted":true}],"resourceName":"projects/shop","serviceData":{"@type":"type.googleapis.com/google.iam.v1.logging.AuditData","policyDelta":{"bindingDeltas":[{"action":"ADD","role":"roles/owner","member":"user:mallory@example.com"}]}}},"resource":{"type":"project","labels":{"project_id":"shop"}},"timestamp":"2026-06-03T12:59:31.342Z","severity":"NOTICE","receiveTimestamp":"2026-06-03T12:59:32Z"}"#,
+    ),
+    (
+        Format::EntraId,
+        r#"{"time":"2026-06-03T13:01:00.1Z","resourceId":"/tenants/0b1f6471-1bf0-4dda-aec3-cb9272f09590/providers/Microsoft.aadiam","operationName":"Sign-in activity","operationVersion":"1.0","category":"SignInLogs","tenantId":"0b1f6471-1bf0-4dda-aec3-cb9272f09590","resultType":"50126","resultSignature":"None","resultDescription":"Invalid username or password","durationMs":0,"callerIpAddress":"203.0.113.9","correlationId":"c1","identity":"Alice","Level":4,"location":"NO","properties":{"id":"s1","createdDateTime":"2026-06-03T12:59:31.342Z","userDisplayName":"Alice","userPrincipalName":"alice@example.com","appId":"a1","appDisplayName":"Azure Portal","ipAddress":"203.0.113.9","status":{"errorCode":50126},"clientAppUsed":"Browser","userAgent":"curl/8.5","conditionalAccessStatus":"notApplied","isInteractive":true,"riskLevelDuringSignIn":"none"}}"#,
+    ),
+    (
+        Format::EntraId,
+        r#"{"time":"2026-06-03T12:59:31.342Z","resourceId":"/tenants/0b1f6471-1bf0-4dda-aec3-cb9272f09590/providers/Microsoft.aadiam","operationName":"Add member to role","category":"AuditLogs","tenantId":"0b1f6471-1bf0-4dda-aec3-cb9272f09590","resultSignature":"None","properties":{"id":"d1","category":"RoleManagement","result":"success","activityDisplayName":"Add member to role","activityDateTime":"2026-06-03T12:59:31.342Z","loggedByService":"Core Directory","initiatedBy":{"user":{"userPrincipalName":"alice@example.com","ipAddress":"203.0.113.9"}},"targetResources":[{"type":"User","userPrincipalName":"mallory@example.com","modifiedProperties":[{"displayName":"Role.DisplayName","oldValue":null,"newValue":"\"Global Administrator\""},{"displayName":"Role.ObjectID","newValue":"\"1\""}]}]}}"#,
+    ),
+    (
+        Format::EntraId,
+        r#"{"time":"2026-06-03T12:59:31.342Z","resourceId":"/SUBSCRIPTIONS/0B1F6471-1BF0-4DDA-AEC3-CB9272F09590/RESOURCEGROUPS/SHOP/PROVIDERS/MICROSOFT.COMPUTE/VIRTUALMACHINES/WEB01","operationName":"MICROSOFT.COMPUTE/VIRTUALMACHINES/RUNCOMMAND/ACTION","category":"Administrative","resultType":"Success","resultSignature":"Accepted.Accepted","callerIpAddress":"203.0.113.9","correlationId":"c1","identity":{"authorization":{"evidence":{"role":"Owner"}},"claims":{"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn":"alice@example.com"}},"level":"Information","properties":{"statusCode":"Accepted"}}"#,
+    ),
+    (
+        Format::Microsoft365,
+        r#"{"CreationTime":"2026-06-03T12:59:31","Id":"m1","Operation":"UserLoginFailed","OrganizationId":"o1","RecordType":15,"ResultStatus":"Failed","UserKey":"k1","UserType":0,"Version":1,"Workload":"AzureActiveDirectory","ClientIP":"203.0.113.9","ObjectId":"00000002-0000-0ff1-ce00-000000000000","UserId":"alice@example.com","ExtendedProperties":[{"Name":"UserAgent","Value":"curl/8.5"},{"Name":"RequestType","Value":"OAuth2:Token"}],"ModifiedProperties":[],"Target":[{"ID":"00000002-0000-0ff1-ce00-000000000000","Type":0}],"LogonError":"InvalidUserNameOrPassword"}"#,
+    ),
+    (
+        Format::GuardDuty,
+        r#"{"schemaVersion":"2.0","accountId":"123456789012","region":"eu-central-1","partition":"aws","id":"f1","arn":"arn:aws:guardduty:eu-central-1:123456789012:detector/d1/finding/f1","type":"CredentialAccess:EC2/InventedBruteForce","resource":{"resourceType":"Instance","instanceDetails":{"instanceId":"i-0123456789","networkInterfaces":[{"privateIpAddress":"10.0.2.11","publicIp":"198.51.100.20"}],"tags":[{"key":"team","value":"shop"},{"key":"Name","value":"bastion01"}]}},"service":{"serviceName":"guardduty","detectorId":"d1","action":{"actionType":"NETWORK_CONNECTION","networkConnectionAction":{"connectionDirection":"INBOUND","remoteIpDetails":{"ipAddressV4":"203.0.113.9","country":{"countryName":"Norway"}},"remotePortDetails":{"port":51234,"portName":"Unknown"},"localPortDetails":{"port":22,"portName":"SSH"},"protocol":"TCP","blocked":false}},"resourceRole":"TARGET","eventFirstSeen":"2026-06-03T12:50:00Z","eventLastSeen":"2026-06-03T12:59:31Z","archived":false,"count":7},"severity":5.3,"createdAt":"2026-06-03T13:00:00Z","updatedAt":"2026-06-03T13:00:00Z","title":"SSH passwords are tried on bastion01.","description":"x"}"#,
+    ),
+    (
+        Format::GuardDuty,
+        r#"{"SchemaVersion":"2018-10-08","Id":"h1","ProductArn":"arn:aws:securityhub:eu-central-1::product/example/edr","ProductName":"Invented EDR","GeneratorId":"rule-7","AwsAccountId":"123456789012","Region":"eu-central-1","Types":["TTPs/Command and Control/Beacon"],"CreatedAt":"2026-06-03T13:00:00Z","UpdatedAt":"2026-06-03T13:00:00Z","LastObservedAt":"2026-06-03T12:59:31Z","Severity":{"Label":"HIGH"},"Title":"Beacon to a known server","Description":"x","Network":{"Direction":"OUT","Protocol":"TCP","SourceIpV4":"10.0.2.13","SourcePort":45000,"DestinationIpV4":"198.51.100.77","DestinationPort":443},"Process":{"Path":"/tmp/u"},"Resources":[{"Type":"AwsEc2Instance","Id":"arn:aws:ec2:eu-central-1:123456789012:instance/i-0123456789","Tags":{"Name":"web01"}}],"RecordState":"ACTIVE"}"#,
+    ),
+    (
+        Format::Github,
+        r#"{"@timestamp":1780491571342,"_document_id":"g1","action":"repo.add_member","actor":"alice","actor_id":7,"actor_ip":"203.0.113.9","actor_location":{"country_code":"NO"},"business":"example","created_at":1780491571342,"operation_type":"create","org":"example","permission":"admin","repo":"example/shop","user":"mallory","user_agent":"curl/8.5","visibility":"private"}"#,
+    ),
 ];
 
 /// What other formats begin with, as an attacker may put it into a name, a URL or a user agent.
@@ -125,6 +161,10 @@ fn objects_of_no_format_are_recognised_by_none() {
         r#"{"name":"x","version":"1.0.0","level":"high"}"#,
         r#"{"priority":"1","rule":"x"}"#,
         r#"{"EventID":1}"#,
+        r#"{"time":"2026-06-03T12:59:31Z","category":"x","operationName":"GET /","resourceId":"7"}"#,
+        r#"{"action":"cart.add","actor":"alice","created_at":"2026-06-03T12:59:31Z"}"#,
+        r#"{"eventType":"click","published":"2026-06-03T12:59:31Z","actor":"alice"}"#,
+        r#"{"protoPayload":{"@type":"type.googleapis.com/google.appengine.logging.v1.RequestLog"}}"#,
         r#"{"Records":[]}"#,
     ] {
         let object: Object = serde_json::from_str(text).unwrap();
