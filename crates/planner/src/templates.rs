@@ -230,6 +230,7 @@ impl Profile {
 pub struct Templates {
     environment: Environment<'static>,
     digest: String,
+    lists_actions: bool,
 }
 
 impl Templates {
@@ -269,18 +270,20 @@ impl Templates {
         environment.add_filter("sentence", sentence);
         environment.add_filter("some", some);
         let mut hasher = Sha256::new();
+        let mut lists_actions = false;
         for (source, text) in SOURCES.iter().zip(sources) {
             for part in [source.file, &text] {
                 hasher.update((part.len() as u64).to_be_bytes());
                 hasher.update(part.as_bytes());
             }
+            lists_actions |= source.name == TemplateName::Openings && says_something(&text);
             environment
                 .add_template_owned(source.file, text)
                 .map_err(|error| invalid(source.file, &error))?;
             check_values(&environment, source)?;
         }
         let digest = hex::encode(hasher.finalize());
-        Ok(Templates { environment, digest })
+        Ok(Templates { environment, digest, lists_actions })
     }
 
     /// SHA-256 over the effective templates, lower-case hex.
@@ -299,6 +302,11 @@ impl Templates {
             .collect()
     }
 
+    /// Whether actions are taken from a list. Where the template of openings is blank they are free text.
+    pub(crate) fn lists_actions(&self) -> bool {
+        self.lists_actions
+    }
+
     /// File names that a folder may hold.
     pub fn file_names() -> impl Iterator<Item = &'static str> {
         SOURCES.iter().map(|source| source.file)
@@ -310,6 +318,14 @@ impl Templates {
         let template = self.environment.get_template(file).map_err(|error| invalid(file, &error))?;
         template.render(Serde(values)).map_err(|error| invalid(file, &error))
     }
+}
+
+/// Whether a template has more than comments and blanks.
+fn says_something(text: &str) -> bool {
+    text.split("{#").enumerate().any(|(at, part)| {
+        let told = if at == 0 { part } else { part.split_once("#}").map_or("", |(_, behind)| behind) };
+        !told.trim().is_empty()
+    })
 }
 
 /// A choice among names, as an opening writes it: `{a|b}`. Names that would end it are left out; nothing of none.

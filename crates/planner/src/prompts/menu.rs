@@ -66,10 +66,13 @@ impl Choice {
     }
 }
 
-/// How actions may begin in a state. Empty: actions are free text.
+/// How actions may begin in a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Menu {
     pub(crate) openings: Vec<Opening>,
+    /// Whether an action may be any sentence, since the templates list none. A list that is empty is another thing: nothing is known that
+    /// an action could be about, and a sentence would be made up.
+    pub(crate) is_free: bool,
 }
 
 impl Menu {
@@ -117,14 +120,14 @@ impl Menu {
                 openings.push(Opening { text, choice, continued, explanation });
             }
         }
-        Ok(Menu { openings })
+        Ok(Menu { openings, is_free: !templates.lists_actions() })
     }
 
     /// The menu without the whole actions that say the same as one of `actions`.
     pub(crate) fn without<'a>(&self, actions: impl IntoIterator<Item = &'a str>) -> Menu {
         let gone: Vec<String> = actions.into_iter().map(normalise).collect();
         let stays = |opening: &&Opening| opening.is_open() || !gone.contains(&normalise(&opening.text));
-        Menu { openings: self.openings.iter().filter(stays).cloned().collect() }
+        Menu { openings: self.openings.iter().filter(stays).cloned().collect(), ..*self }
     }
 
     /// An action as the menu would write it: the names of a choice in the menu's order, each once.
@@ -142,7 +145,7 @@ impl Menu {
     /// The menu with all of each choice taken.
     pub(crate) fn without_choices(self) -> Menu {
         let whole = |opening| Opening { choice: None, ..opening };
-        Menu { openings: self.openings.into_iter().map(whole).collect() }
+        Menu { openings: self.openings.into_iter().map(whole).collect(), is_free: self.is_free }
     }
 
     /// Whether names are chosen in some action.
@@ -150,7 +153,7 @@ impl Menu {
         self.openings.iter().any(|opening| opening.choice.is_some())
     }
 
-    /// Whether actions are free text.
+    /// Whether it lists nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.openings.is_empty()
     }
@@ -346,7 +349,7 @@ mod tests {
         let (text, choice) = Choice::read("Isolate {10.0.2.13|10.0.2.14|web01} from the network");
         assert_eq!(text, "Isolate 10.0.2.13, 10.0.2.14 and web01 from the network");
         let opening = Opening { text, choice, continued: false, explanation: "It helps.".into() };
-        let menu = Menu { openings: vec![opening] };
+        let menu = Menu { openings: vec![opening], is_free: false };
         for (written, ordered) in [
             ("web01", "web01"),
             ("web01 and 10.0.2.13", "10.0.2.13 and web01"),

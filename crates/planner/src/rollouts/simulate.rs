@@ -284,6 +284,9 @@ impl<M: LanguageModel> Run<'_, M> {
         let believed = widened(entities, &self.deeds).roles;
         let reached = Coverage::of(&believed, &self.deeds);
         let menu = Menu::of(templates, state, &believed, &reached)?.without_choices();
+        if menu.is_empty() && !menu.is_free {
+            return Err(Break::Rules("nothing is known that a further action could be about".into()));
+        }
         let allowed = self.allowed(menu, state)?;
         let fresh = allowed.without(futile(history));
         let menu = if fresh.is_empty() { &allowed } else { &fresh };
@@ -503,9 +506,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_action_is_made_up_where_nobody_is_left_to_act_on() {
+        let batch = batch(Roles { attackers: vec!["203.0.113.9".into()], ..Roles::default() });
+        let (templates, answers) = (Templates::load(None).unwrap(), Answers::default());
+        let model = ScriptedModel::new(optimist);
+        let simulator = Simulator { model: &model, templates: &templates, answers: &answers };
+        let tokens = TokenCounter::default();
+        let spec = spec("Block all traffic from 203.0.113.9");
+        let result = run_rollout(&simulator, &batch, &spec, &tokens).await.unwrap();
+        assert_eq!((result.end, result.steps.len()), (RolloutEnd::Truncated, 1), "{result:?}");
+        assert!(result.fault.contains("nothing is known"), "{}", result.fault);
+        // Where templates list no actions, any sentence is one.
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("openings.txt.j2"), "{# Anything goes. #}\n").unwrap();
+        let free = Templates::load(Some(folder.path())).unwrap();
+        let simulator = Simulator { templates: &free, ..simulator };
+        let result = run_rollout(&simulator, &batch, &spec, &tokens).await.unwrap();
+        assert!(result.steps.len() > 1, "{result:?}");
+    }
+
+    #[tokio::test]
     async fn a_rollout_that_is_cancelled_tells_what_it_took() {
         let spec = spec(ISOLATE);
-        let batch = batch(Roles { systems: vec!["10.0.0.5".into()], ..Roles::default() });
+        let host = vec!["10.0.0.5".to_owned()];
+        let batch = batch(Roles { systems: host.clone(), targets: host, ..Roles::default() });
         let (templates, tokens) = (Templates::load(None).unwrap(), TokenCounter::default());
         let answers = Answers::default();
         // What was counted before is no part of it.

@@ -368,7 +368,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             .await?;
         sink.emit(PlanEvent::Proposed { step, candidates: candidates.clone(), rejected: rejected.clone() });
         if candidates.is_empty() {
-            return Ok(Decision::NoCandidate(nothing_left(session.state, &rejected, &belief)));
+            return Ok(Decision::NoCandidate(nothing_left(session.state, &assessment.entities, &rejected, &belief)));
         }
         if (candidates.len() as u32) < session.options.candidates {
             sink.emit(PlanEvent::Notice(few_candidates(
@@ -474,11 +474,21 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
 
 /// Why no action can be proposed in a state, as the rest of a sentence: what does not hold, what most likely stands against it, and what
 /// was thrown away.
-fn nothing_left(state: RecoveryState, rejected: &[RejectedCandidate], belief: &Belief) -> String {
+fn nothing_left(
+    state: RecoveryState,
+    roles: &Roles,
+    rejected: &[RejectedCandidate],
+    belief: &Belief,
+) -> String {
     let facts = RecoveryState::LABELS.into_iter().zip(belief.hindered).zip(state.bits());
     let open: Vec<(&str, f32)> = facts.filter(|(_, holds)| !holds).map(|(fact, _)| fact).collect();
     let labels: Vec<String> = open.iter().map(|(label, _)| (*label).to_owned()).collect();
     let mut text = format!("nothing is left to try for what does not hold ({})", listed(&labels));
+    if roles.targets.is_empty() {
+        return text
+            + "; the evidence names no attacked host: give logs of the hosts concerned, or a system description with their names and \
+               addresses";
+    }
     let hindered = open.iter().map(|(_, chance)| *chance).fold(0.0, f32::max);
     let returns = if state.is_attack_contained { 0.0 } else { belief.returns };
     let (why, chance) = if returns >= hindered {

@@ -105,7 +105,7 @@ impl Proposal<'_> {
             let missing = wanted - proposals.candidates.len() as u32;
             let round = missing.min(wanted * PROPOSALS_PER_CANDIDATE - asked);
             let left = self.left(&menu, &proposals);
-            if left.is_empty() && !menu.is_empty() {
+            if left.is_empty() && !menu.is_free {
                 break;
             }
             let mut question = self.question(&left, &proposals)?;
