@@ -17,8 +17,8 @@ use crate::failure::EXIT_CODES;
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct PlanArgs {
-    /// Folder of an incident: system.txt, alerts.log (or alerts.json, eve.json), and where they are there notes.txt (what responders
-    /// have written down; read behind the log) and constraints.txt or incident.json.
+    /// Folder of an incident: system.txt, alerts.log (or alerts.json, eve.json), and where they are there notes.txt and constraints.txt
+    /// or incident.json.
     #[arg(long, value_name = "DIR", required_unless_present_all = ["system", "alerts"])]
     pub(crate) incident: Option<PathBuf>,
     /// Description of the system: hosts, addresses, services, zones.
@@ -26,9 +26,13 @@ pub(crate) struct PlanArgs {
     pub(crate) system: Option<PathBuf>,
     /// Log, folder of logs, or `-` for standard input; may be given several times, and a log that comes twice counts once.
     /// Read are the forms of docs/evidence.md: Snort, Suricata, Wazuh, Elastic, OCSF, Sigma, Falco, Zeek, Windows events,
-    /// CloudTrail, CEF, LEEF, syslog and others, also in UTF-16 or packed with gzip or zstd.
+    /// CloudTrail, Okta, Entra ID, firewalls, CEF, syslog and others, also in UTF-16 or packed with gzip or zstd.
     #[arg(long, value_name = "FILE")]
     pub(crate) alerts: Vec<PathBuf>,
+    /// What responders have written down, one remark a line: evidence that you vouch for. An account is taken for stolen where a remark
+    /// says that its credentials were found.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) notes: Option<PathBuf>,
     /// Rules that the plan has to keep, one a line.
     #[arg(long, value_name = "FILE")]
     pub(crate) constraints: Option<PathBuf>,

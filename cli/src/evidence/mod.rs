@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use countermove_incident::AlertLog;
 use countermove_proto::v1::Evidence;
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ const MAX_TEXT: u64 = 1 << 20;
 /// Names under which the alert log of an incident's folder is looked for, in this order.
 const LOG_NAMES: [&str; 3] = ["alerts.log", "alerts.json", "eve.json"];
 
-/// What responders have written down, in an incident's folder: lines in no known form, behind those of the log.
+/// What responders have written down, in an incident's folder.
 const NOTES_NAME: &str = "notes.txt";
 
 /// Where the parts of the evidence come from.
@@ -41,6 +42,7 @@ const NOTES_NAME: &str = "notes.txt";
 struct Sources {
     system: PathBuf,
     alerts: Vec<PathBuf>,
+    notes: Option<PathBuf>,
     constraints: Option<PathBuf>,
     /// Where constraints are looked for if there is no file of them.
     record: Option<PathBuf>,
@@ -48,7 +50,7 @@ struct Sources {
 
 /// The evidence that the arguments name.
 pub(crate) fn read(arguments: &PlanArgs) -> Result<Evidence, Failure> {
-    let (system_description, constraints, gathered) = parts(arguments)?;
+    let Parts { system_description, constraints, remarks, gathered } = parts(arguments)?;
     let Gathered { log, text, mut notes, how, .. } = gathered;
     notes.extend(how);
     let records = match text {
@@ -58,12 +60,24 @@ pub(crate) fn read(arguments: &PlanArgs) -> Result<Evidence, Failure> {
             log.to_bytes()
         }
     };
-    Ok(Evidence { system_description, alerts: text.unwrap_or_default(), constraints, notes, records })
+    Ok(Evidence {
+        system_description,
+        alerts: text.unwrap_or_default(),
+        constraints,
+        notes,
+        records,
+        remarks,
+    })
 }
 
 /// `plan --validate`: shows what `plan` would send, and sends nothing.
 pub(crate) fn validate(arguments: &PlanArgs) -> Result<Exit, Failure> {
-    let (_, _, gathered) = parts(arguments)?;
+    let Parts { remarks, mut gathered, .. } = parts(arguments)?;
+    let count = AlertLog::of_remarks(&remarks).records.len();
+    if count > 0 {
+        let remarks = if count == 1 { "1 remark" } else { &format!("{count} remarks") };
+        gathered.notes.push(format!("{remarks} of responders would be sent beside the records."));
+    }
     survey(gathered, arguments.json)
 }
 
@@ -84,8 +98,15 @@ fn survey(gathered: Gathered, json: bool) -> Result<Exit, Failure> {
     Ok(if survey.is_understood() { Exit::Success } else { Exit::NotUnderstood })
 }
 
-/// The system's description, the constraints, and the logs.
-fn parts(arguments: &PlanArgs) -> Result<(String, Vec<String>, Gathered), Failure> {
+/// The parts of the evidence, read.
+struct Parts {
+    system_description: String,
+    constraints: Vec<String>,
+    remarks: String,
+    gathered: Gathered,
+}
+
+fn parts(arguments: &PlanArgs) -> Result<Parts, Failure> {
     let sources = Sources::find(arguments)?;
     let system_description = text_file(&sources.system)?;
     if system_description.trim().is_empty() {
@@ -99,7 +120,9 @@ fn parts(arguments: &PlanArgs) -> Result<(String, Vec<String>, Gathered), Failur
         (None, Some(path)) => specification(path)?,
         (None, None) => Vec::new(),
     };
-    Ok((system_description, constraints, gather(&sources.alerts, MAX_RAW_LOG)?))
+    let remarks = sources.notes.as_deref().map(text_file).transpose()?.filter(|text| !text.trim().is_empty());
+    let gathered = gather(&sources.alerts, MAX_RAW_LOG)?;
+    Ok(Parts { system_description, constraints, remarks: remarks.unwrap_or_default(), gathered })
 }
 
 impl Sources {
@@ -131,12 +154,11 @@ impl Sources {
         let mut alerts = arguments.alerts.clone();
         if alerts.is_empty() {
             alerts.push(inside(&LOG_NAMES).ok_or_else(|| missing(&LOG_NAMES, "--alerts"))?);
-            let is_blank = |path: &PathBuf| text_file(path).is_ok_and(|text| text.trim().is_empty());
-            alerts.extend(inside(&[NOTES_NAME]).filter(|path| !is_blank(path)));
         }
         Ok(Self {
             system,
             alerts,
+            notes: arguments.notes.clone().or_else(|| inside(&[NOTES_NAME])),
             constraints: arguments.constraints.clone().or_else(|| inside(&["constraints.txt"])),
             record: inside(&["incident.json"]),
         })
@@ -240,25 +262,26 @@ mod tests {
     }
 
     #[test]
-    fn what_responders_noted_stands_behind_the_log_of_the_folder() {
-        let notes = b"The operator saw a login of deploy from 203.0.113.9.";
+    fn what_responders_noted_is_sent_beside_the_log() {
         let parts: [(&str, &[u8]); 2] = [("system.txt", b"A server."), ("alerts.log", ALERT.as_bytes())];
-        let lines = |more: &[(&str, &[u8])], flags: &[&str]| -> Vec<String> {
+        let sent = |more: &[(&str, &[u8])], flags: &[&str]| {
             let folder = folder(&[&parts[..], more].concat());
             let mut arguments = vec!["--incident", folder.path().to_str().unwrap()];
             arguments.extend(flags);
-            let (_, _, gathered) = super::parts(&plan(&arguments)).unwrap();
-            gathered.log.records.into_iter().map(|record| record.message).collect()
+            let evidence = read(&plan(&arguments)).unwrap();
+            assert_eq!(evidence.alerts, ALERT);
+            evidence.remarks
         };
-        let alone = lines(&[], &[]);
-        let behind = lines(&[("notes.txt", notes)], &[]);
-        assert!(behind.starts_with(&alone) && behind.len() == alone.len() + 1, "{behind:?}");
-        assert!(behind.last().unwrap().ends_with("from 203.0.113.9."), "{behind:?}");
-        assert_eq!(lines(&[("notes.txt", b" \n")], &[]), alone, "nothing was noted");
-        let other = folder(&[("other.log", ALERT.as_bytes())]);
-        let named = other.path().join("other.log");
-        let named = lines(&[("notes.txt", notes)], &["--alerts", named.to_str().unwrap()]);
-        assert_eq!(named, alone, "only what was named");
+        assert_eq!(sent(&[("notes.txt", b"He was seen.\n")], &[]), "He was seen.\n");
+        assert_eq!(sent(&[], &[]), "");
+        assert_eq!(sent(&[("notes.txt", b" \n")], &[]), "", "nothing was noted");
+        let other = folder(&[("other.txt", b"Twice.")]);
+        let named = other.path().join("other.txt");
+        assert_eq!(
+            sent(&[("notes.txt", b"He was seen.")], &["--notes", named.to_str().unwrap()]),
+            "Twice.",
+            "a file that is named goes before the folder's"
+        );
     }
 
     #[test]

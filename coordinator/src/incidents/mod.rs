@@ -576,6 +576,7 @@ fn read_evidence(evidence: v1::Evidence) -> Result<(Evidence, Dossier), Error> {
             .absorb(&SourceName::default(), evidence.alerts.as_bytes())
             .map_err(|error| Error::invalid("evidence.alerts", error.to_string()))?;
     }
+    dossier.absorb_log(&AlertLog::of_remarks(&evidence.remarks));
     let read = Evidence {
         system_description: evidence.system_description,
         log: dossier.log(),

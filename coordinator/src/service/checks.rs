@@ -8,6 +8,7 @@ use countermove_proto::{Error, ParseIdError, RequestId, Tenant, Violation};
 use crate::dispatch::Payer;
 
 const SYSTEM_DESCRIPTION: usize = 1 << 20;
+const REMARKS: usize = 1 << 20;
 const ALERTS: usize = 64 << 20;
 const SENTENCES: usize = 64;
 const SENTENCE: usize = 2000;
@@ -77,6 +78,9 @@ pub(crate) fn evidence(evidence: Option<Evidence>) -> Result<Evidence, Error> {
     }
     if !evidence.alerts.is_empty() {
         check(&mut violations, "evidence.alerts", alerts(&evidence.alerts));
+    }
+    if !evidence.remarks.is_empty() {
+        check(&mut violations, "evidence.remarks", text(&evidence.remarks, REMARKS, "1 MiB"));
     }
     for (field, sentences) in
         [("evidence.constraints", &evidence.constraints), ("evidence.notes", &evidence.notes)]
@@ -180,6 +184,7 @@ mod tests {
             constraints: vec!["The web server stays up.".into()],
             notes: Vec::new(),
             records: Vec::new(),
+            remarks: "He was seen.".into(),
         }
     }
 
@@ -206,12 +211,14 @@ mod tests {
             constraints: vec!["ok".into(), String::new()],
             notes: vec!["x".repeat(2001)],
             records: Vec::new(),
+            remarks: "a\0b".into(),
         };
         assert_eq!(
             fields(evidence(Some(bad))),
             [
                 "evidence.system_description",
                 "evidence.alerts",
+                "evidence.remarks",
                 "evidence.constraints[1]",
                 "evidence.notes[0]"
             ]

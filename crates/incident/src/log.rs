@@ -15,11 +15,14 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formats::Format;
+use crate::formats::{Format, clean_message, plain};
 use crate::reading::{LogError, Source};
 use crate::{Record, RecordKind};
 pub use dossier::{Absorbed, Dossier, SourceName};
 pub(crate) use fold::drop_client_port;
+
+/// Most remarks of responders that are taken; what is behind them is left out.
+const MAX_REMARKS: usize = 1_000;
 
 /// A log that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,6 +115,17 @@ impl AlertLog {
     /// As [`AlertLog::read`].
     pub fn each(reader: impl Read, mut show: impl FnMut(Record)) -> Result<(), LogError> {
         Source::default().read(reader, &mut |record| show(record)).map(|_| ())
+    }
+
+    /// What responders wrote down, one remark a line. They accuse nobody by themselves, as lines that no format understood; but who gives
+    /// evidence vouches for them, so that an account that they say was guessed is one.
+    pub fn of_remarks(text: &str) -> AlertLog {
+        let remarks = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(MAX_REMARKS);
+        let records = remarks.map(|line| {
+            let (time, said) = plain(line);
+            Record { format: Format::Remark, time, message: clean_message(&said), ..Record::default() }
+        });
+        AlertLog { records: records.collect(), ..AlertLog::default() }
     }
 
     /// Records in the log, folded ones counted singly.

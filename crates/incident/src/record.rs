@@ -101,6 +101,7 @@ impl Record {
                 | Format::Sudo
                 | Format::Auditd
                 | Format::WebAccess
+                | Format::Remark
                 | Format::Syslog
                 | Format::Unknown
         );

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use countermove_incident::{AlertKind, AlertLog, RecoveryState, Tactic, VerbClass};
+use countermove_incident::{AlertKind, RecoveryState, Tactic, VerbClass};
 use countermove_planner::{Assessment, Case, Evidence, PlanOptions, Rendering, Templates, derive_seed};
 use countermove_simulator::oracle::Oracle;
 use countermove_simulator::phrasing::{STYLES, sentence};
@@ -75,7 +75,7 @@ pub fn lessons(
     split: Split,
     templates: &Arc<Templates>,
 ) -> Result<Lessons, DatasetError> {
-    let log = AlertLog::parse(scenario.log.as_bytes()).unwrap_or_default();
+    let log = scenario.evidence().unwrap_or_default();
     let showing = Showing::new(&scenario.truth);
     let evidence = Evidence {
         system_description: scenario.system.clone(),

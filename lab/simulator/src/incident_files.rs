@@ -1,4 +1,5 @@
-//! A scenario as a folder: `system.txt` and `alerts.log`, which a planner may see, and `truth.json`, which it may not.
+//! A scenario as a folder: `system.txt`, `alerts.log` and at times `notes.txt`, which a planner may see, and `truth.json`, which it may
+//! not.
 //!
 //! Invariant: what is read has passed the same checks as what is written, so that a truth which names a host that does
 //! not exist is refused here, with the file and the field, and not in the middle of an evaluation.
@@ -17,6 +18,8 @@ use crate::truth_check::check;
 pub const SYSTEM_FILE: &str = "system.txt";
 /// The evidence.
 pub const LOG_FILE: &str = "alerts.log";
+/// What responders wrote down, where they did.
+pub(crate) const REMARKS_FILE: &str = "notes.txt";
 /// Everything else.
 pub const TRUTH_FILE: &str = "truth.json";
 
@@ -103,7 +106,9 @@ impl Scenario {
         let TruthFile { name, seed, format, family, truth } = file;
         let system = read_text(&folder.join(SYSTEM_FILE), MOST_SYSTEM)?;
         let log = read_text(&folder.join(LOG_FILE), MOST_LOG)?;
-        let scenario = Scenario { name, seed, system, log, format, family, truth };
+        let remarks = folder.join(REMARKS_FILE);
+        let remarks = if remarks.is_file() { read_text(&remarks, MOST_SYSTEM)? } else { String::new() };
+        let scenario = Scenario { name, seed, system, log, remarks, format, family, truth };
         scenario.verify(folder, TRUTH_FILE)?;
         Ok(scenario)
     }
@@ -151,6 +156,9 @@ impl Scenario {
         // The truth comes last: a folder that has it is whole.
         write_new(&folder.join(SYSTEM_FILE), &self.system)?;
         write_new(&folder.join(LOG_FILE), &self.log)?;
+        if !self.remarks.is_empty() {
+            write_new(&folder.join(REMARKS_FILE), &self.remarks)?;
+        }
         write_new(&path, &json)
     }
 

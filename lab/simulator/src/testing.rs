@@ -78,6 +78,7 @@ pub(crate) fn scenario() -> Scenario {
         log: "06/03-12:59:31.0 [**] [1:1:1] brute force [**] [Classification: Attempted Information Leak] [Priority: 2] \
               {TCP} 203.0.113.9:4444 -> 10.0.2.11:22\n"
             .into(),
+        remarks: String::new(),
         format: AlertFormat::SnortFast,
         family: Family::default(),
         truth,

@@ -4,7 +4,7 @@
 //! the address or domain in [`Truth::attackers`]; targets, steps and constraints hold keys. Other names of a host are
 //! in the [`Host`] itself, and [`Truth::host`] finds it by any of them.
 
-use countermove_incident::{AlertFormat, Record, Tactic, VerbClass};
+use countermove_incident::{AlertFormat, AlertLog, LogError, Record, Tactic, VerbClass};
 use serde::{Deserialize, Serialize};
 
 use crate::policies::Brief;
@@ -20,6 +20,8 @@ pub struct Scenario {
     pub system: String,
     /// The evidence as text; may be empty.
     pub log: String,
+    /// What responders wrote down beside it, one remark a line; may be empty.
+    pub remarks: String,
     /// Form of the alerts in [`Scenario::log`], and of those that come while it is played.
     pub format: AlertFormat,
     /// What sets are split by.
@@ -297,7 +299,17 @@ impl Lure {
 impl Scenario {
     /// What a responder is given of it.
     pub fn brief(&self) -> Brief<'_> {
-        Brief { system: &self.system, log: &self.log }
+        Brief { system: &self.system, log: &self.log, remarks: &self.remarks }
+    }
+
+    /// What is given as evidence, read: the log, and behind it the remarks.
+    ///
+    /// # Errors
+    /// [`LogError`] if the log is no text.
+    pub fn evidence(&self) -> Result<AlertLog, LogError> {
+        let mut log = AlertLog::parse(self.log.as_bytes())?;
+        log.records.extend(AlertLog::of_remarks(&self.remarks).records);
+        Ok(log)
     }
 
     /// The sentences of its constraints, each once; one sentence may be several constraints.

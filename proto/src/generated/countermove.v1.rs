@@ -760,6 +760,11 @@ pub struct Evidence {
     /// instead of them. May be empty; at most 64 MiB. No text claims a count: what stands in `alerts` is one record each.
     #[prost(bytes = "vec", tag = "5")]
     pub records: ::prost::alloc::vec::Vec<u8>,
+    /// What responders wrote down of the incident, one remark a line: evidence that the caller vouches for. Remarks make no incident and
+    /// name no attacker or host; an account is taken for stolen where a remark of the attack says that its credentials were found. May be
+    /// empty; at most 1 MiB, and the first thousand lines count.
+    #[prost(string, tag = "6")]
+    pub remarks: ::prost::alloc::string::String,
 }
 /// How an incident is planned. A zero or absent field means the coordinator's default, named in brackets.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

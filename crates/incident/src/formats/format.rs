@@ -91,13 +91,15 @@ pub enum Format {
     GuardDuty,
     /// GitHub's audit log.
     Github,
+    /// What responders wrote down of the incident. Nothing is recognised as it: who gives evidence says so.
+    Remark,
     /// Any other line that syslog carries: a program's name and what it says.
     Syslog,
 }
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 38] = [
+    pub const ALL: [Format; 39] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -135,6 +137,7 @@ impl Format {
         Format::Microsoft365,
         Format::GuardDuty,
         Format::Github,
+        Format::Remark,
         Format::Syslog,
     ];
 
@@ -151,6 +154,12 @@ impl Format {
     /// The format with this name.
     pub fn named(name: &str) -> Option<Format> {
         Format::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// Whether its messages are requests in the words of an access log, in which a client chooses the address and what stands in quotation
+    /// marks behind the answer's status.
+    pub fn tells_requests(self) -> bool {
+        matches!(self, Format::WebAccess | Format::W3c | Format::Squid)
     }
 
     fn names(self) -> (&'static str, &'static str) {
@@ -192,6 +201,7 @@ impl Format {
             Format::Microsoft365 => ("microsoft365", "Microsoft 365 audit"),
             Format::GuardDuty => ("guard_duty", "AWS findings"),
             Format::Github => ("github", "GitHub audit"),
+            Format::Remark => ("remark", "responders' remarks"),
             Format::Syslog => ("syslog", "syslog"),
         }
     }

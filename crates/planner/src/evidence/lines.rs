@@ -37,6 +37,8 @@ pub(crate) struct Line {
     pub(crate) fails: bool,
     /// Whether one worked.
     pub(crate) logs_in: bool,
+    /// Whether responders wrote it down, whose word the operator takes.
+    pub(crate) is_remark: bool,
     /// How many records it stands for.
     pub(crate) count: u64,
     /// The text of a line that no format understood and of which nobody knows who wrote it; empty for others.
@@ -136,7 +138,7 @@ impl Line {
         if !record.account.is_empty() {
             said = said.replace(&record.account.to_lowercase(), "");
         }
-        let request = if record.format == Format::WebAccess { request(&said) } else { &said }.to_owned();
+        let request = if record.format.tells_requests() { request(&said) } else { &said }.to_owned();
         if is_known {
             said = unquoted(&request);
         }
@@ -153,6 +155,7 @@ impl Line {
             fails,
             logs_in: says(&["accepted", "4624", "logged in", "session opened"])
                 || (!fails && says(&["success", "succeeded"]) && (says(&LOGIN) || says(&["auth"]))),
+            is_remark: record.format == Format::Remark,
             count: record.repeats.count,
             text: if !is_known && record.host.is_empty() { record.message.clone() } else { String::new() },
         }

@@ -75,7 +75,7 @@ pub(crate) fn name_roles<'a>(
         shown.iter().any(|shown| shown.tactics.contains(&Tactic::LateralMovement) && from(shown))
     };
     roles.footholds = roles.to_clean().into_iter().filter(moves).collect();
-    name_accounts(roles, scene, shown);
+    name_accounts(roles, scene, shown, all);
     LeftOut { attackers: attackers.left_out + insiders.left_out, targets: targets.left_out }
 }
 
@@ -230,9 +230,9 @@ fn intruders(scene: &Scene) -> Against {
     tried
 }
 
-/// Accounts of the attack: those that plain lines show it to have made, those that it got in with, and those that people log in with
-/// and that act in it.
-fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
+/// Accounts of the attack: those that plain lines show it to have made, those that it got in with, those that people log in with and that
+/// act in it, and those of which responders wrote down that it has their credentials.
+fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>], all: &[Shown<'_>]) {
     let mut planted: BTreeSet<&String> = BTreeSet::new();
     let mut stolen: BTreeSet<&String> = BTreeSet::new();
     for shown in shown {
@@ -252,6 +252,14 @@ fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>]) {
                     stolen.insert(account);
                     roles.stolen_accounts.push(account.clone());
                 }
+            }
+        }
+    }
+    for remarked in all.iter().filter(|shown| shown.tactics.contains(&Tactic::CredentialAccess)) {
+        let lines = remarked.group.records.iter().filter_map(|position| scene.lines.at(*position));
+        for account in lines.filter(|line| line.is_remark && !line.fails).flat_map(|line| &line.accounts) {
+            if !is_of_the_system(account) && stolen.insert(account) {
+                roles.stolen_accounts.push(account.clone());
             }
         }
     }

@@ -368,7 +368,12 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             .await?;
         sink.emit(PlanEvent::Proposed { step, candidates: candidates.clone(), rejected: rejected.clone() });
         if candidates.is_empty() {
-            return Ok(Decision::NoCandidate(nothing_left(session.state, &assessment.entities, &rejected, &belief)));
+            return Ok(Decision::NoCandidate(nothing_left(
+                session.state,
+                &assessment.entities,
+                &rejected,
+                &belief,
+            )));
         }
         if (candidates.len() as u32) < session.options.candidates {
             sink.emit(PlanEvent::Notice(few_candidates(

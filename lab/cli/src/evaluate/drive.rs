@@ -108,6 +108,7 @@ pub(super) async fn create(
         evidence: Some(Evidence {
             system_description: scenario.system.clone(),
             alerts: scenario.log.clone(),
+            remarks: scenario.remarks.clone(),
             constraints: scenario.constraints(),
             notes: Vec::new(),
             ..Evidence::default()

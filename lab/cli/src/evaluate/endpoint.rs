@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use countermove_incident::{AlertLog, Digest, RecoveryState, Tactic};
+use countermove_incident::{Digest, RecoveryState, Tactic};
 use countermove_simulator::evaluation::{Episode, Move};
 use countermove_simulator::{Scenario, World};
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ impl Endpoint {
 }
 
 fn opening(scenario: &Scenario) -> String {
-    let log = AlertLog::parse(scenario.log.as_bytes()).unwrap_or_default();
+    let log = scenario.evidence().unwrap_or_default();
     let digest = Digest::new(&log, LOG_TOKENS);
     let rules: String = scenario.constraints().iter().map(|text| format!("- {text}\n")).collect();
     let names: Vec<&str> = Tactic::ALL.iter().map(|tactic| tactic.name()).collect();
@@ -231,6 +231,7 @@ mod tests {
             seed: 0,
             system: "web-01 (10.0.0.1) serves the shop.".into(),
             log: "02/06-10:15:22.341201 [**] [1:1:1] Scan [**] [Priority: 2] {TCP} 192.0.2.4:5 -> 10.0.0.1:22\n".into(),
+            remarks: String::new(),
             format: countermove_incident::AlertFormat::SnortFast,
             family: Family::default(),
             truth: Truth { incident: true, ..Truth::default() },

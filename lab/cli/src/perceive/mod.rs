@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs, single_records};
-use countermove_incident::{AlertLog, Tactic};
+use countermove_incident::Tactic;
 use countermove_model::Engine;
 use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Reading, Rendering, Templates};
 use countermove_simulator::{Scenario, Showing};
@@ -148,7 +148,7 @@ fn joined(cases: &[Case]) -> Case {
 }
 
 fn of_scenario(scenario: &Scenario) -> Result<Case, Failure> {
-    let log = AlertLog::parse(scenario.log.as_bytes()).map_err(failed)?;
+    let log = scenario.evidence().map_err(failed)?;
     let showing = Showing::new(&scenario.truth);
     let shows = log.records.iter().map(|record| showing.of(record)).collect();
     Ok(Case {

@@ -283,8 +283,16 @@ impl<'a> Generator<'a> {
         let rule_categories = evidence.categories.iter().cloned().collect();
         let family = Family { flow: story.flow, topology: topology.family.to_owned(), rule_categories };
         let log = evidence.render(format);
-        let scenario =
-            Scenario { name: format!("simulated-{seed:016x}"), seed, system, log, format, family, truth };
+        let scenario = Scenario {
+            name: format!("simulated-{seed:016x}"),
+            seed,
+            system,
+            log,
+            remarks: String::new(),
+            format,
+            family,
+            truth,
+        };
         Made { scenario, evidence }
     }
 }

@@ -17,7 +17,7 @@ mod bits;
 mod cover;
 mod judge;
 
-use countermove_incident::{AlertFormat, AlertLog, Grounding, Record, RecoveryState, Tactic, VerbClass};
+use countermove_incident::{AlertFormat, Grounding, Record, RecoveryState, Tactic, VerbClass};
 
 use crate::Scenario;
 
@@ -73,7 +73,7 @@ impl<'a> World<'a> {
     /// The scenario as it stands when planning begins.
     pub fn new(scenario: &'a Scenario) -> World<'a> {
         let judge = Judge::new(&scenario.truth);
-        let evidence = AlertLog::parse(scenario.log.as_bytes()).unwrap_or_default();
+        let evidence = scenario.evidence().unwrap_or_default();
         let known = Grounding::new(&scenario.system, &evidence);
         let position = judge.start();
         World { scenario, judge, known, position }

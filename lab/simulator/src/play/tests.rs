@@ -1,5 +1,5 @@
 use countermove_incident::VerbClass::{self, *};
-use countermove_incident::{AlertFormat, Tactic};
+use countermove_incident::{AlertFormat, AlertLog, Tactic};
 use proptest::prelude::*;
 
 use super::*;

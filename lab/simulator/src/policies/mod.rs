@@ -28,6 +28,8 @@ pub struct Brief<'a> {
     pub system: &'a str,
     /// The evidence.
     pub log: &'a str,
+    /// What responders wrote down beside it.
+    pub remarks: &'a str,
 }
 
 /// How a policy chooses.

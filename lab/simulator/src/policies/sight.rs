@@ -39,6 +39,7 @@ impl Sight {
             urgent: false,
         };
         sight.add(brief.log);
+        sight.add(brief.remarks);
         sight
     }
 

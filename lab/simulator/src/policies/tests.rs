@@ -135,7 +135,7 @@ fn nothing_to_see_is_no_incident_and_nothing_to_do() {
         let episode = play(kind, &scenario, 0, 10, Episode::new("x", &scenario.truth, None));
         assert_eq!((episode.verdict, episode.moves.len()), (Some(false), 0));
     }
-    let mut random = Policy::new(PolicyKind::Random, Brief { system: "", log: "" }, 0);
+    let mut random = Policy::new(PolicyKind::Random, Brief { system: "", log: "", remarks: "" }, 0);
     assert_eq!(random.next(RecoveryState::default()), None);
 }
 
@@ -153,7 +153,7 @@ proptest! {
     #[test]
     fn no_evidence_is_too_much(system in any::<String>(), log in any::<String>(), seed in any::<u64>()) {
         for kind in KINDS {
-            let brief = Brief { system: &system, log: &log };
+            let brief = Brief { system: &system, log: &log, remarks: "" };
             let mut policy = Policy::new(kind, brief, seed);
             let twin = Policy::new(kind, brief, seed).next(RecoveryState::default());
             prop_assert_eq!(policy.next(RecoveryState::default()), twin);

@@ -2,7 +2,7 @@
 //!
 //! A recorded incident is a folder with `system.txt`, `alerts.log` and one of two records: `incident.txt` (a list of
 //! findings: [`findings`]) or `incident.json` (report, attack path, service constraints: [`report`]). What the analyst
-//! noted (`notes.txt`, the operator's feedback) is evidence, and stands in the log behind the alerts. A suite of OpenSec
+//! noted (`notes.txt`, the operator's feedback) is evidence beside the log. A suite of OpenSec
 //! scenarios is a folder of `NAME_seed.json` with `NAME_ground_truth.json` beside it: [`opensec`].
 //!
 //! What the files do not tell is taken as the generator takes it, so that one oracle judges all: every recovery target
@@ -21,13 +21,13 @@ use std::path::{Path, PathBuf};
 
 use countermove_incident::{AlertFormat, AlertLog, Record, Tactic, Technique, technique};
 
-use crate::incident_files::{FileError, LOG_FILE, MOST_LOG, MOST_SYSTEM, SYSTEM_FILE, malformed, read_text};
+use crate::incident_files::{
+    FileError, LOG_FILE, MOST_LOG, MOST_SYSTEM, REMARKS_FILE, SYSTEM_FILE, malformed, read_text,
+};
 use crate::truth::{Family, Scenario, Step, Truth};
 
 /// Longest record that is read, in bytes.
 const MOST_RECORD: u64 = 4 << 20;
-/// What an analyst wrote down.
-const NOTES_FILE: &str = "notes.txt";
 /// Alerts that one step of an attack raises again while it goes on.
 const STEP_ALERTS: usize = 4;
 
@@ -81,7 +81,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
 fn recorded(folder: &Path) -> Result<Scenario, FileError> {
     let system = read_text(&folder.join(SYSTEM_FILE), MOST_SYSTEM)?;
     let log_path = folder.join(LOG_FILE);
-    let mut log = read_text(&log_path, MOST_LOG)?;
+    let log = read_text(&log_path, MOST_LOG)?;
     let alerts = AlertLog::parse(log.as_bytes())
         .map_err(|error| malformed(&log_path, "text".to_owned(), error.to_string()))?;
     let evidence = Found { folder, system: &system, alerts: alerts.alerts().cloned().collect() };
@@ -90,23 +90,16 @@ fn recorded(folder: &Path) -> Result<Scenario, FileError> {
         let (truth, remarks) = report::read(&evidence)?;
         (report::FILE, truth, remarks)
     } else {
-        let notes = folder.join(NOTES_FILE);
+        let notes = folder.join(REMARKS_FILE);
         let remarks = if notes.is_file() { read_text(&notes, MOST_RECORD)? } else { String::new() };
         (findings::FILE, findings::read(&evidence)?, remarks)
     };
-    for line in remarks.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if !log.is_empty() && !log.ends_with('\n') {
-            log.push('\n');
-        }
-        log.push_str(line);
-        log.push('\n');
-    }
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // Both forms keep class and priority; a log in one of them goes on in it.
     let is_bracketed = log.contains("[pri=");
     let format = if is_bracketed { AlertFormat::Bracketed } else { AlertFormat::SnortFast };
     let family = Family { flow: name.clone(), topology: "recorded".to_owned(), rule_categories: Vec::new() };
-    let scenario = Scenario { name, seed: 0, system, log, format, family, truth };
+    let scenario = Scenario { name, seed: 0, system, log, remarks, format, family, truth };
     scenario.verify(folder, file)?;
     Ok(scenario)
 }

@@ -197,6 +197,7 @@ pub(super) fn read(path: &Path) -> Result<Scenario, FileError> {
         seed: 0,
         system: describe(&seed),
         log,
+        remarks: String::new(),
         format: AlertFormat::Bracketed,
         family: Family {
             flow: "phishing to exfiltration".to_owned(),

@@ -75,10 +75,11 @@ fn report() -> serde_json::Value {
 #[test]
 fn findings_become_a_truth() {
     let folder = folder("incident.txt", FINDINGS);
-    fs::write(folder.path().join(NOTES_FILE), "He was seen.\n\nTwice.").unwrap();
+    fs::write(folder.path().join(REMARKS_FILE), "He was seen.\n\nTwice.").unwrap();
     let scenario = recorded(folder.path()).unwrap();
     let truth = &scenario.truth;
-    assert!(scenario.log.ends_with("login\nHe was seen.\nTwice.\n"), "{}", scenario.log);
+    assert_eq!(scenario.remarks, "He was seen.\n\nTwice.");
+    assert_eq!(scenario.evidence().unwrap().records.last().unwrap().message, "Twice.");
     assert_eq!(truth.compromised, ["10.0.2.11", "10.0.2.12"]);
     assert!(truth.host("10.0.2.99").is_some(), "a host that only the record names");
     let path: Vec<(Tactic, &str, usize)> =
@@ -109,7 +110,7 @@ fn a_report_becomes_a_truth() {
     let scenario = recorded(folder.path()).unwrap();
     let truth = &scenario.truth;
     assert_eq!(truth.compromised, ["10.0.2.11", "10.0.2.12"]);
-    assert!(scenario.log.ends_with("server_ssh is taken.\n"));
+    assert_eq!(scenario.remarks, "server_ssh is taken.");
     assert!(!truth.requirements[1].ways.is_empty(), "the feedback names one host of two");
     let kinds: Vec<ConstraintKind> =
         truth.constraints.iter().map(|constraint| constraint.kind.clone()).collect();
@@ -232,7 +233,8 @@ fn what_recorded_incidents_ask_for_shows_in_their_evidence() {
         assert_eq!(scenarios.len(), if suite == "opensec" { 24 } else { 3 });
         for scenario in &scenarios {
             let truth = &scenario.truth;
-            let log = AlertLog::parse(scenario.log.as_bytes()).unwrap();
+            let log = scenario.evidence().unwrap();
+            let shown = format!("{}\n{}", scenario.log, scenario.remarks);
             let known = Grounding::new(&scenario.system, &log);
             let plan = Oracle::new(truth, 0).plan();
             let plan = plan.unwrap_or_else(|| panic!("{} cannot be recovered from", scenario.name));
@@ -242,17 +244,17 @@ fn what_recorded_incidents_ask_for_shows_in_their_evidence() {
             }
             let need = |target: &Target| match target {
                 Target::Host(host) | Target::Service { host, .. } => {
-                    truth.host(host).unwrap().names().any(|name| scenario.log.contains(name))
+                    truth.host(host).unwrap().names().any(|name| shown.contains(name))
                 }
                 // A user has two names.
                 Target::Account(name) => {
-                    scenario.log.contains(name.as_str()) || scenario.system.contains(name.as_str())
+                    shown.contains(name.as_str()) || scenario.system.contains(name.as_str())
                 }
-                Target::Attacker(name) => scenario.log.contains(name.as_str()),
+                Target::Attacker(name) => shown.contains(name.as_str()),
             };
             let targets = plan.actions.iter().flat_map(|action| &action.targets);
             for target in targets {
-                assert!(need(target), "{}: {target:?} shows nowhere\n{}", scenario.name, scenario.log);
+                assert!(need(target), "{}: {target:?} shows nowhere\n{shown}", scenario.name);
             }
             assert!(!truth.tactics_shown().is_empty(), "{}", scenario.name);
         }
@@ -269,7 +271,7 @@ fn recorded_attacks_are_what_their_analysts_found() {
     assert_eq!(truth.host("server_web2").unwrap().services.len(), 2);
     assert_eq!(truth.path.len(), 7);
     assert!(truth.tactics_shown().len() >= 5, "{:?}", truth.tactics_shown());
-    assert!(scenario.log.contains("Hydra reports one valid SSH credential pair"));
+    assert!(scenario.remarks.contains("Hydra reports one valid SSH credential pair"));
     let Some(pivot) = named("alt-pivot") else { return };
     assert_eq!(pivot.truth.compromised, ["10.0.2.12", "10.0.2.13"]);
 }

@@ -338,6 +338,26 @@ fn an_account_in_a_line_that_nobody_understands_is_accused_of_nothing_and_kept_i
     assert_eq!(roles.seen_accounts, ["adm_domain"], "carol has nothing to do with a host of the attack");
 }
 
+#[test]
+fn an_account_whose_credentials_responders_noted_is_taken_for_stolen() {
+    let attack = AlertLog::parse(alert("Shell", 1, "203.0.113.7", "10.0.2.13").as_bytes()).unwrap().records;
+    let of = |remark: &str, tactic| {
+        let remarks = AlertLog::of_remarks(remark).records;
+        let records = [attack.clone(), remarks].concat();
+        let verdict =
+            |message: &str| if message.contains("Shell") { Some(Tactic::InitialAccess) } else { tactic };
+        concluded_of(&records, verdict).entities.stolen_accounts
+    };
+    let guessed = "Hydra reports one valid pair on 10.0.2.13: login deploy, password x1";
+    assert_eq!(of(guessed, Some(Tactic::CredentialAccess)), ["deploy"]);
+    assert!(of(guessed, Some(Tactic::Discovery)).is_empty(), "nobody says that its credentials were found");
+    assert!(of(guessed, None).is_empty(), "the remark is no part of the attack");
+    let failed = "On 10.0.2.13 the login of user=deploy failed";
+    assert!(of(failed, Some(Tactic::CredentialAccess)).is_empty());
+    let only = concluded_of(&AlertLog::of_remarks(guessed).records, |_| Some(Tactic::CredentialAccess));
+    assert!(!only.is_incident && only.not_understood, "remarks alone make no incident");
+}
+
 const PASSING: &str = "lb01 (10.0.2.5, HAProxy): load balancer\nweb01 (10.0.2.13): Apache\ndb01 (10.0.2.14): PostgreSQL\n\
                        gateway at 10.0.2.1 runs Snort.\ndns01 (10.0.2.53): resolver\n";
 
