@@ -52,6 +52,8 @@ pub(crate) struct Lines {
     lines: BTreeMap<usize, Line>,
     /// Addresses from which each account logged in.
     entered: HashMap<String, HashSet<String>>,
+    /// Logins that failed from each place, whatever the account.
+    guessed: HashMap<Vec<String>, Guesses>,
 }
 
 impl Lines {
@@ -76,7 +78,13 @@ impl Lines {
                 lines.lines.insert(position, line);
             }
         }
-        lines
+        let mut guessed: HashMap<Vec<String>, Guesses> = HashMap::new();
+        for line in lines.lines.values().filter(|line| line.fails && !line.addresses.is_empty()) {
+            let guesses = guessed.entry(line.addresses.clone()).or_default();
+            guesses.failed = guesses.failed.saturating_add(line.count);
+            guesses.worked |= line.accounts.iter().any(|account| lines.got_in(account, line));
+        }
+        Lines { guessed, ..lines }
     }
 
     /// What the record at a position says, if it is one of them.
@@ -107,15 +115,17 @@ pub(crate) struct Guesses {
 }
 
 impl Lines {
-    /// What the records at these positions say of logins that failed. Those that name no source are taken to be from one place.
+    /// What the log says of logins that failed from where those at these positions did: who guesses tries one name after the other, and
+    /// each is a line of its own. Those that name no source are taken to be from one place.
     pub(crate) fn guesses(&self, positions: &[usize]) -> Guesses {
-        let mut by_place: HashMap<&[String], Guesses> = HashMap::new();
-        for line in positions.iter().filter_map(|position| self.at(*position)).filter(|line| line.fails) {
-            let guesses = by_place.entry(&line.addresses).or_default();
-            guesses.failed = guesses.failed.saturating_add(line.count);
-            guesses.worked |= line.accounts.iter().any(|account| self.got_in(account, line));
+        let failed = || positions.iter().filter_map(|position| self.at(*position)).filter(|line| line.fails);
+        let mut nowhere = Guesses::default();
+        for line in failed().filter(|line| line.addresses.is_empty()) {
+            nowhere.failed = nowhere.failed.saturating_add(line.count);
+            nowhere.worked |= line.accounts.iter().any(|account| self.got_in(account, line));
         }
-        by_place.into_values().max_by_key(|guesses| (guesses.failed, guesses.worked)).unwrap_or_default()
+        let placed = failed().filter_map(|line| self.guessed.get(&line.addresses).copied());
+        placed.chain([nowhere]).max_by_key(|guesses| (guesses.failed, guesses.worked)).unwrap_or_default()
     }
 }
 
@@ -241,6 +251,7 @@ mod tests {
         assert_eq!(lines.guesses(&[0, 1, 2]), Guesses { failed: 2, worked: true });
         assert_eq!(lines.guesses(&[2]), Guesses { failed: 1, worked: false });
         assert_eq!(lines.guesses(&[3]), Guesses::default());
+        assert_eq!(lines.guesses(&[0]), lines.guesses(&[0, 1]), "each name of a list is a line of its own");
     }
 
     #[test]
