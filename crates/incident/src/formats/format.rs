@@ -162,6 +162,20 @@ impl Format {
         matches!(self, Format::WebAccess | Format::W3c | Format::Squid)
     }
 
+    /// Whether its records are what somebody did at an interface or an identity provider, and their account is who did it.
+    pub fn tells_calls(self) -> bool {
+        matches!(
+            self,
+            Format::CloudTrail
+                | Format::KubernetesAudit
+                | Format::Okta
+                | Format::GoogleCloud
+                | Format::EntraId
+                | Format::Microsoft365
+                | Format::Github
+        )
+    }
+
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Format::Unknown => ("unknown", "an unknown form"),

@@ -152,7 +152,8 @@ impl Decided<'_> {
                 .iter()
                 .filter(|host| !its.contains(host))
                 .chain(its.iter().filter(|host| !mine.contains(host)));
-            let apart: Vec<&str> = apart.map(String::as_str).collect();
+            let apart: Vec<&str> =
+                apart.map(String::as_str).filter(|host| self.may_be_reached(host)).collect();
             match apart.as_slice() {
                 [] => {}
                 [host] => wanted.push(format!(
@@ -180,8 +181,18 @@ impl Decided<'_> {
         wanted
     }
 
+    /// Whether a name can be a host that the attacker has reached: it is not his own, and no part of an account's.
+    fn may_be_reached(&self, host: &str) -> bool {
+        let is_his = self.roles.attackers.iter().any(|name| name == host);
+        let mut accounts = self.roles.stolen_accounts.iter().chain(&self.roles.planted_accounts);
+        !is_his && !accounts.any(|account| account.split('@').any(|part| part == host))
+    }
+
     /// Evidence that shows whether a fact of recovery holds, by its position.
     fn about(&self, fact: usize) -> String {
+        if self.roles.to_clean().is_empty() && !self.roles.stolen_accounts.is_empty() && fact > 0 {
+            return about_accounts(fact, &self.roles.stolen_accounts.join(", "));
+        }
         let list = |names: &[String], other: &str| {
             if names.is_empty() { other.to_owned() } else { names.join(", ") }
         };
@@ -203,6 +214,21 @@ impl Decided<'_> {
             ),
             _ => format!("Whether the services of {targets} work: checks from a client."),
         }
+    }
+}
+
+/// The same where no attacked host is known.
+fn about_accounts(fact: usize, accounts: &str) -> String {
+    match fact {
+        1 => format!("How the attacker got {accounts} and what was done with it: sign-in and audit logs."),
+        2 => format!("Whether sign-in and audit logs of {accounts} are still there to be kept."),
+        3 => format!(
+            "Whether anything of the attacker is left at {accounts}: sessions, tokens, factors, rules, rights that were given."
+        ),
+        4 => {
+            format!("Whether the way in is still open: password, factors and rules of sign-in of {accounts}.")
+        }
+        _ => format!("Whether the owner of {accounts} can work: a sign-in from a known device."),
     }
 }
 

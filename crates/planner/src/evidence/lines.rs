@@ -26,6 +26,10 @@ const LOGIN: [&str; 10] = [
     "failed su",
 ];
 
+/// What identity providers write of a sign-in, of whose outcome they tell only that it failed.
+const SIGNS_IN: [&str; 6] =
+    ["user login to", "sign-in to", "sign-in activity", "userloggedin", "auth_via_mfa", "user.login"];
+
 /// What one record says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
@@ -37,6 +41,8 @@ pub(crate) struct Line {
     pub(crate) fails: bool,
     /// Whether one worked.
     pub(crate) logs_in: bool,
+    /// Whether its account did what it tells, as in records of calls and sign-ins.
+    pub(crate) is_call: bool,
     /// Whether responders wrote it down, whose word the operator takes.
     pub(crate) is_remark: bool,
     /// How many records it stands for.
@@ -164,7 +170,13 @@ impl Line {
             },
             fails,
             logs_in: says(&["accepted", "4624", "logged in", "session opened"])
+                || (record.format.tells_calls()
+                    && !fails
+                    && record.verdict.is_none()
+                    && says(&SIGNS_IN)
+                    && !says(&["interrupted"]))
                 || (!fails && says(&["success", "succeeded"]) && (says(&LOGIN) || says(&["auth"]))),
+            is_call: record.format.tells_calls(),
             is_remark: record.format == Format::Remark,
             count: record.repeats.count,
             text: if !is_known && record.host.is_empty() { record.message.clone() } else { String::new() },

@@ -240,11 +240,13 @@ fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>], all: &[S
         let makes = !group.is_alert && tactics.contains(&Tactic::Persistence);
         for line in group.records.iter().filter_map(|position| scene.lines.at(*position)) {
             for account in &line.accounts {
+                // Who calls an interface in an attack is the attacker, under a name that is not his.
+                let calls = || line.is_call && !is_of_the_system(account);
                 let acts = || {
                     let is_persons = scene.lines.logged_in(account) && !is_of_the_system(account);
-                    shown.gets_in() && !line.fails && is_persons
+                    shown.gets_in() && !line.fails && (is_persons || calls())
                 };
-                if makes {
+                if makes && !line.is_call {
                     if planted.insert(account) {
                         roles.planted_accounts.push(account.clone());
                     }
@@ -287,10 +289,21 @@ fn seen_accounts(roles: &Roles, scene: &Scene) -> Vec<String> {
 
 /// Whether an operating system runs its own work under this account, or names a machine so. A login with it is mostly no person's.
 fn is_of_the_system(account: &str) -> bool {
-    const OWN: [&str; 6] = ["root", "system", "local service", "network service", "anonymous logon", "-"];
+    const OWN: [&str; 8] = [
+        "root",
+        "system",
+        "local service",
+        "network service",
+        "anonymous logon",
+        "okta system",
+        "microsoft online services",
+        "-",
+    ];
     let name = account.rsplit('\\').next().unwrap_or(account).to_lowercase();
     OWN.contains(&name.as_str())
         || name.ends_with('$')
+        || name.starts_with("system:node:")
+        || name.starts_with("system:kube-")
         || name.starts_with("dwm-")
         || name.starts_with("umfd-")
 }

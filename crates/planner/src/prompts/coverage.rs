@@ -165,18 +165,26 @@ impl<'a> Coverage<'a> {
             VerbClass::Preserve => {
                 let mut hosts = missing(&[kind], &self.hosts);
                 hosts.retain(|host| !self.destroyed.contains(host));
-                Left { destroyed: self.destroyed.len(), hosts, ..Left::default() }
+                let accounts = missing(&[kind], self.instead());
+                Left { destroyed: self.destroyed.len(), hosts, accounts, ..Left::default() }
             }
             _ => Left {
                 hosts: missing(&[kind], &self.hosts),
                 accounts: match kind {
-                    VerbClass::Eradicate => missing(&[kind], &roles.planted_accounts),
+                    VerbClass::Eradicate => {
+                        [missing(&[kind], &roles.planted_accounts), missing(&[kind], self.instead())].concat()
+                    }
                     VerbClass::Harden => missing(&[kind], &roles.stolen_accounts),
-                    _ => Vec::new(),
+                    _ => missing(&[kind], self.instead()),
                 },
                 ..Left::default()
             },
         }
+    }
+
+    /// Accounts that a response has to reach where the evidence names no attacked host, as in attacks on an identity provider or a cloud.
+    fn instead(&self) -> &'a [String] {
+        if self.hosts.is_empty() { &self.roles.stolen_accounts } else { &[] }
     }
 
     /// The ways to contain the attack, with what is left of each: to cut off everything that the attacker uses, or every
@@ -318,6 +326,13 @@ pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
     }
     let accounts = roles.stolen_accounts.iter().chain(&roles.planted_accounts);
     let accounts = accounts.map(|name| (name.to_lowercase(), name));
+    // A name such as `bob@example.com` holds what else would be names.
+    for (name, own) in accounts.clone().filter(|(name, _)| name.contains('@')) {
+        for (begin, _) in lower.match_indices(&name) {
+            let end = begin + name.len();
+            found.retain(|(place, known)| known == own || !(begin..end).contains(place));
+        }
+    }
     let hosts = roles.names.iter().map(|(name, address)| (name.clone(), address));
     for (name, own) in accounts.chain(hosts) {
         if has_word(&lower, &name)

@@ -202,6 +202,8 @@ struct Contain {
 struct Reach {
     hosts: Vec<String>,
     accounts: Vec<String>,
+    /// Those of the accounts that were stolen, and not made by the attacker.
+    stolen: Vec<String>,
     /// Whether everything was done already.
     tried: bool,
 }
@@ -224,7 +226,9 @@ impl Left {
         };
         let reach = |kind: VerbClass| {
             let (left, tried) = left(kind);
-            Reach { hosts: left.hosts, accounts: left.accounts, tried }
+            let is_stolen = |name: &String| roles.stolen_accounts.contains(name);
+            let stolen = left.accounts.iter().filter(|name| is_stolen(name)).cloned().collect();
+            Reach { hosts: left.hosts, accounts: left.accounts, stolen, tried }
         };
         let may_isolate = roles.to_clean().iter().all(may_be_cut);
         let (mut contain, tried) = left(VerbClass::Contain);
@@ -271,6 +275,42 @@ mod tests {
         let menu = Menu::new(&templates, RecoveryState::from_bits(state), roles, &names(history)).unwrap();
         assert!(menu.explains() || menu.is_empty());
         menu.openings.into_iter().map(|opening| opening.text).collect()
+    }
+
+    #[test]
+    fn where_no_host_is_known_the_accounts_are_what_a_response_is_about() {
+        let roles = Roles {
+            attackers: names(&["203.0.113.7"]),
+            stolen_accounts: names(&["bob@example.com"]),
+            planted_accounts: names(&["svc_helper"]),
+            ..Roles::default()
+        };
+        assert_eq!(
+            menu([false; 6], &roles, &[]),
+            [
+                "Disable the account bob@example.com and block all traffic from 203.0.113.7",
+                "Save the logs of the account bob@example.com",
+                "Search the logs of the account bob@example.com for what the attacker did",
+            ]
+        );
+        assert_eq!(
+            menu([true, true, true, false, false, false], &roles, &[]),
+            [
+                "Remove the sessions, tokens and factors of the account bob@example.com and delete the account svc_helper",
+                "Reset the password of the account bob@example.com",
+            ]
+        );
+        assert_eq!(
+            menu([true, true, true, true, true, false], &roles, &[]),
+            ["Restore the access of the account bob@example.com and check it"]
+        );
+        let state = RecoveryState::default();
+        let saved = "Save the logs of the account bob@example.com";
+        let objects = crate::prompts::past::objects(saved, &roles);
+        assert_eq!(objects, [(VerbClass::Preserve, ["bob@example.com".to_owned()].into())]);
+        let open = RecoveryState::from_bits([true; 6]);
+        let reached = Coverage::of(&roles, &[]).within_reach(&objects, state, open);
+        assert_eq!(reached, RecoveryState { are_forensics_preserved: true, ..state });
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::choosing::candidate::Candidate;
 use crate::engagement::belief::{Round, Sight};
 use crate::evidence::adaptation::{Comparison, Observed, attack_goes_on};
 use crate::evidence::assessment::{Assessment, TacticBelief};
+use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
 use crate::language_model::{TokenCounter, Usage};
 use crate::options::{Autonomy, PlanMode, PlanOptions};
@@ -379,7 +380,9 @@ impl PlanSession {
         self.usage += usage;
         self.state = assessment.state;
         let Assessment { is_incident, not_understood, .. } = assessment;
-        let names_nobody = assessment.entities.attackers.is_empty() && assessment.entities.targets.is_empty();
+        let Roles { attackers, targets, stolen_accounts, planted_accounts, .. } = &assessment.entities;
+        let names_nobody =
+            [attackers, targets, stolen_accounts, planted_accounts].into_iter().all(Vec::is_empty);
         self.assessment = Some(assessment);
         self.phase = Phase::Decision;
         if self.options.catalogue.is_some() {

@@ -489,7 +489,7 @@ fn nothing_left(
     let open: Vec<(&str, f32)> = facts.filter(|(_, holds)| !holds).map(|(fact, _)| fact).collect();
     let labels: Vec<String> = open.iter().map(|(label, _)| (*label).to_owned()).collect();
     let mut text = format!("nothing is left to try for what does not hold ({})", listed(&labels));
-    if roles.targets.is_empty() {
+    if roles.targets.is_empty() && roles.stolen_accounts.is_empty() {
         return text
             + "; the evidence names no attacked host: give logs of the hosts concerned, or a system description with their names and \
                addresses";

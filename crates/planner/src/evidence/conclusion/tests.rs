@@ -1,6 +1,6 @@
 //! Conclusions from verdicts, by kind of evidence.
 
-use countermove_incident::{AlertLog, Endpoint, Record, RecordKind};
+use countermove_incident::{AlertLog, Endpoint, Format, Record, RecordKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -336,6 +336,38 @@ fn an_account_in_a_line_that_nobody_understands_is_accused_of_nothing_and_kept_i
         concluded(&lines, |message| message.contains("Shell").then_some(Tactic::InitialAccess)).entities;
     assert!(roles.stolen_accounts.is_empty(), "{:?}", roles.stolen_accounts);
     assert_eq!(roles.seen_accounts, ["adm_domain"], "carol has nothing to do with a host of the attack");
+}
+
+#[test]
+fn whoever_acts_in_calls_of_an_attack_is_a_stolen_account_and_none_that_was_made() {
+    let call = |message: &str, account: &str| Record {
+        kind: RecordKind::Log,
+        format: Format::Okta,
+        message: format!("{message}: by {account}, from 203.0.113.7"),
+        account: account.into(),
+        source: end("203.0.113.7", 0).map(|end| Endpoint { port: None, ..end }),
+        ..Record::default()
+    };
+    let found = |records: &[Record]| {
+        let verdict = |message: &str| match () {
+            () if message.contains("API token") => Some(Tactic::Persistence),
+            () if message.contains("failed") => Some(Tactic::CredentialAccess),
+            () => None,
+        };
+        concluded_of(records, verdict).entities
+    };
+    let token = call("Create API token", "bob@example.com");
+    let roles = found(std::slice::from_ref(&token));
+    assert_eq!(roles.stolen_accounts, ["bob@example.com"]);
+    assert!(roles.planted_accounts.is_empty(), "{:?}", roles.planted_accounts);
+    let failed = Record {
+        message: "User login to Okta: by carol@example.com, from 203.0.113.7, failed: INVALID_CREDENTIALS"
+            .into(),
+        ..call("", "carol@example.com")
+    };
+    let entered = call("User login to Okta", "carol@example.com");
+    assert_eq!(found(&[failed.clone(), entered]).stolen_accounts, ["carol@example.com"]);
+    assert!(found(&[failed]).stolen_accounts.is_empty(), "it did not get in");
 }
 
 #[test]
