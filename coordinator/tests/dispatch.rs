@@ -395,7 +395,7 @@ fn payer(priority: Priority, tenant: &str) -> Payer {
 }
 
 /// Floods a worker of capacity 4 with 60 rollouts of one tenant, has another one send 6 when the worker is full, and
-/// says how many of the first ones the worker had got when it got the last of those.
+/// says how many of the first ones the worker got between then and the last of those; a busy machine may be late to send them.
 async fn overtaken(late: Payer) -> usize {
     let worker = FakeWorker::start(Script { capacity: 4, ..Script::slow("w-1", Duration::from_millis(10)) });
     let fleet = fleet([worker.url.clone()]);
@@ -405,24 +405,25 @@ async fn overtaken(late: Payer) -> usize {
     let flood = tokio::spawn(async move { run(&flood, batch_of(1, 6, 10)).await.unwrap() });
     until("a full worker", || worker.script.rollouts().len() >= 6).await;
     let late = incident(&dispatcher, late);
+    let begun = worker.script.rollouts().len();
     run(&late, batch_of(2, 2, 3)).await.unwrap();
     flood.await.unwrap();
     let came = worker.script.rollouts();
     assert_eq!(came.len(), 66);
     let last = came.iter().rposition(|key| key.step == 2).unwrap();
-    came[..last].iter().filter(|key| key.step == 1).count()
+    came[begun..last].iter().filter(|key| key.step == 1).count()
 }
 
 #[tokio::test]
 async fn a_tenant_that_floods_gets_no_more_than_its_share() {
     let before = overtaken(payer(Priority::Normal, "quiet")).await;
-    assert!(before < 30, "{before} of 60 went before the six of the other tenant");
+    assert!(before < 30, "{before} of 60 went between the six of the other tenant");
 }
 
 #[tokio::test]
 async fn urgent_rollouts_go_before_all_that_waits_and_the_background_behind() {
     let before = overtaken(payer(Priority::Urgent, "flood")).await;
-    assert!(before < 20, "{before} of 60 went before the six urgent ones");
+    assert!(before < 20, "{before} of 60 went between the six urgent ones");
     let before = overtaken(payer(Priority::Background, "flood")).await;
     assert!(before > 30, "only {before} of 60 went before six in the background");
 }

@@ -312,7 +312,7 @@ fn near_object(object: &Object) -> Option<Format> {
 
 /// The format that a line may be meant as; likewise.
 fn near_line(line: &str) -> Option<Format> {
-    const MARKS: [(&str, Format); 14] = [
+    const MARKS: [(&str, Format); 20] = [
         ("[**]", Format::SnortFast),
         ("[Classification:", Format::SnortFast),
         ("[pri=", Format::Bracketed),
@@ -326,6 +326,12 @@ fn near_line(line: &str) -> Option<Format> {
         ("type=", Format::Auditd),
         ("sshd[", Format::Sshd),
         ("sudo", Format::Sudo),
+        ("#Fields:", Format::W3c),
+        ("TCP_MISS/", Format::Squid),
+        (",TRAFFIC,", Format::Firewall),
+        (",THREAT,", Format::Firewall),
+        ("[junos@", Format::Firewall),
+        (" eni-", Format::VpcFlow),
         (" HTTP/", Format::WebAccess),
     ];
     let start: String = line.chars().take(4096).collect();
