@@ -92,7 +92,7 @@ async fn run(
         }
         Command::Plan(arguments) => {
             let prepared = tokio::select! {
-                prepared = plan::Prepared::read(arguments) => prepared?,
+                prepared = plan::Prepared::read(*arguments) => prepared?,
                 () = interrupt.wait() => return Ok(Exit::Interrupted),
             };
             prepared.run(remote, plan::Leave::Detach, console, interrupt).await

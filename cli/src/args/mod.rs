@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Plan the response to an incident and print it.
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
     /// Show what was read of logs: forms, severities, ends, and what was not understood. Needs no coordinator.
     Evidence(EvidenceArgs),
     /// Run a coordinator and workers on this machine, until Ctrl-C or until a command has ended.
@@ -129,7 +129,7 @@ mod tests {
     fn plan(arguments: &[&str]) -> Result<PlanArgs, clap::Error> {
         let all = ["countermove", "plan"].into_iter().chain(arguments.iter().copied());
         match Cli::try_parse_from(all)?.command {
-            Command::Plan(plan) => Ok(plan),
+            Command::Plan(plan) => Ok(*plan),
             other => panic!("{other:?}"),
         }
     }

@@ -223,7 +223,7 @@ mod tests {
     fn plan(arguments: &[&str]) -> PlanArgs {
         let all = ["countermove", "plan"].into_iter().chain(arguments.iter().copied());
         match Cli::try_parse_from(all).unwrap().command {
-            Command::Plan(plan) => plan,
+            Command::Plan(plan) => *plan,
             other => panic!("{other:?}"),
         }
     }

@@ -142,7 +142,7 @@ impl Task {
             Failure::Input(format!("the command after `--`: {}", one_line(first)))
         })?;
         match cli.command {
-            Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(arguments).await?))),
+            Command::Plan(arguments) if !arguments.validate => Ok(Self::Plan(Box::new(plan::Prepared::read(*arguments).await?))),
             command @ (Command::Workers(_) | Command::Incidents(_) | Command::Audit(_) | Command::Tokens(_) | Command::Whoami) => Ok(Self::Other(Box::new(command))),
             Command::Up(_)
             | Command::Plan(_)
