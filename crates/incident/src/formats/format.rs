@@ -266,8 +266,10 @@ pub(crate) struct LayoutFormat {
 pub(crate) trait Layout: LayoutCopy + std::fmt::Debug + Send + Sync {
     /// Takes the next line. The record that this line completes, or that it shows to have ended before it, is given.
     fn offer(&mut self, line: &str) -> Offered;
-    /// The record that the end of the source leaves unfinished, if there is one.
-    fn end(&mut self) -> Option<Record>;
+    /// The record that the end of the source leaves unfinished; none where each takes one line.
+    fn end(&mut self) -> Option<Record> {
+        None
+    }
     /// Whether what its header said holds behind a line that is none of its own.
     fn holds(&self) -> bool {
         false
@@ -281,6 +283,16 @@ pub(crate) enum Offered {
     Taken(Option<Box<Record>>),
     /// It does not belong; the record before it, if one was open, has ended.
     NotMine(Option<Box<Record>>),
+}
+
+impl Offered {
+    /// Of a line that is a record of the format, or none of it.
+    pub(crate) fn line(record: Option<Record>) -> Offered {
+        match record {
+            Some(record) => Offered::Taken(Some(Box::new(record))),
+            None => Offered::NotMine(None),
+        }
+    }
 }
 
 /// A copy of a layout as it stands. Every layout that is [`Clone`] has it.

@@ -50,14 +50,7 @@ impl Layout for Reader {
         if self.columns.is_empty() && is_default(line) {
             self.columns = Columns::named(DEFAULT);
         }
-        match self.record(line) {
-            Some(record) => Offered::Taken(Some(Box::new(record))),
-            None => Offered::NotMine(None),
-        }
-    }
-
-    fn end(&mut self) -> Option<Record> {
-        None
+        Offered::line(self.record(line))
     }
 
     fn holds(&self) -> bool {

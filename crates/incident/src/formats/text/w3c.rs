@@ -40,14 +40,7 @@ impl Layout for Reader {
                 _ => Offered::NotMine(None),
             };
         }
-        match self.record(line) {
-            Some(record) => Offered::Taken(Some(Box::new(record))),
-            None => Offered::NotMine(None),
-        }
-    }
-
-    fn end(&mut self) -> Option<Record> {
-        None
+        Offered::line(self.record(line))
     }
 
     fn holds(&self) -> bool {

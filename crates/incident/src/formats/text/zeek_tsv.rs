@@ -61,14 +61,7 @@ impl Layout for Reader {
         if let Some(header) = line.strip_prefix('#') {
             return if self.take_header(header) { Offered::Taken(None) } else { Offered::NotMine(None) };
         }
-        match self.record(line) {
-            Some(record) => Offered::Taken(Some(Box::new(record))),
-            None => Offered::NotMine(None),
-        }
-    }
-
-    fn end(&mut self) -> Option<Record> {
-        None
+        Offered::line(self.record(line))
     }
 
     fn holds(&self) -> bool {
