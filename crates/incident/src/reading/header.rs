@@ -143,12 +143,12 @@ fn rfc5424(rest: &str) -> Option<Header<'_>> {
     let (host, rest) = rest.split_once(' ')?;
     let (program, rest) = rest.split_once(' ')?;
     let (_process, rest) = rest.split_once(' ')?;
-    let named = rest;
+    let from_id = rest;
     let (id, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let mut message = structured_data(rest).trim_start_matches(' ').trim_start_matches('\u{feff}');
     if message.is_empty() && rest.starts_with('[') {
         // Firewalls say all that they say in it, and in the name of the message.
-        message = if id == "-" { rest.trim_matches(['[', ']', ' ']) } else { named };
+        message = if id == "-" { rest.trim_matches(['[', ']', ' ']) } else { from_id };
     }
     let named = |name| if is_name(name) && name != "-" { name } else { "" };
     Some(Header { time, host: named(host), program: named(program), message })
@@ -204,30 +204,47 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
 /// first colon (`logging device-id`), with the zone of its clock, with a number in front of all (`service sequence-numbers`), and with a
 /// mark for a clock that nobody set (`*`, `.`).
 fn device(line: &str) -> Option<Header<'_>> {
-    let numbered = line.split_once(": ").filter(|(number, _)| {
-        (1..=10).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    let rest = numbered.map_or(line, |(_, rest)| rest).trim_start_matches([' ', ':', '*', '.']);
+    let numbered = without_number(line);
+    let rest = numbered.unwrap_or(line).trim_start_matches([' ', ':', '*', '.']);
     let (time, rest) = match Timestamp::parse_prefix(rest) {
         Some((time, rest)) => (Some(time), rest.trim_start_matches(BLANKS)),
         None => (None, rest),
     };
     // Who writes nothing before the mark is one of these only with a number or a time.
-    let own = || program(rest).filter(|(name, _)| is_ciscos(name) && (time.is_some() || numbered.is_some()));
-    if let Some((program, message)) = own() {
+    if let Some((program, message)) = ciscos(rest).filter(|_| time.is_some() || numbered.is_some()) {
         return Some(Header { time, host: "", program, message });
     }
     time?;
-    let (host, rest) = rest.split_once([':', ' '])?;
-    let rest = rest.trim_start_matches([' ', ':', '\t']);
-    if let Some((program, message)) = program(rest).filter(|(name, _)| is_ciscos(name)) {
+    let (host, rest) = behind_word(rest)?;
+    if let Some((program, message)) = ciscos(rest) {
         let host = if is_zone(host) { "" } else { host };
         return (host.is_empty() || is_name(host)).then_some(Header { time, host, program, message });
     }
     // `fw01 : 2026 Jun 3 12:59:31 UTC: %AUTHPRIV-3-X: …`, what a collector puts before what a switch writes by itself.
-    let inner = is_name(host).then(|| Timestamp::parse_prefix(rest))?;
-    let own = device(rest).filter(|own| inner.is_some() && own.host.is_empty())?;
-    Some(Header { time, host, ..own })
+    let (_, rest) = Timestamp::parse_prefix(rest).filter(|_| is_name(host))?;
+    let rest = rest.trim_start_matches(BLANKS);
+    let zoned = || behind_word(rest).filter(|(zone, _)| is_zone(zone)).and_then(|(_, rest)| ciscos(rest));
+    let (program, message) = ciscos(rest).or_else(zoned)?;
+    Some(Header { time, host, program, message })
+}
+
+/// What stands behind a number of at most ten digits and a colon.
+fn without_number(line: &str) -> Option<&str> {
+    let end = line.bytes().take(11).position(|byte| byte == b':')?;
+    let (number, rest) = line.split_at(end);
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    rest.strip_prefix(": ").filter(|_| is_number)
+}
+
+/// A word, and what stands behind the colon or the blanks that end it.
+fn behind_word(text: &str) -> Option<(&str, &str)> {
+    let (word, rest) = text.split_once([':', ' '])?;
+    Some((word, rest.trim_start_matches([' ', ':', '\t'])))
+}
+
+/// Cisco's mark in place of a program's name, and the message.
+fn ciscos(text: &str) -> Option<(&str, &str)> {
+    program(text).filter(|(name, _)| is_ciscos(name))
 }
 
 /// `%ASA-6-302013`.
@@ -398,6 +415,13 @@ mod tests {
             ),
         ] {
             assert_eq!(parts(line), Some((time.to_owned(), host, program, message)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_header_within_a_header_within_a_header_is_none() {
+        for part in ["Jun  3 12:59:31 a ", "Jun  3 12:59:31 a : ", "1: Jun  3 12:59:31 UTC: ", "1: "] {
+            assert_eq!(header(&part.repeat(15_000)), None, "{part}");
         }
     }
 
