@@ -120,6 +120,12 @@ impl Timestamp {
         Self::parse_prefix(text).and_then(|(time, rest)| rest.trim().is_empty().then_some(time))
     }
 
+    /// The same of a time whose date is written with slashes, the year first: `2026/06/03 12:59:31`.
+    pub(crate) fn parse_slashed(text: &str) -> Option<Timestamp> {
+        let is_slashed = text.bytes().filter(|byte| *byte == b'/').count() == 2;
+        is_slashed.then(|| Self::parse(&text.replace('/', "-"))).flatten()
+    }
+
     /// Reads the time of a web server's access log, `03/Jun/2026:12:59:31 +0000`, and gives what stands behind it.
     pub(crate) fn parse_access_log(text: &str) -> Option<(Timestamp, &str)> {
         let mut cursor = Cursor(text);

@@ -266,7 +266,7 @@ fn firewall(line: &str) -> Option<Header<'_>> {
     let mut fields = message.split(',');
     let first = fields.next()?;
     let second = fields.next().filter(|text| text.as_bytes().get(4) == Some(&b'/'))?;
-    let is_row = first.len() <= 8 && Timestamp::parse(&second.replacen('/', "-", 2)).is_some();
+    let is_row = first.len() <= 8 && Timestamp::parse_slashed(second).is_some();
     (is_row && is_name(host)).then_some(Header { time: Some(time), host, program: "", message })
 }
 

@@ -86,9 +86,7 @@ impl Lines {
         }
         let mut guessed: HashMap<Vec<String>, Guesses> = HashMap::new();
         for line in lines.lines.values().filter(|line| line.fails && !line.addresses.is_empty()) {
-            let guesses = guessed.entry(line.addresses.clone()).or_default();
-            guesses.failed = guesses.failed.saturating_add(line.count);
-            guesses.worked |= line.accounts.iter().any(|account| lines.got_in(account, line));
+            lines.count(line, guessed.entry(line.addresses.clone()).or_default());
         }
         Lines { guessed, ..lines }
     }
@@ -121,15 +119,18 @@ pub(crate) struct Guesses {
 }
 
 impl Lines {
+    /// Counts a login that failed.
+    fn count(&self, line: &Line, guesses: &mut Guesses) {
+        guesses.failed = guesses.failed.saturating_add(line.count);
+        guesses.worked |= line.accounts.iter().any(|account| self.got_in(account, line));
+    }
+
     /// What the log says of logins that failed from where those at these positions did: who guesses tries one name after the other, and
     /// each is a line of its own. Those that name no source are taken to be from one place.
     pub(crate) fn guesses(&self, positions: &[usize]) -> Guesses {
         let failed = || positions.iter().filter_map(|position| self.at(*position)).filter(|line| line.fails);
         let mut nowhere = Guesses::default();
-        for line in failed().filter(|line| line.addresses.is_empty()) {
-            nowhere.failed = nowhere.failed.saturating_add(line.count);
-            nowhere.worked |= line.accounts.iter().any(|account| self.got_in(account, line));
-        }
+        failed().filter(|line| line.addresses.is_empty()).for_each(|line| self.count(line, &mut nowhere));
         let placed = failed().filter_map(|line| self.guessed.get(&line.addresses).copied());
         placed.chain([nowhere]).max_by_key(|guesses| (guesses.failed, guesses.worked)).unwrap_or_default()
     }

@@ -201,8 +201,9 @@ struct Contain {
 #[derive(Debug, Serialize)]
 struct Reach {
     hosts: Vec<String>,
+    /// Of what is to be eradicated those that the attacker made, for they are deleted.
     accounts: Vec<String>,
-    /// Those of the accounts that were stolen, and not made by the attacker.
+    /// Accounts to be eradicated from that are somebody's own.
     stolen: Vec<String>,
     /// Whether everything was done already.
     tried: bool,
@@ -226,9 +227,9 @@ impl Left {
         };
         let reach = |kind: VerbClass| {
             let (left, tried) = left(kind);
-            let is_stolen = |name: &String| roles.stolen_accounts.contains(name);
-            let stolen = left.accounts.iter().filter(|name| is_stolen(name)).cloned().collect();
-            Reach { hosts: left.hosts, accounts: left.accounts, stolen, tried }
+            let keeps = |name: &String| kind == VerbClass::Eradicate && roles.stolen_accounts.contains(name);
+            let (stolen, accounts) = left.accounts.into_iter().partition(keeps);
+            Reach { hosts: left.hosts, accounts, stolen, tried }
         };
         let may_isolate = roles.to_clean().iter().all(may_be_cut);
         let (mut contain, tried) = left(VerbClass::Contain);

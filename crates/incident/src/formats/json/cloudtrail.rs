@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::fields::{Fields, scalar};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -37,8 +37,7 @@ fn call(object: &Object) -> Option<Fields<'_>> {
         let named = ["eventSource", "eventName"].iter().all(|key| fields.string(key).is_some());
         named && ["eventVersion", "userIdentity", "awsRegion", "eventTime"].iter().any(|key| fields.has(key))
     };
-    let outer = Fields(object);
-    Some(outer).filter(|fields| of(*fields)).or_else(|| outer.object("detail").filter(|fields| of(*fields)))
+    Fields(object).itself_or_detail(of)
 }
 
 fn recognises(object: &Object) -> bool {
@@ -67,7 +66,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     });
     let result = call.first(&["responseElements.ConsoleLogin", "responseElements.SwitchRole"]);
     let facts = listed([
-        told("by", Some(account.as_ref()).filter(|name| !name.is_empty())),
+        told("by", some(&account)),
         told("from", call.text("sourceIPAddress")),
         told("region", call.text("awsRegion")),
         subjects(call),
@@ -113,7 +112,7 @@ fn subjects(call: Fields<'_>) -> Option<String> {
         .chain(permissions(parameters))
         .take(6)
         .collect();
-    (!told.is_empty()).then(|| told.join(", "))
+    joined(told)
 }
 
 /// Whom a call lets in: accounts, groups (`all` is everybody) and networks.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::fields::{Fields, is_id, without_ids};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, tags, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, tags, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -248,6 +248,8 @@ impl<'a> Event<'a> {
             other if OWN_HEALTH.contains(&other) => RecordKind::Telemetry,
             _ => RecordKind::Log,
         };
+        // A sign-in whose properties are missing.
+        let code = result.parse().ok().filter(|code| *code != 0);
         let facts = listed([
             told("by", some(&account)),
             told("from", source.as_ref().map(|end| end.address.as_str())),
@@ -255,14 +257,10 @@ impl<'a> Event<'a> {
             match result.to_ascii_lowercase().as_str() {
                 _ if is_refused => Some(format!("refused: {how}")),
                 "start" | "started" => Some("started".to_owned()),
-                // A sign-in whose properties are missing.
-                code if code.parse().is_ok_and(|code: u64| code != 0) => {
-                    Some(format!("{}: {code}", ended(code.parse().unwrap_or_default())))
-                }
                 "failure" | "failed" => {
                     Some(if how.is_empty() { "failed".to_owned() } else { format!("failed: {how}") })
                 }
-                _ => None,
+                _ => code.map(|code| format!("{}: {code}", ended(code))),
             },
         ]);
         let message = if kind == RecordKind::Alert {
@@ -336,7 +334,7 @@ fn targets(event: Fields<'_>) -> Option<String> {
         });
         told.extend(changed.take(MAX_TARGETS));
     }
-    (!told.is_empty()).then(|| told.join(", "))
+    joined(told)
 }
 
 /// What of a resource's path says what it is: from its provider on, else from its group on.

@@ -46,6 +46,11 @@ impl<'a> Fields<'a> {
         self.get(path)?.as_object().map(Fields)
     }
 
+    /// The object that passes, this one or the one that EventBridge carries in `detail`.
+    pub(super) fn itself_or_detail(self, passes: impl Fn(Fields<'a>) -> bool) -> Option<Fields<'a>> {
+        [Some(self), self.object("detail")].into_iter().flatten().find(|fields| passes(*fields))
+    }
+
     /// The objects at a path: a list of them, or one.
     pub(super) fn objects(self, path: &str) -> impl Iterator<Item = Fields<'a>> + use<'a> {
         let items = match self.get(path) {

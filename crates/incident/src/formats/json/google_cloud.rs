@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::fields::{Fields, without_ids};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -132,9 +132,7 @@ fn changes(call: Fields<'_>) -> Option<String> {
         })
     });
     let added = call.texts("serviceData.permissionDelta.addedPermissions").into_iter();
-    let told: Vec<String> =
-        bound.chain(added.map(|right| format!("added {right}"))).take(MAX_CHANGES).collect();
-    (!told.is_empty()).then(|| told.join(", "))
+    joined(bound.chain(added.map(|right| format!("added {right}"))).take(MAX_CHANGES))
 }
 
 #[cfg(test)]

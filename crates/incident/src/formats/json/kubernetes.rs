@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::fields::{Fields, end};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -33,7 +33,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let source = event.texts("sourceIPs").pop();
     let source = source.map(|address| end(&address, None)).filter(|end| end.ip().is_some());
     let facts = listed([
-        told("by", Some(account.as_ref()).filter(|name| !name.is_empty())),
+        told("by", some(&account)),
         told("in the name of", Some(user.as_ref()).filter(|name| !name.is_empty() && *name != account)),
         told("from", source.as_ref().map(|end| end.address.clone())),
         code.filter(|code| *code >= 400).map(|code| format!("refused: {code}")),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::fields::{Fields, is_id, scalar};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, tags, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, tags, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -135,7 +135,7 @@ fn property<'a>(record: Fields<'a>, list: &str, name: &str) -> Option<Cow<'a, st
 
 fn parameters(record: Fields<'_>) -> Option<String> {
     let members = LISTS.iter().flat_map(|list| record.objects(list));
-    let told: Vec<String> = members
+    let told = members
         .filter_map(|member| {
             let name = member.text("Name").filter(|name| TELLING.contains(&name.as_ref()))?;
             let value = member.first(&["Value", "NewValue"])?;
@@ -143,12 +143,11 @@ fn parameters(record: Fields<'_>) -> Option<String> {
             let value = value.trim_matches(|c: char| c.is_whitespace() || "[]\"".contains(c));
             (!value.is_empty()).then(|| format!("{name} {value}"))
         })
-        .take(MAX_TOLD)
-        .collect();
+        .take(MAX_TOLD);
     // Some writers give one text instead of a list.
     let whole =
         || record.get("Parameters").filter(|value| matches!(value, Value::String(_))).and_then(scalar);
-    if told.is_empty() { whole().map(Cow::into_owned) } else { Some(told.join(", ")) }
+    joined(told).or_else(|| whole().map(Cow::into_owned))
 }
 
 #[cfg(test)]

@@ -164,6 +164,12 @@ fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// The same of any number of parts; nothing of none.
+fn joined(parts: impl IntoIterator<Item = String>) -> Option<String> {
+    let parts: Vec<String> = parts.into_iter().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
 /// `title: facts`, or the title alone.
 fn titled(title: &str, facts: &str) -> String {
     if facts.is_empty() { title.to_owned() } else { format!("{title}: {facts}") }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, tags, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, tags, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -25,13 +25,12 @@ const MAX_TARGETS: usize = 4;
 
 /// An event, also in EventBridge's envelope.
 fn event(object: &Object) -> Option<Fields<'_>> {
-    let of = |event: &Fields<'_>| {
+    let of = |event: Fields<'_>| {
         ["eventType", "published"].iter().all(|key| event.string(key).is_some())
             && event.object("actor").is_some()
             && ["outcome", "displayMessage", "legacyEventType"].iter().any(|key| event.has(key))
     };
-    let outer = Fields(object);
-    Some(outer).filter(of).or_else(|| outer.object("detail").filter(of))
+    Fields(object).itself_or_detail(of)
 }
 
 fn recognises(object: &Object) -> bool {
@@ -113,8 +112,7 @@ fn targets(event: Fields<'_>) -> Option<String> {
         let is_telling = !matches!(kind.as_ref(), "PolicyRule" | "AuthenticatorEnrollment" | "Token");
         Some(format!("{kind} {}", name(target).filter(|_| is_telling)?))
     });
-    let told: Vec<String> = named.take(MAX_TARGETS).collect();
-    (!told.is_empty()).then(|| told.join(", "))
+    joined(named.take(MAX_TARGETS))
 }
 
 /// How it ended, where that is not well.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::fields::{self, Fields};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, is_own_proxy, listed, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, is_own_proxy, listed, some, told};
 use crate::record::RecordKind;
 use crate::{Endpoint, Timestamp};
 
@@ -75,7 +75,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         time: time(log),
         message: Cow::Owned(listed([
             Some(format!("{} \"{request}\" {status}", source.address)),
-            told("account", Some(account.as_ref()).filter(|name| !name.is_empty())),
+            told("account", some(&account)),
             told("agent", agent),
         ])),
         detail: Cow::Owned(request),

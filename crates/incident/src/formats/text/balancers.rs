@@ -4,7 +4,7 @@
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_DETAIL, clean, clean_message, endpoint};
-use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, own_end, program, quoted};
+use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, ip_end, own_end, program, quoted};
 use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
@@ -141,7 +141,7 @@ fn bucket(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     let told = format!("{operation} {bucket}/{key}");
     let status = status.unwrap_or("-");
     let agent = quoted(rest).nth(2).unwrap_or("-");
-    let end = end(from, None).filter(|end| end.ip().is_some())?;
+    let end = ip_end(from, None)?;
     let mut record =
         Request { time, client: end, account, request: &told, status, agent }.record(line, "S3", envelope);
     record.detail = clean(request.unwrap_or(&told), MAX_DETAIL);

@@ -6,7 +6,7 @@ use super::super::format::{Envelope, LineFormat};
 use super::super::{
     Format, MAX_ADDRESS, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port,
 };
-use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, may_be_from, of_ten, verdict};
+use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, may_be_from, of_ten, unescaped_at, verdict};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind};
 
@@ -25,21 +25,11 @@ fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<([&'a str; 7], &
     let mut fields = [""; 7];
     let mut rest = rest;
     for field in &mut fields {
-        let end = bar(rest)?;
+        let end = unescaped_at(rest, b'|')?;
         (*field, rest) = (rest.get(..end)?, rest.get(end + 1..)?);
     }
     let [version, ..] = fields;
     (version.len() <= 2 && version.bytes().all(|byte| byte.is_ascii_digit())).then_some((fields, rest))
-}
-
-/// Where the next bar stands that no backslash is before.
-fn bar(text: &str) -> Option<usize> {
-    let mut is_escaped = false;
-    text.bytes().position(|byte| {
-        let ends = byte == b'|' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        ends
-    })
 }
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {

@@ -3,7 +3,9 @@
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port};
-use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, program, protocol_of, tell_traffic, verdict};
+use super::{
+    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, program, protocol_of, tell_traffic, unescaped_at, verdict,
+};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -18,12 +20,7 @@ fn fields(line: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = line.trim_start_matches(['[', ' ']);
     std::iter::from_fn(move || {
         let (key, behind) = rest.split_once(":\"")?;
-        let mut is_escaped = false;
-        let end = behind.bytes().position(|byte| {
-            let ends = byte == b'"' && !is_escaped;
-            is_escaped = byte == b'\\' && !is_escaped;
-            ends
-        })?;
+        let end = unescaped_at(behind, b'"')?;
         let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-. ".contains(&byte));
         rest = behind.get(end + 1..)?.trim_start_matches([';', ' ']);
         is_key.then_some((key, behind.get(..end)?))

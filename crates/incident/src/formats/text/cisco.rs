@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message, clean_protocol, port};
-use super::{MAX_NAME, MAX_RAW, begun, end, program, tell_traffic, verdict};
+use super::{MAX_NAME, MAX_RAW, begun, end, ip_end, program, tell_traffic, verdict};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -77,8 +77,7 @@ fn router(facility: &str, id: &str, line: &str, envelope: &Envelope<'_>) -> Reco
 /// `203.0.113.9(51234)` or `203.0.113.9`.
 fn packet_end(word: &str) -> Option<Endpoint> {
     let (address, number) = word.split_once('(').unwrap_or((word, ""));
-    end(address, port(number.trim_end_matches(')')).filter(|port| *port != 0))
-        .filter(|end| end.ip().is_some())
+    ip_end(address, port(number.trim_end_matches(')')).filter(|port| *port != 0))
 }
 
 /// What a firewall says.

@@ -11,7 +11,7 @@ use super::super::json::severity;
 use super::super::{Format, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port};
 use super::pairs::find;
 use super::{
-    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, of_ten, program, protocol_of, tell_traffic, verdict,
+    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, ip_end, of_ten, program, protocol_of, tell_traffic, verdict,
 };
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
@@ -104,7 +104,7 @@ fn said_ends(text: &str) -> (Option<Endpoint>, Option<Endpoint>) {
     let word = text.split_whitespace().take(8).find_map(|word| word.split_once("->"));
     let one = |text: &str| {
         let (address, number) = text.split_once('/').unwrap_or((text, ""));
-        end(address, port(number)).filter(|end| end.ip().is_some())
+        ip_end(address, port(number))
     };
     word.map_or((None, None), |(source, destination)| (one(source), one(destination)))
 }

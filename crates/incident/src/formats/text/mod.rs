@@ -121,6 +121,11 @@ fn end(address: &str, port: Option<u16>) -> Option<Endpoint> {
     is_named.then(|| Endpoint::new(&clean(address, MAX_ADDRESS), port))
 }
 
+/// An end that is an address, where names may be anybody's.
+fn ip_end(address: &str, port: Option<u16>) -> Option<Endpoint> {
+    end(address, port).filter(|end| end.ip().is_some())
+}
+
 /// The host that wrote the line as an end.
 fn own_end(envelope: &Envelope<'_>) -> Option<Endpoint> {
     end(envelope.host, None)
@@ -179,17 +184,22 @@ fn tell_traffic(record: &mut Record, what: &str) {
     record.message = clean_message(&format!("{what} {flow}"));
 }
 
+/// Where the first of these marks stands that no backslash is before.
+fn unescaped_at(text: &str, mark: u8) -> Option<usize> {
+    let mut is_escaped = false;
+    text.bytes().position(|byte| {
+        let is_meant = byte == mark && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_meant
+    })
+}
+
 /// The texts in quotation marks, without these; a backslash takes the meaning from the mark behind it.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let inner = rest.get(rest.find('"')? + 1..)?;
-        let mut is_escaped = false;
-        let end = inner.bytes().position(|byte| {
-            let ends = byte == b'"' && !is_escaped;
-            is_escaped = byte == b'\\' && !is_escaped;
-            ends
-        })?;
+        let end = unescaped_at(inner, b'"')?;
         rest = inner.get(end + 1..)?;
         inner.get(..end)
     })

@@ -10,7 +10,7 @@ use super::super::format::{Envelope, LineFormat};
 use super::super::json::severity;
 use super::super::{Format, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port};
 use super::csv::{Field, fields};
-use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, tell_traffic, verdict};
+use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, ip_end, tell_traffic, verdict};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -45,13 +45,8 @@ fn recognises(line: &str, envelope: &Envelope<'_>) -> bool {
     envelope.program.is_empty()
         && is_word(reserved)
         && is_word(serial)
-        && moment(time).is_some()
+        && Timestamp::parse_slashed(time).is_some()
         && LOGS.contains(&log)
-}
-
-/// `2026/06/03 12:59:31`.
-fn moment(text: &str) -> Option<Timestamp> {
-    text.contains('/').then(|| Timestamp::parse(&text.replacen('/', "-", 2))).flatten()
 }
 
 /// The fields by their places in PAN-OS' tables of syslog fields.
@@ -80,7 +75,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     record.sensor = "PAN-OS".to_owned();
     record.classification = clean_classification(kind_of_log);
     // The collector's time counts where it names its zone, which the firewall's never does.
-    let own = moment(row.at(6)).or_else(|| moment(row.at(1)));
+    let own = Timestamp::parse_slashed(row.at(6)).or_else(|| Timestamp::parse_slashed(row.at(1)));
     record.time = envelope.time.filter(|time| time.has_zone()).or(own).or(envelope.time);
     record.raw = clean(line, MAX_RAW);
     match log {
@@ -158,7 +153,7 @@ fn threat(row: &Row<'_>, record: &mut Record) {
 
 /// A record of an account that came from somewhere.
 fn login(row: &Row<'_>, record: &mut Record, source: usize, account: usize, what: &str) {
-    record.source = end(row.at(source), None).filter(|end| end.ip().is_some());
+    record.source = ip_end(row.at(source), None);
     record.account = clean(row.at(account), MAX_NAME);
     let mut message = what.trim_end().to_owned();
     for (word, value) in [("for", record.account.as_str()), ("from", row.at(source))] {
@@ -175,8 +170,7 @@ fn system(row: &Row<'_>, record: &mut Record) {
     record.rule = clean(row.at(8), MAX_NAME);
     record.message = clean_message(said);
     // Whoever logs in chooses the name that stands before it.
-    let source = said.rsplit_once("From: ").and_then(|(_, rest)| end(rest.trim_end_matches('.'), None));
-    record.source = source.filter(|end| end.ip().is_some());
+    record.source = said.rsplit_once("From: ").and_then(|(_, rest)| ip_end(rest.trim_end_matches('.'), None));
     let named = said.split_once("user '").and_then(|(_, rest)| rest.rsplit_once('\'')).map(|(name, _)| name);
     record.account = clean(named.unwrap_or_default(), MAX_NAME);
 }

@@ -7,7 +7,7 @@
 
 use super::super::format::Envelope;
 use super::super::{clean, port};
-use super::{MAX_COMMAND, MAX_NAME, end, own_end};
+use super::{MAX_COMMAND, MAX_NAME, ip_end, own_end};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -73,13 +73,12 @@ pub(super) fn said<'a>(program: &str, line: &'a str) -> Option<Said<'a>> {
 /// An address, or an address with a port behind a colon. Names are none: a service says by its address who came.
 fn address(text: &str) -> Option<Endpoint> {
     let text = text.trim();
-    let bare = |text: &str, port| end(text, port).filter(|end| end.ip().is_some());
     if let Some((inner, behind)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return bare(inner, behind.strip_prefix(':').and_then(port));
+        return ip_end(inner, behind.strip_prefix(':').and_then(port));
     }
-    bare(text, None).or_else(|| {
+    ip_end(text, None).or_else(|| {
         let (host, number) = text.rsplit_once(':')?;
-        bare(host, Some(port(number)?))
+        ip_end(host, Some(port(number)?))
     })
 }
 

@@ -58,10 +58,7 @@ fn without_client(message: &str) -> &str {
 
 fn nginx(line: &str) -> Option<(Timestamp, &str, &str)> {
     let (stamp, rest) = line.split_at_checked(19)?;
-    if stamp.bytes().filter(|byte| *byte == b'/').count() != 2 {
-        return None;
-    }
-    let time = Timestamp::parse(&stamp.replace('/', "-"))?;
+    let time = Timestamp::parse_slashed(stamp)?;
     let (level, rest) = rest.strip_prefix(" [")?.split_once("] ")?;
     let (process, message) = rest.split_once(": ")?;
     let is_process = process.bytes().all(|byte| byte.is_ascii_digit() || byte == b'#');
