@@ -65,7 +65,7 @@ pub(crate) struct PlanArgs {
     #[arg(long)]
     pub(crate) detach: bool,
     /// Let actions be approved without asking if they can be taken back, are the best with this chance, and take down no
-    /// host that is less surely compromised.
+    /// host and no account that is less surely the attacker's.
     #[arg(long, value_name = "P", value_parser = certainty, requires = "interactive")]
     pub(crate) approve_reversible: Option<f64>,
     /// Show what was read, as `countermove evidence` does, and plan nothing; needs no coordinator.

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use countermove_wire::document::{
-    Assessment, Autonomy, CostKind, Digest, End, Mode, Model, Options, PlanDocument, Status, Step, Suspect,
-    Tactic, TacticBelief, Usage,
+    Assessment, Autonomy, CostKind, Digest, End, HeldAccount, Mode, Model, Options, PlanDocument, Status,
+    Step, Suspect, Tactic, TacticBelief, Usage,
 };
 
 use super::step::{marks, step};
@@ -174,6 +174,15 @@ pub(crate) fn suspects(suspects: &[Suspect]) -> Option<String> {
     (!listed.is_empty()).then(|| listed.join(", "))
 }
 
+/// Accounts with the chance that the attacker has them; `names` alone, where nothing says how likely that is.
+pub(crate) fn accounts(names: &[String], held: &[HeldAccount]) -> String {
+    let told = |name: &String| match held.iter().find(|held| held.account == *name) {
+        Some(held) => format!("{name} ({:.0} %)", 100.0 * held.probability),
+        None => name.clone(),
+    };
+    names.iter().map(told).collect::<Vec<_>>().join(", ")
+}
+
 fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String {
     let mut out = hanging("  ", &assessment.description, page.columns);
     let verdict = match (assessment.is_incident, assessment.not_understood) {
@@ -183,14 +192,14 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
     };
     out.push_str(&item("verdict", verdict, page));
     for (name, list) in [
-        ("attackers", &assessment.attackers),
-        ("targets", &assessment.targets),
-        ("stolen", &assessment.stolen_accounts),
-        ("planted", &assessment.planted_accounts),
-        ("systems", &assessment.systems),
+        ("attackers", assessment.attackers.join(", ")),
+        ("targets", assessment.targets.join(", ")),
+        ("stolen", accounts(&assessment.stolen_accounts, &assessment.held_accounts)),
+        ("planted", accounts(&assessment.planted_accounts, &assessment.held_accounts)),
+        ("systems", assessment.systems.join(", ")),
     ] {
         if !list.is_empty() {
-            out.push_str(&item(name, &list.join(", "), page));
+            out.push_str(&item(name, &list, page));
         }
     }
     if let Some(suspects) = suspects(&assessment.compromised) {

@@ -6,7 +6,7 @@ use countermove_wire::document::{
     Assurance, Belief, Candidate, Cost, Reversibility, State, StateSource, Step,
 };
 
-use super::incident::{Page, number, suspects};
+use super::incident::{Page, accounts, number, suspects};
 use super::text::{hanging, one_line, pad, pad_left, width, wrap};
 
 /// The six facts of recovery in a word each, in the order of [`State::facts`].
@@ -57,6 +57,11 @@ fn believed(belief: &Belief, state: &State, page: Page) -> String {
     let mut out = String::new();
     if let Some(suspects) = suspects(&belief.compromised) {
         out.push_str(&hanging("  believed ", &format!("compromised: {suspects}"), page.columns));
+    }
+    let names: Vec<String> = belief.held_accounts.iter().map(|held| held.account.clone()).collect();
+    if !names.is_empty() {
+        let told = format!("the attacker has: {}", accounts(&names, &belief.held_accounts));
+        out.push_str(&hanging("  accounts ", &told, page.columns));
     }
     if let Some(text) = hindered(belief, state) {
         out.push_str(&page.style.warning(hanging("  unseen   ", &text, page.columns).trim_end_matches('\n')));
@@ -214,7 +219,7 @@ fn lead(mark: char, number: &str, mean: &str, likely: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use countermove_wire::document::{Action, Hindrance, Rejected, Suspect, Usage};
+    use countermove_wire::document::{Action, HeldAccount, Hindrance, Rejected, Suspect, Usage};
 
     use super::*;
 
@@ -298,10 +303,11 @@ STEP 1
             ],
             hindered: vec![hindrance("is_attack_contained", 0.28), hindrance("is_eradicated", 0.05)],
             returns: 0.64,
+            held_accounts: vec![HeldAccount { account: "admin".to_owned(), probability: 0.86 }],
         };
         let later = Step { index: 1, belief: Some(belief.clone()), ..example() };
         let text = step(&later, Page::plain(80));
-        let expected = "  believed compromised: 10.0.2.11 (97 %), 10.0.2.12 (62 %)\n  unseen   something that no record tells of \
+        let expected = "  believed compromised: 10.0.2.11 (97 %), 10.0.2.12 (62 %)\n  accounts the attacker has: admin (86 %)\n  unseen   something that no record tells of \
                         stands against: contained (28 %);\n           the attacker comes back from another address (64 %)\n";
         assert!(text.contains(expected), "{text}");
         let contained = State { is_attack_contained: true, ..State::default() };

@@ -8,9 +8,9 @@ use countermove_proto::v1::watch_incident_response::Update as IncidentUpdate;
 use countermove_proto::v1::watch_incidents_response::Update as QueueUpdate;
 use countermove_proto::v1::{
     Action, AlertComparison, AlertKind, Assessment, Assurance, Candidate, CostEstimate, Entities,
-    ExpectedAlerts, Grant, HostName, Incident, IncidentEvent, IncidentStatus, OutcomeReported, PendingAction,
-    Plan, PlanMode, PlanOptions, PlanStep, Present, Priority, Progress, RecoveryState, Reversibility, Role,
-    RolloutEnd, RolloutFinished, Suspect, Tactic, TacticBelief,
+    ExpectedAlerts, Grant, HeldAccount, HostName, Incident, IncidentEvent, IncidentStatus, OutcomeReported,
+    PendingAction, Plan, PlanMode, PlanOptions, PlanStep, Present, Priority, Progress, RecoveryState,
+    Reversibility, Role, RolloutEnd, RolloutFinished, Suspect, Tactic, TacticBelief,
 };
 use proptest::prelude::*;
 use ratatui::Terminal;
@@ -489,6 +489,7 @@ fn hostile() -> Incident {
     entities.attackers = vec![text.clone(); 5];
     entities.names[0].name = text.clone();
     entities.compromised = (0..9).map(|_| Suspect { host: text.clone(), probability: f32::NAN }).collect();
+    entities.held_accounts = vec![HeldAccount { account: text.clone(), probability: f32::NAN }];
     entities.compromised.extend((0..44).map(|_| Suspect { host: text.clone(), probability: 0.5 }));
     let step = &mut incident.plan.as_mut().unwrap().steps[0];
     step.reason = text.clone();

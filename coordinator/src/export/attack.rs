@@ -68,6 +68,8 @@ pub(super) struct Host {
 /// An account that the attacker has.
 pub(super) struct Account {
     pub(super) login: String,
+    /// How likely that is.
+    pub(super) probability: Option<f32>,
     /// Whether the attacker made it; otherwise its password was guessed or stolen.
     pub(super) is_planted: bool,
 }
@@ -272,9 +274,12 @@ fn hosts(entities: &v1::Entities) -> Vec<Host> {
 fn accounts(entities: &v1::Entities) -> Vec<Account> {
     let mut accounts: Vec<Account> = Vec::new();
     for (names, is_planted) in [(&entities.planted_accounts, true), (&entities.stolen_accounts, false)] {
-        for login in names.iter().map(|name| printable_line(name)).filter(|login| !login.is_empty()) {
-            if !accounts.iter().any(|known| known.login == login) {
-                accounts.push(Account { login, is_planted });
+        for name in names {
+            let login = printable_line(name);
+            let held = entities.held_accounts.iter().find(|held| held.account == *name);
+            let probability = held.and_then(|held| probability(held.probability));
+            if !login.is_empty() && !accounts.iter().any(|known| known.login == login) {
+                accounts.push(Account { login, probability, is_planted });
             }
         }
     }

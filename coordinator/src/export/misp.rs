@@ -85,17 +85,15 @@ impl Event<'_> {
             self.add("Targeting data", "target-machine", &host.name, false, &comment);
         }
         for account in &attack.accounts {
+            let told = |text| chance(text, account.probability, "that the attacker has it");
             match account.is_planted {
-                true => self.add(
-                    "Persistence mechanism",
-                    "text",
-                    &account.login,
-                    false,
-                    "An account that the attacker made.",
-                ),
+                true => {
+                    let comment = told("An account that the attacker made.");
+                    self.add("Persistence mechanism", "text", &account.login, false, &comment);
+                }
                 false => {
-                    let comment = "Its password was guessed or stolen.";
-                    self.add("Targeting data", "target-user", &account.login, false, comment);
+                    let comment = told("Its password was guessed or stolen.");
+                    self.add("Targeting data", "target-user", &account.login, false, &comment);
                 }
             }
         }

@@ -59,6 +59,7 @@ fn incident() -> v1::Incident {
         planted_accounts: texts(&["svc_backup"]),
         names: vec![v1::HostName { name: "web-01".to_owned(), address: "10.0.2.13".to_owned() }],
         compromised: vec![v1::Suspect { host: "10.0.2.11".to_owned(), probability: 0.85 }],
+        held_accounts: vec![v1::HeldAccount { account: "deploy".to_owned(), probability: 0.72 }],
         ..v1::Entities::default()
     };
     let assessment = v1::Assessment {
@@ -158,6 +159,12 @@ fn chances_are_confidence_and_what_has_none_has_none() {
         relationship(&bundle, incident, "related-to", host).unwrap()["confidence"].as_u64()
     };
     assert_eq!((host("10.0.2.11"), host("web-01"), host("10.0.2.12")), (Some(85), None, None));
+    let accounts = of(&bundle, "user-account");
+    let account = |login: &str| {
+        let account = accounts.iter().find(|one| one["account_login"] == login).unwrap();
+        relationship(&bundle, incident, "related-to", account).unwrap()["confidence"].as_u64()
+    };
+    assert_eq!((account("deploy"), account("svc_backup")), (Some(72), None));
 }
 
 #[test]

@@ -234,7 +234,7 @@ impl Bundle<'_> {
             let id = self.observe("user-account", "account_login", &account.login);
             self.has(
                 &id,
-                None,
+                account.probability,
                 match account.is_planted {
                     true => "An account that the attacker made.",
                     false => "An account whose password the attacker guessed or stole.",

@@ -44,10 +44,10 @@ pub enum Autonomy {
     /// Nothing.
     #[default]
     Advise,
-    /// Actions that change nothing or that can be taken back, if the choice is clear, nothing speaks against it, and every host that
-    /// they take down is as surely compromised.
+    /// Actions that change nothing or that can be taken back, if the choice is clear, nothing speaks against it, and every host and
+    /// account that they take down is as surely the attacker's.
     ApproveReversible {
-        /// Chance of being the best that is needed, and of being compromised; at least 0.5 and at most 1.
+        /// Chance of being the best that is needed, and of being the attacker's; at least 0.5 and at most 1.
         confidence: f64,
     },
 }

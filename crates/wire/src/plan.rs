@@ -9,6 +9,7 @@ use countermove_planner::{
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
 use crate::bounds::within;
+use crate::state::{held_account, suspect};
 use crate::{FromDomain, IntoMessage};
 
 /// The options in force: what the message leaves open comes from `defaults`, and a seed that it leaves open from
@@ -276,13 +277,13 @@ impl FromDomain<PlanStep> for v1::PlanStep {
 
 impl FromDomain<Belief> for v1::Belief {
     fn from_domain(belief: Belief) -> Self {
-        let suspect = |(host, probability)| v1::Suspect { host, probability };
         let hindrance =
             |(fact, probability): (&str, f32)| v1::Hindrance { fact: fact.to_owned(), probability };
         Self {
             compromised: belief.compromised.into_iter().map(suspect).collect(),
             hindered: RecoveryState::NAMES.into_iter().zip(belief.hindered).map(hindrance).collect(),
             returns: belief.returns,
+            held_accounts: belief.held.into_iter().map(held_account).collect(),
         }
     }
 }

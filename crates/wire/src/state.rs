@@ -88,12 +88,19 @@ impl FromDomain<Roles> for v1::Entities {
             kept: roles.kept,
             names: roles.names.into_iter().map(|(name, address)| v1::HostName { name, address }).collect(),
             compromised: roles.compromised.into_iter().map(suspect).collect(),
+            held_accounts: roles.held.into_iter().map(held_account).collect(),
         }
     }
 }
 
-fn suspect((host, probability): (String, f32)) -> v1::Suspect {
+/// A host with the chance that it is compromised.
+pub(crate) fn suspect((host, probability): (String, f32)) -> v1::Suspect {
     v1::Suspect { host, probability }
+}
+
+/// An account with the chance that the attacker has it.
+pub(crate) fn held_account((account, probability): (String, f32)) -> v1::HeldAccount {
+    v1::HeldAccount { account, probability }
 }
 
 /// The roles that a message describes.
@@ -101,6 +108,10 @@ pub(crate) fn roles(entities: v1::Entities) -> Result<Roles, Error> {
     let chance = |suspect: v1::Suspect| {
         let probability = within("entities.compromised.probability", suspect.probability, 0.0..=1.0)?;
         Ok((suspect.host, probability))
+    };
+    let held = |held: v1::HeldAccount| {
+        let probability = within("entities.held_accounts.probability", held.probability, 0.0..=1.0)?;
+        Ok((held.account, probability))
     };
     Ok(Roles {
         attackers: entities.attackers,
@@ -113,6 +124,7 @@ pub(crate) fn roles(entities: v1::Entities) -> Result<Roles, Error> {
         kept: entities.kept,
         names: entities.names.into_iter().map(|host| (host.name, host.address)).collect(),
         compromised: entities.compromised.into_iter().map(chance).collect::<Result<_, Error>>()?,
+        held: entities.held_accounts.into_iter().map(held).collect::<Result<_, Error>>()?,
     })
 }
 

@@ -316,6 +316,7 @@ mod tests {
             kept: vec!["db-1".into()],
             names: [("shop".into(), "web-1".into())].into(),
             compromised: [("web-1".into(), 0.9)].into(),
+            held: [("admin".into(), 0.7)].into(),
         }
     }
 

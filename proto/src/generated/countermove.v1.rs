@@ -958,6 +958,9 @@ pub struct Entities {
     /// all was done with whom the attack is known to have, and it was not enough.
     #[prost(string, repeated, tag = "10")]
     pub seen_accounts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How likely the attacker has each of the accounts that are stolen or planted as far as the evidence says.
+    #[prost(message, repeated, tag = "11")]
+    pub held_accounts: ::prost::alloc::vec::Vec<HeldAccount>,
 }
 /// A host of the system that the attack has to do with.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -966,6 +969,16 @@ pub struct Suspect {
     #[prost(string, tag = "1")]
     pub host: ::prost::alloc::string::String,
     /// How likely it is compromised, from 0 to 1.
+    #[prost(float, tag = "2")]
+    pub probability: f32,
+}
+/// An account of which the evidence says that the attacker has it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeldAccount {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// How likely the attacker has it, from 0 to 1.
     #[prost(float, tag = "2")]
     pub probability: f32,
 }
@@ -1293,6 +1306,9 @@ pub struct Belief {
     /// contain the attack then.
     #[prost(float, tag = "3")]
     pub returns: f32,
+    /// How likely the attacker has each account that the evidence says so of.
+    #[prost(message, repeated, tag = "4")]
+    pub held_accounts: ::prost::alloc::vec::Vec<HeldAccount>,
 }
 /// A fact of recovery that something unseen may stand against.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -12,7 +12,7 @@ use crate::render::{LEAST_SUSPECTED, count, tactic_name};
 /// Hosts that are shown; an attacker may have named thousands.
 const MOST: usize = 40;
 
-/// How likely each host is compromised, the likeliest first.
+/// How likely each host is compromised, the likeliest first, and how likely the attacker has each account.
 pub(super) fn hosts(incident: &Incident, columns: usize, paint: Paint) -> Lines {
     let Some(entities) = incident.assessment.as_ref().and_then(|assessment| assessment.entities.as_ref())
     else {
@@ -24,7 +24,7 @@ pub(super) fn hosts(incident: &Incident, columns: usize, paint: Paint) -> Lines 
     let mut suspects: Vec<&Suspect> = later.unwrap_or(&entities.compromised).iter().collect();
     suspects.retain(|suspect| suspect.probability >= LEAST_SUSPECTED);
     suspects.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    if suspects.is_empty() && entities.attackers.is_empty() {
+    if suspects.is_empty() && entities.attackers.is_empty() && entities.held_accounts.is_empty() {
         return Lines::new();
     }
     let from = match later.and(step) {
@@ -38,6 +38,12 @@ pub(super) fn hosts(incident: &Incident, columns: usize, paint: Paint) -> Lines 
     }
     if suspects.len() > MOST {
         lines.push(Line::raw(format!("  and {}", count((suspects.len() - MOST) as u64, "more host"))));
+    }
+    let held = step.filter(|step| step.index > 0).and_then(|step| step.belief.as_ref());
+    let held = held.map_or(&entities.held_accounts, |belief| &belief.held_accounts);
+    for account in held.iter().take(MOST) {
+        let text = format!("account {}", account.account);
+        lines.extend(behind(&format!("  {}  ", share(account.probability)), &text, columns, Style::new()));
     }
     if !entities.attackers.is_empty() {
         lines.extend(behind("  attackers  ", &entities.attackers.join(", "), columns, Style::new()));

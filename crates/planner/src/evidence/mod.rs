@@ -3,6 +3,7 @@
 //!
 //! Nothing here asks a model.
 
+pub(crate) mod accounts;
 pub(crate) mod adaptation;
 pub(crate) mod against;
 pub(crate) mod assessment;

@@ -1,4 +1,4 @@
-//! Who attacks, which hosts the attack has reached, and with which accounts: what the groups that show it say together.
+//! Who attacks and which hosts the attack has reached: what the groups that show it say together.
 //!
 //! Invariants: a host that only passes traffic on, looks at it or is asked by others has no part because of that; a name inside a
 //! record's text has none at all, nor has one that only lines give which no format understood, as long as others tell of anybody.
@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_incident::Tactic;
 
+use crate::evidence::accounts::name_accounts;
 use crate::evidence::against::{Against, Listed};
 use crate::evidence::conclusion::{Shown, Verdict};
 use crate::evidence::groups::{GroupView, SERIOUS};
@@ -19,8 +20,6 @@ use crate::evidence::suspects::suspects;
 const MAX_TARGETS: usize = 8;
 /// Most attackers that are listed, and most own hosts among them.
 const MAX_ATTACKERS: usize = 8;
-/// Most accounts that are listed of which nothing says that the attacker has them.
-const MAX_SEEN: usize = 8;
 
 /// A host is no target if it is so much less likely compromised than the likeliest.
 const MUCH_LESS: f32 = 0.5;
@@ -81,7 +80,7 @@ pub(crate) fn name_roles<'a>(
 
 impl Shown<'_> {
     /// Whether a host that the tactics are used against has fallen to one of them, or has before.
-    fn gets_in(&self) -> bool {
+    pub(crate) fn gets_in(&self) -> bool {
         self.tactics.iter().any(|tactic| {
             !matches!(
                 tactic,
@@ -228,82 +227,4 @@ fn intruders(scene: &Scene) -> Against {
         }
     }
     tried
-}
-
-/// Accounts of the attack: those that plain lines show it to have made, those that it got in with, those that people log in with and that
-/// act in it, and those of which responders wrote down that it has their credentials.
-fn name_accounts(roles: &mut Roles, scene: &Scene, shown: &[Shown<'_>], all: &[Shown<'_>]) {
-    let mut planted: BTreeSet<&String> = BTreeSet::new();
-    let mut stolen: BTreeSet<&String> = BTreeSet::new();
-    for shown in shown {
-        let Shown { group, tactics, .. } = shown;
-        let makes = !group.is_alert && tactics.contains(&Tactic::Persistence);
-        for line in group.records.iter().filter_map(|position| scene.lines.at(*position)) {
-            for account in &line.accounts {
-                // Who calls an interface in an attack is the attacker, under a name that is not his.
-                let calls = || line.is_call && !is_of_the_system(account);
-                let acts = || {
-                    let is_persons = scene.lines.logged_in(account) && !is_of_the_system(account);
-                    shown.gets_in() && !line.fails && (is_persons || calls())
-                };
-                if makes && !line.is_call {
-                    if planted.insert(account) {
-                        roles.planted_accounts.push(account.clone());
-                    }
-                } else if !stolen.contains(account) && (scene.lines.got_in(account, line) || acts()) {
-                    stolen.insert(account);
-                    roles.stolen_accounts.push(account.clone());
-                }
-            }
-        }
-    }
-    for remarked in all.iter().filter(|shown| shown.tactics.contains(&Tactic::CredentialAccess)) {
-        let lines = remarked.group.records.iter().filter_map(|position| scene.lines.at(*position));
-        for account in lines.filter(|line| line.is_remark && !line.fails).flat_map(|line| &line.accounts) {
-            if !is_of_the_system(account) && stolen.insert(account) {
-                roles.stolen_accounts.push(account.clone());
-            }
-        }
-    }
-    roles.stolen_accounts.retain(|account| !planted.contains(account));
-    roles.seen_accounts = seen_accounts(roles, scene);
-}
-
-/// Accounts that lines tell of together with an address of the attack, of which nothing says that the attacker has them. Also lines in no
-/// known form count: what they say accuses nobody, and only says whom to look at where all else was not enough.
-fn seen_accounts(roles: &Roles, scene: &Scene) -> Vec<String> {
-    let hosts = roles.to_clean();
-    let concerns = |address: &String| hosts.contains(address) || roles.attackers.contains(address);
-    let positions = scene.groups.iter().flat_map(|group| &group.records);
-    let lines = positions.filter_map(|position| scene.lines.at(*position));
-    let mut seen: Vec<String> = Vec::new();
-    for account in lines.filter(|line| line.addresses.iter().any(concerns)).flat_map(|line| &line.accounts) {
-        let is_known =
-            [&roles.stolen_accounts, &roles.planted_accounts, &seen].iter().any(|own| own.contains(account));
-        if !is_known && !is_of_the_system(account) && seen.len() < MAX_SEEN {
-            seen.push(account.clone());
-        }
-    }
-    seen
-}
-
-/// Whether an operating system runs its own work under this account, or names a machine so. A login with it is mostly no person's.
-fn is_of_the_system(account: &str) -> bool {
-    const OWN: [&str; 8] = [
-        "root",
-        "system",
-        "local service",
-        "network service",
-        "anonymous logon",
-        "okta system",
-        "microsoft online services",
-        "-",
-    ];
-    let name = account.rsplit('\\').next().unwrap_or(account).to_lowercase();
-    OWN.contains(&name.as_str())
-        || name.ends_with('$')
-        || name.starts_with("system:node:")
-        || name.starts_with("system:kube-")
-        || name.starts_with("dwm-")
-        || name.starts_with("umfd-")
 }

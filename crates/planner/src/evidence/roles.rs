@@ -29,6 +29,9 @@ pub struct Roles {
     /// How likely each host of the system is compromised that the attack has to do with, from 0 to 1.
     #[serde(default)]
     pub compromised: BTreeMap<String, f32>,
+    /// How likely the attacker has each account that is stolen or planted as far as the evidence says, from 0 to 1.
+    #[serde(default)]
+    pub held: BTreeMap<String, f32>,
 }
 
 impl Roles {
@@ -54,6 +57,16 @@ impl Roles {
         is_among(&self.attackers) && !is_among(&self.systems)
     }
 
+    /// Accounts that the attacker has or may have.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = &String> + Clone {
+        self.stolen_accounts.iter().chain(&self.planted_accounts).chain(self.held.keys())
+    }
+
+    /// Whether this is an account that the attacker has.
+    pub(crate) fn has_account(&self, name: &String) -> bool {
+        self.stolen_accounts.contains(name) || self.planted_accounts.contains(name)
+    }
+
     /// Everything that they name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         let Roles {
@@ -67,10 +80,17 @@ impl Roles {
             kept,
             names,
             compromised,
+            held,
         } = self;
         let lists =
             [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, seen_accounts, kept];
         let pairs = names.iter().flat_map(|(name, address)| [name, address]);
-        lists.into_iter().flatten().chain(pairs).chain(compromised.keys()).map(String::as_str)
+        lists
+            .into_iter()
+            .flatten()
+            .chain(pairs)
+            .chain(compromised.keys())
+            .chain(held.keys())
+            .map(String::as_str)
     }
 }

@@ -279,7 +279,7 @@ impl<'a> Coverage<'a> {
             let role = match () {
                 () if self.hosts.contains(&name) => 0,
                 () if roles.attackers.contains(&name) => 1,
-                () if roles.stolen_accounts.contains(&name) || roles.planted_accounts.contains(&name) => 2,
+                () if roles.has_account(&name) => 2,
                 () => 3,
             };
             if seen.insert(name)
@@ -324,8 +324,7 @@ pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
         };
         found.push((place, name));
     }
-    let accounts = roles.stolen_accounts.iter().chain(&roles.planted_accounts);
-    let accounts = accounts.map(|name| (name.to_lowercase(), name));
+    let accounts = roles.accounts().map(|name| (name.to_lowercase(), name));
     // A name such as `bob@example.com` holds what else would be names.
     for (name, own) in accounts.clone().filter(|(name, _)| name.contains('@')) {
         for (begin, _) in lower.match_indices(&name) {
@@ -364,6 +363,7 @@ mod tests {
             kept: Vec::new(),
             names: [("web_shop".to_owned(), "10.0.2.13".to_owned())].into(),
             compromised: BTreeMap::new(),
+            held: BTreeMap::new(),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What a rollout takes to be true: which hosts are compromised, drawn from how likely each is, which facts something that nobody
-//! has seen keeps from coming about, whether the attacker comes back from an address that no record tells of, and when it takes further
+//! What a rollout takes to be true: which hosts are compromised and which accounts the attacker has, drawn from how likely each is, which
+//! facts something that nobody has seen keeps from coming about, whether the attacker comes back from an address that no record tells of, and when it takes further
 //! hosts. Whoever responds in it knows no more than the plan does, and learns from what its actions bring about and from what is seen.
 //!
 //! Invariant: rollouts of one number meet the same world, whatever their candidate.
@@ -22,6 +22,9 @@ use crate::seeds::{chance, derive_seed};
 pub struct Belief {
     /// How likely each host of the system is compromised that the attack has to do with, from 0 to 1.
     pub compromised: BTreeMap<String, f32>,
+    /// How likely the attacker has each account that the evidence says so of, from 0 to 1.
+    #[serde(default)]
+    pub held: BTreeMap<String, f32>,
     /// How likely something unseen stands against each fact, in the order of [`RecoveryState::NAMES`].
     pub hindered: [f32; 6],
     /// How likely the attacker comes back from an address that no record tells of, so that blocking those which are known does not
@@ -37,6 +40,7 @@ impl Belief {
     /// What is believed of an incident in which so much was done.
     pub(crate) fn new(believed: &Roles, deeds: &[Deed], seed: u64) -> Belief {
         let (mut total, mut compromised) = (0.0, BTreeMap::<String, f64>::new());
+        let mut held = BTreeMap::<String, f64>::new();
         let (mut hindered, mut returns) = ([0.0; 6], 0.0);
         // What the attacker does from now on says nothing of what has been.
         let advance = Advance::new(seed);
@@ -48,6 +52,10 @@ impl Belief {
                 let is = if world.roles.targets.contains(host) { weight } else { 0.0 };
                 *compromised.entry(host.clone()).or_default() += is;
             }
+            for account in believed.held.keys() {
+                let is = if world.roles.has_account(account) { weight } else { 0.0 };
+                *held.entry(account.clone()).or_default() += is;
+            }
             for (sum, is) in hindered.iter_mut().zip(world.hindered) {
                 *sum += if is { weight } else { 0.0 };
             }
@@ -56,7 +64,8 @@ impl Belief {
         let share = |sum: f64| if total > 0.0 { (sum / total) as f32 } else { 0.0 };
         let mut chances = believed.compromised.clone();
         chances.extend(compromised.into_iter().map(|(host, sum)| (host, share(sum))));
-        Belief { compromised: chances, hindered: hindered.map(share), returns: share(returns) }
+        let held = held.into_iter().map(|(account, sum)| (account, share(sum))).collect();
+        Belief { compromised: chances, held, hindered: hindered.map(share), returns: share(returns) }
     }
 }
 
@@ -92,7 +101,7 @@ const UNTOLD: &str = "an address that no record tells of";
 const DRAWS: u64 = 64;
 
 impl World {
-    /// Draws which hosts are compromised, as likely as they were and as what came of earlier actions lets them be: where all was
+    /// Draws which hosts are compromised and which accounts the attacker has, as likely as they were and as what came of earlier actions lets them be: where all was
     /// done and the fact does not hold, somebody else most likely is, and where it holds, nobody is whom it did not reach.
     pub(crate) fn draw(believed: &Roles, deeds: &[Deed], seed: u64) -> World {
         // Whichever world it is, the attacker of one number keeps the same time.
@@ -138,7 +147,7 @@ impl World {
         likely
     }
 
-    /// Draws which hosts are compromised. Somebody is: there is an incident.
+    /// Draws which hosts are compromised and which accounts the attacker has. Somebody is: there is an incident.
     fn guess(believed: &Roles, seed: u64, advance: Advance) -> World {
         let lot = |position: usize| chance(derive_seed(seed, "compromised", &[position as u64]));
         // An attacker is shut out, whoever it is.
@@ -149,12 +158,25 @@ impl World {
             let likeliest = suspects().max_by(|a, b| a.1.1.total_cmp(b.1.1));
             fallen.extend(likeliest.map(|(_, (host, _))| host));
         }
+        let lot = |position: usize| chance(derive_seed(seed, "held", &[position as u64]));
+        let held = believed.held.iter().enumerate();
+        let mut held: BTreeSet<&String> = held
+            .filter(|(position, (_, likely))| lot(*position) < f64::from(**likely))
+            .map(|(_, (account, _))| account)
+            .collect();
+        if fallen.is_empty() && held.is_empty() {
+            let likeliest = believed.held.iter().max_by(|a, b| a.1.total_cmp(b.1));
+            held.extend(likeliest.map(|(account, _)| account));
+        }
         let is_out = |host: &String| suspects().any(|(_, (own, _))| own == host) && !fallen.contains(host);
         let mut roles = believed.clone();
         roles.targets.retain(|host| !is_out(host));
         roles.footholds.retain(|host| !is_out(host));
         fallen.retain(|host| !roles.targets.contains(*host));
         roles.targets.extend(fallen.into_iter().cloned());
+        let has = |account: &String| held.contains(account) || !believed.held.contains_key(account);
+        roles.stolen_accounts.retain(has);
+        roles.planted_accounts.retain(has);
         let is_hindered = |fact| chance(derive_seed(seed, "hindered", &[fact as u64])) < HINDERED;
         let returns = match roles.attackers.iter().filter(|name| roles.attacks_from_outside(name)).count() {
             0 => 0.0,
@@ -231,13 +253,15 @@ impl World {
         if is_needless { cost + costs.needless() } else { cost }
     }
 
-    /// Whether an action takes down a host of the system that has no part in the incident.
+    /// Whether an action takes down a host of the system that has no part in the incident, or an account that the attacker does not have.
     pub(crate) fn is_needless(&self, action: &str) -> bool {
         let guilty = self.roles.to_clean();
         let is_innocent = |name: &String| {
-            self.roles.systems.contains(name)
+            let is_own = self.roles.systems.contains(name) || self.roles.held.contains_key(name);
+            is_own
                 && !guilty.contains(name)
                 && !self.roles.attackers.contains(name)
+                && !self.roles.has_account(name)
         };
         interrupts(action) && named(action, &self.roles).iter().any(|(_, name)| is_innocent(name))
     }
@@ -463,9 +487,47 @@ mod tests {
     }
 
     #[test]
+    fn accounts_are_held_as_often_as_they_are_likely_to_be_and_outcomes_tell_of_them() {
+        let believed = Roles {
+            stolen_accounts: vec!["alice".into()],
+            planted_accounts: vec!["svc_helper".into()],
+            held: [("alice".to_owned(), 0.6), ("svc_helper".to_owned(), 0.9)].into(),
+            ..roles(&[("10.0.0.1", 1.0)])
+        };
+        let worlds: Vec<Roles> = (0..2000).map(|seed| World::draw(&believed, &[], seed).roles).collect();
+        let share = |name: &str| {
+            worlds.iter().filter(|roles| roles.has_account(&name.to_owned())).count() as f64 / 2000.0
+        };
+        assert!((share("alice") - 0.6).abs() < 0.04 && (share("svc_helper") - 0.9).abs() < 0.03);
+        assert!(worlds.iter().all(|roles| roles.held == believed.held && roles.targets == believed.targets));
+        // Hardening holds although nobody changed the password: alice is her own master.
+        let after =
+            |line: &str, state| Belief::new(&believed, &past(&believed, &[line.to_owned()], state), 1);
+        let hardened = RecoveryState { is_hardened: true, ..RecoveryState::default() };
+        let held = after("Patch 10.0.0.1 (then: system hardened)", hardened).held["alice"];
+        let failed = after("Patch 10.0.0.1 (it changed nothing)", RecoveryState::default()).held["alice"];
+        assert!(held < 0.25 && failed > 0.8, "{held}, {failed}");
+        // Where no host is known somebody's account is.
+        let alone = Roles { held: [("alice".to_owned(), 0.1)].into(), ..believed };
+        let alone =
+            Roles { targets: Vec::new(), footholds: Vec::new(), compromised: BTreeMap::new(), ..alone };
+        assert!((0..50).all(|seed| World::draw(&alone, &[], seed).roles.stolen_accounts == ["alice"]));
+    }
+
+    #[test]
     fn an_action_is_needless_against_whoever_has_no_part() {
         let world = World::draw(&roles(&[("10.0.0.1", 1.0), ("10.0.0.2", 0.0)]), &[], 5);
         assert!(world.is_needless("Isolate 10.0.0.1 and 10.0.0.2 from the network"));
+        let held: BTreeMap<String, f32> = [("alice".to_owned(), 0.5)].into();
+        for stolen in [vec![], vec!["alice".to_owned()]] {
+            let roles = Roles { held: held.clone(), stolen_accounts: stolen.clone(), ..world.roles.clone() };
+            let world = World { roles, ..world.clone() };
+            assert_eq!(world.is_needless("Disable the account alice"), stolen.is_empty());
+            assert!(
+                !world.is_needless("Reset the password of the account alice"),
+                "nobody is cut off by that"
+            );
+        }
         for harmless in [
             "Isolate 10.0.0.1 from the network",
             "Block all traffic from 203.0.113.7",

@@ -518,17 +518,15 @@ impl PlanSession {
         safe && best && self.spares_the_innocent(step, confidence)
     }
 
-    /// Whether all that a step takes down is an attacker outside, an account of the attack, or a host that is believed to be compromised
-    /// with this chance. Gateways, sensors and proxies never are.
+    /// Whether all that a step takes down is an attacker outside, or an account or a host that the attacker is believed to have with this
+    /// chance. Gateways, sensors and proxies never are.
     fn spares_the_innocent(&self, step: &PlanStep, confidence: f64) -> bool {
         let Some(roles) = self.assessment.as_ref().map(|assessment| &assessment.entities) else {
             return false;
         };
         let is_guilty = |name: &String| {
-            roles.attacks_from_outside(name)
-                || roles.stolen_accounts.contains(name)
-                || roles.planted_accounts.contains(name)
-                || step.belief.compromised.get(name).is_some_and(|chance| f64::from(*chance) >= confidence)
+            let chance = step.belief.compromised.get(name).or_else(|| step.belief.held.get(name));
+            roles.attacks_from_outside(name) || chance.is_some_and(|chance| f64::from(*chance) >= confidence)
         };
         let action = step.action();
         !interrupts(action) || named(action, roles).iter().all(|(_, name)| is_guilty(name))

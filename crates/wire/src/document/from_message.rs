@@ -127,6 +127,15 @@ fn suspects(suspects: Vec<v1::Suspect>) -> Vec<Suspect> {
     suspects
 }
 
+/// The likeliest first.
+fn held_accounts(held: Vec<v1::HeldAccount>) -> Vec<HeldAccount> {
+    let of = |v1::HeldAccount { account, probability }| HeldAccount { account, probability };
+    let mut held: Vec<HeldAccount> = held.into_iter().map(of).collect();
+    // Stable: among equals by name.
+    held.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    held
+}
+
 impl From<v1::Assessment> for Assessment {
     fn from(assessment: v1::Assessment) -> Self {
         let entities = assessment.entities.unwrap_or_default();
@@ -140,6 +149,7 @@ impl From<v1::Assessment> for Assessment {
             stolen_accounts: entities.stolen_accounts,
             planted_accounts: entities.planted_accounts,
             compromised: suspects(entities.compromised),
+            held_accounts: held_accounts(entities.held_accounts),
             tactics: assessment.tactics.into_iter().map(Into::into).collect(),
             state: assessment.state.unwrap_or_default().into(),
             reasoning: assessment.reasoning,
@@ -257,6 +267,7 @@ impl From<v1::Belief> for Belief {
         let hindrance = |one: v1::Hindrance| Hindrance { fact: one.fact, probability: one.probability };
         Self {
             compromised: suspects(belief.compromised),
+            held_accounts: held_accounts(belief.held_accounts),
             hindered: belief.hindered.into_iter().map(hindrance).collect(),
             returns: belief.returns,
         }

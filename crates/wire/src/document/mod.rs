@@ -235,6 +235,9 @@ pub struct Assessment {
     /// How likely each host is compromised that the attack has to do with, the likeliest first.
     #[serde(default)]
     pub compromised: Vec<Suspect>,
+    /// How likely the attacker has each account that is stolen or planted as far as the evidence says, the likeliest first.
+    #[serde(default)]
+    pub held_accounts: Vec<HeldAccount>,
     /// Conjectured tactics, the most likely first.
     pub tactics: Vec<TacticBelief>,
     /// The attacks, where several have nothing in common.
@@ -269,6 +272,16 @@ pub struct Suspect {
     /// The host.
     pub host: String,
     /// How likely it is compromised, from 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub probability: f32,
+}
+
+/// An account of which the evidence says that the attacker has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldAccount {
+    /// The account.
+    pub account: String,
+    /// How likely the attacker has it, from 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub probability: f32,
 }
@@ -445,6 +458,9 @@ impl Step {
 pub struct Belief {
     /// How likely each host is compromised that the attack has to do with, the likeliest first.
     pub compromised: Vec<Suspect>,
+    /// How likely the attacker has each account that the evidence says so of, the likeliest first.
+    #[serde(default)]
+    pub held_accounts: Vec<HeldAccount>,
     /// Facts of recovery that something unseen may stand against.
     pub hindered: Vec<Hindrance>,
     /// How likely the attacker comes back from an address that no record tells of, from 0 to 1.

@@ -236,6 +236,7 @@ fn as_json(seen: &Seen) -> serde_json::Value {
         "is_incident": case.is_incident,
         "tactics": names(case.tactics.iter().copied()),
         "taken_for_incident": assessment.is_incident,
+        "not_understood": assessment.not_understood,
         "named": names(assessment.tactics.iter().map(|belief| belief.tactic)),
         "targets": assessment.entities.targets,
         "attacks": assessment.attacks.iter().map(|attack| json!([attack.attackers, attack.targets])).collect::<Vec<_>>(),

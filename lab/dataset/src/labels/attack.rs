@@ -225,7 +225,8 @@ mod tests {
         channels.read(&analytic, "one", &[Tactic::Persistence]);
         let other = serde_json::json!({"log_source_references": [{"name": "AWS:CloudTrail", "channel": "GetObject"}]});
         channels.read(&other, "two", &[Tactic::Collection, Tactic::Exfiltration]);
-        let all: Vec<_> = channels.labelled().map(|one| (one.texts[0].clone(), one.form, one.shows)).collect();
+        let all: Vec<_> =
+            channels.labelled().map(|one| (one.texts[0].clone(), one.form, one.shows)).collect();
         // Three tactics ask for GetObject, so that it tells nothing.
         assert_eq!(
             all,

@@ -360,6 +360,13 @@ fn whoever_acts_in_calls_of_an_attack_is_a_stolen_account_and_none_that_was_made
     let roles = found(std::slice::from_ref(&token));
     assert_eq!(roles.stolen_accounts, ["bob@example.com"]);
     assert!(roles.planted_accounts.is_empty(), "{:?}", roles.planted_accounts);
+    let chance = |roles: &Roles| roles.held["bob@example.com"];
+    let twice = found(&[
+        token.clone(),
+        Record { message: token.message.replace("token", "token scope"), ..token.clone() },
+    ]);
+    assert!(chance(&roles) < 0.85 && chance(&twice) > 0.95, "{roles:?}, {twice:?}");
+    assert_eq!(chance(&found(&[token.clone(), token.clone()])), chance(&roles), "one message is one piece");
     let failed = Record {
         message: "User login to Okta: by carol@example.com, from 203.0.113.7, failed: INVALID_CREDENTIALS"
             .into(),

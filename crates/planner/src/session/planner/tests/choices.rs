@@ -286,6 +286,21 @@ async fn autonomy_approves_what_is_clear_and_can_be_taken_back_and_nothing_else(
         planner.run(&mut session, &Record::default()).await;
         assert_eq!(session.phase(), &Phase::Approval, "{innocent}");
     }
+    // An account is disabled without asking only where it is surely the attacker's.
+    let login =
+        "Jun 10 06:32:14 web01 sshd[911]: Accepted password for deploy from 203.0.113.7 port 40001 ssh2\n";
+    let log = AlertLog::parse(format!("{ALERTS}{login}").as_bytes()).unwrap();
+    for (confidence, approved) in [(0.9, &Phase::Approval), (0.6, &Phase::Outcome)] {
+        let planner = lone("Disable the account deploy");
+        let options =
+            PlanOptions { autonomy: crate::Autonomy::ApproveReversible { confidence }, ..options.clone() };
+        let evidence = Evidence { log: log.clone(), ..evidence() };
+        let mut session = planner.session("incidents/1", &evidence, options).unwrap();
+        planner.run(&mut session, &Record::default()).await;
+        let held = session.steps()[0].belief.held["deploy"];
+        assert!((0.6..0.9).contains(&held), "{held}");
+        assert_eq!(session.phase(), approved, "{confidence}");
+    }
     // What two people have to approve waits for them, however clear it is.
     let planner = lone(ACTIONS[0]);
     let mut session = planner.session("incidents/1", &evidence(), options.clone()).unwrap();
