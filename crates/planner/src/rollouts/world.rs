@@ -253,15 +253,14 @@ impl World {
         if is_needless { cost + costs.needless() } else { cost }
     }
 
-    /// Whether an action takes down a host of the system that has no part in the incident, or an account that the attacker does not have.
+    /// Whether an action takes down a host of the system that has no part in the incident. Whoever is locked out of an account meanwhile
+    /// waits, which costs no action.
     pub(crate) fn is_needless(&self, action: &str) -> bool {
         let guilty = self.roles.to_clean();
         let is_innocent = |name: &String| {
-            let is_own = self.roles.systems.contains(name) || self.roles.held.contains_key(name);
-            is_own
+            self.roles.systems.contains(name)
                 && !guilty.contains(name)
                 && !self.roles.attackers.contains(name)
-                && !self.roles.has_account(name)
         };
         interrupts(action) && named(action, &self.roles).iter().any(|(_, name)| is_innocent(name))
     }
@@ -518,16 +517,6 @@ mod tests {
     fn an_action_is_needless_against_whoever_has_no_part() {
         let world = World::draw(&roles(&[("10.0.0.1", 1.0), ("10.0.0.2", 0.0)]), &[], 5);
         assert!(world.is_needless("Isolate 10.0.0.1 and 10.0.0.2 from the network"));
-        let held: BTreeMap<String, f32> = [("alice".to_owned(), 0.5)].into();
-        for stolen in [vec![], vec!["alice".to_owned()]] {
-            let roles = Roles { held: held.clone(), stolen_accounts: stolen.clone(), ..world.roles.clone() };
-            let world = World { roles, ..world.clone() };
-            assert_eq!(world.is_needless("Disable the account alice"), stolen.is_empty());
-            assert!(
-                !world.is_needless("Reset the password of the account alice"),
-                "nobody is cut off by that"
-            );
-        }
         for harmless in [
             "Isolate 10.0.0.1 from the network",
             "Block all traffic from 203.0.113.7",

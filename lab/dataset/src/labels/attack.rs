@@ -13,6 +13,9 @@ use super::sources::first_sentence;
 use super::stage::Form;
 use crate::error::{DatasetError, io};
 
+/// The source of what ATT&CK's analytics look for in logs.
+pub(super) const CHANNELS: &str = "attack-channels";
+
 /// The examples of a folder.
 pub(super) fn read(folder: &Path) -> Result<Vec<Labelled>, DatasetError> {
     let patterns = file(folder, "attack-patterns-lookup")?;
@@ -108,7 +111,7 @@ impl<'a> Channels<'a> {
     /// Those that tell: `execve` is asked for by strategies of every tactic.
     fn labelled(self) -> impl Iterator<Item = Labelled> {
         self.0.into_iter().filter_map(|(text, Channel { form, strategy, shows })| {
-            Some(Labelled { form, ..labelled("attack-channels", strategy, vec![text], &shows)? })
+            Some(Labelled { form, ..labelled(CHANNELS, strategy, vec![text], &shows)? })
         })
     }
 }

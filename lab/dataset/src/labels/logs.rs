@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use countermove_incident::{AlertLog, Tactic};
 use countermove_planner::{Evidence, derive_seed};
 
-use super::{LabelOptions, Labelled, kind, pool, split, stage, wording};
+use super::{LabelOptions, Labelled, attack, kind, pool, split, stage, wording};
 use crate::error::DatasetError;
 use crate::split::Split;
 
@@ -78,6 +78,8 @@ fn shelves<'a>(own: &[&'a Labelled], is_ordinary: bool) -> Vec<Vec<&'a Labelled>
     // What a source itself calls low tells as often of an ordinary day.
     let is_meant = |one: &&&Labelled| {
         one.shows.is_empty() == is_ordinary
+            // What to look for in a log is no record of it.
+            && one.source != attack::CHANNELS
             && (is_ordinary || one.severity.is_none_or(|severity| severity < 3))
     };
     for one in own.iter().filter(is_meant) {

@@ -167,7 +167,7 @@ fn kind(source: &str) -> &'static str {
     match source {
         "lines" => "lines",
         "emerging" => "network rules",
-        "attack-channels" => "channels",
+        attack::CHANNELS => "channels",
         source if source.starts_with("attack-") => "examples",
         _ => "detections",
     }
