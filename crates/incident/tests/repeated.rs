@@ -13,7 +13,7 @@ const LENGTH: usize = 32 * 1024;
 /// Stack of the thread that reads them: a call for each part takes more.
 const STACK: usize = 384 * 1024;
 /// Parts that are repeated, of each line.
-const PARTS: usize = 10;
+const PARTS: usize = 4;
 /// Words and marks of a part at most.
 const WORDS: [usize; 4] = [1, 2, 5, 14];
 
