@@ -81,5 +81,5 @@ fn a_part_that_stands_thousands_of_times_ends_no_reader() {
     };
     // Whoever uses more of the stack ends the process.
     let thread = thread::Builder::new().stack_size(STACK).spawn(read).expect("a thread can be made");
-    assert!(thread.join().expect("nobody panics") > 1_000, "most are logs");
+    assert!(thread.join().expect("nobody panics") > 300, "most are logs");
 }
