@@ -65,9 +65,9 @@ fn value(text: &str) -> (&str, &str) {
 fn closes(text: &str, at: usize) -> bool {
     let behind = text.get(at + 1..).unwrap_or_default().trim_start_matches([',', ';', ')', ']', '\'']);
     let next = behind.trim_start();
-    let word = next.split(char::is_whitespace).next().unwrap_or_default();
-    let key = word.split_once('=').map_or("", |(key, _)| key);
-    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:'".contains(c));
+    // No further than a key reaches: each mark of a line of nothing but marks is asked about.
+    let rest = next.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.:'".contains(c));
+    let is_key = rest.len() < next.len() && rest.starts_with('=');
     next.is_empty() || is_key && next.len() < behind.len()
 }
 
