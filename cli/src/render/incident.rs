@@ -169,15 +169,19 @@ pub(crate) const LEAST_SUSPECTED: f32 = 0.01;
 /// Hosts with the chance that they are compromised; none if none is likely enough to be listed.
 pub(crate) fn suspects(suspects: &[Suspect]) -> Option<String> {
     let listed = suspects.iter().filter(|suspect| suspect.probability >= LEAST_SUSPECTED);
-    let listed: Vec<String> =
-        listed.map(|suspect| format!("{} ({:.0} %)", suspect.host, 100.0 * suspect.probability)).collect();
+    let listed: Vec<String> = listed.map(|suspect| likely(&suspect.host, suspect.probability)).collect();
     (!listed.is_empty()).then(|| listed.join(", "))
 }
 
+/// A name with a chance.
+pub(crate) fn likely(name: &str, probability: f32) -> String {
+    format!("{name} ({:.0} %)", 100.0 * probability)
+}
+
 /// Accounts with the chance that the attacker has them; `names` alone, where nothing says how likely that is.
-pub(crate) fn accounts(names: &[String], held: &[HeldAccount]) -> String {
+fn accounts(names: &[String], held: &[HeldAccount]) -> String {
     let told = |name: &String| match held.iter().find(|held| held.account == *name) {
-        Some(held) => format!("{name} ({:.0} %)", 100.0 * held.probability),
+        Some(held) => likely(name, held.probability),
         None => name.clone(),
     };
     names.iter().map(told).collect::<Vec<_>>().join(", ")

@@ -6,7 +6,7 @@ use countermove_wire::document::{
     Assurance, Belief, Candidate, Cost, Reversibility, State, StateSource, Step,
 };
 
-use super::incident::{Page, accounts, number, suspects};
+use super::incident::{Page, likely, number, suspects};
 use super::text::{hanging, one_line, pad, pad_left, width, wrap};
 
 /// The six facts of recovery in a word each, in the order of [`State::facts`].
@@ -58,9 +58,10 @@ fn believed(belief: &Belief, state: &State, page: Page) -> String {
     if let Some(suspects) = suspects(&belief.compromised) {
         out.push_str(&hanging("  believed ", &format!("compromised: {suspects}"), page.columns));
     }
-    let names: Vec<String> = belief.held_accounts.iter().map(|held| held.account.clone()).collect();
-    if !names.is_empty() {
-        let told = format!("the attacker has: {}", accounts(&names, &belief.held_accounts));
+    let held: Vec<String> =
+        belief.held_accounts.iter().map(|held| likely(&held.account, held.probability)).collect();
+    if !held.is_empty() {
+        let told = format!("the attacker has: {}", held.join(", "));
         out.push_str(&hanging("  accounts ", &told, page.columns));
     }
     if let Some(text) = hindered(belief, state) {

@@ -43,7 +43,7 @@ fn places(line: &str) -> Vec<usize> {
 }
 
 /// The line with a part of it so often that it is long, for parts of every length all along it.
-fn repeated(line: &str) -> impl Iterator<Item = String> {
+fn repeated(line: &str) -> Vec<String> {
     let places = places(line);
     let step = (places.len() / PARTS).max(1);
     let of = |begin: usize, words: usize| {
@@ -52,8 +52,7 @@ fn repeated(line: &str) -> impl Iterator<Item = String> {
         Some([before, &part.repeat(LENGTH / part.len()), behind].concat())
     };
     let begins = (0..places.len()).step_by(step);
-    let all: Vec<String> = begins.flat_map(|begin| WORDS.map(|words| of(begin, words))).flatten().collect();
-    all.into_iter()
+    begins.flat_map(|begin| WORDS.map(|words| of(begin, words))).flatten().collect()
 }
 
 #[test]
@@ -70,11 +69,10 @@ fn a_part_that_stands_thousands_of_times_ends_no_reader() {
                 .take_while(|line| line.starts_with('#'))
                 .map(|line| format!("{line}\n"))
                 .collect();
-            for line in text.lines().filter(|line| !line.trim().is_empty()).take(1) {
-                for long in repeated(line) {
-                    // What is no log is refused.
-                    count += usize::from(AlertLog::parse(format!("{header}{long}\n").as_bytes()).is_ok());
-                }
+            let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            for long in repeated(line) {
+                // What is no log is refused.
+                count += usize::from(AlertLog::parse(format!("{header}{long}\n").as_bytes()).is_ok());
             }
         }
         count

@@ -19,8 +19,8 @@ pub(super) fn hosts(incident: &Incident, columns: usize, paint: Paint) -> Lines 
         return Lines::new();
     };
     let step = incident.plan.as_ref().and_then(|plan| plan.steps.last());
-    let later = step.filter(|step| step.index > 0).and_then(|step| step.belief.as_ref());
-    let later = later.map(|belief| &belief.compromised).filter(|suspects| !suspects.is_empty());
+    let belief = step.filter(|step| step.index > 0).and_then(|step| step.belief.as_ref());
+    let later = belief.map(|belief| &belief.compromised).filter(|suspects| !suspects.is_empty());
     let mut suspects: Vec<&Suspect> = later.unwrap_or(&entities.compromised).iter().collect();
     suspects.retain(|suspect| suspect.probability >= LEAST_SUSPECTED);
     suspects.sort_by(|a, b| b.probability.total_cmp(&a.probability));
@@ -39,8 +39,7 @@ pub(super) fn hosts(incident: &Incident, columns: usize, paint: Paint) -> Lines 
     if suspects.len() > MOST {
         lines.push(Line::raw(format!("  and {}", count((suspects.len() - MOST) as u64, "more host"))));
     }
-    let held = step.filter(|step| step.index > 0).and_then(|step| step.belief.as_ref());
-    let held = held.map_or(&entities.held_accounts, |belief| &belief.held_accounts);
+    let held = belief.map_or(&entities.held_accounts, |belief| &belief.held_accounts);
     for account in held.iter().take(MOST) {
         let text = format!("account {}", account.account);
         lines.extend(behind(&format!("  {}  ", share(account.probability)), &text, columns, Style::new()));

@@ -1,6 +1,7 @@
-//! What a rollout takes to be true: which hosts are compromised and which accounts the attacker has, drawn from how likely each is, which
-//! facts something that nobody has seen keeps from coming about, whether the attacker comes back from an address that no record tells of, and when it takes further
-//! hosts. Whoever responds in it knows no more than the plan does, and learns from what its actions bring about and from what is seen.
+//! What a rollout takes to be true: which hosts are compromised and which accounts the attacker has, drawn from how likely each is,
+//! which facts something that nobody has seen keeps from coming about, whether the attacker comes back from an address that no record
+//! tells of, and when it takes further hosts. Whoever responds in it knows no more than the plan does, and learns from what its actions
+//! bring about and from what is seen.
 //!
 //! Invariant: rollouts of one number meet the same world, whatever their candidate.
 
@@ -101,8 +102,9 @@ const UNTOLD: &str = "an address that no record tells of";
 const DRAWS: u64 = 64;
 
 impl World {
-    /// Draws which hosts are compromised and which accounts the attacker has, as likely as they were and as what came of earlier actions lets them be: where all was
-    /// done and the fact does not hold, somebody else most likely is, and where it holds, nobody is whom it did not reach.
+    /// Draws which hosts are compromised and which accounts the attacker has, as likely as they were and as what came of earlier actions
+    /// lets them be: where all was done and the fact does not hold, somebody else most likely is, and where it holds, nobody is whom it
+    /// did not reach.
     pub(crate) fn draw(believed: &Roles, deeds: &[Deed], seed: u64) -> World {
         // Whichever world it is, the attacker of one number keeps the same time.
         let advance = Advance::new(derive_seed(seed, "advance", &[]));
@@ -149,26 +151,17 @@ impl World {
 
     /// Draws which hosts are compromised and which accounts the attacker has. Somebody is: there is an incident.
     fn guess(believed: &Roles, seed: u64, advance: Advance) -> World {
-        let lot = |position: usize| chance(derive_seed(seed, "compromised", &[position as u64]));
         // An attacker is shut out, whoever it is.
-        let suspects = || believed.suspects().enumerate();
-        let fallen = suspects().filter(|(position, (_, likely))| lot(*position) < f64::from(**likely));
-        let mut fallen: BTreeSet<&String> = fallen.map(|(_, (host, _))| host).collect();
+        let mut fallen = drawn(seed, "compromised", believed.suspects());
+        let mut held = drawn(seed, "held", believed.held.iter());
         if fallen.is_empty() {
-            let likeliest = suspects().max_by(|a, b| a.1.1.total_cmp(b.1.1));
-            fallen.extend(likeliest.map(|(_, (host, _))| host));
+            fallen.extend(likeliest(believed.suspects()));
         }
-        let lot = |position: usize| chance(derive_seed(seed, "held", &[position as u64]));
-        let held = believed.held.iter().enumerate();
-        let mut held: BTreeSet<&String> = held
-            .filter(|(position, (_, likely))| lot(*position) < f64::from(**likely))
-            .map(|(_, (account, _))| account)
-            .collect();
         if fallen.is_empty() && held.is_empty() {
-            let likeliest = believed.held.iter().max_by(|a, b| a.1.total_cmp(b.1));
-            held.extend(likeliest.map(|(account, _)| account));
+            held.extend(likeliest(believed.held.iter()));
         }
-        let is_out = |host: &String| suspects().any(|(_, (own, _))| own == host) && !fallen.contains(host);
+        let is_out =
+            |host: &String| believed.suspects().any(|(own, _)| own == host) && !fallen.contains(host);
         let mut roles = believed.clone();
         roles.targets.retain(|host| !is_out(host));
         roles.footholds.retain(|host| !is_out(host));
@@ -264,6 +257,21 @@ impl World {
         };
         interrupts(action) && named(action, &self.roles).iter().any(|(_, name)| is_innocent(name))
     }
+}
+
+/// Those that the lot falls on, each as often as it is likely.
+fn drawn<'a>(
+    seed: u64,
+    what: &str,
+    chances: impl Iterator<Item = (&'a String, &'a f32)>,
+) -> BTreeSet<&'a String> {
+    let lot = |position: usize| chance(derive_seed(seed, what, &[position as u64]));
+    let falls = |(position, (_, likely)): &(usize, (&String, &f32))| lot(*position) < f64::from(**likely);
+    chances.enumerate().filter(falls).map(|(_, (name, _))| name).collect()
+}
+
+fn likeliest<'a>(chances: impl Iterator<Item = (&'a String, &'a f32)>) -> Option<&'a String> {
+    chances.max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, _)| name)
 }
 
 /// The host that falls next: the likeliest of those that the attack has to do with, and then the first of those that are described.

@@ -118,22 +118,21 @@ impl From<v1::RecoveryState> for State {
     }
 }
 
-/// The likeliest first.
 fn suspects(suspects: Vec<v1::Suspect>) -> Vec<Suspect> {
     let of = |v1::Suspect { host, probability }| Suspect { host, probability };
-    let mut suspects: Vec<Suspect> = suspects.into_iter().map(of).collect();
-    // Stable: among equals by name.
-    suspects.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    suspects
+    likeliest_first(suspects.into_iter().map(of), |suspect| suspect.probability)
 }
 
-/// The likeliest first.
 fn held_accounts(held: Vec<v1::HeldAccount>) -> Vec<HeldAccount> {
     let of = |v1::HeldAccount { account, probability }| HeldAccount { account, probability };
-    let mut held: Vec<HeldAccount> = held.into_iter().map(of).collect();
+    likeliest_first(held.into_iter().map(of), |held| held.probability)
+}
+
+fn likeliest_first<T>(all: impl Iterator<Item = T>, probability: impl Fn(&T) -> f32) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
     // Stable: among equals by name.
-    held.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    held
+    all.sort_by(|a, b| probability(b).total_cmp(&probability(a)));
+    all
 }
 
 impl From<v1::Assessment> for Assessment {
