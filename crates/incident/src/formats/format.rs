@@ -91,6 +91,8 @@ pub enum Format {
     GuardDuty,
     /// GitHub's audit log.
     Github,
+    /// Audit events of Google Workspace, and of services without a form of their own here.
+    AuditEvents,
     /// What responders wrote down of the incident. Nothing is recognised as it: who gives evidence says so.
     Remark,
     /// Any other line that syslog carries: a program's name and what it says.
@@ -99,7 +101,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 39] = [
+    pub const ALL: [Format; 40] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -137,6 +139,7 @@ impl Format {
         Format::Microsoft365,
         Format::GuardDuty,
         Format::Github,
+        Format::AuditEvents,
         Format::Remark,
         Format::Syslog,
     ];
@@ -173,6 +176,7 @@ impl Format {
                 | Format::EntraId
                 | Format::Microsoft365
                 | Format::Github
+                | Format::AuditEvents
         )
     }
 
@@ -215,6 +219,7 @@ impl Format {
             Format::Microsoft365 => ("microsoft365", "Microsoft 365 audit"),
             Format::GuardDuty => ("guard_duty", "AWS findings"),
             Format::Github => ("github", "GitHub audit"),
+            Format::AuditEvents => ("audit_events", "audit events"),
             Format::Remark => ("remark", "responders' remarks"),
             Format::Syslog => ("syslog", "syslog"),
         }

@@ -12,6 +12,7 @@ pub(crate) mod text;
 pub use format::Format;
 pub(crate) use format::{Envelope, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered};
 pub(crate) use json::time_of;
+pub(crate) use text::MERAKI;
 pub use render::AlertFormat;
 
 use crate::text::{printable, shorten};

@@ -1,6 +1,9 @@
 //! What loggers put before a message: syslog's headers (RFC 3164 and 5424, and with a time in ISO 8601), a container runtime's.
 
+use std::net::IpAddr;
+
 use crate::Timestamp;
+use crate::formats::MERAKI;
 
 /// Longest name of a host or a program in a header.
 const MAX_NAME: usize = 255;
@@ -20,12 +23,15 @@ pub(super) struct Header<'a> {
 pub(super) fn header(line: &str) -> Option<Header<'_>> {
     let own = without_service(without_file(line));
     let (has_priority, rest) = priority(without_length(own));
-    if has_priority && let Some(rest) = rest.strip_prefix("1 ") {
-        return rfc5424(rest);
+    if let Some(behind) = rest.strip_prefix("1 ") {
+        let found = meraki(behind);
+        if has_priority || found.is_some() {
+            return found.or_else(|| rfc5424(behind));
+        }
     }
     let found =
         container(rest).map(|(header, _)| header).or_else(|| rfc3164(rest)).or_else(|| before_object(rest));
-    let found = found.or_else(|| device(rest)).or_else(|| firewall(rest));
+    let found = found.or_else(|| device(rest)).or_else(|| firewall(rest)).or_else(|| without_host(rest));
     let found = found.or_else(|| bare(rest).filter(|_| has_priority));
     // A file's name alone is a header as well.
     found.or_else(|| {
@@ -189,6 +195,9 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
     // Some relays put a colon behind the time or the host.
     let host = host.strip_suffix(':').unwrap_or(host);
     let (program, message) = program(rest.trim_start_matches(BLANKS))?;
+    // What a collector calls the device is less than the device's own mark.
+    let is_device = program.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("cisco"));
+    let (program, message) = ciscos(message).filter(|_| is_device).unwrap_or((program, message));
     if program.bytes().all(|byte| byte.is_ascii_digit())
         && let Some(own) = device(message)
     {
@@ -259,15 +268,48 @@ fn is_zone(word: &str) -> bool {
         && (word.ends_with('T') || word == "UTC")
 }
 
-/// `TIME HOST 1,2026/06/03 12:59:31,…`: what PAN-OS writes, which names no program.
+/// `TIME HOST 1,2026/06/03 12:59:31,…` and `TIME 1,2026/06/03 12:59:31,…`: what PAN-OS writes, which names no program and at times no
+/// host; `TIME HOST 1 1780491571.342 ap01 flows …`: what a relay makes of Meraki's.
 fn firewall(line: &str) -> Option<Header<'_>> {
     let (time, rest) = Timestamp::parse_prefix(line)?;
-    let (host, message) = rest.strip_prefix(BLANKS)?.split_once(BLANKS)?;
-    let mut fields = message.split(',');
-    let first = fields.next()?;
-    let second = fields.next().filter(|text| text.as_bytes().get(4) == Some(&b'/'))?;
-    let is_row = first.len() <= 8 && Timestamp::parse_slashed(second).is_some();
-    (is_row && is_name(host)).then_some(Header { time: Some(time), host, program: "", message })
+    let rest = rest.strip_prefix(BLANKS)?;
+    if is_row(rest) {
+        return Some(Header { time: Some(time), host: "", program: "", message: rest });
+    }
+    let (host, message) = rest.split_once(BLANKS).filter(|(host, _)| is_name(host))?;
+    let own = || message.strip_prefix("1 ").and_then(meraki);
+    let row = is_row(message).then_some(Header { time: Some(time), host, program: "", message });
+    row.or_else(own)
+}
+
+/// Whether a text begins as PAN-OS' rows do: a short field, and a time with slashes.
+fn is_row(text: &str) -> bool {
+    let mut fields = text.splitn(3, ',');
+    let (Some(first), Some(second)) = (fields.next(), fields.next()) else { return false };
+    first.len() <= 8
+        && first.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && second.as_bytes().get(4) == Some(&b'/')
+        && Timestamp::parse_slashed(second).is_some()
+}
+
+/// `1780491571.342001 ap01 flows …`, what Meraki's devices write behind a version that looks like syslog's: who, and what kind.
+fn meraki(text: &str) -> Option<Header<'_>> {
+    let (time, rest) = text.split_once(' ').filter(|(time, _)| time.contains('.'))?;
+    let (host, rest) = rest.split_once(' ')?;
+    let (kind, message) = rest.split_once(' ')?;
+    let is_meant = is_name(host) && MERAKI.contains(&kind);
+    let time = Timestamp::parse_epoch(time).filter(|_| is_meant)?;
+    Some(Header { time: Some(time), host, program: kind, message })
+}
+
+/// `TIME PROGRAM[PROCESS]: MESSAGE`, as BSD's syslog writes what its own host says.
+fn without_host(line: &str) -> Option<Header<'_>> {
+    let (time, rest) = Timestamp::parse_prefix(line)?;
+    let rest = rest.strip_prefix(BLANKS)?.trim_start_matches(BLANKS);
+    let (name, message) = program(rest)?;
+    let process = rest.get(name.len()..)?.strip_prefix('[')?.split(']').next()?;
+    let is_process = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+    is_process.then_some(Header { time: Some(time), host: "", program: name, message })
 }
 
 /// A header after a priority that says neither when nor, at times, who: `<34>program[1]: message`.
@@ -293,7 +335,9 @@ fn program(text: &str) -> Option<(&str, &str)> {
     };
     // `sudo` puts blanks before its colon in some versions.
     let message = rest.trim_start_matches(BLANKS).strip_prefix(':')?;
-    is_name(name).then_some((name, message.strip_prefix(BLANKS).unwrap_or(message)))
+    // `203.0.113.9:51234` is an end of a connection.
+    let is_end = message.starts_with(|c: char| c.is_ascii_digit()) && name.parse::<IpAddr>().is_ok();
+    (is_name(name) && !is_end).then_some((name, message.strip_prefix(BLANKS).unwrap_or(message)))
 }
 
 /// Whether a word is what hosts and programs are called: an attacker who writes a whole line chooses it freely, but a message is
@@ -390,6 +434,37 @@ mod tests {
                 "",
                 "1,2026/06/03 12:59:31,0011,TRAFFIC",
             ),
+            (
+                "<14>Jun  3 12:59:31 1,2026/06/03 12:59:31,0011,TRAFFIC",
+                "06-03T12:59:31.000000",
+                "",
+                "",
+                "1,2026/06/03 12:59:31,0011,TRAFFIC",
+            ),
+            ("<134>1 1780491571.5 ap01 flows deny x", "2026-06-03T12:59:31.500000", "ap01", "flows", "deny x"),
+            ("1 1780491571.5 ap01 events type=x", "2026-06-03T12:59:31.500000", "ap01", "events", "type=x"),
+            (
+                "Jun  3 12:59:32 10.0.0.2 1 1780491571.5 ap01 urls x",
+                "2026-06-03T12:59:31.500000",
+                "ap01",
+                "urls",
+                "x",
+            ),
+            (
+                "Jun  3 2026 12:59:31 10.0.0.1 CiscoASA[9]: %ASA-6-302013: Built",
+                "2026-06-03T12:59:31.000000",
+                "10.0.0.1",
+                "%ASA-6-302013",
+                "Built",
+            ),
+            ("Jun  3 12:59:31 dhcpd[9]: DHCPACK on x", "06-03T12:59:31.000000", "", "dhcpd", "DHCPACK on x"),
+            (
+                "Jun  3 12:59:31 web01 shop[9]: %ASA-6-302013: x",
+                "06-03T12:59:31.000000",
+                "web01",
+                "shop",
+                "%ASA-6-302013: x",
+            ),
             ("2026-06-03T12:59:31.1Z stdout F {\"x\":1}", "2026-06-03T12:59:31.100000", "", "", "{\"x\":1}"),
             ("<34>snort: [1:2:3] x", "", "", "snort", "[1:2:3] x"),
             (
@@ -435,6 +510,9 @@ mod tests {
             "Jun  3 12:59:31 a message without a program",
             "no time here: x",
             "Jun  3 12:59:31: x: y",
+            "Jun  3 12:59:31 x[y]: z",
+            "1 1780491571.5 ap01 something x",
+            "2026-06-03T12:59:31.342Z shop 203.0.113.9:51234 10.0.2.14:443 0.0 200",
             "",
             "<>x",
         ] {

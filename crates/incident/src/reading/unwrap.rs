@@ -306,6 +306,10 @@ fn take_text(text: &str, around: &Around, is_cut: bool, depth: u32, out: &mut Ve
 
 /// The records of an export.
 fn wrapped(object: &mut Object) -> Option<Vec<Value>> {
+    // One activity of Google Workspace says in common who acted and when.
+    if object.get("kind").and_then(Value::as_str) == Some("admin#reports#activity") {
+        return None;
+    }
     for path in WRAPPERS {
         let (last, way) = path.split_last()?;
         let mut place = Some(&mut *object);

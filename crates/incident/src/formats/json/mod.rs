@@ -4,6 +4,7 @@
 //! rule's title. Those of logs and telemetry stand by themselves: they name what happened, to whom and from where, without
 //! what changes from one record to the next (identifiers, ports of clients, counters), so that like records fold.
 
+mod audit_events;
 mod aws_findings;
 mod cloudtrail;
 mod ecs;
@@ -13,6 +14,7 @@ mod falco;
 mod fields;
 mod github;
 mod google_cloud;
+mod google_workspace;
 mod kubernetes;
 mod microsoft365;
 mod ocsf;
@@ -46,7 +48,13 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 18] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; OTHERS.len() + 1] = {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s] = OTHERS;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, audit_events::AUDIT_EVENTS]
+};
+
+/// Those that are some product's own.
+const OTHERS: [ObjectFormat; 19] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -60,6 +68,7 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 18] = [
     kubernetes::KUBERNETES_AUDIT,
     okta::OKTA,
     google_cloud::GOOGLE_CLOUD,
+    google_workspace::GOOGLE_WORKSPACE,
     entra::ENTRA_ID,
     microsoft365::MICROSOFT365,
     aws_findings::GUARD_DUTY,

@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 24] = [
+const SAMPLES: [(Format, &str); 26] = [
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -127,6 +127,14 @@ const SAMPLES: [(Format, &str); 24] = [
         Format::Github,
         r#"{"@timestamp":1780491571342,"_document_id":"g1","action":"repo.add_member","actor":"alice","actor_id":7,"actor_ip":"203.0.113.9","actor_location":{"country_code":"NO"},"business":"example","created_at":1780491571342,"operation_type":"create","org":"example","permission":"admin","repo":"example/shop","user":"mallory","user_agent":"curl/8.5","visibility":"private"}"#,
     ),
+    (
+        Format::AuditEvents,
+        r#"{"kind":"admin#reports#activity","id":{"time":"2026-06-03T12:59:31Z","applicationName":"login"},"actor":{"email":"alice@example.com"},"ipAddress":"203.0.113.9","events":[{"type":"login","name":"login_failure","parameters":[{"name":"login_type","value":"google_password"}]}]}"#,
+    ),
+    (
+        Format::AuditEvents,
+        r#"{"action":"user_login","actor":{"user":{"email":"alice@example.com","name":"Alice"}},"context":{"ip_address":"203.0.113.9","ua":"curl/8.5"},"date_create":1780491571,"entity":{"name":"example"},"id":"s1"}"#,
+    ),
 ];
 
 /// What other formats begin with, as an attacker may put it into a name, a URL or a user agent.
@@ -166,6 +174,8 @@ fn objects_of_no_format_are_recognised_by_none() {
         r#"{"eventType":"click","published":"2026-06-03T12:59:31Z","actor":"alice"}"#,
         r#"{"protoPayload":{"@type":"type.googleapis.com/google.appengine.logging.v1.RequestLog"}}"#,
         r#"{"Records":[]}"#,
+        r#"{"action":"cart.add","actor":"alice","created_at":"2026-06-03T12:59:31Z","ip":"unknown"}"#,
+        r#"{"ip":"203.0.113.9","user":"alice","time":"2026-06-03T12:59:31Z","message":"x"}"#,
     ] {
         let object: Object = serde_json::from_str(text).unwrap();
         for format in &OBJECT_FORMATS {

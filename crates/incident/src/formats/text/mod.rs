@@ -4,6 +4,7 @@
 //! names; what a program writes on behalf of others (a user's name, a path, a browser's name) changes neither kind nor
 //! format. Every reader is linear in its line.
 
+mod asterisk;
 mod auditd;
 mod balancers;
 mod bracketed;
@@ -12,10 +13,12 @@ mod check_point;
 mod cisco;
 mod columns;
 mod csv;
+mod dhcp;
 mod falco;
 mod juniper;
 mod leef;
 mod logfmt;
+mod meraki;
 mod ossec;
 mod ossec_syslog;
 mod pairs;
@@ -27,6 +30,7 @@ mod services;
 mod snort_csv;
 mod snort_fast;
 mod snort_full;
+mod sonicwall;
 mod squid;
 mod sshd;
 mod sudo;
@@ -49,11 +53,12 @@ use super::json::{is_name, traffic};
 use super::{Format, MAX_ADDRESS, clean, clean_message};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
+pub(crate) use meraki::KINDS as MERAKI;
 pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 22] = [
+pub(crate) const LINES: [LineFormat; 24] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -74,6 +79,8 @@ pub(crate) const LINES: [LineFormat; 22] = [
     cisco::FORMAT,
     juniper::FORMAT,
     check_point::FORMAT,
+    meraki::FORMAT,
+    sonicwall::FORMAT,
     logfmt::FORMAT,
     syslog::FORMAT,
 ];
@@ -212,6 +219,15 @@ fn blanks(line: &str) -> Cow<'_, str> {
         return Cow::Borrowed(line);
     }
     Cow::Owned(line.replace('\t', " ").replace("#011", " "))
+}
+
+/// The value of `key=` where that stands once: a key that others could write again says nothing.
+fn once<'a>(line: &'a str, key: &str) -> &'a str {
+    let mark = format!(" {key}=");
+    let mut found = line.match_indices(&mark).map(|(at, mark)| at + mark.len());
+    let (Some(at), None) = (found.next(), found.next()) else { return "" };
+    let value = line.get(at..).unwrap_or_default();
+    value.split([' ', '"']).next().unwrap_or_default()
 }
 
 /// Snort 3 puts messages in quotation marks.

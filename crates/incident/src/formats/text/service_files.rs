@@ -5,10 +5,11 @@
 //! - vsftpd: `Wed Jun  3 12:59:31 2026 [pid 2] [bob] FAIL LOGIN: Client "203.0.113.9"`
 //! - fail2ban: `2026-06-03 12:59:31,342 fail2ban.actions        [99]: NOTICE  [sshd] Ban 203.0.113.9`
 //! - OpenVPN: `2026-06-03 12:59:31 203.0.113.9:1194 TLS Auth Error: …`
+//! - Asterisk: `[2026-06-03 12:59:31] NOTICE[1638] chan_sip.c: Registration from '…' failed for '203.0.113.9' - Wrong password`
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean_message};
-use super::{begun, blanks, services};
+use super::{asterisk, begun, blanks, services};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind};
 
@@ -28,6 +29,10 @@ struct Parts<'a> {
 fn parts(line: &str) -> Option<Parts<'_>> {
     if let Some((time, message)) = vsftpd(line) {
         return Some(Parts { time, program: "vsftpd", message });
+    }
+    if let Some((time, message)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        let time = Timestamp::parse(time).filter(|_| asterisk::message(message).is_some())?;
+        return Some(Parts { time, program: "asterisk", message });
     }
     let (time, rest) = Timestamp::parse_prefix(line)?;
     let message = rest.trim_start();
@@ -102,7 +107,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
 mod tests {
     use super::*;
 
-    const LINES: [(&str, &str, &str); 6] = [
+    const LINES: [(&str, &str, &str); 7] = [
         (
             "2026-06-03T12:59:31.342001Z 12 [Note] [MY-010926] [Server] Access denied for user 'bob'@'203.0.113.9' (using password: YES)",
             "mysqld",
@@ -132,6 +137,11 @@ mod tests {
             "2026-06-03 12:59:31 203.0.113.9:1194 TLS Auth Error: Auth Username/Password verification failed for peer",
             "openvpn",
             "203.0.113.9:1194",
+        ),
+        (
+            "[2026-06-03 12:59:31] NOTICE[1638] chan_sip.c: Registration from '<sip:100@a>' failed for '203.0.113.9' - Wrong password",
+            "asterisk",
+            "203.0.113.9",
         ),
     ];
 

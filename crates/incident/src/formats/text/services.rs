@@ -7,7 +7,7 @@
 
 use super::super::format::Envelope;
 use super::super::{clean, port};
-use super::{MAX_COMMAND, MAX_NAME, ip_end, own_end};
+use super::{MAX_COMMAND, MAX_NAME, asterisk, dhcp, ip_end, own_end};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -64,6 +64,8 @@ pub(super) fn said<'a>(program: &str, line: &'a str) -> Option<Said<'a>> {
         "systemd-logind" => logind(line),
         "openvpn" => openvpn(line),
         "fail2ban" | "fail2ban-server" => fail2ban(line),
+        "asterisk" => asterisk::said(line),
+        name if dhcp::is_of(name) => Some(dhcp::said(line)),
         name if name.starts_with("ovpn-") => openvpn(line),
         name if name.starts_with("fail2ban.") => fail2ban(line),
         _ => None,
@@ -71,7 +73,7 @@ pub(super) fn said<'a>(program: &str, line: &'a str) -> Option<Said<'a>> {
 }
 
 /// An address, or an address with a port behind a colon. Names are none: a service says by its address who came.
-fn address(text: &str) -> Option<Endpoint> {
+pub(super) fn address(text: &str) -> Option<Endpoint> {
     let text = text.trim();
     if let Some((inner, behind)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return ip_end(inner, behind.strip_prefix(':').and_then(port));
@@ -83,19 +85,19 @@ fn address(text: &str) -> Option<Endpoint> {
 }
 
 /// What stands before and behind a mark that stands in the line once.
-fn once<'a>(line: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
+pub(super) fn once<'a>(line: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
     line.split_once(mark).filter(|(_, behind)| !behind.contains(mark))
 }
 
 /// The text between a mark and the first of an end behind it.
-fn between<'a>(line: &'a str, mark: &str, end: &str) -> &'a str {
+pub(super) fn between<'a>(line: &'a str, mark: &str, end: &str) -> &'a str {
     line.split_once(mark)
         .and_then(|(_, rest)| rest.split_once(end))
         .map(|(inner, _)| inner)
         .unwrap_or_default()
 }
 
-fn of<'a>(account: &'a str, source: Option<Endpoint>) -> Said<'a> {
+pub(super) fn of<'a>(account: &'a str, source: Option<Endpoint>) -> Said<'a> {
     Said { account, source, ..Said::default() }
 }
 
@@ -342,7 +344,7 @@ mod tests {
     }
 
     /// Lines with `NAME` where whoever connects chooses the text, from 203.0.113.9.
-    const LINES: [(&str, &str); 24] = [
+    const LINES: [(&str, &str); 28] = [
         (
             "mysqld",
             "2026-06-03T12:59:31Z 12 [Note] Access denied for user 'NAME'@'203.0.113.9' (using password: YES)",
@@ -388,6 +390,19 @@ mod tests {
         ("CRON", "(bob) CMD (/bin/echo NAME)"),
         ("useradd", "new user: name=NAME, UID=1001, GID=1001, home=/home/x, shell=/bin/sh, from=/dev/pts/0"),
         ("passwd", "password for 'NAME' changed by 'root'"),
+        (
+            "asterisk",
+            "NOTICE[1638]: chan_sip.c:28926 in handle_request_register: Registration from '\"NAME\" <sip:NAME@10.0.2.5>' failed for '203.0.113.9:5060' - Wrong password",
+        ),
+        (
+            "asterisk",
+            "NOTICE[436][C-00000fa9] chan_sip.c: Call from 'NAME' (203.0.113.9:10836) to extension 'NAME' rejected because extension not found in context 'default'.",
+        ),
+        (
+            "asterisk",
+            "SECURITY[9] res_security_log.c: SecurityEvent=\"InvalidPassword\",Service=\"PJSIP\",AccountID=\"NAME\",SessionID=\"x\",LocalAddress=\"IPV4/UDP/10.0.2.5/5060\",RemoteAddress=\"IPV4/UDP/203.0.113.9/5060\",Challenge=\"x\"",
+        ),
+        ("dhcpd", "DHCPACK on 203.0.113.9 to 00:00:5e:00:53:01 (NAME) via eth0"),
     ];
 
     #[test]
@@ -413,6 +428,7 @@ mod tests {
             ("CRON", LINES[21].1, "bob"),
             ("useradd", LINES[22].1, "bob"),
             ("passwd", LINES[23].1, "bob"),
+            ("asterisk", LINES[26].1, "bob"),
             ("systemd-logind", "New session 5 of user NAME.", "bob"),
             ("usermod", "add 'NAME' to group 'sudo'", "bob"),
             ("openvpn", "NAME/203.0.113.9:1194 SIGUSR1[soft,ping-restart] received", "bob"),
@@ -432,6 +448,17 @@ mod tests {
         assert!(said("dnsmasq", "query[A] www.example from 10.0.2.20").is_some_and(|said| said.is_telemetry));
         assert_eq!(said("fail2ban", LINES[20].1).and_then(|said| said.verdict), Some(SensorVerdict::Blocked));
         for (program, line) in [
+            ("dhcpd", LINES[27].1),
+            ("dnsmasq-dhcp", "DHCPACK(eth0) 203.0.113.9 00:00:5e:00:53:01 pc7"),
+            ("dhcp6c", "Sending Release"),
+        ] {
+            let said = said(program, line).unwrap();
+            assert!(said.is_telemetry, "{line}");
+            assert_eq!(said.source.is_some(), line.contains("203.0.113.9"), "{line}");
+        }
+        for (program, line) in [
+            ("asterisk", "NOTICE[x] chan_sip.c: Registration from 'x' failed for '203.0.113.9' - x"),
+            ("asterisk", "VERBOSE[1] pbx.c: Executing x"),
             ("shop", LINES[0].1),
             ("mysqld", "ready for connections"),
             ("postgres", "LOG:  statement: SELECT ' user \"x\"'"),
@@ -459,6 +486,9 @@ mod tests {
             " remote host [ipv4:6.6.6.6:1] remote host [ipv6:6::6] ",
             "from '6.6.6.6' FOR 'x'",
             "6.6.6.6:1194 TLS",
+            "x' failed for '6.6.6.6:5060' - Wrong password",
+            "x' (6.6.6.6:1) to extension '1",
+            "x\",RemoteAddress=\"IPV4/UDP/6.6.6.6/1\",",
             "[sshd] Ban 6.6.6.6",
             "user=root src=6.6.6.6",
         ]);
