@@ -11,9 +11,9 @@ pub(crate) mod text;
 
 pub use format::Format;
 pub(crate) use format::{Envelope, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered};
-pub(crate) use json::time_of;
-pub(crate) use text::MERAKI;
+pub(crate) use json::{meant_as, time_of};
 pub use render::AlertFormat;
+pub(crate) use text::MERAKI;
 
 use crate::text::{printable, shorten};
 use crate::{Endpoint, Signature, Timestamp};

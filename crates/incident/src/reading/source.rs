@@ -15,7 +15,7 @@ use super::json;
 use super::unwrap::{Around, Body, Item};
 use crate::formats::{
     Format, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered, clean, clean_message, layouts,
-    lines, objects, plain,
+    lines, meant_as, objects, plain,
 };
 use crate::{Record, RecordKind, Timestamp};
 
@@ -284,30 +284,8 @@ fn unknown(time: Option<Timestamp>, text: &str, around: &Around) -> Record {
 
 /// The format that an object may be meant as. Only for what a person is told: nothing is read by it.
 fn near_object(object: &Object) -> Option<Format> {
-    const KEYS: [(&str, Format); 21] = [
-        ("event_type", Format::Eve),
-        ("kibana.alert.rule.name", Format::Ecs),
-        ("eventVersion", Format::CloudTrail),
-        ("eventSource", Format::CloudTrail),
-        ("winlog", Format::WindowsEvent),
-        ("Event", Format::WindowsEvent),
-        ("EventID", Format::WindowsEvent),
-        ("class_uid", Format::Ocsf),
-        ("output_fields", Format::Falco),
-        ("id.orig_h", Format::ZeekJson),
-        ("RuleTitle", Format::Sigma),
-        ("full_log", Format::Wazuh),
-        ("src_ap", Format::SnortJson),
-        ("auditID", Format::KubernetesAudit),
-        ("legacyEventType", Format::Okta),
-        ("protoPayload", Format::GoogleCloud),
-        ("userPrincipalName", Format::EntraId),
-        ("RecordType", Format::Microsoft365),
-        ("ProductArn", Format::GuardDuty),
-        ("actor_location", Format::Github),
-        ("@timestamp", Format::Ecs),
-    ];
-    KEYS.into_iter().find(|(key, _)| object.contains_key(*key)).map(|(_, format)| format)
+    let by = |key: &str, format| object.contains_key(key).then_some(format);
+    by("event_type", Format::Eve).or_else(|| meant_as(object)).or_else(|| by("@timestamp", Format::Ecs))
 }
 
 /// The format that a line may be meant as; likewise.

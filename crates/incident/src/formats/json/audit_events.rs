@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::{Draft, Envelope, Format, OTHERS, Object, ObjectFormat, Record, listed, some, told};
+use super::{Draft, Envelope, Format, OTHERS, Object, ObjectFormat, Record, listed, meant_as, some, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -128,6 +128,7 @@ fn recognises(object: &Object) -> bool {
         && event.first(&ACCOUNT).is_some()
         // Duo's administrators act without one, under a time that nobody else names so.
         && (event.address(&ADDRESS).is_some() || event.has("isotimestamp"))
+        && meant_as(object).is_none()
         && !OTHERS.iter().any(|other| (other.recognises)(object))
 }
 
@@ -176,7 +177,9 @@ fn ending(result: &str) -> (Option<&'static str>, Option<SensorVerdict>) {
         "denied" | "deny" | "blocked" | "rejected" | "forbidden" | "refused" => {
             (Some("refused"), Some(SensorVerdict::Blocked))
         }
-        "failure" | "failed" | "fail" | "error" | "false" | "unsuccessful" | "invalid" => (Some("failed"), None),
+        "failure" | "failed" | "fail" | "error" | "false" | "unsuccessful" | "invalid" => {
+            (Some("failed"), None)
+        }
         "fraud" => (Some("reported as fraud"), None),
         _ => (None, None),
     }

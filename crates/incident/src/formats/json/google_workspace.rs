@@ -8,7 +8,8 @@ use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, liste
 use crate::record::RecordKind;
 
 /// See the module.
-pub(crate) const GOOGLE_WORKSPACE: ObjectFormat = ObjectFormat { format: Format::AuditEvents, recognises, read };
+pub(crate) const GOOGLE_WORKSPACE: ObjectFormat =
+    ObjectFormat { format: Format::AuditEvents, recognises, read };
 
 /// Most events and facts of one that a message names.
 const MAX_NAMED: usize = 4;
@@ -48,7 +49,8 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let name = first.text("name")?;
     let others = joined(activity.objects("events").skip(1).take(MAX_NAMED).filter_map(name_of));
     let application = activity.text("id.applicationName").unwrap_or_default();
-    let title = if application.is_empty() { name.clone() } else { Cow::Owned(format!("{name} ({application})")) };
+    let title =
+        if application.is_empty() { name.clone() } else { Cow::Owned(format!("{name} ({application})")) };
     let facts = listed([
         told("by", some(&actor)),
         told("from", source.as_ref().map(|end| end.address.as_str())),

@@ -76,6 +76,33 @@ const OTHERS: [ObjectFormat; 19] = [
     web::WEB,
 ];
 
+/// The format that an object may be meant as, by a key that no other has. It need not be complete.
+pub(crate) fn meant_as(object: &Object) -> Option<Format> {
+    const KEYS: [(&str, Format); 20] = [
+        ("kibana.alert.rule.name", Format::Ecs),
+        ("eventVersion", Format::CloudTrail),
+        ("eventSource", Format::CloudTrail),
+        ("winlog", Format::WindowsEvent),
+        ("Event", Format::WindowsEvent),
+        ("EventID", Format::WindowsEvent),
+        ("class_uid", Format::Ocsf),
+        ("output_fields", Format::Falco),
+        ("id.orig_h", Format::ZeekJson),
+        ("RuleTitle", Format::Sigma),
+        ("full_log", Format::Wazuh),
+        ("src_ap", Format::SnortJson),
+        ("auditID", Format::KubernetesAudit),
+        ("legacyEventType", Format::Okta),
+        ("protoPayload", Format::GoogleCloud),
+        ("userPrincipalName", Format::EntraId),
+        ("RecordType", Format::Microsoft365),
+        ("ProductArn", Format::GuardDuty),
+        ("actor_location", Format::Github),
+        ("_document_id", Format::Github),
+    ];
+    KEYS.into_iter().find(|(key, _)| object.contains_key(*key)).map(|(_, format)| format)
+}
+
 /// Longest name of a host, an account, a sensor or a rule, in bytes.
 const MAX_NAME: usize = 128;
 

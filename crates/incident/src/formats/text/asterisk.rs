@@ -35,7 +35,8 @@ pub(super) fn said(line: &str) -> Option<Said<'_>> {
         return Some(of("", address(rest.trim_end_matches('\''))));
     }
     // `SecurityEvent="InvalidPassword",…,AccountID="100",…,RemoteAddress="IPV4/UDP/203.0.113.9/5060",…`
-    let (before, behind) = once(message, ",RemoteAddress=\"").filter(|_| message.starts_with("SecurityEvent="))?;
+    let (before, behind) =
+        once(message, ",RemoteAddress=\"").filter(|_| message.starts_with("SecurityEvent="))?;
     let mut parts = behind.split('"').next()?.split('/').skip(2);
     let (host, port) = (parts.next()?, parts.next()?);
     Some(of(between(before, ",AccountID=\"", "\""), address(&format!("[{host}]:{port}"))))

@@ -174,7 +174,8 @@ mod tests {
         let record = parse("urls", line);
         assert_eq!((record.kind, record.source.unwrap().port), (RecordKind::Telemetry, Some(51234)));
         assert_eq!(record.message, "asked for 10.0.2.20 -> 203.0.113.9:443");
-        let record = parse("events", "type=vpn_connectivity_change vpn_type='site-to-site' connectivity='false'");
+        let record =
+            parse("events", "type=vpn_connectivity_change vpn_type='site-to-site' connectivity='false'");
         assert_eq!((record.kind, record.source), (RecordKind::Log, None));
         for (program, line) in [("flows", "of something"), ("security_event", "x"), ("shop", "allow src=x")] {
             assert!(!(FORMAT.recognises)(line, &Envelope { program, ..Envelope::default() }), "{line}");

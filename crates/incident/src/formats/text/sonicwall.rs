@@ -94,8 +94,7 @@ mod tests {
     use super::*;
 
     fn parse(said: &str) -> Record {
-        let line =
-            format!("  id=firewall sn=0011 time=\"2026-06-03 12:59:31 UTC\" fw=10.0.0.1 pri=6 {said}");
+        let line = format!("  id=firewall sn=0011 time=\"2026-06-03 12:59:31 UTC\" fw=10.0.0.1 pri=6 {said}");
         assert!((FORMAT.recognises)(&line, &Envelope::default()), "{line}");
         read(&line, &Envelope::default())
     }
@@ -125,7 +124,8 @@ mod tests {
             (record.message.as_str(), record.rule.as_str(), record.classification.as_str()),
             ("IPS Detection Alert: LOCAL overflow", "608", "WEB-ATTACKS")
         );
-        let record = parse("c=32 m=82 msg=\"Possible port scan detected\" src=203.0.113.9:1:X1 dst=10.0.2.11:2:X0");
+        let record =
+            parse("c=32 m=82 msg=\"Possible port scan detected\" src=203.0.113.9:1:X1 dst=10.0.2.11:2:X0");
         assert_eq!((record.kind, record.priority), (RecordKind::Alert, None));
     }
 
