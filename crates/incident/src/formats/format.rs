@@ -91,7 +91,9 @@ pub enum Format {
     GuardDuty,
     /// GitHub's audit log.
     Github,
-    /// Audit events of Google Workspace, and of services without a form of their own here.
+    /// Google Workspace's activities.
+    GoogleWorkspace,
+    /// Audit events of services without a form of their own here.
     AuditEvents,
     /// What responders wrote down of the incident. Nothing is recognised as it: who gives evidence says so.
     Remark,
@@ -101,7 +103,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 40] = [
+    pub const ALL: [Format; 41] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -139,6 +141,7 @@ impl Format {
         Format::Microsoft365,
         Format::GuardDuty,
         Format::Github,
+        Format::GoogleWorkspace,
         Format::AuditEvents,
         Format::Remark,
         Format::Syslog,
@@ -176,6 +179,7 @@ impl Format {
                 | Format::EntraId
                 | Format::Microsoft365
                 | Format::Github
+                | Format::GoogleWorkspace
                 | Format::AuditEvents
         )
     }
@@ -219,6 +223,7 @@ impl Format {
             Format::Microsoft365 => ("microsoft365", "Microsoft 365 audit"),
             Format::GuardDuty => ("guard_duty", "AWS findings"),
             Format::Github => ("github", "GitHub audit"),
+            Format::GoogleWorkspace => ("google_workspace", "Google Workspace"),
             Format::AuditEvents => ("audit_events", "audit events"),
             Format::Remark => ("remark", "responders' remarks"),
             Format::Syslog => ("syslog", "syslog"),

@@ -14,6 +14,7 @@ use crate::choosing::candidate::Candidate;
 use crate::choosing::choice::{Choice, compare, group, order};
 use crate::choosing::race::chances_against;
 use crate::evidence::roles::Roles;
+use crate::prompts::coverage::named;
 
 /// How far a choice can be trusted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub struct Assurance {
 const WIDE: f64 = 0.5;
 /// A rival is about as good a bet as the best if it is cheaper with this chance; a half would be a toss-up.
 const EVEN: f64 = 0.25;
+/// How likely the attacker has an account of which further evidence is asked.
+const DOUBTFUL: std::ops::Range<f32> = 0.05..0.95;
 /// Most sentences of wanted evidence.
 const MOST_WANTED: usize = 3;
 
@@ -146,15 +149,11 @@ impl Decided<'_> {
     /// What tells the best from its first rival, or from failure if there is none.
     fn wanted(&self, best: usize, rivals: &[usize]) -> Vec<String> {
         let mut wanted = Vec::new();
-        let named = |index: usize| self.candidates.get(index).map(|candidate| hosts(&candidate.action.text));
-        if let (Some(mine), Some(its)) = (named(best), rivals.first().and_then(|&rival| named(rival))) {
-            let apart = mine
-                .iter()
-                .filter(|host| !its.contains(host))
-                .chain(its.iter().filter(|host| !mine.contains(host)));
-            let apart: Vec<&str> =
-                apart.map(String::as_str).filter(|host| self.may_be_reached(host)).collect();
-            match apart.as_slice() {
+        let text = |index: usize| self.candidates.get(index).map(|candidate| candidate.action.text.as_str());
+        if let (Some(mine), Some(its)) = (text(best), rivals.first().and_then(|&rival| text(rival))) {
+            let mut hosts = apart(hosts(mine), hosts(its));
+            hosts.retain(|host| self.may_be_reached(host));
+            match hosts.as_slice() {
                 [] => {}
                 [host] => wanted.push(format!(
                     "Whether the attacker has reached {host}: its logs and connections since the first alert."
@@ -162,6 +161,18 @@ impl Decided<'_> {
                 hosts => wanted.push(format!(
                     "Which of {} the attacker has reached: their logs and connections since the first alert.",
                     hosts.join(", ")
+                )),
+            }
+            match apart(self.doubtful_accounts(mine), self.doubtful_accounts(its)).as_slice() {
+                [] => {}
+                [account] => wanted.push(format!(
+                    "Whether the attacker has the account {account}: where its sign-ins came from, and what was done with it since the \
+                     first alert."
+                )),
+                accounts => wanted.push(format!(
+                    "Which of the accounts {} the attacker has: where their sign-ins came from, and what was done with them since the \
+                     first alert.",
+                    accounts.join(", ")
                 )),
             }
         }
@@ -186,6 +197,13 @@ impl Decided<'_> {
         let is_his = self.roles.attackers.iter().any(|name| name == host);
         let mut accounts = self.roles.stolen_accounts.iter().chain(&self.roles.planted_accounts);
         !is_his && !accounts.any(|account| account.split('@').any(|part| part == host))
+    }
+
+    /// Accounts that an action names and that the attacker may have or not.
+    fn doubtful_accounts(&self, action: &str) -> Vec<String> {
+        let is_doubtful =
+            |name: &String| self.roles.held.get(name).is_some_and(|held| DOUBTFUL.contains(held));
+        named(action, self.roles).into_iter().map(|(_, name)| name).filter(is_doubtful).collect()
     }
 
     /// Evidence that shows whether a fact of recovery holds, by its position.
@@ -237,6 +255,14 @@ fn can_be_taken_back(reversibility: Reversibility) -> Reversibility {
     reversibility.max(Reversibility::Reversible)
 }
 
+/// What stands in one of two lists alone.
+fn apart(mine: Vec<String>, its: Vec<String>) -> Vec<String> {
+    let not_in = |other: &[String], own: &[String]| -> Vec<String> {
+        own.iter().filter(|name| !other.contains(name)).cloned().collect()
+    };
+    [not_in(&its, &mine), not_in(&mine, &its)].concat()
+}
+
 fn hosts(action: &str) -> Vec<String> {
     let is_host = |kind| matches!(kind, EntityKind::Address | EntityKind::Host | EntityKind::Domain);
     Entities::find(action)
@@ -273,6 +299,10 @@ mod tests {
     }
 
     fn decide(actions: &[&str], tallies: &[Tally]) -> (Choice, Assurance) {
+        decide_about(&Roles { targets: vec!["10.0.2.13".into()], ..Roles::default() }, actions, tallies)
+    }
+
+    fn decide_about(roles: &Roles, actions: &[&str], tallies: &[Tally]) -> (Choice, Assurance) {
         let candidates: Vec<Candidate> = (0..)
             .zip(actions)
             .map(|(index, &text)| {
@@ -280,9 +310,8 @@ mod tests {
                 Candidate::proposed(index, action, String::new())
             })
             .collect();
-        let roles = Roles { targets: vec!["10.0.2.13".into()], ..Roles::default() };
         let before = RecoveryState::default();
-        let decided = Decided { before, candidates: &candidates, tallies, roles: &roles, confidence: 0.95 };
+        let decided = Decided { before, candidates: &candidates, tallies, roles, confidence: 0.95 };
         decided.assure(choose(before, tallies).unwrap())
     }
 
@@ -318,6 +347,27 @@ mod tests {
         // Nor is what is clearly worse.
         let tallies = [tallies[0].clone(), tallied(&[19.0, 18.0, 20.0], 0)];
         assert_eq!(decide(&[WIPE, ISOLATE], &tallies).0.index, 0);
+    }
+
+    #[test]
+    fn an_account_in_doubt_that_one_action_names_is_asked_about() {
+        let tallies = [tallied(&[5.0, 7.0, 6.0], 0), tallied(&[6.0, 6.0, 7.0], 0)];
+        let [alice, both] =
+            ["Disable the account alice", "Disable the accounts alice, bob@corp.example and eve"];
+        let held = [("alice", 0.5), ("bob@corp.example", 0.6), ("eve", 0.99)];
+        let roles = Roles {
+            stolen_accounts: held.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            held: held.into_iter().map(|(name, chance)| (name.to_owned(), chance)).collect(),
+            ..Roles::default()
+        };
+        let (_, assurance) = decide_about(&roles, &[alice, both], &tallies);
+        assert!(
+            assurance.wanted_evidence[0]
+                .starts_with("Whether the attacker has the account bob@corp.example:"),
+            "{:?}",
+            assurance.wanted_evidence
+        );
+        assert!(!assurance.wanted_evidence[0].contains("eve"), "she surely is the attacker's");
     }
 
     #[test]

@@ -57,9 +57,10 @@ impl Roles {
         is_among(&self.attackers) && !is_among(&self.systems)
     }
 
-    /// Accounts that the attacker has or may have.
+    /// Accounts that the attacker has or may have, and those of which nothing says so: they may join the others.
     pub(crate) fn accounts(&self) -> impl Iterator<Item = &String> + Clone {
-        self.stolen_accounts.iter().chain(&self.planted_accounts).chain(self.held.keys())
+        let lists = [&self.stolen_accounts, &self.planted_accounts, &self.seen_accounts];
+        lists.into_iter().flatten().chain(self.held.keys())
     }
 
     /// Whether this is an account that the attacker has.

@@ -54,10 +54,16 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
         let (so_far, after) = (deeds.get(..number).unwrap_or_default(), deeds.get(number - 1));
         widened.joined.clear();
         let known = widened.roles.to_clean();
-        let seen = after.into_iter().flat_map(|deed| &deed.fallen).filter(|host| !known.contains(host));
-        widened.joined.extend(seen.cloned());
-        if !widened.joined.is_empty() {
-            widened.roles.to_mut().targets.extend(widened.joined.iter().cloned());
+        let is_new = |name: &&String| !known.contains(name) && !widened.roles.has_account(name);
+        let seen = after.into_iter().flat_map(|deed| &deed.fallen).filter(is_new);
+        let (accounts, hosts): (Vec<String>, Vec<String>) =
+            seen.cloned().partition(|name| roles.seen_accounts.contains(name));
+        if !accounts.is_empty() || !hosts.is_empty() {
+            let roles = widened.roles.to_mut();
+            roles.seen_accounts.retain(|account| !accounts.contains(account));
+            roles.stolen_accounts.extend(accounts.iter().cloned());
+            roles.targets.extend(hosts.iter().cloned());
+            widened.joined.extend(accounts.into_iter().chain(hosts));
         }
         while let Some(deed) = after
             && Coverage::of(&widened.roles, so_far).is_exhausted(deed.after)
@@ -445,6 +451,11 @@ mod tests {
         };
         assert_eq!(suspected(0.02), ["10.0.2.15"], "a host of which something says so comes first");
         assert_eq!(suspected(0.002), ["adm_domain"], "and one of which nothing does comes last");
+        let reset = objects("Reset the password of adm_domain", &roles);
+        assert!(
+            reset.iter().any(|(_, names)| names.contains("adm_domain")),
+            "what is done to it counts: {reset:?}"
+        );
         assert!(
             !joined("Save the logs of 10.0.2.13 and 10.0.2.14"),
             "no account keeps evidence from being kept"

@@ -19,7 +19,7 @@ pub(crate) struct Deed {
     pub(crate) before: RecoveryState,
     /// The one that followed.
     pub(crate) after: RecoveryState,
-    /// Hosts that were seen to fall meanwhile. Of what has really happened the roles tell already.
+    /// Hosts and accounts that were seen to fall meanwhile. Of what has really happened the roles tell already.
     pub(crate) fallen: Vec<String>,
 }
 
@@ -29,11 +29,11 @@ impl Deed {
         open_facts(self.before, &self.objects)
     }
 
-    /// Whether it cuts this host off or closes the way into it.
-    pub(crate) fn protects(&self, host: &str) -> bool {
+    /// Whether it cuts off this host or account, or closes the way into it.
+    pub(crate) fn protects(&self, name: &str) -> bool {
         let mut objects = self.objects.iter();
         objects.any(|(kind, names)| {
-            matches!(kind, VerbClass::Contain | VerbClass::Harden) && names.contains(host)
+            matches!(kind, VerbClass::Contain | VerbClass::Harden) && names.contains(name)
         })
     }
 }

@@ -190,11 +190,14 @@ impl World {
             return;
         }
         for Fall { is_seen } in self.advance.pass(minutes) {
-            let Some(host) = next_to_fall(&self.roles, deeds, is_seen).cloned() else { continue };
-            let all = std::iter::once(&mut self.roles).chain(&mut self.returning);
-            all.for_each(|roles| roles.targets.push(host.clone()));
+            let Some(next) = next_to_fall(&self.roles, deeds, is_seen) else { continue };
+            let (name, is_account) = (next.name().clone(), matches!(next, Next::Account(_)));
+            for roles in std::iter::once(&mut self.roles).chain(&mut self.returning) {
+                let fallen = if is_account { &mut roles.stolen_accounts } else { &mut roles.targets };
+                fallen.push(name.clone());
+            }
             if let Some(last) = deeds.last_mut().filter(|_| is_seen) {
-                last.fallen.push(host);
+                last.fallen.push(name);
             }
         }
     }
@@ -274,10 +277,42 @@ fn likeliest<'a>(chances: impl Iterator<Item = (&'a String, &'a f32)>) -> Option
     chances.max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, _)| name)
 }
 
+/// Who falls next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next<'a> {
+    /// A host of the system.
+    Host(&'a String),
+    /// An account, where the attack is about accounts.
+    Account(&'a String),
+}
+
+impl<'a> Next<'a> {
+    fn name(self) -> &'a String {
+        match self {
+            Next::Host(name) | Next::Account(name) => name,
+        }
+    }
+}
+
+/// What falls next. Where accounts are attacked and no host is known to be, it is an account: of those that the attacker may have the
+/// likeliest, and then the first of those that the log tells of. Else it is a host.
+pub(crate) fn next_to_fall<'a>(roles: &'a Roles, deeds: &[Deed], is_seen: bool) -> Option<Next<'a>> {
+    if roles.to_clean().is_empty() && !roles.stolen_accounts.is_empty() {
+        let may_fall = |account: &String| {
+            !roles.has_account(account) && !deeds.iter().any(|deed| deed.protects(account))
+        };
+        let held = roles.held.iter().filter(|(account, _)| may_fall(account));
+        let likeliest = held.min_by(|a, b| b.1.total_cmp(a.1)).map(|(account, _)| account);
+        let others = || roles.seen_accounts.iter().find(|account| may_fall(account));
+        return likeliest.or_else(others).map(Next::Account);
+    }
+    next_host(roles, deeds, is_seen).map(Next::Host)
+}
+
 /// The host that falls next: the likeliest of those that the attack has to do with, and then the first of those that are described.
 /// The order is no lot, since no number says more than how likely each is, and worlds in which another one falls would ask other questions.
 /// One of which nothing ever tells, and which falls unseen, would be missed by whoever responds for good: it is left out.
-pub(crate) fn next_to_fall<'a>(roles: &'a Roles, deeds: &[Deed], is_seen: bool) -> Option<&'a String> {
+fn next_host<'a>(roles: &'a Roles, deeds: &[Deed], is_seen: bool) -> Option<&'a String> {
     let may_fall = |host: &String| {
         !roles.targets.contains(host)
             && !roles.attackers.contains(host)
@@ -519,6 +554,39 @@ mod tests {
         let alone =
             Roles { targets: Vec::new(), footholds: Vec::new(), compromised: BTreeMap::new(), ..alone };
         assert!((0..50).all(|seed| World::draw(&alone, &[], seed).roles.stolen_accounts == ["alice"]));
+    }
+
+    #[test]
+    fn where_accounts_alone_are_attacked_further_accounts_fall() {
+        let believed = Roles {
+            stolen_accounts: vec!["alice".into()],
+            seen_accounts: vec!["bob".into(), "carol".into()],
+            systems: vec!["10.0.0.1".into()],
+            names: [("web".to_owned(), "10.0.0.1".to_owned())].into(),
+            held: [("alice".to_owned(), 1.0)].into(),
+            ..Roles::default()
+        };
+        let mut fell = 0;
+        for seed in 0..200 {
+            let drawn = World::draw(&believed, &[], seed);
+            let passed = |action: &str| {
+                let (mut world, mut deeds) = (drawn.clone(), in_vain(&believed, &[action]));
+                world.pass(1e5, &mut deeds);
+                (world.roles, deeds)
+            };
+            let (roles, deeds) = passed("Search the sign-in logs of alice");
+            assert!(["alice", "bob", "carol"].map(str::to_owned).starts_with(&roles.stolen_accounts));
+            assert!(roles.targets.is_empty(), "no host is attacked");
+            let seen = &deeds[0].fallen;
+            assert!(seen.iter().all(|account| roles.stolen_accounts.contains(account)));
+            let wider = widened(&believed, &deeds);
+            assert_eq!((&wider.joined, wider.roles.targets.len()), (seen, 0), "it is known of");
+            assert!(seen.iter().all(|account| wider.roles.has_account(account)));
+            fell += usize::from(!seen.is_empty());
+            let (roles, _) = passed("Disable the account bob");
+            assert!(!roles.stolen_accounts.contains(&"bob".to_owned()), "it is disabled");
+        }
+        assert!((20..104).contains(&fell), "{fell}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::prompts::questions::shared_segments;
 use crate::rollouts::advance::chance_within;
 use crate::rollouts::answers::Answers;
 use crate::rollouts::runner::{RolloutBatch, RolloutPolicy, RolloutRunner};
-use crate::rollouts::world::{Belief, next_to_fall};
+use crate::rollouts::world::{Belief, Next, next_to_fall};
 use crate::session::engaging::{Engaged, Engaging};
 use crate::session::events::{PlanEvent, PlanSink, PlanningStage, Progress};
 use crate::session::expectation::{Expectation, ExpectationError, predict_alerts, present_tactic};
@@ -515,12 +515,13 @@ fn nothing_left(
 /// What the attacker may do while an action is carried out that leaves the attack uncontained.
 fn meanwhile(session: &PlanSession, roles: &Roles, deeds: &[Deed], chosen: &Candidate) -> Option<String> {
     let is_free = chosen.predicted_state.is_some_and(|state| !state.is_attack_contained);
-    if !is_free || next_to_fall(roles, deeds, true).is_none() {
-        return None;
-    }
+    let what = match next_to_fall(roles, deeds, true).filter(|_| is_free)? {
+        Next::Host(_) => "host",
+        Next::Account(_) => "account",
+    };
     let minutes = session.options.pricing.minutes_of_work(&chosen.action.text);
     Some(format!(
-        "The attacker is free meanwhile: in {minutes:.0} minutes it takes a further host with a chance of {:.0} %.",
+        "The attacker is free meanwhile: in {minutes:.0} minutes it takes a further {what} with a chance of {:.0} %.",
         100.0 * chance_within(minutes)
     ))
 }

@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::{Draft, Envelope, Format, OTHERS, Object, ObjectFormat, Record, listed, meant_as, some, told};
+use super::{
+    Draft, Envelope, Format, OBJECT_FORMATS, Object, ObjectFormat, Record, listed, meant_as, some, told,
+};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -123,13 +125,14 @@ const MAX_ACTION: usize = 96;
 
 fn recognises(object: &Object) -> bool {
     let event = Fields(object);
+    let mut others = OBJECT_FORMATS.iter().filter(|other| other.format != Format::AuditEvents);
     event.time(&TIME).is_some()
         && action(event).is_some()
         && event.first(&ACCOUNT).is_some()
         // Duo's administrators act without one, under a time that nobody else names so.
         && (event.address(&ADDRESS).is_some() || event.has("isotimestamp"))
         && meant_as(object).is_none()
-        && !OTHERS.iter().any(|other| (other.recognises)(object))
+        && !others.any(|other| (other.recognises)(object))
 }
 
 /// What was done, in the service's own few words.

@@ -9,7 +9,7 @@ use crate::record::RecordKind;
 
 /// See the module.
 pub(crate) const GOOGLE_WORKSPACE: ObjectFormat =
-    ObjectFormat { format: Format::AuditEvents, recognises, read };
+    ObjectFormat { format: Format::GoogleWorkspace, recognises, read };
 
 /// Most events and facts of one that a message names.
 const MAX_NAMED: usize = 4;
@@ -80,7 +80,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         account,
         ..Draft::default()
     };
-    Some(draft.finish(Format::AuditEvents, object, envelope))
+    Some(draft.finish(Format::GoogleWorkspace, object, envelope))
 }
 
 fn name_of(event: Fields<'_>) -> Option<String> {

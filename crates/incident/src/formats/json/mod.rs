@@ -48,13 +48,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; OTHERS.len() + 1] = {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s] = OTHERS;
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, audit_events::AUDIT_EVENTS]
-};
-
-/// Those that are some product's own.
-const OTHERS: [ObjectFormat; 19] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 20] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -74,6 +68,7 @@ const OTHERS: [ObjectFormat; 19] = [
     aws_findings::GUARD_DUTY,
     github::GITHUB,
     web::WEB,
+    audit_events::AUDIT_EVENTS,
 ];
 
 /// The format that an object may be meant as, by a key that no other has. It need not be complete.

@@ -128,7 +128,7 @@ const SAMPLES: [(Format, &str); 26] = [
         r#"{"@timestamp":1780491571342,"_document_id":"g1","action":"repo.add_member","actor":"alice","actor_id":7,"actor_ip":"203.0.113.9","actor_location":{"country_code":"NO"},"business":"example","created_at":1780491571342,"operation_type":"create","org":"example","permission":"admin","repo":"example/shop","user":"mallory","user_agent":"curl/8.5","visibility":"private"}"#,
     ),
     (
-        Format::AuditEvents,
+        Format::GoogleWorkspace,
         r#"{"kind":"admin#reports#activity","id":{"time":"2026-06-03T12:59:31Z","applicationName":"login"},"actor":{"email":"alice@example.com"},"ipAddress":"203.0.113.9","events":[{"type":"login","name":"login_failure","parameters":[{"name":"login_type","value":"google_password"}]}]}"#,
     ),
     (
