@@ -110,13 +110,16 @@ impl<'a> Fields<'a> {
     /// The first of these paths that has an IP address, also with a port behind it, which is left out: the client's system
     /// drew it. Names that services have there for themselves are no ends.
     pub(super) fn address(self, paths: &[&str]) -> Option<Endpoint> {
-        paths.iter().find_map(|path| {
-            let text = self.text(path).filter(|text| text.len() <= MAX_ADDRESS)?;
-            let end = super::super::endpoint(&text, "")?;
-            let is_address = end.ip().is_some_and(|ip| !ip.is_unspecified());
-            is_address.then_some(Endpoint { port: None, ..end })
-        })
+        paths.iter().find_map(|path| address(self.get(path)?))
     }
+}
+
+/// An IP address, also with a port behind it, which is left out.
+pub(super) fn address(value: &Value) -> Option<Endpoint> {
+    let text = scalar(value).filter(|text| text.len() <= MAX_ADDRESS)?;
+    let end = super::super::endpoint(&text, "")?;
+    let is_address = end.ip().is_some_and(|ip| !ip.is_unspecified());
+    is_address.then_some(Endpoint { port: None, ..end })
 }
 
 /// A path of names without the parts that are identifiers (GUIDs, long numbers, hashes), so that like records fold.
