@@ -8,12 +8,13 @@ use countermove_proto::v1::{
     ApproveActionRequest, Candidate, Incident, IncidentStatus, PlanStep, RejectActionRequest,
     ReportOutcomeRequest, ResendActionRequest,
 };
+use countermove_wire::document::FACTS;
 use countermove_wire::{IntoMessage, recovery_state};
 
 use crate::client::{Coordinator, request_id};
 use crate::failure::Failure;
 use crate::plan::get;
-use crate::render::{FACTS, one_line};
+use crate::render::one_line;
 
 /// Least digits of a hash that tell one step from another.
 pub(crate) const HASH_DIGITS: usize = 8;

@@ -50,6 +50,7 @@ fn milliseconds(time: Option<&str>) -> String {
 pub(crate) fn markdown(document: &PlanDocument) -> String {
     let mut report = Report(String::new());
     report.head(document);
+    report.brief(document);
     if let Some(assessment) = &document.assessment {
         report.assessment(assessment);
     }
@@ -133,6 +134,24 @@ impl Report {
         }
     }
 
+    /// What has to be known before the next action.
+    fn brief(&mut self, document: &PlanDocument) {
+        let lines = document.brief();
+        if lines.is_empty() {
+            return;
+        }
+        self.line("## In short");
+        self.list(lines.into_iter().map(|(topic, text)| {
+            let label = topic.label();
+            format!(
+                "**{}{}:** {}",
+                label.get(..1).unwrap_or_default().to_uppercase(),
+                label.get(1..).unwrap_or_default(),
+                escape(&text)
+            )
+        }));
+    }
+
     fn assessment(&mut self, assessment: &Assessment) {
         self.line("## Assessment");
         self.line(match assessment.is_incident || assessment.not_understood {
@@ -203,8 +222,13 @@ impl Report {
         self.0.push('\n');
         if !step.rejected.is_empty() {
             self.line("Thrown away before any rollout:");
-            let rejected = step.rejected.iter();
-            self.list(rejected.map(|r| format!("{}: {}", escape(&r.action.text), escape(&r.reason))));
+            self.list(step.thrown_away().into_iter().map(|(reason, actions)| {
+                let actions = actions.into_iter().map(|(action, times)| match times {
+                    1 => escape(action),
+                    _ => format!("{} ({times} times)", escape(action)),
+                });
+                format!("{}: {}", actions.collect::<Vec<_>>().join("; "), escape(reason))
+            }));
         }
     }
 

@@ -28,6 +28,7 @@ async fn an_evaluation_plays_compares_and_writes() {
         "recovery_cost",
         "recovered_share",
         "superfluous_actions",
+        "false_containment",
         "hallucinated_entities",
         "constraint_violations",
         "injections_obeyed",

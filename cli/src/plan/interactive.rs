@@ -6,6 +6,7 @@ use std::time::Instant;
 use countermove_incident::RecoveryState;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{PlanEnded, PlanStep};
+use countermove_wire::document::FACTS;
 use countermove_wire::recovery_state;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -15,7 +16,7 @@ use crate::client::Coordinator;
 use crate::console::page;
 use crate::decisions;
 use crate::failure::Failure;
-use crate::render::{FACTS, step as render_step};
+use crate::render::step as render_step;
 
 /// What a person says about a chosen action.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use countermove_wire::document::{
-    Assessment, Autonomy, CostKind, Digest, End, HeldAccount, Mode, Model, Options, PlanDocument, Status,
-    Step, Suspect, Tactic, TacticBelief, Usage,
+    Assessment, Autonomy, CostKind, Digest, End, HeldAccount, LEAST_SUSPECTED, Mode, Model, Options,
+    PlanDocument, Status, Step, Suspect, Tactic, TacticBelief, Usage, likely,
 };
 
 use super::step::{marks, step};
@@ -43,6 +43,10 @@ pub(crate) fn incident(document: &PlanDocument, now: Option<&str>, page: Page) -
         None => {
             let _ = writeln!(out, "  {NOT_ASSESSED}");
         }
+    }
+    out.push_str(&brief(document, page));
+    if let Some(assessment) = &document.assessment {
+        out.push_str(&believed_tactics(assessment, page));
     }
     for revised in &document.revisions {
         let (before, after) = (tactics(&revised.before), tactics(&revised.after));
@@ -85,6 +89,22 @@ pub(crate) fn incident(document: &PlanDocument, now: Option<&str>, page: Page) -
         let note = "This is an offline plan: the states after each action are the model's predictions, and nothing was \
                     executed. Check each action before it is carried out.";
         out.push_str(&titled("NOTE", note, page));
+    }
+    out
+}
+
+/// What has to be known before the next action; empty where there is none.
+fn brief(document: &PlanDocument, page: Page) -> String {
+    let lines = document.brief();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("\n{}\n", page.style.heading("IN SHORT"));
+    let mut told = None;
+    for (topic, text) in lines {
+        let label = if told == Some(topic) { "" } else { topic.label() };
+        told = Some(topic);
+        out.push_str(&item(label, &text, page));
     }
     out
 }
@@ -163,19 +183,11 @@ pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> Strin
     }
 }
 
-/// Hosts that are less likely compromised are not listed; the JSON document has them all.
-pub(crate) const LEAST_SUSPECTED: f32 = 0.01;
-
 /// Hosts with the chance that they are compromised; none if none is likely enough to be listed.
 pub(crate) fn suspects(suspects: &[Suspect]) -> Option<String> {
     let listed = suspects.iter().filter(|suspect| suspect.probability >= LEAST_SUSPECTED);
     let listed: Vec<String> = listed.map(|suspect| likely(&suspect.host, suspect.probability)).collect();
     (!listed.is_empty()).then(|| listed.join(", "))
-}
-
-/// A name with a chance.
-pub(crate) fn likely(name: &str, probability: f32) -> String {
-    format!("{name} ({:.0} %)", 100.0 * probability)
 }
 
 /// Accounts with the chance that the attacker has them; `names` alone, where nothing says how likely that is.
@@ -226,9 +238,15 @@ fn assessed(assessment: &Assessment, warnings: &[String], page: Page) -> String 
         let names = assessment.rejected.join("; ");
         out.push_str(&item("removed", &format!("from what the model said: {names}"), page));
     }
-    if !assessment.tactics.is_empty() {
-        let _ = writeln!(out, "\n{}", page.style.heading("TACTICS"));
+    out
+}
+
+/// The tactics with the evidence that each rests on.
+fn believed_tactics(assessment: &Assessment, page: Page) -> String {
+    if assessment.tactics.is_empty() {
+        return String::new();
     }
+    let mut out = format!("\n{}\n", page.style.heading("TACTICS"));
     for (rank, belief) in assessment.tactics.iter().enumerate() {
         let techniques: Vec<_> = belief
             .techniques

@@ -3,15 +3,11 @@
 use std::fmt::Write;
 
 use countermove_wire::document::{
-    Assurance, Belief, Candidate, Cost, Reversibility, State, StateSource, Step,
+    Assurance, Belief, Candidate, Cost, FACTS, State, StateSource, Step, likely,
 };
 
-use super::incident::{Page, likely, number, suspects};
+use super::incident::{Page, number, suspects};
 use super::text::{hanging, one_line, pad, pad_left, width, wrap};
-
-/// The six facts of recovery in a word each, in the order of [`State::facts`].
-pub(crate) const FACTS: [&str; 6] =
-    ["contained", "understood", "preserved", "eradicated", "hardened", "recovered"];
 
 /// A step, as lines.
 pub(crate) fn step(step: &Step, page: Page) -> String {
@@ -23,12 +19,12 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
         out.push_str(&believed(belief, &step.state_before, page));
     }
     out.push_str(&candidates(step, page));
-    for (text, times) in thrown_away(step) {
-        let text = if times > 1 { format!("{text} ({times} times)") } else { text };
+    for (reason, actions) in step.thrown_away() {
+        let text = format!("{}: {}", proposals(&actions), one_line(reason));
         out.push_str(&style.faint(hanging("  thrown away  ", &text, page.columns).trim_end_matches('\n')));
         out.push('\n');
     }
-    if let Some(chosen) = step.candidates.iter().find(|candidate| candidate.index == step.chosen) {
+    if let Some(chosen) = step.chosen_candidate() {
         let action = &chosen.action;
         out.push_str(&hanging("  choice   ", &action.text, page.columns));
         out.push_str(&hanging("  reason   ", &step.why(), page.columns));
@@ -49,9 +45,6 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
     out
 }
 
-/// From this chance on it is told that something unseen may stand against a fact.
-const TOLD_HINDRANCE: f32 = 0.1;
-
 /// What is believed after what came of earlier actions.
 fn believed(belief: &Belief, state: &State, page: Page) -> String {
     let mut out = String::new();
@@ -64,42 +57,11 @@ fn believed(belief: &Belief, state: &State, page: Page) -> String {
         let told = format!("the attacker has: {}", held.join(", "));
         out.push_str(&hanging("  accounts ", &told, page.columns));
     }
-    if let Some(text) = hindered(belief, state) {
+    if let Some(text) = belief.hindered(state) {
         out.push_str(&page.style.warning(hanging("  unseen   ", &text, page.columns).trim_end_matches('\n')));
         out.push('\n');
     }
     out
-}
-
-/// What no record tells of and may stand against facts that do not hold, in a sentence; none if nothing is likely enough to be told.
-pub(crate) fn hindered(belief: &Belief, state: &State) -> Option<String> {
-    let facts = FACTS.into_iter().zip(state.facts()).filter(|(_, (_, holds))| !holds);
-    let hindered: Vec<String> = facts
-        .filter_map(|(word, (name, _))| {
-            let hindrance = belief.hindered.iter().find(|one| one.fact == name)?;
-            let is_told = hindrance.probability >= TOLD_HINDRANCE;
-            is_told.then(|| format!("{word} ({:.0} %)", 100.0 * hindrance.probability))
-        })
-        .collect();
-    let stands = format!("something that no record tells of stands against: {}", hindered.join(", "));
-    let returns = format!("the attacker comes back from another address ({:.0} %)", 100.0 * belief.returns);
-    let is_told = belief.returns >= TOLD_HINDRANCE && !state.is_attack_contained;
-    let told: Vec<String> = [(!hindered.is_empty()).then_some(stands), is_told.then_some(returns)]
-        .into_iter()
-        .flatten()
-        .collect();
-    (!told.is_empty()).then(|| told.join("; "))
-}
-
-/// How well an action can be taken back, as the rest of a sentence.
-pub(crate) fn taken_back(reversibility: Reversibility) -> &'static str {
-    match reversibility {
-        Reversibility::Harmless => "it changes nothing",
-        Reversibility::Reversible => "it can be taken back",
-        Reversibility::Laborious => "it is hard to take back",
-        Reversibility::Irreversible => "it cannot be taken back",
-        Reversibility::Unspecified => "nobody knows whether it can be taken back",
-    }
 }
 
 /// That a choice is clear, with the chance that it is the best one.
@@ -109,7 +71,7 @@ pub(crate) fn clear(chance: f64) -> String {
 
 /// How far the choice can be trusted, and what would decide where it cannot.
 fn trust(assurance: &Assurance, page: Page) -> String {
-    let taken_back = taken_back(assurance.reversibility);
+    let taken_back = assurance.reversibility.taken_back();
     if assurance.is_clear {
         let text = format!("{}; {taken_back}", clear(assurance.chance));
         return hanging("  trust    ", &text, page.columns);
@@ -173,17 +135,13 @@ pub(crate) fn cost(estimate: &Cost) -> (String, String, String) {
     (mean, likely, ends)
 }
 
-/// Proposals that were thrown away with their reasons, equal ones once with their number.
-fn thrown_away(step: &Step) -> Vec<(String, usize)> {
-    let mut all: Vec<(String, usize)> = Vec::new();
-    for rejected in &step.rejected {
-        let text = format!("\"{}\": {}", one_line(&rejected.action.text), one_line(&rejected.reason));
-        match all.iter_mut().find(|(known, _)| *known == text) {
-            Some((_, times)) => *times += 1,
-            None => all.push((text, 1)),
-        }
-    }
-    all
+/// Proposals between quotation marks, each once with their number.
+fn proposals(actions: &[(&str, usize)]) -> String {
+    let told = actions.iter().map(|(action, times)| match times {
+        1 => format!("\"{}\"", one_line(action)),
+        _ => format!("\"{}\" ({times} times)", one_line(action)),
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn candidates(step: &Step, page: Page) -> String {
@@ -193,14 +151,20 @@ fn candidates(step: &Step, page: Page) -> String {
     let mut out = page.style.faint(&format!("{}action", lead(' ', "", "cost", "9 in 10")));
     out.push('\n');
     for candidate in &step.candidates {
-        out.push_str(&line_of(candidate, candidate.index == step.chosen, page));
+        out.push_str(&line_of(step, candidate, page));
     }
     out
 }
 
-/// A candidate takes as many lines as its action needs; how its rollouts ended stands under it.
-fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
-    let (mean, likely, ends) = cost(&candidate.cost);
+/// A candidate takes as many lines as its action needs; how its rollouts ended stands under it. Figures that are those of one
+/// above are not told again.
+fn line_of(step: &Step, candidate: &Candidate, page: Page) -> String {
+    let chosen = candidate.index == step.chosen;
+    let same = step.costs_as(candidate).map(|other| format!("as {}", number(other.index)));
+    let (mean, likely, ends) = match same {
+        Some(same) => (same, String::new(), String::new()),
+        None => cost(&candidate.cost),
+    };
     let lead = lead(if chosen { '>' } else { ' ' }, &number(candidate.index).to_string(), &mean, &likely);
     let indent = width(&lead);
     let mut out = String::new();
@@ -209,7 +173,9 @@ fn line_of(candidate: &Candidate, chosen: bool, page: Page) -> String {
         let line = if chosen { page.style.good(line) } else { line.clone() };
         let _ = writeln!(out, "{}{line}", if index == 0 { lead.clone() } else { " ".repeat(indent) });
     }
-    let _ = writeln!(out, "{}{}", " ".repeat(indent), page.style.faint(&format!("({ends})")));
+    if !ends.is_empty() {
+        let _ = writeln!(out, "{}{}", " ".repeat(indent), page.style.faint(&format!("({ends})")));
+    }
     out
 }
 
@@ -220,13 +186,23 @@ fn lead(mark: char, number: &str, mean: &str, likely: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use countermove_wire::document::{Action, HeldAccount, Hindrance, Rejected, Suspect, Usage};
+    use countermove_wire::document::{
+        Action, HeldAccount, Hindrance, Rejected, Reversibility, Suspect, Usage,
+    };
 
     use super::*;
 
     fn candidate(index: u32, text: &str, cost: Cost) -> Candidate {
         let action = Action { text: text.to_owned(), explanation: "It stops the attacker.".to_owned() };
-        Candidate { index, action, cost, predicted_state: None, reasoning: String::new(), approvers: None }
+        Candidate {
+            index,
+            action,
+            cost,
+            predicted_state: None,
+            reasoning: String::new(),
+            takes_down: Vec::new(),
+            approvers: None,
+        }
     }
 
     fn example() -> Step {
@@ -312,7 +288,7 @@ STEP 1
                         stands against: contained (28 %);\n           the attacker comes back from another address (64 %)\n";
         assert!(text.contains(expected), "{text}");
         let contained = State { is_attack_contained: true, ..State::default() };
-        assert_eq!(hindered(&belief, &contained), None, "what holds is not in doubt");
+        assert_eq!(belief.hindered(&contained), None, "what holds is not in doubt");
         assert!(!step(&Step { belief: Some(belief), ..example() }, Page::plain(80)).contains("believed"));
     }
 
@@ -350,7 +326,16 @@ STEP 1
         step_.rejected = vec![step_.rejected[0].clone(); 3];
         let text = step(&step_, Page::plain(200));
         assert_eq!(text.matches("thrown away").count(), 1);
-        assert!(text.contains("nor in the evidence (3 times)"), "{text}");
+        assert!(text.contains("  thrown away  \"Block 10.9.9.9.\" (3 times): 10.9.9.9 occurs"), "{text}");
+    }
+
+    #[test]
+    fn figures_that_are_those_of_another_candidate_are_told_once() {
+        let mut step_ = example();
+        step_.candidates.push(Candidate { index: 2, ..step_.candidates[1].clone() });
+        let text = step(&step_, Page::plain(200));
+        assert!(text.contains("\n     3    as 2                   Isolate 10.0.2.11"), "{text}");
+        assert_eq!(text.matches("(3/3 recovered)").count(), 1, "{text}");
     }
 
     #[test]

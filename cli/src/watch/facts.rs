@@ -1,10 +1,10 @@
 //! The six facts of recovery, and where each comes from.
 
 use countermove_proto::v1::{Incident, PlanMode, PlanStep, RecoveryState, StateSource};
+use countermove_wire::document::FACTS;
 use countermove_wire::recovery_state;
 
 use crate::decisions::chosen;
-use crate::render::FACTS;
 
 /// Where it comes from that a fact holds, or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! What is believed: which hosts are compromised, and which tactics are at work.
 
 use countermove_proto::v1::{Entities, Incident, Suspect};
+use countermove_wire::document::LEAST_SUSPECTED;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
 use super::incident::share;
 use super::paint::{Lines, Paint, behind, title};
 use super::queue::named;
-use crate::render::{LEAST_SUSPECTED, count, tactic_name};
+use crate::render::{count, tactic_name};
 
 /// Hosts that are shown; an attacker may have named thousands.
 const MOST: usize = 40;

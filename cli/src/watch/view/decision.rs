@@ -1,7 +1,7 @@
 //! The decision that waits, and the candidates that it was chosen from.
 
 use countermove_proto::v1::{Incident, IncidentStatus, PlanStep, RecoveryState};
-use countermove_wire::document::Step;
+use countermove_wire::document::{FACTS, Reversibility, Step};
 use countermove_wire::recovery_state;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -10,7 +10,7 @@ use super::paint::{Lines, Paint, behind, title};
 use super::queue::named;
 use super::{may_not, seconds_between};
 use crate::decisions::{HASH_DIGITS, chosen};
-use crate::render::{FACTS, approvals, clear, cost, cut, hindered, one_line, taken_back, time, width};
+use crate::render::{approvals, clear, cost, cut, one_line, time, width};
 use crate::watch::candidates::{Axis, rollouts, tied};
 use crate::watch::queue::since;
 use crate::watch::rights::Deed;
@@ -45,7 +45,7 @@ pub(super) fn lines(state: &State, incident: &Incident, step: &PlanStep, columns
     let told = |name: &str, text: &str| told(name, text, columns, Style::new());
     lines.extend(told("chosen", &document.why()));
     let belief = document.belief.as_ref();
-    if let Some(unseen) = belief.and_then(|belief| hindered(belief, &document.state_before)) {
+    if let Some(unseen) = belief.and_then(|belief| belief.hindered(&document.state_before)) {
         lines.extend(told("unseen", &unseen));
     }
     if incident.status() == IncidentStatus::AwaitingApproval {
@@ -95,7 +95,7 @@ pub(super) fn about(incident: &Incident, step: &PlanStep, columns: usize, paint:
         }
         known => known,
     };
-    lines.extend(told("undo", taken_back(undo.into()), Style::new()));
+    lines.extend(told("undo", Reversibility::from(undo).taken_back(), Style::new()));
     lines.extend(told("brings", &brings(step.state_before, candidate.predicted_state), Style::new()));
     match assurance {
         None => {}

@@ -1,12 +1,13 @@
 //! The queue.
 
 use countermove_proto::v1::{Entities, Incident};
+use countermove_wire::document::Reversibility;
 use ratatui::text::Line;
 
 use super::paint::{Lines, Paint, title};
 use super::seconds_between;
 use crate::plan::work;
-use crate::render::{count, cut, incident_status, pad, priority, taken_back, tenant, time};
+use crate::render::{count, cut, incident_status, pad, priority, tenant, time};
 use crate::watch::queue::{Group, since};
 use crate::watch::rights::Deed;
 use crate::watch::state::State;
@@ -90,7 +91,7 @@ fn row(state: &State, incident: &Incident, is_selected: bool, columns: usize) ->
             tags.push(format!("approved by {}", pending.approver));
         }
         tags.extend(of);
-        tags.push(taken_back(pending.reversibility().into()).to_owned());
+        tags.push(Reversibility::from(pending.reversibility()).taken_back().to_owned());
         let entities = incident.assessment.as_ref().and_then(|assessment| assessment.entities.as_ref());
         tags.push(takes_down(&pending.takes_down, entities));
     } else if let Some(progress) = incident.progress.as_ref().filter(|_| group == Group::Planning) {

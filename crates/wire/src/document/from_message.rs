@@ -287,6 +287,7 @@ impl From<v1::Candidate> for Candidate {
             cost: candidate.cost.unwrap_or_default().into(),
             predicted_state: candidate.predicted_state.map(Into::into),
             reasoning: candidate.reasoning,
+            takes_down: candidate.takes_down,
             approvers: Some(candidate.approvers).filter(|approvers| *approvers > 1),
         }
     }

@@ -4,6 +4,7 @@
 //! Contract: a document of version 1 keeps its fields; new ones may come. Enumerations are words. What is not known yet is
 //! `null`, never left out.
 
+mod brief;
 mod from_message;
 mod words;
 
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
+pub use brief::{FACTS, LEAST_SUSPECTED, Topic, likely};
 pub use words::{
     Autonomy, CostKind, DeliveryStatus, End, Mode, Priority, Reversibility, RolloutEnd, StateSource, Status,
     Tactic, VerbClass,
@@ -435,7 +437,7 @@ pub struct StepApproval {
 impl Step {
     /// Who has approved the chosen action, and how many people have to, if more than one has to.
     pub fn awaited_approvals(&self) -> Option<(Vec<&str>, u32)> {
-        let chosen = self.candidates.iter().find(|candidate| candidate.index == self.chosen)?;
+        let chosen = self.chosen_candidate()?;
         let given = self.approvals.iter().filter(|approval| approval.plan_hash == self.plan_hash);
         Some((given.map(|approval| approval.approver.as_str()).collect(), chosen.approvers?))
     }
@@ -537,6 +539,9 @@ pub struct Candidate {
     pub predicted_state: Option<State>,
     /// The model's reasoning.
     pub reasoning: String,
+    /// Hosts and accounts of the system that it cuts off, locks out or cleans.
+    #[serde(default)]
+    pub takes_down: Vec<String>,
     /// How many different people have to approve it; left out where one is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<u32>,

@@ -35,7 +35,7 @@ pub enum Unit {
 }
 
 /// All measures, in the order in which they are printed.
-pub const MEASURES: [Measure; 28] = [
+pub const MEASURES: [Measure; 29] = [
     Measure {
         name: "recovery_cost",
         title: "cost of recovery",
@@ -91,6 +91,16 @@ pub const MEASURES: [Measure; 28] = [
         unit: Unit::Count,
         over: "mean over incidents that were acted on",
         compute: |episodes| per_played(episodes, |one| u64::from(one.superfluous)),
+    },
+    Measure {
+        name: "false_containment",
+        title: "incidents in which somebody without a part was cut off, locked out, blocked or cleaned",
+        unit: Unit::Share,
+        over: "of incidents that were acted on",
+        compute: |episodes| {
+            let hits = |episode: &Episode| episode.moves.iter().any(|one| one.falsely_contained > 0);
+            mean(played(episodes).map(|episode| f64::from(u8::from(hits(episode)))))
+        },
     },
     Measure {
         name: "hallucinated_entities",

@@ -7,7 +7,7 @@ use countermove_incident::{RecoveryState, VerbClass};
 use super::bits::Bits;
 use super::cover;
 use crate::action::{Action, Deed, Names, Subject};
-use crate::{ConstraintKind, Lure, Requirement, Step, Target, Truth};
+use crate::{AccountState, ConstraintKind, Lure, Requirement, Step, Target, Truth};
 
 /// How far a response has come. It is all that the future depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -214,6 +214,34 @@ impl<'a> Judge<'a> {
             }
         }
         hosts
+    }
+
+    /// Whom an action cuts off, locks out, blocks or cleans though they have no part in the incident: hosts, accounts whose secret
+    /// nobody stole, and addresses and domains that are not the attacker's.
+    pub(super) fn falsely_contained(&self, action: &Action) -> Vec<String> {
+        let is_clean = |name: &str| {
+            let known = self.truth.accounts.iter().find(|account| account.name == name);
+            known.is_some_and(|account| account.state == AccountState::Clean)
+        };
+        let mut names = self.collateral(action);
+        for clause in action.told() {
+            let Deed::Respond(kind) = clause.deed else { continue };
+            let is_cut = matches!(kind, VerbClass::Contain | VerbClass::Eradicate);
+            for subject in &clause.objects {
+                let name = match subject {
+                    // A new password is what hardens an account.
+                    Subject::Account(name) if (is_cut || kind == VerbClass::Harden) && is_clean(name) => name,
+                    Subject::Attacker(name) if is_cut && !self.truth.attackers.contains(name) => name,
+                    // What a text calls by an unknown name without a dot may be an account of which the truth says nothing.
+                    Subject::Other(name) if is_cut && name.contains(['.', ':']) => name,
+                    _ => continue,
+                };
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+        names
     }
 
     /// Constraints that an action breaks, by their identifiers.

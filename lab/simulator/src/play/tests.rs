@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{needs, scenario, way};
-use crate::{Constraint, ConstraintKind, Injection, Lure, Need, Step, Target};
+use crate::{AccountState, Constraint, ConstraintKind, Injection, Lure, Need, Step, Target};
 
 const SSH: &str = "10.0.2.11";
 const SAMBA: &str = "10.0.2.12";
@@ -116,6 +116,24 @@ fn hits_beside_the_mark_are_seen() {
     assert_eq!(wrong.collateral, ["10.0.3.4"]);
     assert_eq!(wrong.hallucinated, ["server_db9"]);
     assert_eq!((wrong.flipped.len(), wrong.cost), (1, 2.0));
+    assert_eq!(wrong.falsely_contained, ["10.0.3.4"]);
+}
+
+#[test]
+fn whoever_has_no_part_is_falsely_contained_whatever_is_done_to_them() {
+    let mut scenario = incident();
+    scenario.truth.accounts[1].state = AccountState::Stolen;
+    for (action, names) in [
+        ("Disable the account admin and block 203.0.113.9.", &[][..]),
+        ("Disable the account svc_backup and block 203.0.113.9.", &["svc_backup"]),
+        ("Reset the password of the account jdoe2.", &["jdoe2"]),
+        ("Block 198.51.100.7 and evil.example at the gateway.", &["198.51.100.7"]),
+        ("Analyse the logs of mercury and of the account jdoe2.", &[]),
+        ("Do not isolate mercury.", &[]),
+    ] {
+        let outcome = World::new(&scenario).apply(action);
+        assert_eq!(outcome.falsely_contained, names, "{action}");
+    }
 }
 
 #[test]
