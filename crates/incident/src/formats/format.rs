@@ -95,6 +95,8 @@ pub enum Format {
     GoogleWorkspace,
     /// Audit events of services without a form of their own here.
     AuditEvents,
+    /// Detections of agents and other security products without a form of their own here.
+    Detections,
     /// What responders wrote down of the incident. Nothing is recognised as it: who gives evidence says so.
     Remark,
     /// Any other line that syslog carries: a program's name and what it says.
@@ -103,7 +105,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 41] = [
+    pub const ALL: [Format; 42] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -143,6 +145,7 @@ impl Format {
         Format::Github,
         Format::GoogleWorkspace,
         Format::AuditEvents,
+        Format::Detections,
         Format::Remark,
         Format::Syslog,
     ];
@@ -225,6 +228,7 @@ impl Format {
             Format::Github => ("github", "GitHub audit"),
             Format::GoogleWorkspace => ("google_workspace", "Google Workspace"),
             Format::AuditEvents => ("audit_events", "audit events"),
+            Format::Detections => ("detections", "detections"),
             Format::Remark => ("remark", "responders' remarks"),
             Format::Syslog => ("syslog", "syslog"),
         }

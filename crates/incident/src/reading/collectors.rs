@@ -122,6 +122,9 @@ pub(super) fn carried(object: &mut Object, around: &mut Around) -> Option<Carrie
             return Some(Carried::Object(inner));
         }
     }
+    if let Some(inner) = integrated(object) {
+        return Some(Carried::Object(inner));
+    }
     if is_text(object, "event") && ["sourcetype", "index"].iter().any(|key| is_text(object, key)) {
         add(object, around, &["time"], &["host"], &[]);
         return text(object, "event").map(Carried::Text);
@@ -151,6 +154,19 @@ pub(super) fn carried(object: &mut Object, around: &mut Around) -> Option<Carrie
         return text(object, collector.text).map(Carried::Text);
     }
     shipped(object, around).map(Carried::Text)
+}
+
+/// What one of Wazuh's integrations fetched, which stands under the integration's name, alone or beside it.
+fn integrated(object: &mut Object) -> Option<Object> {
+    const INTEGRATIONS: [&str; 6] = ["aws", "docker", "gcp", "github", "ms-graph", "office365"];
+    let is_named = |name: &&&str| {
+        object.get("integration").and_then(Value::as_str).map_or(object.len() == 1, |own| own == **name)
+    };
+    let name = INTEGRATIONS.iter().find(|name| object.contains_key(**name) && is_named(name))?;
+    match object.get_mut(*name)? {
+        Value::Object(inner) => Some(std::mem::take(inner)),
+        _ => None,
+    }
 }
 
 impl Collector {

@@ -194,7 +194,8 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
     let (host, rest) = rest.split_once(BLANKS)?;
     // Some relays put a colon behind the time or the host.
     let host = host.strip_suffix(':').unwrap_or(host);
-    let (program, message) = program(rest.trim_start_matches(BLANKS))?;
+    let rest = rest.trim_start_matches(BLANKS);
+    let (program, message) = program(rest).or_else(|| category(rest))?;
     // What a collector calls the device is less than the device's own mark.
     let is_device = program.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("cisco"));
     let (program, message) = ciscos(message).filter(|_| is_device).unwrap_or((program, message));
@@ -209,11 +210,18 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
     (host.is_empty() || is_name(host)).then_some(Header { time: Some(time), host, program, message })
 }
 
+/// `CISE_Failed_Attempts 0000000001 1 0 …`, what Cisco's Identity Services Engine has in place of a program and its colon.
+fn category(text: &str) -> Option<(&str, &str)> {
+    let (name, message) = text.split_once(' ').filter(|(name, _)| name.starts_with("CISE_"))?;
+    let is_counted = message.get(..10).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    (is_counted && is_name(name)).then_some((name, message))
+}
+
 /// `TIME: %ASA-6-302013: MESSAGE`: what Cisco's devices write by themselves. At times with the device's name and a blank before the
 /// first colon (`logging device-id`), with the zone of its clock, with a number in front of all (`service sequence-numbers`), and with a
 /// mark for a clock that nobody set (`*`, `.`).
 fn device(line: &str) -> Option<Header<'_>> {
-    let numbered = without_number(line);
+    let numbered = without_number(line).or_else(|| without_uptime(line));
     let rest = numbered.unwrap_or(line).trim_start_matches([' ', ':', '*', '.']);
     let (time, rest) = match Timestamp::parse_prefix(rest) {
         Some((time, rest)) => (Some(time), rest.trim_start_matches(BLANKS)),
@@ -243,6 +251,15 @@ fn without_number(line: &str) -> Option<&str> {
     let (number, rest) = line.split_at(end);
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     rest.strip_prefix(": ").filter(|_| is_number)
+}
+
+/// What stands behind the time since a router's start (`00:00:46`, `3w5d`), where it has no clock.
+fn without_uptime(line: &str) -> Option<&str> {
+    let (since, rest) = line.split_once(": ")?;
+    let is_since = (4..=9).contains(&since.len())
+        && since.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
+        && since.bytes().all(|byte| byte.is_ascii_digit() || b":ywdh".contains(&byte));
+    (is_since && rest.starts_with('%')).then_some(rest)
 }
 
 /// A word, and what stands behind the colon or the blanks that end it.
@@ -463,6 +480,13 @@ mod tests {
                 "%ASA-6-302013",
                 "Built",
             ),
+            (
+                "<181>Jun  3 12:59:31 ise01 CISE_Failed_Attempts 0000000001 1 0 x",
+                "06-03T12:59:31.000000",
+                "ise01",
+                "CISE_Failed_Attempts",
+                "0000000001 1 0 x",
+            ),
             ("Jun  3 12:59:31 dhcpd[9]: DHCPACK on x", "06-03T12:59:31.000000", "", "dhcpd", "DHCPACK on x"),
             (
                 "Jun  3 12:59:31 web01 shop[9]: %ASA-6-302013: x",
@@ -517,6 +541,8 @@ mod tests {
             "no time here: x",
             "Jun  3 12:59:31: x: y",
             "Jun  3 12:59:31 x[y]: z",
+            "Jun  3 12:59:31 web01 CISE_x y",
+            "00:00:46: x",
             "1 1780491571.5 ap01 something x",
             "2026-06-03T12:59:31.342Z shop 203.0.113.9:51234 10.0.2.14:443 0.0 200",
             "",

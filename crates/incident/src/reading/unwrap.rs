@@ -19,7 +19,7 @@ use crate::formats::{Envelope, Object, time_of};
 const MAX_DEPTH: u32 = 6;
 
 /// Words in the names of programs that write records as JSON objects, or pass them on: sensors, their outputs, shippers.
-const WRITERS_OF_OBJECTS: [&str; 85] = [
+const WRITERS_OF_OBJECTS: [&str; 87] = [
     "alert",
     "alerts",
     "alloy",
@@ -45,6 +45,8 @@ const WRITERS_OF_OBJECTS: [&str; 85] = [
     "edr",
     "elastic",
     "entra",
+    "eraserver",
+    "eset",
     "eve",
     "eventlog",
     "evtx",
@@ -357,6 +359,8 @@ mod tests {
             r#"{"@timestamp":"2026-06-03T12:59:31Z","log":{"file":{"path":"/x"}},"message":"{\"event_type\":\"alert\"}"}"#,
             r#"{"logEvents":[{"id":"1","timestamp":1780491571342,"message":"{\"event_type\":\"alert\"}"}]}"#,
             r#"{"detail-type":"Security Hub Findings - Imported","detail":{"findings":[{"event_type":"alert"}]}}"#,
+            r#"{"integration":"gcp","gcp":{"event_type":"alert"}}"#,
+            r#"{"docker":{"event_type":"alert"}}"#,
             r#"{"CreationDate":"2026-06-03T12:59:31Z","UserIds":"alice","AuditData":"{\"event_type\":\"alert\"}"}"#,
         ] {
             assert_eq!(bodies(text), [r#"{"event_type":"alert"}"#], "{text}");

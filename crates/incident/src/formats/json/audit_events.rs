@@ -9,31 +9,16 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::fields::{self, address, scalar};
-use super::{
-    Draft, Envelope, Format, OBJECT_FORMATS, Object, ObjectFormat, Record, listed, meant_as, some, told,
-};
+use super::detections;
+use super::named::{Named, is_nobodys, within};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, told};
 use crate::record::{RecordKind, SensorVerdict};
-use crate::{Endpoint, Timestamp};
 
 /// See the module.
 pub(crate) const AUDIT_EVENTS: ObjectFormat = ObjectFormat { format: Format::AuditEvents, recognises, read };
 
-// Names in lower case and without what parts their words, as `is_called` compares them; a dot leads into an object.
-const TIME: [&str; 11] = [
-    "timestamp",
-    "timestamp.epochsecond",
-    "time",
-    "isotimestamp",
-    "createdat",
-    "date",
-    "datecreate",
-    "eventtime",
-    "eventtimestamp",
-    "occurredat",
-    "when",
-];
-const ACCOUNT: [&str; 31] = [
+// Names in lower case and without what parts their words, as `Named` compares them.
+const ACCOUNT: [&str; 35] = [
     "actor.user.email",
     "actor.person.email",
     "actor.email",
@@ -61,26 +46,34 @@ const ACCOUNT: [&str; 31] = [
     "username",
     "admin.name",
     "operator",
+    "loginname",
     "actor",
     "user",
     "email",
     "login",
+    "authoraccountid",
+    "authorkey",
+    "userid",
 ];
 /// Whoever acts, described by more than a name.
 const ACTOR: [&str; 5] = ["actor", "author", "initiatedby", "createdby", "auth"];
-const ACTION: [&str; 10] = [
+const ACTION: [&str; 14] = [
+    "event.action",
     "action",
     "audittype.action",
     "eventname",
     "eventtype",
-    "event.type",
     "event",
     "operation",
     "actiontype",
     "request.operation",
+    "event.type",
+    "operationtype",
     "type",
+    "summary",
+    "description",
 ];
-const ADDRESS: [&str; 20] = [
+const ADDRESS: [&str; 21] = [
     "ipaddress",
     "ip",
     "ipaddr",
@@ -100,10 +93,11 @@ const ADDRESS: [&str; 20] = [
     "context.ipaddress",
     "context.clientipaddress",
     "accessdevice.ip",
+    "origin.address",
     "source",
 ];
 /// What it was done to.
-const UPON: [&str; 16] = [
+const UPON: [&str; 17] = [
     "target.email",
     "target.name",
     "targetdetails",
@@ -115,6 +109,7 @@ const UPON: [&str; 16] = [
     "entitypath",
     "resource.name",
     "item.name",
+    "objectitem.name",
     "request.path",
     "object",
     "application.name",
@@ -130,36 +125,13 @@ const MAX_ACTION: usize = 96;
 /// Longest sentence that is told.
 const MAX_SENTENCE: usize = 200;
 
-/// What services wrap an event in.
-const AROUND: [&str; 3] = ["data", "event", "detail"];
-
-/// An event's fields, by names that are compared without case and marks.
+/// An event's fields.
 #[derive(Clone, Copy)]
-struct Event<'a>(&'a Object);
+struct Event<'a>(Named<'a>);
 
 impl<'a> Event<'a> {
-    fn get(self, path: &str) -> Option<&'a Value> {
-        let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
-        let value = self.0.iter().find(|(key, value)| !value.is_null() && is_called(key, name))?.1;
-        let Some(rest) = rest else { return Some(value) };
-        let inner = value.as_array().and_then(|list| list.first()).unwrap_or(value);
-        Event(inner.as_object()?).get(rest)
-    }
-
-    fn first<T>(self, paths: &[&str], as_what: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
-        paths.iter().find_map(|path| as_what(self.get(path)?))
-    }
-
     fn text(self, paths: &[&str]) -> Option<Cow<'a, str>> {
-        self.first(paths, scalar)
-    }
-
-    fn time(self) -> Option<Timestamp> {
-        self.first(&TIME, fields::time)
-    }
-
-    fn address(self) -> Option<Endpoint> {
-        self.first(&ADDRESS, address)
+        self.0.text(paths)
     }
 
     /// What was done, in the service's own few words.
@@ -169,42 +141,37 @@ impl<'a> Event<'a> {
     }
 
     fn is_one(self) -> bool {
-        let has_actor = || ACTOR.iter().any(|path| self.get(path).is_some_and(Value::is_object));
+        let has = |path: &str, is: fn(&Value) -> bool| self.0.get(path).is_some_and(is);
+        let has_actor = || ACTOR.iter().any(|path| has(path, Value::is_object));
         // Duo's administrators and Zoom's act without an address, under names that nobody else gives.
-        let is_named_so = || self.0.contains_key("isotimestamp") || self.0.contains_key("operator");
-        self.time().is_some()
+        let is_named_so = || has("isotimestamp", |_| true) || has("operator", |_| true);
+        self.0.time().is_some()
             && self.action().is_some()
             && self.text(&ACCOUNT).is_some()
-            && (self.address().is_some() || has_actor() || is_named_so())
+            && (self.0.address(&ADDRESS).is_some() || has_actor() || is_named_so())
     }
-}
-
-/// Whether a key is this name, whatever its case and the marks between its words.
-fn is_called(key: &str, name: &str) -> bool {
-    let bare = key.bytes().filter(|byte| !b"_-@ ".contains(byte)).map(|byte| byte.to_ascii_lowercase());
-    bare.eq(name.bytes())
 }
 
 /// The event, also within what a service wraps it in.
 fn event(object: &Object) -> Option<Event<'_>> {
-    let inner = AROUND.iter().filter_map(|key| object.get(*key)?.as_object());
-    std::iter::once(object).chain(inner).map(Event).find(|event| event.is_one())
+    within(object, |named| Event(named).is_one()).map(Event)
 }
 
 fn recognises(object: &Object) -> bool {
-    let mut others = OBJECT_FORMATS.iter().filter(|other| other.format != Format::AuditEvents);
-    event(object).is_some() && meant_as(object).is_none() && !others.any(|other| (other.recognises)(object))
+    event(object).is_some() && !detections::is_one(object) && is_nobodys(object)
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let event = event(object)?;
     let action = event.action()?;
     let account = event.text(&ACCOUNT).unwrap_or_default();
-    let source = event.address();
+    let source = event.0.address(&ADDRESS);
     let result = event.text(&RESULT).unwrap_or_default();
     let (ended, verdict) = ending(&result);
     let reason = || event.text(&REASON).filter(|reason| *reason != result && reason.len() <= MAX_ACTION);
-    let sentence = event.text(&SENTENCE).filter(|text| text.len() <= MAX_SENTENCE && !text.starts_with('{'));
+    let is_more =
+        |text: &Cow<'_, str>| *text != action && text.len() <= MAX_SENTENCE && !text.starts_with('{');
+    let sentence = event.text(&SENTENCE).filter(is_more);
     let facts = listed([
         told("by", some(&account)),
         told("from", source.as_ref().map(|end| end.address.as_str())),
@@ -219,7 +186,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     ]);
     let draft = Draft {
         kind: RecordKind::Log,
-        time: event.time(),
+        time: event.0.time(),
         message: Cow::Owned(super::titled(&action, &facts)),
         detail: Cow::Owned(listed([
             told("agent", event.text(&["useragent", "context.ua", "context.useragent"])),
@@ -300,6 +267,18 @@ mod tests {
             (
                 r#"{"actor":{"actor_type":"user","name":"Alice"},"event_type":"service_account_created","created_at":"2026-06-03T12:59:31Z","resource":{"name":"Sync"}}"#,
                 "service_account_created: by Alice, upon Sync",
+            ),
+            (
+                r#"{"@timestamp":"2026-06-03T12:59:31,342","event.type":"rest","event.action":"authentication_failed","user.name":"alice","origin.address":"203.0.113.9:51234","url.path":"/"}"#,
+                "authentication_failed: by alice, from 203.0.113.9",
+            ),
+            (
+                r#"{"eventTime":1780491571342,"loginName":"alice@example.com","clientIp":"203.0.113.9","description":"Logged in successfully"}"#,
+                "Logged in successfully: by alice@example.com, from 203.0.113.9",
+            ),
+            (
+                r#"{"id":7,"summary":"Workflow updated","remoteAddress":"203.0.113.9","authorAccountId":"a1","created":"2026-06-03T12:59:31.342+0000","eventSource":"","objectItem":{"name":"Shop"}}"#,
+                "Workflow updated: by a1, from 203.0.113.9, upon Shop",
             ),
         ] {
             let told = record(text);

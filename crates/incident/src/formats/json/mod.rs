@@ -7,6 +7,7 @@
 mod audit_events;
 mod aws_findings;
 mod cloudtrail;
+mod detections;
 mod ecs;
 mod entra;
 mod eve;
@@ -17,6 +18,7 @@ mod google_cloud;
 mod google_workspace;
 mod kubernetes;
 mod microsoft365;
+mod named;
 mod ocsf;
 mod okta;
 mod sigma;
@@ -48,7 +50,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 20] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 21] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -68,6 +70,7 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 20] = [
     aws_findings::GUARD_DUTY,
     github::GITHUB,
     web::WEB,
+    detections::DETECTIONS,
     audit_events::AUDIT_EVENTS,
 ];
 
@@ -95,7 +98,9 @@ pub(crate) fn meant_as(object: &Object) -> Option<Format> {
         ("actor_location", Format::Github),
         ("_document_id", Format::Github),
     ];
-    KEYS.into_iter().find(|(key, _)| object.contains_key(*key)).map(|(_, format)| format)
+    let is_said =
+        |key: &str| object.get(key).is_some_and(|value| value.as_str().is_none_or(|text| !text.is_empty()));
+    KEYS.into_iter().find(|(key, _)| is_said(key)).map(|(_, format)| format)
 }
 
 /// Longest name of a host, an account, a sensor or a rule, in bytes.

@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 26] = [
+const SAMPLES: [(Format, &str); 27] = [
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -130,6 +130,10 @@ const SAMPLES: [(Format, &str); 26] = [
     (
         Format::GoogleWorkspace,
         r#"{"kind":"admin#reports#activity","id":{"time":"2026-06-03T12:59:31Z","applicationName":"login"},"actor":{"email":"alice@example.com"},"ipAddress":"203.0.113.9","events":[{"type":"login","name":"login_failure","parameters":[{"name":"login_type","value":"google_password"}]}]}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"metadata":{"eventType":"DetectionSummaryEvent","eventCreationTime":1780491571342},"event":{"ComputerName":"pc7","UserName":"alice","DetectName":"Suspicious Activity","DetectDescription":"A process deleted backups.","SeverityName":"High","FileName":"x.exe","CommandLine":"x.exe -a","LocalIP":"10.0.2.11","Tactic":"Impact","Technique":"T1490"}}"#,
     ),
     (
         Format::AuditEvents,

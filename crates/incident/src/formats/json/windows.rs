@@ -68,6 +68,10 @@ impl<'a> Event<'a> {
         if let Some(event) = fields.object("Event") {
             return Event::of_xml(event);
         }
+        // What Wazuh's agent sends, without what its manager puts around.
+        if let Some(win) = fields.object("win") {
+            return Event::of_wazuh(win);
+        }
         if let Some(id) = fields.number("winlog.event_id") {
             return Some(Event {
                 provider: fields.first(&["winlog.provider_name", "event.provider"]).unwrap_or_default(),

@@ -72,7 +72,11 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         fields,
         &Envelope { host: if node.is_empty() { envelope.host } else { node }, ..*envelope },
     );
-    record.message = clean_message(&format!("{kind} {}", lasting(fields)));
+    let told = match kind {
+        "SYSCALL" => call(fields),
+        _ => lasting(fields),
+    };
+    record.message = clean_message(&format!("{kind} {told}"));
     Some(record)
 }
 
@@ -80,6 +84,25 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
 fn lasting(fields: &str) -> String {
     let is_number = |word: &str| ["pid=", "ppid=", "ses="].iter().any(|key| word.starts_with(key));
     fields.split_whitespace().filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// What a system call's record says of who did what: without registers, groups, and further users of the same number.
+fn call(fields: &str) -> String {
+    const KEPT: [&str; 9] = ["syscall", "success", "SYSCALL", "uid", "euid", "comm", "exe", "key", "UID"];
+    let all: Vec<Pair<'_>> = pairs(fields).collect();
+    let uid = all.iter().find(|pair| pair.key == "uid").map(|pair| pair.value);
+    let is_told = |pair: &&Pair<'_>| {
+        KEPT.contains(&pair.key)
+            && !matches!(pair.value, "" | "?" | "(none)" | "(null)")
+            && !(pair.key == "euid" && Some(pair.value) == uid)
+    };
+    // Names may be hexadecimal; numbers look so as well.
+    let value = |pair: &Pair<'_>| match pair.key {
+        "comm" | "exe" | "key" => decoded(pair),
+        _ => pair.value.to_owned(),
+    };
+    let told = all.iter().filter(is_told).map(|pair| format!("{}={}", pair.key, value(pair)));
+    told.collect::<Vec<_>>().join(" ")
 }
 
 fn fill(record: &mut Record, fields: &str, envelope: &Envelope<'_>) {
@@ -163,6 +186,18 @@ mod tests {
              comm=\"cat\" exe=\"/usr/bin/cat\" key=\"shadow-read\"",
         );
         assert_eq!((record.rule.as_str(), record.process.as_str()), ("shadow-read", "/usr/bin/cat"));
+        assert_eq!(
+            record.message,
+            "SYSCALL syscall=257 success=yes comm=cat exe=/usr/bin/cat key=shadow-read"
+        );
+        let record = parse(
+            "type=SYSCALL msg=audit(1780491571.342:1): arch=c000003e syscall=59 success=yes exit=0 a0=1 items=2 ppid=1 \
+             pid=2 auid=1000 uid=1000 gid=1000 euid=0 tty=pts2 ses=1 comm=2F746D702F61 exe=\"/tmp/a\" key=(null)\u{1d}UID=\"bob\"",
+        );
+        assert_eq!(
+            record.message,
+            "SYSCALL syscall=59 success=yes uid=1000 euid=0 comm=/tmp/a exe=/tmp/a UID=bob"
+        );
         let record = parse("type=PATH msg=audit(1780491571.342:1): item=0 name=\"/etc/shadow\" inode=1");
         assert_eq!(record.file, "/etc/shadow");
         let record =

@@ -11,6 +11,7 @@ mod bracketed;
 mod cef;
 mod check_point;
 mod cisco;
+mod cisco_ise;
 mod columns;
 mod csv;
 mod dhcp;
@@ -58,7 +59,7 @@ pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 24] = [
+pub(crate) const LINES: [LineFormat; 27] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -70,13 +71,16 @@ pub(crate) const LINES: [LineFormat; 24] = [
     auditd::FORMAT,
     web::FORMAT,
     balancers::FORMAT,
+    w3c::ROW,
     squid::FORMAT,
     web_errors::FORMAT,
     service_files::FORMAT,
+    dhcp::FORMAT,
     sshd::FORMAT,
     sudo::FORMAT,
     ossec_syslog::FORMAT,
     cisco::FORMAT,
+    cisco_ise::FORMAT,
     juniper::FORMAT,
     check_point::FORMAT,
     meraki::FORMAT,

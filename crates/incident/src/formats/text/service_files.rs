@@ -5,6 +5,8 @@
 //! - vsftpd: `Wed Jun  3 12:59:31 2026 [pid 2] [bob] FAIL LOGIN: Client "203.0.113.9"`
 //! - fail2ban: `2026-06-03 12:59:31,342 fail2ban.actions        [99]: NOTICE  [sshd] Ban 203.0.113.9`
 //! - OpenVPN: `2026-06-03 12:59:31 203.0.113.9:1194 TLS Auth Error: …`
+//! - BIND: `03-Jun-2026 12:59:31.342 client @0x7f3a 203.0.113.9#3076 (www.example): query (cache) 'x/A/IN' denied`
+//! - Keycloak: `2026-06-03 12:59:31,342 WARN  [org.keycloak.events] (default task-2) type=LOGIN_ERROR, …, ipAddress=203.0.113.9, …`
 //! - Asterisk: `[2026-06-03 12:59:31] NOTICE[1638] chan_sip.c: Registration from '…' failed for '203.0.113.9' - Wrong password`
 
 use super::super::format::{Envelope, LineFormat};
@@ -34,8 +36,14 @@ fn parts(line: &str) -> Option<Parts<'_>> {
         let time = Timestamp::parse(time).filter(|_| asterisk::message(message).is_some())?;
         return Some(Parts { time, program: "asterisk", message });
     }
+    if let Some((time, message)) = bind(line) {
+        return Some(Parts { time, program: "named", message });
+    }
     let (time, rest) = Timestamp::parse_prefix(line)?;
     let message = rest.trim_start();
+    if let Some(message) = keycloak(message) {
+        return Some(Parts { time, program: "keycloak", message });
+    }
     let program = match () {
         () if message.starts_with("fail2ban.") => "fail2ban",
         () if is_mysql(message) => "mysqld",
@@ -44,6 +52,25 @@ fn parts(line: &str) -> Option<Parts<'_>> {
         () => return None,
     };
     Some(Parts { time, program, message })
+}
+
+/// `03-Jun-2026 12:59:31.342 client @0x7f3a 203.0.113.9#3076 (…): …`, with category and level before the client where they are told.
+fn bind(line: &str) -> Option<(Timestamp, &str)> {
+    let (date, rest) = line.split_once(' ')?;
+    let (clock, message) = rest.split_once(' ')?;
+    let mut parts = date.split('-');
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_date = month.len() == 3 && year.len() == 4 && parts.next().is_none();
+    let time = Timestamp::parse(&format!("{month} {day} {year} {clock}")).filter(|_| is_date)?;
+    services::said("named", message).map(|_| (time, message))
+}
+
+/// `DEBUG [org.keycloak.events] (default task-2) type=LOGIN, …`: what stands behind the thread.
+fn keycloak(message: &str) -> Option<&str> {
+    let (level, rest) = message.split_once(' ')?;
+    let rest = rest.trim_start().strip_prefix("[org.keycloak.events] (")?;
+    let is_level = level.bytes().all(|byte| byte.is_ascii_uppercase());
+    rest.split_once(") ").map(|(_, said)| said).filter(|_| is_level)
 }
 
 /// The time in front, with the day of the week before it and the year behind.
@@ -107,7 +134,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
 mod tests {
     use super::*;
 
-    const LINES: [(&str, &str, &str); 7] = [
+    const LINES: [(&str, &str, &str); 9] = [
         (
             "2026-06-03T12:59:31.342001Z 12 [Note] [MY-010926] [Server] Access denied for user 'bob'@'203.0.113.9' (using password: YES)",
             "mysqld",
@@ -137,6 +164,16 @@ mod tests {
             "2026-06-03 12:59:31 203.0.113.9:1194 TLS Auth Error: Auth Username/Password verification failed for peer",
             "openvpn",
             "203.0.113.9:1194",
+        ),
+        (
+            "03-Jun-2026 12:59:31.342 client @0x7f3a 203.0.113.9#3076 (www.example): query (cache) 'x/A/IN' denied",
+            "named",
+            "203.0.113.9:3076",
+        ),
+        (
+            "2026-06-03 12:59:31,342 WARN  [org.keycloak.events] (default task-2) type=LOGIN_ERROR, realmId=x, ipAddress=203.0.113.9, error=x, username=bob",
+            "keycloak",
+            "203.0.113.9",
         ),
         (
             "[2026-06-03 12:59:31] NOTICE[1638] chan_sip.c: Registration from '<sip:100@a>' failed for '203.0.113.9' - Wrong password",

@@ -65,6 +65,10 @@ pub(super) fn said<'a>(program: &str, line: &'a str) -> Option<Said<'a>> {
         "openvpn" => openvpn(line),
         "fail2ban" | "fail2ban-server" => fail2ban(line),
         "asterisk" => asterisk::said(line),
+        "slapd" => slapd(line),
+        "monit" => monit(line),
+        "charon" | "charon-systemd" | "ipsec" | "strongswan" => charon(line),
+        "keycloak" => keycloak(line),
         name if dhcp::is_of(name) => Some(dhcp::said(line)),
         name if name.starts_with("ovpn-") => openvpn(line),
         name if name.starts_with("fail2ban.") => fail2ban(line),
@@ -245,6 +249,61 @@ fn named(line: &str) -> Option<Said<'_>> {
     Some(Said { source, verdict, is_telemetry: verdict.is_none(), ..Said::default() })
 }
 
+/// `conn=7 fd=64 ACCEPT from IP=203.0.113.9:51234 (IP=0.0.0.0:389)`, `conn=7 op=0 BIND dn="uid=bob,dc=example" method=128`,
+/// `conn=7 op=0 RESULT tag=97 err=49 text=`: of these three lines the number of the connection makes one. Searches tell what passed.
+fn slapd(line: &str) -> Option<Said<'_>> {
+    let rest = line.strip_prefix("conn=")?.split_once(' ')?.1;
+    if let Some((_, behind)) = rest.split_once(" ACCEPT from IP=") {
+        return Some(of("", address(behind.split(' ').next()?)));
+    }
+    let (_, said) = rest.split_once(' ')?;
+    if let Some(name) = said.strip_prefix("BIND dn=\"") {
+        let name = name.split('"').next()?;
+        let first = name.split(',').next().and_then(|part| part.split_once('='));
+        return Some(of(first.map_or(name, |(_, value)| value), None));
+    }
+    let is_failed = said.starts_with("RESULT tag=97 ") && !said.starts_with("RESULT tag=97 err=0");
+    Some(Said { is_telemetry: !is_failed, ..Said::default() })
+}
+
+/// `HttpRequest: access denied -- client 203.0.113.9: wrong password for user 'bob'`.
+fn monit(line: &str) -> Option<Said<'_>> {
+    let rest = line.strip_prefix("HttpRequest: access denied -- client ")?;
+    let (host, said) = rest.split_once(": ").or_else(|| rest.split_once(' '))?;
+    let source = address(host.trim_matches(['[', ']']));
+    Some(Said {
+        account: between(said, "'", "'"),
+        source,
+        verdict: Some(SensorVerdict::Blocked),
+        ..Said::default()
+    })
+}
+
+/// `08[IKE] 203.0.113.9 is initiating an IKE_SA`, `08[IKE] authentication of 'bob' with EAP failed`; the rest is negotiation.
+fn charon(line: &str) -> Option<Said<'_>> {
+    let (thread, said) = line.split_once("] ")?;
+    let (number, _) = thread.split_once('[').filter(|(_, part)| part.len() == 3)?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
+    let said = said.trim_start();
+    if let Some((host, _)) = said.split_once(" is initiating ") {
+        return Some(Said { source: address(host), is_telemetry: true, ..Said::default() });
+    }
+    let is_failed = said.starts_with("authentication of '") && said.ends_with(" failed");
+    let account = if is_failed { between(said, "'", "'") } else { "" };
+    Some(Said { account, is_telemetry: !is_failed, ..Said::default() })
+}
+
+/// `type=LOGIN_ERROR, realmId=x, clientId=shop, userId=null, ipAddress=203.0.113.9, error=…, username=bob`. Who logs in chooses the
+/// name, and what is asked for stands in an address.
+fn keycloak(line: &str) -> Option<Said<'_>> {
+    let value = |key: &str| {
+        let mut found = line.split(", ").filter_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        found.next().filter(|_| found.next().is_none()).map(|value| value.trim_matches('"'))
+    };
+    let account = value("username").or_else(|| value("userId")).filter(|name| *name != "null");
+    Some(of(account.unwrap_or_default(), value("ipAddress").and_then(address)))
+}
+
 /// `query[A] www.example from 10.0.2.20`, `reply www.example is 203.0.113.9`.
 fn dnsmasq(line: &str) -> Option<Said<'_>> {
     const PASSED: [&str; 5] = ["query[", "reply ", "forwarded ", "cached ", "config "];
@@ -344,7 +403,7 @@ mod tests {
     }
 
     /// Lines with `NAME` where whoever connects chooses the text, from 203.0.113.9.
-    const LINES: [(&str, &str); 28] = [
+    const LINES: [(&str, &str); 30] = [
         (
             "mysqld",
             "2026-06-03T12:59:31Z 12 [Note] Access denied for user 'NAME'@'203.0.113.9' (using password: YES)",
@@ -403,6 +462,11 @@ mod tests {
             "SECURITY[9] res_security_log.c: SecurityEvent=\"InvalidPassword\",Service=\"PJSIP\",AccountID=\"NAME\",SessionID=\"x\",LocalAddress=\"IPV4/UDP/10.0.2.5/5060\",RemoteAddress=\"IPV4/UDP/203.0.113.9/5060\",Challenge=\"x\"",
         ),
         ("dhcpd", "DHCPACK on 203.0.113.9 to 00:00:5e:00:53:01 (NAME) via eth0"),
+        ("monit", "HttpRequest: access denied -- client 203.0.113.9: wrong password for user 'NAME'"),
+        (
+            "keycloak",
+            "type=LOGIN_ERROR, realmId=x, clientId=shop, userId=null, ipAddress=203.0.113.9, error=invalid_user_credentials, username=NAME",
+        ),
     ];
 
     #[test]
@@ -429,6 +493,10 @@ mod tests {
             ("useradd", LINES[22].1, "bob"),
             ("passwd", LINES[23].1, "bob"),
             ("asterisk", LINES[26].1, "bob"),
+            ("monit", LINES[28].1, "bob"),
+            ("keycloak", LINES[29].1, "bob"),
+            ("slapd", "conn=7 op=0 BIND dn=\"uid=NAME,ou=People,dc=example\" method=128", "bob"),
+            ("charon", "08[IKE] authentication of 'NAME' with EAP failed", "bob"),
             ("systemd-logind", "New session 5 of user NAME.", "bob"),
             ("usermod", "add 'NAME' to group 'sudo'", "bob"),
             ("openvpn", "NAME/203.0.113.9:1194 SIGUSR1[soft,ping-restart] received", "bob"),
@@ -451,6 +519,9 @@ mod tests {
             ("dhcpd", LINES[27].1),
             ("dnsmasq-dhcp", "DHCPACK(eth0) 203.0.113.9 00:00:5e:00:53:01 pc7"),
             ("dhcp6c", "Sending Release"),
+            ("charon", "08[IKE] 203.0.113.9 is initiating a Main Mode IKE_SA"),
+            ("charon", "08[CFG]   mobike = 1"),
+            ("slapd", "conn=7 op=1 SRCH base=\"dc=example\" scope=2"),
         ] {
             let said = said(program, line).unwrap();
             assert!(said.is_telemetry, "{line}");

@@ -10,10 +10,10 @@
 //! Requests that a server answered are a log, as are packets and requests that were refused; what a proxy or a firewall let through
 //! is telemetry. Servers write a plus for a blank and no blank into a value, so that what a client sends stays in its column.
 
-use super::super::format::{Envelope, Layout, LayoutFormat, Offered};
+use super::super::format::{Envelope, Layout, LayoutFormat, LineFormat, Offered};
 use super::super::{Format, MAX_DETAIL, clean, clean_message, clean_protocol, port};
 use super::columns::{Columns, Row};
-use super::{MAX_NAME, MAX_RAW, begun, end, tell_traffic, verdict};
+use super::{MAX_NAME, MAX_RAW, begun, end, ip_end, tell_traffic, verdict};
 use crate::Timestamp;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -22,6 +22,55 @@ pub(super) const FORMAT: LayoutFormat =
 
 fn recognises(line: &str) -> bool {
     ["#Software: ", "#Version: ", "#Fields: "].iter().any(|beginning| line.starts_with(beginning))
+}
+
+/// A request in the order in which IIS writes it, of a file whose header is missing.
+pub(super) const ROW: LineFormat = LineFormat {
+    format: Format::W3c,
+    recognises: |line, envelope| envelope.program.is_empty() && columns_of(line).is_some(),
+    read: |line, _| {
+        let columns = columns_of(line)?;
+        Reader { software: String::new(), columns, date: String::new() }.record(line)
+    },
+};
+
+/// The columns of a row by its shape: the server's address, a method, a path and a query, a port, an account and the client's address
+/// follow each other, and the status comes first among the numbers at the end.
+fn columns_of(line: &str) -> Option<Columns> {
+    const BEFORE: [&[&str]; 3] = [&[], &["s-computername"], &["s-sitename", "s-computername"]];
+    const BEHIND: [&str; 4] = ["cs(User-Agent)", "x-1", "cs(Referer)", "cs-host"];
+    let words: Vec<&str> = line.split_ascii_whitespace().take(40).collect();
+    let is_date = words.first()?.len() == 10 && Timestamp::parse(&words.get(..2)?.join(" ")).is_some();
+    let is_method =
+        |word: &&str| (3..=16).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let is_number = |word: &&&str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let own = BEFORE.iter().find(|before| {
+        let place = 2 + before.len();
+        let word = |at: usize| words.get(place + at);
+        word(0).is_some_and(|server| ip_end(server, None).is_some())
+            && word(1).is_some_and(is_method)
+            && word(2).is_some_and(|path| path.starts_with('/'))
+            && word(4).is_some_and(|number| port(number).is_some())
+            && word(6).is_some_and(|client| ip_end(client, None).is_some())
+    })?;
+    let numbers = words.iter().rev().take_while(is_number).count();
+    let between = words.get(2 + own.len() + 7..words.len().checked_sub(numbers)?)?;
+    let mut names = vec!["date", "time"];
+    names.extend_from_slice(own);
+    names.extend(["s-ip", "cs-method", "cs-uri-stem", "cs-uri-query", "s-port", "cs-username", "c-ip"]);
+    let version = between.first().is_some_and(|word| word.starts_with("HTTP/"));
+    names.extend(version.then_some("cs-version"));
+    let texts = between.len() - usize::from(version);
+    // With two texts the second is the referrer; with three and more there are cookies between.
+    names.extend(match texts {
+        0..=1 => BEHIND.get(..texts)?.to_vec(),
+        2 => vec!["cs(User-Agent)", "cs(Referer)"],
+        3..=4 => BEHIND.get(..texts)?.to_vec(),
+        _ => return None,
+    });
+    names.push("sc-status");
+    names.extend(std::iter::repeat_n("x-2", numbers.checked_sub(1)?));
+    Some(Columns::named(&names.join(" "))).filter(|_| is_date && numbers >= 3)
 }
 
 #[derive(Clone, Debug, Default)]
@@ -204,6 +253,28 @@ not a row
             (fetched.detail.as_str(), fetched.via.as_slice()),
             ("GET good.example/x", &["10.0.2.5".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_row_without_a_header_is_read_by_its_shape() {
+        for line in [
+            "2026-06-03 12:59:31 10.0.2.14 GET /x a=1 443 - 203.0.113.9 curl/8.5 401 0 0 15",
+            "2026-06-03 12:59:31 10.0.2.14 GET /x a=1 443 - 203.0.113.9 curl/8.5 - 401 0 0",
+            "2026-06-03 12:59:31 W3SVC1 WEB01 10.0.2.14 GET /x a=1 443 - 203.0.113.9 HTTP/1.1 curl/8.5 c=1 - shop 401 0 0 9 8 7",
+        ] {
+            assert!((ROW.recognises)(line, &Envelope::default()), "{line}");
+            let record = (ROW.read)(line, &Envelope::default()).unwrap();
+            assert_eq!(record.message, "203.0.113.9 - - \"GET /x?a=1\" 401 \"-\" \"curl/8.5\"", "{line}");
+            assert_eq!(record.destination.unwrap().to_string(), "10.0.2.14:443", "{line}");
+        }
+        for line in [
+            "2026-06-03 12:59:31 10.0.2.14 GET /x a=1 443 - 203.0.113.9 curl/8.5",
+            "2026-06-03 12:59:31 10.0.2.14 GET x a=1 443 - 203.0.113.9 curl/8.5 401 0 0",
+            "2026-06-03 12:59:31 shop GET /x a=1 443 - 203.0.113.9 curl/8.5 401 0 0",
+            "12:59:31 x 10.0.2.14 GET /x a=1 443 - 203.0.113.9 curl/8.5 401 0 0",
+        ] {
+            assert!(!(ROW.recognises)(line, &Envelope::default()), "{line}");
+        }
     }
 
     #[test]
