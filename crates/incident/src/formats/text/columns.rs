@@ -1,5 +1,7 @@
 //! Lines whose columns a header names.
 
+use super::csv;
+
 /// More columns than any log has.
 const MAX_COLUMNS: usize = 256;
 
@@ -7,12 +9,18 @@ const MAX_COLUMNS: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Columns {
     names: Vec<String>,
+    /// Whether commas part the values.
+    is_listed: bool,
 }
 
 impl Columns {
-    /// The columns that a header names, apart by blanks or by tabs.
+    /// The columns that a header names, apart by blanks, by tabs or by commas.
     pub(super) fn named(header: &str) -> Columns {
-        Columns { names: header.split_whitespace().take(MAX_COLUMNS).map(str::to_owned).collect() }
+        let header = header.trim();
+        let is_listed = header.contains(',') && !header.contains(char::is_whitespace);
+        let parts_names = |c: char| if is_listed { c == ',' } else { c.is_whitespace() };
+        let names = header.split(parts_names).filter(|name| !name.is_empty());
+        Columns { names: names.take(MAX_COLUMNS).map(str::to_owned).collect(), is_listed }
     }
 
     /// Whether there are any.
@@ -22,6 +30,10 @@ impl Columns {
 
     /// The values of a line; nothing if it has more or fewer than there are columns.
     pub(super) fn row<'a>(&'a self, line: &'a str) -> Option<Row<'a>> {
+        if self.is_listed {
+            let values: Vec<&str> = csv::fields(line).into_iter().map(|field| field.text).collect();
+            return (values.len() == self.names.len()).then_some(Row { names: &self.names, values });
+        }
         let mut values = Vec::with_capacity(self.names.len());
         let mut rest = line.trim();
         let is_tabbed = rest.contains('\t');

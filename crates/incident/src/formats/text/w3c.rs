@@ -1,5 +1,5 @@
-//! W3C's extended log form, whose `#Fields:` names the columns: web servers (IIS, CloudFront), proxies (ProxySG) and the firewall of
-//! Windows.
+//! W3C's extended log form, whose `#Fields:` names the columns: web servers (IIS, CloudFront), proxies (ProxySG), the firewall of
+//! Windows, and the proxy in front of Exchange, which parts them by commas.
 //!
 //! ```text
 //! #Software: Microsoft Internet Information Services 10.0
@@ -105,7 +105,7 @@ impl Reader {
             "Date" | "Start-Date" => {
                 value.split(' ').next().unwrap_or_default().clone_into(&mut self.date);
             }
-            "Version" | "Remark" | "End-Date" | "Time Format" => {}
+            "Version" | "Remark" | "End-Date" | "Time Format" | "Log-type" | "Log-Type" => {}
             _ => return false,
         }
         true
@@ -115,11 +115,14 @@ impl Reader {
         let row = self.columns.row(line)?;
         let is_packet = row.get("src-ip").is_some() && row.get("action").is_some();
         let date = row.get("date").unwrap_or(&self.date);
-        let clock = row.get("time")?;
         // Windows' firewall writes local time, all others write UTC.
         let zone = if is_packet { "" } else { "Z" };
+        let time = match row.get("DateTime") {
+            Some(whole) => Timestamp::parse(whole),
+            None => Timestamp::parse(&format!("{date} {}{zone}", row.get("time")?)),
+        };
         let mut record = begun(RecordKind::Log, Format::W3c, &Envelope::default());
-        record.time = Some(Timestamp::parse(&format!("{date} {clock}{zone}"))?);
+        record.time = Some(time?);
         record.sensor = clean(&self.software, MAX_NAME);
         record.raw = clean(line, MAX_RAW);
         if is_packet {
@@ -148,13 +151,14 @@ fn packet(row: &Row<'_>, record: &mut Record) {
 
 /// A request, with the words of an access log.
 fn request(row: &Row<'_>, record: &mut Record) -> Option<()> {
-    let (client, method) = (row.get("c-ip")?, row.get("cs-method")?);
-    let account = row.first(&["cs-username", "cs-user", "cs-auth-user"]).unwrap_or("-");
-    let path = row.first(&["cs-uri-stem", "cs-uri-path", "cs-uri", "c-uri"]).unwrap_or("-");
-    let query = row.get("cs-uri-query").map(|query| format!("?{}", query.trim_start_matches('?')));
+    let (client, method) = (row.first(&["c-ip", "ClientIpAddress"])?, row.first(&["cs-method", "Method"])?);
+    let account = row.first(&["cs-username", "cs-user", "cs-auth-user", "AuthenticatedUser"]).unwrap_or("-");
+    let path = row.first(&["cs-uri-stem", "cs-uri-path", "cs-uri", "c-uri", "UrlStem"]).unwrap_or("-");
+    let query =
+        row.first(&["cs-uri-query", "UrlQuery"]).map(|query| format!("?{}", query.trim_start_matches('?')));
     let query = query.unwrap_or_default();
-    let status = row.first(&["sc-status", "rs-status"]).unwrap_or("-");
-    let agent = row.get("cs(User-Agent)").unwrap_or("-").replace('+', " ");
+    let status = row.first(&["sc-status", "rs-status", "HttpStatus"]).unwrap_or("-");
+    let agent = row.first(&["cs(User-Agent)", "UserAgent"]).unwrap_or("-").replace('+', " ");
     let referrer = row.first(&["cs(Referer)", "cs(Referrer)"]).unwrap_or("-");
     // What a proxy asks for on behalf of somebody inside names another site in each request.
     let is_proxy = row.first(&["s-action", "r-ip", "rs-status", "x-bluecoat-application-name"]).is_some();
@@ -169,7 +173,7 @@ fn request(row: &Row<'_>, record: &mut Record) -> Option<()> {
     ));
     record.account = clean(if account == "-" { "" } else { account }, MAX_NAME);
     record.source = end(client, None);
-    let own = row.first(&["s-ip", "s-computername"]);
+    let own = row.first(&["s-ip", "s-computername", "ServerHostName"]);
     let refused = row.first(&["sc-filter-result", "x-exception-id"]);
     if is_proxy {
         let refused = refused.and_then(verdict) == Some(SensorVerdict::Blocked);
@@ -195,6 +199,12 @@ mod tests {
 2026-06-03 12:59:31 10.0.2.14 GET /x a=1 443 CORP\\bob 203.0.113.9 Mozilla/5.0+(X11) - 401
 not a row
 2026-06-03 12:59:32 10.0.2.14 GET /y - 443 - 203.0.113.9 - - 200
+";
+    const EXCHANGE: &str = "\
+#Software: Microsoft Exchange Server
+#Log-type: HttpProxy Logs
+#Fields: DateTime,Protocol,UrlStem,AuthenticatedUser,UserAgent,ClientIpAddress,ServerHostName,HttpStatus,Method,UrlQuery
+2026-06-03T12:59:31.342Z,Ecp,/ecp/x.js,CORP\\bob,Mozilla/5.0,203.0.113.9,MX01,200,POST,\"?a=1,2\"
 ";
     const FIREWALL: &str = "\
 #Version: 1.5
@@ -232,6 +242,18 @@ not a row
         assert_eq!(first.destination.as_ref().unwrap().to_string(), "10.0.2.14:443");
         assert_eq!(second.time.unwrap().to_string(), "2026-06-03T12:59:32.000000");
         assert!(second.account.is_empty() && second.time.unwrap().has_zone());
+    }
+
+    #[test]
+    fn requests_to_exchange_are_parted_by_commas() {
+        let (records, _) = read(EXCHANGE);
+        let [record] = &records[..] else { panic!("{records:?}") };
+        assert_eq!(
+            record.message,
+            "203.0.113.9 - CORP\\bob \"POST /ecp/x.js?a=1,2\" 200 \"-\" \"Mozilla/5.0\""
+        );
+        assert_eq!(record.destination.as_ref().unwrap().to_string(), "MX01");
+        assert_eq!(record.time.unwrap().to_string(), "2026-06-03T12:59:31.342000");
     }
 
     #[test]
