@@ -16,6 +16,7 @@ mod columns;
 mod csv;
 mod dhcp;
 mod falco;
+mod huawei;
 mod juniper;
 mod leef;
 mod logfmt;
@@ -59,7 +60,7 @@ pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 27] = [
+pub(crate) const LINES: [LineFormat; 28] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -82,6 +83,7 @@ pub(crate) const LINES: [LineFormat; 27] = [
     cisco::FORMAT,
     cisco_ise::FORMAT,
     juniper::FORMAT,
+    huawei::FORMAT,
     check_point::FORMAT,
     meraki::FORMAT,
     sonicwall::FORMAT,
