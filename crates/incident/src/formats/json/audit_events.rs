@@ -18,7 +18,7 @@ use crate::record::{RecordKind, SensorVerdict};
 pub(crate) const AUDIT_EVENTS: ObjectFormat = ObjectFormat { format: Format::AuditEvents, recognises, read };
 
 // Names in lower case and without what parts their words, as `Named` compares them.
-const ACCOUNT: [&str; 35] = [
+const ACCOUNT: [&str; 37] = [
     "actor.user.email",
     "actor.person.email",
     "actor.email",
@@ -51,13 +51,15 @@ const ACCOUNT: [&str; 35] = [
     "user",
     "email",
     "login",
+    "actor.user.displayname",
+    "targetuser.email",
     "authoraccountid",
     "authorkey",
     "userid",
 ];
 /// Whoever acts, described by more than a name.
 const ACTOR: [&str; 5] = ["actor", "author", "initiatedby", "createdby", "auth"];
-const ACTION: [&str; 14] = [
+const ACTION: [&str; 17] = [
     "event.action",
     "action",
     "audittype.action",
@@ -68,12 +70,15 @@ const ACTION: [&str; 14] = [
     "actiontype",
     "request.operation",
     "event.type",
+    "operationname",
     "operationtype",
+    "eventtype.description",
+    "eventtype.tag",
     "type",
     "summary",
     "description",
 ];
-const ADDRESS: [&str; 21] = [
+const ADDRESS: [&str; 24] = [
     "ipaddress",
     "ip",
     "ipaddr",
@@ -94,6 +99,9 @@ const ADDRESS: [&str; 21] = [
     "context.clientipaddress",
     "accessdevice.ip",
     "origin.address",
+    "origin.geolocation.ipaddress",
+    "requestip",
+    "clientipaddr",
     "source",
 ];
 /// What it was done to.

@@ -32,7 +32,7 @@ const TIME: [&str; 18] = [
 ];
 
 /// What services wrap an event in.
-const AROUND: [&str; 3] = ["data", "event", "detail"];
+const AROUND: [&str; 4] = ["data", "event", "detail", "attributes"];
 
 /// An object's fields. A dot in a path leads into an object, or is part of a flat name.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +102,8 @@ pub(super) fn is_nobodys(object: &Object) -> bool {
 
 /// Whether a key is this name, whatever its case and the marks between its words.
 fn is_called(key: &str, name: &str) -> bool {
+    // `.tag` is what Dropbox calls the kind of something.
+    let key = key.trim_start_matches('.');
     let bare = key.bytes().filter(|byte| !b"_-@ ".contains(byte)).map(|byte| byte.to_ascii_lowercase());
     bare.eq(name.bytes())
 }
