@@ -4,6 +4,8 @@
 //! these, products with their versions, comments and code are told: those say what the client is, or what it tries. Bare words say
 //! what somebody wants to be read.
 
+use std::borrow::Cow;
+
 /// Marks of code, which is told whole: it is what an attack is made of.
 const CODE: [char; 6] = ['{', '}', '$', '<', '`', '\''];
 
@@ -26,6 +28,46 @@ pub(crate) fn without_claims(message: &str) -> String {
         rest = quoted.get(end + 1..).unwrap_or_default();
     }
     told + rest
+}
+
+/// A message of an access log in which code is told as what it is that a client wrote in percent signs (`%24%7B`), also twice over. Words
+/// alone stay as they are written.
+pub(crate) fn decoded(message: &str) -> Cow<'_, str> {
+    let marks = |text: &str| {
+        text.chars().filter(|c| CODE.contains(c) || matches!(c, ';' | '|' | '(')).count()
+            + text.matches("../").count()
+    };
+    let plain = unescaped(&unescaped(message));
+    if marks(&plain) > marks(message) { Cow::Owned(plain) } else { Cow::Borrowed(message) }
+}
+
+/// A text with the bytes that its percent signs stand for. No quotation mark and nothing that ends a line comes of it.
+fn unescaped(text: &str) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let pair =
+            (*byte == b'%').then(|| Some((digit(bytes.get(at + 1))?, digit(bytes.get(at + 2))?))).flatten();
+        match pair.and_then(|(high, low)| u8::try_from(16 * high + low).ok()) {
+            Some(meant) => {
+                out.push(match meant {
+                    b'"' => b'\'',
+                    // What escapes a mark behind it would join the request to what follows.
+                    b'\\' => b'/',
+                    0..=31 | 127 => b' ',
+                    other => other,
+                });
+                at += 3;
+            }
+            None => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// A client's name: its products, comments and code.
@@ -95,7 +137,30 @@ mod tests {
         assert_eq!(without_claims("no request"), "no request");
     }
 
+    #[test]
+    fn code_in_percent_signs_is_told_as_code_and_words_are_not() {
+        for (request, told) in [
+            ("GET /%24%7B%28id%29%7D HTTP/1.1", "GET /${(id)} HTTP/1.1"),
+            ("GET /a?x=..%252f..%252fetc/passwd HTTP/1.1", "GET /a?x=../../etc/passwd HTTP/1.1"),
+            ("GET /a?x=1%22;%5c%0d%0a%27 HTTP/1.1", "GET /a?x=1';/  ' HTTP/1.1"),
+            ("GET /this%20is%20ordinary HTTP/1.1", "GET /this%20is%20ordinary HTTP/1.1"),
+            ("GET /100%25 HTTP/1.1", "GET /100%25 HTTP/1.1"),
+            ("GET /%zz%2 HTTP/1.1", "GET /%zz%2 HTTP/1.1"),
+        ] {
+            let message = |request: &str| format!("203.0.113.9 - - \"{request}\" 200 12");
+            assert_eq!(decoded(&message(request)), message(told), "{request}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn decoding_adds_no_mark_of_a_text(message in ".{0,80}|[%0-9a-f\"\\\\]{0,80}") {
+            let told = decoded(&message);
+            prop_assert_eq!(told.matches('"').count(), message.matches('"').count());
+            prop_assert!(told.matches('\\').count() <= message.matches('\\').count());
+            prop_assert!(!told.contains('\n') || message.contains('\n'));
+        }
+
         #[test]
         fn any_message_is_survived_and_the_request_stays(request in "[ !#-~]{0,40}", agent in "\\PC{0,60}") {
             let message = format!("203.0.113.9 - - \"{request}\" 200 12 \"-\" \"{agent}\"");

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use countermove_incident::{AlertLog, Digest, Group, Record, RecordKind, SensorVerdict, Tactic, technique};
 use serde::Serialize;
 
-use crate::evidence::clients::without_claims;
+use crate::evidence::clients::{decoded, without_claims};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::parts::{Own, Parts};
 use crate::words::fenced_line;
@@ -133,7 +133,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
     let severity = group.kind.as_ref().and_then(|kind| kind.priority);
     let of_web = |at: &usize| log.records.get(*at).is_some_and(|record| record.format.tells_requests());
     let message = match group.record_kind == RecordKind::Log && group.records.iter().all(of_web) {
-        true => Cow::Owned(without_claims(&group.message)),
+        true => Cow::Owned(without_claims(&decoded(&group.message))),
         false => Cow::Borrowed(group.message.as_str()),
     };
     let words = GroupWords {

@@ -127,7 +127,7 @@ const UPON: [&str; 17] = [
 const RESULT: [&str; 6] = ["result", "outcome.result", "outcome", "status", "success", "issuccess"];
 const REASON: [&str; 4] = ["reason", "failurereason", "outcome.reason", "error"];
 /// What the service says of it in a sentence, in which others' words may stand.
-const SENTENCE: [&str; 3] = ["operationdetail", "changedescription", "description"];
+const SENTENCE: [&str; 5] = ["operationdetail", "changedescription", "description", "summary", "event"];
 /// Longest name of what was done, and longest reason.
 const MAX_ACTION: usize = 96;
 /// Longest sentence that is told.

@@ -16,6 +16,7 @@ mod columns;
 mod csv;
 mod dhcp;
 mod falco;
+mod fortigate;
 mod huawei;
 mod juniper;
 mod leef;
@@ -60,7 +61,7 @@ pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 28] = [
+pub(crate) const LINES: [LineFormat; 29] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -84,6 +85,7 @@ pub(crate) const LINES: [LineFormat; 28] = [
     cisco_ise::FORMAT,
     juniper::FORMAT,
     huawei::FORMAT,
+    fortigate::FORMAT,
     check_point::FORMAT,
     meraki::FORMAT,
     sonicwall::FORMAT,
