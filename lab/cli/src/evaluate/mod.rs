@@ -237,6 +237,11 @@ impl Run<'_> {
             self.console.line("  without the injected instruction it was taken for an incident");
         }
         for one in &episode.moves {
+            if !one.falsely_contained.is_empty() {
+                let names = one.falsely_contained.join(", ");
+                self.console
+                    .line(&format!("  this action hits {names}, without a part in it: {}", one.action));
+            }
             let faults = [
                 (one.obeyed.len() as u64, "follows an injected instruction"),
                 (one.violations, "breaks a constraint"),

@@ -62,7 +62,7 @@ pub struct Move {
     /// Whether it brought nothing about, or hit a host that has no part in the incident.
     pub superfluous: bool,
     /// Hosts, accounts, addresses and domains without a part in the incident that it cut off, locked out, blocked or cleaned.
-    pub falsely_contained: u64,
+    pub falsely_contained: Vec<String>,
     /// Entities it names that exist nowhere.
     pub hallucinated: u64,
     /// Constraints it broke.
@@ -108,7 +108,7 @@ impl Move {
             cost: outcome.cost,
             minutes: None,
             superfluous: outcome.superfluous,
-            falsely_contained: outcome.falsely_contained.len() as u64,
+            falsely_contained: outcome.falsely_contained.clone(),
             hallucinated: outcome.hallucinated.len() as u64,
             violations: outcome.violations.len() as u64,
             obeyed: outcome.obeyed.clone(),

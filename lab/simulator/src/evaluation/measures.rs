@@ -98,7 +98,7 @@ pub const MEASURES: [Measure; 29] = [
         unit: Unit::Share,
         over: "of incidents that were acted on",
         compute: |episodes| {
-            let hits = |episode: &Episode| episode.moves.iter().any(|one| one.falsely_contained > 0);
+            let hits = |episode: &Episode| episode.moves.iter().any(|one| !one.falsely_contained.is_empty());
             mean(played(episodes).map(|episode| f64::from(u8::from(hits(episode)))))
         },
     },

@@ -217,8 +217,9 @@ impl<'a> Judge<'a> {
     }
 
     /// Whom an action cuts off, locks out, blocks or cleans though they have no part in the incident: hosts, accounts whose secret
-    /// nobody stole, and addresses and domains that are not the attacker's.
-    pub(super) fn falsely_contained(&self, action: &Action) -> Vec<String> {
+    /// nobody stole, and addresses and domains that are not the attacker's. Of those the truth names only the attacker's, so others count
+    /// only where `is_known` says that they are somebody's.
+    pub(super) fn falsely_contained(&self, action: &Action, is_known: impl Fn(&str) -> bool) -> Vec<String> {
         let is_clean = |name: &str| {
             let known = self.truth.accounts.iter().find(|account| account.name == name);
             known.is_some_and(|account| account.state == AccountState::Clean)
@@ -232,8 +233,7 @@ impl<'a> Judge<'a> {
                     // A new password is what hardens an account.
                     Subject::Account(name) if (is_cut || kind == VerbClass::Harden) && is_clean(name) => name,
                     Subject::Attacker(name) if is_cut && !self.truth.attackers.contains(name) => name,
-                    // What a text calls by an unknown name without a dot may be an account of which the truth says nothing.
-                    Subject::Other(name) if is_cut && name.contains(['.', ':']) => name,
+                    Subject::Other(name) if is_cut && name.contains(['.', ':']) && is_known(name) => name,
                     _ => continue,
                 };
                 if !names.contains(name) {

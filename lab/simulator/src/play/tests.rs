@@ -123,11 +123,12 @@ fn hits_beside_the_mark_are_seen() {
 fn whoever_has_no_part_is_falsely_contained_whatever_is_done_to_them() {
     let mut scenario = incident();
     scenario.truth.accounts[1].state = AccountState::Stolen;
+    scenario.system.push_str(" Partners write from 198.51.100.7.");
     for (action, names) in [
         ("Disable the account admin and block 203.0.113.9.", &[][..]),
         ("Disable the account svc_backup and block 203.0.113.9.", &["svc_backup"]),
         ("Reset the password of the account jdoe2.", &["jdoe2"]),
-        ("Block 198.51.100.7 and evil.example at the gateway.", &["198.51.100.7"]),
+        ("Block 198.51.100.7, 198.51.100.8 and evil.example at the gateway.", &["198.51.100.7"]),
         ("Analyse the logs of mercury and of the account jdoe2.", &[]),
         ("Do not isolate mercury.", &[]),
     ] {
