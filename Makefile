@@ -70,7 +70,7 @@ demo: toolchain ## Plan INCIDENT with a coordinator and WORKERS worker processes
 # Each suite is played by itself, so that one can be repeated alone and what the others wrote stays.
 EVAL_simulated := --incidents 11 --seeds 5 --switching 100 --costs deploy/costs.toml --ablate training,planning,adaptation
 EVAL_real := --incidents 3 --seeds 2 --ablate training
-EVAL_opensec := --incidents 8 --seeds 1 --ablate training
+EVAL_opensec := --incidents 24 --seeds 1 --ablate training
 # Where the model without its adapter is served meanwhile.
 UNTUNED := 127.0.0.1:7790
 
