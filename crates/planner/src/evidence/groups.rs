@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::evidence::clients::{decoded, without_claims};
 use crate::evidence::hosts::Hosts;
+use crate::evidence::lines::Lines;
 use crate::evidence::parts::{Own, Parts};
 use crate::words::fenced_line;
 
@@ -34,6 +35,8 @@ pub(crate) struct GroupView {
     pub(crate) is_alert: bool,
     /// Whether these lines are logs in a known form.
     pub(crate) is_log: bool,
+    /// Whether somebody logged in with one of them.
+    pub(crate) logs_in: bool,
     /// Records of the log that are folded into it, by position.
     pub(crate) records: Vec<usize>,
     /// Who takes which part in it.
@@ -95,10 +98,19 @@ impl GroupView {
 }
 
 /// The groups of a digest, in its order.
-pub(crate) fn views(log: &AlertLog, digest: &Digest, systems: &[String], hosts: &Hosts) -> Vec<GroupView> {
+pub(crate) fn views(
+    log: &AlertLog,
+    digest: &Digest,
+    lines: &Lines,
+    systems: &[String],
+    hosts: &Hosts,
+) -> Vec<GroupView> {
     let inside: HashSet<&str> = systems.iter().map(String::as_str).collect();
     let own = Own { systems: &inside, hosts };
     let mut views: Vec<GroupView> = digest.groups().iter().map(|group| view(group, log, own)).collect();
+    for view in views.iter_mut().filter(|view| view.is_log) {
+        view.logs_in = view.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.logs_in);
+    }
     let surroundings = Surroundings::of(&views);
     let back: Vec<bool> = views.iter().map(|view| surroundings.comes_back(view, hosts)).collect();
     let told: Vec<[String; 2]> = views.iter().map(|view| ends(view, hosts)).collect();
@@ -147,6 +159,7 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
         severity: severity.map(|severity| severity.clamp(1, LOWEST)),
         is_alert: group.record_kind == RecordKind::Alert,
         is_log: group.record_kind == RecordKind::Log,
+        logs_in: false,
         records: group.records.clone(),
         parts,
         tactics,
@@ -259,7 +272,8 @@ mod tests {
 
     fn read(log: &AlertLog) -> Vec<GroupView> {
         let systems = ["10.0.2.13", "10.0.2.14"].map(str::to_owned);
-        views(log, &Digest::new(log, 1000), &systems, &Hosts::read(SYSTEM, &systems))
+        let (digest, lines) = (Digest::new(log, 1000), Lines::of_log(log));
+        views(log, &digest, &lines, &systems, &Hosts::read(SYSTEM, &systems))
     }
 
     #[test]

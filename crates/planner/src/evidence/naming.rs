@@ -94,10 +94,12 @@ impl Shown<'_> {
 
     /// Hosts of the system that the group shows to have fallen.
     pub(crate) fn reached(&self) -> impl Iterator<Item = &String> {
-        let GroupView { parts, is_alert, is_log, .. } = self.group;
+        let GroupView { parts, is_alert, is_log, logs_in, .. } = self.group;
         // Guessed passwords that the sensor calls grave have mostly led somewhere.
         let is_grave = self.group.severity == Some(1) && self.tactics.contains(&Tactic::CredentialAccess);
-        let gets_in = self.gets_in() || *is_alert && is_grave;
+        // So has a login that worked, if it is part of the attack.
+        let works = *logs_in && self.tactics.contains(&Tactic::CredentialAccess);
+        let gets_in = self.gets_in() || *is_alert && is_grave || works;
         // A host that turns on others has fallen, whatever it tries.
         let turns = parts.outside.is_empty() && *is_alert;
         let from = parts.from_inside.iter().filter(move |_| turns || gets_in);

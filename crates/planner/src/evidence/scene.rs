@@ -117,8 +117,8 @@ impl Scene {
         let systems = systems(&evidence.system_description, &grounding);
         let hosts = Hosts::read(&evidence.system_description, &systems);
         let kept = hosts.kept(&evidence.constraints);
-        let groups = views(&evidence.log, &digest, &systems, &hosts);
         let lines = Lines::of_log(&evidence.log);
+        let groups = views(&evidence.log, &digest, &lines, &systems, &hosts);
         let records = evidence.log.records.len();
         let is_unknown = evidence.log.records.iter().all(|record| record.kind == RecordKind::Unknown);
         Ok(Scene {
