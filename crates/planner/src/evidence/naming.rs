@@ -14,7 +14,7 @@ use crate::evidence::groups::{GroupView, SERIOUS};
 use crate::evidence::parts::without_orders;
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
-use crate::evidence::suspects::suspects;
+use crate::evidence::suspects::{entered, suspects};
 
 /// Most hosts that are listed as attacked.
 const MAX_TARGETS: usize = 8;
@@ -75,6 +75,12 @@ pub(crate) fn name_roles<'a>(
     };
     roles.footholds = roles.to_clean().into_iter().filter(moves).collect();
     name_accounts(roles, scene, shown, all);
+    for (host, chance) in entered(scene, &roles.held) {
+        if !passing.contains(host) {
+            let known = roles.compromised.entry(host.clone()).or_default();
+            *known = known.max(chance);
+        }
+    }
     LeftOut { attackers: attackers.left_out + insiders.left_out, targets: targets.left_out }
 }
 

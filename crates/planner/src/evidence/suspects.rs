@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::conclusion::{Shown, Verdict};
 use crate::evidence::groups::GroupView;
+use crate::evidence::scene::Scene;
 
 /// Of hosts that turn on others.
 const TURNS: f32 = 0.9;
@@ -19,6 +20,8 @@ const FALLEN: f32 = 0.8;
 const TRIED: f32 = 0.2;
 /// Of hosts that were looked at, or whose passwords were guessed at.
 const PROBED: f32 = 0.03;
+/// Of hosts where an account logged in that the attacker has, though nothing else is said of that login: it may have been its owner.
+const ENTERED: f32 = 0.3;
 /// The attacker went on with another host if something was done to that one so many times as often.
 const WENT_ON: u64 = 4;
 /// Most hosts that are suspected: the likeliest.
@@ -33,6 +36,22 @@ struct Piece {
     fallen: f32,
     /// Likewise, if somebody was.
     passed_over: f32,
+}
+
+/// Hosts that wrote of logins with accounts that the attacker may have, with the chance that it has got in so. `held` says how likely it has
+/// each account.
+pub(crate) fn entered<'a>(scene: &'a Scene, held: &BTreeMap<String, f32>) -> BTreeMap<&'a String, f32> {
+    let mut chances: BTreeMap<&String, f32> = BTreeMap::new();
+    for group in scene.groups.iter().filter(|group| group.logs_in) {
+        let lines = group.records.iter().filter_map(|at| scene.lines.at(*at)).filter(|line| line.logs_in);
+        let surest = lines.flat_map(|line| &line.accounts).filter_map(|account| held.get(account)).copied();
+        let chance = surest.fold(0.0, f32::max) * ENTERED;
+        for host in group.parts.aimed_at.iter().filter(|_| chance > 0.0).take(MOST) {
+            let known = chances.entry(host).or_default();
+            *known = known.max(chance);
+        }
+    }
+    chances
 }
 
 /// The chance that each own host is compromised which the evidence tells of. `rest` are groups that count as everyday traffic; they

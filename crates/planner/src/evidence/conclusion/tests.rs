@@ -169,6 +169,33 @@ fn whoever_logs_in_and_acts_in_the_attack_has_lost_the_account() {
 }
 
 #[test]
+fn where_a_stolen_account_logs_in_the_attacker_may_be() {
+    let records = [
+        log("desk01", "Accepted password for ann with a stolen key", "ann", "203.0.113.7"),
+        log("web01", "Accepted password for ann", "ann", "10.0.2.20"),
+        log("db01", "Accepted password for bob", "bob", "10.0.2.20"),
+    ];
+    let stolen = |message: &str| message.contains("stolen").then_some(Tactic::CredentialAccess);
+    let Assessment { entities, .. } = concluded_of(&records, stolen);
+    assert_eq!(
+        (entities.targets, entities.stolen_accounts),
+        (vec!["10.0.2.20".to_owned()], vec!["ann".to_owned()])
+    );
+    let chance = |host: &str| entities.compromised.get(host).copied().unwrap_or_default();
+    assert!(
+        chance("10.0.2.20") > 0.7,
+        "a login that worked and is part of the attack: {:?}",
+        entities.compromised
+    );
+    assert!(
+        (0.2..0.5).contains(&chance("10.0.2.13")),
+        "its owner may have been there: {:?}",
+        entities.compromised
+    );
+    assert!(chance("10.0.2.14") < 0.1, "another account: {:?}", entities.compromised);
+}
+
+#[test]
 fn a_scan_alone_reaches_whom_it_touches() {
     let line = alert("Scan", 2, "203.0.113.7", "10.0.2.14");
     let assessment = concluded(&[&line], |_| Some(Tactic::Reconnaissance));
