@@ -33,6 +33,9 @@ pub(crate) fn without_claims(message: &str) -> String {
 /// A message of an access log in which code is told as what it is that a client wrote in percent signs (`%24%7B`), also twice over. Words
 /// alone stay as they are written.
 pub(crate) fn decoded(message: &str) -> Cow<'_, str> {
+    if !message.contains('%') {
+        return Cow::Borrowed(message);
+    }
     let marks = |text: &str| {
         text.chars().filter(|c| CODE.contains(c) || matches!(c, ';' | '|' | '(')).count()
             + text.matches("../").count()

@@ -107,10 +107,8 @@ pub(crate) fn views(
 ) -> Vec<GroupView> {
     let inside: HashSet<&str> = systems.iter().map(String::as_str).collect();
     let own = Own { systems: &inside, hosts };
-    let mut views: Vec<GroupView> = digest.groups().iter().map(|group| view(group, log, own)).collect();
-    for view in views.iter_mut().filter(|view| view.is_log) {
-        view.logs_in = view.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.logs_in);
-    }
+    let mut views: Vec<GroupView> =
+        digest.groups().iter().map(|group| view(group, log, lines, own)).collect();
     let surroundings = Surroundings::of(&views);
     let back: Vec<bool> = views.iter().map(|view| surroundings.comes_back(view, hosts)).collect();
     let told: Vec<[String; 2]> = views.iter().map(|view| ends(view, hosts)).collect();
@@ -122,7 +120,7 @@ pub(crate) fn views(
     views
 }
 
-fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
+fn view(group: &Group, log: &AlertLog, lines: &Lines, own: Own<'_>) -> GroupView {
     let mut parts = Parts::default();
     let (mut tactics, mut techniques) = (BTreeSet::new(), Vec::new());
     let mut classification = "";
@@ -144,7 +142,8 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
     }
     let severity = group.kind.as_ref().and_then(|kind| kind.priority);
     let of_web = |at: &usize| log.records.get(*at).is_some_and(|record| record.format.tells_requests());
-    let message = match group.record_kind == RecordKind::Log && group.records.iter().all(of_web) {
+    let is_log = group.record_kind == RecordKind::Log;
+    let message = match is_log && group.records.iter().all(of_web) {
         true => Cow::Owned(without_claims(&decoded(&group.message))),
         false => Cow::Borrowed(group.message.as_str()),
     };
@@ -158,8 +157,8 @@ fn view(group: &Group, log: &AlertLog, own: Own<'_>) -> GroupView {
         priority: group.kind.as_ref().map_or(LOWEST, |kind| kind.priority.unwrap_or(3).clamp(1, LOWEST)),
         severity: severity.map(|severity| severity.clamp(1, LOWEST)),
         is_alert: group.record_kind == RecordKind::Alert,
-        is_log: group.record_kind == RecordKind::Log,
-        logs_in: false,
+        is_log,
+        logs_in: is_log && group.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.logs_in),
         records: group.records.clone(),
         parts,
         tactics,

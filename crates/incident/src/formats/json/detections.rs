@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use super::named::{Named, is_nobodys, within};
 use super::tags::severity;
 use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, told, verdict};
-use crate::Endpoint;
 use crate::record::RecordKind;
+use crate::{Endpoint, Timestamp};
 
 /// See the module.
 pub(crate) const DETECTIONS: ObjectFormat = ObjectFormat { format: Format::Detections, recognises, read };
@@ -196,14 +196,14 @@ fn is_name(text: &str) -> bool {
         && !matches!(text, "true" | "false")
 }
 
-/// The detection, also within what a product wraps it in. The time may stand beside what is wrapped.
-fn detection(object: &Object) -> Option<Detection<'_>> {
+/// The detection and its time, also within what a product wraps it in. The time may stand beside what is wrapped.
+fn detection(object: &Object) -> Option<(Detection<'_>, Timestamp)> {
     let is_one = |named: Named<'_>| Detection(named).is_one();
     let found = within(object, is_one)?;
     let beside =
         || object.values().filter_map(serde_json::Value::as_object).find_map(|inner| Named(inner).time());
-    let is_timed = found.time().or_else(|| Named(object).time()).or_else(beside).is_some();
-    is_timed.then_some(Detection(found))
+    let time = found.time().or_else(|| Named(object).time()).or_else(beside)?;
+    Some((Detection(found), time))
 }
 
 /// Whether an object tells of a detection.
@@ -216,7 +216,7 @@ fn recognises(object: &Object) -> bool {
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
-    let detection = detection(object)?;
+    let (detection, time) = detection(object)?;
     let Detection(named) = detection;
     let found = detection.found()?;
     let host = detection.host()?;
@@ -224,12 +224,10 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let file = named.text(&FILE).unwrap_or_default();
     let account = named.text(&ACCOUNT).unwrap_or_default();
     let own = named.address(&ADDRESS).or_else(|| Some(Endpoint::new(&host, None)));
-    let beside =
-        || object.values().filter_map(serde_json::Value::as_object).find_map(|inner| Named(inner).time());
     let done = named.text(&DONE);
     let mut draft = Draft {
         kind: RecordKind::Alert,
-        time: named.time().or_else(|| Named(object).time()).or_else(beside),
+        time: Some(time),
         priority: named.first(&SEVERITY, |value| severity(&super::fields::scalar(value)?)),
         message: Cow::Owned(super::titled(&found, described.as_deref().unwrap_or_default())),
         detail: Cow::Owned(listed([

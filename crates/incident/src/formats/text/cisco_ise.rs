@@ -7,6 +7,7 @@
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, clean, clean_message};
+use super::pairs::only;
 use super::{MAX_NAME, MAX_RAW, begun, ip_end};
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -69,10 +70,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
 
 /// The value of a key that stands once.
 fn value<'a>(rest: &'a str, key: &str) -> Option<&'a str> {
-    let mark = format!("{key}=");
-    let mut found = rest.split(", ").filter_map(|pair| pair.strip_prefix(mark.as_str()));
-    let value = found.next().filter(|_| found.next().is_none())?;
-    Some(value.trim()).filter(|value| !value.is_empty())
+    only(rest.split(", "), key).map(str::trim).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

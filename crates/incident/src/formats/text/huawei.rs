@@ -9,6 +9,7 @@
 use super::super::format::{Envelope, LineFormat};
 use super::super::json::severity;
 use super::super::{Format, clean, clean_classification, clean_message, clean_protocol, has_ports, port};
+use super::pairs::only;
 use super::{MAX_NAME, MAX_RAW, begun, ip_end, tell_traffic, verdict};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
@@ -80,9 +81,7 @@ fn sentence(line: &str) -> &str {
 /// The value of a key that stands once.
 fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let parts = line.split([',', '(', ')']).map(str::trim);
-    let mut found = parts.filter_map(|part| part.strip_prefix(key)?.strip_prefix('='));
-    let value = found.next().filter(|_| found.next().is_none())?;
-    Some(value.trim_matches('"')).filter(|value| !value.is_empty())
+    only(parts, key).map(|value| value.trim_matches('"')).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

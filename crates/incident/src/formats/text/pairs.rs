@@ -41,6 +41,12 @@ pub(super) fn find<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     pairs(text).find(|pair| pair.key == key).map(|pair| pair.value).filter(|value| !value.is_empty())
 }
 
+/// The value of a key that stands once among the parts of a line: one that others could write again says nothing.
+pub(super) fn only<'a>(parts: impl Iterator<Item = &'a str>, key: &str) -> Option<&'a str> {
+    let mut found = parts.filter_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+    found.next().filter(|_| found.next().is_none())
+}
+
 fn is_pair(quoted: &str) -> bool {
     let inner = quoted.trim_start_matches('\'');
     let word = inner.split(char::is_whitespace).next().unwrap_or_default();

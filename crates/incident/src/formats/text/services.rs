@@ -7,6 +7,7 @@
 
 use super::super::format::Envelope;
 use super::super::{clean, port};
+use super::pairs::only;
 use super::{MAX_COMMAND, MAX_NAME, asterisk, dhcp, ip_end, own_end};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
@@ -296,10 +297,7 @@ fn charon(line: &str) -> Option<Said<'_>> {
 /// `type=LOGIN_ERROR, realmId=x, clientId=shop, userId=null, ipAddress=203.0.113.9, error=…, username=bob`. Who logs in chooses the
 /// name, and what is asked for stands in an address.
 fn keycloak(line: &str) -> Option<Said<'_>> {
-    let value = |key: &str| {
-        let mut found = line.split(", ").filter_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-        found.next().filter(|_| found.next().is_none()).map(|value| value.trim_matches('"'))
-    };
+    let value = |key: &str| only(line.split(", "), key).map(|value| value.trim_matches('"'));
     let account = value("username").or_else(|| value("userId")).filter(|name| *name != "null");
     Some(of(account.unwrap_or_default(), value("ipAddress").and_then(address)))
 }
