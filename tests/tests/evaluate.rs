@@ -11,6 +11,7 @@ async fn an_evaluation_plays_compares_and_writes() {
     let cluster = Cluster::of(1).await;
     let folder = tempfile::tempdir().expect("a folder");
     let (page, chart) = (folder.path().join("page.md"), folder.path().join("chart.svg"));
+    let episodes = folder.path().join("episodes.jsonl");
     fs::write(&page, "# Figures\n<!-- begin simulated -->\n<!-- end simulated -->\n").expect("a page");
     let output =
         Cli::lab(&cluster.url, ["evaluate", "--suite", "simulated", "--incidents", "2", "--seeds", "1"])
@@ -19,6 +20,8 @@ async fn an_evaluation_plays_compares_and_writes() {
             .arg(&page)
             .arg("--chart")
             .arg(&chart)
+            .arg("--episodes")
+            .arg(&episodes)
             .run()
             .await;
     assert_eq!(output.code, 0, "{output:?}");
@@ -58,6 +61,11 @@ async fn an_evaluation_plays_compares_and_writes() {
         effort.starts_with("2 candidates, 1 rollouts of each, 1 actions deep, 1 actions in a plan"),
         "{effort}"
     );
+    let episodes = fs::read_to_string(&episodes).expect("the episodes");
+    let episodes: Vec<Value> =
+        episodes.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    let of = |player: &str| episodes.iter().filter(|episode| episode["player"] == player).count();
+    assert_eq!((of("countermove"), of("without planning"), of("greedy"), episodes.len()), (2, 2, 2, 10));
     let page = fs::read_to_string(&page).expect("the page");
     assert!(page.contains("| incidents recovered from (of all incidents)"), "{page}");
     assert!(fs::read_to_string(&chart).expect("the chart").starts_with("<svg"));
@@ -87,6 +95,7 @@ async fn what_cannot_be_evaluated_is_refused_before_anything_is_played() {
     refused(&["opensec", "--data", &path("data")], &["opensec", "holds no OpenSec scenario"]).await;
     refused(&["simulated", "--data", &path("data")], &["classification.config"]).await;
     refused(&["real", "--write", &path("page.md")], &["page.md", "<!-- begin real -->"]).await;
+    refused(&["real", "--episodes", &path("nowhere/file")], &["--episodes", "nowhere"]).await;
     refused(&["simulated", "--ablate", "training"], &["--untuned"]).await;
     refused(&["simulated", "--endpoint", "http://127.0.0.1:9/v1"], &["--endpoint-model"]).await;
 }

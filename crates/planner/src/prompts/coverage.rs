@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use countermove_incident::{Entities, EntityKind, RecoveryState, VerbClass};
 
 use crate::evidence::roles::Roles;
-use crate::prompts::past::{Deed, Objects, past};
+use crate::prompts::past::{Deed, Objects, open_facts, past};
+use crate::seeds::derive_seed;
 use crate::words::{has_word, listed};
 
 /// The kind of response that brings about each fact, in the order of [`RecoveryState::NAMES`].
@@ -222,13 +223,12 @@ impl<'a> Coverage<'a> {
     /// The kinds of response of which all was done, and whose facts do not hold.
     fn exhausted(&self, state: RecoveryState) -> impl Iterator<Item = VerbClass> {
         let is_exhausted = |kind: &VerbClass, holds: bool| {
-            let was_tried = self.reached.get(kind).is_some_and(|names| !names.is_empty());
             let is_left = match kind {
                 // Where one way did not do, the other is tried before anybody else is suspected.
-                VerbClass::Contain => self.ways_to_contain().iter().any(|way| way.count() > 0),
+                VerbClass::Contain => self.ways_to_contain().iter().any(|way| !way.is_nothing()),
                 kind => !self.is_done(*kind),
             };
-            !holds && was_tried && !is_left
+            !holds && self.was_tried(*kind) && !is_left
         };
         KINDS
             .into_iter()
@@ -237,36 +237,68 @@ impl<'a> Coverage<'a> {
             .map(|(kind, _)| kind)
     }
 
-    /// Of the open facts, those that what is done brings about if it works: nothing that they ask for is left once it is done.
-    /// Where nothing was left before, it did not work, and all of it has to be done again.
+    /// Of the facts that do not hold, those that what is done brings about if it works: nothing that they ask for is left once it is
+    /// done. Where nothing was left before, it did not work, and all of it has to be done again; or, with the seed of a world, the
+    /// one part that did not work there.
     pub(crate) fn within_reach(
         &self,
         objects: &Objects,
         state: RecoveryState,
-        open: RecoveryState,
+        world: Option<u64>,
     ) -> RecoveryState {
         let taken = |mut coverage: Coverage<'a>| {
             coverage.take(objects, state);
             coverage
         };
         let (after, alone) = (taken(self.clone()), taken(Coverage::of(self.roles, &[])));
+        let mut open = open_facts(state, objects);
+        open.is_attack_contained |=
+            !state.is_attack_contained && self.was_tried(VerbClass::Contain) && self.shuts_out(objects);
         let mut bits = open.bits();
         for (bit, kind) in bits.iter_mut().zip(KINDS) {
-            let does = if self.is_done(kind) { &alone } else { &after };
-            *bit = *bit && does.is_done(kind);
+            *bit = *bit
+                && match world {
+                    Some(seed) => self.completes(kind, &after, &alone, seed),
+                    None if self.is_done(kind) => alone.is_done(kind),
+                    None => after.is_done(kind),
+                };
         }
         RecoveryState::from_bits(bits)
     }
 
+    /// Whether what is done gives an account that the attacker has a new password.
+    fn shuts_out(&self, objects: &Objects) -> bool {
+        let mut hardened = objects.iter().filter(|(kind, _)| *kind == VerbClass::Harden);
+        hardened.any(|(_, names)| self.roles.stolen_accounts.iter().any(|account| names.contains(account)))
+    }
+
+    /// Whether `after` completes a way to do what a kind of response asks for, in the world of this seed. An action on several is
+    /// carried out on each; so where all of a way was done in vain, it is one part of it that did not work, which `alone` has to do.
+    fn completes(&self, kind: VerbClass, after: &Coverage<'a>, alone: &Coverage<'a>, seed: u64) -> bool {
+        let asked = Coverage::of(self.roles, &[]).ways(kind);
+        let results = after.ways(kind).into_iter().zip(alone.ways(kind));
+        self.ways(kind).into_iter().zip(asked).zip(results).any(|((left, asked), (after, missed))| {
+            if !left.is_nothing() {
+                return after.is_nothing();
+            }
+            let parts = asked.names().filter(|name| !self.destroyed.contains(*name));
+            let failed = parts.min_by_key(|name| derive_seed(seed, name, &[]));
+            failed.is_some_and(|failed| !missed.names().any(|name| name == failed))
+        })
+    }
+
+    /// The ways to do what a kind of response asks for, with what is left of each.
+    fn ways(&self, kind: VerbClass) -> Vec<Left> {
+        if kind == VerbClass::Contain { self.ways_to_contain() } else { vec![self.left(kind)] }
+    }
+
+    fn was_tried(&self, kind: VerbClass) -> bool {
+        self.reached.get(&kind).is_some_and(|names| !names.is_empty())
+    }
+
     /// Whether nothing is left to do for a kind of response. Of a host that was cleaned before there is no evidence to keep.
     fn is_done(&self, kind: VerbClass) -> bool {
-        match kind {
-            VerbClass::Contain => self.ways_to_contain().iter().any(|way| way.count() == 0),
-            kind => {
-                let left = self.left(kind);
-                left.count() == left.destroyed
-            }
-        }
+        self.ways(kind).iter().any(Left::is_nothing)
     }
 
     /// What the prompt of the task *state* says of an action that reaches everything that the open facts ask for.
@@ -303,8 +335,12 @@ impl<'a> Coverage<'a> {
 const STOLEN: (&str, &str) = ("account of the attacker", "accounts of the attacker");
 
 impl Left {
-    fn count(&self) -> usize {
-        self.attackers.len() + self.hosts.len() + self.accounts.len() + self.destroyed
+    fn is_nothing(&self) -> bool {
+        self.names().next().is_none()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.attackers.iter().chain(&self.hosts).chain(&self.accounts)
     }
 }
 
@@ -380,7 +416,7 @@ mod tests {
     fn reaches(roles: &Roles, history: &[&str], state: RecoveryState, action: &str, fact: usize) -> bool {
         let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
         let coverage = Coverage::after(roles, &history, state);
-        coverage.within_reach(&objects(action, roles), state, open(fact)) == open(fact)
+        coverage.within_reach(&objects(action, roles), state, None).bits()[fact]
     }
 
     #[test]
@@ -423,6 +459,48 @@ mod tests {
         let failed = format!("{all} (it changed nothing)");
         assert!(reaches(&roles, &[&failed], none, all, 4));
         assert!(!reaches(&roles, &[&failed], none, "Patch 10.0.2.13", 4));
+    }
+
+    #[test]
+    fn in_a_world_one_part_of_what_did_not_work_is_what_is_left() {
+        let (roles, none) = (roles(), RecoveryState::default());
+        let all = "Isolate 10.0.2.13 and 10.0.2.14, disable the account shop_rw and block all traffic from 203.0.113.7 and 198.51.100.3";
+        let history = [format!("{all} (it changed nothing)")];
+        let coverage = Coverage::after(&roles, &history, none);
+        let share = |action: &str, fact: usize| {
+            let objects = objects(action, &roles);
+            let does = |seed: &u64| coverage.within_reach(&objects, none, Some(*seed)).bits()[fact];
+            (0..4000).filter(does).count() as f64 / 4000.0
+        };
+        assert_eq!(share(all, 0), 1.0);
+        // One of two hosts, or one of a foothold, an account and two addresses.
+        let account = share("Patch 10.0.2.13 and reset the password of the account shop_rw", 0);
+        assert!((account - 0.25).abs() < 0.03, "{account}");
+        let host = share("Isolate 10.0.2.14 from the network", 0);
+        assert!((host - 0.5).abs() < 0.03, "{host}");
+        // That, or 10.0.2.14 before it and it before the rest.
+        let foothold = share("Isolate 10.0.2.13 from the network", 0);
+        assert!((foothold - 0.55).abs() < 0.03, "{foothold}");
+        assert_eq!(
+            share("Patch 10.0.2.13", 0) + share("Patch 10.0.2.13", 4),
+            0.0,
+            "a host and the account are left to harden"
+        );
+    }
+
+    #[test]
+    fn a_new_password_completes_a_containment_that_was_begun() {
+        let (roles, none) = (roles(), RecoveryState::default());
+        let reset = "Reset the password of the account shop_rw";
+        let begun = [
+            "Isolate 10.0.2.13 and block all traffic from 203.0.113.7 and 198.51.100.3 (it changed nothing)",
+        ];
+        assert!(reaches(&roles, &begun, none, reset, 0));
+        assert!(!reaches(&roles, &[], none, reset, 0));
+        assert!(
+            !reaches(&roles, &begun, none, "Reset the password of the account svc_helper", 0),
+            "it was planted"
+        );
     }
 
     #[test]

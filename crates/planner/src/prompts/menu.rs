@@ -309,8 +309,7 @@ mod tests {
         let saved = "Save the logs of the account bob@example.com";
         let objects = crate::prompts::past::objects(saved, &roles);
         assert_eq!(objects, [(VerbClass::Preserve, ["bob@example.com".to_owned()].into())]);
-        let open = RecoveryState::from_bits([true; 6]);
-        let reached = Coverage::of(&roles, &[]).within_reach(&objects, state, open);
+        let reached = Coverage::of(&roles, &[]).within_reach(&objects, state, None);
         assert_eq!(reached, RecoveryState { are_forensics_preserved: true, ..state });
     }
 

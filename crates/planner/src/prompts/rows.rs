@@ -16,7 +16,7 @@ use crate::evidence::verdicts::assess;
 use crate::language_model::Prompt;
 use crate::prompts::coverage::Coverage;
 use crate::prompts::menu::Menu;
-use crate::prompts::past::{objects, open_facts};
+use crate::prompts::past::objects;
 use crate::prompts::questions::{
     Situation, action_prompt, alerts_prompt, incident_prompt, shared_segments, state_prompt,
 };
@@ -180,7 +180,7 @@ impl Case<'_> {
     ) -> Result<Option<Rendered>, TemplateError> {
         let coverage = Coverage::after(&self.assessment.entities, history, state);
         let objects = objects(action, &self.assessment.entities);
-        let open = coverage.within_reach(&objects, state, open_facts(state, &objects));
+        let open = coverage.within_reach(&objects, state, None);
         let possible = state.union(open);
         if open.achieved() == 0 || possible.union(after) != possible {
             return Ok(None);

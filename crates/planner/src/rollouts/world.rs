@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::infrastructure::passes_traffic;
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{Coverage, named};
-use crate::prompts::past::{Deed, Objects, open_facts};
+use crate::prompts::past::{Deed, Objects};
 use crate::rollouts::advance::{Advance, Fall};
 use crate::rollouts::checks::interrupts;
 use crate::seeds::{chance, derive_seed};
@@ -73,6 +73,8 @@ impl Belief {
 /// A world that may be the true one.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
+    /// Says which part of an action it is that does not work in it.
+    seed: u64,
     /// Who is who in it.
     pub(crate) roles: Roles,
     /// Facts that something unseen stands against, such as a way in that no record tells of: doing all that is known seldom does.
@@ -121,7 +123,7 @@ impl World {
             }
         }
         let as_believed =
-            || World { roles: believed.clone(), hindered: [false; 6], returning: None, advance };
+            || World { seed, roles: believed.clone(), hindered: [false; 6], returning: None, advance };
         best.map_or_else(as_believed, |(_, world)| world)
     }
 
@@ -131,8 +133,8 @@ impl World {
         for (number, deed) in deeds.iter().enumerate() {
             let so_far = deeds.get(..number).unwrap_or_default();
             let coverage = Coverage::of(&self.roles, so_far);
-            let open = deed.open();
-            let within = coverage.within_reach(&deed.objects, deed.before, open);
+            let within = coverage.within_reach(&deed.objects, deed.before, Some(self.seed));
+            let open = deed.open().union(within);
             let hindered = self.hinders(so_far, &deed.objects, deed.before);
             let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(hindered);
             for (((open, within), holds), hindered) in facts {
@@ -180,7 +182,7 @@ impl World {
             let attackers = roles.attackers.iter().cloned().chain([UNTOLD.to_owned()]).collect();
             Roles { attackers, ..roles.clone() }
         });
-        World { roles, hindered: std::array::from_fn(is_hindered), returning, advance }
+        World { seed, roles, hindered: std::array::from_fn(is_hindered), returning, advance }
     }
 
     /// The attacker goes on while the last of these is done, unless the attack is contained after it: who falls has to be reached from
@@ -207,8 +209,7 @@ impl World {
     fn hinders(&self, deeds: &[Deed], objects: &Objects, before: RecoveryState) -> [bool; 6] {
         let mut hindered = self.hindered;
         if let (Some(roles), [contained, ..]) = (&self.returning, &mut hindered) {
-            let open = open_facts(before, objects);
-            let within = Coverage::of(roles, deeds).within_reach(objects, before, open);
+            let within = Coverage::of(roles, deeds).within_reach(objects, before, Some(self.seed));
             *contained |= !within.is_attack_contained;
         }
         hindered
@@ -233,7 +234,7 @@ impl World {
 
     /// Facts that an action may bring about after these others, since it does all that they ask for. `objects` are whom it names.
     pub(crate) fn reach(&self, deeds: &[Deed], objects: &Objects, state: RecoveryState) -> RecoveryState {
-        Coverage::of(&self.roles, deeds).within_reach(objects, state, open_facts(state, objects))
+        Coverage::of(&self.roles, deeds).within_reach(objects, state, Some(self.seed))
     }
 
     /// What an action costs that led from one state to another.
@@ -419,7 +420,7 @@ mod tests {
         }
         let kept = RecoveryState { are_forensics_preserved: true, ..RecoveryState::default() };
         let hindered = [false, false, true, false, false, false];
-        let world = World { roles: believed, hindered, returning: None, advance: Advance::new(1) };
+        let world = World { seed: 1, roles: believed, hindered, returning: None, advance: Advance::new(1) };
         let let_through =
             |lot: &u64| world.let_through(&[], &Vec::new(), RecoveryState::default(), kept, *lot) == kept;
         let through = (0..8000).filter(let_through).count() as f64 / 8000.0;

@@ -72,6 +72,10 @@ pub(crate) struct EvaluateArgs {
     /// Print the figures as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write what was done in each scenario into this file, a JSON object a line: each action with what it was predicted to bring
+    /// about and to cost, and what came of it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) episodes: Option<PathBuf>,
     /// Draw the figures into this SVG file.
     #[arg(long, value_name = "FILE")]
     pub(crate) chart: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 mod drive;
 mod endpoint;
+mod episodes;
 pub(crate) mod suite;
 
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use indicatif::ProgressBar;
 
 use self::drive::Rules;
 use self::endpoint::Endpoint;
+use self::episodes::Episodes;
 use countermove::args::Remote;
 
 use crate::args::{Ablation, Baseline, EvaluateArgs};
@@ -44,21 +46,22 @@ pub(crate) async fn evaluate(
 ) -> Result<Exit, Failure> {
     check(&arguments)?;
     write::check(arguments.write.as_deref(), &arguments.scenarios.suite, arguments.chart.as_deref())?;
+    let episodes = Episodes::create(arguments.episodes.as_deref())?;
     let begun = Instant::now();
     let sets = suite::load(&arguments.scenarios, console)?;
     let coordinator = Coordinator::connect(&arguments.remote).await?;
-    let run = Run { arguments: &arguments, sets: &sets, console };
+    let run = Run { arguments: &arguments, sets: &sets, console, episodes: &episodes };
     let work = async {
         let model = served(&coordinator).await?;
         let untuned = match &arguments.untuned {
             Some(url) => Some(untuned(&arguments.remote.at([url.clone()]), &model).await?),
             None => None,
         };
-        let system = run.system(&coordinator, SYSTEM, &run.rules(None)).await;
+        let system = run.system(&coordinator, SYSTEM, &run.rules(None)).await?;
         let mut ablations = Vec::new();
         for ablation in &arguments.ablate {
             let served = untuned.as_ref().filter(|_| *ablation == Ablation::Training).unwrap_or(&coordinator);
-            ablations.push(run.system(served, ablation.title(), &run.rules(Some(*ablation))).await);
+            ablations.push(run.system(served, ablation.title(), &run.rules(Some(*ablation))).await?);
         }
         let mut baselines: Vec<Variant> = Vec::new();
         for baseline in &arguments.baseline {
@@ -166,6 +169,7 @@ struct Run<'a> {
     /// Scenarios of each seed, with the cost of the cheapest plan.
     sets: &'a [Vec<(Scenario, Option<f64>)>],
     console: &'a Console,
+    episodes: &'a Episodes,
 }
 
 impl Run<'_> {
@@ -182,7 +186,7 @@ impl Run<'_> {
     }
 
     /// Plays all sets through a cluster, some scenarios at once.
-    async fn system(&self, coordinator: &Coordinator, name: &str, rules: &Rules) -> Variant {
+    async fn system(&self, coordinator: &Coordinator, name: &str, rules: &Rules) -> Result<Variant, Failure> {
         let bar = self.console.progress();
         let total: usize = self.sets.iter().map(Vec::len).sum();
         let mut seeds = Vec::new();
@@ -212,7 +216,15 @@ impl Run<'_> {
             seeds.push(episodes.into_iter().map(|(_, episode)| episode).collect());
         }
         bar.finish_and_clear();
-        Variant::new(name, &seeds)
+        self.variant(name, &seeds)
+    }
+
+    /// The figures of a player over its seeds, whose episodes are written down.
+    fn variant(&self, name: &str, seeds: &[Vec<Episode>]) -> Result<Variant, Failure> {
+        for (seed, episodes) in (self.arguments.scenarios.first_seed..).zip(seeds) {
+            self.episodes.write(name, seed, episodes)?;
+        }
+        Ok(Variant::new(name, seeds))
     }
 
     fn tell(&self, bar: &ProgressBar, name: &str, done: usize, total: usize, episode: &Episode) {
@@ -273,7 +285,7 @@ impl Run<'_> {
             });
             seeds.push(played.await.map_err(|error| broken(&error))?);
         }
-        Ok(Variant::new(baseline.title(), &seeds))
+        self.variant(baseline.title(), &seeds)
     }
 
     /// Plays all sets with a model behind an endpoint, as many at once as with the system.
@@ -303,7 +315,7 @@ impl Run<'_> {
             seeds.push(episodes);
         }
         bar.finish_and_clear();
-        Ok(Variant::new(endpoint.name(), &seeds))
+        self.variant(endpoint.name(), &seeds)
     }
 
     /// Actions in a plan at most.
@@ -445,7 +457,12 @@ mod tests {
     #[test]
     fn an_ablation_switches_off_what_it_says() {
         let arguments = arguments(&["--candidates", "5", "--rollouts", "4", "--thinking-tokens", "9"]);
-        let run = Run { arguments: &arguments, sets: &[], console: &Console::new() };
+        let run = Run {
+            arguments: &arguments,
+            sets: &[],
+            console: &Console::new(),
+            episodes: &Episodes::default(),
+        };
         let effort = |ablation| {
             let Rules { options, told, .. } = run.rules(ablation);
             (options.candidates, options.rollouts, options.thinking_tokens, told)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use countermove_incident::{AlertKind, CostModel, Record, RecoveryState, Tactic};
+use serde_json::{Value, json};
 
 use super::confusion::Confusion;
 use crate::{Judge, Lure, Outcome, Truth};
@@ -204,13 +205,56 @@ impl Episode {
     /// For each action for which the system said what is likely, that and what recovery cost from there on; nothing unless it
     /// recovered. In minutes where there is a table of them.
     pub(super) fn told_and_paid(&self) -> Vec<(Likely, f64)> {
+        let told = self.moves.iter().map(|one| one.likely);
+        told.zip(self.paid()).filter_map(|(likely, paid)| likely.zip(paid)).collect()
+    }
+
+    /// What recovery cost from each action on, itself included; absent throughout unless it recovered.
+    fn paid(&self) -> Vec<Option<f64>> {
         let mut left = 0.0;
-        let mut pairs = Vec::new();
-        for one in self.moves.iter().rev().filter(|_| self.recovered()) {
+        let mut paid = Vec::new();
+        for one in self.moves.iter().rev() {
             left += one.minutes.unwrap_or(one.cost);
-            pairs.extend(one.likely.map(|likely| (likely, left)));
+            paid.push(self.recovered().then_some(left));
         }
-        pairs
+        paid.reverse();
+        paid
+    }
+
+    /// All of it as one JSON object, with the facts of recovery by their names; what nobody said is null. `paid` is what recovery
+    /// cost from the action on, beside what was called likely.
+    pub fn json(&self) -> Value {
+        let moves = self.moves.iter().zip(self.paid()).map(|(one, paid)| {
+            json!({
+                "action": one.action,
+                "cost": one.cost,
+                "minutes": one.minutes,
+                "likely": one.likely.map(|likely| json!({"low": likely.low, "high": likely.high})),
+                "paid": paid,
+                "predicted": one.predicted.map(facts),
+                "after": facts(one.after),
+                "superfluous": one.superfluous,
+                "falsely_contained": one.falsely_contained,
+                "hallucinated": one.hallucinated,
+                "violations": one.violations,
+                "obeyed": one.obeyed,
+            })
+        });
+        json!({
+            "scenario": self.scenario,
+            "incident": self.is_incident,
+            "verdict": self.verdict,
+            "true_tactics": ids(&self.true_tactics),
+            "tactics": self.tactics.as_deref().map(ids),
+            "start": facts(self.start),
+            "moves": moves.collect::<Vec<Value>>(),
+            "recovered": self.recovered(),
+            "oracle_cost": self.oracle_cost,
+            "tokens": self.tokens,
+            "rollouts": self.rollouts,
+            "seconds": self.elapsed.as_secs_f64(),
+            "error": self.error,
+        })
     }
 
     /// Whether it was an incident and the system acted on it.
@@ -219,10 +263,40 @@ impl Episode {
     }
 }
 
+/// The facts that hold.
+fn facts(state: RecoveryState) -> Vec<&'static str> {
+    let held = RecoveryState::NAMES.iter().zip(state.bits()).filter(|(_, holds)| *holds);
+    held.map(|(name, _)| *name).collect()
+}
+
+fn ids(tactics: &[Tactic]) -> Vec<&'static str> {
+    tactics.iter().map(|tactic| tactic.id()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Injection, Step};
+
+    #[test]
+    fn an_episode_says_what_was_told_and_what_was_paid() {
+        let likely = Likely { low: 1.0, high: None };
+        let moves = [
+            Move { action: "Block".into(), cost: 2.0, likely: Some(likely), ..Move::default() },
+            Move { cost: 1.0, after: RecoveryState::from_bits([true; 6]), ..Move::default() },
+        ];
+        let mut episode = Episode { moves: moves.into(), verdict: Some(true), ..Episode::default() };
+        let json = episode.json();
+        assert_eq!((&json["moves"][0]["paid"], &json["moves"][1]["paid"]), (&json!(3.0), &json!(1.0)));
+        assert_eq!(json["moves"][0]["likely"], json!({"low": 1.0, "high": null}));
+        assert_eq!(
+            (&json["moves"][0]["after"], &json["moves"][1]["after"][5]),
+            (&json!([]), &json!("is_recovered"))
+        );
+        assert_eq!((&json["tactics"], &json["tokens"]), (&Value::Null, &Value::Null));
+        episode.moves.pop();
+        assert_eq!(episode.json()["moves"][0]["paid"], Value::Null, "it did not recover");
+    }
 
     #[test]
     fn only_what_the_evidence_shows_has_to_be_known() {
