@@ -92,6 +92,12 @@ test-services:
 test: toolchain test-services ## Run all tests; the cluster tests start the real binaries with the default model
 	@CARGO='$(CARGO)' PYTHON='$(PYTHON)' BUILD_CACHE='$(BUILD_CACHE)' scripts/run_tests.sh $(ARGS)
 
+.PHONY: test-arm
+test-arm: toolchain ## Run the engine's kernels for 64-bit ARM, emulated (Rust's aarch64-unknown-linux-gnu, gcc-aarch64-linux-gnu, qemu-user)
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu max' \
+	  $(CARGO) test -p countermove-model --lib --target aarch64-unknown-linux-gnu --target-dir target/arm -- cpu:: $(ARGS)
+
 .PHONY: nightly
 nightly: model ## Plan the recorded incidents with a larger model (qwen2.5-coder-1.5b, fetched; a quarter of an hour), write docs/larger-model.md
 	$(PROGRAMS)/countermove-worker model fetch qwen2.5-coder-1.5b

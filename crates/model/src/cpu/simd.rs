@@ -1,4 +1,4 @@
-//! Vectors of 16 lanes at three instruction levels that give the same bits.
+//! Vectors of 16 lanes at several instruction levels that give the same bits.
 //!
 //! A kernel is a generic function over [`Simd`], inlined into one wrapper for each level by [`kernels!`]. The level is
 //! found at run time. Results agree bit for bit because every operation here is either exact (integer dot products,
@@ -9,24 +9,44 @@
 
 use std::fmt;
 
+/// Defines methods whose bodies are intrinsics.
+macro_rules! intrinsics {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {$(
+        #[inline(always)]
+        #[allow(unused_unsafe, reason = "a body of safe intrinsics only needs none")]
+        unsafe fn $name($($arg: $type),*) $(-> $out)? {
+            // SAFETY: the caller guarantees the instructions and the pointers.
+            unsafe { $body }
+        }
+    )*};
+}
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512, AvxVnni};
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
 /// Instruction level that kernels run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each architecture makes its own levels")]
 pub(crate) enum Level {
     /// AVX-512 with VNNI.
     Avx512,
+    /// AVX2 with FMA and AVX-VNNI.
+    AvxVnni,
     /// AVX2 with FMA.
     Avx2,
+    /// NEON with dot products.
+    Neon,
     /// Whatever the compiler targets.
     Portable,
 }
@@ -35,7 +55,9 @@ impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Avx512 => "avx512-vnni",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
+            Self::Neon => "neon-dotprod",
             Self::Portable => "portable",
         })
     }
@@ -59,9 +81,16 @@ impl Level {
             {
                 levels.push(Self::Avx512);
             }
+            if avx2 && is_x86_feature_detected!("avxvnni") {
+                levels.push(Self::AvxVnni);
+            }
             if avx2 {
                 levels.push(Self::Avx2);
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            levels.push(Self::Neon);
         }
         levels.push(Self::Portable);
         levels
@@ -75,7 +104,7 @@ impl Level {
             tracing::warn!(
                 architecture = std::env::consts::ARCH,
                 "the engine has no kernels for the vector instructions of this CPU and takes many times as long for the same answers; \
-                 choose a machine, or a CPU model of the hypervisor, with AVX2 and FMA or with AVX-512 and VNNI"
+                 choose a machine, or a CPU model of the hypervisor, with AVX2 and FMA, with AVX-512 and VNNI, or with NEON's dot products"
             );
         }
         level
@@ -212,6 +241,20 @@ macro_rules! kernels {
                 unsafe { $kernel::<$crate::cpu::simd::Avx512>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avxvnni,avx2,fma,f16c")]
+            #[allow(clippy::too_many_arguments, reason = "kernels take pointers and strides")]
+            unsafe fn avx_vnni($($arg: $type),*) {
+                // SAFETY: as above.
+                unsafe { $kernel::<$crate::cpu::simd::AvxVnni>($($arg),*) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon,dotprod")]
+            #[allow(clippy::too_many_arguments, reason = "kernels take pointers and strides")]
+            unsafe fn neon($($arg: $type),*) {
+                // SAFETY: as above.
+                unsafe { $kernel::<$crate::cpu::simd::Neon>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments, reason = "kernels take pointers and strides")]
             unsafe fn avx2($($arg: $type),*) {
@@ -222,6 +265,12 @@ macro_rules! kernels {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a level is only ever one that was detected; the pointers are the caller's promise.
                 $crate::cpu::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                $crate::cpu::simd::Level::AvxVnni => unsafe { avx_vnni($($arg),*) },
+                #[cfg(target_arch = "aarch64")]
+                // SAFETY: as above.
+                $crate::cpu::simd::Level::Neon => unsafe { neon($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 $crate::cpu::simd::Level::Avx2 => unsafe { avx2($($arg),*) },

@@ -13,18 +13,6 @@ pub(crate) struct Avx512;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2;
 
-/// Defines methods whose bodies are intrinsics.
-macro_rules! intrinsics {
-    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {$(
-        #[inline(always)]
-        #[allow(unused_unsafe, reason = "a body of safe intrinsics only needs none")]
-        unsafe fn $name($($arg: $type),*) $(-> $out)? {
-            // SAFETY: the caller guarantees the instructions and the pointers.
-            unsafe { $body }
-        }
-    )*};
-}
-
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
@@ -100,6 +88,10 @@ impl Simd for Avx512 {
         fn prefetch(at: *const u8) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 }
+
+/// AVX2 with FMA and dot products of bytes (AVX-VNNI).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AvxVnni;
 
 type Pair = [__m256; 2];
 type IntPair = [__m256i; 2];
@@ -263,5 +255,59 @@ impl Simd for Avx2 {
             greatest
         }
         fn prefetch(at: *const u8) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+}
+
+impl Simd for AvxVnni {
+    type F = Pair;
+    type I = IntPair;
+    type W = IntPair;
+    type U = IntPair;
+    const WIDE: bool = false;
+
+    intrinsics! {
+        fn load_weights(from: *const u8) -> IntPair {
+            [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())]
+        }
+        fn dot(acc: IntPair, weights: IntPair, activations: i32) -> IntPair {
+            let activations = _mm256_set1_epi32(activations);
+            [
+                _mm256_dpbusd_avx_epi32(acc[0], weights[0], activations),
+                _mm256_dpbusd_avx_epi32(acc[1], weights[1], activations),
+            ]
+        }
+        fn correct(acc: IntPair, correction: i32) -> IntPair {
+            let correction = _mm256_set1_epi32(correction);
+            [_mm256_add_epi32(acc[0], correction), _mm256_add_epi32(acc[1], correction)]
+        }
+        fn dot_small(acc: IntPair, weights: IntPair, activations: i32) -> IntPair {
+            let activations = _mm256_set1_epi32(activations);
+            [
+                _mm256_dpbusd_avx_epi32(acc[0], weights[0], activations),
+                _mm256_dpbusd_avx_epi32(acc[1], weights[1], activations),
+            ]
+        }
+        // The rest is the same.
+        fn load(from: *const f32) -> Pair { Avx2::load(from) }
+        fn store(to: *mut f32, value: Pair) { Avx2::store(to, value) }
+        fn splat(value: f32) -> Pair { Avx2::splat(value) }
+        fn add(a: Pair, b: Pair) -> Pair { Avx2::add(a, b) }
+        fn sub(a: Pair, b: Pair) -> Pair { Avx2::sub(a, b) }
+        fn mul(a: Pair, b: Pair) -> Pair { Avx2::mul(a, b) }
+        fn div(a: Pair, b: Pair) -> Pair { Avx2::div(a, b) }
+        fn fma(a: Pair, b: Pair, c: Pair) -> Pair { Avx2::fma(a, b, c) }
+        fn max(a: Pair, b: Pair) -> Pair { Avx2::max(a, b) }
+        fn min(a: Pair, b: Pair) -> Pair { Avx2::min(a, b) }
+        fn round(a: Pair) -> Pair { Avx2::round(a) }
+        fn exp2i(a: Pair) -> Pair { Avx2::exp2i(a) }
+        fn first(count: usize, a: Pair, b: Pair) -> Pair { Avx2::first(count, a, b) }
+        fn load_half(from: *const u16) -> Pair { Avx2::load_half(from) }
+        fn to_float(a: IntPair) -> Pair { Avx2::to_float(a) }
+        fn load_halves(from: *const u8) -> [IntPair; 2] { Avx2::load_halves(from) }
+        fn zero() -> IntPair { Avx2::zero() }
+        fn times_256(acc: IntPair) -> IntPair { Avx2::times_256(acc) }
+        fn to_bytes(from: *const f32, inverse: f32, high: *mut i8, low: *mut i8) -> [i32; 2] { Avx2::to_bytes(from, inverse, high, low) }
+        fn magnitude(from: *const f32) -> u32 { Avx2::magnitude(from) }
+        fn prefetch(at: *const u8) { Avx2::prefetch(at) }
     }
 }
