@@ -24,7 +24,8 @@ fn endpoints(with_port: bool) -> impl Strategy<Value = Endpoint> {
         any::<u128>().prop_map(|bits| std::net::Ipv6Addr::from_bits(bits).to_string()),
         "[a-z]{1,8}_[a-z]{1,8}",
     ];
-    (address, any::<u16>())
+    // Port 0 is what Suricata writes where there is none.
+    (address, 1..=u16::MAX)
         .prop_map(move |(address, port)| Endpoint::new(&address, with_port.then_some(port)))
 }
 

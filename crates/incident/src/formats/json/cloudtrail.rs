@@ -31,6 +31,18 @@ const SUBJECTS: [&str; 16] = [
     "functionName",
 ];
 
+/// Parameters that [`permissions`] tells.
+const ALREADY: [&str; 4] = ["createVolumePermission", "launchPermission", "ipPermissions", "instancesSet"];
+/// Parts of names of parameters that say nothing of what is done.
+const PASSING: [&str; 6] = ["token", "requestid", "nonce", "maxresults", "maxitems", "pagesize"];
+/// Most parameters that are told.
+const MAX_TOLD: usize = 7;
+/// How deep parameters are gone into, and into how many of a list.
+const MAX_DEPTH: usize = 3;
+const MAX_ITEMS: usize = 3;
+/// Longest value of a parameter that is told, in bytes.
+const MAX_SETTING: usize = 64;
+
 /// A call, also in EventBridge's envelope.
 fn call(object: &Object) -> Option<Fields<'_>> {
     let of = |fields: Fields<'_>| {
@@ -110,9 +122,44 @@ fn subjects(call: Fields<'_>) -> Option<String> {
             key => Some(format!("{key} {}", scalar(parameters.0.get(key)?)?)),
         })
         .chain(permissions(parameters))
-        .take(6)
+        .take(MAX_TOLD)
         .collect();
-    joined(told)
+    let mut others = Vec::new();
+    if told.len() < MAX_TOLD {
+        settings(parameters.0, MAX_DEPTH, &mut others);
+    }
+    let room = MAX_TOLD - told.len();
+    joined(told.into_iter().chain(others.into_iter().take(room)))
+}
+
+/// What else a call sets, by the innermost names: in it lies whether a call opens something or closes it. What is told already is left out,
+/// and so is what only makes a call unique or cuts its answer into pages.
+fn settings(parameters: &Object, depth: usize, told: &mut Vec<String>) {
+    // Whatever order an object keeps.
+    let mut parameters: Vec<(&String, &Value)> = parameters.iter().collect();
+    parameters.sort_by_key(|(key, _)| *key);
+    for (key, value) in parameters {
+        let is_told = SUBJECTS.contains(&key.as_str()) || ALREADY.contains(&key.as_str());
+        let lower = key.to_ascii_lowercase();
+        if is_told || PASSING.iter().any(|part| lower.contains(part)) || told.len() >= MAX_TOLD {
+            continue;
+        }
+        match value {
+            Value::Object(inner) if depth > 0 => settings(inner, depth - 1, told),
+            Value::Array(items) if depth > 0 => {
+                for inner in items.iter().take(MAX_ITEMS).filter_map(Value::as_object) {
+                    settings(inner, depth - 1, told);
+                }
+                let words: Vec<_> = items.iter().take(MAX_ITEMS).filter_map(Value::as_str).collect();
+                if !words.is_empty() && words.iter().all(|word| word.len() <= MAX_SETTING) {
+                    told.push(format!("{key} {}", words.join(" ")));
+                }
+            }
+            value => told.extend(
+                scalar(value).filter(|text| text.len() <= MAX_SETTING).map(|text| format!("{key} {text}")),
+            ),
+        }
+    }
 }
 
 /// Whom a call lets in: accounts, groups (`all` is everybody) and networks.
@@ -180,6 +227,20 @@ mod tests {
         let shared = serde_json::json!({"snapshotId": "snap-1", "createVolumePermission": {"add": {"items": [{"group": "all"}]}}});
         let snapshot = call("ModifySnapshotAttribute", shared);
         assert!(snapshot.message.ends_with("snapshotId snap-1, shared with all"), "{}", snapshot.message);
+        let selectors = serde_json::json!({"trailName": "org", "clientToken": "x", "eventSelectors": [
+            {"includeManagementEvents": false, "readWriteType": "ReadOnly", "dataResources": [], "values": ["a", "b"]},
+        ]});
+        let muted = call("PutEventSelectors", selectors);
+        assert!(
+            muted.message.ends_with(
+                "region eu-central-1, includeManagementEvents false, readWriteType ReadOnly, values a b, trailName org"
+            ),
+            "{}",
+            muted.message
+        );
+        let long =
+            call("UpdateFunctionCode", serde_json::json!({"functionName": "f", "zipFile": "x".repeat(100)}));
+        assert!(long.message.ends_with("region eu-central-1, functionName f"), "{}", long.message);
         let object = call("GetObject", serde_json::json!({"bucketName": "shop", "key": "orders.csv"}));
         assert_eq!(object.file, "shop/orders.csv");
     }
