@@ -15,7 +15,7 @@ use std::fmt::Write;
 
 pub(crate) use attack::Attack;
 pub(crate) use cacao::cacao;
-use countermove_incident::VerbClass;
+use countermove_incident::Measure;
 use countermove_wire::document::{
     Assessment, Candidate, Cost, CostKind, PlanDocument, State, StateSource, Step,
 };
@@ -202,11 +202,12 @@ impl Report {
             self.list([trust].into_iter().chain(doubts).chain(wanted));
         }
         if let Some(action) = action {
-            let kind = |class: VerbClass| {
-                let d3fend = class.d3fend();
-                format!("Response: {}, D3FEND {} ({})", class.name(), d3fend.name, d3fend.id)
+            let told = |Measure { class, react, d3fend }: Measure| {
+                let react = react.map(|react| format!(", RE&CT {} ({})", react.name, react.id));
+                let react = react.unwrap_or_default();
+                format!("Response: {}, D3FEND {} ({}){react}", class.name(), d3fend.name, d3fend.id)
             };
-            self.list(VerbClass::of(&action.text).into_iter().map(kind));
+            self.list(Measure::of(&action.text).into_iter().map(told));
         }
         let after = match (&step.state_after, step.state_after_source) {
             (Some(state), Some(source)) => format!("{} ({source})", state_text(*state)),

@@ -91,17 +91,20 @@ pub struct Approval {
     pub is_automatic: bool,
     /// How well it can be taken back: `harmless`, `reversible`, `laborious` or `irreversible`.
     pub reversibility: &'static str,
-    /// Kinds of response that it tells, with the technique of MITRE D3FEND nearest to each.
+    /// What it does, part by part.
     pub responses: Vec<Response>,
 }
 
-/// A kind of response.
+/// A part of a response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Response {
     /// `contain`, `preserve`, `analyse`, `eradicate`, `harden` or `restore`.
     pub kind: &'static str,
-    /// Identifier of the technique of MITRE D3FEND.
+    /// Identifier of the nearest technique of MITRE D3FEND.
     pub d3fend: &'static str,
+    /// Identifier of the nearest response action of RE&CT; left out where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub react: Option<&'static str>,
 }
 
 /// Where approvals, or notifications, go. Clones are the same.
@@ -397,7 +400,7 @@ mod tests {
             approvers: vec!["ann".into()],
             is_automatic: false,
             reversibility: "reversible",
-            responses: vec![Response { kind: "contain", d3fend: "D3-NI" }],
+            responses: vec![Response { kind: "contain", d3fend: "D3-NI", react: Some("RA3102") }],
         }
     }
 

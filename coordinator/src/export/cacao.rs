@@ -8,7 +8,7 @@
 //! Invariant: identifiers follow from the incident alone (RFC 9562, version 5), so exporting twice gives the same
 //! playbook, and a step keeps its identifier while the plan goes on.
 
-use countermove_incident::{Entities, EntityKind, VerbClass};
+use countermove_incident::{Entities, EntityKind, Measure, Named};
 use countermove_wire::document::{PlanDocument, Step};
 use serde_json::{Map, Value, json};
 
@@ -78,8 +78,7 @@ fn action(step: &Step, text: &str, agent: &str, next: &str) -> Map<String, Value
         description.push(' ');
     }
     description.push_str(&step.why());
-    let technique = |class: VerbClass| {
-        let d3fend = class.d3fend();
+    let technique = |d3fend: Named| {
         json!({
             "name": "MITRE D3FEND",
             "description": d3fend.name,
@@ -87,13 +86,22 @@ fn action(step: &Step, text: &str, agent: &str, next: &str) -> Map<String, Value
             "url": format!("https://d3fend.mitre.org/technique/{}", d3fend.iri()),
         })
     };
-    let techniques: Vec<Value> = VerbClass::of(text).into_iter().map(technique).collect();
+    let response =
+        |react: Named| json!({"name": "RE&CT", "description": react.name, "external_id": react.id});
+    let mut references: Vec<Value> = Vec::new();
+    for Measure { react, d3fend, .. } in Measure::of(text) {
+        for reference in std::iter::once(technique(d3fend)).chain(react.map(response)) {
+            if !references.contains(&reference) {
+                references.push(reference);
+            }
+        }
+    }
     let mut action = Map::new();
     action.insert("type".into(), "action".into());
     action.insert("name".into(), text.into());
     action.insert("description".into(), description.trim().into());
-    if !techniques.is_empty() {
-        action.insert("external_references".into(), techniques.into());
+    if !references.is_empty() {
+        action.insert("external_references".into(), references.into());
     }
     action.insert("commands".into(), json!([{"type": "manual", "command": text}]));
     action.insert("agent".into(), agent.into());

@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use countermove_incident::VerbClass;
+use countermove_incident::{Measure, VerbClass};
 use countermove_proto::time_text;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
@@ -244,12 +244,20 @@ impl Bundle<'_> {
     }
 
     fn action(&mut self, action: &Approved, indicators: &[Option<String>]) {
-        let classes = VerbClass::of(&action.text);
-        let technique = |class: &VerbClass| {
-            let d3fend = class.d3fend();
+        let measures = Measure::of(&action.text);
+        let mut references: Vec<Value> = Vec::new();
+        for Measure { react, d3fend, .. } in &measures {
             let url = format!("https://d3fend.mitre.org/technique/{}", d3fend.iri());
-            json!({"source_name": "mitre-d3fend", "external_id": d3fend.id, "url": url})
-        };
+            let technique = json!({"source_name": "mitre-d3fend", "external_id": d3fend.id, "url": url});
+            let response = react.map(
+                |react| json!({"source_name": "react", "external_id": react.id, "description": react.name}),
+            );
+            for reference in std::iter::once(technique).chain(response) {
+                if !references.contains(&reference) {
+                    references.push(reference);
+                }
+            }
+        }
         let by = match action.is_automatic {
             true => "Approved by the incident's autonomy.",
             false => "Approved by a person.",
@@ -258,7 +266,7 @@ impl Bundle<'_> {
         let mut own = json!({
             "name": action.text,
             "description": description.trim(),
-            "external_references": classes.iter().map(technique).collect::<Vec<_>>(),
+            "external_references": references,
         });
         if let Some(approved) = action.time.map(|at| time(Some(at))) {
             own["modified"] = self.modified.clone().max(approved.clone()).into();
@@ -266,12 +274,13 @@ impl Bundle<'_> {
         }
         let id = self.add("course-of-action", &format!("{} {}", action.step, action.plan_hash), None, own);
         self.has(&id, None, "An action of the response that was approved.");
-        let counters = |class: &VerbClass| {
-            matches!(class, VerbClass::Contain | VerbClass::Eradicate | VerbClass::Harden)
+        let counters = |measure: &Measure| {
+            matches!(measure.class, VerbClass::Contain | VerbClass::Eradicate | VerbClass::Harden)
         };
-        let kind = match classes.as_slice() {
-            classes if classes.iter().any(counters) => "mitigates",
-            classes if classes.contains(&VerbClass::Analyse) => "investigates",
+        let looks = |measure: &Measure| measure.class == VerbClass::Analyse;
+        let kind = match measures.as_slice() {
+            measures if measures.iter().any(counters) => "mitigates",
+            measures if measures.iter().any(looks) => "investigates",
             _ => return,
         };
         let attack = self.attack;

@@ -5,7 +5,7 @@
 //! an action at least once. What is sent is read from the incident as its events make it, and only if the step still is
 //! the one that its hash names.
 
-use countermove_incident::VerbClass;
+use countermove_incident::Measure;
 use countermove_proto::v1::{ActionApproved, Delivery, DeliveryStatus, Incident, PlanStep};
 use tokio::task::JoinSet;
 
@@ -102,14 +102,18 @@ fn approvers(delivery: &Delivery, step: &PlanStep) -> Vec<String> {
 
 fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
     let action = chosen(step);
-    let response = |class: VerbClass| Response { kind: class.name(), d3fend: class.d3fend().id };
+    let response = |Measure { class, react, d3fend }: Measure| Response {
+        kind: class.name(),
+        d3fend: d3fend.id,
+        react: react.map(|react| react.id),
+    };
     Approval {
         version: 1,
         event: "action_approved",
         incident: incident.name.clone(),
         step: step.index,
         plan_hash: step.plan_hash.clone(),
-        responses: VerbClass::of(&action.text).into_iter().map(response).collect(),
+        responses: Measure::of(&action.text).into_iter().map(response).collect(),
         reversibility: reversibility(&action.text),
         action: action.text,
         explanation: action.explanation,

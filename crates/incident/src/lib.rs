@@ -24,7 +24,7 @@ mod techniques;
 mod text;
 mod time;
 
-pub use actions::{D3fend, Reversibility, VerbClass, VerbForm, VerbUse, Word, destroys_evidence};
+pub use actions::{Measure, Named, Reversibility, VerbClass, VerbForm, VerbUse, Word, destroys_evidence};
 pub(crate) use alert::Signature;
 pub use alert::{AlertKind, Endpoint, Repeats};
 pub use catalogue::{AttackerRates, Catalogue, CatalogueAction, CatalogueError, Hold, HostNote, Zone};

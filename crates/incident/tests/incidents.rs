@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use countermove_incident::{
-    AlertClass, AlertLog, Digest, Entities, EntityKind, Grounding, RecordKind, Tactic, VerbClass,
+    AlertClass, AlertLog, Digest, Entities, EntityKind, Grounding, Measure, RecordKind, Tactic, VerbClass,
     approximate_tokens, technique,
 };
 
@@ -202,6 +202,28 @@ fn public_response_actions_are_classified() {
     }
     eprintln!("{right} of {total} response actions are classified as their stage");
     assert!(right * 10 >= total * 9, "{right} of {total}");
+}
+
+#[test]
+fn measures_are_called_as_the_public_catalogue_calls_them() {
+    let Some(bytes) = public("actions/react.json") else { return };
+    let actions: Vec<serde_json::Value> = serde_json::from_slice(&bytes).expect("JSON");
+    let texts = [
+        "10.0.2.13",
+        "all traffic from 203.0.113.7",
+        "files.example.com",
+        "the account bob",
+        "the password of bob",
+    ];
+    let verbs = ["Isolate", "Block", "Save the logs of", "Search", "Remove", "Patch", "Reset", "Restore"];
+    let all = verbs.iter().flat_map(|verb| texts.map(|text| format!("{verb} {text}")));
+    let named: Vec<_> = all.flat_map(|text| Measure::of(&text)).filter_map(|measure| measure.react).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for react in named {
+        let same = |action: &&serde_json::Value| action["id"] == react.id;
+        let public = actions.iter().find(same).unwrap_or_else(|| panic!("{react:?}"));
+        assert_eq!(public["title"], react.name);
+    }
 }
 
 #[test]

@@ -1,9 +1,8 @@
-//! What the kinds of response do to the system: whether they can be taken back, what they destroy, and what MITRE D3FEND
-//! calls them.
+//! What the kinds of response do to the system: whether they can be taken back, and what they destroy.
 
 use serde::{Deserialize, Serialize};
 
-use super::{VerbClass, VerbForm, VerbUse, Word};
+use super::{VerbClass, VerbUse, Word, told};
 
 /// How well an action can be taken back, the easiest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,22 +16,6 @@ pub enum Reversibility {
     Laborious,
     /// Something is lost for good, or nobody can tell from the text what is done.
     Irreversible,
-}
-
-/// A technique of MITRE D3FEND.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct D3fend {
-    /// Identifier, such as `D3-NI`.
-    pub id: &'static str,
-    /// Name, such as `Network Isolation`.
-    pub name: &'static str,
-}
-
-impl D3fend {
-    /// Its name in the D3FEND ontology, such as `d3f:NetworkIsolation`.
-    pub fn iri(self) -> String {
-        format!("d3f:{}", self.name.replace(' ', ""))
-    }
 }
 
 impl VerbClass {
@@ -67,20 +50,6 @@ impl VerbClass {
             VerbClass::Eradicate => Reversibility::Irreversible,
         }
     }
-
-    /// The technique of MITRE D3FEND that comes nearest. D3FEND has none for keeping evidence; nearest is the record of
-    /// what data there is and where.
-    pub fn d3fend(self) -> D3fend {
-        let (id, name) = match self {
-            VerbClass::Contain => ("D3-NI", "Network Isolation"),
-            VerbClass::Preserve => ("D3-DI", "Data Inventory"),
-            VerbClass::Analyse => ("D3-NTA", "Network Traffic Analysis"),
-            VerbClass::Eradicate => ("D3-FEV", "File Eviction"),
-            VerbClass::Harden => ("D3-SU", "Software Update"),
-            VerbClass::Restore => ("D3-RS", "Restore Software"),
-        };
-        D3fend { id, name }
-    }
 }
 
 impl Reversibility {
@@ -108,10 +77,8 @@ fn wipes(action: &str) -> bool {
 /// Whether an action destroys evidence on the hosts it names before it has kept any: it removes, wipes or rebuilds, and
 /// does not first tell to preserve.
 pub fn destroys_evidence(action: &str) -> bool {
-    let uses = VerbClass::uses(action);
-    let told = |verb: &&VerbUse| matches!(verb.form, VerbForm::Imperative | VerbForm::Gerund);
-    let anything_told = uses.iter().any(|verb| told(&verb));
-    let mut told = uses.iter().filter(|verb| !anything_told || told(verb));
+    let told = told(VerbClass::uses(action));
+    let mut told = told.iter();
     let first = |class| move |verb: &&VerbUse| verb.class == class;
     let preserves = told.clone().find(first(VerbClass::Preserve)).map(|verb| verb.place.start);
     let removes = told.find(first(VerbClass::Eradicate)).map(|verb| verb.place.start);

@@ -4,12 +4,14 @@
 //! for grouping and pricing candidates, not a judgement of whether an action works.
 
 mod effects;
+mod measures;
 mod verbs;
 mod words;
 
 use std::ops::Range;
 
-pub use effects::{D3fend, Reversibility, destroys_evidence};
+pub use effects::{Reversibility, destroys_evidence};
+pub use measures::{Measure, Named};
 use serde::{Deserialize, Serialize};
 pub use words::Word;
 
@@ -59,11 +61,8 @@ impl VerbClass {
     /// The kinds that the text tells somebody to do, in the order in which it names them, each once. If it tells
     /// nothing (`isolation of 10.0.2.13`, `10.0.2.13 is blocked`), the kinds that it names in any other way.
     pub fn of(action: &str) -> Vec<VerbClass> {
-        let uses = VerbClass::uses(action);
-        let told = |verb: &&VerbUse| matches!(verb.form, VerbForm::Imperative | VerbForm::Gerund);
         let mut classes = Vec::new();
-        let anything_told = uses.iter().any(|verb| told(&verb));
-        for verb in uses.iter().filter(|verb| !anything_told || told(verb)) {
+        for verb in told(VerbClass::uses(action)) {
             if !classes.contains(&verb.class) {
                 classes.push(verb.class);
             }
@@ -85,6 +84,15 @@ impl VerbClass {
         }
         uses
     }
+}
+
+/// The verbs that tell somebody to do something; if none does, all of them.
+fn told(mut uses: Vec<VerbUse>) -> Vec<VerbUse> {
+    let is_told = |verb: &VerbUse| matches!(verb.form, VerbForm::Imperative | VerbForm::Gerund);
+    if uses.iter().any(is_told) {
+        uses.retain(is_told);
+    }
+    uses
 }
 
 /// Words in front of which a verb tells somebody to do something.
