@@ -321,9 +321,9 @@ fn weighed(
 
 /// From this probability on a group counts as part of an attack.
 const LIKELY: f32 = 0.5;
-/// So much has to speak for an attack before there is one, in log-odds: one group that is four times as likely part of it as not,
-/// or several with a name in common that are so together.
-const ENOUGH: f32 = 1.386;
+/// So much has to speak for an attack before there is one, in log-odds: one group that is part of it with a chance of 70 %, or several
+/// with a name in common that are so together.
+const ENOUGH: f32 = 0.847;
 
 impl Judgement {
     /// Whether the group counts as part of an attack.

@@ -215,6 +215,13 @@ impl<'a> Coverage<'a> {
         ways
     }
 
+    /// In how many ways the attack is shut out once this is done as well, if it works.
+    pub(crate) fn ways_to_contain_with(&self, objects: &Objects, state: RecoveryState) -> usize {
+        let mut after = self.clone();
+        after.take(objects, state);
+        after.ways_to_contain().iter().filter(|way| way.is_nothing()).count()
+    }
+
     /// Whether all was done that some fact asks for which does not hold.
     fn is_exhausted(&self, state: RecoveryState) -> bool {
         self.exhausted(state).next().is_some()
@@ -283,7 +290,7 @@ impl<'a> Coverage<'a> {
             }
             let parts = asked.names().filter(|name| !self.destroyed.contains(*name));
             let failed = parts.min_by_key(|name| derive_seed(seed, name, &[]));
-            failed.is_some_and(|failed| !missed.names().any(|name| name == failed))
+            failed.map_or(missed.is_nothing(), |failed| !missed.names().any(|name| name == failed))
         })
     }
 
@@ -486,6 +493,16 @@ mod tests {
             0.0,
             "a host and the account are left to harden"
         );
+    }
+
+    #[test]
+    fn where_nobody_is_known_an_action_may_do_what_its_verb_says() {
+        let (nobody, none) = (Roles::default(), RecoveryState::default());
+        let coverage = Coverage::of(&nobody, &[]);
+        for world in [None, Some(7)] {
+            let block = objects("Block 10.0.0.0 at the gateway.", &nobody);
+            assert_eq!(coverage.within_reach(&block, none, world), open(0));
+        }
     }
 
     #[test]

@@ -100,6 +100,8 @@ const RETURNS: f64 = 0.24;
 const RETURNS_AGAIN: f64 = 0.5;
 /// An address that no record tells of and no action can name.
 const UNTOLD: &str = "an address that no record tells of";
+/// The place of containment in [`RecoveryState::NAMES`].
+const CONTAINED: usize = 0;
 /// How many worlds are drawn at most until one agrees with what came of earlier actions.
 const DRAWS: u64 = 64;
 
@@ -136,9 +138,12 @@ impl World {
             let within = coverage.within_reach(&deed.objects, deed.before, Some(self.seed));
             let open = deed.open().union(within);
             let hindered = self.hinders(so_far, &deed.objects, deed.before);
+            let ways = coverage.ways_to_contain_with(&deed.objects, deed.before).max(1);
             let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(hindered);
-            for (((open, within), holds), hindered) in facts {
-                let works = (1.0 - FAILS) * if hindered { HARDLY } else { 1.0 };
+            for (fact, (((open, within), holds), hindered)) in facts.enumerate() {
+                // An attack that is shut out in two ways goes on only where both did not work.
+                let fails = if fact == CONTAINED { FAILS.powi(ways as i32) } else { FAILS };
+                let works = (1.0 - fails) * if hindered { HARDLY } else { 1.0 };
                 likely *= match (open, within, holds) {
                     (true, true, true) => works,
                     (true, true, false) => 1.0 - works,
