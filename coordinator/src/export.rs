@@ -15,11 +15,12 @@ use std::fmt::Write;
 
 pub(crate) use attack::Attack;
 pub(crate) use cacao::cacao;
-use countermove_incident::Measure;
+use countermove_incident::{Measure, Named};
 use countermove_wire::document::{
     Assessment, Candidate, Cost, CostKind, PlanDocument, State, StateSource, Step,
 };
 pub(crate) use misp::misp;
+use serde_json::Value;
 pub(crate) use stix::stix;
 use uuid::Uuid;
 
@@ -29,6 +30,24 @@ const NO_TIME: &str = "1970-01-01T00:00:00.000Z";
 /// An identifier that follows from the incident and what it is for alone.
 fn derived(incident: &str, part: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("countermove:{incident}#{part}").as_bytes())
+}
+
+/// What an action's parts are called: for each the technique of D3FEND and, where there is one, the response action of RE&CT, as a form
+/// writes them, each once.
+fn references(
+    measures: &[Measure],
+    technique: impl Fn(Named) -> Value,
+    response: impl Fn(Named) -> Value,
+) -> Vec<Value> {
+    let mut references = Vec::new();
+    for Measure { react, d3fend, .. } in measures {
+        for reference in std::iter::once(technique(*d3fend)).chain(react.map(&response)) {
+            if !references.contains(&reference) {
+                references.push(reference);
+            }
+        }
+    }
+    references
 }
 
 /// Identifies what writes for others, the same in every document.

@@ -12,7 +12,7 @@ use countermove_incident::{Entities, EntityKind, Measure, Named};
 use countermove_wire::document::{PlanDocument, Step};
 use serde_json::{Map, Value, json};
 
-use super::{derived, milliseconds};
+use super::{derived, milliseconds, references};
 
 /// Writes the playbook. Steps that were not approved yet are in it as well: a plan is advice until somebody approves it.
 pub(crate) fn cacao(document: &PlanDocument) -> Value {
@@ -88,14 +88,7 @@ fn action(step: &Step, text: &str, agent: &str, next: &str) -> Map<String, Value
     };
     let response =
         |react: Named| json!({"name": "RE&CT", "description": react.name, "external_id": react.id});
-    let mut references: Vec<Value> = Vec::new();
-    for Measure { react, d3fend, .. } in Measure::of(text) {
-        for reference in std::iter::once(technique(d3fend)).chain(react.map(response)) {
-            if !references.contains(&reference) {
-                references.push(reference);
-            }
-        }
-    }
+    let references = references(&Measure::of(text), technique, response);
     let mut action = Map::new();
     action.insert("type".into(), "action".into());
     action.insert("name".into(), text.into());

@@ -9,14 +9,14 @@
 
 use std::net::IpAddr;
 
-use countermove_incident::{Measure, VerbClass};
+use countermove_incident::{Measure, Named, VerbClass};
 use countermove_proto::time_text;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::attack::{Approved, Attack, Attacker, Behaviour, Evidence, Observable};
-use super::{derived, milliseconds, producer};
+use super::{derived, milliseconds, producer, references};
 
 /// Namespace of the identifiers of observables.
 const OBSERVABLES: Uuid = Uuid::from_u128(0x00ab_edb4_aa42_466c_9c01_fed2_3315_a9b7);
@@ -245,19 +245,12 @@ impl Bundle<'_> {
 
     fn action(&mut self, action: &Approved, indicators: &[Option<String>]) {
         let measures = Measure::of(&action.text);
-        let mut references: Vec<Value> = Vec::new();
-        for Measure { react, d3fend, .. } in &measures {
+        let technique = |d3fend: Named| {
             let url = format!("https://d3fend.mitre.org/technique/{}", d3fend.iri());
-            let technique = json!({"source_name": "mitre-d3fend", "external_id": d3fend.id, "url": url});
-            let response = react.map(
-                |react| json!({"source_name": "react", "external_id": react.id, "description": react.name}),
-            );
-            for reference in std::iter::once(technique).chain(response) {
-                if !references.contains(&reference) {
-                    references.push(reference);
-                }
-            }
-        }
+            json!({"source_name": "mitre-d3fend", "external_id": d3fend.id, "url": url})
+        };
+        let response = |react: Named| json!({"source_name": "react", "external_id": react.id, "description": react.name});
+        let references = references(&measures, technique, response);
         let by = match action.is_automatic {
             true => "Approved by the incident's autonomy.",
             false => "Approved by a person.",

@@ -114,8 +114,6 @@ pub(crate) struct Left {
     pub(crate) attackers: Vec<String>,
     pub(crate) hosts: Vec<String>,
     pub(crate) accounts: Vec<String>,
-    /// Hosts of which there is no evidence left to keep.
-    pub(crate) destroyed: usize,
 }
 
 impl<'a> Coverage<'a> {
@@ -167,13 +165,12 @@ impl<'a> Coverage<'a> {
                 hosts: missing(&[kind], &self.hosts),
                 // A new password shuts out whoever has stolen the old one.
                 accounts: missing(&[kind, VerbClass::Harden], &roles.stolen_accounts),
-                destroyed: 0,
             },
             VerbClass::Preserve => {
                 let mut hosts = missing(&[kind], &self.hosts);
                 hosts.retain(|host| !self.destroyed.contains(host));
                 let accounts = missing(&[kind], self.instead());
-                Left { destroyed: self.destroyed.len(), hosts, accounts, ..Left::default() }
+                Left { hosts, accounts, ..Left::default() }
             }
             _ => Left {
                 hosts: missing(&[kind], &self.hosts),
@@ -279,19 +276,23 @@ impl<'a> Coverage<'a> {
         hardened.any(|(_, names)| self.roles.stolen_accounts.iter().any(|account| names.contains(account)))
     }
 
-    /// Whether `after` completes a way to do what a kind of response asks for, in the world of this seed. An action on several is
-    /// carried out on each; so where all of a way was done in vain, it is one part of it that did not work, which `alone` has to do.
+    /// Whether `after` completes a way to do what a kind of response asks for, in the world of this seed; or, where all of a way was done
+    /// in vain, whether `alone` mends it.
     fn completes(&self, kind: VerbClass, after: &Coverage<'a>, alone: &Coverage<'a>, seed: u64) -> bool {
-        let asked = Coverage::of(self.roles, &[]).ways(kind);
-        let results = after.ways(kind).into_iter().zip(alone.ways(kind));
-        self.ways(kind).into_iter().zip(asked).zip(results).any(|((left, asked), (after, missed))| {
-            if !left.is_nothing() {
-                return after.is_nothing();
-            }
-            let parts = asked.names().filter(|name| !self.destroyed.contains(*name));
-            let failed = parts.min_by_key(|name| derive_seed(seed, name, &[]));
-            failed.map_or(missed.is_nothing(), |failed| !missed.names().any(|name| name == failed))
+        let mut ways = self.ways(kind).into_iter().zip(after.ways(kind)).enumerate();
+        ways.any(|(way, (left, after))| match left.is_nothing() {
+            true => self.mends(kind, way, alone, seed),
+            false => after.is_nothing(),
         })
+    }
+
+    /// Whether `alone` does again what did not work of a way. An action on several is carried out on each, so it is one part of it.
+    fn mends(&self, kind: VerbClass, way: usize, alone: &Coverage<'a>, seed: u64) -> bool {
+        let of = |coverage: &Coverage<'a>| coverage.ways(kind).into_iter().nth(way).unwrap_or_default();
+        let (asked, missed) = (of(&Coverage::of(self.roles, &[])), of(alone));
+        let parts = asked.names().filter(|name| !self.destroyed.contains(*name));
+        let failed = parts.min_by_key(|name| derive_seed(seed, name, &[]));
+        failed.map_or(missed.is_nothing(), |failed| !missed.names().any(|name| name == failed))
     }
 
     /// The ways to do what a kind of response asks for, with what is left of each.

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countermove_incident::{CostModel, RecoveryState};
+use countermove_incident::{CostModel, RecoveryState, VerbClass};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::infrastructure::passes_traffic;
 use crate::evidence::roles::Roles;
-use crate::prompts::coverage::{Coverage, named};
+use crate::prompts::coverage::{Coverage, KINDS, named};
 use crate::prompts::past::{Deed, Objects};
 use crate::rollouts::advance::{Advance, Fall};
 use crate::rollouts::checks::interrupts;
@@ -100,8 +100,6 @@ const RETURNS: f64 = 0.24;
 const RETURNS_AGAIN: f64 = 0.5;
 /// An address that no record tells of and no action can name.
 const UNTOLD: &str = "an address that no record tells of";
-/// The place of containment in [`RecoveryState::NAMES`].
-const CONTAINED: usize = 0;
 /// How many worlds are drawn at most until one agrees with what came of earlier actions.
 const DRAWS: u64 = 64;
 
@@ -138,11 +136,14 @@ impl World {
             let within = coverage.within_reach(&deed.objects, deed.before, Some(self.seed));
             let open = deed.open().union(within);
             let hindered = self.hinders(so_far, &deed.objects, deed.before);
-            let ways = coverage.ways_to_contain_with(&deed.objects, deed.before).max(1);
+            let ways = || coverage.ways_to_contain_with(&deed.objects, deed.before).max(1);
             let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(hindered);
-            for (fact, (((open, within), holds), hindered)) in facts.enumerate() {
+            for (kind, (((open, within), holds), hindered)) in KINDS.into_iter().zip(facts) {
                 // An attack that is shut out in two ways goes on only where both did not work.
-                let fails = if fact == CONTAINED { FAILS.powi(ways as i32) } else { FAILS };
+                let fails = match kind {
+                    VerbClass::Contain if within => FAILS.powi(ways() as i32),
+                    _ => FAILS,
+                };
                 let works = (1.0 - fails) * if hindered { HARDLY } else { 1.0 };
                 likely *= match (open, within, holds) {
                     (true, true, true) => works,

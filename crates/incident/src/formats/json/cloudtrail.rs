@@ -111,7 +111,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
 
 fn subjects(call: Fields<'_>) -> Option<String> {
     let parameters = call.object("requestParameters")?;
-    let told: Vec<String> = SUBJECTS
+    let mut told: Vec<String> = SUBJECTS
         .iter()
         .filter_map(|key| match *key {
             "instancesSet.items" => {
@@ -124,12 +124,9 @@ fn subjects(call: Fields<'_>) -> Option<String> {
         .chain(permissions(parameters))
         .take(MAX_TOLD)
         .collect();
-    let mut others = Vec::new();
-    if told.len() < MAX_TOLD {
-        settings(parameters.0, MAX_DEPTH, &mut others);
-    }
-    let room = MAX_TOLD - told.len();
-    joined(told.into_iter().chain(others.into_iter().take(room)))
+    settings(parameters.0, MAX_DEPTH, &mut told);
+    told.truncate(MAX_TOLD);
+    joined(told)
 }
 
 /// What else a call sets, by the innermost names: in it lies whether a call opens something or closes it. What is told already is left out,

@@ -43,6 +43,13 @@ unsafe fn sdot(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     sum
 }
 
+/// 64 bytes.
+#[inline(always)]
+unsafe fn bytes(from: *const u8) -> [uint8x16_t; 4] {
+    // SAFETY: the caller guarantees 64 readable bytes, and every 64-bit ARM processor has the instructions.
+    unsafe { [vld1q_u8(from), vld1q_u8(from.add(16)), vld1q_u8(from.add(32)), vld1q_u8(from.add(48))] }
+}
+
 /// Four half-precision numbers, widened.
 #[inline(always)]
 unsafe fn widen(halves: uint16x4_t) -> float32x4_t {
@@ -104,7 +111,7 @@ impl Simd for Neon {
         fn to_float(a: IntFour) -> Four { each!(|a| vcvtq_f32_s32(a)) }
         fn load_weights(from: *const u8) -> ByteFour {
             let offset = vdupq_n_u8(0x80);
-            let bytes = [vld1q_u8(from), vld1q_u8(from.add(16)), vld1q_u8(from.add(32)), vld1q_u8(from.add(48))];
+            let bytes = bytes(from);
             each!(|bytes| vreinterpretq_s8_u8(veorq_u8(bytes, offset)))
         }
         fn dot(acc: IntFour, weights: ByteFour, activations: i32) -> IntFour {
@@ -114,14 +121,13 @@ impl Simd for Neon {
         fn correct(acc: IntFour, _correction: i32) -> IntFour { acc }
         fn load_halves(from: *const u8) -> [ByteFour; 2] {
             let mask = vdupq_n_u8(15);
-            let bytes = [vld1q_u8(from), vld1q_u8(from.add(16)), vld1q_u8(from.add(32)), vld1q_u8(from.add(48))];
+            let bytes = bytes(from);
             let low = each!(|bytes| vreinterpretq_s8_u8(vandq_u8(bytes, mask)));
             let high = each!(|bytes| vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes)));
             [low, high]
         }
         fn dot_small(acc: IntFour, weights: ByteFour, activations: i32) -> IntFour {
-            let activations = vreinterpretq_s8_s32(vdupq_n_s32(activations));
-            each!(|acc, weights| sdot(acc, weights, activations))
+            Self::dot(acc, weights, activations)
         }
         fn zero() -> IntFour { [vdupq_n_s32(0); 4] }
         fn times_256(acc: IntFour) -> IntFour { each!(|acc| vshlq_n_s32::<8>(acc)) }

@@ -56,7 +56,7 @@ impl Simd for Avx512 {
             [_mm512_and_si512(bytes, mask), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask)]
         }
         fn dot_small(acc: __m512i, weights: __m512i, activations: i32) -> __m512i {
-            _mm512_dpbusd_epi32(acc, weights, _mm512_set1_epi32(activations))
+            Self::dot(acc, weights, activations)
         }
         fn zero() -> __m512i { _mm512_setzero_si512() }
         fn times_256(acc: __m512i) -> __m512i { _mm512_slli_epi32::<8>(acc) }
@@ -281,11 +281,7 @@ impl Simd for AvxVnni {
             [_mm256_add_epi32(acc[0], correction), _mm256_add_epi32(acc[1], correction)]
         }
         fn dot_small(acc: IntPair, weights: IntPair, activations: i32) -> IntPair {
-            let activations = _mm256_set1_epi32(activations);
-            [
-                _mm256_dpbusd_avx_epi32(acc[0], weights[0], activations),
-                _mm256_dpbusd_avx_epi32(acc[1], weights[1], activations),
-            ]
+            Self::dot(acc, weights, activations)
         }
         // The rest is the same.
         fn load(from: *const f32) -> Pair { Avx2::load(from) }
