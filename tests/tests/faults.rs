@@ -159,11 +159,10 @@ async fn cancelling_an_incident_stops_the_decode() {
 async fn a_deadline_ends_planning_and_the_decode() {
     let _turn = exclusive();
     let cluster = Cluster::of(1).await;
-    let deadline = prost_types::Duration { seconds: 1, nanos: 500_000_000 };
+    // Far below what reading the evidence takes on any machine, so that the work is always cut in the middle.
+    let deadline = prost_types::Duration { seconds: 0, nanos: 50_000_000 };
     let start = Instant::now();
-    let run =
-        PlanRun::of(&cluster, api::PlanOptions { deadline: Some(deadline), max_steps: 10, ..options() })
-            .await;
+    let run = PlanRun::of(&cluster, api::PlanOptions { deadline: Some(deadline), ..options() }).await;
     assert_eq!(run.end(), api::PlanEnd::Deadline, "{:#?}", run.incident);
     assert!(start.elapsed() < Duration::from_secs(6), "planning went on for {:?}", start.elapsed());
     cluster.wait_until_idle(Duration::from_secs(5)).await;
