@@ -103,6 +103,7 @@ impl Record {
                 | Format::WebAccess
                 | Format::Remark
                 | Format::Syslog
+                | Format::OtherLines
                 | Format::Unknown
         );
         match self.kind {

@@ -97,6 +97,10 @@ pub enum Format {
     AuditEvents,
     /// Detections of agents and other security products without a form of their own here.
     Detections,
+    /// Any other JSON object that tells of something that happened, of a source in which no other form is recognised.
+    OtherJson,
+    /// Any other line that begins with a time; likewise.
+    OtherLines,
     /// What responders wrote down of the incident. Nothing is recognised as it: who gives evidence says so.
     Remark,
     /// Any other line that syslog carries: a program's name and what it says.
@@ -105,7 +109,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 42] = [
+    pub const ALL: [Format; 44] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -146,6 +150,8 @@ impl Format {
         Format::GoogleWorkspace,
         Format::AuditEvents,
         Format::Detections,
+        Format::OtherJson,
+        Format::OtherLines,
         Format::Remark,
         Format::Syslog,
     ];
@@ -169,6 +175,12 @@ impl Format {
     /// marks behind the answer's status.
     pub fn tells_requests(self) -> bool {
         matches!(self, Format::WebAccess | Format::W3c | Format::Squid)
+    }
+
+    /// Whether no form is known, and records are read by what all that tell of something have: a time, and words. Nobody can tell which of
+    /// these the program says and which it repeats of somebody else's.
+    pub fn is_unfamiliar(self) -> bool {
+        matches!(self, Format::OtherJson | Format::OtherLines)
     }
 
     /// Whether its records are what somebody did at an interface or an identity provider, and their account is who did it.
@@ -229,6 +241,8 @@ impl Format {
             Format::GoogleWorkspace => ("google_workspace", "Google Workspace"),
             Format::AuditEvents => ("audit_events", "audit events"),
             Format::Detections => ("detections", "detections"),
+            Format::OtherJson => ("other_json", "other JSON events"),
+            Format::OtherLines => ("other_lines", "other lines with a time"),
             Format::Remark => ("remark", "responders' remarks"),
             Format::Syslog => ("syslog", "syslog"),
         }

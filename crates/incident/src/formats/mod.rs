@@ -11,7 +11,7 @@ pub(crate) mod text;
 
 pub use format::Format;
 pub(crate) use format::{Envelope, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered};
-pub(crate) use json::{meant_as, time_of};
+pub(crate) use json::{event, meant_as, time_of};
 pub use render::AlertFormat;
 pub(crate) use text::MERAKI;
 
@@ -47,7 +47,7 @@ pub(crate) fn layouts() -> &'static [LayoutFormat] {
 
 /// What a line in no known form says, and when, if it says when.
 pub(crate) fn plain(line: &str) -> (Option<Timestamp>, Cow<'_, str>) {
-    if let Some((time, rest)) = Timestamp::parse_prefix(line) {
+    if let Some((time, rest)) = Timestamp::parse_prefix(line).or_else(|| other_time(line)) {
         return (Some(time), rest.into());
     }
     if let Some(start) = line.bytes().take(ACCESS_LOG_PREFIX).position(|byte| byte == b'[')
@@ -58,6 +58,30 @@ pub(crate) fn plain(line: &str) -> (Option<Timestamp>, Cow<'_, str>) {
         return (Some(time), format!("{} {rest}", before.trim_end()).into());
     }
     (None, line.into())
+}
+
+/// A time in front in forms that services have of their own: in brackets or quotation marks, with slashes (`2026/06/03 12:59:31.342`), or in seconds or
+/// milliseconds since 1970.
+fn other_time(line: &str) -> Option<(Timestamp, &str)> {
+    let line = line.trim_start();
+    for (begin, end) in [('[', ']'), ('"', '"')] {
+        if let Some((time, rest)) = line.strip_prefix(begin).and_then(|rest| rest.split_once(end)) {
+            let time = Timestamp::parse(time.trim()).or_else(|| Timestamp::parse_slashed(time.trim()))?;
+            return Some((time, rest.trim_start_matches([',', ' '])));
+        }
+    }
+    let end = line.find(' ')?;
+    let (first, rest) = (line.get(..end)?, line.get(end + 1..)?);
+    if first.contains('/') {
+        let end = rest.find(' ')?;
+        let time = Timestamp::parse_slashed(line.get(..first.len() + 1 + end)?)?;
+        return Some((time, rest.get(end + 1..)?));
+    }
+    let number = first.trim_end_matches([':', ',']);
+    let is_count = matches!(number.split('.').next().unwrap_or_default().len(), 10 | 13)
+        && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let time = time_of(&serde_json::Value::String(number.to_owned())).filter(|_| is_count)?;
+    Some((time, rest))
 }
 
 /// Text from the log as records hold it: escaped, without spaces around it, and of bounded length.

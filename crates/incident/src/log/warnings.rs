@@ -30,6 +30,15 @@ impl AlertLog {
         let total: u64 = counts.formats.values().map(|count| count.total()).fold(0, u64::saturating_add);
         warn(u64::from(total == 0), "The alert log is empty.".to_owned());
         warn(seen.unknown, not_understood(&self.reading, total));
+        let unfamiliar = counts.formats.values().filter(|count| count.format.is_unfamiliar());
+        let unfamiliar = unfamiliar.map(|count| count.total()).fold(0, u64::saturating_add);
+        warn(
+            unfamiliar,
+            format!(
+                "{} in no form that is known, and read by words alone, which others may have chosen.",
+                counted(unfamiliar, "record is", "records are")
+            ),
+        );
         warn(
             seen.broken,
             format!(

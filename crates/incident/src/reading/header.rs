@@ -64,12 +64,12 @@ fn without_service(line: &str) -> &str {
         return line;
     };
     let name = name.trim_end();
-    let is_service = is_name(name)
-        && name.len() <= 64
-        && name.rsplit_once(['-', '_']).is_some_and(|(_, number)| {
-            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-        });
-    if is_service { rest } else { line }
+    let is_numbered = name
+        .rsplit_once(['-', '_'])
+        .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    // A name that its owner gave has no number; what the service says begins with a time then, or the bar may be anybody's.
+    let is_service = is_numbered || Timestamp::parse_prefix(rest).is_some();
+    if is_service && is_name(name) && name.len() <= 64 { rest } else { line }
 }
 
 /// Whether a word is the name of a file that holds a log.
@@ -227,8 +227,9 @@ fn device(line: &str) -> Option<Header<'_>> {
         Some((time, rest)) => (Some(time), rest.trim_start_matches(BLANKS)),
         None => (None, rest),
     };
-    // Who writes nothing before the mark is one of these only with a number or a time.
-    if let Some((program, message)) = ciscos(rest).filter(|_| time.is_some() || numbered.is_some()) {
+    // Who writes nothing before the mark is one of these only with a number or a time, or as a firewall, which numbers its messages.
+    let is_sure = |name: &str| time.is_some() || numbered.is_some() || is_firewalls(name);
+    if let Some((program, message)) = ciscos(rest).filter(|(name, _)| is_sure(name)) {
         return Some(Header { time, host: "", program, message });
     }
     time?;
@@ -276,6 +277,16 @@ fn ciscos(text: &str) -> Option<(&str, &str)> {
 /// `%ASA-6-302013`.
 fn is_ciscos(name: &str) -> bool {
     name.starts_with('%') && name.contains('-')
+}
+
+/// `%ASA-6-302013`, with six digits for the kind of message.
+fn is_firewalls(name: &str) -> bool {
+    let number = ["%ASA-", "%FTD-", "%PIX-", "%FWSM-"].iter().find_map(|mark| name.strip_prefix(mark));
+    number.and_then(|rest| rest.split_once('-')).is_some_and(|(level, id)| {
+        level.len() == 1
+            && id.len() == 6
+            && [level, id].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
+    })
 }
 
 /// `UTC`, `CEST`: what stands behind the time of a clock that tells its zone.

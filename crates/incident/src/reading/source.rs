@@ -14,8 +14,8 @@ use super::items::Items;
 use super::json;
 use super::unwrap::{Around, Body, Item};
 use crate::formats::{
-    Format, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered, clean, clean_message, layouts,
-    lines, meant_as, objects, plain,
+    Format, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered, clean, clean_message, event,
+    layouts, lines, meant_as, objects, plain,
 };
 use crate::{Record, RecordKind, Timestamp};
 
@@ -32,6 +32,8 @@ pub(crate) struct Source {
     lines: BTreeSet<usize>,
     layouts: BTreeSet<usize>,
     is_declared: bool,
+    /// Whether something was there that a form reads. Where nothing is, whatever tells of something at some time is taken for a log.
+    is_known: bool,
     /// What reads the record that is open.
     layout: Option<Box<dyn Layout>>,
     previous: Option<Timestamp>,
@@ -102,13 +104,26 @@ impl Source {
     /// Adds the format of one of the first items.
     fn recognise(&mut self, item: &Item) {
         match &item.body {
-            Body::Object(object) => self.objects.extend(object_format(object)),
+            Body::Object(object) => {
+                let format = object_format(object);
+                self.is_known |= format.is_some();
+                self.objects.extend(format);
+            }
             Body::Line(line) if line.trim().is_empty() => {}
             Body::Line(line) => {
                 let layout = layouts().iter().position(|format| (format.recognises)(line));
                 match layout.filter(|_| item.around.program.is_empty()) {
-                    Some(layout) => self.layouts.extend(Some(layout)),
-                    None => self.lines.extend(line_format(line, &item.around)),
+                    Some(layout) => {
+                        self.is_known = true;
+                        self.layouts.extend(Some(layout));
+                    }
+                    None => {
+                        let format = line_format(line, &item.around);
+                        // Syslog's form, and that of some services, holds for lines of which nothing is known but who wrote them.
+                        self.is_known =
+                            self.is_known || format.is_some_and(|at| is_read(at, line, &item.around));
+                        self.lines.extend(format);
+                    }
                 }
             }
         }
@@ -147,6 +162,11 @@ impl Source {
         }
         let near = format.map(|format| format.format);
         seen.broken += u64::from(near.is_some());
+        if self.takes_any()
+            && let Some(record) = event(object, &around.envelope())
+        {
+            return record;
+        }
         seen.miss(
             near.or_else(|| objects().get(object_format(object)?).map(|format| format.format))
                 .or_else(|| near_object(object)),
@@ -169,14 +189,28 @@ impl Source {
             .filter(|(at, _)| by_program || self.lines.contains(at))
             .map(|(_, format)| format)
             .find(|format: &&LineFormat| (format.recognises)(line, &envelope));
-        if let Some(record) = format.and_then(|format| (format.read)(line, &envelope)) {
-            return record;
+        let mut record = format.and_then(|format| (format.read)(line, &envelope));
+        let is_read = record.is_some();
+        let mut record = record.take().unwrap_or_else(|| {
+            let (time, text) = plain(line);
+            unknown(time, text.as_ref(), around)
+        });
+        let is_told = self.takes_any() && record.kind == RecordKind::Unknown && record.time.is_some();
+        if is_told {
+            record.kind = RecordKind::Log;
+            record.format = Format::OtherLines;
         }
-        let near = format.map(|format| format.format);
-        seen.broken += u64::from(near.is_some());
-        seen.miss(near.or_else(|| near_line(line)));
-        let (time, text) = plain(line);
-        unknown(time, text.as_ref(), around)
+        if !is_read && !is_told {
+            let near = format.map(|format| format.format);
+            seen.broken += u64::from(near.is_some());
+            seen.miss(near.or_else(|| near_line(line)));
+        }
+        record
+    }
+
+    /// Whether what no form takes is taken for a log where it tells of something at some time: there is nothing else in the source.
+    fn takes_any(&self) -> bool {
+        !self.is_known && !self.is_declared
     }
 
     /// Offers a line to the format of several lines that is open, or that it opens.
@@ -268,6 +302,12 @@ fn object_format(object: &Object) -> Option<usize> {
 
 fn line_format(line: &str, around: &Around) -> Option<usize> {
     lines().iter().position(|format| (format.recognises)(line, &around.envelope()))
+}
+
+/// Whether more is read of a line than who wrote it.
+fn is_read(format: usize, line: &str, around: &Around) -> bool {
+    let record = lines().get(format).and_then(|format| (format.read)(line, &around.envelope()));
+    record.is_some_and(|record| record.kind != RecordKind::Unknown)
 }
 
 /// A record that no format took.

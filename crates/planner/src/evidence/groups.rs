@@ -35,6 +35,8 @@ pub(crate) struct GroupView {
     pub(crate) is_alert: bool,
     /// Whether these lines are logs in a known form.
     pub(crate) is_log: bool,
+    /// Whether they are in no form that is known, and read by their words.
+    pub(crate) is_unfamiliar: bool,
     /// Whether somebody logged in with one of them.
     pub(crate) logs_in: bool,
     /// Records of the log that are folded into it, by position.
@@ -158,6 +160,11 @@ fn view(group: &Group, log: &AlertLog, lines: &Lines, own: Own<'_>) -> GroupView
         severity: severity.map(|severity| severity.clamp(1, LOWEST)),
         is_alert: group.record_kind == RecordKind::Alert,
         is_log,
+        is_unfamiliar: group
+            .records
+            .iter()
+            .filter_map(|at| log.records.get(*at))
+            .any(|record| record.format.is_unfamiliar()),
         logs_in: is_log && group.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.logs_in),
         records: group.records.clone(),
         parts,

@@ -165,12 +165,14 @@ pub(crate) enum Piece {
     GotIn,
     /// It is an ordinary log of a host or a service, which is mostly about ordinary days.
     Log,
+    /// It is in no form that is known, so that nobody can tell whose words it holds.
+    Unfamiliar,
     /// What holds for every group.
     Always,
 }
 
 /// What each piece adds to the log-odds.
-const WEIGHTS: [(Piece, f32); 17] = [
+const WEIGHTS: [(Piece, f32); 18] = [
     (Piece::Model, 0.9),
     (Piece::Wording, 0.4),
     (Piece::High, 1.0),
@@ -187,6 +189,7 @@ const WEIGHTS: [(Piece, f32); 17] = [
     (Piece::Guessing, 3.0),
     (Piece::GotIn, 2.5),
     (Piece::Log, -0.5),
+    (Piece::Unfamiliar, -0.5),
     (Piece::Always, -0.3),
 ];
 
@@ -247,6 +250,7 @@ impl Piece {
             Piece::Guessing => "logins that failed again and again",
             Piece::GotIn => "one of them worked in the end",
             Piece::Log => "an ordinary log",
+            Piece::Unfamiliar => "in no known form",
             Piece::Always => "before any evidence",
         }
     }
@@ -376,6 +380,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Guessing => guesses.failed >= MANY_FAILED,
         Piece::GotIn => guesses.failed >= MANY_FAILED && guesses.worked,
         Piece::Log => !group.is_alert,
+        Piece::Unfamiliar => group.is_unfamiliar,
     }
 }
 

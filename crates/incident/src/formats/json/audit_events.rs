@@ -18,7 +18,7 @@ use crate::record::{RecordKind, SensorVerdict};
 pub(crate) const AUDIT_EVENTS: ObjectFormat = ObjectFormat { format: Format::AuditEvents, recognises, read };
 
 // Names in lower case and without what parts their words, as `Named` compares them.
-const ACCOUNT: [&str; 37] = [
+pub(super) const ACCOUNT: [&str; 37] = [
     "actor.user.email",
     "actor.person.email",
     "actor.email",
@@ -78,7 +78,7 @@ const ACTION: [&str; 17] = [
     "summary",
     "description",
 ];
-const ADDRESS: [&str; 24] = [
+pub(super) const ADDRESS: [&str; 24] = [
     "ipaddress",
     "ip",
     "ipaddr",
@@ -105,7 +105,7 @@ const ADDRESS: [&str; 24] = [
     "source",
 ];
 /// What it was done to.
-const UPON: [&str; 17] = [
+pub(super) const UPON: [&str; 17] = [
     "target.email",
     "target.name",
     "targetdetails",
@@ -129,7 +129,7 @@ const REASON: [&str; 4] = ["reason", "failurereason", "outcome.reason", "error"]
 /// What the service says of it in a sentence, in which others' words may stand.
 const SENTENCE: [&str; 5] = ["operationdetail", "changedescription", "description", "summary", "event"];
 /// Longest name of what was done, and longest reason.
-const MAX_ACTION: usize = 96;
+pub(super) const MAX_ACTION: usize = 96;
 /// Longest sentence that is told.
 const MAX_SENTENCE: usize = 200;
 
@@ -209,7 +209,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
 }
 
 /// How it ended, where that is not well.
-fn ending(result: &str) -> (Option<&'static str>, Option<SensorVerdict>) {
+pub(super) fn ending(result: &str) -> (Option<&'static str>, Option<SensorVerdict>) {
     match result.to_ascii_lowercase().as_str() {
         "denied" | "deny" | "blocked" | "rejected" | "forbidden" | "refused" => {
             (Some("refused"), Some(SensorVerdict::Blocked))

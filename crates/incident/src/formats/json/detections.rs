@@ -50,7 +50,7 @@ const DESCRIBED: [&str; 7] = [
     "eventtype",
     "type",
 ];
-const HOST: [&str; 16] = [
+pub(super) const HOST: [&str; 16] = [
     "computername",
     "computer.hostname",
     "computer.name",
@@ -100,7 +100,7 @@ const ACCOUNT: [&str; 9] = [
     "processuser",
     "threatinfo.processuser",
 ];
-const PROCESS: [&str; 9] = [
+pub(super) const PROCESS: [&str; 9] = [
     "commandline",
     "cmdline",
     "processcmd",
@@ -111,7 +111,7 @@ const PROCESS: [&str; 9] = [
     "threatinfo.originatorprocess",
     "parentfilename",
 ];
-const FILE: [&str; 9] = [
+pub(super) const FILE: [&str; 9] = [
     "filepath",
     "file.filepath",
     "file.filename",

@@ -1,4 +1,5 @@
-//! Access logs of web servers and proxies as JSON: nginx and Apache under whatever names their owner gives, Caddy, Traefik, Envoy.
+//! Access logs of web servers and proxies as JSON: nginx and Apache under whatever names their owner gives, Caddy, Traefik, Envoy, Cloudflare,
+//! the load balancers of Google Cloud.
 //!
 //! Every server names the client, the request and the answer's status, and few agree on how.
 
@@ -12,7 +13,7 @@ use crate::{Endpoint, Timestamp};
 /// See the module.
 pub(crate) const WEB: ObjectFormat = ObjectFormat { format: Format::WebAccess, recognises, read };
 
-const CLIENT: [&str; 13] = [
+const CLIENT: [&str; 15] = [
     "remote_addr",
     "remote_ip",
     "remote_address",
@@ -26,17 +27,64 @@ const CLIENT: [&str; 13] = [
     "request.remote_ip",
     "request.remote_addr",
     "downstream_remote_address",
+    "ClientIP",
+    "httpRequest.remoteIp",
 ];
-const METHOD: [&str; 5] = ["request_method", "method", "verb", "RequestMethod", "request.method"];
-const PATH: [&str; 7] = ["request_uri", "uri", "url", "path", "RequestPath", "request.uri", "request_path"];
-const STATUS: [&str; 5] = ["status", "status_code", "response_code", "response", "DownstreamStatus"];
-const SITE: [&str; 6] = ["server_name", "vhost", "host", "RequestHost", "request.host", "authority"];
-const AGENT: [&str; 5] =
-    ["http_user_agent", "user_agent", "agent", "request_User-Agent", "request.headers.User-Agent"];
+const METHOD: [&str; 7] = [
+    "request_method",
+    "method",
+    "verb",
+    "RequestMethod",
+    "request.method",
+    "ClientRequestMethod",
+    "httpRequest.requestMethod",
+];
+const PATH: [&str; 10] = [
+    "request_uri",
+    "uri",
+    "url",
+    "path",
+    "RequestPath",
+    "request.uri",
+    "request_path",
+    "ClientRequestURI",
+    "ClientRequestPath",
+    "httpRequest.requestUrl",
+];
+const STATUS: [&str; 7] = [
+    "status",
+    "status_code",
+    "response_code",
+    "response",
+    "DownstreamStatus",
+    "EdgeResponseStatus",
+    "httpRequest.status",
+];
+const SITE: [&str; 7] =
+    ["server_name", "vhost", "host", "RequestHost", "request.host", "authority", "ClientRequestHost"];
+const AGENT: [&str; 7] = [
+    "http_user_agent",
+    "user_agent",
+    "agent",
+    "request_User-Agent",
+    "request.headers.User-Agent",
+    "ClientRequestUserAgent",
+    "httpRequest.userAgent",
+];
 const FORWARDED: [&str; 4] =
     ["http_x_forwarded_for", "x_forwarded_for", "xff", "request.headers.X-Forwarded-For"];
-const TIMES: [&str; 8] =
-    ["time_iso8601", "@timestamp", "timestamp", "time", "ts", "msec", "StartUTC", "start_time"];
+const TIMES: [&str; 10] = [
+    "time_iso8601",
+    "@timestamp",
+    "timestamp",
+    "time",
+    "ts",
+    "msec",
+    "StartUTC",
+    "start_time",
+    "EdgeStartTimestamp",
+    "Datetime",
+];
 
 fn recognises(object: &Object) -> bool {
     let log = Fields(object);

@@ -98,6 +98,9 @@ impl<'a> Event<'a> {
         let provider = ["SourceName", "ProviderName", "Provider", "Provider_Name"]
             .iter()
             .find_map(|key| fields.string(key));
+        // The text form calls the Security log's provider by its title.
+        let provider =
+            provider.map(|name| if name == "Microsoft Windows security auditing." { SECURITY } else { name });
         let log = ["Channel", "LogName", "EventLog"].iter().find_map(|key| fields.string(key));
         let id = fields.number("EventID").or_else(|| fields.number("Id").filter(|_| provider.is_some()))?;
         let computer = fields.first(&["Computer", "Hostname", "MachineName", "ComputerName"]);
@@ -274,6 +277,10 @@ impl<'a> Event<'a> {
                 told("service", value("ServiceName").filter(|_| matches!(self.id, 4697 | 7000..=7045))),
                 told("task", value("TaskName")),
                 told("member", value("MemberName").or_else(|| value("MemberSid"))),
+                told(
+                    "right",
+                    value("Properties").and_then(|rights| replication(&rights)).filter(|_| self.id == 4662),
+                ),
                 told("", value("QueryName")),
                 told("", some(&draft.process)),
                 told("file", some(&draft.file)),
@@ -310,14 +317,30 @@ impl<'a> Event<'a> {
                     (key == name).then(|| item.first(&["#text", "Value", "text"]))?
                 })
             }
-            Data::Absent => Some(Cow::Borrowed(rendered(self.text?, self.label(name)?)?)),
+            // A right stands on a line of its own there.
+            Data::Absent if name == "Properties" => self.text.map(Cow::Borrowed),
+            Data::Absent if name == "ScriptBlockText" => self.script().map(Cow::Borrowed),
+            Data::Absent => Some(Cow::Borrowed(rendered(self.text?, &self.label(name)?)?)),
         }
     }
 
-    /// What the rendered text calls a value. Only a logon's text names an address: in others, command lines are free text.
-    fn label(&self, name: &str) -> Option<&'static str> {
+    /// The script that PowerShell's text quotes between its first line and the script's number.
+    fn script(&self) -> Option<&'a str> {
+        let (_, script) = self.text?.split_once('\n').filter(|_| self.id == 4104)?;
+        let script = script.rsplit_once("\nScriptBlock ID:").map_or(script, |(script, _)| script).trim();
+        Some(script).filter(|script| !script.is_empty())
+    }
+
+    /// What the rendered text calls a value. Only the text of a logon or a connection names an address: in others, command lines are
+    /// free text.
+    fn label(&self, name: &str) -> Option<Cow<'static, str>> {
+        if windows_events::is_sysmon(&self.provider) {
+            let is_end =
+                ["SourceIp", "SourcePort", "DestinationIp", "DestinationPort", "Protocol"].contains(&name);
+            return (self.id == 3 || !is_end).then(|| Cow::Owned(format!("{name}:")));
+        }
         let is_logon = matches!(self.id, 4624 | 4625 | 4768..=4771 | 4776 | 4778 | 4779);
-        Some(match name {
+        Some(Cow::Borrowed(match name {
             "IpAddress" if is_logon => "Source Network Address:",
             "IpPort" if is_logon => "Source Port:",
             "ClientAddress" if is_logon => "Client Address:",
@@ -329,8 +352,9 @@ impl<'a> Event<'a> {
             "CommandLine" => "Process Command Line:",
             "NewProcessName" => "New Process Name:",
             "TaskName" => "Task Name:",
+            "ObjectName" => "Object Name:",
             _ => return None,
-        })
+        }))
     }
 }
 
@@ -365,6 +389,21 @@ fn rendered<'a>(text: &'a str, label: &str) -> Option<&'a str> {
         .map(str::trim)
         .last()
         .filter(|value| !matches!(*value, "" | "-"))
+}
+
+/// The right to copy a directory's secrets, among those that an operation on it used. The XML form names rights by their numbers, the
+/// text by their names, one a line.
+fn replication(rights: &str) -> Option<&'static str> {
+    const RIGHTS: [(&str, &str); 3] = [
+        ("1131f6ad-9c07-11d1-f79f-00c04fc2dcd2", "Replicating Directory Changes All"),
+        ("89e95b76-444d-4c62-991a-0facbeda640c", "Replicating Directory Changes In Filtered Set"),
+        ("1131f6aa-9c07-11d1-f79f-00c04fc2dcd2", "Replicating Directory Changes"),
+    ];
+    let rights = rights.to_ascii_lowercase();
+    let is_used = |(number, name): &&(&str, &str)| {
+        rights.contains(number) || rights.contains(&name.to_ascii_lowercase())
+    };
+    RIGHTS.iter().find(is_used).map(|(_, name)| *name)
 }
 
 /// The provider of the only events that a log holds.

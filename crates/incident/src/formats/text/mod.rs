@@ -42,6 +42,7 @@ mod vpc_flow;
 mod w3c;
 mod web;
 mod web_errors;
+mod windows_text;
 mod zeek_tsv;
 
 #[cfg(test)]
@@ -94,8 +95,14 @@ pub(crate) const LINES: [LineFormat; 29] = [
 ];
 
 /// The formats of several lines.
-pub(crate) const LAYOUTS: [LayoutFormat; 5] =
-    [snort_full::FORMAT, ossec::FORMAT, zeek_tsv::FORMAT, w3c::FORMAT, vpc_flow::FORMAT];
+pub(crate) const LAYOUTS: [LayoutFormat; 6] = [
+    snort_full::FORMAT,
+    ossec::FORMAT,
+    zeek_tsv::FORMAT,
+    w3c::FORMAT,
+    vpc_flow::FORMAT,
+    windows_text::FORMAT,
+];
 
 /// Longest name of a program, an account or a rule.
 const MAX_NAME: usize = 128;
