@@ -226,7 +226,9 @@ impl Report {
                 let react = react.unwrap_or_default();
                 format!("Response: {}, D3FEND {} ({}){react}", class.name(), d3fend.name, d3fend.id)
             };
-            self.list(Measure::of(&action.text).into_iter().map(told));
+            let orders = step.chosen_candidate().map(|chosen| chosen.orders.as_slice()).unwrap_or_default();
+            let how = orders.iter().map(|order| format!("How: {}", escape(&order.told())));
+            self.list(Measure::of(&action.text).into_iter().map(told).chain(how));
         }
         let after = match (&step.state_after, step.state_after_source) {
             (Some(state), Some(source)) => format!("{} ({source})", state_text(*state)),

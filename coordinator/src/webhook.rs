@@ -34,6 +34,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countermove_incident::Reversibility;
 use countermove_proto::v1;
+use countermove_wire::document::Order;
 use countermove_wire::{FromDomain, document};
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::Full;
@@ -93,6 +94,9 @@ pub struct Approval {
     pub reversibility: &'static str,
     /// What it does, part by part.
     pub responses: Vec<Response>,
+    /// How it is carried out, target by target, as far as the cost model says; left out where it does not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Order>,
 }
 
 /// A part of a response.
@@ -401,6 +405,7 @@ mod tests {
             is_automatic: false,
             reversibility: "reversible",
             responses: vec![Response { kind: "contain", d3fend: "D3-NI", react: Some("RA3102") }],
+            orders: Vec::new(),
         }
     }
 

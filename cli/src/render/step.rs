@@ -31,6 +31,9 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
         if !action.explanation.trim().is_empty() {
             out.push_str(&hanging("  because  ", &action.explanation, page.columns));
         }
+        for order in &chosen.orders {
+            out.push_str(&hanging("  how      ", &order.told(), page.columns));
+        }
     }
     if let Some(assurance) = &step.assurance {
         out.push_str(&trust(assurance, page));
@@ -200,6 +203,7 @@ mod tests {
             cost,
             predicted_state: None,
             reasoning: String::new(),
+            orders: Vec::new(),
             takes_down: Vec::new(),
             approvers: None,
         }

@@ -96,7 +96,16 @@ fn action(step: &Step, text: &str, agent: &str, next: &str) -> Map<String, Value
     if !references.is_empty() {
         action.insert("external_references".into(), references.into());
     }
-    action.insert("commands".into(), json!([{"type": "manual", "command": text}]));
+    let mut commands = vec![json!({"type": "manual", "command": text})];
+    // What the organisation says of each target. Who is to run it, and where, only it knows.
+    let orders = step.chosen_candidate().map(|chosen| chosen.orders.as_slice()).unwrap_or_default();
+    commands.extend(
+        orders
+            .iter()
+            .filter(|order| !order.command.is_empty())
+            .map(|order| json!({"type": "manual", "description": order.told(), "command": order.command})),
+    );
+    action.insert("commands".into(), commands.into());
     action.insert("agent".into(), agent.into());
     action.insert("on_completion".into(), next.into());
     action

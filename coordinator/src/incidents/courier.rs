@@ -102,6 +102,8 @@ fn approvers(delivery: &Delivery, step: &PlanStep) -> Vec<String> {
 
 fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
     let action = chosen(step);
+    let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
+    let orders = candidate.map(|candidate| candidate.orders.clone()).unwrap_or_default();
     let response = |Measure { class, react, d3fend }: Measure| Response {
         kind: class.name(),
         d3fend: d3fend.id,
@@ -114,6 +116,7 @@ fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
         step: step.index,
         plan_hash: step.plan_hash.clone(),
         responses: Measure::of(&action.text).into_iter().map(response).collect(),
+        orders: orders.into_iter().map(Into::into).collect(),
         reversibility: reversibility(&action.text),
         action: action.text,
         explanation: action.explanation,

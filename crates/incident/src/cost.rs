@@ -3,15 +3,17 @@
 //! Three models: the paper's (each action costs one), one that charges a superfluous action twice, and one in minutes,
 //! from a table that an organisation edits ([`MinuteTable`]).
 
+mod capabilities;
 mod minutes;
 
 use std::sync::Arc;
 
+pub use capabilities::{Capability, Order};
 pub use minutes::{ActionMinutes, Asset, MinuteCost, MinuteTable, TableError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::RecoveryState;
+use crate::{Part, RecoveryState};
 
 /// A price for response actions. Costs are non-negative and finite, and add up over the actions of a plan.
 pub trait CostModel: Send + Sync {
@@ -87,6 +89,35 @@ impl Pricing {
             Pricing::Superfluous => 2.0,
             Pricing::Minutes(table) => MinuteCost::new(Arc::clone(table), systems).dearest(),
         }
+    }
+
+    /// What the organisation says of what it can do, and how; nothing where there is no table.
+    pub fn capabilities(&self) -> &[Capability] {
+        match self {
+            Pricing::Unit | Pricing::Superfluous => &[],
+            Pricing::Minutes(table) => &table.capabilities,
+        }
+    }
+
+    /// How an action is carried out, target by target, as far as the organisation says. `known` are names that are told by no form of
+    /// their own, such as those of accounts.
+    pub fn orders(&self, action: &str, known: &[&str]) -> Vec<Order> {
+        match self {
+            Pricing::Unit | Pricing::Superfluous => Vec::new(),
+            Pricing::Minutes(table) => table.orders(action, known),
+        }
+    }
+
+    /// How many different people have to approve an action where people approve, as the organisation says of its parts.
+    pub fn approvers(&self, action: &str) -> u32 {
+        let capabilities = self.capabilities();
+        if capabilities.is_empty() {
+            return 1;
+        }
+        let asked = Part::of(action, &[]).into_iter().filter_map(|part| {
+            capabilities.iter().find(|own| own.is_of(part.class, part.to)).map(|own| own.approvers)
+        });
+        asked.max().unwrap_or(1)
     }
 
     /// Minutes of work that an action takes: by the table, or what it usually is where there is none.

@@ -24,14 +24,17 @@ mod techniques;
 mod text;
 mod time;
 
-pub use actions::{Measure, Named, Reversibility, VerbClass, VerbForm, VerbUse, Word, destroys_evidence};
+pub use actions::{
+    Measure, Named, Part, Reversibility, TargetKind, VerbClass, VerbForm, VerbUse, Word, destroys_evidence,
+};
 pub(crate) use alert::Signature;
 pub use alert::{AlertKind, Endpoint, Repeats};
 pub use catalogue::{AttackerRates, Catalogue, CatalogueAction, CatalogueError, Hold, HostNote, Zone};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
 pub use constraints::{Broken, Constraint, Constraints, HostNames, Rule};
 pub use cost::{
-    ActionMinutes, Asset, CostModel, MinuteCost, MinuteTable, Pricing, SuperfluousCost, TableError, UnitCost,
+    ActionMinutes, Asset, Capability, CostModel, MinuteCost, MinuteTable, Order, Pricing, SuperfluousCost,
+    TableError, UnitCost,
 };
 pub use digest::{Digest, DigestReport, Group};
 pub use entities::{Entities, Entity, EntityKind, Network};

@@ -1,6 +1,6 @@
 //! Options, assessments, candidates, steps and events of planning.
 
-use countermove_incident::{RecoveryState, Reversibility};
+use countermove_incident::{Order, RecoveryState, Reversibility};
 use countermove_planner::{
     Action, Assessment, Attack, Autonomy, Belief, Budget, Candidate, CostEstimate, EvidenceLine,
     OptionsError, PlanEnd, PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress,
@@ -230,7 +230,15 @@ impl FromDomain<Candidate> for v1::Candidate {
             takes_down: candidate.takes_down,
             approvers: if candidate.approvers > 1 { candidate.approvers } else { 0 },
             reversibility: reversibility.into(),
+            orders: candidate.orders.into_iter().map(v1::Order::from_domain).collect(),
         }
+    }
+}
+
+impl FromDomain<Order> for v1::Order {
+    fn from_domain(order: Order) -> Self {
+        let Order { does, target, by, command, undo } = order;
+        Self { does: v1::VerbClass::from_domain(does).into(), target, by, command, undo }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use countermove_incident::{
-    ActionMinutes, Asset, Catalogue, Constraint, HostNames, MinuteTable, Pricing, Reversibility, Rule,
-    VerbClass,
+    ActionMinutes, Asset, Capability, Catalogue, Constraint, HostNames, MinuteTable, Pricing, Reversibility,
+    Rule, TargetKind, VerbClass,
 };
 use countermove_planner::{Assurance, PlanMode};
 use countermove_proto::worker::v1 as wire;
@@ -87,6 +87,7 @@ impl FromDomain<&MinuteTable> for v1::MinuteTable {
                 .iter()
                 .map(|asset| v1::Asset { names: asset.names.clone(), criticality: asset.criticality })
                 .collect(),
+            capabilities: table.capabilities.iter().map(v1::Capability::from_domain).collect(),
         }
     }
 }
@@ -103,6 +104,11 @@ impl FromMessage<v1::MinuteTable> for MinuteTable {
                 .into_iter()
                 .map(|asset| Asset { names: asset.names, criticality: asset.criticality })
                 .collect(),
+            capabilities: message
+                .capabilities
+                .into_iter()
+                .map(Capability::from_message)
+                .collect::<Result<_, _>>()?,
         };
         let mut other = None;
         for row in message.actions {
@@ -127,6 +133,62 @@ impl FromMessage<v1::MinuteTable> for MinuteTable {
     }
 }
 
+impl FromDomain<&Capability> for v1::Capability {
+    fn from_domain(capability: &Capability) -> Self {
+        let Capability { does, to, possible, except, work, outage, works, approvers, by, undo, command } =
+            capability;
+        Self {
+            does: v1::VerbClass::from_domain(*does).into(),
+            to: v1::TargetKind::from_domain(*to).into(),
+            impossible: !possible,
+            except: except.clone(),
+            work: *work,
+            outage: *outage,
+            works: *works,
+            approvers: *approvers,
+            by: by.clone(),
+            undo: undo.clone(),
+            command: command.clone(),
+        }
+    }
+}
+
+impl FromMessage<v1::Capability> for Capability {
+    fn from_message(message: v1::Capability) -> Result<Self, Error> {
+        let invalid = |what: String| Error::invalid("cost_model.minutes.capabilities", what);
+        let does = v1::VerbClass::try_from(message.does).ok().and_then(verb_class);
+        let to = match v1::TargetKind::try_from(message.to).unwrap_or_default() {
+            v1::TargetKind::Unspecified => None,
+            v1::TargetKind::Host => Some(TargetKind::Host),
+            v1::TargetKind::Address => Some(TargetKind::Address),
+            v1::TargetKind::Account => Some(TargetKind::Account),
+        };
+        Ok(Self {
+            does: does.ok_or_else(|| invalid(format!("there is no kind of response {}", message.does)))?,
+            to: to.ok_or_else(|| invalid(format!("there is no kind of target {}", message.to)))?,
+            possible: !message.impossible,
+            except: message.except,
+            work: message.work,
+            outage: message.outage,
+            works: message.works,
+            approvers: message.approvers.max(1),
+            by: message.by,
+            undo: message.undo,
+            command: message.command,
+        })
+    }
+}
+
+impl FromDomain<TargetKind> for v1::TargetKind {
+    fn from_domain(kind: TargetKind) -> Self {
+        match kind {
+            TargetKind::Host => Self::Host,
+            TargetKind::Address => Self::Address,
+            TargetKind::Account => Self::Account,
+        }
+    }
+}
+
 impl FromDomain<VerbClass> for v1::VerbClass {
     fn from_domain(class: VerbClass) -> Self {
         match class {
@@ -141,7 +203,7 @@ impl FromDomain<VerbClass> for v1::VerbClass {
 }
 
 /// The class of a message; `None` for actions of no known kind.
-fn verb_class(class: v1::VerbClass) -> Option<VerbClass> {
+pub(crate) fn verb_class(class: v1::VerbClass) -> Option<VerbClass> {
     match class {
         v1::VerbClass::Unspecified => None,
         v1::VerbClass::Contain => Some(VerbClass::Contain),
@@ -236,8 +298,12 @@ mod tests {
 
     #[test]
     fn cost_models_go_there_and_back() {
-        let table = Pricing::Minutes(Arc::new(MinuteTable::parse(TABLE).unwrap()));
-        for model in [Pricing::Unit, Pricing::Superfluous, table] {
+        const ABLE: &str = "other = { work = 1 }\n[[response]]\ndoes = \"contain\"\nto = \"address\"\nexcept = [\"10.0.0.0/8\"]\nwork = 2\n\
+            works = 0.9\napprovers = 2\nby = \"us\"\ncommand = \"block {target}\"\nundo = \"unblock {target}\"\n[[response]]\n\
+            does = \"contain\"\nto = \"account\"\npossible = false\noutage = 0";
+        let [table, able] =
+            [TABLE, ABLE].map(|text| Pricing::Minutes(Arc::new(MinuteTable::parse(text).unwrap())));
+        for model in [Pricing::Unit, Pricing::Superfluous, table, able] {
             assert_eq!(pricing(Some((&model).into_message()), &Pricing::Unit), Ok(model.clone()));
             assert_eq!(pricing(None, &model), Ok(model.clone()));
             assert_eq!(pricing(Some(v1::CostModel::default()), &model), Ok(model));

@@ -1,6 +1,8 @@
 //! The state of recovery, the roles that things play, how a rollout ended and what it took. Each converts both ways without
 //! loss.
 
+use std::sync::Arc;
+
 use countermove_incident::RecoveryState;
 use countermove_planner::{Roles, RolloutEnd, Usage};
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
@@ -125,6 +127,8 @@ pub(crate) fn roles(entities: v1::Entities) -> Result<Roles, Error> {
         names: entities.names.into_iter().map(|host| (host.name, host.address)).collect(),
         compromised: entities.compromised.into_iter().map(chance).collect::<Result<_, Error>>()?,
         held: entities.held_accounts.into_iter().map(held).collect::<Result<_, Error>>()?,
+        // They travel with the prices.
+        capabilities: Arc::default(),
     })
 }
 

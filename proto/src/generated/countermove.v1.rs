@@ -855,6 +855,47 @@ pub struct MinuteTable {
     /// Hosts that are worth more or less than the default.
     #[prost(message, repeated, tag = "4")]
     pub assets: ::prost::alloc::vec::Vec<Asset>,
+    /// What can be done to what, how and by whom, where it is not as `actions` says; each kind of response with each kind of target at most
+    /// once.
+    #[prost(message, repeated, tag = "5")]
+    pub capabilities: ::prost::alloc::vec::Vec<Capability>,
+}
+/// What an organisation can do to one kind of target.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Capability {
+    /// The kind of response.
+    #[prost(enumeration = "VerbClass", tag = "1")]
+    pub does: i32,
+    /// What it is done to.
+    #[prost(enumeration = "TargetKind", tag = "2")]
+    pub to: i32,
+    /// Whether it cannot be done at all. Only for VERB_CLASS_CONTAIN: recovery needs every other kind.
+    #[prost(bool, tag = "3")]
+    pub impossible: bool,
+    /// Names, addresses and networks on which it cannot be done; likewise.
+    #[prost(string, repeated, tag = "4")]
+    pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Minutes of work, in the place of those of its kind.
+    #[prost(double, optional, tag = "5")]
+    pub work: ::core::option::Option<f64>,
+    /// Minutes of outage of each host that it is done to, likewise.
+    #[prost(double, optional, tag = "6")]
+    pub outage: ::core::option::Option<f64>,
+    /// The chance that it works where it reaches everybody, above 0 and at most 1. Absent: the model says.
+    #[prost(double, optional, tag = "7")]
+    pub works: ::core::option::Option<f64>,
+    /// How many different people have to approve it, where people approve: 1 or 2; 0 is 1.
+    #[prost(uint32, tag = "8")]
+    pub approvers: u32,
+    /// Who carries it out; at most 256 bytes.
+    #[prost(string, tag = "9")]
+    pub by: ::prost::alloc::string::String,
+    /// How it is taken back; `{target}` stands for whom or what it was done to. At most 256 bytes.
+    #[prost(string, tag = "10")]
+    pub undo: ::prost::alloc::string::String,
+    /// The command that carries it out on one target; likewise.
+    #[prost(string, tag = "11")]
+    pub command: ::prost::alloc::string::String,
 }
 /// What a kind of response takes.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -1150,6 +1191,28 @@ pub struct Candidate {
     /// otherwise: one has to, if anybody is asked.
     #[prost(uint32, tag = "9")]
     pub approvers: u32,
+    /// How it is carried out, target by target, as far as the cost model's capabilities say. Empty before the step is decided.
+    #[prost(message, repeated, tag = "10")]
+    pub orders: ::prost::alloc::vec::Vec<Order>,
+}
+/// How one part of an action is carried out on one target.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Order {
+    /// The kind of response.
+    #[prost(enumeration = "VerbClass", tag = "1")]
+    pub does: i32,
+    /// Whom or what it is done to.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    /// Who does it; empty if nobody said.
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    /// The command that does it; likewise. A name that could mean something to a shell is not filled in.
+    #[prost(string, tag = "4")]
+    pub command: ::prost::alloc::string::String,
+    /// How it is taken back; likewise.
+    #[prost(string, tag = "5")]
+    pub undo: ::prost::alloc::string::String,
 }
 /// A proposal that was thrown away before any rollout.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1641,6 +1704,43 @@ impl CostKind {
             "COST_KIND_UNIT" => Some(Self::Unit),
             "COST_KIND_SUPERFLUOUS" => Some(Self::Superfluous),
             "COST_KIND_MINUTES" => Some(Self::Minutes),
+            _ => None,
+        }
+    }
+}
+/// What a response is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TargetKind {
+    /// None.
+    Unspecified = 0,
+    /// A host of the system.
+    Host = 1,
+    /// An address or a domain that traffic comes from or goes to.
+    Address = 2,
+    /// An account, its passwords and its sessions.
+    Account = 3,
+}
+impl TargetKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TARGET_KIND_UNSPECIFIED",
+            Self::Host => "TARGET_KIND_HOST",
+            Self::Address => "TARGET_KIND_ADDRESS",
+            Self::Account => "TARGET_KIND_ACCOUNT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TARGET_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "TARGET_KIND_HOST" => Some(Self::Host),
+            "TARGET_KIND_ADDRESS" => Some(Self::Address),
+            "TARGET_KIND_ACCOUNT" => Some(Self::Account),
             _ => None,
         }
     }

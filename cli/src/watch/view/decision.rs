@@ -1,7 +1,7 @@
 //! The decision that waits, and the candidates that it was chosen from.
 
 use countermove_proto::v1::{Incident, IncidentStatus, PlanStep, RecoveryState};
-use countermove_wire::document::{FACTS, Reversibility, Step};
+use countermove_wire::document::{FACTS, Order, Reversibility, Step};
 use countermove_wire::recovery_state;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -96,6 +96,9 @@ pub(super) fn about(incident: &Incident, step: &PlanStep, columns: usize, paint:
         known => known,
     };
     lines.extend(told("undo", Reversibility::from(undo).taken_back(), Style::new()));
+    for order in candidate.orders.iter().cloned().map(Order::from) {
+        lines.extend(told("how", &order.told(), Style::new()));
+    }
     lines.extend(told("brings", &brings(step.state_before, candidate.predicted_state), Style::new()));
     match assurance {
         None => {}

@@ -4,6 +4,8 @@
 //! A part is a verb with what stands behind it up to the next one; what it is done to says which of the measures of its kind it is:
 //! a host is isolated, an address or a domain is blocked, an account is locked.
 
+use serde::{Deserialize, Serialize};
+
 use super::{VerbClass, VerbUse, Word, told};
 use crate::{Entities, EntityKind};
 
@@ -35,6 +37,59 @@ pub struct Measure {
     pub d3fend: Named,
 }
 
+/// Whom or what a part of an action is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// A host of the system.
+    Host,
+    /// Whom traffic comes from or goes to: an address or a domain.
+    Address,
+    /// An account, its passwords and its sessions.
+    Account,
+}
+
+impl TargetKind {
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            TargetKind::Host => "host",
+            TargetKind::Address => "address",
+            TargetKind::Account => "account",
+        }
+    }
+}
+
+/// A part of an action: what is done, to what kind of target, and to which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The kind of response.
+    pub class: VerbClass,
+    /// The kind of target.
+    pub to: TargetKind,
+    /// The targets by their names, in the action's order.
+    pub names: Vec<String>,
+}
+
+impl Part {
+    /// The parts of an action, in its order, each kind with each kind of target once; none where it tells of no kind of response.
+    /// `known` are names that are told by no form of their own, such as those of accounts.
+    pub fn of(action: &str, known: &[&str]) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        for Segment { class, objects, named } in segments(action, known) {
+            for object in objects {
+                let names = named.iter().filter(|(own, _)| *own == object).map(|(_, name)| name.clone());
+                let to = object.target();
+                match parts.iter_mut().find(|part| (part.class, part.to) == (class, to)) {
+                    Some(part) => part.names.extend(names),
+                    None => parts.push(Part { class, to, names: names.collect() }),
+                }
+            }
+        }
+        parts
+    }
+}
+
 /// What a part of an action is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Object {
@@ -48,15 +103,22 @@ enum Object {
     Credential,
 }
 
+impl Object {
+    fn target(self) -> TargetKind {
+        match self {
+            Object::Host => TargetKind::Host,
+            Object::Address | Object::Domain => TargetKind::Address,
+            Object::Account | Object::Credential => TargetKind::Account,
+        }
+    }
+}
+
 impl Measure {
     /// The measures that an action takes, in its order, each once; none where it tells of no kind of response.
     pub fn of(action: &str) -> Vec<Measure> {
-        let verbs = told(VerbClass::uses(action));
         let mut measures = Vec::new();
-        for (position, verb) in verbs.iter().enumerate() {
-            let end = verbs.get(position + 1).map_or(action.len(), |next| next.place.start);
-            for object in objects(action.get(verb.place.start..end).unwrap_or_default(), verb) {
-                let measure = Measure::new(verb.class, object);
+        for Segment { class, objects, .. } in segments(action, &[]) {
+            for measure in objects.into_iter().map(|object| Measure::new(class, object)) {
                 if !measures.contains(&measure) {
                     measures.push(measure);
                 }
@@ -126,36 +188,76 @@ const CREDENTIALS: [&str; 7] = ["password", "credential", "session", "token", "f
 /// Beginnings of verbs that stop traffic and leave who sends it as he is.
 const FILTERS: [&str; 7] = ["block", "deny", "drop", "filter", "sinkhole", "blacklist", "blocklist"];
 
-/// What a part of an action is done to; a host where it does not say.
-fn objects(part: &str, verb: &VerbUse) -> Vec<Object> {
-    let words = Word::all(part);
+/// A verb with what stands behind it up to the next one, and what it is done to.
+struct Segment {
+    class: VerbClass,
+    /// A host where it does not say.
+    objects: Vec<Object>,
+    /// Those that it names.
+    named: Vec<(Object, String)>,
+}
+
+/// The segments of an action; `known` are names that are told by no form of their own.
+fn segments(action: &str, known: &[&str]) -> Vec<Segment> {
+    let verbs = told(VerbClass::uses(action));
+    let ends = verbs.iter().skip(1).map(|next| next.place.start).chain([action.len()]);
+    let text = |verb: &VerbUse, end: usize| action.get(verb.place.start..end).unwrap_or_default();
+    verbs.iter().zip(ends).map(|(verb, end)| segment(verb.class, text(verb, end), known)).collect()
+}
+
+fn segment(class: VerbClass, text: &str, known: &[&str]) -> Segment {
+    let words = Word::all(text);
     let begins =
         |with: &[&str]| words.iter().any(|word| with.iter().any(|stem| word.lower.starts_with(stem)));
-    if begins(&CREDENTIALS) {
-        return vec![Object::Credential];
-    }
-    if begins(&["account", "user"]) {
-        return vec![Object::Account];
-    }
+    let whole = match () {
+        () if begins(&CREDENTIALS) => Some(Object::Credential),
+        () if begins(&["account", "user"]) => Some(Object::Account),
+        () => None,
+    };
     let is_traffic = begins(&["traffic", "connection"])
-        || verb.class == VerbClass::Contain
+        || class == VerbClass::Contain
             && words.first().is_some_and(|word| FILTERS.iter().any(|stem| word.lower.starts_with(stem)));
-    let object = |kind: EntityKind| match kind {
-        EntityKind::Account => Object::Account,
-        EntityKind::Address | EntityKind::Network if is_traffic => Object::Address,
-        EntityKind::Domain | EntityKind::Host if is_traffic => Object::Domain,
+    let object = |kind: EntityKind| match (whole, kind) {
+        (Some(whole), _) => whole,
+        (None, EntityKind::Account) => Object::Account,
+        (None, EntityKind::Address | EntityKind::Network) if is_traffic => Object::Address,
+        (None, EntityKind::Domain | EntityKind::Host) if is_traffic => Object::Domain,
         _ => Object::Host,
     };
-    let mut objects = Vec::new();
-    for object in Entities::find(part).iter().map(|entity| object(entity.kind)) {
-        if !objects.contains(&object) {
-            objects.push(object);
+    let mut named: Vec<(Object, String)> = Vec::new();
+    for entity in Entities::find(text) {
+        named.push((object(entity.kind), entity.value));
+    }
+    let lower = text.to_lowercase();
+    for name in known.iter().filter(|name| has_name(&lower, &name.to_lowercase())) {
+        if !named.iter().any(|(_, found)| found.eq_ignore_ascii_case(name)) {
+            named.push((object(EntityKind::Host), (*name).to_owned()));
+        }
+    }
+    let mut objects: Vec<Object> = whole.into_iter().collect();
+    for (object, _) in &named {
+        if !objects.contains(object) {
+            objects.push(*object);
         }
     }
     if objects.is_empty() {
         objects.push(Object::Host);
     }
-    objects
+    Segment { class, objects, named }
+}
+
+/// Whether a text has a name in it that does not go on on either side; both in lower case.
+fn has_name(text: &str, name: &str) -> bool {
+    let goes_on = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '@');
+    let is_whole = |at: usize| {
+        let before = text.get(..at).and_then(|text| text.chars().next_back());
+        let mut behind = text.get(at + name.len()..).unwrap_or_default().chars();
+        let (next, after) = (behind.next(), behind.next());
+        // A dot ends a sentence, or goes on with a domain.
+        let is_domain = next == Some('.') && after.is_some_and(char::is_alphanumeric);
+        !before.is_some_and(|c| goes_on(c) || c == '.') && !next.is_some_and(goes_on) && !is_domain
+    };
+    !name.is_empty() && text.match_indices(name).any(|(at, _)| is_whole(at))
 }
 
 #[cfg(test)]
@@ -195,6 +297,27 @@ mod tests {
         ] {
             assert_eq!(ids(action), measures, "{action}");
         }
+    }
+
+    #[test]
+    fn parts_name_their_targets() {
+        let parts = Part::of(
+            "Isolate 10.0.2.13 and web01 from the network, disable the account bob-2 and block all traffic from 203.0.113.7",
+            &["web01", "bob-2", "bob", "10.0.2.1"],
+        );
+        let told: Vec<(VerbClass, TargetKind, Vec<&str>)> = parts
+            .iter()
+            .map(|part| (part.class, part.to, part.names.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (VerbClass::Contain, TargetKind::Host, vec!["10.0.2.13", "web01"]),
+                (VerbClass::Contain, TargetKind::Account, vec!["bob-2"]),
+                (VerbClass::Contain, TargetKind::Address, vec!["203.0.113.7"]),
+            ]
+        );
+        assert!(Part::of("Write a report about web01", &["web01"]).is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod words;
 use std::ops::Range;
 
 pub use effects::{Reversibility, destroys_evidence};
-pub use measures::{Measure, Named};
+pub use measures::{Measure, Named, Part, TargetKind};
 use serde::{Deserialize, Serialize};
 pub use words::Word;
 

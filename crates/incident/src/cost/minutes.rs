@@ -15,8 +15,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::CostModel;
+use super::capabilities::{self, Capability, Order};
 use crate::text::from_toml;
-use crate::{Entities, Entity, EntityKind, Network, RecoveryState, VerbClass};
+use crate::{Entities, Entity, EntityKind, Network, Part, RecoveryState, TargetKind, VerbClass};
 
 /// Largest number in a table; more would mean years.
 const MOST: f64 = 1e6;
@@ -45,6 +46,9 @@ pub struct MinuteTable {
     /// What is worth more or less than the default.
     #[serde(default, rename = "asset")]
     pub assets: Vec<Asset>,
+    /// What can be done to what, how and by whom, where it is not as `actions` says.
+    #[serde(default, rename = "response")]
+    pub capabilities: Vec<Capability>,
 }
 
 /// What one kind of response takes.
@@ -85,6 +89,9 @@ pub enum TableError {
     /// The assets cannot be told apart or found.
     #[error("{0}")]
     Assets(String),
+    /// What can be done is told in a way that cannot be used.
+    #[error("{0}")]
+    Capabilities(String),
 }
 
 fn one() -> f64 {
@@ -122,6 +129,12 @@ impl MinuteTable {
             number(format!("{field}.work"), minutes.work)?;
             number(format!("{field}.outage"), minutes.outage)?;
         }
+        for (position, capability) in self.capabilities.iter().enumerate() {
+            let at = position + 1;
+            number(format!("work of response {at}"), capability.work.unwrap_or_default())?;
+            number(format!("outage of response {at}"), capability.outage.unwrap_or_default())?;
+        }
+        capabilities::validate(&self.capabilities)?;
         if self.assets.len() > MOST_ASSETS {
             let count = self.assets.len();
             return Err(TableError::Assets(format!(
@@ -159,9 +172,30 @@ impl MinuteTable {
         class.and_then(|class| self.actions.get(&class)).copied().unwrap_or(self.other)
     }
 
-    /// What each kind of response takes that an action tells.
+    /// What each kind of response takes that an action tells; each kind of target by itself of which the table says more.
     fn told(&self, action: &str) -> Vec<ActionMinutes> {
-        kinds(action).into_iter().map(|class| self.minutes(class)).collect()
+        if self.capabilities.is_empty() {
+            return kinds(action).into_iter().map(|class| self.minutes(class)).collect();
+        }
+        let mut told: Vec<(Option<VerbClass>, Option<TargetKind>, ActionMinutes)> = Vec::new();
+        for Part { class, to, .. } in Part::of(action, &[]) {
+            let kind = self.minutes(Some(class));
+            let own = self.capabilities.iter().find(|own| own.is_of(class, to));
+            let key = (Some(class), own.map(|own| own.to));
+            if !told.iter().any(|(class, to, _)| (*class, *to) == key) {
+                told.push((key.0, key.1, own.map_or(kind, |own| own.minutes(kind))));
+            }
+        }
+        if told.is_empty() {
+            return vec![self.minutes(None)];
+        }
+        told.into_iter().map(|(_, _, minutes)| minutes).collect()
+    }
+
+    /// How an action is carried out, target by target, as far as the table says. `known` are names that are told by no form of their
+    /// own, such as those of accounts.
+    pub fn orders(&self, action: &str, known: &[&str]) -> Vec<Order> {
+        capabilities::orders(&self.capabilities, action, known)
     }
 
     /// Minutes of work that an action takes.
@@ -204,6 +238,8 @@ impl MinuteCost {
     /// What an action costs at most: every kind of response at once, done to all that can be hit.
     pub(super) fn dearest(&self) -> f64 {
         let known = VerbClass::ALL.map(|class| self.table.minutes(Some(class)));
+        let own = self.table.capabilities.iter().map(|own| own.minutes(self.table.minutes(Some(own.does))));
+        let known: Vec<ActionMinutes> = known.into_iter().chain(own).collect();
         let work = known.iter().map(|minutes| minutes.work).sum::<f64>().max(self.table.other.work);
         let all = known.iter().chain([&self.table.other]);
         let outage = all.map(|minutes| minutes.outage).fold(0.0, f64::max);
@@ -256,7 +292,7 @@ pub(super) fn usual_work(action: &str) -> f64 {
 }
 
 /// A form in which a name of the table equals the entity that an action names.
-fn normal(name: &str) -> String {
+pub(super) fn normal(name: &str) -> String {
     let name = name.trim();
     match name.parse::<IpAddr>() {
         Ok(address) => address.to_string(),
@@ -345,7 +381,21 @@ mod tests {
 
     #[test]
     fn the_sample_is_a_table() {
-        let table = MinuteTable::parse(include_str!("../../../../deploy/costs.toml")).unwrap();
+        let text = include_str!("../../../../deploy/costs.toml");
+        let table = MinuteTable::parse(text).unwrap();
+        // What it shows of responses is in comments, so that nobody takes it over unseen.
+        let mut is_shown = false;
+        let shown: String = text
+            .lines()
+            .map(|line| {
+                is_shown |= line == "# [[response]]";
+                is_shown &= line.starts_with('#');
+                format!("{}\n", if is_shown { line.trim_start_matches(['#', ' ']) } else { line })
+            })
+            .collect();
+        let able = MinuteTable::parse(&shown).unwrap();
+        assert_eq!(able.capabilities.len(), 3);
+        assert_eq!(able.orders("Isolate 10.0.2.13", &[])[0].command, "edr isolate 10.0.2.13");
         assert_eq!(table.actions.len(), 6, "it prices every kind of response");
         assert!(!table.assets.is_empty());
         for action in [
@@ -368,7 +418,7 @@ mod tests {
             let minutes = ActionMinutes { work: 1.0, outage };
             let actions = [(VerbClass::Contain, minutes)].into_iter().collect();
             let table = MinuteTable {
-                disruption_weight: weight, default_criticality: MOST, actions, other: minutes, assets: Vec::new(),
+                disruption_weight: weight, default_criticality: MOST, actions, other: minutes, assets: Vec::new(), capabilities: Vec::new(),
             };
             let none = RecoveryState::default();
             let price = MinuteCost::new(Arc::new(table), &["10.0.0.1".into()]).cost(none, &action, none);

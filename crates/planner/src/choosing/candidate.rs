@@ -1,6 +1,6 @@
 //! What is chosen from: actions that were proposed, and what recovery is estimated to cost after each.
 
-use countermove_incident::RecoveryState;
+use countermove_incident::{Order, RecoveryState};
 use serde::{Deserialize, Serialize};
 
 /// A response action.
@@ -63,6 +63,9 @@ pub struct Candidate {
     /// How many people have to approve it; 0 where nobody is asked, and until then.
     #[serde(default)]
     pub approvers: u32,
+    /// How it is carried out, target by target, as far as the organisation says; empty until then.
+    #[serde(default)]
+    pub orders: Vec<Order>,
 }
 
 impl Candidate {
@@ -77,6 +80,7 @@ impl Candidate {
             hash: String::new(),
             takes_down: Vec::new(),
             approvers: 0,
+            orders: Vec::new(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Who is who in an incident: attackers, the defended system, and what in it is attacked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use countermove_incident::{Capability, TargetKind, VerbClass};
 use serde::{Deserialize, Serialize};
 
 /// Who is who in an incident. Each entry occurs in the system description or in the alerts.
@@ -32,6 +34,9 @@ pub struct Roles {
     /// How likely the attacker has each account that is stolen or planted as far as the evidence says, from 0 to 1.
     #[serde(default)]
     pub held: BTreeMap<String, f32>,
+    /// What the organisation says of what it can do to whom. It is part of what actions cost, and travels with that.
+    #[serde(skip)]
+    pub capabilities: Arc<[Capability]>,
 }
 
 impl Roles {
@@ -68,6 +73,47 @@ impl Roles {
         self.stolen_accounts.contains(name) || self.planted_accounts.contains(name)
     }
 
+    /// What somebody is, for whoever does something to them.
+    fn kind_of(&self, name: &String) -> TargetKind {
+        match () {
+            () if self.systems.contains(name) || self.targets.contains(name) => TargetKind::Host,
+            () if self.accounts().any(|account| account == name) => TargetKind::Account,
+            () => TargetKind::Address,
+        }
+    }
+
+    fn capability(&self, does: VerbClass, name: &String) -> Option<&Capability> {
+        if self.capabilities.is_empty() {
+            return None;
+        }
+        let to = self.kind_of(name);
+        self.capabilities.iter().find(|capability| capability.is_of(does, to))
+    }
+
+    /// Whether the organisation can do this to somebody.
+    pub(crate) fn can(&self, does: VerbClass, name: &String) -> bool {
+        self.capability(does, name).is_none_or(|capability| {
+            let others =
+                self.names.iter().filter(|(_, address)| *address == name).map(|(name, _)| name.as_str());
+            capability.can(others.chain([name.as_str()]))
+        })
+    }
+
+    /// Whether a host can be cut off: nothing says that it has to stay up, and the organisation can.
+    pub(crate) fn may_be_cut(&self, host: &String) -> bool {
+        !self.kept.contains(host) && self.can(VerbClass::Contain, host)
+    }
+
+    /// The chance that it works to do this to all of these, as the organisation says; nothing where it says nothing of any.
+    pub(crate) fn works<'a>(
+        &self,
+        does: VerbClass,
+        names: impl IntoIterator<Item = &'a String>,
+    ) -> Option<f64> {
+        let stated = names.into_iter().filter_map(|name| self.capability(does, name)?.works);
+        stated.min_by(f64::total_cmp)
+    }
+
     /// Everything that they name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         let Roles {
@@ -82,6 +128,7 @@ impl Roles {
             names,
             compromised,
             held,
+            capabilities: _,
         } = self;
         let lists =
             [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, seen_accounts, kept];

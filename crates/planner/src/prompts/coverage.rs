@@ -191,22 +191,24 @@ impl<'a> Coverage<'a> {
         if self.hosts.is_empty() { &self.roles.stolen_accounts } else { &[] }
     }
 
-    /// The ways to contain the attack, with what is left of each: to cut off everything that the attacker uses, or every
-    /// attacked host, where none of them has to stay up.
+    /// The ways to contain the attack, with what is left of each: to cut off everything that the attacker uses, where the organisation
+    /// can, or every attacked host, where none of them has to stay up. Where it can do neither, it is done as far as it goes.
     fn ways_to_contain(&self) -> Vec<Left> {
         let left = self.left(VerbClass::Contain);
         let roles = self.roles;
         let footholds = left
             .hosts
             .iter()
-            .filter(|host| roles.footholds.contains(host) && !roles.kept.contains(host))
+            .filter(|host| roles.footholds.contains(host) && roles.may_be_cut(host))
             .cloned()
             .collect();
         let mut ways = Vec::new();
-        if !self.hosts.is_empty() && !self.hosts.iter().any(|host| roles.kept.contains(host)) {
+        if !self.hosts.is_empty() && self.hosts.iter().all(|host| roles.may_be_cut(host)) {
             ways.push(Left { hosts: left.hosts.clone(), ..Left::default() });
         }
-        if !roles.attackers.is_empty() || ways.is_empty() {
+        // A password that is changed shuts out as well as an account that is locked.
+        let can_block = roles.attackers.iter().all(|name| roles.can(VerbClass::Contain, name));
+        if !roles.attackers.is_empty() && can_block || ways.is_empty() {
             ways.push(Left { hosts: footholds, ..left });
         }
         ways
@@ -397,6 +399,8 @@ pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
 
 #[cfg(test)]
 mod tests {
+    use countermove_incident::MinuteTable;
+
     use super::*;
     use crate::prompts::past::objects;
 
@@ -414,7 +418,27 @@ mod tests {
             names: [("web_shop".to_owned(), "10.0.2.13".to_owned())].into(),
             compromised: BTreeMap::new(),
             held: BTreeMap::new(),
+            capabilities: Default::default(),
         }
+    }
+
+    #[test]
+    fn the_attack_is_contained_in_the_ways_that_the_organisation_has() {
+        let able = |text: &str| {
+            let table = MinuteTable::parse(&format!("other = {{ work = 30 }}\n{text}")).unwrap();
+            Roles { capabilities: table.capabilities.into(), ..roles() }
+        };
+        let contains = |roles: &Roles, action: &str| {
+            let none = RecoveryState::default();
+            Coverage::of(roles, &[]).within_reach(&objects(action, roles), none, None).is_attack_contained
+        };
+        let block = "Block all traffic from 203.0.113.7 and 198.51.100.3, disable the account shop_rw and isolate 10.0.2.13";
+        let isolate = "Isolate 10.0.2.13 and 10.0.2.14 from the network";
+        assert!(contains(&roles(), block) && contains(&roles(), isolate));
+        let no_firewall = able("[[response]]\ndoes = \"contain\"\nto = \"address\"\npossible = false");
+        assert!(!contains(&no_firewall, block) && contains(&no_firewall, isolate));
+        let no_switch = able("[[response]]\ndoes = \"contain\"\nto = \"host\"\nexcept = [\"web_shop\"]");
+        assert!(contains(&no_switch, block) && !contains(&no_switch, isolate), "10.0.2.13 is web_shop");
     }
 
     fn open(fact: usize) -> RecoveryState {

@@ -192,8 +192,12 @@ struct Contain {
     /// Attacked hosts that need not stay up.
     isolable: Vec<String>,
     accounts: Vec<String>,
+    /// Accounts that can be shut out by a new password alone.
+    passwords: Vec<String>,
     /// Whether no attacked host has to stay up, so that it may do to isolate them.
     may_isolate: bool,
+    /// Whether all attackers can be blocked, so that it may do to shut them out; or else nothing would do.
+    may_shut_out: bool,
     /// Whether everything was done already.
     tried: bool,
 }
@@ -212,12 +216,13 @@ struct Reach {
 impl Left {
     fn new(coverage: &Coverage<'_>, roles: &Roles) -> Left {
         let nothing = Coverage::after(roles, &[], RecoveryState::default());
-        let may_be_cut = |host: &String| !roles.kept.contains(host);
+        let may_be_cut = |host: &String| roles.may_be_cut(host);
         let left = |kind: VerbClass| {
             let of = |coverage: &Coverage<'_>| {
                 let mut left = coverage.left(kind);
                 if kind == VerbClass::Contain {
                     left.hosts.retain(may_be_cut);
+                    left.attackers.retain(|name| roles.can(kind, name));
                 }
                 left
             };
@@ -232,15 +237,20 @@ impl Left {
             Reach { hosts: left.hosts, accounts, stolen, tried }
         };
         let may_isolate = roles.to_clean().iter().all(may_be_cut);
+        let can_block = |name: &String| roles.can(VerbClass::Contain, name);
+        let may_shut_out = !may_isolate || roles.attackers.iter().all(can_block);
         let (mut contain, tried) = left(VerbClass::Contain);
         // A host that attacks and has to be cleaned is isolated; to block it as well says nothing more.
         contain.attackers.retain(|name| !contain.hosts.contains(name));
+        let (accounts, passwords) = contain.accounts.into_iter().partition(can_block);
         Left {
             contain: Contain {
                 attackers: contain.attackers,
                 isolable: contain.hosts,
-                accounts: contain.accounts,
+                accounts,
+                passwords,
                 may_isolate,
+                may_shut_out,
                 tried,
             },
             preserve: reach(VerbClass::Preserve),
@@ -254,6 +264,8 @@ impl Left {
 
 #[cfg(test)]
 mod tests {
+    use countermove_incident::MinuteTable;
+
     use super::*;
 
     fn names(list: &[&str]) -> Vec<String> {
@@ -338,6 +350,41 @@ mod tests {
             ["Restore the services of 10.0.2.13 and 10.0.2.14 and check them"]
         );
         assert!(menu([true; 6], &roles(), &[]).is_empty());
+    }
+
+    fn able(text: &str) -> Roles {
+        let table = MinuteTable::parse(&format!("other = {{ work = 30 }}\n{text}")).unwrap();
+        Roles { capabilities: table.capabilities.into(), ..roles() }
+    }
+
+    #[test]
+    fn what_the_organisation_cannot_do_is_not_offered() {
+        let dear = able("[[response]]\ndoes = \"contain\"\nto = \"host\"\nexcept = [\"10.0.2.14\"]");
+        assert_eq!(
+            menu([false; 6], &dear, &[])[..2],
+            [
+                "Isolate 10.0.2.13 from the network, disable the account shop_rw and block all traffic from 203.0.113.7 and \
+                 198.51.100.3",
+                "Disable the account shop_rw and block all traffic from 203.0.113.7 and 198.51.100.3",
+            ]
+        );
+        assert!(
+            !menu([false; 6], &dear, &[]).contains(&"Isolate 10.0.2.13 from the network".to_owned()),
+            "it does not do"
+        );
+        let no_firewall = able("[[response]]\ndoes = \"contain\"\nto = \"address\"\npossible = false");
+        assert_eq!(
+            menu([false; 6], &no_firewall, &[])[..2],
+            [
+                "Isolate 10.0.2.13 and 10.0.2.14 from the network and disable the account shop_rw",
+                "Isolate 10.0.2.13 and 10.0.2.14 from the network",
+            ]
+        );
+        let no_locks = able("[[response]]\ndoes = \"contain\"\nto = \"account\"\nexcept = [\"SHOP_RW\"]");
+        assert_eq!(
+            menu([false; 6], &no_locks, &[])[1],
+            "Reset the password of the account shop_rw and block all traffic from 203.0.113.7 and 198.51.100.3"
+        );
     }
 
     #[test]

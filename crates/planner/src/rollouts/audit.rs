@@ -12,7 +12,7 @@ use countermove_incident::{Constraints, CostModel, Grounding, Pricing, RecoveryS
 
 use crate::evidence::roles::Roles;
 use crate::prompts::past::{Deed, objects, past};
-use crate::rollouts::checks::Checks;
+use crate::rollouts::checks::{Checks, beyond_reach};
 use crate::rollouts::runner::{RolloutBatch, RolloutEnd, RolloutResult, RolloutSpec};
 use crate::rollouts::world::World;
 
@@ -92,7 +92,11 @@ impl Auditor {
             if number > 0 && state.is_terminal() {
                 return Err(of("comes after recovery"));
             }
-            if number > 0 && checks.rule_fault(state, &step.action).is_some() {
+            let is_barred = || {
+                checks.rule_fault(state, &step.action).is_some()
+                    || beyond_reach(&step.action, &self.entities).is_some()
+            };
+            if number > 0 && is_barred() {
                 return Err(of("is an action that the rules do not allow"));
             }
             if state.union(after) != after {

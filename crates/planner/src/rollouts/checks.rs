@@ -5,6 +5,9 @@
 
 use countermove_incident::{Constraints, Grounding, RecoveryState, VerbClass, destroys_evidence};
 
+use crate::evidence::roles::Roles;
+use crate::prompts::past::objects;
+
 /// The checks of one incident.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Checks<'a> {
@@ -34,6 +37,17 @@ impl Checks<'_> {
         let early = !state.are_forensics_preserved && destroys_evidence(action);
         early.then(|| "It destroys evidence, and none has been preserved yet.".into())
     }
+}
+
+/// Why the organisation cannot carry an action out, in one sentence; `None` if nothing says so.
+pub(crate) fn beyond_reach(action: &str, roles: &Roles) -> Option<String> {
+    if roles.capabilities.is_empty() {
+        return None;
+    }
+    let told = objects(action, roles);
+    let mut named = told.iter().flat_map(|(kind, names)| names.iter().map(|name| (*kind, name)));
+    let (kind, name) = named.find(|(kind, name)| !roles.can(*kind, name))?;
+    Some(format!("What the organisation can do says that it cannot {} {name}.", kind.name()))
 }
 
 /// Whether an action cuts off or cleans somebody.

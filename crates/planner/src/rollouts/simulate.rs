@@ -23,7 +23,7 @@ use crate::prompts::past::{Deed, Objects, objects, open_facts, past};
 use crate::prompts::questions::{Situation, action_prompt, state_prompt};
 use crate::prompts::tasks::{TaskError, action_schema, parse_action, parse_state, state_schema};
 use crate::rollouts::answers::{Answers, Options, draw};
-use crate::rollouts::checks::Checks;
+use crate::rollouts::checks::{Checks, beyond_reach};
 use crate::rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
     RolloutStep,
@@ -255,10 +255,23 @@ impl<M: LanguageModel> Run<'_, M> {
         if open.achieved() == 0 {
             return Ok(state);
         }
-        let situation = situation(self.batch, &self.batch.entities, state, &[]);
-        let prompt = state_prompt(self.simulator.templates, situation, action, open)?;
         let bits = open.bits().into_iter().fold(0, |bits, bit| bits << 1 | u64::from(bit));
         let seed = derive_seed(self.spec.common_seed, "rollout state", &[bits, tries]);
+        // Where the organisation says how often something works, the model is not asked.
+        let stated = self.world.stated(objects, open, seed);
+        let mut works = [false; 6];
+        let mut asked = open.bits();
+        for ((works, asked), stated) in works.iter_mut().zip(&mut asked).zip(stated) {
+            *works = stated.unwrap_or_default();
+            *asked &= stated.is_none();
+        }
+        let works = RecoveryState::from_bits(works);
+        let open = RecoveryState::from_bits(asked);
+        if open.achieved() == 0 {
+            return Ok(self.world.let_through(&self.deeds, objects, state, works, seed));
+        }
+        let situation = situation(self.batch, &self.batch.entities, state, &[]);
+        let prompt = state_prompt(self.simulator.templates, situation, action, open)?;
         let answer = if self.batch.policy.thinking_tokens > 0 {
             // Greedy and without a seed of its own: equal questions have equal answers.
             let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: 0 };
@@ -269,7 +282,7 @@ impl<M: LanguageModel> Run<'_, M> {
             let options = self.weigh(question).await?;
             answered(draw(&options, sampling).map_or("", |option| &option.value))
         };
-        let gained = parse_state(&answer, open)?;
+        let gained = parse_state(&answer, open)?.union(works);
         Ok(self.world.let_through(&self.deeds, objects, state, gained, seed))
     }
 
@@ -314,7 +327,8 @@ impl<M: LanguageModel> Run<'_, M> {
                 // What the menu lists was looked at above.
                 return Ok(action);
             }
-            match (Checks { grounding: &self.grounding, constraints }).fault(state, &action) {
+            let checks = Checks { grounding: &self.grounding, constraints };
+            match checks.fault(state, &action).or_else(|| beyond_reach(&action, entities)) {
                 None => return Ok(action),
                 Some(found) => fault = found,
             }

@@ -139,10 +139,11 @@ impl World {
             let ways = || coverage.ways_to_contain_with(&deed.objects, deed.before).max(1);
             let facts = open.bits().into_iter().zip(within.bits()).zip(deed.after.bits()).zip(hindered);
             for (kind, (((open, within), holds), hindered)) in KINDS.into_iter().zip(facts) {
+                let fails = self.works(kind, &deed.objects).map_or(FAILS, |works| 1.0 - works);
                 // An attack that is shut out in two ways goes on only where both did not work.
                 let fails = match kind {
-                    VerbClass::Contain if within => FAILS.powi(ways() as i32),
-                    _ => FAILS,
+                    VerbClass::Contain if within => fails.powi(ways() as i32),
+                    _ => fails,
                 };
                 let works = (1.0 - fails) * if hindered { HARDLY } else { 1.0 };
                 likely *= match (open, within, holds) {
@@ -219,6 +220,23 @@ impl World {
             *contained |= !within.is_attack_contained;
         }
         hindered
+    }
+
+    /// The chance that an action of this kind works which reaches all whom it has to, where the organisation says.
+    fn works(&self, kind: VerbClass, objects: &Objects) -> Option<f64> {
+        let names = objects.iter().filter(|(own, _)| *own == kind).flat_map(|(_, names)| names);
+        self.roles.works(kind, names)
+    }
+
+    /// Of facts that an action may bring about, those of which the organisation says how often it works, and whether it does here: the
+    /// lot decides.
+    pub(crate) fn stated(&self, objects: &Objects, open: RecoveryState, lot: u64) -> [Option<bool>; 6] {
+        let mut stated = [None; 6];
+        for (fact, ((stated, kind), open)) in stated.iter_mut().zip(KINDS).zip(open.bits()).enumerate() {
+            let works = self.works(kind, objects).filter(|_| open);
+            *stated = works.map(|works| chance(derive_seed(lot, "works", &[fact as u64])) < works);
+        }
+        stated
     }
 
     /// What comes about of what would, if nothing unseen stood against it. The lot decides.
@@ -338,6 +356,8 @@ fn next_host<'a>(roles: &'a Roles, deeds: &[Deed], is_seen: bool) -> Option<&'a 
 
 #[cfg(test)]
 mod tests {
+    use countermove_incident::MinuteTable;
+
     use super::*;
     use crate::prompts::coverage::widened;
     use crate::prompts::past::past;
@@ -407,6 +427,28 @@ mod tests {
         let kept = RecoveryState { are_forensics_preserved: true, ..RecoveryState::default() };
         let worked = after("Save the logs of 10.0.0.1 (then: forensics preserved)", kept);
         assert!(worked.compromised["10.0.0.2"] < 0.1 && worked.hindered[2] < 0.03, "{worked:?}");
+    }
+
+    #[test]
+    fn how_often_something_works_is_the_organisations_word() {
+        let text = "other = { work = 30 }\n[[response]]\ndoes = \"preserve\"\nto = \"host\"\nworks = 0.5";
+        let capabilities = MinuteTable::parse(text).unwrap().capabilities.into();
+        let believed = Roles { capabilities, ..roles(&[("10.0.0.1", 0.95), ("10.0.0.2", 0.2)]) };
+        let keep = "Save the logs of 10.0.0.1";
+        let objects = crate::prompts::past::objects(keep, &believed);
+        let open =
+            RecoveryState { are_forensics_preserved: true, is_hardened: true, ..RecoveryState::default() };
+        let world = World::draw(&believed, &[], 1);
+        let works = (0..2000).filter(|lot| world.stated(&objects, open, *lot)[2] == Some(true)).count();
+        assert!((900..1100).contains(&works), "{works}");
+        assert!(
+            (0..20).all(|lot| world.stated(&objects, open, lot)[4].is_none()),
+            "of hardening nothing is said"
+        );
+        // What fails half the time says less of who is missing than what seldom does.
+        let failed = past(&believed, &[format!("{keep} (it changed nothing)")], RecoveryState::default());
+        let belief = Belief::new(&believed, &failed, 1).compromised["10.0.0.2"];
+        assert!((0.25..0.4).contains(&belief), "{belief}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod saved;
 use std::sync::Arc;
 use std::time::Instant;
 
-use countermove_incident::{AlertLog, Constraints, Record, RecoveryState, Repeats, Reversibility};
+use countermove_incident::{AlertLog, Constraints, Order, Record, RecoveryState, Repeats, Reversibility};
 use serde::{Deserialize, Serialize};
 
 use crate::choosing::approval::{ActionClass, approvers};
@@ -376,8 +376,9 @@ impl PlanSession {
     }
 
     /// Takes what perception concluded.
-    pub(crate) fn assessed(&mut self, assessment: Assessment, usage: Usage) {
+    pub(crate) fn assessed(&mut self, mut assessment: Assessment, usage: Usage) {
         self.usage += usage;
+        assessment.entities.capabilities = self.options.pricing.capabilities().into();
         self.state = assessment.state;
         let Assessment { is_incident, not_understood, .. } = assessment;
         let Roles { attackers, targets, stolen_accounts, planted_accounts, .. } = &assessment.entities;
@@ -406,7 +407,9 @@ impl PlanSession {
         self.phase = Phase::Decision;
         let before = self.assessment.as_ref().map(|known| known.tactics.clone()).unwrap_or_default();
         if assessment.is_incident {
-            self.assessment = Some(assessment.clone());
+            let mut assessment = assessment.clone();
+            assessment.entities.capabilities = self.options.pricing.capabilities().into();
+            self.assessment = Some(assessment);
         }
         (self.revision.take().unwrap_or_default(), before)
     }
@@ -444,7 +447,15 @@ impl PlanSession {
             candidate.takes_down = self.taken_down(&candidate.action.text);
             candidate.hash = hash;
             candidate.approvers = self.approvers(candidate);
+            candidate.orders = self.orders(&candidate.action.text);
         }
+    }
+
+    /// How an action is carried out, as far as the organisation says.
+    fn orders(&self, action: &str) -> Vec<Order> {
+        let roles = self.assessment.as_ref().map(|assessment| &assessment.entities);
+        let known: Vec<&str> = roles.map(|roles| roles.all().collect()).unwrap_or_default();
+        self.options.pricing.orders(action, &known)
     }
 
     /// How many people have to approve a candidate whose other labels are known.
@@ -452,8 +463,11 @@ impl PlanSession {
         if self.options.mode == PlanMode::Offline {
             return 0;
         }
-        let catalogue = self.options.catalogue.as_ref();
-        let listed = catalogue.map_or(1, |catalogue| catalogue.approvers(&candidate.action.text));
+        let action = &candidate.action.text;
+        let listed = match &self.options.catalogue {
+            Some(catalogue) => catalogue.approvers(action),
+            None => self.options.pricing.approvers(action),
+        };
         approvers(candidate, &self.two_approvers).max(listed)
     }
 

@@ -5,7 +5,7 @@
 //! candidates are wanted. From the second round on the model is told what is there already, and openings that could
 //! only repeat it are no longer offered.
 
-use countermove_incident::{Constraints, RecoveryState};
+use countermove_incident::{Constraints, RecoveryState, VerbClass};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use crate::options::PlanOptions;
 use crate::prompts::menu::{Menu, Opening};
 use crate::prompts::questions::{Situation, action_prompt};
 use crate::prompts::tasks::{ActionAnswer, action_schema, parse_action};
-use crate::rollouts::checks::Checks;
+use crate::rollouts::checks::{Checks, beyond_reach};
 use crate::seeds::derive_seed;
 use crate::templates::Templates;
 use crate::words::normalise;
@@ -140,7 +140,28 @@ impl Proposal<'_> {
             let (text, explanation) = (opening.text.clone(), opening.explanation.clone());
             Some(RejectedCandidate { action: Action { text, explanation }, reason })
         };
-        whole.filter_map(fault).collect()
+        whole.filter_map(fault).chain(self.beyond_reach()).collect()
+    }
+
+    /// Ways to cut off who is attacked or attacks that the organisation cannot take, likewise.
+    fn beyond_reach(&self) -> Vec<RejectedCandidate> {
+        let roles = self.roles;
+        if self.state.is_attack_contained || roles.capabilities.is_empty() {
+            return Vec::new();
+        }
+        let isolated =
+            roles.to_clean().into_iter().map(|host| (format!("Isolate {host} from the network"), host));
+        let blocked = roles.attackers.iter().filter(|name| roles.attacks_from_outside(name));
+        let blocked = blocked.map(|name| (format!("Block all traffic from {name}"), name.clone()));
+        let locked = roles.stolen_accounts.iter();
+        let locked = locked.map(|name| (format!("Disable the account {name}"), name.clone()));
+        let all = isolated.chain(blocked).chain(locked);
+        let cannot = all.filter(|(_, name)| !roles.can(VerbClass::Contain, name));
+        let told = |(text, _)| {
+            let reason = "What the organisation can do says that this cannot be done.".to_owned();
+            RejectedCandidate { action: Action { text, explanation: String::new() }, reason }
+        };
+        cannot.map(told).collect()
     }
 
     /// The menu without what would be thrown away.
@@ -224,7 +245,9 @@ impl Proposal<'_> {
         if candidates.iter().any(|candidate| normalise(&candidate.action.text) == text) {
             return Some("It repeats another candidate of this step.".into());
         }
-        if let Some(fault) = self.checks().fault(self.state, action) {
+        if let Some(fault) =
+            self.checks().fault(self.state, action).or_else(|| beyond_reach(action, self.roles))
+        {
             return Some(fault);
         }
         if let Some(refusal) = self.refusals.iter().find(|refusal| normalise(&refusal.action) == text) {

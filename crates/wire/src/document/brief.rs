@@ -35,6 +35,8 @@ pub enum Topic {
     TakesDown,
     /// How well it can be taken back.
     Undo,
+    /// How it is carried out, where the organisation says.
+    How,
     /// What may go wrong.
     Risks,
     /// What would change the choice.
@@ -53,6 +55,7 @@ impl Topic {
             Topic::Costs => "costs",
             Topic::TakesDown => "takes down",
             Topic::Undo => "undo",
+            Topic::How => "how",
             Topic::Risks => "may fail",
             Topic::Decisive => "find out",
             Topic::Then => "then",
@@ -81,6 +84,9 @@ impl PlanDocument {
         tell(Topic::TakesDown, if chosen.takes_down.is_empty() { "nobody".to_owned() } else { down });
         if let Some(assurance) = &step.assurance {
             tell(Topic::Undo, assurance.reversibility.taken_back().to_owned());
+        }
+        for order in &chosen.orders {
+            tell(Topic::How, order.told());
         }
         for risk in risks(step, chosen) {
             tell(Topic::Risks, risk);

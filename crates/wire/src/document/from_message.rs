@@ -1,9 +1,11 @@
 //! The parts of a document from the messages that say the same.
 
+use countermove_incident::VerbClass;
 use countermove_proto::duration_from_message;
 
 use super::*;
 use crate::FromMessage;
+use crate::rules::verb_class;
 
 impl From<v1::ModelIdentity> for Model {
     fn from(model: v1::ModelIdentity) -> Self {
@@ -289,7 +291,16 @@ impl From<v1::Candidate> for Candidate {
             reasoning: candidate.reasoning,
             takes_down: candidate.takes_down,
             approvers: Some(candidate.approvers).filter(|approvers| *approvers > 1),
+            orders: candidate.orders.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<v1::Order> for Order {
+    fn from(order: v1::Order) -> Self {
+        let kind = verb_class(order.does()).map_or("", VerbClass::name).to_owned();
+        let v1::Order { target, by, command, undo, .. } = order;
+        Self { kind, target, by, command, undo }
     }
 }
 

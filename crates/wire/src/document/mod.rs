@@ -423,6 +423,41 @@ pub struct Step {
     pub approvals: Vec<StepApproval>,
 }
 
+/// How one part of an action is carried out on one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Order {
+    /// `contain`, `preserve`, `analyse`, `eradicate`, `harden` or `restore`.
+    pub kind: String,
+    /// Whom or what it is done to.
+    pub target: String,
+    /// Who does it; left out if nobody said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// The command that does it; likewise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub command: String,
+    /// How it is taken back; likewise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub undo: String,
+}
+
+impl Order {
+    /// In one line: `on 10.0.2.13: edr isolate 10.0.2.13 (the EDR team); taken back: lift the isolation`.
+    pub fn told(&self) -> String {
+        let how = match (self.command.as_str(), self.by.as_str()) {
+            ("", by) => by.to_owned(),
+            (command, "") => command.to_owned(),
+            (command, by) => format!("{command} ({by})"),
+        };
+        let undo = match self.undo.as_str() {
+            "" => String::new(),
+            undo => format!("taken back: {undo}"),
+        };
+        let parts: Vec<String> = [how, undo].into_iter().filter(|part| !part.is_empty()).collect();
+        format!("{} {}: {}", self.kind, self.target, parts.join("; "))
+    }
+}
+
 /// One person's approval of an action that needs several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepApproval {
@@ -545,6 +580,9 @@ pub struct Candidate {
     /// How many different people have to approve it; left out where one is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<u32>,
+    /// How it is carried out, target by target, as far as the cost model says; left out where it does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Order>,
 }
 
 /// An estimated cost.

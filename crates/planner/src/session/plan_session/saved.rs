@@ -124,7 +124,10 @@ impl Saved {
 
     /// The session as it was, in the place of a fresh one of the same incident. `age` is the time since the incident was
     /// created.
-    pub(crate) fn over(self, fresh: PlanSession, age: Duration) -> PlanSession {
+    pub(crate) fn over(mut self, fresh: PlanSession, age: Duration) -> PlanSession {
+        if let Some(assessment) = &mut self.assessment {
+            assessment.entities.capabilities = self.options.pricing.capabilities().into();
+        }
         let started = Instant::now().checked_sub(age).unwrap_or(fresh.started);
         let tokens = TokenCounter::default();
         tokens.add(self.tokens);
