@@ -123,3 +123,41 @@ async fn the_command_plans_an_incident_folder_and_prints_valid_json() {
     output.assert_success();
     assert!(output.stdout.contains("test-worker-0"), "the list names the worker: {output:#?}");
 }
+
+#[tokio::test]
+async fn what_the_organisation_cannot_do_is_in_no_plan_and_how_it_does_the_rest_is() {
+    let _turn = exclusive();
+    let cluster = Cluster::of(1).await;
+    let folder = incident_folder();
+    let table = tempfile::NamedTempFile::new().expect("a file");
+    let text = "other = { work = 30 }\n\
+        [[response]]\ndoes = \"contain\"\nto = \"host\"\nexcept = [\"172.16.0.0/12\"]\n\
+        [[response]]\ndoes = \"contain\"\nto = \"address\"\nworks = 0.9\nby = \"the firewall team\"\n\
+        command = \"fw block {target}\"\nundo = \"fw allow {target}\"\n";
+    std::fs::write(table.path(), text).expect("it is written");
+    let output = Cli::new(&cluster.url, ["plan", "--json", "--seed", "7", "--thinking-tokens", "0"])
+        .args(["--candidates", "2", "--rollouts", "4", "--costs"])
+        .arg(table.path())
+        .arg("--incident")
+        .arg(&folder)
+        .run()
+        .await;
+    output.assert_planned();
+    let document: Value = serde_json::from_str(&output.stdout).expect("standard output is one JSON document");
+    assert_valid(&document);
+    let steps = document["steps"].as_array().expect("steps");
+    let candidates = || steps.iter().flat_map(|step| step["candidates"].as_array().into_iter().flatten());
+    let texts: Vec<&str> = candidates().filter_map(|one| one["action"]["text"].as_str()).collect();
+    assert!(!texts.iter().any(|text| text.contains("solate")), "no host can be isolated: {texts:?}");
+    let orders: Vec<&Value> =
+        candidates().flat_map(|one| one["orders"].as_array().into_iter().flatten()).collect();
+    assert!(!orders.is_empty(), "the attacker is blocked: {texts:?}");
+    for order in orders {
+        let target = order["target"].as_str().unwrap_or_default();
+        assert_eq!(order["command"], format!("fw block {target}"));
+        assert_eq!((&order["kind"], &order["by"]), (&"contain".into(), &"the firewall team".into()));
+    }
+    let rejected = steps.iter().flat_map(|step| step["rejected"].as_array().into_iter().flatten());
+    let reasons: Vec<&str> = rejected.filter_map(|one| one["reason"].as_str()).collect();
+    assert!(reasons.iter().any(|reason| reason.contains("cannot be done")), "{reasons:?}");
+}
