@@ -109,6 +109,8 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
+    // Whoever asks before the fleet was looked at gets an answer, and not that there is no such service.
+    health.set_service_status(INCIDENT_SERVICE, ServingStatus::NotServing).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

@@ -139,13 +139,15 @@ impl Lines {
 impl Line {
     fn of(record: &Record) -> Line {
         let is_known = record.kind == RecordKind::Log;
-        // What a record in a known form says stands in its fields. Its text holds what others chose as well.
-        let found = match is_known {
+        // What a record in a known form says stands in its fields. Its text holds what others chose as well. Where no form is known, the
+        // text is all there is: whoever stands in it is nobody by that, and logins that failed are counted by it.
+        let found = match is_known && !record.format.is_unfamiliar() {
             true => Entities::default(),
             false => Entities::find(without_orders(&record.message)),
         };
         let own = |field: Option<&str>, kind| match field {
             Some(name) if is_known => vec![name.to_owned()],
+            None if is_known => Vec::new(),
             _ => found.of(kind).map(str::to_owned).collect(),
         };
         let account = Some(record.account.as_str()).filter(|name| !name.is_empty());
@@ -166,7 +168,7 @@ impl Line {
         Line {
             accounts: own(account, EntityKind::Account),
             addresses: match (is_known, source) {
-                (true, None) => Vec::new(),
+                (true, None) => found.of(EntityKind::Address).map(str::to_owned).collect(),
                 _ => own(source, EntityKind::Address),
             },
             fails,
@@ -265,6 +267,21 @@ mod tests {
         assert_eq!(lines.guesses(&[2]), Guesses { failed: 1, worked: false });
         assert_eq!(lines.guesses(&[3]), Guesses::default());
         assert_eq!(lines.guesses(&[0]), lines.guesses(&[0, 1]), "each name of a list is a line of its own");
+    }
+
+    #[test]
+    fn where_no_form_is_known_guesses_are_counted_by_the_text_and_nobody_is_named_by_it() {
+        let failed = |source: &str| Record {
+            format: Format::OtherLines,
+            message: format!("Authentication attempt from {source} for user bob failed."),
+            account: String::new(),
+            source: None,
+            ..login("", "", "10.0.2.20")
+        };
+        let records = ["203.0.113.9", "203.0.113.9", "198.51.100.3"].map(failed).to_vec();
+        let lines = Lines::of_log(&AlertLog { records, ..AlertLog::default() });
+        assert_eq!([0, 2].map(|at| lines.guesses(&[at]).failed), [2, 1]);
+        assert!(lines.at(0).unwrap().accounts.is_empty());
     }
 
     #[test]
