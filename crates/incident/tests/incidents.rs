@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use countermove_incident::{
-    AlertClass, AlertLog, Digest, Entities, EntityKind, Grounding, Measure, RecordKind, Tactic, VerbClass,
-    approximate_tokens, technique,
+    AlertClass, AlertLog, Digest, Entities, EntityKind, Format, Grounding, Measure, RecordKind, Tactic,
+    VerbClass, approximate_tokens, technique,
 };
 
 fn repository() -> PathBuf {
@@ -267,4 +267,19 @@ fn ordinary_actions_name_no_entity() {
     ] {
         assert_eq!(nothing.unknown_entities(action), [], "{action}");
     }
+}
+
+#[test]
+fn what_its_owner_calls_other_lines_is_read_by_its_words_whatever_it_looks_like() {
+    let sshd = "Jun  3 12:59:31 web01 sshd[120]: Failed password for root from 203.0.113.9 port 51234 ssh2\n";
+    let text = format!("{sshd}2026/06/03 12:59:33 [error] the pump stands still\nno time here\n");
+    let read = |format| AlertLog::read_as(format, text.as_bytes()).expect("text");
+    let kinds =
+        |log: &AlertLog| log.records.iter().map(|record| (record.kind, record.format)).collect::<Vec<_>>();
+    let lines = read(Format::OtherLines);
+    assert_eq!(
+        kinds(&lines)[1..],
+        [(RecordKind::Log, Format::OtherLines), (RecordKind::Unknown, Format::Unknown)]
+    );
+    assert_eq!(kinds(&read(Format::Eve))[1], (RecordKind::Unknown, Format::Unknown));
 }

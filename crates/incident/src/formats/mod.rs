@@ -60,8 +60,8 @@ pub(crate) fn plain(line: &str) -> (Option<Timestamp>, Cow<'_, str>) {
     (None, line.into())
 }
 
-/// A time in front in forms that services have of their own: in brackets or quotation marks, with slashes (`2026/06/03 12:59:31.342`), or in seconds or
-/// milliseconds since 1970.
+/// A time in front in forms that services have of their own: in brackets or quotation marks, with slashes
+/// (`2026/06/03 12:59:31.342`), or in seconds or milliseconds since 1970.
 fn other_time(line: &str) -> Option<(Timestamp, &str)> {
     let line = line.trim_start();
     for (begin, end) in [('[', ']'), ('"', '"')] {

@@ -1,4 +1,5 @@
-//! Reads one source: its format is recognised from its first items, or declared, and holds for all of it.
+//! Reads one source: its format is recognised from its first items, or declared, and holds for all of it. Where they show none, its items
+//! are read by what all logs have: a time and words, or names and values.
 //!
 //! Invariant: no item is read by a format that neither the first items of its source showed nor its owner declared; only where a
 //! logger's header names the program does that program's format hold wherever it comes. So whoever can put a text into a record
@@ -67,6 +68,7 @@ impl Source {
             lines: places(lines().iter().map(|own| own.format).collect()),
             layouts: places(layouts().iter().map(|own| own.format).collect()),
             is_declared: true,
+            is_known: !format.is_unfamiliar(),
             ..Source::default()
         }
     }
@@ -189,9 +191,9 @@ impl Source {
             .filter(|(at, _)| by_program || self.lines.contains(at))
             .map(|(_, format)| format)
             .find(|format: &&LineFormat| (format.recognises)(line, &envelope));
-        let mut record = format.and_then(|format| (format.read)(line, &envelope));
+        let record = format.and_then(|format| (format.read)(line, &envelope));
         let is_read = record.is_some();
-        let mut record = record.take().unwrap_or_else(|| {
+        let mut record = record.unwrap_or_else(|| {
             let (time, text) = plain(line);
             unknown(time, text.as_ref(), around)
         });
@@ -208,9 +210,10 @@ impl Source {
         record
     }
 
-    /// Whether what no form takes is taken for a log where it tells of something at some time: there is nothing else in the source.
+    /// Whether what no form takes is taken for a log where it tells of something at some time: there is nothing else in the source, or
+    /// its owner says so.
     fn takes_any(&self) -> bool {
-        !self.is_known && !self.is_declared
+        !self.is_known
     }
 
     /// Offers a line to the format of several lines that is open, or that it opens.
