@@ -302,6 +302,8 @@ async fn the_record_and_the_playbook_of_a_live_incident_can_be_exported() {
     live.go_on(CONTAINED).await;
     live.report(&alert("03/14-05:00:00.0", "203.0.113.9", 1)).await;
     live.watch.until(|kind| matches!(kind, Kind::FellBack(_)).then_some(())).await;
+    // Until it waits for somebody again, it is written on.
+    live.watch.until(decided).await;
     let export = async |format: ExportFormat| {
         let request = ExportPlanRequest { name: live.name.clone(), format: format.into() };
         let document = live.cluster.api().export_plan(request).await.unwrap().into_inner();

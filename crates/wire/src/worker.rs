@@ -2,8 +2,8 @@
 
 use countermove_incident::{Constraint, Constraints, Pricing};
 use countermove_planner::{
-    Answer, AnswerFormat, Prompt, Purpose, Question, Roles, RolloutBatch, RolloutEnd, RolloutKey,
-    RolloutPolicy, RolloutResult, RolloutSpec, RolloutStep, Sampling, Usage, Weighed, limits,
+    Answer, AnswerFormat, Prompt, Purpose, Question, RolloutBatch, RolloutEnd, RolloutKey, RolloutPolicy,
+    RolloutResult, RolloutSpec, RolloutStep, Sampling, Usage, Weighed, limits,
 };
 use countermove_proto::worker::v1 as wire;
 use countermove_proto::{Error, v1};
@@ -180,8 +180,7 @@ impl FromMessage<wire::RunRolloutsRequest> for RolloutBatch {
     fn from_message(request: wire::RunRolloutsRequest) -> Result<Self, Error> {
         let policy = RolloutPolicy::from_message(required(request.policy, "policy")?)?;
         let pricing = pricing(request.cost_model, &Pricing::default())?;
-        let capabilities = pricing.capabilities().into();
-        let entities = Roles { capabilities, ..roles(request.entities.unwrap_or_default())? };
+        let entities = roles(request.entities.unwrap_or_default())?.able(pricing.capabilities());
         let rules =
             request.constraints.into_iter().map(Constraint::from_message).collect::<Result<_, _>>()?;
         let rollouts =
@@ -276,6 +275,7 @@ mod tests {
     use std::time::Duration;
 
     use countermove_incident::RecoveryState;
+    use countermove_planner::Roles;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! What an organisation can do itself, to what, how and by whom, where it is not as its kind of response is in general.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -66,17 +67,10 @@ impl Capability {
         (self.does, self.to) == (does, to)
     }
 
-    /// Whether it can be done to somebody, who has these names and addresses.
-    pub fn can<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
-        self.possible && !names.into_iter().any(|name| self.excepts(name))
-    }
-
-    fn excepts(&self, name: &str) -> bool {
-        let (own, address) = (normal(name), name.parse::<IpAddr>().ok());
-        self.except.iter().any(|except| {
-            let holds = |network: Network| address.is_some_and(|address| network.contains(address));
-            normal(except) == own || Network::parse(except).is_some_and(holds)
-        })
+    /// On whom it cannot be done, ready to be asked about many.
+    pub fn exceptions(&self) -> Exceptions {
+        let networks = self.except.iter().filter_map(|except| Network::parse(except)).collect();
+        Exceptions { names: self.except.iter().map(|except| normal(except)).collect(), networks }
     }
 
     /// What it takes where its kind takes this.
@@ -119,6 +113,21 @@ impl Capability {
             return fault(format!("has {} approvers, but it must be 1 or 2", self.approvers));
         }
         Ok(())
+    }
+}
+
+/// On whom something cannot be done.
+#[derive(Clone, Debug)]
+pub struct Exceptions {
+    names: HashSet<String>,
+    networks: Vec<Network>,
+}
+
+impl Exceptions {
+    /// Whether it cannot be done to whoever has this name or address.
+    pub fn hold(&self, name: &str) -> bool {
+        let is_in = |address: IpAddr| self.networks.iter().any(|network| network.contains(address));
+        self.names.contains(&normal(name)) || name.parse().is_ok_and(is_in)
     }
 }
 
@@ -197,14 +206,11 @@ mod tests {
     #[test]
     fn who_is_excepted_is_known_by_any_name_and_by_networks() {
         let table = table(ISOLATE).unwrap();
-        let isolate = &table.capabilities[0];
-        for (names, can) in [
-            (&["10.0.0.5", "DC01"][..], false),
-            (&["10.9.3.4"], false),
-            (&["10.0.0.5", "web01"], true),
-            (&[], true),
-        ] {
-            assert_eq!(isolate.can(names.iter().copied()), can, "{names:?}");
+        let exceptions = table.capabilities[0].exceptions();
+        for (name, is_excepted) in
+            [("DC01", true), ("10.9.3.4", true), ("10.0.0.5", false), ("web01", false), ("", false)]
+        {
+            assert_eq!(exceptions.hold(name), is_excepted, "{name}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What perception and reasoning made of the evidence.
 
-use countermove_incident::{DigestReport, RecoveryState, Tactic};
+use countermove_incident::{DigestReport, Pricing, RecoveryState, Tactic};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::attacks::Attack;
@@ -70,4 +70,11 @@ pub struct Assessment {
     pub rejected: Vec<String>,
     /// How the log was read.
     pub digest: DigestReport,
+}
+
+impl Assessment {
+    /// Notes what the organisation can do, which is part of what actions cost.
+    pub(crate) fn enable(&mut self, pricing: &Pricing) {
+        self.entities = std::mem::take(&mut self.entities).able(pricing.capabilities());
+    }
 }

@@ -34,7 +34,8 @@ pub struct Roles {
     /// How likely the attacker has each account that is stolen or planted as far as the evidence says, from 0 to 1.
     #[serde(default)]
     pub held: BTreeMap<String, f32>,
-    /// What the organisation says of what it can do to whom. It is part of what actions cost, and travels with that.
+    /// What the organisation says of what it can do to whom, with exceptions by the names that stand here ([`Roles::able`]). It is part
+    /// of what actions cost, and travels with that.
     #[serde(skip)]
     pub capabilities: Arc<[Capability]>,
 }
@@ -73,6 +74,29 @@ impl Roles {
         self.stolen_accounts.contains(name) || self.planted_accounts.contains(name)
     }
 
+    /// The same roles for an organisation that says this of what it can do. Whom it excepts by another name, or by a network, is
+    /// excepted here by the name that these roles have for them, once for all.
+    #[must_use]
+    pub fn able(mut self, capabilities: &[Capability]) -> Roles {
+        let own = |capability: &Capability| {
+            let mut except = Vec::new();
+            if !capability.except.is_empty() {
+                let exceptions = capability.exceptions();
+                let is_named_so = |name: &str| {
+                    let mut others = self.names.iter().filter(|(_, address)| *address == name);
+                    exceptions.hold(name) || others.any(|(other, _)| exceptions.hold(other))
+                };
+                except.extend(self.all().filter(|name| is_named_so(name)).map(str::to_owned));
+                except.sort_unstable();
+                except.dedup();
+            }
+            Capability { except, ..capability.clone() }
+        };
+        let capabilities = capabilities.iter().map(own).collect();
+        self.capabilities = capabilities;
+        self
+    }
+
     /// What somebody is, for whoever does something to them.
     fn kind_of(&self, name: &String) -> TargetKind {
         match () {
@@ -92,11 +116,8 @@ impl Roles {
 
     /// Whether the organisation can do this to somebody.
     pub(crate) fn can(&self, does: VerbClass, name: &String) -> bool {
-        self.capability(does, name).is_none_or(|capability| {
-            let others =
-                self.names.iter().filter(|(_, address)| *address == name).map(|(name, _)| name.as_str());
-            capability.can(others.chain([name.as_str()]))
-        })
+        let can = |capability: &Capability| capability.possible && !capability.except.contains(name);
+        self.capability(does, name).is_none_or(can)
     }
 
     /// Whether a host can be cut off: nothing says that it has to stay up, and the organisation can.

@@ -426,7 +426,7 @@ mod tests {
     fn the_attack_is_contained_in_the_ways_that_the_organisation_has() {
         let able = |text: &str| {
             let table = MinuteTable::parse(&format!("other = {{ work = 30 }}\n{text}")).unwrap();
-            Roles { capabilities: table.capabilities.into(), ..roles() }
+            roles().able(&table.capabilities)
         };
         let contains = |roles: &Roles, action: &str| {
             let none = RecoveryState::default();

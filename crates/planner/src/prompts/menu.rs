@@ -354,7 +354,7 @@ mod tests {
 
     fn able(text: &str) -> Roles {
         let table = MinuteTable::parse(&format!("other = {{ work = 30 }}\n{text}")).unwrap();
-        Roles { capabilities: table.capabilities.into(), ..roles() }
+        roles().able(&table.capabilities)
     }
 
     #[test]

@@ -432,8 +432,8 @@ mod tests {
     #[test]
     fn how_often_something_works_is_the_organisations_word() {
         let text = "other = { work = 30 }\n[[response]]\ndoes = \"preserve\"\nto = \"host\"\nworks = 0.5";
-        let capabilities = MinuteTable::parse(text).unwrap().capabilities.into();
-        let believed = Roles { capabilities, ..roles(&[("10.0.0.1", 0.95), ("10.0.0.2", 0.2)]) };
+        let capabilities = MinuteTable::parse(text).unwrap().capabilities;
+        let believed = roles(&[("10.0.0.1", 0.95), ("10.0.0.2", 0.2)]).able(&capabilities);
         let keep = "Save the logs of 10.0.0.1";
         let objects = crate::prompts::past::objects(keep, &believed);
         let open =

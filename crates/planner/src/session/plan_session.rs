@@ -378,7 +378,7 @@ impl PlanSession {
     /// Takes what perception concluded.
     pub(crate) fn assessed(&mut self, mut assessment: Assessment, usage: Usage) {
         self.usage += usage;
-        assessment.entities.capabilities = self.options.pricing.capabilities().into();
+        assessment.enable(&self.options.pricing);
         self.state = assessment.state;
         let Assessment { is_incident, not_understood, .. } = assessment;
         let Roles { attackers, targets, stolen_accounts, planted_accounts, .. } = &assessment.entities;
@@ -408,7 +408,7 @@ impl PlanSession {
         let before = self.assessment.as_ref().map(|known| known.tactics.clone()).unwrap_or_default();
         if assessment.is_incident {
             let mut assessment = assessment.clone();
-            assessment.entities.capabilities = self.options.pricing.capabilities().into();
+            assessment.enable(&self.options.pricing);
             self.assessment = Some(assessment);
         }
         (self.revision.take().unwrap_or_default(), before)

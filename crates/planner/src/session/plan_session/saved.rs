@@ -126,7 +126,7 @@ impl Saved {
     /// created.
     pub(crate) fn over(mut self, fresh: PlanSession, age: Duration) -> PlanSession {
         if let Some(assessment) = &mut self.assessment {
-            assessment.entities.capabilities = self.options.pricing.capabilities().into();
+            assessment.enable(&self.options.pricing);
         }
         let started = Instant::now().checked_sub(age).unwrap_or(fresh.started);
         let tokens = TokenCounter::default();
