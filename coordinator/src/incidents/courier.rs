@@ -9,7 +9,7 @@ use countermove_incident::Measure;
 use countermove_proto::v1::{ActionApproved, Delivery, DeliveryStatus, Incident, PlanStep};
 use tokio::task::JoinSet;
 
-use super::seal::{chosen, sealed};
+use super::seal::{chosen, chosen_candidate, sealed};
 use crate::webhook::{Approval, Response, Undelivered, Webhook, reversibility};
 
 /// Delivers for one incident. Dropping it stops every attempt; what is pending then is the next owner's.
@@ -102,8 +102,7 @@ fn approvers(delivery: &Delivery, step: &PlanStep) -> Vec<String> {
 
 fn told(incident: &Incident, delivery: &Delivery, step: &PlanStep) -> Approval {
     let action = chosen(step);
-    let candidate = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-    let orders = candidate.map(|candidate| candidate.orders.clone()).unwrap_or_default();
+    let orders = chosen_candidate(step).map(|candidate| candidate.orders.clone()).unwrap_or_default();
     let response = |Measure { class, react, d3fend }: Measure| Response {
         kind: class.name(),
         d3fend: d3fend.id,

@@ -44,10 +44,14 @@ fn before(incident: &Incident, step: u32) -> &[PlanStep] {
     &steps[..steps.iter().position(|known| known.index == step).unwrap_or(steps.len())]
 }
 
+/// The chosen candidate of a step.
+pub(super) fn chosen_candidate(step: &PlanStep) -> Option<&Candidate> {
+    step.candidates.iter().find(|candidate| candidate.index == step.chosen)
+}
+
 /// The chosen action of a step.
 pub(super) fn chosen(step: &PlanStep) -> Action {
-    let chosen = step.candidates.iter().find(|candidate| candidate.index == step.chosen);
-    chosen.and_then(|candidate| candidate.action.clone()).unwrap_or_default()
+    chosen_candidate(step).and_then(|candidate| candidate.action.clone()).unwrap_or_default()
 }
 
 fn hash(incident: &str, done: &[PlanStep], step: &PlanStep) -> String {

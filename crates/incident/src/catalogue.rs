@@ -156,7 +156,7 @@ fn one() -> f64 {
     1.0
 }
 
-fn one_person() -> u32 {
+pub(crate) fn one_person() -> u32 {
     1
 }
 

@@ -114,10 +114,9 @@ impl Pricing {
         if capabilities.is_empty() {
             return 1;
         }
-        let asked = Part::of(action, &[]).into_iter().filter_map(|part| {
-            capabilities.iter().find(|own| own.is_of(part.class, part.to)).map(|own| own.approvers)
-        });
-        asked.max().unwrap_or(1)
+        let parts = Part::of(action, &[]);
+        let own = parts.iter().filter_map(|part| Capability::of(capabilities, part.class, part.to));
+        own.map(|own| own.approvers).max().unwrap_or(1)
     }
 
     /// Minutes of work that an action takes: by the table, or what it usually is where there is none.

@@ -40,7 +40,7 @@ pub struct Capability {
     #[serde(default)]
     pub works: Option<f64>,
     /// How many different people have to approve it, where people approve: 1 or 2.
-    #[serde(default = "one_person")]
+    #[serde(default = "crate::catalogue::one_person")]
     pub approvers: u32,
     /// Who carries it out.
     #[serde(default)]
@@ -57,14 +57,10 @@ fn yes() -> bool {
     true
 }
 
-fn one_person() -> u32 {
-    1
-}
-
 impl Capability {
-    /// Whether it is about this.
-    pub fn is_of(&self, does: VerbClass, to: TargetKind) -> bool {
-        (self.does, self.to) == (does, to)
+    /// The one of these that is about this: of a table there is one at most.
+    pub fn of(all: &[Capability], does: VerbClass, to: TargetKind) -> Option<&Capability> {
+        all.iter().find(|own| (own.does, own.to) == (does, to))
     }
 
     /// On whom it cannot be done, ready to be asked about many.
@@ -135,7 +131,8 @@ impl Exceptions {
 pub(super) fn validate(all: &[Capability]) -> Result<(), TableError> {
     for (position, capability) in all.iter().enumerate() {
         let at = position + 1;
-        if all.iter().take(position).any(|before| before.is_of(capability.does, capability.to)) {
+        let before = all.get(..position).unwrap_or_default();
+        if Capability::of(before, capability.does, capability.to).is_some() {
             let (does, to) = (capability.does.name(), capability.to.name());
             return Err(TableError::Capabilities(format!(
                 "response {at} is another one that tells how to {does} {to}s"
@@ -166,7 +163,7 @@ pub struct Order {
 pub(super) fn orders(all: &[Capability], action: &str, known: &[&str]) -> Vec<Order> {
     let mut orders = Vec::new();
     for Part { class, to, names } in Part::of(action, known) {
-        let Some(capability) = all.iter().find(|capability| capability.is_of(class, to)) else { continue };
+        let Some(capability) = Capability::of(all, class, to) else { continue };
         let Capability { by, command, undo, .. } = capability;
         if [by, command, undo].iter().all(|text| text.is_empty()) {
             continue;

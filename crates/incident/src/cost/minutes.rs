@@ -177,19 +177,19 @@ impl MinuteTable {
         if self.capabilities.is_empty() {
             return kinds(action).into_iter().map(|class| self.minutes(class)).collect();
         }
-        let mut told: Vec<(Option<VerbClass>, Option<TargetKind>, ActionMinutes)> = Vec::new();
+        let mut told: Vec<((VerbClass, Option<TargetKind>), ActionMinutes)> = Vec::new();
         for Part { class, to, .. } in Part::of(action, &[]) {
-            let kind = self.minutes(Some(class));
-            let own = self.capabilities.iter().find(|own| own.is_of(class, to));
-            let key = (Some(class), own.map(|own| own.to));
-            if !told.iter().any(|(class, to, _)| (*class, *to) == key) {
-                told.push((key.0, key.1, own.map_or(kind, |own| own.minutes(kind))));
+            let own = Capability::of(&self.capabilities, class, to);
+            let key = (class, own.map(|own| own.to));
+            if !told.iter().any(|(known, _)| *known == key) {
+                let kind = self.minutes(Some(class));
+                told.push((key, own.map_or(kind, |own| own.minutes(kind))));
             }
         }
         if told.is_empty() {
             return vec![self.minutes(None)];
         }
-        told.into_iter().map(|(_, _, minutes)| minutes).collect()
+        told.into_iter().map(|(_, minutes)| minutes).collect()
     }
 
     /// How an action is carried out, target by target, as far as the table says. `known` are names that are told by no form of their

@@ -80,7 +80,7 @@ fn other_time(line: &str) -> Option<(Timestamp, &str)> {
     let number = first.trim_end_matches([':', ',']);
     let is_count = matches!(number.split('.').next().unwrap_or_default().len(), 10 | 13)
         && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let time = time_of(&serde_json::Value::String(number.to_owned())).filter(|_| is_count)?;
+    let time = is_count.then(|| time_of(&serde_json::Value::String(number.to_owned())))??;
     Some((time, rest))
 }
 

@@ -92,8 +92,7 @@ impl Roles {
             }
             Capability { except, ..capability.clone() }
         };
-        let capabilities = capabilities.iter().map(own).collect();
-        self.capabilities = capabilities;
+        self.capabilities = capabilities.iter().map(own).collect();
         self
     }
 
@@ -110,14 +109,18 @@ impl Roles {
         if self.capabilities.is_empty() {
             return None;
         }
-        let to = self.kind_of(name);
-        self.capabilities.iter().find(|capability| capability.is_of(does, to))
+        Capability::of(&self.capabilities, does, self.kind_of(name))
     }
 
     /// Whether the organisation can do this to somebody.
     pub(crate) fn can(&self, does: VerbClass, name: &String) -> bool {
         let can = |capability: &Capability| capability.possible && !capability.except.contains(name);
         self.capability(does, name).is_none_or(can)
+    }
+
+    /// Whether the organisation can cut off everybody who attacks.
+    pub(crate) fn can_block(&self) -> bool {
+        self.attackers.iter().all(|name| self.can(VerbClass::Contain, name))
     }
 
     /// Whether a host can be cut off: nothing says that it has to stay up, and the organisation can.

@@ -207,8 +207,7 @@ impl<'a> Coverage<'a> {
             ways.push(Left { hosts: left.hosts.clone(), ..Left::default() });
         }
         // A password that is changed shuts out as well as an account that is locked.
-        let can_block = roles.attackers.iter().all(|name| roles.can(VerbClass::Contain, name));
-        if !roles.attackers.is_empty() && can_block || ways.is_empty() {
+        if !roles.attackers.is_empty() && roles.can_block() || ways.is_empty() {
             ways.push(Left { hosts: footholds, ..left });
         }
         ways

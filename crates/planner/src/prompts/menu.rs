@@ -217,12 +217,13 @@ impl Left {
     fn new(coverage: &Coverage<'_>, roles: &Roles) -> Left {
         let nothing = Coverage::after(roles, &[], RecoveryState::default());
         let may_be_cut = |host: &String| roles.may_be_cut(host);
+        let can_contain = |name: &String| roles.can(VerbClass::Contain, name);
         let left = |kind: VerbClass| {
             let of = |coverage: &Coverage<'_>| {
                 let mut left = coverage.left(kind);
                 if kind == VerbClass::Contain {
                     left.hosts.retain(may_be_cut);
-                    left.attackers.retain(|name| roles.can(kind, name));
+                    left.attackers.retain(can_contain);
                 }
                 left
             };
@@ -237,12 +238,11 @@ impl Left {
             Reach { hosts: left.hosts, accounts, stolen, tried }
         };
         let may_isolate = roles.to_clean().iter().all(may_be_cut);
-        let can_block = |name: &String| roles.can(VerbClass::Contain, name);
-        let may_shut_out = !may_isolate || roles.attackers.iter().all(can_block);
+        let may_shut_out = !may_isolate || roles.can_block();
         let (mut contain, tried) = left(VerbClass::Contain);
         // A host that attacks and has to be cleaned is isolated; to block it as well says nothing more.
         contain.attackers.retain(|name| !contain.hosts.contains(name));
-        let (accounts, passwords) = contain.accounts.into_iter().partition(can_block);
+        let (accounts, passwords) = contain.accounts.into_iter().partition(can_contain);
         Left {
             contain: Contain {
                 attackers: contain.attackers,

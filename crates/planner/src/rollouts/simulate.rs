@@ -258,15 +258,7 @@ impl<M: LanguageModel> Run<'_, M> {
         let bits = open.bits().into_iter().fold(0, |bits, bit| bits << 1 | u64::from(bit));
         let seed = derive_seed(self.spec.common_seed, "rollout state", &[bits, tries]);
         // Where the organisation says how often something works, the model is not asked.
-        let stated = self.world.stated(objects, open, seed);
-        let mut works = [false; 6];
-        let mut asked = open.bits();
-        for ((works, asked), stated) in works.iter_mut().zip(&mut asked).zip(stated) {
-            *works = stated.unwrap_or_default();
-            *asked &= stated.is_none();
-        }
-        let works = RecoveryState::from_bits(works);
-        let open = RecoveryState::from_bits(asked);
+        let (works, open) = self.world.stated(objects, open, seed);
         if open.achieved() == 0 {
             return Ok(self.world.let_through(&self.deeds, objects, state, works, seed));
         }

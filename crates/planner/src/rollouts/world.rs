@@ -228,15 +228,24 @@ impl World {
         self.roles.works(kind, names)
     }
 
-    /// Of facts that an action may bring about, those of which the organisation says how often it works, and whether it does here: the
-    /// lot decides.
-    pub(crate) fn stated(&self, objects: &Objects, open: RecoveryState, lot: u64) -> [Option<bool>; 6] {
-        let mut stated = [None; 6];
-        for (fact, ((stated, kind), open)) in stated.iter_mut().zip(KINDS).zip(open.bits()).enumerate() {
-            let works = self.works(kind, objects).filter(|_| open);
-            *stated = works.map(|works| chance(derive_seed(lot, "works", &[fact as u64])) < works);
+    /// Of facts that an action may bring about, those that it does by what the organisation says of how often it works, as the lot
+    /// decides, and those of which it says nothing.
+    pub(crate) fn stated(
+        &self,
+        objects: &Objects,
+        open: RecoveryState,
+        lot: u64,
+    ) -> (RecoveryState, RecoveryState) {
+        let (mut works, mut unsaid) = ([false; 6], open.bits());
+        for (fact, (kind, (holds, unsaid))) in
+            KINDS.into_iter().zip(works.iter_mut().zip(&mut unsaid)).enumerate()
+        {
+            if let Some(often) = self.works(kind, objects).filter(|_| *unsaid) {
+                *holds = chance(derive_seed(lot, "works", &[fact as u64])) < often;
+                *unsaid = false;
+            }
         }
-        stated
+        (RecoveryState::from_bits(works), RecoveryState::from_bits(unsaid))
     }
 
     /// What comes about of what would, if nothing unseen stood against it. The lot decides.
@@ -439,10 +448,12 @@ mod tests {
         let open =
             RecoveryState { are_forensics_preserved: true, is_hardened: true, ..RecoveryState::default() };
         let world = World::draw(&believed, &[], 1);
-        let works = (0..2000).filter(|lot| world.stated(&objects, open, *lot)[2] == Some(true)).count();
+        let works =
+            (0..2000).filter(|lot| world.stated(&objects, open, *lot).0.are_forensics_preserved).count();
         assert!((900..1100).contains(&works), "{works}");
         assert!(
-            (0..20).all(|lot| world.stated(&objects, open, lot)[4].is_none()),
+            (0..20).all(|lot| world.stated(&objects, open, lot).1
+                == RecoveryState { is_hardened: true, ..RecoveryState::default() }),
             "of hardening nothing is said"
         );
         // What fails half the time says less of who is missing than what seldom does.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::detections;
 use super::named::{Named, is_nobodys, within};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, quoted, some, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -189,8 +189,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
             Some(reason) => format!("{word}: {reason}"),
             None => word.to_owned(),
         }),
-        // What stands in quotation marks makes no account, no login and no failure.
-        sentence.map(|text| format!("\"{}\"", text.replace('"', "'"))),
+        sentence.map(|text| quoted(&text)),
     ]);
     let draft = Draft {
         kind: RecordKind::Log,

@@ -193,6 +193,11 @@ fn told(label: &str, value: Option<impl AsRef<str>>) -> Option<String> {
     Some(if label.is_empty() { value.to_owned() } else { format!("{label} {value}") })
 }
 
+/// In quotation marks of its own, so that what stands in it makes no account, no login and no failure.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "'"))
+}
+
 /// What is told, in order, apart by commas.
 fn listed<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

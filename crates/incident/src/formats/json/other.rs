@@ -12,7 +12,7 @@ use super::audit_events::{ACCOUNT, ADDRESS, MAX_ACTION, UPON, ending};
 use super::detections::{FILE, HOST, PROCESS};
 use super::fields::{is_id, is_name, scalar, time as time_of};
 use super::named::{Named, within};
-use super::{Draft, Envelope, Format, Object, Record, clean, listed, told};
+use super::{Draft, Envelope, Format, Object, Record, clean, listed, quoted, some, told};
 use crate::Timestamp;
 use crate::record::RecordKind;
 use crate::text::shorten;
@@ -121,20 +121,28 @@ pub(crate) fn event(object: &Object, envelope: &Envelope<'_>) -> Option<Record> 
     let upon = event.text(&UPON).filter(|upon| *upon != account);
     let (ended, verdict) = ending(&event.text(&RESULT).unwrap_or_default());
     let (process, file) = (event.text(&PROCESS).unwrap_or_default(), event.text(&FILE).unwrap_or_default());
-    let title = if done.is_empty() && !said.is_empty() { Cow::Owned(quoted(&said)) } else { done.clone() };
-    let mut told_already = vec![done.clone()];
-    told_already.extend(Some(said.clone()).filter(|_| done.is_empty()));
-    told_already.extend(upon.clone());
-    told_already.extend([account.clone(), host.clone(), process.clone(), file.clone()]);
-    told_already.extend(source.as_ref().map(|end| Cow::Owned(end.address.clone())));
+    // Where the service has no few words of its own, its sentence is the title.
+    let said = if done.is_empty() { &*said } else { "" };
+    let title = if said.is_empty() { done.clone() } else { Cow::Owned(brief(said)) };
+    let from = source.as_ref().map(|end| end.address.as_str());
+    let known = [
+        &*done,
+        said,
+        upon.as_deref().unwrap_or_default(),
+        &account,
+        &host,
+        &process,
+        &file,
+        from.unwrap_or_default(),
+    ];
     let facts = listed([
-        told("by", Some(&account).filter(|account| !account.is_empty())),
-        told("from", source.as_ref().map(|end| end.address.as_str())),
-        told("upon", upon),
+        told("by", some(&account)),
+        told("from", from),
+        told("upon", upon.as_deref()),
         ended.map(str::to_owned),
-        told("command", Some(quoted(&process)).filter(|_| !process.is_empty())),
-        told("file", Some(quoted(&file)).filter(|_| !file.is_empty())),
-        Some(others(object, &told_already)).filter(|facts| !facts.is_empty()),
+        told("command", some(&process).map(brief)),
+        told("file", some(&file).map(brief)),
+        some(&others(object, &known)).map(str::to_owned),
     ]);
     if title.is_empty() && facts.is_empty() {
         return None;
@@ -167,13 +175,13 @@ fn host<'a>(event: Named<'a>) -> Option<Cow<'a, str>> {
     event.text(&HOST).or_else(|| event.text(&PLACE)).filter(|host| is_name(host))
 }
 
-/// In quotation marks of its own, so that what stands in it makes no account, no login and no failure.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", shorten(&text.replace('"', "'"), MAX_FACT))
+/// In quotation marks, and of bounded length.
+fn brief(text: &str) -> String {
+    quoted(&shorten(text, MAX_FACT))
 }
 
 /// What else the object tells, from its first members on: words, not identifiers, times and measures.
-fn others(object: &Object, told: &[Cow<'_, str>]) -> String {
+fn others(object: &Object, told: &[&str]) -> String {
     let mut facts = Vec::new();
     collect(object, 0, told, &mut facts);
     let mut text = String::new();
@@ -189,7 +197,7 @@ fn others(object: &Object, told: &[Cow<'_, str>]) -> String {
     text
 }
 
-fn collect(object: &Object, depth: u32, told: &[Cow<'_, str>], facts: &mut Vec<String>) {
+fn collect(object: &Object, depth: u32, told: &[&str], facts: &mut Vec<String>) {
     // `{"Name":"ForwardTo","Value":"x"}` says `ForwardTo "x"`.
     let pair = Named(object).text(&["name"]).zip(Named(object).text(&["value"]));
     if let Some((name, value)) = pair.filter(|_| depth > 0) {
@@ -214,11 +222,11 @@ fn collect(object: &Object, depth: u32, told: &[Cow<'_, str>], facts: &mut Vec<S
 }
 
 /// Adds `name "value"`, unless it is known already or says nothing.
-fn tell(name: &str, value: &str, told: &[Cow<'_, str>], facts: &mut Vec<String>) {
-    if facts.len() >= MAX_FACTS || !is_fact(value) || told.iter().any(|told| told == value) {
+fn tell(name: &str, value: &str, told: &[&str], facts: &mut Vec<String>) {
+    if facts.len() >= MAX_FACTS || !is_fact(value) || told.contains(&value) {
         return;
     }
-    let fact = format!("{} {}", clean(&name.replace('"', "'"), MAX_KEY), quoted(value));
+    let fact = format!("{} {}", clean(&name.replace('"', "'"), MAX_KEY), brief(value));
     if !facts.contains(&fact) {
         facts.push(fact);
     }

@@ -104,16 +104,10 @@ impl Layout for Reader {
 
     fn end(&mut self) -> Option<Record> {
         let Open { time, mut properties, words, .. } = self.open.take()?;
-        let renamed = [
-            ("EventCode", "EventID"),
-            ("EventCode", "Id"),
-            ("ComputerName", "Computer"),
-            ("SourceName", "SourceName"),
-        ];
-        for (from, to) in renamed {
-            if let Some(value) = properties.get(from).cloned() {
-                properties.insert(to.to_owned(), value);
-            }
+        // Under these names other forms have it whose values stand in the words alone.
+        if let Some(code) = properties.remove("EventCode") {
+            properties.insert("Id".to_owned(), code.clone());
+            properties.insert("EventID".to_owned(), code);
         }
         if let Some(words) = words {
             properties.insert("Message".to_owned(), Value::String(words));
@@ -138,9 +132,8 @@ impl Open {
     fn take(&mut self, line: &str) {
         if let Some(words) = &mut self.words {
             let room = MAX_WORDS.saturating_sub(words.len());
-            let end = (0..=room.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
             words.push('\n');
-            words.push_str(line.get(..end).unwrap_or_default());
+            words.push_str(line.get(..line.floor_char_boundary(room)).unwrap_or_default());
             return;
         }
         match property(line) {
