@@ -86,6 +86,7 @@ async fn run(
 ) -> Result<Exit, Failure> {
     match command {
         Command::Evidence(arguments) => locally(move || evidence::evidence(&arguments), interrupt).await,
+        Command::Baseline(arguments) => locally(move || evidence::baseline(&arguments), interrupt).await,
         Command::Certs(arguments) => certs::certs(&arguments),
         Command::Plan(arguments) if arguments.validate => {
             locally(move || evidence::validate(&arguments), interrupt).await

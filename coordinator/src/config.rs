@@ -30,7 +30,8 @@ use crate::console::Bundle;
 use crate::discovery::{Discovery, StaticDiscovery, WorkerUrl};
 use crate::dispatch::{DispatchOptions, Hedging};
 use crate::incidents::{
-    IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl, UnprotectedStore,
+    BaselineFile, IncidentOptions, Incidents, MemoryStore, Sharing, SqlStore, Store, StoreError, StoreUrl,
+    UnprotectedStore,
 };
 use crate::metrics::Metrics;
 use crate::notify::{Notify, NotifyError};
@@ -49,6 +50,14 @@ pub enum ConfigError {
     /// The templates cannot be used.
     #[error("the prompt templates cannot be used: {0}")]
     Templates(#[from] TemplateError),
+    /// The baseline cannot be used.
+    #[error("--baseline {}: {fault}", path.display())]
+    Baseline {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The cost model cannot be used.
     #[error("--costs {name}: {fault}")]
     Costs {
@@ -292,6 +301,7 @@ impl TryFrom<&Args> for Coordinator {
                 patience: (args.answer_within > 0.0)
                     .then(|| Duration::from_secs_f64(args.answer_within * 3600.0)),
                 policy: None,
+                baseline: args.baseline.clone().map(baseline).transpose()?,
             },
             signing_key: signing_key(args, &store)?,
             store,
@@ -479,6 +489,10 @@ fn replica(args: &Args) -> Result<Option<Replica>, ConfigError> {
     ];
     let set = flags.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
     Replica::find(set.flatten().collect()).map(Some).ok_or(ConfigError::NoReplica)
+}
+
+fn baseline(path: PathBuf) -> Result<BaselineFile, ConfigError> {
+    BaselineFile::open(path.clone()).map_err(|fault| ConfigError::Baseline { path, fault })
 }
 
 /// A model by its name, or the table in the file of that name.

@@ -142,3 +142,70 @@ async fn every_log_gives_the_verdict_and_the_roles_that_it_shows() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+/// What a scanner of one's own raises on a day, and what else is at work there.
+fn day(day: u8, more: &str) -> String {
+    let scan = |number: u8, host: u8| {
+        format!(
+            "06/{day:02}-02:1{number}:51.405000 [**] [1:2006446:13] ET WEB_SERVER Possible SQL Injection Attempt UNION SELECT [**] \
+             [Classification: Web Application Attack] [Priority: 2] {{TCP}} 10.0.2.30:4{day:02}{number}1 -> 10.0.2.{host}:80\n"
+        )
+    };
+    [scan(1, 13), scan(2, 14), scan(3, 15)].concat() + more
+}
+
+#[tokio::test]
+async fn what_is_as_on_ordinary_days_makes_no_incident_and_hides_none() {
+    let _turn = exclusive();
+    let cluster = Cluster::of(1).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs = folder.path().join("days");
+    std::fs::create_dir(&logs).expect("a folder");
+    for date in 1..=5 {
+        std::fs::write(logs.join(format!("{date}.log")), day(date, "")).expect("it is written");
+    }
+    let baseline = folder.path().join("baseline.json");
+    let output = Cli::new(&cluster.url, ["baseline", "--out"]).arg(&baseline).arg(&logs).run().await;
+    output.assert_success();
+    let told = "15 records of 5 days: 1 kind usual, 0 seen on one day only and left out.";
+    assert!(
+        output.stderr.contains(told) && output.stderr.contains("knew 100 % as usual"),
+        "{}",
+        output.stderr
+    );
+
+    let system = folder.path().join("system.txt");
+    std::fs::write(&system, "The network is 10.0.2.0/24, with web servers at 10.0.2.13 to 10.0.2.15.\n")
+        .expect("it is written");
+    let assessment = async |more: &str, known: bool| {
+        let alerts = folder.path().join("alerts.log");
+        std::fs::write(&alerts, day(9, more)).expect("it is written");
+        let mut cli = Cli::new(
+            &cluster.url,
+            ["plan", "--json", "--seed", "7", "--steps", "1", "--thinking-tokens", "0"],
+        )
+        .args(["--candidates", "1", "--rollouts", "1", "--depth", "1", "--system"])
+        .arg(&system)
+        .arg("--alerts")
+        .arg(&alerts);
+        if known {
+            cli = cli.arg("--baseline").arg(&baseline);
+        }
+        let output = cli.run().await;
+        let document: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:#?}"));
+        let warnings = document["warnings"].to_string();
+        assert_eq!(warnings.contains("A baseline of 5 days was read beside the log"), known, "{warnings}");
+        document["assessment"].clone()
+    };
+    assert!(Incident.holds(&assessment("", false).await), "without it the scanner is an attacker");
+    let quiet = assessment("", true).await;
+    assert!(NoIncident.holds(&quiet), "{quiet}");
+    let attack = "06/09-03:10:51.405000 [**] [1:2024217:3] ET EXPLOIT Possible ETERNALBLUE MS17-010 Echo Response [**] [Classification: A \
+                  Network Trojan was Detected] [Priority: 1] {TCP} 203.0.113.9:4711 -> 10.0.2.14:445\n";
+    let attacked = assessment(attack, true).await;
+    assert!(Incident.holds(&attacked) && Attackers(&["203.0.113.9"]).holds(&attacked), "{attacked}");
+
+    std::fs::write(&baseline, "{\"days\": 2}").expect("it is written");
+    let output = Cli::new(&cluster.url, ["plan", "--incident", "x", "--baseline"]).arg(&baseline).run().await;
+    output.assert_failure(&["--baseline", "missing field `kinds`"]);
+}

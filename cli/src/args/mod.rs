@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::EXIT_CODES;
 
 pub(crate) use cluster::*;
-pub(crate) use plan::{Budget, EvidenceArgs, PlanArgs};
-pub use plan::{CatalogueText, Costs, PlanOptions};
+pub(crate) use plan::{BaselineArgs, Budget, EvidenceArgs, PlanArgs};
+pub use plan::{BaselineText, CatalogueText, Costs, PlanOptions};
 
 /// Plans the response to network incidents.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Plan(Box<PlanArgs>),
     /// Show what was read of logs: forms, severities, ends, and what was not understood. Needs no coordinator.
     Evidence(EvidenceArgs),
+    /// Learn from logs of ordinary days what is usual, for `plan --baseline`. Needs no coordinator.
+    Baseline(BaselineArgs),
     /// Run a coordinator and workers on this machine, until Ctrl-C or until a command has ended.
     Up(UpArgs),
     /// Make an authority and certificates, for trying a cluster with TLS. Needs no coordinator.

@@ -10,7 +10,7 @@ use countermove_proto::v1::Priority;
 use countermove_wire::limits;
 
 use super::values::{
-    budget, catalogue, certainty, confidence, costs, duration, label, share, temperature, whole,
+    baseline, budget, catalogue, certainty, confidence, costs, duration, label, share, temperature, whole,
 };
 use crate::failure::EXIT_CODES;
 
@@ -46,6 +46,10 @@ pub(crate) struct PlanArgs {
     /// step is a round, and what is proposed is of the catalogue.
     #[arg(long, value_name = "FILE", value_parser = catalogue, requires = "interactive")]
     pub(crate) catalogue: Option<CatalogueText>,
+    /// What the organisation's logs say on ordinary days, as `countermove baseline` learns it: records that are as on those days are less
+    /// likely part of an attack [default: the coordinator's].
+    #[arg(long, value_name = "FILE", value_parser = baseline, env = "COUNTERMOVE_BASELINE")]
+    pub(crate) baseline: Option<BaselineText>,
     /// On whose account it is planned: tenants share the workers equally [default: default].
     #[arg(long, value_name = "NAME", env = "COUNTERMOVE_TENANT")]
     pub(crate) tenant: Option<Tenant>,
@@ -77,6 +81,18 @@ pub(crate) struct PlanArgs {
     /// No progress on standard error.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct BaselineArgs {
+    /// Logs of ordinary days, folders of logs, or `-` for standard input, in the forms of docs/evidence.md. Days are told by the times in
+    /// them; a log without times counts as one day.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where to write what was learnt [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +184,10 @@ pub(crate) enum Budget {
 /// What actions cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Costs(pub Pricing);
+
+/// Text of a baseline that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaselineText(pub String);
 
 /// Text of a catalogue that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

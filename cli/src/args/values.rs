@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countermove_incident::{Catalogue, MinuteTable, Pricing};
+use countermove_incident::{Baseline, Catalogue, MinuteTable, Pricing};
 use countermove_transport::SpiffeId;
 use countermove_wire::limits;
 
-use super::{Budget, CatalogueText, Costs, HolderKind};
+use super::{BaselineText, Budget, CatalogueText, Costs, HolderKind};
 
 /// A whole number that the planner takes.
 pub(super) fn whole(range: RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
@@ -114,6 +114,16 @@ pub fn catalogue(path: &str) -> Result<CatalogueText, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("it cannot be read ({error})"))?;
     Catalogue::parse(&text).map_err(|error| error.to_string())?;
     Ok(CatalogueText(text))
+}
+
+/// A baseline by the file that it stands in.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn baseline(path: &str) -> Result<BaselineText, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("it cannot be read ({error})"))?;
+    Baseline::parse(&text).map_err(|error| error.to_string())?;
+    Ok(BaselineText(text))
 }
 
 /// A number that fits; `what` says which do.

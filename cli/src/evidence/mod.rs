@@ -4,6 +4,7 @@
 //! sent as records: those that say the same become one with a count, and a note says so. Nothing is left out. A log that is empty or not
 //! text is refused.
 
+mod baseline;
 mod inputs;
 mod survey;
 
@@ -20,6 +21,7 @@ use crate::console::page;
 use crate::failure::{Exit, Failure};
 use crate::plan::write_out;
 use crate::render::{self, thousands};
+pub(crate) use baseline::baseline;
 pub(crate) use inputs::{Gathered, find, gather};
 #[cfg(test)]
 pub(crate) use survey::tests as survey_tests;
@@ -67,6 +69,7 @@ pub(crate) fn read(arguments: &PlanArgs) -> Result<Evidence, Failure> {
         notes,
         records,
         remarks,
+        baseline: arguments.baseline.as_ref().map(|baseline| baseline.0.clone()).unwrap_or_default(),
     })
 }
 

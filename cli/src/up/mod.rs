@@ -146,7 +146,7 @@ impl Task {
             command @ (Command::Workers(_) | Command::Incidents(_) | Command::Audit(_) | Command::Tokens(_) | Command::Whoami) => Ok(Self::Other(Box::new(command))),
             Command::Up(_)
             | Command::Plan(_)
-            | Command::Evidence(_)
+            | Command::Evidence(_) | Command::Baseline(_)
             | Command::Certs(_)
             | Command::Doctor(_)
             | Command::Mcp

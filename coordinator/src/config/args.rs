@@ -129,6 +129,10 @@ pub struct Args {
     /// What actions cost where an incident does not say: `unit`, `superfluous`, or a TOML file with costs in minutes
     #[arg(long, default_value = "superfluous")]
     pub costs: String,
+    /// What the organisation's logs say on ordinary days, for incidents that do not bring it: a file of `countermove baseline`, read anew for
+    /// each incident
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
     /// Address that approved actions are posted to, signed with the secret of --webhook-secret
     #[arg(long, value_name = "URL", requires = "webhook_secret")]
     pub webhook: Option<String>,

@@ -9,6 +9,7 @@
 //! number it names once, in order, whatever happens meanwhile.
 
 mod actor;
+mod baseline;
 mod command;
 mod courier;
 mod duties;
@@ -51,6 +52,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use baseline::BaselineFile;
 pub(crate) use command::{Change, Changed, Found};
 pub use duties::Sharing;
 pub(crate) use filter::{Filter, KnownAs};
@@ -101,6 +103,8 @@ pub struct IncidentOptions {
     pub patience: Option<Duration>,
     /// What says which actions two people have to approve.
     pub policy: Option<PolicyFile>,
+    /// What is usual, for incidents that do not say it.
+    pub baseline: Option<BaselineFile>,
 }
 
 impl Default for IncidentOptions {
@@ -114,6 +118,7 @@ impl Default for IncidentOptions {
             compute_threads: 2,
             patience: None,
             policy: None,
+            baseline: None,
         }
     }
 }
@@ -255,7 +260,7 @@ impl Incidents {
         request: Option<RequestKey>,
     ) -> Result<(Incident, DigestReport), Error> {
         self.accept()?;
-        let NewIncident { evidence, options, cost_model, catalogue, payer, creator, known_as } = order;
+        let NewIncident { mut evidence, options, cost_model, catalogue, payer, creator, known_as } = order;
         let KnownAs { labels, external_id } = known_as;
         let id = IncidentId::generate();
         let mut options = plan_options(&options, &self.0.options.defaults, draw_seed)?;
@@ -271,6 +276,9 @@ impl Incidents {
         let dispatcher = self.0.dispatcher.clone();
         let workers = IncidentWorkers::new(dispatcher, id, payer, deadline, Some(notify));
         let planner = Arc::new(Planner::new(workers.clone(), workers, self.templates(None).await?));
+        if let Some(file) = self.0.options.baseline.clone().filter(|_| evidence.baseline.is_empty()) {
+            evidence.baseline = self.compute(move || Ok(file.now())).await?.to_string();
+        }
         let (read, dossier, session) = {
             let (planner, evidence) = (Arc::clone(&planner), evidence.clone());
             self.compute(move || {
@@ -577,11 +585,13 @@ fn read_evidence(evidence: v1::Evidence) -> Result<(Evidence, Dossier), Error> {
             .map_err(|error| Error::invalid("evidence.alerts", error.to_string()))?;
     }
     dossier.absorb_log(&AlertLog::of_remarks(&evidence.remarks));
+    let baseline = countermove_wire::baseline(&evidence.baseline)?.map(Arc::new);
     let read = Evidence {
         system_description: evidence.system_description,
         log: dossier.log(),
         constraints: evidence.constraints,
         notes: evidence.notes,
+        baseline,
     };
     Ok((read, dossier))
 }

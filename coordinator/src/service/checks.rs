@@ -185,6 +185,7 @@ mod tests {
             notes: Vec::new(),
             records: Vec::new(),
             remarks: "He was seen.".into(),
+            baseline: String::new(),
         }
     }
 
@@ -212,6 +213,7 @@ mod tests {
             notes: vec!["x".repeat(2001)],
             records: Vec::new(),
             remarks: "a\0b".into(),
+            baseline: String::new(),
         };
         assert_eq!(
             fields(evidence(Some(bad))),

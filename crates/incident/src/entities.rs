@@ -7,6 +7,7 @@
 mod patterns;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use patterns::{ACCOUNTS, ADDRESSES, CVES, DOMAINS, HOSTS, NUMBERED_HOSTS};
@@ -185,6 +186,13 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    /// `10.0.2.0/24`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     let prefix = u32::from(prefix);
     match address {
@@ -216,8 +224,7 @@ fn addresses(run: &str) -> Vec<(usize, usize, EntityKind, String)> {
             Network::parse(&format!("{address}/{prefix}")).map(|network| (prefix, network))
         }) {
             Some((prefix, network)) => {
-                let value = format!("{}/{}", network.address, network.prefix);
-                found.push((offset, length + 1 + prefix.len(), EntityKind::Network, value));
+                found.push((offset, length + 1 + prefix.len(), EntityKind::Network, network.to_string()));
             }
             None => found.push((offset, length, EntityKind::Address, address.to_string())),
         }

@@ -5,6 +5,7 @@
 
 mod actions;
 mod alert;
+mod baseline;
 mod catalogue;
 mod classification;
 mod constraints;
@@ -29,6 +30,7 @@ pub use actions::{
 };
 pub(crate) use alert::Signature;
 pub use alert::{AlertKind, Endpoint, Repeats};
+pub use baseline::{Baseline, BaselineError, BaselineLearner, Familiarity, Known, LastDay, Learnt};
 pub use catalogue::{AttackerRates, Catalogue, CatalogueAction, CatalogueError, Hold, HostNote, Zone};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
 pub use constraints::{Broken, Constraint, Constraints, HostNames, Rule};

@@ -24,7 +24,7 @@ pub use countermove_planner::limits;
 pub use failure::model_error;
 pub use history::told;
 pub use plan::plan_options;
-pub use rules::{catalogue, pricing};
+pub use rules::{baseline, catalogue, pricing};
 pub use state::{recovery_state, with_facts};
 pub use worker::{cancel_rollout_request, cancelled_rollouts, rollout_result_message, run_rollouts_request};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use countermove_incident::{
-    ActionMinutes, Asset, Capability, Catalogue, Constraint, HostNames, MinuteTable, Pricing, Reversibility,
-    Rule, TargetKind, VerbClass,
+    ActionMinutes, Asset, Baseline, Capability, Catalogue, Constraint, HostNames, MinuteTable, Pricing,
+    Reversibility, Rule, TargetKind, VerbClass,
 };
 use countermove_planner::{Assurance, PlanMode};
 use countermove_proto::worker::v1 as wire;
@@ -57,6 +57,16 @@ pub fn catalogue(text: &str, mode: PlanMode) -> Result<Option<Catalogue>, Error>
         ));
     }
     Catalogue::parse(text).map(Some).map_err(|error| wrong(error.to_string()))
+}
+
+/// The baseline that a text is, or none of an empty one.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `evidence.baseline`.
+pub fn baseline(text: &str) -> Result<Option<Baseline>, Error> {
+    let read =
+        |text| Baseline::parse(text).map_err(|error| Error::invalid("evidence.baseline", error.to_string()));
+    Some(text).filter(|text| !text.is_empty()).map(read).transpose()
 }
 
 impl FromDomain<&Pricing> for v1::CostModel {

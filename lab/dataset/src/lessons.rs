@@ -82,6 +82,7 @@ pub fn lessons(
         log,
         constraints: scenario.truth.constraints.iter().map(|one| one.text.clone()).collect(),
         notes: Vec::new(),
+        baseline: None,
     };
     let context = PlanOptions::default().context_tokens as usize;
     let rendering = Rendering::new(templates.clone(), &evidence, context)?;

@@ -765,6 +765,10 @@ pub struct Evidence {
     /// empty; at most 1 MiB, and the first thousand lines count.
     #[prost(string, tag = "6")]
     pub remarks: ::prost::alloc::string::String,
+    /// What the organisation's logs say on ordinary days, as `countermove baseline` learns it (docs/baseline.md): records that are as on those
+    /// days are less likely part of an attack. JSON, at most 256 KiB \[the coordinator's setting\].
+    #[prost(string, tag = "7")]
+    pub baseline: ::prost::alloc::string::String,
 }
 /// How an incident is planned. A zero or absent field means the coordinator's default, named in brackets.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

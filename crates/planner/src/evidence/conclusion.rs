@@ -103,12 +103,7 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
         groups.filter_map(|(group, verdict)| Shown::of(scene, group, verdict)).collect();
     if let Some(why) = why_not(scene, &shown) {
         assessment.description = why.into();
-        let judged = scene.groups.iter().zip(verdicts).filter(|(_, verdict)| verdict.attack > 0.0);
-        if let Some((group, verdict)) = judged.max_by(|a, b| a.1.attack.total_cmp(&b.1.attack)) {
-            let percent = 100.0 * verdict.attack;
-            assessment.description +=
-                &format!(" The likeliest is group A{}, with {percent:.0} %.", group.number);
-        }
+        assessment.description += &likeliest(scene, verdicts);
         return assessment;
     }
     assessment.is_incident = true;
@@ -123,6 +118,29 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
     assessment.digest.warnings.extend(left_out.warnings());
     assessment
 }
+
+/// Which groups are the likeliest to be part of an attack where there is none: all that are likelier than not, up to [`MOST_LIKELIEST`], or the
+/// likeliest alone.
+fn likeliest(scene: &Scene, verdicts: &[Verdict]) -> String {
+    let judged = scene.groups.iter().zip(verdicts).filter(|(_, verdict)| verdict.attack > 0.0);
+    let mut judged: Vec<(f32, u32)> = judged.map(|(group, verdict)| (verdict.attack, group.number)).collect();
+    judged.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let likely = judged.iter().take_while(|(attack, _)| *attack >= 0.5).count();
+    match judged.get(..likely.clamp(1, MOST_LIKELIEST)).unwrap_or(&judged) {
+        [] => String::new(),
+        [(attack, number)] => format!(" The likeliest is group A{number}, with {:.0} %.", 100.0 * attack),
+        several => {
+            let told: Vec<String> = several
+                .iter()
+                .map(|(attack, number)| format!("A{number} ({:.0} %)", 100.0 * attack))
+                .collect();
+            format!(" Worth a look are groups {}.", listed(&told))
+        }
+    }
+}
+
+/// Most groups that are told where there is no incident.
+const MOST_LIKELIEST: usize = 3;
 
 /// Whether a group is what the description says that its senders are there for: they look at others, and nothing else shows.
 fn is_duty(scene: &Scene, group: &GroupView, tactic: Tactic) -> bool {

@@ -6,12 +6,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use countermove_incident::{AlertLog, Digest, Group, Record, RecordKind, SensorVerdict, Tactic, technique};
+use countermove_incident::{
+    AlertLog, Baseline, Digest, Familiarity, Group, Known, Record, RecordKind, SensorVerdict, Tactic,
+    technique,
+};
 use serde::Serialize;
 
 use crate::evidence::clients::{decoded, without_claims};
 use crate::evidence::hosts::Hosts;
-use crate::evidence::lines::Lines;
+use crate::evidence::lines::{Line, Lines};
 use crate::evidence::parts::{Own, Parts};
 use crate::words::fenced_line;
 
@@ -51,6 +54,8 @@ pub(crate) struct GroupView {
     pub(crate) comes_back: bool,
     /// Whether the sensor stopped all of it.
     pub(crate) is_blocked: bool,
+    /// How well the organisation's ordinary days know what they know least of it.
+    pub(crate) familiarity: Familiarity,
     /// What the prompt says.
     pub(crate) words: GroupWords,
 }
@@ -106,11 +111,12 @@ pub(crate) fn views(
     lines: &Lines,
     systems: &[String],
     hosts: &Hosts,
+    baseline: Option<&Baseline>,
 ) -> Vec<GroupView> {
     let inside: HashSet<&str> = systems.iter().map(String::as_str).collect();
     let own = Own { systems: &inside, hosts };
     let mut views: Vec<GroupView> =
-        digest.groups().iter().map(|group| view(group, log, lines, own)).collect();
+        digest.groups().iter().map(|group| view(group, log, lines, own, baseline)).collect();
     let surroundings = Surroundings::of(&views);
     let back: Vec<bool> = views.iter().map(|view| surroundings.comes_back(view, hosts)).collect();
     let told: Vec<[String; 2]> = views.iter().map(|view| ends(view, hosts)).collect();
@@ -122,14 +128,23 @@ pub(crate) fn views(
     views
 }
 
-fn view(group: &Group, log: &AlertLog, lines: &Lines, own: Own<'_>) -> GroupView {
+fn view(
+    group: &Group,
+    log: &AlertLog,
+    lines: &Lines,
+    own: Own<'_>,
+    baseline: Option<&Baseline>,
+) -> GroupView {
     let mut parts = Parts::default();
     let (mut tactics, mut techniques) = (BTreeSet::new(), Vec::new());
     let mut classification = "";
     let mut comes_back = false;
     let mut is_blocked = !group.records.is_empty();
-    for record in group.records.iter().filter_map(|at| log.records.get(*at)) {
+    let mut familiarity = None;
+    for (at, record) in group.records.iter().filter_map(|at| Some((at, log.records.get(*at)?))) {
         parts.add(record, own);
+        familiarity =
+            familiarity.max(baseline.map(|baseline| familiarity_of(baseline, record, lines.at(*at))));
         for stated in &record.techniques {
             if !techniques.contains(stated) {
                 techniques.push(stated.clone());
@@ -172,7 +187,17 @@ fn view(group: &Group, log: &AlertLog, lines: &Lines, own: Own<'_>) -> GroupView
         techniques,
         comes_back,
         is_blocked,
+        familiarity: familiarity.unwrap_or_default(),
         words,
+    }
+}
+
+/// How well ordinary days know a record. Whoever gets in is somebody, and not anybody.
+fn familiarity_of(baseline: &Baseline, record: &Record, line: Option<&Line>) -> Familiarity {
+    let Known { familiarity, of_anybody } = baseline.known(record);
+    match of_anybody && line.is_some_and(|line| line.logs_in) {
+        true => Familiarity::UsualOfOthers,
+        false => familiarity,
     }
 }
 
@@ -258,6 +283,8 @@ fn cut(text: &str, most: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use countermove_incident::BaselineLearner;
+
     use super::*;
 
     const SYSTEM: &str = "web01 at 10.0.2.13 (Debian 12) runs Apache.\nsiem at 10.0.2.14 collects logs.\nsiem scans all \
@@ -279,7 +306,7 @@ mod tests {
     fn read(log: &AlertLog) -> Vec<GroupView> {
         let systems = ["10.0.2.13", "10.0.2.14"].map(str::to_owned);
         let (digest, lines) = (Digest::new(log, 1000), Lines::of_log(log));
-        views(log, &digest, &lines, &systems, &Hosts::read(SYSTEM, &systems))
+        views(log, &digest, &lines, &systems, &Hosts::read(SYSTEM, &systems), None)
     }
 
     #[test]
@@ -319,6 +346,32 @@ mod tests {
         let audit = group("Web scan");
         assert_eq!(audit.words.source, "siem: collects logs (siem scans all servers every night)");
         assert!(audit.parts.from_inside.contains("10.0.2.14") && audit.parts.outside.is_empty());
+    }
+
+    #[test]
+    fn a_group_is_as_usual_as_the_record_that_is_least() {
+        let knock = |day: u8, net: u8| {
+            format!(
+                "Jun {day:2} 03:00:00 web01 sshd[9]: Failed password for root from 203.0.{net}.9 port 22 ssh2\n"
+            )
+        };
+        let mut learner = BaselineLearner::default();
+        for (day, net) in [(1, 1), (2, 1), (3, 1), (3, 2)] {
+            AlertLog::each(knock(day, net).as_bytes(), |record| learner.add(&record, "")).unwrap();
+        }
+        let baseline = learner.learn().unwrap().baseline;
+        let familiarity = |log: &str, baseline: Option<&Baseline>| {
+            let log = AlertLog::parse(log.as_bytes()).unwrap();
+            let one_group = |budget: &usize| Digest::new(&log, *budget).groups().len() == 1;
+            let budget = (20..200).find(one_group).unwrap();
+            let (digest, lines) = (Digest::new(&log, budget), Lines::of_log(&log));
+            let groups = views(&log, &digest, &lines, &[], &Hosts::default(), baseline);
+            groups.first().map(|group| group.familiarity)
+        };
+        assert_eq!(familiarity(&knock(9, 1), Some(&baseline)), Some(Familiarity::Usual));
+        assert_eq!(familiarity(&knock(9, 1), None), Some(Familiarity::New));
+        let both: String = (1..=12).map(|net| knock(9, net)).collect();
+        assert_eq!(familiarity(&both, Some(&baseline)), Some(Familiarity::UsualOfOthers));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use countermove_incident::{AlertClass, Tactic};
+use countermove_incident::{AlertClass, Familiarity, Tactic};
 
 use crate::evidence::groups::{GroupView, GroupWords};
 use crate::evidence::hosts::Hosts;
@@ -167,12 +167,20 @@ pub(crate) enum Piece {
     Log,
     /// It is in no form that is known, so that nobody can tell whose words it holds.
     Unfamiliar,
+    /// Its like is seen on most of the organisation's ordinary days, of the same hosts, accounts and addresses.
+    Daily,
+    /// It is on some of them.
+    Usual,
+    /// Its like is, of others.
+    UsualOfOthers,
     /// What holds for every group.
     Always,
+    /// It is no alert, and stands beside what is enough of an attack.
+    Beside,
 }
 
 /// What each piece adds to the log-odds.
-const WEIGHTS: [(Piece, f32); 18] = [
+const WEIGHTS: [(Piece, f32); 21] = [
     (Piece::Model, 0.9),
     (Piece::Wording, 0.4),
     (Piece::High, 1.0),
@@ -188,10 +196,17 @@ const WEIGHTS: [(Piece, f32); 18] = [
     (Piece::Slip, -2.0),
     (Piece::Guessing, 3.0),
     (Piece::GotIn, 2.5),
-    (Piece::Log, -0.5),
+    (Piece::Log, -1.7),
     (Piece::Unfamiliar, -0.5),
+    (Piece::Daily, -5.0),
+    (Piece::Usual, -3.0),
+    (Piece::UsualOfOthers, -0.5),
     (Piece::Always, -0.3),
 ];
+
+/// What a group that is no alert gains beside what is enough of an attack, in log-odds: nobody writes logs for attacks, and where there is one
+/// it is in them. Set by hand with the weight of [`Piece::Log`] (docs/evaluation.md).
+const BESIDE: f32 = 1.2;
 
 /// Classes of alerts about what an attack has reached.
 const HOSTILE: [&str; 6] = [
@@ -251,7 +266,11 @@ impl Piece {
             Piece::GotIn => "one of them worked in the end",
             Piece::Log => "an ordinary log",
             Piece::Unfamiliar => "in no known form",
+            Piece::Daily => "as on most ordinary days",
+            Piece::Usual => "as on ordinary days",
+            Piece::UsualOfOthers => "as on ordinary days, of others",
             Piece::Always => "before any evidence",
+            Piece::Beside => "beside an attack",
         }
     }
 }
@@ -294,13 +313,10 @@ pub(crate) fn judge(
     hosts: &Hosts,
     lines: &Lines,
 ) -> Judgement {
-    let mut pieces: Vec<(Piece, f32)> = weighed(group, reading, words, hosts, lines)
+    let pieces = weighed(group, reading, words, hosts, lines)
         .map(|(piece, weight, value)| (piece, weight * value))
-        .filter(|(_, added)| *added != 0.0)
-        .collect();
-    pieces.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-    let sum: f32 = pieces.iter().map(|(_, added)| added).sum();
-    Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
+        .filter(|(_, added)| *added != 0.0);
+    Judgement::of(pieces.collect())
 }
 
 /// Each piece with its weight, and with what it says before it is weighed: log-odds of the model and of the words, of all others whether
@@ -330,6 +346,20 @@ const LIKELY: f32 = 0.5;
 const ENOUGH: f32 = 0.847;
 
 impl Judgement {
+    fn of(mut pieces: Vec<(Piece, f32)>) -> Judgement {
+        pieces.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let sum: f32 = pieces.iter().map(|(_, added)| added).sum();
+        Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
+    }
+
+    /// The same where other groups are enough to say that there is an attack.
+    pub(crate) fn beside_an_attack(self, group: &GroupView) -> Judgement {
+        if group.is_alert {
+            return self;
+        }
+        Judgement::of(self.pieces.into_iter().chain([(Piece::Beside, BESIDE)]).collect())
+    }
+
     /// Whether the group counts as part of an attack.
     pub(crate) fn is_likely(&self) -> bool {
         self.attack >= LIKELY
@@ -366,6 +396,8 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
     let class = || AlertClass::find(&group.words.classification).map_or("", |class| class.short_name);
     match piece {
         Piece::Model | Piece::Wording | Piece::Always => true,
+        // That follows from what all groups say.
+        Piece::Beside => false,
         Piece::High => group.severity == Some(1),
         Piece::Medium => group.severity == Some(2),
         Piece::Low => group.severity == Some(3),
@@ -381,6 +413,9 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::GotIn => guesses.failed >= MANY_FAILED && guesses.worked,
         Piece::Log => !group.is_alert,
         Piece::Unfamiliar => group.is_unfamiliar,
+        Piece::Daily => group.familiarity == Familiarity::Daily,
+        Piece::Usual => group.familiarity == Familiarity::Usual,
+        Piece::UsualOfOthers => group.familiarity == Familiarity::UsualOfOthers,
     }
 }
 
@@ -426,6 +461,15 @@ mod tests {
         let tagged = GroupView { tactics: [Tactic::Impact].into(), ..group() };
         assert!(of(&tagged, 0.5) > of(&plain, 0.5));
         assert!(of(&GroupView { is_blocked: true, ..group() }, 0.5) < of(&plain, 0.5));
+    }
+
+    #[test]
+    fn what_is_as_on_ordinary_days_is_less_likely_an_attack() {
+        let of = |familiarity| judged(&GroupView { familiarity, ..group() }, &reading(0.2)).attack;
+        let all =
+            [Familiarity::Daily, Familiarity::Usual, Familiarity::UsualOfOthers, Familiarity::New].map(of);
+        assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
+        assert_eq!(all[3], judged(&group(), &reading(0.2)).attack, "what is new says nothing");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! bytes; whatever had to be left out is said in the report's warnings.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use countermove_incident::{
-    AlertLog, Digest, DigestReport, Entities, EntityKind, Grounding, RecordKind, approximate_tokens,
+    AlertLog, Baseline, Digest, DigestReport, Entities, EntityKind, Familiarity, Grounding, RecordKind,
+    approximate_tokens,
 };
 use serde::Serialize;
 
@@ -27,6 +29,8 @@ pub struct Evidence {
     pub constraints: Vec<String>,
     /// What a reader should know about how the evidence was gathered, one sentence each.
     pub notes: Vec<String>,
+    /// What the organisation's logs say on ordinary days, if anybody learnt it.
+    pub baseline: Option<Arc<Baseline>>,
 }
 
 /// Evidence made ready for questions.
@@ -118,7 +122,8 @@ impl Scene {
         let hosts = Hosts::read(&evidence.system_description, &systems);
         let kept = hosts.kept(&evidence.constraints);
         let lines = Lines::of_log(&evidence.log);
-        let groups = views(&evidence.log, &digest, &lines, &systems, &hosts);
+        let groups = views(&evidence.log, &digest, &lines, &systems, &hosts, evidence.baseline.as_deref());
+        report.warnings.extend(evidence.baseline.as_deref().map(|baseline| beside(baseline, &groups)));
         let records = evidence.log.records.len();
         let is_unknown = evidence.log.records.iter().all(|record| record.kind == RecordKind::Unknown);
         Ok(Scene {
@@ -137,6 +142,16 @@ impl Scene {
             nearest: evidence.log.reading.nearest.map(|format| format.title().to_owned()),
         })
     }
+}
+
+/// That a baseline was read beside the log, and how much of the log it knows.
+fn beside(baseline: &Baseline, groups: &[GroupView]) -> String {
+    let usual = groups.iter().filter(|group| group.familiarity <= Familiarity::Usual).count();
+    format!(
+        "A baseline of {} days was read beside the log: {usual} of {} groups are as on those days, which speaks against an attack.",
+        baseline.days(),
+        groups.len()
+    )
 }
 
 /// Addresses of the defended system; host names if it has no addresses.

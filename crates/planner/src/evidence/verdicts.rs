@@ -9,26 +9,30 @@ use crate::evidence::scene::Scene;
 
 /// The assessment. `readings` are those of the scene's groups, in their order; a group without one counts as everyday traffic.
 pub(crate) fn assess(scene: &Scene, readings: &[Option<Reading>]) -> Assessment {
-    let mut verdicts: Vec<Verdict> = Vec::new();
-    let mut judged: Vec<(&GroupView, Judgement)> = Vec::new();
-    for (group, reading) in scene.groups.iter().zip(readings) {
-        let Some(reading) = reading else {
-            verdicts.push(Verdict::default());
-            continue;
-        };
-        let words = wording(group);
-        let judgement = judge(group, reading, &words, &scene.hosts, &scene.lines);
-        let reading = reading.pooled(&words);
-        verdicts.push(Verdict {
-            tactic: reading.tactic().filter(|_| judgement.is_likely()),
+    let judged: Vec<(&GroupView, Option<(Judgement, Reading)>)> = scene
+        .groups
+        .iter()
+        .zip(readings)
+        .map(|(group, reading)| {
+            let judged = reading.as_ref().map(|reading| {
+                let words = wording(group);
+                (judge(group, reading, &words, &scene.hosts, &scene.lines), reading.pooled(&words))
+            });
+            (group, judged)
+        })
+        .collect();
+    let heard = judged.iter().filter_map(|(group, judged)| Some((*group, &judged.as_ref()?.0)));
+    let is_attack = is_enough(heard);
+    let verdict = |(group, judged): (&GroupView, Option<(Judgement, Reading)>)| {
+        let Some((alone, reading)) = judged else { return Verdict::default() };
+        let judgement = if is_attack { alone.beside_an_attack(group) } else { alone };
+        Verdict {
+            tactic: reading.tactic().filter(|_| is_attack && judgement.is_likely()),
             shares: reading.shares(),
             attack: judgement.attack,
             because: judgement.because(),
-        });
-        judged.push((group, judgement));
-    }
-    if !is_enough(judged.iter().map(|(group, judgement)| (*group, judgement))) {
-        verdicts.iter_mut().for_each(|verdict| verdict.tactic = None);
-    }
+        }
+    };
+    let verdicts: Vec<Verdict> = judged.into_iter().map(verdict).collect();
     conclude(scene, &verdicts)
 }

@@ -282,6 +282,7 @@ mod tests {
             log: AlertLog::parse(log.concat().as_bytes()).unwrap(),
             constraints: Vec::new(),
             notes: Vec::new(),
+            baseline: None,
         }
     }
 

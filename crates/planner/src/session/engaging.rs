@@ -107,7 +107,8 @@ impl<M: LanguageModel> Engaging<'_, M> {
         for (group, reading) in groups.into_iter().zip(readings) {
             let (reading, spent) = reading?;
             usage += spent;
-            let judgement = judge(group, &reading, &wording(group), &scene.hosts, &scene.lines);
+            let alone = judge(group, &reading, &wording(group), &scene.hosts, &scene.lines);
+            let judgement = alone.beside_an_attack(group);
             judged.push((group, reading, judgement));
         }
         let shown: Vec<Shown<'_>> =

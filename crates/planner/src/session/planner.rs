@@ -111,9 +111,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             None
         } else {
             let log = AlertLog { records, ..AlertLog::default() };
-            let Evidence { system_description, constraints, .. } = evidence;
-            let (system_description, constraints) = (system_description.clone(), constraints.clone());
-            let news = Evidence { system_description, log, constraints, notes: Vec::new() };
+            let news = Evidence { log, notes: Vec::new(), ..evidence.clone() };
             Some(Arc::new(Scene::new(&news, &self.templates, session.options.context_tokens as usize)?))
         };
         session.hear(&evidence.log, news);

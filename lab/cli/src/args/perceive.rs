@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use countermove::args::BaselineText;
+use countermove::args::values::baseline;
 
 use super::{Scenarios, Which};
 
@@ -25,6 +27,9 @@ pub(crate) struct PerceiveArgs {
     /// Source that is kept for testing whole, as when the labelled set was made; may be given several times.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) hold_out: Vec<String>,
+    /// What ordinary days are like, as `countermove baseline` learns it, beside each log.
+    #[arg(long, value_name = "FILE", value_parser = baseline)]
+    pub(crate) baseline: Option<BaselineText>,
     /// Join each two scenarios to one whose two attacks have nothing in common, and leave an odd one out.
     #[arg(long, conflicts_with = "weights")]
     pub(crate) in_pairs: bool,

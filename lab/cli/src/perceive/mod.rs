@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs, single_records};
-use countermove_incident::Tactic;
+use countermove_incident::{Baseline, Tactic};
 use countermove_model::Engine;
 use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Reading, Rendering, Templates};
 use countermove_simulator::{Scenario, Showing};
@@ -72,8 +72,13 @@ pub(crate) async fn perceive(
     let Some(engine) = started else { return Ok(Exit::Interrupted) };
     let mut readings = Readings::open(arguments.readings.as_deref(), &arguments.which)?;
     let templates = Arc::new(Templates::load(None).map_err(failed)?);
+    let baseline = match &arguments.baseline {
+        Some(text) => Some(Arc::new(Baseline::parse(&text.0).map_err(failed)?)),
+        None => None,
+    };
     let mut seen = Vec::new();
-    for cases in [cases, held_out] {
+    for mut cases in [cases, held_out] {
+        cases.iter_mut().for_each(|case| case.evidence.baseline.clone_from(&baseline));
         let bar = console.progress();
         let total = cases.len();
         let mut of_split = Vec::new();
@@ -157,6 +162,7 @@ fn of_scenario(scenario: &Scenario) -> Result<Case, Failure> {
             log,
             constraints: scenario.constraints(),
             notes: Vec::new(),
+            baseline: None,
         },
         is_incident: scenario.truth.incident,
         tactics: scenario.truth.tactics_shown(),

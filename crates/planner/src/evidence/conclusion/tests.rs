@@ -20,6 +20,7 @@ fn scene_of(system: &str, records: Vec<Record>) -> Scene {
         log: AlertLog { records, ..AlertLog::default() },
         constraints: vec!["db01 must stay up.".into()],
         notes: Vec::new(),
+        baseline: None,
     };
     Scene::new(&evidence, &Templates::load(None).unwrap(), 2000).unwrap()
 }

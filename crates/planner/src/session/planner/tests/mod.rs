@@ -37,6 +37,7 @@ fn evidence() -> Evidence {
         log: AlertLog::parse(ALERTS.as_bytes()).unwrap(),
         constraints: vec!["PostgreSQL on 10.0.2.14 stays up.".into()],
         notes: Vec::new(),
+        baseline: None,
     }
 }
 

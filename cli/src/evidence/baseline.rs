@@ -1,0 +1,80 @@
+//! `countermove baseline`: learns from logs of ordinary days what is usual.
+
+use std::path::Path;
+
+use countermove_incident::{AlertLog, BaselineLearner, LastDay, Learnt, LogError};
+
+use super::find;
+use crate::args::BaselineArgs;
+use crate::failure::{Exit, Failure};
+use crate::plan::write_out;
+use crate::render::{count, thousands};
+
+/// Learns, writes what was learnt, and says on standard error what it is worth.
+pub(crate) fn baseline(arguments: &BaselineArgs) -> Result<Exit, Failure> {
+    let (inputs, mut notes) = find(&arguments.files)?;
+    let mut learner = BaselineLearner::default();
+    for input in &inputs {
+        let name = input.name();
+        let read = AlertLog::each(input.open()?, |record| learner.add(&record, &name));
+        match (read, input.is_named()) {
+            (Ok(()), _) => {}
+            (Err(LogError::Binary { reason }), false) => {
+                notes.push(format!("{name} was left out: {reason}."))
+            }
+            (Err(LogError::Io(error)), _) => return Err(input.unreadable(&error)),
+            (Err(error), _) => return Err(Failure::Input(format!("{name}: {error}"))),
+        }
+    }
+    let learnt = learner.learn().map_err(|error| Failure::Input(error.to_string()))?;
+    let text = learnt.baseline.to_text();
+    match &arguments.out {
+        Some(path) => write(path, &text)?,
+        None => write_out(text.as_bytes())?,
+    }
+    notes.extend(told(&learnt));
+    for note in notes {
+        eprintln!("{note}");
+    }
+    Ok(Exit::Success)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", super::show(path))))
+}
+
+/// What was learnt, a sentence a line.
+fn told(learnt: &Learnt) -> Vec<String> {
+    let Learnt { baseline, records, of_no_kind, once, dropped, last_day, last } = learnt;
+    let mut told = vec![format!(
+        "{} of {}: {} usual, {} seen on one day only and left out.",
+        count(*records, "record"),
+        count(u64::from(baseline.days()), "day"),
+        count(baseline.kinds() as u64, "kind"),
+        thousands(*once as u64),
+    )];
+    if *of_no_kind > 0 {
+        told.push(format!(
+            "{} of no kind: in no known form, alerts of the highest severity, or very long.",
+            count(*of_no_kind, "record"),
+        ));
+    }
+    if *dropped > 0 {
+        told.push(format!(
+            "{} left out that did not fit, those of the fewest days.",
+            count(*dropped as u64, "usual kind")
+        ));
+    }
+    if let Some(LastDay { records, usual, of_others }) = last
+        && *records > 0
+    {
+        let share = |part: u64| 100.0 * part as f64 / *records as f64;
+        told.push(format!(
+            "Of the last day ({last_day}) the days before knew {:.0} % as usual and {:.0} % as usual of others: so much of a further day is known.",
+            share(*usual),
+            share(*of_others),
+        ));
+    }
+    told
+}

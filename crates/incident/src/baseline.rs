@@ -1,0 +1,377 @@
+//! What an organisation's logs say on ordinary days, so that what happens there every day is told from what never did.
+//!
+//! A baseline is learnt from logs of days on which nothing happened, by whoever vouches for that, and written as JSON with one kind of
+//! record a line: a person can read it, and strike out what should not count. Records are of one kind if they say the same but for
+//! numbers and identifiers. With each kind stand those of whom it was seen: who wrote it, the account, and the addresses, outside ones
+//! by network.
+//!
+//! Invariants: a kind or a name counts only if it was seen on several days; alerts of the highest severity never do; what is longer than
+//! [`LONGEST`] is of no kind, so that nothing hides behind a cut; and learning takes bounded memory, whatever the logs hold.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Entities, EntityKind, Format, Network, Record, RecordKind, SensorVerdict};
+
+mod learning;
+
+pub use learning::{BaselineLearner, LastDay, Learnt};
+
+/// Longest text of a baseline, in bytes.
+const LONGEST_TEXT: usize = 256 << 10;
+/// Longest text of a kind, in bytes.
+const LONGEST: usize = 600;
+/// Longest text of whom a kind was seen of, in bytes.
+const LONGEST_NAMES: usize = 256;
+/// Most of those that one kind has.
+const MOST_NAMES: usize = 64;
+/// Days on which a kind, or somebody of whom it is, has to be seen to be usual.
+const SEVERAL: u32 = 2;
+/// Days on which somebody has to be seen, beside half of all, for that to be on most days.
+const MOST_DAYS: u32 = 4;
+/// What stands in place of addresses outside, where ever others come.
+const ANYBODY: &str = "anybody-outside";
+/// From this length on a word of letters and digits is an identifier.
+const IDENTIFIER: usize = 20;
+
+/// What an organisation's logs say on ordinary days.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Document", into = "Document")]
+pub struct Baseline {
+    days: u32,
+    /// By what they say.
+    kinds: BTreeMap<String, Seen>,
+}
+
+/// How a kind of record was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    days: u32,
+    /// Of whom, and on how many days.
+    of: BTreeMap<String, u32>,
+}
+
+/// How well a baseline knows a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Familiarity {
+    /// Its like is seen on most ordinary days, of the same hosts, accounts and addresses.
+    Daily,
+    /// It is on some of them.
+    Usual,
+    /// Its like is, of others.
+    UsualOfOthers,
+    /// Nothing like it is.
+    #[default]
+    New,
+}
+
+/// What a baseline knows of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// How well.
+    pub familiarity: Familiarity,
+    /// Whether that is so because ever others come from outside, of whom this may be one.
+    pub of_anybody: bool,
+}
+
+/// Why a baseline cannot be used, or not be learnt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaselineError {
+    /// It is not JSON of this form.
+    #[error("the baseline cannot be read: {0}")]
+    Form(String),
+    /// It is too long.
+    #[error("the baseline has {0} bytes, and at most {LONGEST_TEXT} are taken")]
+    Length(usize),
+    /// What it says cannot be so.
+    #[error("{0}")]
+    Content(String),
+    /// There are too few days to tell what is usual.
+    #[error("the logs are of {0}; a baseline needs those of two days or more")]
+    Days(String),
+}
+
+/// A baseline as it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    days: u32,
+    kinds: Vec<Kind>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kind {
+    says: String,
+    days: u32,
+    #[serde(default)]
+    of: BTreeMap<String, u32>,
+}
+
+impl Baseline {
+    /// Reads what [`Baseline::to_text`] wrote, or a person did.
+    ///
+    /// # Errors
+    /// If it is too long, no JSON of this form, or says what cannot be so.
+    pub fn parse(text: &str) -> Result<Baseline, BaselineError> {
+        if text.len() > LONGEST_TEXT {
+            return Err(BaselineError::Length(text.len()));
+        }
+        let document: Document =
+            serde_json::from_str(text).map_err(|error| BaselineError::Form(error.to_string()))?;
+        document.try_into()
+    }
+
+    /// The text of it: JSON, one kind a line.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{{\"days\": {}, \"kinds\": [", self.days);
+        for (at, (says, seen)) in self.kinds.iter().enumerate() {
+            text.push_str(if at == 0 { "\n" } else { ",\n" });
+            text.push_str(&line(says, seen));
+        }
+        text.push_str("\n]}\n");
+        text
+    }
+
+    /// Days that it was learnt from.
+    pub fn days(&self) -> u32 {
+        self.days
+    }
+
+    /// Kinds of records that it knows.
+    pub fn kinds(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// What it knows of a record.
+    pub fn known(&self, record: &Record) -> Known {
+        let Some(seen) = kind_of(record).and_then(|kind| self.kinds.get(&kind)) else {
+            return Known::default();
+        };
+        let names = Names::of(record);
+        let on = |days: u32| match days >= MOST_DAYS && days.saturating_mul(2) >= self.days {
+            true => Familiarity::Daily,
+            false => Familiarity::Usual,
+        };
+        let (exact, of_anybody) = (seen.of.get(&names.exact), seen.of.get(&names.of_anybody));
+        let familiarity = exact.or(of_anybody).map_or(Familiarity::UsualOfOthers, |days| on(*days));
+        Known { familiarity, of_anybody: exact.is_none() && of_anybody.is_some() }
+    }
+}
+
+/// A kind as a line of JSON.
+fn line(says: &str, seen: &Seen) -> String {
+    let kind = Kind { says: says.to_owned(), days: seen.days, of: seen.of.clone() };
+    // Strings and a number cannot fail to be JSON.
+    serde_json::to_string(&kind).unwrap_or_default()
+}
+
+impl TryFrom<Document> for Baseline {
+    type Error = BaselineError;
+
+    fn try_from(Document { days, kinds }: Document) -> Result<Self, BaselineError> {
+        let mut known = BTreeMap::new();
+        for Kind { says, days: seen, of } in kinds {
+            let wrong = |what: String| Err(BaselineError::Content(format!("the kind {says:?} {what}")));
+            if says.is_empty() || says.len() > LONGEST {
+                return wrong(format!("has {} bytes, and must have 1 to {LONGEST}", says.len()));
+            }
+            if seen > days {
+                return wrong(format!("was seen on {seen} of {days} days, which cannot be"));
+            }
+            if let Some(long) = of.keys().find(|names| names.is_empty() || names.len() > LONGEST_NAMES) {
+                return wrong(format!("is of {long:?}, which must have 1 to {LONGEST_NAMES} bytes"));
+            }
+            if let Some((names, own)) = of.iter().find(|(_, own)| **own > seen) {
+                return wrong(format!(
+                    "was seen of {names:?} on {own} days and at all on {seen}, which cannot be"
+                ));
+            }
+            if of.len() > MOST_NAMES {
+                return wrong(format!("is of {}, and at most {MOST_NAMES} are taken", of.len()));
+            }
+            if known.contains_key(&says) {
+                return wrong("stands there twice".to_owned());
+            }
+            known.insert(says, Seen { days: seen, of });
+        }
+        Ok(Baseline { days, kinds: known })
+    }
+}
+
+impl From<Baseline> for Document {
+    fn from(baseline: Baseline) -> Self {
+        let kind = |(says, seen): (String, Seen)| Kind { says, days: seen.days, of: seen.of };
+        Document { days: baseline.days, kinds: baseline.kinds.into_iter().map(kind).collect() }
+    }
+}
+
+/// What records of one kind have in common; none of a record that is of no kind: one that no format understood, a remark, an alert of
+/// the highest severity, or one that says too much.
+fn kind_of(record: &Record) -> Option<String> {
+    let is_understood = record.kind != RecordKind::Unknown && record.format != Format::Remark;
+    let is_severe = record.is_alert() && record.alert_kind().priority == Some(1);
+    if !is_understood || is_severe {
+        return None;
+    }
+    let mut said = match record.is_alert() {
+        true => {
+            let kind = record.alert_kind();
+            let priority = kind.priority.map(|priority| format!(" P{priority}")).unwrap_or_default();
+            format!("{} {}{priority}: {}", record.rule, kind.classification, record.message)
+        }
+        false => format!("{}: {}", record.sensor, record.message),
+    };
+    for more in [&record.detail, &record.process, &record.file] {
+        if !more.is_empty() && !record.message.contains(more.as_str()) {
+            said.push_str(" | ");
+            said.push_str(more);
+        }
+    }
+    match record.verdict {
+        Some(SensorVerdict::Blocked) => said.push_str(" | blocked"),
+        Some(SensorVerdict::Allowed) => said.push_str(" | allowed"),
+        None => {}
+    }
+    // Readers cut what is long, and say so.
+    if said.contains('…') {
+        return None;
+    }
+    for end in [&record.source, &record.destination].into_iter().flatten() {
+        if end.address.contains(['.', ':']) {
+            said = said.replace(&end.address, "@");
+        }
+    }
+    let kind = masked(&said);
+    (kind.len() <= LONGEST).then_some(kind)
+}
+
+/// Names of days and months, as times have them.
+const CALENDAR: [&str; 19] = [
+    "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
+    "Sep", "Oct", "Nov", "Dec",
+];
+
+/// The text with numbers, identifiers and dates as `#`. Everything else stays, so that a word which was never seen is never hidden; and
+/// so do the answers of web servers.
+fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        let is_answer =
+            out.ends_with('"') && word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        if is_answer {
+            out.push_str(word);
+            continue;
+        }
+        let mut rest = word;
+        while let Some(first) = rest.chars().next() {
+            let ends = |c: char| c.is_alphanumeric() != first.is_alphanumeric();
+            let (part, behind) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+            if first.is_alphanumeric() {
+                mask_part(&mut out, part)
+            } else {
+                out.push_str(part)
+            }
+            rest = behind;
+        }
+    }
+    out
+}
+
+/// A part of a word that has letters and digits alone.
+fn mask_part(out: &mut String, part: &str) {
+    let has_digit = part.contains(|c: char| c.is_numeric());
+    let is_hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if has_digit && (is_hex || part.len() >= IDENTIFIER) || CALENDAR.contains(&part) {
+        out.push('#');
+        return;
+    }
+    let mut in_number = false;
+    for c in part.chars() {
+        if !c.is_numeric() {
+            out.push(c);
+        } else if !in_number {
+            out.push('#');
+        }
+        in_number = c.is_numeric();
+    }
+}
+
+/// Who has to do with a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names {
+    /// Its host, its account and all addresses.
+    exact: String,
+    /// The same with anybody in place of addresses outside.
+    of_anybody: String,
+    /// Whether there are such.
+    has_outside: bool,
+}
+
+impl Names {
+    fn of(record: &Record) -> Names {
+        let ends = [&record.source, &record.destination].into_iter().flatten();
+        let mut addresses: BTreeSet<String> = ends.map(|end| end.address.clone()).collect();
+        if !record.is_alert() {
+            let told = Entities::find(&record.message);
+            addresses.extend(told.of(EntityKind::Address).map(str::to_owned));
+        }
+        let own = [&record.host, &record.account].into_iter().filter(|name| !name.is_empty());
+        let own: Vec<&str> = own.map(String::as_str).collect();
+        let (mut exact, mut of_anybody) = (BTreeSet::new(), BTreeSet::new());
+        let mut has_outside = false;
+        for address in addresses {
+            match outside(&address) {
+                Some(network) => {
+                    has_outside = true;
+                    of_anybody.insert(ANYBODY.to_owned());
+                    exact.insert(network);
+                }
+                None => {
+                    of_anybody.insert(address.clone());
+                    exact.insert(address);
+                }
+            }
+        }
+        let told = |addresses: BTreeSet<String>| {
+            let all: Vec<&str> = own.iter().copied().chain(addresses.iter().map(String::as_str)).collect();
+            if all.is_empty() { "-".to_owned() } else { all.join(" ") }
+        };
+        Names { exact: told(exact), of_anybody: told(of_anybody), has_outside }
+    }
+}
+
+/// The network of an address outside, of a name with a domain the domain; none of an address that is private, or of a plain name.
+fn outside(address: &str) -> Option<String> {
+    let Ok(ip) = address.parse::<IpAddr>() else {
+        let mut labels = address.rsplit('.');
+        let (top, domain) = (labels.next()?, labels.next()?);
+        return Some(format!("{domain}.{top}"));
+    };
+    let (is_own, prefix) = match ip {
+        IpAddr::V4(v4) => (
+            v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_broadcast(),
+            24,
+        ),
+        IpAddr::V6(v6) => (
+            v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+            48,
+        ),
+    };
+    if is_own {
+        return None;
+    }
+    Network::around(ip, prefix).map(|network| network.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Learns a baseline from logs of ordinary days.
+
+use super::*;
+
+/// Most kinds that are counted while learning; further ones are left out.
+const MOST_KINDS: usize = 100_000;
+/// Of each kind, most names that are counted.
+const MOST_COUNTED: usize = 512;
+/// From so many networks outside on, seen on so many days, it is anybody who comes.
+const MANY_NETWORKS: usize = 8;
+const MANY_DAYS: usize = 3;
+/// Bytes of a baseline's text around its kinds, at most.
+const FRAME: usize = 64;
+
+/// Learns what is usual, record by record, in whatever order they come.
+#[derive(Clone, Debug, Default)]
+pub struct BaselineLearner {
+    /// Days by what logs call them.
+    days: BTreeMap<String, u32>,
+    kinds: HashMap<String, Counts>,
+    records: u64,
+    left_out: u64,
+}
+
+/// How often one kind came.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    /// By day.
+    days: BTreeMap<u32, u64>,
+    /// By whom and day.
+    exact: HashMap<String, BTreeMap<u32, u64>>,
+    /// The same with anybody in place of addresses outside.
+    of_anybody: HashMap<String, BTreeMap<u32, u64>>,
+    /// Those of `exact` that hold an address outside.
+    outside: usize,
+}
+
+/// What was learnt, and from what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learnt {
+    /// What is usual.
+    pub baseline: Baseline,
+    /// Records that were looked at.
+    pub records: u64,
+    /// Of them, such as are of no kind: in no known form, alerts of the highest severity, very long ones.
+    pub of_no_kind: u64,
+    /// Kinds that were seen on one day only, and do not count.
+    pub once: usize,
+    /// Kinds that were usual and did not fit: those that were seen on the fewest days.
+    pub dropped: usize,
+    /// The last day, as the logs call it.
+    pub last_day: String,
+    /// Records of the last day, and how many of them the days before would have called usual, of the same and of others: what to expect of a
+    /// further day. Nothing if there are but two days.
+    pub last: Option<LastDay>,
+}
+
+/// How well earlier days knew the last one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastDay {
+    /// Records that are of a kind.
+    pub records: u64,
+    /// Seen before of the same hosts, accounts and addresses, or of anybody outside.
+    pub usual: u64,
+    /// Seen before, of others.
+    pub of_others: u64,
+}
+
+impl BaselineLearner {
+    /// Takes a record; `undated` is the day of one that tells no time.
+    pub fn add(&mut self, record: &Record, undated: &str) {
+        self.records = self.records.saturating_add(record.repeats.count);
+        let kind =
+            kind_of(record).filter(|kind| self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind));
+        let Some(kind) = kind else {
+            self.left_out = self.left_out.saturating_add(record.repeats.count);
+            return;
+        };
+        let day = record.time.map_or_else(|| undated.to_owned(), |time| time.date());
+        let number = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
+        let day = *self.days.entry(day).or_insert(number);
+        let count = record.repeats.count;
+        let counts = self.kinds.entry(kind).or_default();
+        let add = |days: &mut BTreeMap<u32, u64>| {
+            let known = days.entry(day).or_default();
+            *known = known.saturating_add(count);
+        };
+        add(&mut counts.days);
+        let names = Names::of(record);
+        if names.has_outside
+            && (counts.of_anybody.len() < MOST_COUNTED || counts.of_anybody.contains_key(&names.of_anybody))
+        {
+            add(counts.of_anybody.entry(names.of_anybody).or_default());
+        }
+        if counts.exact.len() < MOST_COUNTED || counts.exact.contains_key(&names.exact) {
+            if names.has_outside && !counts.exact.contains_key(&names.exact) {
+                counts.outside += 1;
+            }
+            add(counts.exact.entry(names.exact).or_default());
+        }
+    }
+
+    /// What is usual.
+    ///
+    /// # Errors
+    /// [`BaselineError::Days`] if the logs are of fewer than two days.
+    pub fn learn(self) -> Result<Learnt, BaselineError> {
+        let Some((last_day, &last)) = self.days.last_key_value().filter(|_| self.days.len() > 1) else {
+            let days = if self.days.is_empty() { "no day that can be told" } else { "one day" };
+            return Err(BaselineError::Days(days.to_owned()));
+        };
+        let days = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
+        let mut known = LastDay::default();
+        let mut once = 0;
+        let mut kinds: Vec<(String, Seen)> = Vec::new();
+        for (says, counts) in self.kinds {
+            counts.know(last, &mut known);
+            match counts.usual(|_| true) {
+                Some(seen) => kinds.push((says, seen)),
+                None => once += 1,
+            }
+        }
+        // What is seen on most days stays.
+        kinds.sort_unstable_by(|a, b| b.1.days.cmp(&a.1.days).then_with(|| a.0.cmp(&b.0)));
+        let mut length = FRAME;
+        let fits = |(says, seen): &&(String, Seen)| {
+            length += line(says, seen).len() + ",\n".len();
+            length <= LONGEST_TEXT
+        };
+        let kept = kinds.iter().take_while(fits).count();
+        let dropped = kinds.len() - kept;
+        kinds.truncate(kept);
+        Ok(Learnt {
+            baseline: Baseline { days, kinds: kinds.into_iter().collect() },
+            records: self.records,
+            of_no_kind: self.left_out,
+            once,
+            dropped,
+            last_day: last_day.clone(),
+            last: (days > SEVERAL).then_some(known),
+        })
+    }
+}
+
+impl Counts {
+    /// How it was seen on the days that count, if it is usual.
+    fn usual(&self, counts: impl Fn(u32) -> bool) -> Option<Seen> {
+        let on = |days: &BTreeMap<u32, u64>| days.keys().filter(|day| counts(**day)).count();
+        let days = u32::try_from(on(&self.days)).ok().filter(|days| *days >= SEVERAL)?;
+        let several = |days: &BTreeMap<u32, u64>| on(days) >= SEVERAL as usize;
+        let mut of: Vec<(usize, bool, &String)> = self
+            .exact
+            .iter()
+            .filter(|(_, days)| several(days))
+            .map(|(names, days)| (on(days), false, names))
+            .collect();
+        if self.outside >= MANY_NETWORKS {
+            let many = self.of_anybody.iter().filter(|(_, days)| on(days) >= MANY_DAYS);
+            of.extend(many.map(|(names, days)| (on(days), true, names)));
+        }
+        of.retain(|(_, _, names)| names.len() <= LONGEST_NAMES);
+        // Anybody first, since many are one of them.
+        of.sort_unstable_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)).then_with(|| a.2.cmp(b.2)));
+        of.truncate(MOST_NAMES);
+        let named =
+            of.into_iter().map(|(days, _, names)| (names.clone(), u32::try_from(days).unwrap_or(u32::MAX)));
+        Some(Seen { days, of: named.collect() })
+    }
+
+    /// Counts what the days before knew of a day.
+    fn know(&self, day: u32, known: &mut LastDay) {
+        let Some(&records) = self.days.get(&day) else { return };
+        known.records = known.records.saturating_add(records);
+        let Some(seen) = self.usual(|other| other != day) else { return };
+        let on_day = |(names, days): (&String, &BTreeMap<u32, u64>)| {
+            days.get(&day).copied().filter(|_| seen.of.contains_key(names)).unwrap_or_default()
+        };
+        let of_anybody: u64 = self.of_anybody.iter().map(on_day).sum();
+        let exact: u64 = self.exact.iter().map(on_day).sum();
+        let usual = exact.max(of_anybody).min(records);
+        known.usual = known.usual.saturating_add(usual);
+        known.of_others = known.of_others.saturating_add(records - usual);
+    }
+}
