@@ -165,7 +165,7 @@ impl<'a> Shelves<'a> {
 /// The kind of a source, of which [`SHARES`] says how much is wanted.
 fn kind(source: &str) -> &'static str {
     match source {
-        "lines" => "lines",
+        "lines" | "records" => "lines",
         "emerging" => "network rules",
         attack::CHANNELS => "channels",
         source if source.starts_with("attack-") => "examples",

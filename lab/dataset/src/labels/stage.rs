@@ -27,6 +27,8 @@ pub(super) enum Form {
     Process,
     /// What an application or a cloud service logs.
     Log,
+    /// A record as its product writes it.
+    Raw,
 }
 
 impl Form {
@@ -67,6 +69,7 @@ pub(super) fn rendered(
         log: log(one, text, seed, shows),
         constraints: Vec::new(),
         notes: Vec::new(),
+        baseline: None,
     };
     let rendering = Rendering::new(Arc::clone(templates), &evidence, 4_000)?;
     Ok(rendering.incident(0, shows)?)
@@ -90,10 +93,18 @@ pub(super) fn log(one: &Labelled, text: &str, seed: u64, shows: Option<Tactic>) 
     let (name, address, _) = HOSTS[draw(seed, "host", HOSTS.len())];
     let (_, other, _) = HOSTS[draw(seed, "other", HOSTS.len())];
     let outside = OUTSIDE[draw(seed, "outside", OUTSIDE.len())];
-    let parsed = |line: String| AlertLog::parse(line.as_bytes()).unwrap_or_default();
+    // What a sensor saw pass is read as it is where it is asked about.
+    let parsed = |line: String| {
+        let mut log = AlertLog::parse(line.as_bytes()).unwrap_or_default();
+        for record in log.records.iter_mut().filter(|record| record.kind == RecordKind::Telemetry) {
+            record.kind = RecordKind::Log;
+        }
+        log
+    };
     let end = |address: &str, port| Some(Endpoint::new(address, Some(port)));
     let record = match &one.form {
         Form::Syslog(program) => return parsed(format!("Jun  3 12:59:31 {name} {program}[911]: {text}\n")),
+        Form::Raw => return parsed(format!("{text}\n")),
         Form::Sudo => {
             let line = format!(
                 "Jun  3 12:59:31 {name} sudo:   deploy : TTY=pts/0 ; PWD=/home/deploy ; USER=root ; COMMAND={text}\n"

@@ -50,23 +50,25 @@ fn filled(text: &str, seed: u64) -> String {
     while let Some((before, behind)) = rest.split_once('{') {
         out.push_str(before);
         place += 1;
-        let Some((slot, behind)) = behind.split_once('}') else {
-            out.push('{');
-            rest = behind;
-            continue;
+        let slot = behind.split_once('}').map(|(slot, _)| slot).unwrap_or_default();
+        let value = match slot {
+            "user" => pick(place, &USERS),
+            "host" => pick(place, &HOSTS),
+            "file" => pick(place, &FILES),
+            "domain" => pick(place, &DOMAINS),
+            "service" => pick(place, &SERVICES),
+            "inside" => format!("10.0.3.{}", 10 + number(place, 200)),
+            "outside" => format!("203.0.113.{}", 1 + number(place, 250)),
+            "number" => number(place, 65_000).to_string(),
+            // A brace of JSON, in which places may stand as well.
+            _ => {
+                out.push('{');
+                rest = behind;
+                continue;
+            }
         };
-        match slot {
-            "user" => out += &pick(place, &USERS),
-            "host" => out += &pick(place, &HOSTS),
-            "file" => out += &pick(place, &FILES),
-            "domain" => out += &pick(place, &DOMAINS),
-            "service" => out += &pick(place, &SERVICES),
-            "inside" => out += &format!("10.0.3.{}", 10 + number(place, 200)),
-            "outside" => out += &format!("203.0.113.{}", 1 + number(place, 250)),
-            "number" => out += &number(place, 65_000).to_string(),
-            other => out += &format!("{{{other}}}"),
-        }
-        rest = behind;
+        out.push_str(&value);
+        rest = behind.get(slot.len() + 1..).unwrap_or_default();
     }
     out + rest
 }
@@ -77,6 +79,13 @@ mod tests {
 
     #[test]
     fn places_are_filled_and_other_braces_stay() {
+        let object = filled(r#"{"by":{"name":"{user}","ip":"{outside}"}}"#, 3);
+        assert!(
+            object.starts_with(r#"{"by":{"name":""#)
+                && !object.contains("{user}")
+                && object.contains("203.0.113."),
+            "{object}"
+        );
         let text = filled("{user} at {inside} {x} {", 3);
         assert!(!text.contains("{user}") && text.contains("10.0.3.") && text.ends_with(" {x} {"), "{text}");
         assert_eq!(filled("no place", 3), "no place");
