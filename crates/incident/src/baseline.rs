@@ -31,8 +31,8 @@ const MOST_NAMES: usize = 64;
 const SEVERAL: u32 = 2;
 /// Days on which somebody has to be seen, beside half of all, for that to be on most days.
 const MOST_DAYS: u32 = 4;
-/// What stands in place of addresses outside, where ever others come.
-const ANYBODY: &str = "anybody-outside";
+/// What stands in place of addresses outside, where ever others come; no name holds it.
+const ANYBODY: &str = "*";
 /// From this length on a word of letters and digits is an identifier.
 const IDENTIFIER: usize = 20;
 
@@ -321,11 +321,13 @@ impl Names {
             let told = Entities::find(&record.message);
             addresses.extend(told.of(EntityKind::Address).map(str::to_owned));
         }
+        // A name that somebody chose is one word, and not anybody.
+        let word = |name: &str| name.replace(|c: char| c.is_whitespace() || ANYBODY.contains(c), "_");
         let own = [&record.host, &record.account].into_iter().filter(|name| !name.is_empty());
-        let own: Vec<&str> = own.map(String::as_str).collect();
+        let own: Vec<String> = own.map(|name| word(name)).collect();
         let (mut exact, mut of_anybody) = (BTreeSet::new(), BTreeSet::new());
         let mut has_outside = false;
-        for address in addresses {
+        for address in addresses.iter().map(|address| word(address)) {
             match outside(&address) {
                 Some(network) => {
                     has_outside = true;
@@ -339,7 +341,7 @@ impl Names {
             }
         }
         let told = |addresses: BTreeSet<String>| {
-            let all: Vec<&str> = own.iter().copied().chain(addresses.iter().map(String::as_str)).collect();
+            let all: Vec<&str> = own.iter().chain(&addresses).map(String::as_str).collect();
             if all.is_empty() { "-".to_owned() } else { all.join(" ") }
         };
         Names { exact: told(exact), of_anybody: told(of_anybody), has_outside }

@@ -4,8 +4,11 @@ use super::*;
 
 /// Most kinds that are counted while learning; further ones are left out.
 const MOST_KINDS: usize = 100_000;
-/// Of each kind, most names that are counted.
+/// Of each kind, and of all together, most names that are counted.
 const MOST_COUNTED: usize = 512;
+const MOST_NAMES_COUNTED: usize = 400_000;
+/// Most days; records of further ones are left out.
+const MOST_DAYS_COUNTED: usize = 400;
 /// From so many networks outside on, seen on so many days, it is anybody who comes.
 const MANY_NETWORKS: usize = 8;
 const MANY_DAYS: usize = 3;
@@ -18,6 +21,8 @@ pub struct BaselineLearner {
     /// Days by what logs call them.
     days: BTreeMap<String, u32>,
     kinds: HashMap<String, Counts>,
+    /// Names of all kinds.
+    names: usize,
     records: u64,
     left_out: u64,
 }
@@ -72,11 +77,12 @@ impl BaselineLearner {
         self.records = self.records.saturating_add(record.repeats.count);
         let kind =
             kind_of(record).filter(|kind| self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind));
-        let Some(kind) = kind else {
+        let day = record.time.map_or_else(|| undated.to_owned(), |time| time.date());
+        let is_counted = self.days.len() < MOST_DAYS_COUNTED || self.days.contains_key(&day);
+        let Some(kind) = kind.filter(|_| is_counted) else {
             self.left_out = self.left_out.saturating_add(record.repeats.count);
             return;
         };
-        let day = record.time.map_or_else(|| undated.to_owned(), |time| time.date());
         let number = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
         let day = *self.days.entry(day).or_insert(number);
         let count = record.repeats.count;
@@ -87,17 +93,22 @@ impl BaselineLearner {
         };
         add(&mut counts.days);
         let names = Names::of(record);
-        if names.has_outside
-            && (counts.of_anybody.len() < MOST_COUNTED || counts.of_anybody.contains_key(&names.of_anybody))
-        {
-            add(counts.of_anybody.entry(names.of_anybody).or_default());
-        }
-        if counts.exact.len() < MOST_COUNTED || counts.exact.contains_key(&names.exact) {
-            if names.has_outside && !counts.exact.contains_key(&names.exact) {
-                counts.outside += 1;
+        let room = MOST_NAMES_COUNTED.saturating_sub(self.names);
+        let mut count_name = |of: &mut HashMap<String, BTreeMap<u32, u64>>, name: String| {
+            if let Some(days) = of.get_mut(&name) {
+                add(days);
+            } else if of.len() < MOST_COUNTED && room > 1 {
+                self.names += 1;
+                add(of.entry(name).or_default());
+                return true;
             }
-            add(counts.exact.entry(names.exact).or_default());
+            false
+        };
+        if names.has_outside {
+            count_name(&mut counts.of_anybody, names.of_anybody);
         }
+        let is_new = count_name(&mut counts.exact, names.exact);
+        counts.outside += usize::from(is_new && names.has_outside);
     }
 
     /// What is usual.

@@ -99,6 +99,11 @@ fn where_ever_others_come_from_outside_anybody_does() {
     );
     let inside = next.replace("203.0.200.7", "10.0.0.7");
     assert_eq!(familiarity(&known, &inside), [Familiarity::UsualOfOthers], "inside it is not anybody");
+    let named = records(&next)
+        .pop()
+        .map(|record| Record { source: None, account: "root *".into(), ..record })
+        .unwrap();
+    assert_ne!(known.known(&named).familiarity, Familiarity::Daily, "nobody is called anybody");
     let elsewhere = next.replace("web01", "db01");
     assert_eq!(familiarity(&known, &elsewhere), [Familiarity::UsualOfOthers], "nor at another host");
 }

@@ -119,26 +119,25 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
     assessment
 }
 
-/// Which groups are the likeliest to be part of an attack where there is none: all that are likelier than not, up to [`MOST_LIKELIEST`], or the
-/// likeliest alone.
+/// Which groups are the likeliest to be part of an attack where there is none: those that are worth a look, or the likeliest alone.
 fn likeliest(scene: &Scene, verdicts: &[Verdict]) -> String {
     let judged = scene.groups.iter().zip(verdicts).filter(|(_, verdict)| verdict.attack > 0.0);
     let mut judged: Vec<(f32, u32)> = judged.map(|(group, verdict)| (verdict.attack, group.number)).collect();
     judged.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let likely = judged.iter().take_while(|(attack, _)| *attack >= 0.5).count();
+    let likely = judged.iter().take_while(|(attack, _)| *attack >= WORTH_A_LOOK).count();
     match judged.get(..likely.clamp(1, MOST_LIKELIEST)).unwrap_or(&judged) {
         [] => String::new(),
         [(attack, number)] => format!(" The likeliest is group A{number}, with {:.0} %.", 100.0 * attack),
         several => {
-            let told: Vec<String> = several
-                .iter()
-                .map(|(attack, number)| format!("A{number} ({:.0} %)", 100.0 * attack))
-                .collect();
+            let told = several.iter().map(|(attack, number)| format!("A{number} ({:.0} %)", 100.0 * attack));
+            let told: Vec<String> = told.collect();
             format!(" Worth a look are groups {}.", listed(&told))
         }
     }
 }
 
+/// From this chance on a group is worth a look where there is no incident: whoever looks loses minutes.
+const WORTH_A_LOOK: f32 = 0.3;
 /// Most groups that are told where there is no incident.
 const MOST_LIKELIEST: usize = 3;
 

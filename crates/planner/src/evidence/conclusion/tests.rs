@@ -308,6 +308,25 @@ fn nothing_but_everyday_traffic_is_no_incident() {
 }
 
 #[test]
+fn where_there_is_no_incident_it_is_said_what_is_worth_a_look() {
+    let scene = scene(
+        &["Scan", "Probe", "Ping", "Update", "Chat"]
+            .map(|said| alert(said, 2, "203.0.113.9", "10.0.2.13"))
+            .each_ref()
+            .map(String::as_str),
+    );
+    let said = |chances: [f32; 5]| {
+        let verdicts = chances.map(|attack| Verdict { attack, ..Verdict::default() });
+        conclude(&scene, &verdicts).description
+    };
+    assert!(said([0.1, 0.2, 0.05, 0.1, 0.1]).ends_with("The likeliest is group A2, with 20 %."));
+    assert!(said([0.4, 0.2, 0.05, 0.1, 0.1]).ends_with("The likeliest is group A1, with 40 %."));
+    let several = said([0.4, 0.5, 0.35, 0.32, 0.1]);
+    assert!(several.ends_with("Worth a look are groups A2 (50 %), A1 (40 %) and A3 (35 %)."), "{several}");
+    assert!(!said([0.0; 5]).contains("group"), "where nothing was judged nothing is likeliest");
+}
+
+#[test]
 fn a_sensor_that_states_a_tactic_is_heard_beside_the_model() {
     let mine = |priority: Option<u8>| Record {
         priority,
