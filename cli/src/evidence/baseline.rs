@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use countermove_incident::{AlertLog, BaselineLearner, LastDay, Learnt, LogError};
+use countermove_incident::{AlertLog, BaselineLearner, LastDay, Learnt};
 
 use super::find;
 use crate::args::BaselineArgs;
@@ -17,14 +17,7 @@ pub(crate) fn baseline(arguments: &BaselineArgs) -> Result<Exit, Failure> {
     for input in &inputs {
         let name = input.name();
         let read = AlertLog::each(input.open()?, |record| learner.add(&record, &name));
-        match (read, input.is_named()) {
-            (Ok(()), _) => {}
-            (Err(LogError::Binary { reason }), false) => {
-                notes.push(format!("{name} was left out: {reason}."))
-            }
-            (Err(LogError::Io(error)), _) => return Err(input.unreadable(&error)),
-            (Err(error), _) => return Err(Failure::Input(format!("{name}: {error}"))),
-        }
+        input.usable(read, &mut notes)?;
     }
     let learnt = learner.learn().map_err(|error| Failure::Input(error.to_string()))?;
     let text = learnt.baseline.to_text();

@@ -69,13 +69,8 @@ pub(crate) fn gather(names: &[PathBuf], max_raw: u64) -> Result<Gathered, Failur
         } else {
             dossier.add(&source, io::Cursor::new(std::mem::take(&mut head)).chain(reader))
         };
-        match (read, input.is_named()) {
-            (Ok(records), _) => sources.push((name, records)),
-            (Err(LogError::Binary { reason }), false) => {
-                notes.push(format!("{name} was left out: {reason}."));
-            }
-            (Err(LogError::Io(error)), _) => return Err(input.unreadable(&error)),
-            (Err(error), _) => return Err(Failure::Input(format!("{name}: {error}"))),
+        if let Some(records) = input.usable(read, &mut notes)? {
+            sources.push((name, records));
         }
     }
     let log = dossier.into_log();
@@ -184,6 +179,23 @@ impl Input {
                 let file = File::open(path).map_err(|error| Failure::unreadable(path, &error))?;
                 Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
             }
+        }
+    }
+
+    /// What was read of it; nothing of one that nobody named and that is no text, which is noted.
+    pub(crate) fn usable<T>(
+        &self,
+        read: Result<T, LogError>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<T>, Failure> {
+        match (read, self.is_named()) {
+            (Ok(read), _) => Ok(Some(read)),
+            (Err(LogError::Binary { reason }), false) => {
+                notes.push(format!("{} was left out: {reason}.", self.name()));
+                Ok(None)
+            }
+            (Err(LogError::Io(error)), _) => Err(self.unreadable(&error)),
+            (Err(error), _) => Err(Failure::Input(format!("{}: {error}", self.name()))),
         }
     }
 

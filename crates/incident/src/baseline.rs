@@ -309,8 +309,6 @@ struct Names {
     exact: String,
     /// The same with anybody in place of addresses outside.
     of_anybody: String,
-    /// Whether there are such.
-    has_outside: bool,
 }
 
 impl Names {
@@ -326,11 +324,9 @@ impl Names {
         let own = [&record.host, &record.account].into_iter().filter(|name| !name.is_empty());
         let own: Vec<String> = own.map(|name| word(name)).collect();
         let (mut exact, mut of_anybody) = (BTreeSet::new(), BTreeSet::new());
-        let mut has_outside = false;
         for address in addresses.iter().map(|address| word(address)) {
             match outside(&address) {
                 Some(network) => {
-                    has_outside = true;
                     of_anybody.insert(ANYBODY.to_owned());
                     exact.insert(network);
                 }
@@ -344,7 +340,12 @@ impl Names {
             let all: Vec<&str> = own.iter().chain(&addresses).map(String::as_str).collect();
             if all.is_empty() { "-".to_owned() } else { all.join(" ") }
         };
-        Names { exact: told(exact), of_anybody: told(of_anybody), has_outside }
+        Names { exact: told(exact), of_anybody: told(of_anybody) }
+    }
+
+    /// Whether there are addresses outside.
+    fn has_outside(&self) -> bool {
+        self.exact != self.of_anybody
     }
 }
 

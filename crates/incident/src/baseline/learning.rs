@@ -93,6 +93,7 @@ impl BaselineLearner {
         };
         add(&mut counts.days);
         let names = Names::of(record);
+        let has_outside = names.has_outside();
         let room = MOST_NAMES_COUNTED.saturating_sub(self.names);
         let mut count_name = |of: &mut HashMap<String, BTreeMap<u32, u64>>, name: String| {
             if let Some(days) = of.get_mut(&name) {
@@ -104,11 +105,11 @@ impl BaselineLearner {
             }
             false
         };
-        if names.has_outside {
+        if has_outside {
             count_name(&mut counts.of_anybody, names.of_anybody);
         }
         let is_new = count_name(&mut counts.exact, names.exact);
-        counts.outside += usize::from(is_new && names.has_outside);
+        counts.outside += usize::from(is_new && has_outside);
     }
 
     /// What is usual.
