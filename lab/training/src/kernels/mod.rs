@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Result, Tensor};
+use half::bf16;
 
 pub(crate) use portable::CandleKernels;
 
@@ -39,8 +40,10 @@ pub(crate) enum Right {
         /// Whether the product is with the matrix itself and not with its transpose.
         transposed: bool,
     },
+    /// Tiles in single precision.
+    Packed(Arc<cpu::Packed<f32>>),
     /// Tiles in bfloat16.
-    Packed(Arc<cpu::Packed>),
+    Short(Arc<cpu::Packed<bf16>>),
 }
 
 /// A frozen matrix W (outputs × inputs), ready for both directions.

@@ -112,7 +112,9 @@ impl Kernels for CandleKernels {
                     let weight = weight.dequantize(&self.device)?.to_dtype(self.dtype)?;
                     term.left.matmul(&if *transposed { weight } else { weight.t()? })?
                 }
-                Right::Packed(_) => candle_core::bail!("packed tiles are for the CPU's own kernels"),
+                Right::Packed(_) | Right::Short(_) => {
+                    candle_core::bail!("packed tiles are for the CPU's own kernels")
+                }
             };
             let product = product.to_dtype(DType::F32)?;
             sum = Some(match sum {

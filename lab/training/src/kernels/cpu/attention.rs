@@ -1,18 +1,15 @@
 //! Attention within a pack: each segment sees its ancestors whole and itself up to the row.
 //!
-//! One task is one tree of segments and one query head. Scores of up to 128 rows are computed at a time, against only
+//! One task is one tree of segments and one query head ([`super::head`]). Scores of up to 128 rows are computed at a time, against only
 //! the keys that those rows see. Key and value gradients of the query heads that share a key head are summed at the
-//! end, in order, so results do not depend on the number of threads. Factors are single precision here; with activations
-//! in bfloat16, [`super::short`] computes the blocks.
+//! end, in order, so results do not depend on the number of threads.
 
 use std::ops::Range;
 
-use gemm::{Parallelism, gemm};
-use pulp::Arch;
 use rayon::prelude::*;
 
-use super::rows::{exp, largest, sum};
-use super::short::ShortHead;
+use super::head::Head;
+use super::products::Factor;
 use crate::pack::Layout;
 
 /// Rows whose scores are computed together.
@@ -25,15 +22,9 @@ pub(super) struct Sizes {
     pub(super) kv_heads: usize,
     pub(super) rows: usize,
     pub(super) size: usize,
-    /// Whether factors are rounded to bfloat16.
-    pub(super) bf16: bool,
 }
 
 impl Sizes {
-    fn scale(self) -> f32 {
-        1.0 / (self.size as f32).sqrt()
-    }
-
     /// Rows of one tree of one head.
     fn tree<'a>(self, values: &'a [f32], head: usize, rows: &Range<usize>) -> &'a [f32] {
         &self.head(values, head)[rows.start * self.size..rows.end * self.size]
@@ -46,66 +37,6 @@ impl Sizes {
 
     fn kv_head(self, head: usize) -> usize {
         head / (self.heads / self.kv_heads)
-    }
-}
-
-/// A matrix in memory: where it begins, and the distances of rows and of columns.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    values: &'a [f32],
-    row: usize,
-    column: usize,
-}
-
-impl<'a> Matrix<'a> {
-    fn rows(values: &'a [f32], width: usize) -> Self {
-        Self { values, row: width, column: 1 }
-    }
-
-    fn turned(self) -> Self {
-        Self { row: self.column, column: self.row, ..self }
-    }
-}
-
-/// target = scale · left · right, or that plus what is there; the target's rows lie `stride` apart.
-fn multiply(
-    target: &mut [f32],
-    stride: usize,
-    [rows, columns, inner]: [usize; 3],
-    left: Matrix<'_>,
-    right: Matrix<'_>,
-    scale: f32,
-    add: bool,
-) {
-    if rows == 0 || columns == 0 || inner == 0 {
-        return;
-    }
-    assert!((rows - 1) * stride + columns <= target.len());
-    assert!((rows - 1) * left.row + (inner - 1) * left.column < left.values.len());
-    assert!((inner - 1) * right.row + (columns - 1) * right.column < right.values.len());
-    // SAFETY: all three matrices lie inside their slices, as was just checked, and the target is borrowed alone.
-    unsafe {
-        gemm(
-            rows,
-            columns,
-            inner,
-            target.as_mut_ptr(),
-            1,
-            stride as isize,
-            add,
-            left.values.as_ptr(),
-            left.column as isize,
-            left.row as isize,
-            right.values.as_ptr(),
-            right.column as isize,
-            right.row as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
     }
 }
 
@@ -174,20 +105,8 @@ fn trees(layout: &Layout) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
     (segments, rows)
 }
 
-/// Scores of a block: rows × columns. Those that a row does not see are left as they come.
-fn scores(block: &Block, queries: &[f32], keys: &[f32], sizes: Sizes, scores: &mut Vec<f32>) {
-    let (columns, size) = (block.columns(), sizes.size);
-    scores.resize(block.rows.len() * columns, 0.0);
-    let left = Matrix::rows(&queries[block.rows.start * size..block.rows.end * size], size);
-    for (place, range) in block.places() {
-        let right = Matrix::rows(&keys[range.start * size..range.end * size], size).turned();
-        let shape = [block.rows.len(), range.len(), size];
-        multiply(&mut scores[place..], columns, shape, left, right, sizes.scale(), false);
-    }
-}
-
 /// Output and sums of [`super::super::Kernels::attention`].
-pub(super) fn forward(
+pub(super) fn forward<F: Factor>(
     queries: &[f32],
     keys: &[f32],
     values: &[f32],
@@ -199,65 +118,17 @@ pub(super) fn forward(
     let mut sums = vec![0.0; sizes.heads * sizes.rows];
     let outputs = parts(&mut output, sizes.rows, sizes.size, &tree_rows);
     let all_sums = parts(&mut sums, sizes.rows, 1, &tree_rows);
-    let arch = Arch::new();
     let tasks: Vec<_> = outputs.into_iter().zip(all_sums).enumerate().collect();
-    tasks.into_par_iter().for_each_init(Default::default, |(memory, short), (task, (output, sums))| {
+    tasks.into_par_iter().for_each_init(Default::default, |memory, (task, (output, sums))| {
         let (head, tree) = (task / segments.len(), task % segments.len());
-        let first = tree_rows[tree].start;
-        let kv_head = sizes.kv_head(head);
-        if sizes.bf16 {
-            let rows = &tree_rows[tree];
-            let inputs = [(queries, head), (keys, kv_head), (values, kv_head)];
-            let inputs = inputs.map(|(values, head)| sizes.tree(values, head, rows));
-            let mut one = ShortHead::new(inputs, first, sizes.size, short);
-            for block in blocks(layout, &segments[tree]) {
-                let rows = block.rows.start - first..block.rows.end - first;
-                let output = &mut output[rows.start * sizes.size..rows.end * sizes.size];
-                one.forward(&block, output, &mut sums[rows]);
-            }
-            return;
-        }
-        let (queries, keys, values) =
-            (sizes.head(queries, head), sizes.head(keys, kv_head), sizes.head(values, kv_head));
-        let size = sizes.size;
+        let (rows, kv_head) = (&tree_rows[tree], sizes.kv_head(head));
+        let inputs = [(queries, head), (keys, kv_head), (values, kv_head)];
+        let inputs = inputs.map(|(values, head)| sizes.tree(values, head, rows));
+        let mut one = Head::<F>::new(inputs, rows.start, sizes.size, memory);
         for block in blocks(layout, &segments[tree]) {
-            scores(&block, queries, keys, sizes, memory);
-            let columns = block.columns();
-            let sums = &mut sums[block.rows.start - first..block.rows.end - first];
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for ((row, scores), total) in
-                        block.rows.clone().zip(memory.chunks_exact_mut(columns)).zip(sums.iter_mut())
-                    {
-                        let (seen, unseen) = scores.split_at_mut(block.seen(row));
-                        unseen.fill(0.0);
-                        let most = largest(seen);
-                        seen.iter_mut().for_each(
-                            #[inline(always)]
-                            |score| *score = exp(*score - most),
-                        );
-                        let weights = sum(
-                            seen.len(),
-                            #[inline(always)]
-                            |index| seen[index],
-                        );
-                        let share = 1.0 / weights;
-                        seen.iter_mut().for_each(
-                            #[inline(always)]
-                            |score| *score *= share,
-                        );
-                        *total = most + weights.ln();
-                    }
-                },
-            );
-            let target = &mut output[(block.rows.start - first) * size..][..block.rows.len() * size];
-            for (index, (place, range)) in block.places().enumerate() {
-                let left = Matrix::rows(&memory[place..], columns);
-                let right = Matrix::rows(&values[range.start * size..range.end * size], size);
-                let shape = [block.rows.len(), size, range.len()];
-                multiply(target, size, shape, left, right, 1.0, index > 0);
-            }
+            let rows = block.rows.start - rows.start..block.rows.end - rows.start;
+            let output = &mut output[rows.start * sizes.size..rows.end * sizes.size];
+            one.forward(&block, output, &mut sums[rows]);
         }
     });
     (output, sums)
@@ -272,7 +143,7 @@ pub(super) struct Results<'a> {
 }
 
 /// Gradients by queries, keys and values.
-pub(super) fn backward(
+pub(super) fn backward<F: Factor>(
     queries: &[f32],
     keys: &[f32],
     values: &[f32],
@@ -284,120 +155,28 @@ pub(super) fn backward(
     let mut by_queries = vec![0.0; queries.len()];
     let mut by_keys = vec![0.0; queries.len()];
     let mut by_values = vec![0.0; queries.len()];
-    {
-        let [queries_parts, keys_parts, values_parts] = [&mut by_queries, &mut by_keys, &mut by_values]
-            .map(|all| parts(all, sizes.rows, sizes.size, &tree_rows));
-        let tasks: Vec<_> = queries_parts.into_iter().zip(keys_parts).zip(values_parts).enumerate().collect();
-        tasks.into_par_iter().for_each_init(
-            Default::default,
-            |(shares, by_scores, short), (task, ((by_queries, by_keys), by_values))| {
-                let (head, tree) = (task / segments.len(), task % segments.len());
-                let kv_head = sizes.kv_head(head);
-                let head_of = |values| sizes.head(values, head);
-                let one = Head {
-                    queries: head_of(queries),
-                    keys: sizes.head(keys, kv_head),
-                    values: sizes.head(values, kv_head),
-                    results: Results {
-                        output: head_of(results.output),
-                        sums: &results.sums[head * sizes.rows..][..sizes.rows],
-                        gradient: head_of(results.gradient),
-                    },
-                    sizes,
-                    first: tree_rows[tree].start,
-                };
-                if sizes.bf16 {
-                    let rows = &tree_rows[tree];
-                    let inputs = [(queries, head), (keys, kv_head), (values, kv_head)];
-                    let inputs = inputs.map(|(values, head)| sizes.tree(values, head, rows));
-                    let mut short = ShortHead::new(inputs, one.first, sizes.size, short);
-                    for block in blocks(layout, &segments[tree]) {
-                        short.backward(&block, one.results, [by_queries, by_keys, by_values]);
-                    }
-                    return;
-                }
-                for block in blocks(layout, &segments[tree]) {
-                    one.backward(&block, [shares, by_scores], [by_queries, by_keys, by_values]);
-                }
-            },
-        );
-    }
+    let [queries_parts, keys_parts, values_parts] = [&mut by_queries, &mut by_keys, &mut by_values]
+        .map(|all| parts(all, sizes.rows, sizes.size, &tree_rows));
+    let tasks: Vec<_> = queries_parts.into_iter().zip(keys_parts).zip(values_parts).enumerate().collect();
+    tasks.into_par_iter().for_each_init(
+        Default::default,
+        |memory, (task, ((by_queries, by_keys), by_values))| {
+            let (head, tree) = (task / segments.len(), task % segments.len());
+            let (rows, kv_head) = (&tree_rows[tree], sizes.kv_head(head));
+            let results = Results {
+                output: sizes.head(results.output, head),
+                sums: &results.sums[head * sizes.rows..][..sizes.rows],
+                gradient: sizes.head(results.gradient, head),
+            };
+            let inputs = [(queries, head), (keys, kv_head), (values, kv_head)];
+            let inputs = inputs.map(|(values, head)| sizes.tree(values, head, rows));
+            let mut one = Head::<F>::new(inputs, rows.start, sizes.size, memory);
+            for block in blocks(layout, &segments[tree]) {
+                one.backward(&block, results, [by_queries, by_keys, by_values]);
+            }
+        },
+    );
     [by_queries, gather(&by_keys, sizes), gather(&by_values, sizes)]
-}
-
-/// One head of one tree.
-struct Head<'a> {
-    queries: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    results: Results<'a>,
-    sizes: Sizes,
-    /// First row of the tree, where the gradients begin.
-    first: usize,
-}
-
-impl Head<'_> {
-    fn backward(
-        &self,
-        block: &Block,
-        [shares, by_scores]: [&mut Vec<f32>; 2],
-        [by_queries, by_keys, by_values]: [&mut [f32]; 3],
-    ) {
-        let (columns, size, first) = (block.columns(), self.sizes.size, self.first);
-        let rows = block.rows.len();
-        let own = block.rows.start * size..block.rows.end * size;
-        scores(block, self.queries, self.keys, self.sizes, shares);
-        by_scores.resize(rows * columns, 0.0);
-        let gradient = Matrix::rows(&self.results.gradient[own.clone()], size);
-        for (place, range) in block.places() {
-            let right = Matrix::rows(&self.values[range.start * size..range.end * size], size).turned();
-            multiply(
-                &mut by_scores[place..],
-                columns,
-                [rows, range.len(), size],
-                gradient,
-                right,
-                1.0,
-                false,
-            );
-        }
-        let scale = self.sizes.scale();
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let both = shares.chunks_exact_mut(columns).zip(by_scores.chunks_exact_mut(columns));
-                for (row, (shares, by_scores)) in block.rows.clone().zip(both) {
-                    let output = &self.results.output[row * size..][..size];
-                    let gradient = &self.results.gradient[row * size..][..size];
-                    let along = sum(
-                        size,
-                        #[inline(always)]
-                        |index| output[index] * gradient[index],
-                    );
-                    let total = self.results.sums[row];
-                    let seen = block.seen(row);
-                    shares[seen..].fill(0.0);
-                    by_scores[seen..].fill(0.0);
-                    for (share, by_score) in shares[..seen].iter_mut().zip(&mut by_scores[..seen]) {
-                        *share = exp(*share - total);
-                        *by_score = *share * (*by_score - along) * scale;
-                    }
-                }
-            },
-        );
-        let queries = Matrix::rows(&self.queries[own], size);
-        let by_own = &mut by_queries[(block.rows.start - first) * size..][..rows * size];
-        for (index, (place, range)) in block.places().enumerate() {
-            let target = (range.start - first) * size..(range.end - first) * size;
-            let shape = [range.len(), size, rows];
-            let turned = Matrix::rows(&shares[place..], columns).turned();
-            multiply(&mut by_values[target.clone()], size, shape, turned, gradient, 1.0, true);
-            let by_scores = Matrix::rows(&by_scores[place..], columns);
-            multiply(&mut by_keys[target], size, shape, by_scores.turned(), queries, 1.0, true);
-            let keys = Matrix::rows(&self.keys[range.start * size..range.end * size], size);
-            multiply(by_own, size, [rows, size, range.len()], by_scores, keys, 1.0, index > 0);
-        }
-    }
 }
 
 /// Sums over the query heads that share a key head.

@@ -1,12 +1,12 @@
 //! The operations as this project's own kernels for CPUs.
 //!
-//! With activations in bfloat16 the products run on AVX-512 BF16, at about twice the speed of single precision. In
-//! single precision products are candle's; everything else is the same code.
+//! Activations are in single precision, or in bfloat16 where the CPU has products of such numbers (AVX-512 BF16), at about twice the
+//! speed.
 
 mod attention;
+mod head;
 mod products;
 mod rows;
-mod short;
 
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
@@ -15,37 +15,35 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
-use super::{CandleKernels, Dropout, Frozen, Heads, Kernels, Right, Rotation, Term, dropout_bits};
+use super::{Dropout, Frozen, Heads, Kernels, Rotation, Term, dropout_bits};
 use crate::pack::Layout;
 use attention::{Results, Sizes};
 pub(crate) use products::Packed;
-use products::{Operand, Strided};
+use products::{Factor, Operand, Strided};
 use rows::{Element, blocks};
 
 /// Kernels of the CPU.
 #[derive(Debug)]
 pub(crate) struct CpuKernels {
     dtype: DType,
-    /// For what is not worth code of its own.
-    candle: CandleKernels,
+    device: Device,
 }
 
 impl CpuKernels {
     /// Whether products in bfloat16 are possible on this CPU.
     pub(crate) fn has_bf16() -> bool {
-        products::is_supported()
+        <bf16 as Factor>::is_supported()
     }
 
     /// Kernels with activations in bfloat16, or in single precision.
     pub(crate) fn new(bf16: bool) -> Self {
         let dtype = if bf16 { DType::BF16 } else { DType::F32 };
-        Self { dtype, candle: CandleKernels::new(Device::Cpu, dtype, None) }
+        Self { dtype, device: Device::Cpu }
     }
 
     fn sizes(&self, heads: &Heads<'_>) -> Result<Sizes> {
         let (count, rows, size) = heads.queries.dims3()?;
-        let bf16 = self.dtype == DType::BF16;
-        Ok(Sizes { heads: count, kv_heads: heads.keys.dim(0)?, rows, size, bf16 })
+        Ok(Sizes { heads: count, kv_heads: heads.keys.dim(0)?, rows, size })
     }
 }
 
@@ -107,16 +105,32 @@ macro_rules! typed {
 }
 
 /// A matrix (`rows` outputs of `columns` inputs) times `scale`, in tiles for both directions.
-fn packed(values: &[f32], rows: usize, columns: usize, scale: f32) -> Frozen {
+fn packed<F: Factor>(values: &[f32], rows: usize, columns: usize, scale: f32) -> Frozen {
     let pack = |strides, inputs, outputs| {
-        Right::Packed(Arc::new(Packed::new(Strided { values, strides }, inputs, outputs, scale)))
+        F::right(Arc::new(Packed::new(Strided { values, strides }, inputs, outputs, scale)))
     };
     Frozen { forward: pack((1, columns), columns, rows), backward: pack((columns, 1), rows, columns) }
 }
 
+/// See [`Kernels::product`].
+fn product<F: Factor>(terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
+    let lefts = terms.iter().map(|term| View::<F>::new(term.left)).collect::<Result<Vec<_>>>()?;
+    let mut operands = Vec::new();
+    for (left, term) in lefts.iter().zip(terms) {
+        let Some(right) = F::packed(term.right) else { bail!("a product needs tiles of the kernels' type") };
+        operands.push(Operand { left, right });
+    }
+    let (Some(term), Some(operand)) = (terms.first(), operands.first()) else {
+        bail!("a product needs a term");
+    };
+    let (rows, outputs) = (term.left.dim(0)?, operand.right.outputs());
+    let onto = onto.map(View::<f32>::new).transpose()?;
+    typed!(dtype, T => tensor(products::product::<F, T>(&operands, rows, onto.as_deref())?, (rows, outputs)))
+}
+
 impl Kernels for CpuKernels {
     fn device(&self) -> &Device {
-        self.candle.device()
+        &self.device
     }
 
     fn dtype(&self) -> DType {
@@ -124,47 +138,27 @@ impl Kernels for CpuKernels {
     }
 
     fn freeze(&self, values: Vec<f32>, rows: usize, columns: usize) -> Result<Frozen> {
-        if self.dtype == DType::F32 {
-            return self.candle.freeze(values, rows, columns);
-        }
-        Ok(packed(&values, rows, columns, 1.0))
+        typed!(self.dtype, F => Ok(packed::<F>(&values, rows, columns, 1.0)))
     }
 
     fn prepare(&self, matrices: &[(&Tensor, f32)]) -> Result<Vec<Frozen>> {
-        if self.dtype == DType::F32 {
-            return self.candle.prepare(matrices);
-        }
         let ready = |(matrix, scale): &(&Tensor, f32)| {
             let (rows, columns) = matrix.dims2()?;
-            Ok(packed(&View::<f32>::new(matrix)?, rows, columns, *scale))
+            let values = View::<f32>::new(matrix)?;
+            typed!(self.dtype, F => Ok(packed::<F>(&values, rows, columns, *scale)))
         };
         matrices.iter().map(ready).collect()
     }
 
     fn product(&self, terms: &[Term<'_>], onto: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
-        if self.dtype == DType::F32 {
-            return self.candle.product(terms, onto, dtype);
-        }
-        let lefts = terms.iter().map(|term| View::<bf16>::new(term.left)).collect::<Result<Vec<_>>>()?;
-        let mut operands = Vec::new();
-        for (left, term) in lefts.iter().zip(terms) {
-            let Right::Packed(right) = term.right else { bail!("a product in bfloat16 needs packed tiles") };
-            operands.push(Operand { left, right });
-        }
-        let (Some(term), Some(operand)) = (terms.first(), operands.first()) else {
-            bail!("a product needs a term");
-        };
-        let (rows, outputs) = (term.left.dim(0)?, operand.right.outputs());
-        let onto = onto.map(View::<f32>::new).transpose()?;
-        typed!(dtype, T => tensor(products::product::<T>(&operands, rows, onto.as_deref())?, (rows, outputs)))
+        typed!(self.dtype, F => product::<F>(terms, onto, dtype))
     }
 
     fn outer(&self, left: &Tensor, right: &Tensor, scale: f32) -> Result<Tensor> {
-        if self.dtype == DType::F32 {
-            return self.candle.outer(left, right, scale);
-        }
         let ((rows, height), width) = (left.dims2()?, right.dim(1)?);
-        let mut found = products::outer(&View::new(left)?, &View::new(right)?, rows)?;
+        let mut found = typed!(self.dtype, F => {
+            products::outer::<F>(&View::new(left)?, &View::new(right)?, rows)?
+        });
         found.iter_mut().for_each(|value| *value *= scale);
         tensor(found, (height, width))
     }
@@ -244,7 +238,9 @@ impl Kernels for CpuKernels {
     fn attention(&self, heads: Heads<'_>, layout: &Layout) -> Result<(Tensor, Tensor)> {
         let sizes = self.sizes(&heads)?;
         let [queries, keys, values] = views(&heads)?;
-        let (output, sums) = attention::forward(&queries, &keys, &values, sizes, layout);
+        let (output, sums) = typed!(self.dtype, F => {
+            attention::forward::<F>(&queries, &keys, &values, sizes, layout)
+        });
         Ok((tensor(output, (sizes.heads, sizes.rows, sizes.size))?, tensor(sums, (sizes.heads, sizes.rows))?))
     }
 
@@ -260,7 +256,9 @@ impl Kernels for CpuKernels {
         let [queries, keys, values] = views(&heads)?;
         let (output, sums, gradient) = (View::new(output)?, View::new(sums)?, View::new(gradient)?);
         let results = Results { output: &output, sums: &sums, gradient: &gradient };
-        let [q, k, v] = attention::backward(&queries, &keys, &values, results, sizes, layout);
+        let [q, k, v] = typed!(self.dtype, F => {
+            attention::backward::<F>(&queries, &keys, &values, results, sizes, layout)
+        });
         let Sizes { heads, kv_heads, rows, size, .. } = sizes;
         Ok([
             tensor(q, (heads, rows, size))?,

@@ -293,7 +293,7 @@ impl Kernels for CudaKernels {
                     held = if *transposed { weight } else { weight.t()? };
                     &held
                 }
-                Right::Packed(_) => bail!("packed tiles are for the CPU's own kernels"),
+                Right::Packed(_) | Right::Short(_) => bail!("packed tiles are for the CPU's own kernels"),
             };
             let adds = out.is_some();
             let sum = match out.take() {

@@ -1,60 +1,59 @@
-//! Attention of one head of one tree with factors in bfloat16 and sums in single precision.
+//! Attention of one head of one tree, with sums in single precision.
 //!
 //! The keys that a block of rows sees are gathered and packed for the block: little work beside the products of its
-//! rows. Shares and their gradients are rounded to bfloat16 where they become factors.
+//! rows. Shares and their gradients are rounded to the type of the factors where they become some.
 
-use half::bf16;
 use pulp::Arch;
 
 use super::attention::{Block, Results};
-use super::products::{Packed, multiply};
-use super::rows::{Element, exp, largest, sum};
+use super::products::{Factor, Packed, multiply};
+use super::rows::{exp, largest, sum};
 
-/// One head of one tree, in bfloat16.
+/// One head of one tree, as factors.
 #[derive(Debug)]
-pub(super) struct ShortHead<'a> {
-    queries: Vec<bf16>,
-    keys: Vec<bf16>,
-    values: Vec<bf16>,
+pub(super) struct Head<'a, F> {
+    queries: Vec<F>,
+    keys: Vec<F>,
+    values: Vec<F>,
     /// First row of the tree.
     first: usize,
     size: usize,
     scale: f32,
-    memory: &'a mut Memory,
+    memory: &'a mut Memory<F>,
 }
 
 /// Buffers that blocks use again.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct Memory<F> {
     scores: Vec<f32>,
     by_shares: Vec<f32>,
     sums: Vec<f32>,
-    shares: Vec<bf16>,
-    turned: [Vec<bf16>; 2],
+    shares: Vec<F>,
+    turned: [Vec<F>; 2],
 }
 
 /// Rounds all values.
-fn short(values: &[f32]) -> Vec<bf16> {
+fn factors<F: Factor>(values: &[f32]) -> Vec<F> {
     Arch::new().dispatch(
         #[inline(always)]
-        || values.iter().map(|value| <bf16 as Element>::store(*value)).collect(),
+        || values.iter().map(|value| F::store(*value)).collect(),
     )
 }
 
-impl<'a> ShortHead<'a> {
+impl<'a, F: Factor> Head<'a, F> {
     /// From the rows of queries, keys and values of one tree.
     pub(super) fn new(
         [queries, keys, values]: [&[f32]; 3],
         first: usize,
         size: usize,
-        memory: &'a mut Memory,
+        memory: &'a mut Memory<F>,
     ) -> Self {
-        let [queries, keys, values] = [queries, keys, values].map(short);
+        let [queries, keys, values] = [queries, keys, values].map(factors);
         Self { queries, keys, values, first, size, scale: 1.0 / (size as f32).sqrt(), memory }
     }
 
     /// Rows that a block sees.
-    fn gather(&self, rows: &[bf16], block: &Block) -> Vec<bf16> {
+    fn gather(&self, rows: &[F], block: &Block) -> Vec<F> {
         let mut gathered = Vec::with_capacity(block.columns() * self.size);
         for (_, range) in block.places() {
             gathered.extend_from_slice(
@@ -77,9 +76,9 @@ impl<'a> ShortHead<'a> {
         let mut shares = std::mem::take(&mut self.memory.shares);
         scores.resize(rows * columns, 0.0);
         multiply(self.own(&self.queries, block), rows, &Packed::of_words(&keys, size), &mut scores);
-        let even = columns.next_multiple_of(2);
+        let even = columns.next_multiple_of(F::WORD);
         shares.clear();
-        shares.resize(rows * even, bf16::ZERO);
+        shares.resize(rows * even, F::default());
         let scale = self.scale;
         Arch::new().dispatch(
             #[inline(always)]
@@ -98,8 +97,8 @@ impl<'a> ShortHead<'a> {
                         |index| scores[index],
                     );
                     let share = 1.0 / weights;
-                    for (short, score) in shares.iter_mut().zip(scores.iter()) {
-                        *short = <bf16 as Element>::store(*score * share);
+                    for (to, score) in shares.iter_mut().zip(scores.iter()) {
+                        *to = F::store(*score * share);
                     }
                     *total = most + weights.ln();
                 }
@@ -122,21 +121,21 @@ impl<'a> ShortHead<'a> {
         let values = self.gather(&self.values, block);
         let place = block.rows.start * size..block.rows.end * size;
         let (output, gradients) = (&results.output[place.clone()], &results.gradient[place]);
-        let gradient = short(gradients);
+        let gradient: Vec<F> = factors(gradients);
         let mut memory = std::mem::take(self.memory);
         memory.scores.resize(rows * columns, 0.0);
         memory.by_shares.resize(rows * columns, 0.0);
         let queries = self.own(&self.queries, block);
         multiply(queries, rows, &Packed::of_words(&keys, size), &mut memory.scores);
         multiply(&gradient, rows, &Packed::of_words(&values, size), &mut memory.by_shares);
-        let even = columns.next_multiple_of(2);
-        let tall = rows.next_multiple_of(2);
+        let even = columns.next_multiple_of(F::WORD);
+        let tall = rows.next_multiple_of(F::WORD);
         for (buffer, length) in [(&mut memory.shares, rows * even), (&mut memory.turned[0], columns * tall)] {
             buffer.clear();
-            buffer.resize(length, bf16::ZERO);
+            buffer.resize(length, F::default());
         }
         memory.turned[1].clear();
-        memory.turned[1].resize(columns * tall, bf16::ZERO);
+        memory.turned[1].resize(columns * tall, F::default());
         let Memory { scores, by_shares, sums, shares: by_scores, turned: [turned_shares, turned_scores] } =
             &mut memory;
         let scale = self.scale;
@@ -159,11 +158,11 @@ impl<'a> ShortHead<'a> {
                         scores.iter_mut().zip(by_shares).zip(by_scores.iter_mut())
                     {
                         let share = exp(*score * scale - total);
-                        *by_score = <bf16 as Element>::store(share * (*by_share - along) * scale);
+                        *by_score = F::store(share * (*by_share - along) * scale);
                         *score = share;
                     }
                     for (column, (share, by_score)) in scores.iter().zip(by_scores.iter()).enumerate() {
-                        turned_shares[column * tall + index] = <bf16 as Element>::store(*share);
+                        turned_shares[column * tall + index] = F::store(*share);
                         turned_scores[column * tall + index] = *by_score;
                     }
                 }
