@@ -126,6 +126,26 @@ impl Timestamp {
         is_slashed.then(|| Self::parse(&text.replace('/', "-"))).flatten()
     }
 
+    /// Reads a whole text as a time with the month first and halves of a day, as Windows and Microsoft's exports write it:
+    /// `06/03/2026 12:59:31 PM`, `6/3/2026, 12:59:31.342 PM`.
+    pub(crate) fn parse_half_days(text: &str) -> Option<Timestamp> {
+        let text = text.trim();
+        let (text, is_evening) = match text.strip_suffix(" AM") {
+            Some(rest) => (rest, false),
+            None => (text.strip_suffix(" PM")?, true),
+        };
+        let (date, clock) = text.split_once(' ')?;
+        let mut date = date.trim_end_matches(',').split('/');
+        let (month, day, year): (u8, u8, u16) =
+            (date.next()?.parse().ok()?, date.next()?.parse().ok()?, date.next()?.parse().ok()?);
+        let (hour, rest) = clock.split_once(':')?;
+        let hour: u8 = hour.parse().ok().filter(|hour| (1..=12).contains(hour))?;
+        let hour = hour % 12 + if is_evening { 12 } else { 0 };
+        date.next()
+            .is_none()
+            .then(|| Self::parse(&format!("{year:04}-{month:02}-{day:02} {hour:02}:{rest}")))?
+    }
+
     /// Reads the time of a web server's access log, `03/Jun/2026:12:59:31 +0000`, and gives what stands behind it.
     pub(crate) fn parse_access_log(text: &str) -> Option<(Timestamp, &str)> {
         let mut cursor = Cursor(text);

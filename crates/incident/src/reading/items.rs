@@ -293,13 +293,37 @@ const MEMBERS: [&str; 15] = [
     "event.kind",
     "AuditData",
 ];
+/// Names of a column with the time of what a row tells, by which a table of a log is known.
+const TIMES: [&str; 17] = [
+    "_time",
+    "@timestamp",
+    "timestamp",
+    "Timestamp",
+    "time",
+    "Time",
+    "Date",
+    "date",
+    "datetime",
+    "TimeGenerated",
+    "TimeCreated",
+    "CreationDate",
+    "CreationTime",
+    "EventTime",
+    "eventTime",
+    "event_time",
+    "Event Time",
+];
+/// Fewest columns of a table by whose names alone it is known.
+const MIN_COLUMNS: usize = 4;
 /// Names of columns that hold a record's own text. Columns of other names may hold what others wrote.
 const TEXTS: [&str; 2] = ["_raw", "@message"];
 
 impl Columns {
     /// The columns of an export, if this line names them.
     fn of(line: &str) -> Option<Columns> {
-        let names = cells(line.trim_start_matches('\u{feff}'));
+        // Log Analytics writes the zone behind the name: `TimeGenerated [UTC]`.
+        let name = |cell: String| cell.split_once(" [").map_or(cell.as_str(), |(name, _)| name).to_owned();
+        let names: Vec<String> = cells(line.trim_start_matches('\u{feff}')).into_iter().map(name).collect();
         let place = |all: &[&str]| names.iter().position(|own| all.contains(&own.as_str()));
         let is_name = |name: &String| {
             name.len() <= 128 && name.chars().all(|c| c.is_alphanumeric() || "_@.- #()/".contains(c))
@@ -310,9 +334,14 @@ impl Columns {
         if place(&MEMBERS).is_some() {
             return Some(Columns::Members(names));
         }
-        let time = place(&["_time", "@timestamp", "timestamp", "time", "Time", "Date", "date"]);
-        let raw = place(&TEXTS).filter(|_| time.is_some() || place(&["_raw"]).is_some())?;
-        Some(Columns::Raw { raw, time, host: place(&["host", "hostname", "source", "Host"]) })
+        let time = place(&TIMES);
+        if let Some(raw) = place(&TEXTS).filter(|_| time.is_some() || place(&["_raw"]).is_some()) {
+            return Some(Columns::Raw { raw, time, host: place(&["host", "hostname", "source", "Host"]) });
+        }
+        // Any other table of a log: names of columns and a time among them.
+        let is_table = time.is_some() && names.len() >= MIN_COLUMNS;
+        let is_word = |name: &String| name.starts_with(|c: char| c.is_alphabetic() || "_@".contains(c));
+        (is_table && names.iter().all(is_word)).then_some(Columns::Members(names))
     }
 
     fn take(&self, row: &str, unwrapper: &mut Unwrapper, out: &mut Vec<Item>) {
@@ -324,11 +353,15 @@ impl Columns {
             Columns::Raw { raw, time, host } => (*raw, *time, *host),
             Columns::Members(names) => {
                 let named = names.iter().zip(cells).filter(|(_, cell)| !cell.is_empty());
-                return unwrapper.object(
-                    named.map(|(name, cell)| (name.clone(), Value::String(cell))).collect(),
-                    false,
-                    out,
-                );
+                let mut object: Object =
+                    named.map(|(name, cell)| (name.clone(), Value::String(cell))).collect();
+                // Where EvtxECmd keeps what an event holds.
+                if let Some(payload) = object.get("Payload").and_then(Value::as_str).and_then(json::object) {
+                    payload.into_iter().for_each(|(name, value)| {
+                        object.entry(name).or_insert(value);
+                    });
+                }
+                return unwrapper.object(object, false, out);
             }
         };
         let cell = |place: Option<usize>| place.and_then(|at| cells.get(at)).map_or("", String::as_str);
@@ -400,6 +433,21 @@ mod tests {
     fn an_export_of_rows_is_read() {
         let text = "\"_time\",host,\"_raw\"\n\"2026-06-03T12:59:31Z\",ids1,\"{\"\"a\"\":\n1}\"\n,ids2,\"plain, with a comma\"\n";
         assert_eq!(items(text), ["{\"a\":1}", "plain, with a comma"]);
+    }
+
+    #[test]
+    fn rows_of_any_table_with_a_time_are_objects() {
+        let text = "\"TimeGenerated [UTC]\",Computer,EventID,Account\n\"6/3/2026, 6:01:11.269 AM\",DC01,4625,CORP\\svc\n";
+        let row = "{\"TimeGenerated\":\"6/3/2026, 6:01:11.269 AM\",\"Computer\":\"DC01\",\"EventID\":\"4625\",\"Account\":\"CORP\\\\svc\"}";
+        assert_eq!(items(text), [row]);
+        let text = "Date,User,Action,Result\n2026-06-03 12:59:31,alice,Export,ok\n";
+        assert_eq!(items(text).len(), 1);
+        // EvtxECmd's last column holds the event.
+        let text = "EventId,TimeCreated,Channel,Payload\n4625,2026-06-03 12:59:31,Security,\"{\"\"EventData\"\":{\"\"Data\"\":[]}}\"\n";
+        assert!(items(text)[0].contains("\"EventData\":{\"Data\":[]}"));
+        for text in ["a,b,c,d\nDate,1,2,3\n", "Date,1,2,3\nx,y,z,w\n", "time,message\n1,x\n"] {
+            assert_eq!(items(text).len(), 2, "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,10 @@ const MAX_OWNER: usize = 3;
 
 /// Words that tell that a host looks at others by order.
 const WATCHING: [&str; 4] = ["scan", "monitor", "check", "audit"];
+/// The same where a list tells of a host, in which much else stands as well: whole words.
+const WATCHERS: [&str; 4] = ["scans", "scanner", "monitors", "audits"];
+/// What else is called a scanner.
+const PAPER: [&str; 2] = ["print", "document"];
 /// Words of a rule that says that something has to stay as it is.
 const KEEPING: [&str; 9] =
     ["must", "has to", "have to", "stay", "remain", "keep", "outage", "cannot", "may not"];
@@ -109,12 +113,23 @@ impl Hosts {
                 continue;
             }
             let trimmed = sentence.trim().trim_end_matches('.');
-            let lower = lower.trim_start();
-            for end in 1..=MAX_NAME.min(lower.len()) {
-                let address = lower.get(..end).and_then(|name| hosts.names.get(name));
-                if let Some(address) = address.filter(|address| !hosts.habits.contains_key(*address)) {
-                    hosts.habits.insert(address.clone(), shortened(trimmed, MAX_HABIT));
-                }
+            let named = |text: &str| {
+                let lower = text.to_lowercase();
+                let starts = (1..=MAX_NAME.min(lower.len())).filter_map(|end| lower.get(..end));
+                starts.filter_map(|start| hosts.names.get(start).cloned()).collect::<Vec<_>>()
+            };
+            let mut subjects = named(sentence.trim_start());
+            // `- vuln01 (10.0.2.14): scans all servers`, `10.0.2.14: our scanner`.
+            let own = trimmed.trim_start_matches(|c: char| c.is_whitespace() || "-*•".contains(c));
+            if is_watcher(own) {
+                subjects.extend(named(own));
+                let first = Entities::places(own).into_iter().next().filter(|(place, _)| *place == 0);
+                subjects.extend(
+                    first.map(|(_, entity)| entity.value).filter(|first| systems.contains(first.as_str())),
+                );
+            }
+            for address in subjects {
+                hosts.habits.entry(address).or_insert_with(|| shortened(own, MAX_HABIT));
             }
         }
         let all = hosts.names.keys().chain(hosts.aliases.keys());
@@ -248,6 +263,14 @@ impl Hosts {
         }
         kept
     }
+}
+
+/// Whether an entry of a list says that its host looks at others.
+fn is_watcher(entry: &str) -> bool {
+    let lower = entry.to_lowercase();
+    let is_one =
+        word_places(&lower).any(|(start, end)| WATCHERS.contains(&lower.get(start..end).unwrap_or("")));
+    is_one && !PAPER.iter().any(|word| lower.contains(word))
 }
 
 /// Where the words of a text begin and end; a hyphen does not part them.
@@ -487,6 +510,20 @@ mod tests {
         );
         assert_eq!(hosts.habit("10.0.2.14"), Some("siem scans all servers every night; that is allowed"));
         assert_eq!(hosts.habit("10.0.2.13"), None);
+        let listed = Hosts::read(
+            "- 10.0.2.13: our Nessus, scans the servers on Tuesdays, also with a login\n* vuln01 (10.0.2.14): scanner",
+            &own,
+        );
+        assert_eq!(
+            listed.habit("10.0.2.13"),
+            Some("10.0.2.13: our Nessus, scans the servers on Tuesdays, also with a login")
+        );
+        assert_eq!(listed.habit("10.0.2.14"), Some("vuln01 (10.0.2.14): scanner"));
+        let others = Hosts::read(
+            "- pc7 (10.0.2.13): the auditor's laptop, monitored by siem01\n- mfp1 (10.0.2.14): printer and scanner",
+            &own,
+        );
+        assert_eq!((others.habit("10.0.2.13"), others.habit("10.0.2.14")), (None, None));
         let rules = |rule: &str| hosts.kept(&[rule.to_owned()]);
         assert_eq!(rules("Apache on web_shop must not be taken offline."), ["10.0.2.13"]);
         assert_eq!(rules("10.0.2.14 has to remain accessible from web_shop."), ["10.0.2.14", "10.0.2.13"]);

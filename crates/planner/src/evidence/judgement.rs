@@ -191,7 +191,7 @@ const WEIGHTS: [(Piece, f32); 21] = [
     (Piece::Hostile, 0.8),
     (Piece::Harmless, -0.8),
     (Piece::Blocked, -0.5),
-    (Piece::ByOrder, -3.0),
+    (Piece::ByOrder, -5.0),
     (Piece::ComesBack, 1.0),
     (Piece::Slip, -2.0),
     (Piece::Guessing, 3.0),

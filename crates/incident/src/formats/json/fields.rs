@@ -210,6 +210,7 @@ pub(crate) fn time(value: &Value) -> Option<Timestamp> {
                 Some((clock, "UTC" | "GMT")) => {
                     Timestamp::parse_prefix(&format!("{clock}Z")).map(|(time, _)| time)
                 }
+                Some((_, "AM" | "PM")) => Timestamp::parse_half_days(text),
                 // `12:59:31.342 +02:00`: the zone counts.
                 Some((clock, zone)) if is_zone(zone) => {
                     Timestamp::parse_prefix(&format!("{clock}{zone}")).map(|(time, _)| time)

@@ -8,6 +8,7 @@ mod audit_events;
 mod aws_findings;
 mod cloudtrail;
 mod detections;
+mod dismissed;
 mod ecs;
 mod entra;
 mod eve;
@@ -37,7 +38,9 @@ use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
+use dismissed::is_dismissed;
 pub(super) use falco::priority as falco_priority;
+use fields::Fields;
 pub(super) use fields::is_name;
 pub(crate) use fields::time as time_of;
 pub(crate) use other::event;
@@ -145,7 +148,12 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     /// The record. What the object leaves open is taken from what stood around it.
-    fn finish(self, format: Format, object: &Object, envelope: &Envelope<'_>) -> Record {
+    fn finish(mut self, format: Format, object: &Object, envelope: &Envelope<'_>) -> Record {
+        if self.kind == RecordKind::Alert && is_dismissed(Fields(object)) {
+            self.kind = RecordKind::Telemetry;
+            self.message = Cow::Owned(format!("{} (dismissed)", self.message));
+            self.raw = self.raw.or(Some(Cow::Owned(as_text(object))));
+        }
         // What telemetry tells is in its message; an alert's other fields may be what a person looks for.
         let raw = match (self.raw, self.kind) {
             (Some(raw), _) => raw,

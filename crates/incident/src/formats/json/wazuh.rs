@@ -14,6 +14,9 @@ use crate::record::RecordKind;
 /// See the module.
 pub(crate) const WAZUH: ObjectFormat = ObjectFormat { format: Format::Wazuh, recognises, read };
 
+/// Groups of rules that tell what could be attacked, or how a host is set up.
+const CHECKS: [&str; 2] = ["vulnerability-detector", "sca"];
+
 /// What a manager sends by syslog in JSON.
 fn is_sent(fields: Fields<'_>) -> bool {
     fields.number("crit").is_some()
@@ -69,7 +72,10 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let has_rule = alert.number("rule.level").is_some();
     // The agent's name is what people know; the computer's is its full one.
     draft.host = host(alert).unwrap_or_default();
+    let groups = alert.texts("rule.groups");
     draft.kind = match has_rule {
+        // What could be attacked is no attack.
+        true if groups.iter().any(|group| CHECKS.contains(&group.as_ref())) => RecordKind::Telemetry,
         true => RecordKind::Alert,
         false if draft.message.is_empty() => RecordKind::Log,
         false => draft.kind,
@@ -79,7 +85,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
             .first(&["rule.description"])
             .unwrap_or_else(|| Cow::Owned(format!("rule {}", alert.text("rule.id").unwrap_or_default())));
         draft.rule = alert.text("rule.id").unwrap_or_default();
-        draft.classification = Cow::Owned(alert.texts("rule.groups").join(", "));
+        draft.classification = Cow::Owned(groups.join(", "));
         draft.priority = draft.priority.or_else(|| priority(alert.number("rule.level")?));
         let tags = ["rule.mitre.tactic", "rule.mitre.id", "rule.mitre.tactics"].map(|path| alert.texts(path));
         draft.tags.take_all(tags.into_iter().flatten());
@@ -238,6 +244,12 @@ mod tests {
         assert_eq!((record.account.as_str(), record.host.as_str()), ("admin", "bastion01"));
         assert!(record.raw.ends_with("port 51300"));
         assert_eq!(record.time.unwrap().to_string(), "2026-06-03T12:59:40.342000");
+    }
+
+    #[test]
+    fn what_could_be_attacked_is_no_attack() {
+        let found = SSH.replace("[\"syslog\",\"sshd\"]", "[\"vulnerability-detector\"]");
+        assert_eq!(record(&found).kind, RecordKind::Telemetry);
     }
 
     #[test]

@@ -102,7 +102,8 @@ impl<'a> Event<'a> {
         let provider =
             provider.map(|name| if name == "Microsoft Windows security auditing." { SECURITY } else { name });
         let log = ["Channel", "LogName", "EventLog"].iter().find_map(|key| fields.string(key));
-        let id = fields.number("EventID").or_else(|| fields.number("Id").filter(|_| provider.is_some()))?;
+        let id = ["EventID", "EventId"].iter().find_map(|key| fields.number(key));
+        let id = id.or_else(|| fields.number("Id").filter(|_| provider.is_some()))?;
         let computer = fields.first(&["Computer", "Hostname", "MachineName", "ComputerName"]);
         // One of them may be missing, but a number alone is no event.
         if [provider.is_some(), log.is_some(), computer.is_some()].iter().filter(|has| **has).count() < 2 {
@@ -112,11 +113,19 @@ impl<'a> Event<'a> {
             provider: provider.or_else(|| provider_of(log?)).map(Cow::Borrowed).unwrap_or_default(),
             id,
             computer,
-            time: fields.time(&["SystemTime", "EventTime", "TimeCreated", "@timestamp", "UtcTime"]),
+            time: fields.time(&[
+                "SystemTime",
+                "EventTime",
+                "TimeCreated",
+                "TimeGenerated",
+                "@timestamp",
+                "UtcTime",
+            ]),
             // PowerShell numbers the values and names them only in the text.
-            data: match fields.object("EventData") {
-                None if fields.has("Properties") || fields.has("Id") => Data::Absent,
-                data => Data::Named(data.unwrap_or(fields)),
+            data: match Data::of(fields.get("EventData")) {
+                Data::Absent if fields.has("Properties") || fields.has("Id") => Data::Absent,
+                Data::Absent => Data::Named(fields),
+                data => data,
             },
             text: fields.string("Message").or_else(|| fields.string("message")),
         })

@@ -34,24 +34,8 @@ const MAX_PROPERTIES: usize = 64;
 const FIRST: [&str; 2] = ["LogName", "EventCode"];
 
 fn recognises(line: &str) -> bool {
-    time(line).is_some()
+    Timestamp::parse_half_days(line).is_some()
         || property(line).is_some_and(|(key, value)| FIRST.contains(&key) && !value.is_empty())
-}
-
-/// `06/03/2026 12:59:31 PM`, perhaps with a part of a second, and nothing else.
-fn time(line: &str) -> Option<Timestamp> {
-    let line = line.trim();
-    let (line, is_evening) = match line.strip_suffix(" AM") {
-        Some(rest) => (rest, false),
-        None => (line.strip_suffix(" PM")?, true),
-    };
-    let (date, clock) = line.split_once(' ')?;
-    let mut date = date.split('/');
-    let (month, day, year) = (date.next()?, date.next()?, date.next()?);
-    let (hour, rest) = clock.split_once(':')?;
-    let hour: u8 = hour.parse().ok().filter(|hour| (1..=12).contains(hour))?;
-    let hour = hour % 12 + if is_evening { 12 } else { 0 };
-    date.next().is_none().then(|| Timestamp::parse(&format!("{year}-{month}-{day} {hour:02}:{rest}")))?
 }
 
 /// `LogName=Security`.
@@ -79,7 +63,7 @@ struct Open {
 impl Layout for Reader {
     fn offer(&mut self, line: &str) -> Offered {
         let line = line.trim_end_matches(['\r', '\n']);
-        let begins = match (time(line), property(line)) {
+        let begins = match (Timestamp::parse_half_days(line), property(line)) {
             (Some(time), _) => Some(Open { time: Some(time), ..Open::default() }),
             (None, Some((key, _))) if self.begins(key) => {
                 key.clone_into(&mut self.first);
