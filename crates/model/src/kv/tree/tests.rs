@@ -82,6 +82,27 @@ fn publishing_again_extends_what_was_published() {
 }
 
 #[test]
+fn what_a_sequence_borrows_is_published_with_it() {
+    let mut tree = tree(3);
+    let tokens = range(0, 20);
+    let mut first = tree.begin(&[], Scope::default());
+    append(&mut tree, &mut first, &tokens).unwrap();
+    tree.publish(&first);
+    let borrower = tree.begin(&tokens, Scope::default());
+    // The page of a longer prefix takes the place of the borrowed one, and gives way to another sequence.
+    let mut longer = tree.begin(&tokens, Scope::default());
+    append(&mut tree, &mut longer, &range(20, 8)).unwrap();
+    tree.publish(&longer);
+    drop((first, longer));
+    let mut other = tree.begin(&[], Scope::default());
+    append(&mut tree, &mut other, &range(90, 4)).unwrap();
+    assert_eq!(tree.cached_prefix(&tokens, Scope::default()), 16);
+    tree.publish(&borrower);
+    assert_eq!(tree.cached_prefix(&tokens, Scope::default()), 20);
+    check(&tree.begin(&tokens, Scope::default()));
+}
+
+#[test]
 fn the_same_text_computed_twice_is_kept_once() {
     let mut tree = tree(10);
     let (mut a, mut b) = (tree.begin(&[], Scope::default()), tree.begin(&[], Scope::default()));
