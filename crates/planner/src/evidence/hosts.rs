@@ -108,8 +108,7 @@ impl Hosts {
             debug_assert_eq!(start, line.len());
         }
         for sentence in lines.iter().flat_map(|line| line.split_inclusive(". ")) {
-            let lower = sentence.to_lowercase();
-            if !WATCHING.iter().any(|word| lower.contains(word)) {
+            if !is_watching(&sentence.to_lowercase()) {
                 continue;
             }
             let trimmed = sentence.trim().trim_end_matches('.');
@@ -263,6 +262,17 @@ impl Hosts {
         }
         kept
     }
+}
+
+/// Whether a sentence in lower case tells of looking. `Samba for invoices and scans` keeps what was scanned.
+fn is_watching(lower: &str) -> bool {
+    WATCHING.iter().any(|word| {
+        lower.match_indices(word).any(|(at, _)| {
+            let rest = lower.get(at..).unwrap_or_default();
+            let behind = rest.strip_prefix("scans").map(|behind| behind.trim_start().chars().next());
+            behind.is_none_or(|next| next.is_some_and(char::is_alphanumeric))
+        })
+    })
 }
 
 /// Whether an entry of a list says that its host looks at others.
@@ -519,6 +529,8 @@ mod tests {
             Some("10.0.2.13: our Nessus, scans the servers on Tuesdays, also with a login")
         );
         assert_eq!(listed.habit("10.0.2.14"), Some("vuln01 (10.0.2.14): scanner"));
+        let kept = Hosts::read("web_shop at 10.0.2.13 runs Samba for invoices and scans.", &own);
+        assert_eq!(kept.habit("10.0.2.13"), None);
         let others = Hosts::read(
             "- pc7 (10.0.2.13): the auditor's laptop, monitored by siem01\n- mfp1 (10.0.2.14): printer and scanner",
             &own,
