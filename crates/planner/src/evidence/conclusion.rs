@@ -144,7 +144,7 @@ const MOST_LIKELIEST: usize = 3;
 /// Whether a group is what the description says that its senders are there for: they look at others, and nothing else shows.
 fn is_duty(scene: &Scene, group: &GroupView, tactic: Tactic) -> bool {
     let looks = matches!(tactic, Tactic::Reconnaissance | Tactic::Discovery);
-    looks && group.parts.outside.is_empty() && group.is_by_order(&scene.hosts)
+    looks && group.is_by_order(&scene.hosts)
 }
 
 /// Leaves out what the sensor itself calls minor and what nobody understood, unless it has a name in common with something serious:

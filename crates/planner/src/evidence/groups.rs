@@ -91,10 +91,13 @@ impl GroupView {
         self.is_understood() && !self.is_minor()
     }
 
-    /// Whether the description says of all own hosts that it comes from that they look at others, and there are any.
+    /// Whether the description says of all own hosts that it comes from that they look at others, and there are any. What goes beyond the
+    /// organisation's own network is no looking by order.
     pub(crate) fn is_by_order(&self, hosts: &Hosts) -> bool {
-        let from = &self.parts.from_inside;
-        !from.is_empty() && from.iter().all(|host| hosts.habit(host).is_some())
+        let Parts { from_inside, outside, .. } = &self.parts;
+        !from_inside.is_empty()
+            && outside.is_empty()
+            && from_inside.iter().all(|host| hosts.habit(host).is_some())
     }
 
     /// What its records show by what they state themselves, beside what the model makes of them: the tactics of an alert that
