@@ -145,6 +145,7 @@ pub(super) fn carried(object: &mut Object, around: &mut Around) -> Option<Carrie
     if is_text(object, "AuditData") && beside.iter().filter(|key| object.contains_key(**key)).count() >= 2 {
         return text(object, "AuditData").map(Carried::Text);
     }
+    unpack(object);
     if is_cloudwatch(object) {
         add(object, around, &["timestamp"], &[], &[]);
         return text(object, "message").map(Carried::Text);
@@ -154,6 +155,15 @@ pub(super) fn carried(object: &mut Object, around: &mut Around) -> Option<Carrie
         return text(object, collector.text).map(Carried::Text);
     }
     shipped(object, around).map(Carried::Text)
+}
+
+/// EvtxECmd writes what an event holds as text beside what it says of it, in its tables and in its JSON.
+fn unpack(object: &mut Object) {
+    let is_event = is_text(object, "Payload") && is_text(object, "Channel") && object.contains_key("EventId");
+    let payload = object.get("Payload").and_then(Value::as_str).filter(|_| is_event).and_then(json::object);
+    for (name, value) in payload.into_iter().flatten() {
+        object.entry(name).or_insert(value);
+    }
 }
 
 /// What one of Wazuh's integrations fetched, which stands under the integration's name, alone or beside it.

@@ -353,15 +353,11 @@ impl Columns {
             Columns::Raw { raw, time, host } => (*raw, *time, *host),
             Columns::Members(names) => {
                 let named = names.iter().zip(cells).filter(|(_, cell)| !cell.is_empty());
-                let mut object: Object =
-                    named.map(|(name, cell)| (name.clone(), Value::String(cell))).collect();
-                // Where EvtxECmd keeps what an event holds.
-                if let Some(payload) = object.get("Payload").and_then(Value::as_str).and_then(json::object) {
-                    payload.into_iter().for_each(|(name, value)| {
-                        object.entry(name).or_insert(value);
-                    });
-                }
-                return unwrapper.object(object, false, out);
+                return unwrapper.object(
+                    named.map(|(name, cell)| (name.clone(), Value::String(cell))).collect(),
+                    false,
+                    out,
+                );
             }
         };
         let cell = |place: Option<usize>| place.and_then(|at| cells.get(at)).map_or("", String::as_str);
@@ -444,6 +440,8 @@ mod tests {
         assert_eq!(items(text).len(), 1);
         // EvtxECmd's last column holds the event.
         let text = "EventId,TimeCreated,Channel,Payload\n4625,2026-06-03 12:59:31,Security,\"{\"\"EventData\"\":{\"\"Data\"\":[]}}\"\n";
+        assert!(items(text)[0].contains("\"EventData\":{\"Data\":[]}"));
+        let text = r#"{"EventId":4625,"Channel":"Security","Payload":"{\"EventData\":{\"Data\":[]}}"}"#;
         assert!(items(text)[0].contains("\"EventData\":{\"Data\":[]}"));
         for text in ["a,b,c,d\nDate,1,2,3\n", "Date,1,2,3\nx,y,z,w\n", "time,message\n1,x\n"] {
             assert_eq!(items(text).len(), 2, "{text}");

@@ -210,7 +210,7 @@ impl KvTree {
     pub(crate) fn publish(&mut self, sequence: &Sequence) {
         self.clock += 1;
         let mut at = ROOT;
-        // The page that a sequence only borrows holds its last tokens as well; who has it may have been evicted since.
+        // The page that a sequence only borrows holds its last tokens as well; the node that had it may have been evicted since.
         let pages = sequence.pages.iter().chain(&sequence.borrowed);
         for (number, (tokens, page)) in sequence.tokens.chunks(PAGE).zip(pages).enumerate() {
             at = self.publish_page(at, sequence.scope.owner_of_page(number), tokens, page);

@@ -112,20 +112,19 @@ impl Hosts {
                 continue;
             }
             let trimmed = sentence.trim().trim_end_matches('.');
-            let named = |text: &str| {
-                let lower = text.to_lowercase();
-                let starts = (1..=MAX_NAME.min(lower.len())).filter_map(|end| lower.get(..end));
-                starts.filter_map(|start| hosts.names.get(start).cloned()).collect::<Vec<_>>()
-            };
-            let mut subjects = named(sentence.trim_start());
-            // `- vuln01 (10.0.2.14): scans all servers`, `10.0.2.14: our scanner`.
             let own = trimmed.trim_start_matches(|c: char| c.is_whitespace() || "-*•".contains(c));
-            if is_watcher(own) {
-                subjects.extend(named(own));
+            let (is_listed, is_watcher) = (own.len() < trimmed.len(), is_watcher(own));
+            let mut subjects: Vec<String> = Vec::new();
+            if !is_listed || is_watcher {
+                let lower = own.to_lowercase();
+                let starts = (1..=MAX_NAME.min(lower.len())).filter_map(|end| lower.get(..end));
+                subjects.extend(starts.filter_map(|start| hosts.names.get(start).cloned()));
+            }
+            // `- vuln01 (10.0.2.14): scans all servers`, `10.0.2.14: our scanner`.
+            if is_watcher {
                 let first = Entities::places(own).into_iter().next().filter(|(place, _)| *place == 0);
-                subjects.extend(
-                    first.map(|(_, entity)| entity.value).filter(|first| systems.contains(first.as_str())),
-                );
+                let first = first.map(|(_, entity)| entity.value);
+                subjects.extend(first.filter(|first| systems.contains(first.as_str())));
             }
             for address in subjects {
                 hosts.habits.entry(address).or_insert_with(|| shortened(own, MAX_HABIT));

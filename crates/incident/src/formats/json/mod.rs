@@ -148,17 +148,18 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     /// The record. What the object leaves open is taken from what stood around it.
-    fn finish(mut self, format: Format, object: &Object, envelope: &Envelope<'_>) -> Record {
-        if self.kind == RecordKind::Alert && is_dismissed(Fields(object)) {
-            self.kind = RecordKind::Telemetry;
-            self.message = Cow::Owned(format!("{} (dismissed)", self.message));
-            self.raw = self.raw.or(Some(Cow::Owned(as_text(object))));
-        }
+    fn finish(self, format: Format, object: &Object, envelope: &Envelope<'_>) -> Record {
         // What telemetry tells is in its message; an alert's other fields may be what a person looks for.
         let raw = match (self.raw, self.kind) {
             (Some(raw), _) => raw,
             (None, RecordKind::Telemetry) => Cow::Borrowed(""),
             (None, _) => Cow::Owned(as_text(object)),
+        };
+        let (kind, message) = match self.kind {
+            RecordKind::Alert if is_dismissed(Fields(object)) => {
+                (RecordKind::Telemetry, Cow::Owned(format!("{} (dismissed)", self.message)))
+            }
+            kind => (kind, self.message),
         };
         let host = if self.host.is_empty() { Cow::Borrowed(envelope.host) } else { self.host };
         let protocol = clean_protocol(&self.protocol);
@@ -168,12 +169,12 @@ impl Draft<'_> {
             end.map(|end| Endpoint { port: end.port.filter(|_| !without_port), ..end })
         };
         Record {
-            kind: self.kind,
+            kind,
             format,
             time: self.time.or(envelope.time),
             sensor: clean(&self.sensor, MAX_NAME),
             host: clean(&host, MAX_NAME),
-            message: clean_message(&self.message),
+            message: clean_message(&message),
             detail: clean(&self.detail, MAX_DETAIL),
             rule: clean(&self.rule, MAX_NAME),
             priority: self.priority,

@@ -69,9 +69,6 @@ pub(crate) trait Factor: Element {
     /// The word of at most [`Factor::WORD`] inputs; what is missing is zero.
     fn word(inputs: impl Iterator<Item = Self>) -> Self::Word;
 
-    /// Words of sixteen neighbouring outputs: their first inputs, and their second ones where a word has two.
-    fn words(first: [Self; LANES], second: [Self; LANES]) -> [Self::Word; LANES];
-
     /// Whether this CPU can multiply such numbers.
     fn is_supported() -> bool;
 
@@ -293,7 +290,8 @@ fn pack_rows<F: Factor>(values: &[F], width: usize, columns: Range<usize>, lanes
         for start in columns.clone().step_by(LANES) {
             let mut words = rows.chunks_exact(width).map(|row| sixteen(&row[start..columns.end]));
             let first = words.next().unwrap_or_default();
-            lanes.push(Lane(F::words(first, words.next().unwrap_or_default())));
+            let second = words.next().unwrap_or_default();
+            lanes.push(Lane(std::array::from_fn(|lane| F::word([first[lane], second[lane]].into_iter()))));
         }
     }
 }

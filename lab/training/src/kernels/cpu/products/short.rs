@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use super::{Factor, LANES, Operand, Output, Packed, Target};
+use super::{Factor, Operand, Output, Packed, Target};
 use crate::kernels::Right;
 
 impl Factor for bf16 {
@@ -16,11 +16,6 @@ impl Factor for bf16 {
     fn word(mut inputs: impl Iterator<Item = Self>) -> [bf16; 2] {
         let mut next = || inputs.next().unwrap_or(bf16::ZERO);
         [next(), next()]
-    }
-
-    #[inline(always)]
-    fn words(first: [Self; LANES], second: [Self; LANES]) -> [[bf16; 2]; LANES] {
-        std::array::from_fn(|lane| [first[lane], second[lane]])
     }
 
     fn is_supported() -> bool {

@@ -17,11 +17,6 @@ impl Factor for f32 {
         inputs.next().unwrap_or(0.0)
     }
 
-    #[inline(always)]
-    fn words(first: [Self; LANES], _: [Self; LANES]) -> [f32; LANES] {
-        first
-    }
-
     fn is_supported() -> bool {
         true
     }
@@ -85,9 +80,7 @@ impl<T: Output> Tile<'_, T> {
     /// With `R` rows at a time and `V` vectors, `P` of which are a lane of the tile.
     #[inline(always)]
     fn rows<S: Simd, const R: usize, const V: usize, const P: usize>(self, simd: S) {
-        if S::F32_LANES * P != LANES {
-            return;
-        }
+        assert_eq!(S::F32_LANES * P, LANES, "vectors of this width are not of these tiles");
         for start in self.rows.clone().step_by(R) {
             let strip = start..self.rows.end.min(start + R);
             let mut sums = [[simd.splat_f32s(0.0); V]; R];
