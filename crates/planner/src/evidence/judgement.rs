@@ -125,7 +125,7 @@ const LEAST: f32 = 1e-4;
 const MODEL_WORTH: f32 = 0.6;
 /// What a model is worth that nobody tuned, as a further power of how much likelier it finds each option than where nothing is said.
 /// Set by hand, from what surprises least beside the words: 0.3 with 135 million weights, none with 500 million or 1.5 billion
-/// (docs/evaluation.md).
+/// (docs/perception.md).
 const UNTUNED: f32 = 0.3;
 /// What the words alone are worth in a pool, likewise.
 const WORDING_WORTH: f32 = 0.7;
@@ -205,7 +205,7 @@ const WEIGHTS: [(Piece, f32); 21] = [
 ];
 
 /// What a group that is no alert gains beside what is enough of an attack, in log-odds: nobody writes logs for attacks, and where there is one
-/// it is in them. Set by hand with the weight of [`Piece::Log`] (docs/evaluation.md).
+/// it is in them. Set by hand with the weight of [`Piece::Log`] (docs/perception.md).
 const BESIDE: f32 = 1.2;
 
 /// Classes of alerts about what an attack has reached.

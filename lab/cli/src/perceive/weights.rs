@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(kept[0], 0.0);
     }
 
-    /// Groups that no adapter and no weight was fitted on, as `--rows` wrote them; docs/evaluation.md has the command.
+    /// Groups that no adapter and no weight was fitted on, as `--rows` wrote them; docs/perception.md has the command.
     const HELD_OUT: &str = include_str!("../../data/held-out.tsv");
 
     #[test]

@@ -1,7 +1,18 @@
 //! Whether somebody has looked at an alert and found that it is no attack, as products write that down.
 
 use super::fields::Fields;
+use super::super::format::Format;
 
+/// Forms of consoles in which people work alerts through. What a sensor writes was looked at by nobody yet, and what stands in its records
+/// may be the attacker's.
+const CONSOLES: [Format; 6] = [
+    Format::Detections,
+    Format::Ecs,
+    Format::EntraId,
+    Format::GuardDuty,
+    Format::Microsoft365,
+    Format::Ocsf,
+];
 /// Where products keep what came of looking.
 const PATHS: [&str; 20] = [
     "classification",
@@ -41,8 +52,8 @@ const WORDS: [&str; 11] = [
 ];
 
 /// Whether an alert was dismissed: it stays what happened, and accuses nobody.
-pub(super) fn is_dismissed(alert: Fields<'_>) -> bool {
-    PATHS.iter().filter_map(|path| alert.text(path)).any(|found| {
+pub(super) fn is_dismissed(format: Format, alert: Fields<'_>) -> bool {
+    CONSOLES.contains(&format) && PATHS.iter().filter_map(|path| alert.text(path)).any(|found| {
         let letters = found.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase);
         WORDS.contains(&letters.collect::<String>().as_str())
     })
@@ -66,14 +77,16 @@ mod tests {
             ("disposition_label", "Benign Positive - Suspicious But Expected"),
         ] {
             let alert = json!({ key: value });
-            assert!(is_dismissed(Fields(alert.as_object().unwrap())), "{key} {value}");
+            assert!(is_dismissed(Format::Detections, Fields(alert.as_object().unwrap())), "{key} {value}");
         }
         for (key, value) in
             [("status", "new"), ("classification", "TruePositive"), ("message", "false positive")]
         {
             let alert = json!({ key: value });
-            assert!(!is_dismissed(Fields(alert.as_object().unwrap())), "{key} {value}");
+            assert!(!is_dismissed(Format::Detections, Fields(alert.as_object().unwrap())), "{key} {value}");
         }
+        let of_a_sensor = json!({ "status": "suppressed" });
+        assert!(!is_dismissed(Format::Eve, Fields(of_a_sensor.as_object().unwrap())));
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Draft<'_> {
             (None, _) => Cow::Owned(as_text(object)),
         };
         let (kind, message) = match self.kind {
-            RecordKind::Alert if is_dismissed(Fields(object)) => {
+            RecordKind::Alert if is_dismissed(format, Fields(object)) => {
                 (RecordKind::Telemetry, Cow::Owned(format!("{} (dismissed)", self.message)))
             }
             kind => (kind, self.message),
