@@ -90,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) to_inside: BTreeSet<String>,
     /// Those of them that something is done to, and that are not just asked for a name or the time.
     pub(crate) aimed_at: BTreeSet<String>,
+    /// Those of them at a port of which a sensor saw something arrive from outside, which is all that its alert tells.
+    pub(crate) sent_to: BTreeSet<String>,
     /// How often something was done to each of these.
     pub(crate) times: BTreeMap<String, u64>,
     /// Hosts of the system that wrote of it themselves.
@@ -133,6 +135,9 @@ impl Parts {
                 Place::Inside(host) => {
                     let is_asked =
                         from_inside.is_some() && end.port.is_some_and(|port| ASKED.contains(&port));
+                    if record.is_alert() && from_inside.is_none() && end.port.is_some() {
+                        self.sent_to.insert(host.clone());
+                    }
                     self.add_target(host, !is_asked, record);
                 }
                 Place::Outside(name) => self.add_outside(name, from_inside.is_some() || !is_datagram),

@@ -4,9 +4,12 @@
 //! chance that a host has not fallen is the product, over all pieces, of one minus how likely the piece is part of the
 //! attack times how often such a record means that a host has fallen. Those shares are set by hand.
 //!
-//! A host that was only probed, or tried where the attacker went on with another one, is no host to clean for that alone.
+//! A host that was only probed, or tried where the attacker went on with another one, is no host to clean for that alone; and that a
+//! sensor saw somebody outside try to get in says less of whether it worked than what the host does afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use countermove_incident::Tactic;
 
 use crate::evidence::conclusion::{Shown, Verdict};
 use crate::evidence::groups::GroupView;
@@ -16,6 +19,9 @@ use crate::evidence::scene::Scene;
 const TURNS: f32 = 0.9;
 /// Of hosts that a tactic is used against which gets in.
 const FALLEN: f32 = 0.8;
+/// Of hosts that somebody outside tried to get into, as a sensor saw it: it tells what was sent and not what came of it, and what stands at
+/// the Internet is tried all day.
+const ATTEMPTED: f32 = 0.35;
 /// Of hosts that it was tried on, where the attacker went on with another one.
 const TRIED: f32 = 0.2;
 /// Of hosts that were looked at, or whose passwords were guessed at.
@@ -36,6 +42,14 @@ struct Piece {
     fallen: f32,
     /// Likewise, if somebody was.
     passed_over: f32,
+}
+
+impl Shown<'_> {
+    /// Whether it shows that somebody outside tried to get into a host, and nothing of what came of it.
+    fn only_tries(&self, host: &String) -> bool {
+        let tries = |tactic: &Tactic| matches!(tactic, Tactic::InitialAccess | Tactic::Execution);
+        self.group.parts.sent_to.contains(host) && self.tactics.iter().all(tries)
+    }
 }
 
 /// Hosts that wrote of logins with accounts that the attacker may have, with the chance that it has got in so. `held` says how likely it has
@@ -68,6 +82,7 @@ pub(crate) fn suspects<'a>(
             let [fallen, passed_over] = match (reached.contains(host), parts.from_inside.contains(host)) {
                 (false, _) => [PROBED; 2],
                 (true, true) => [TURNS; 2],
+                (true, false) if shown.only_tries(host) => [ATTEMPTED, ATTEMPTED * TRIED / FALLEN],
                 (true, false) => [FALLEN, TRIED],
             };
             let attack = shown.verdict.attack;
