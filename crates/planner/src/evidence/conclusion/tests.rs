@@ -680,6 +680,7 @@ fn of_attack(message: &str) -> Option<Tactic> {
     match message {
         "scan" => Some(Tactic::Reconnaissance),
         "exploit" => Some(Tactic::InitialAccess),
+        "shell" => Some(Tactic::Execution),
         "moves" => Some(Tactic::LateralMovement),
         "beacon" => Some(Tactic::CommandAndControl),
         _ => None,
@@ -688,8 +689,11 @@ fn of_attack(message: &str) -> Option<Tactic> {
 
 #[test]
 fn attackers_who_have_nothing_in_common_are_two_attacks() {
-    let first =
-        [alert("scan", 2, "203.0.113.7", "10.0.2.20"), alert("exploit", 1, "203.0.113.7", "10.0.2.13")];
+    let first = [
+        alert("scan", 2, "203.0.113.7", "10.0.2.20"),
+        alert("exploit", 1, "203.0.113.7", "10.0.2.13"),
+        alert("shell", 1, "10.0.2.13", "203.0.113.7"),
+    ];
     let second =
         [alert("exploit", 1, "198.51.100.3", "10.0.2.20"), alert("beacon", 1, "10.0.2.20", "198.51.100.9")];
     let all: Vec<&str> = first.iter().chain(&second).map(String::as_str).collect();
@@ -709,7 +713,7 @@ fn attackers_who_have_nothing_in_common_are_two_attacks() {
         assessment.description
     );
     let groups: usize = assessment.attacks.iter().map(|attack| attack.groups.len()).sum();
-    assert_eq!(groups, 4, "the scan is told of with the attack whose address it came from");
+    assert_eq!(groups, 5, "the scan is told of with the attack whose address it came from");
 
     // One host that is left for another joins them, and so does a host that both got into within a day.
     let moves = alert("moves", 1, "10.0.2.13", "10.0.2.20");
