@@ -1,18 +1,12 @@
 //! Whether somebody has looked at an alert and found that it is no attack, as products write that down.
 
-use super::fields::Fields;
 use super::super::format::Format;
+use super::fields::Fields;
 
 /// Forms of consoles in which people work alerts through. What a sensor writes was looked at by nobody yet, and what stands in its records
 /// may be the attacker's.
-const CONSOLES: [Format; 6] = [
-    Format::Detections,
-    Format::Ecs,
-    Format::EntraId,
-    Format::GuardDuty,
-    Format::Microsoft365,
-    Format::Ocsf,
-];
+const CONSOLES: [Format; 6] =
+    [Format::Detections, Format::Ecs, Format::EntraId, Format::GuardDuty, Format::Microsoft365, Format::Ocsf];
 /// Where products keep what came of looking.
 const PATHS: [&str; 20] = [
     "classification",
@@ -53,10 +47,11 @@ const WORDS: [&str; 11] = [
 
 /// Whether an alert was dismissed: it stays what happened, and accuses nobody.
 pub(super) fn is_dismissed(format: Format, alert: Fields<'_>) -> bool {
-    CONSOLES.contains(&format) && PATHS.iter().filter_map(|path| alert.text(path)).any(|found| {
-        let letters = found.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase);
-        WORDS.contains(&letters.collect::<String>().as_str())
-    })
+    CONSOLES.contains(&format)
+        && PATHS.iter().filter_map(|path| alert.text(path)).any(|found| {
+            let letters = found.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase);
+            WORDS.contains(&letters.collect::<String>().as_str())
+        })
 }
 
 #[cfg(test)]
