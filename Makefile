@@ -75,7 +75,7 @@ EVAL_opensec := --incidents 24 --seeds 1 --ablate training
 UNTUNED := 127.0.0.1:7790
 
 .PHONY: eval
-eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/evaluation.md and charts (all: 25 minutes)
+eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/evaluation.md and charts (all: an hour or more)
 	@set -e; $(COUNTERMOVE) up --workers $(WORKERS) --adapter none --store memory: --listen $(UNTUNED) >target/eval-untuned.log 2>&1 & \
 	untuned=$$!; trap 'kill $$untuned' EXIT; \
 	until $(COUNTERMOVE) workers --coordinator http://$(UNTUNED) list >/dev/null 2>&1; do kill -0 $$untuned; sleep 1; done; \
