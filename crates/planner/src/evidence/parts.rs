@@ -90,7 +90,7 @@ pub(crate) struct Parts {
     pub(crate) to_inside: BTreeSet<String>,
     /// Those of them that something is done to, and that are not just asked for a name or the time.
     pub(crate) aimed_at: BTreeSet<String>,
-    /// Those of them at a port of which a sensor saw something arrive from outside, which is all that its alert tells.
+    /// Hosts of the system at a port of which a sensor saw something arrive that none of its hosts sent: what came of it no such alert tells.
     pub(crate) sent_to: BTreeSet<String>,
     /// How often something was done to each of these.
     pub(crate) times: BTreeMap<String, u64>,

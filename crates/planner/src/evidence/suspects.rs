@@ -22,7 +22,8 @@ const FALLEN: f32 = 0.8;
 /// Of hosts that somebody outside tried to get into, as a sensor saw it: it tells what was sent and not what came of it, and what stands at
 /// the Internet is tried all day.
 const ATTEMPTED: f32 = 0.35;
-/// Of hosts that it was tried on, where the attacker went on with another one.
+/// Of hosts that it was tried on, where the attacker went on with another one; of those that a sensor saw tried the same part of
+/// [`ATTEMPTED`].
 const TRIED: f32 = 0.2;
 /// Of hosts that were looked at, or whose passwords were guessed at.
 const PROBED: f32 = 0.03;
