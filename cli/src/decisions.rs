@@ -5,8 +5,8 @@
 
 use countermove_incident::RecoveryState;
 use countermove_proto::v1::{
-    ApproveActionRequest, Candidate, Incident, IncidentStatus, PlanStep, RejectActionRequest,
-    ReportOutcomeRequest, ResendActionRequest,
+    ApproveActionRequest, Candidate, Finding, FindingVerdict, Incident, IncidentStatus, PlanStep,
+    RejectActionRequest, ReportOutcomeRequest, ResendActionRequest,
 };
 use countermove_wire::document::FACTS;
 use countermove_wire::{IntoMessage, recovery_state};
@@ -31,6 +31,26 @@ pub(crate) enum Found {
     AsPredicted,
     /// It could not be carried out.
     NotCarriedOut,
+}
+
+/// A finding of this verdict on each of these names.
+pub fn findings(names: Vec<String>, verdict: FindingVerdict) -> impl Iterator<Item = Finding> {
+    names.into_iter().map(move |name| Finding { name, verdict: verdict.into() })
+}
+
+/// What a person writes of what was found: `web01 compromised, 10.0.2.14 clean`; nothing is nothing found.
+pub(crate) fn read_findings(text: &str) -> Result<Vec<Finding>, String> {
+    let parts = text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
+    let one = |part: &str| {
+        let (name, verdict) = part.rsplit_once(char::is_whitespace).unwrap_or((part, ""));
+        let verdict = match verdict.to_lowercase().as_str() {
+            "compromised" => FindingVerdict::Compromised,
+            "clean" => FindingVerdict::Clean,
+            _ => return Err(format!("{part:?} ends neither in compromised nor in clean")),
+        };
+        Ok(Finding { name: name.trim().to_owned(), verdict: verdict.into() })
+    };
+    parts.map(one).collect()
 }
 
 /// The candidate that a step chose.
@@ -83,11 +103,13 @@ pub(crate) async fn send_rejection(
     name: &str,
     step: u32,
     reason: String,
+    findings: Vec<Finding>,
 ) -> Result<(), Failure> {
     let request = RejectActionRequest {
         name: name.to_owned(),
         step,
         reason,
+        findings,
         request_id: request_id(),
         validate_only: false,
     };
@@ -97,19 +119,21 @@ pub(crate) async fn send_rejection(
         .map(drop)
 }
 
-/// Says what came of a step that was approved: what holds now, and whether it could be carried out, if that is known.
+/// Says what came of a step that was approved: what holds now, whether it could be carried out, if that is known, and what was found out.
 pub async fn send_outcome(
     coordinator: &Coordinator,
     name: &str,
     step: u32,
     state: RecoveryState,
     carried_out: Option<bool>,
+    findings: Vec<Finding>,
 ) -> Result<(), Failure> {
     let request = ReportOutcomeRequest {
         name: name.to_owned(),
         step,
         state: Some(state.into_message()),
         carried_out,
+        findings,
         request_id: request_id(),
         ..ReportOutcomeRequest::default()
     };
@@ -186,10 +210,15 @@ fn with_choice(step: &PlanStep, candidate: Option<u32>) -> Result<PlanStep, Fail
 }
 
 /// Rejects the step that waits; the next proposals read why.
-pub(crate) async fn reject(coordinator: &Coordinator, name: &str, reason: String) -> Result<String, Failure> {
+pub(crate) async fn reject(
+    coordinator: &Coordinator,
+    name: &str,
+    reason: String,
+    findings: Vec<Finding>,
+) -> Result<String, Failure> {
     let incident = get(coordinator, name).await?;
     let step = waiting(&incident, IncidentStatus::AwaitingApproval)?;
-    send_rejection(coordinator, name, step.index, reason).await?;
+    send_rejection(coordinator, name, step.index, reason, findings).await?;
     Ok(action(step))
 }
 
@@ -198,6 +227,7 @@ pub(crate) async fn report_outcome(
     coordinator: &Coordinator,
     name: &str,
     found: &Found,
+    findings: Vec<Finding>,
 ) -> Result<String, Failure> {
     let incident = get(coordinator, name).await?;
     let step = waiting(&incident, IncidentStatus::AwaitingOutcome)?;
@@ -205,7 +235,7 @@ pub(crate) async fn report_outcome(
     let state = match found {
         Found::Facts(state) => *state,
         Found::NotCarriedOut => {
-            send_outcome(coordinator, name, step.index, before, Some(false)).await?;
+            send_outcome(coordinator, name, step.index, before, Some(false), findings).await?;
             return Ok("it could not be carried out".to_owned());
         }
         Found::AsPredicted => {
@@ -216,7 +246,7 @@ pub(crate) async fn report_outcome(
             })?)
         }
     };
-    send_outcome(coordinator, name, step.index, state, None).await?;
+    send_outcome(coordinator, name, step.index, state, None, findings).await?;
     Ok(facts(state))
 }
 
@@ -259,7 +289,7 @@ fn waiting(incident: &Incident, status: IncidentStatus) -> Result<&PlanStep, Fai
     })
 }
 
-fn action(step: &PlanStep) -> String {
+pub(crate) fn action(step: &PlanStep) -> String {
     chosen(step).action.unwrap_or_default().text
 }
 

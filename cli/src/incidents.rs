@@ -121,17 +121,17 @@ pub(crate) async fn incidents(
             let said = decisions::approve(&coordinator, &full(&name), &seen, approver).await?;
             console.line(&said);
         }
-        IncidentsCommand::Reject { name, reason } => {
-            let action = decisions::reject(&coordinator, &full(&name), reason).await?;
+        IncidentsCommand::Reject { name, reason, findings } => {
+            let action = decisions::reject(&coordinator, &full(&name), reason, findings.all()).await?;
             console.line(&format!("rejected: {}", render::one_line(&action)));
         }
-        IncidentsCommand::ReportOutcome { name, facts, not_carried_out, .. } => {
+        IncidentsCommand::ReportOutcome { name, facts, not_carried_out, findings, .. } => {
             let found = match facts {
                 Some(facts) => Found::Facts(facts),
                 None if not_carried_out => Found::NotCarriedOut,
                 None => Found::AsPredicted,
             };
-            let told = decisions::report_outcome(&coordinator, &full(&name), &found).await?;
+            let told = decisions::report_outcome(&coordinator, &full(&name), &found, findings.all()).await?;
             console.line(&format!("reported: {told}"));
         }
         IncidentsCommand::Resend { name, step } => {

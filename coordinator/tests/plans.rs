@@ -9,9 +9,9 @@ use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::watch_incident_response::Update;
 use countermove_proto::v1::{
     ApproveActionRequest, CancelIncidentRequest, DecisionKind, Evidence, ExportFormat, ExportPlanRequest,
-    Incident, IncidentStatus, PlanEnd, PlanMode, PlanOptions, PlanStep, PlanningStage, RecoveryFacts,
-    RecoveryState, RejectActionRequest, ReportAlertsRequest, ReportOutcomeRequest, Reversibility,
-    StateSource, VerifyIncidentRequest, WatchIncidentRequest,
+    Finding, FindingVerdict, Incident, IncidentStatus, PlanEnd, PlanMode, PlanOptions, PlanStep,
+    PlanningStage, RecoveryFacts, RecoveryState, RejectActionRequest, ReportAlertsRequest,
+    ReportOutcomeRequest, Reversibility, StateSource, VerifyIncidentRequest, WatchIncidentRequest,
 };
 use countermove_proto::{Condition, Error, RequestId};
 use countermove_wire::document::PlanDocument;
@@ -249,7 +249,7 @@ async fn an_operator_leads_an_interactive_plan() {
         step: 0,
         reason: "It would cut off our customers.".to_owned(),
         request_id: id(),
-        validate_only: false,
+        ..RejectActionRequest::default()
     };
     let planning = api.reject_action(reject).await.unwrap().into_inner().incident.unwrap();
     assert!(planning.plan.unwrap().steps.is_empty());
@@ -393,6 +393,66 @@ async fn an_operator_chooses_another_candidate_and_says_of_some_facts_what_came_
 }
 
 #[tokio::test]
+async fn what_people_found_out_is_in_the_record_and_plans_go_by_it() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let mut api = cluster.api();
+    let name = cluster.create(PlanOptions { mode: PlanMode::Interactive.into(), ..options() }).await;
+    let mut watch = cluster.watch(&name, 0).await;
+    let decided = |kind| if let Kind::Decided(step) = kind { Some(step) } else { None };
+    let first = watch.until(decided).await;
+    let finding =
+        |name: &str, verdict: FindingVerdict| Finding { name: name.into(), verdict: verdict.into() };
+    let clean = |name: &str| finding(name, FindingVerdict::Clean);
+    let names = |step: &PlanStep, name: &str| {
+        step.candidates.iter().any(|candidate| candidate.action.as_ref().unwrap().text.contains(name))
+    };
+    assert!(names(&first, "10.0.0.5"));
+
+    let reject = |findings: Vec<Finding>| RejectActionRequest {
+        name: name.clone(),
+        step: 0,
+        reason: "We have looked.".to_owned(),
+        request_id: id(),
+        findings,
+        ..RejectActionRequest::default()
+    };
+    for (field, wrong) in [
+        ("findings[0].name", vec![clean("10.9.9.9")]),
+        ("findings[1].name", vec![clean("10.0.0.5"), clean("10.0.0.5")]),
+        ("findings[0].verdict", vec![finding("10.0.0.5", FindingVerdict::Unspecified)]),
+    ] {
+        assert_eq!(fields(api.reject_action(reject(wrong)).await), [field]);
+    }
+    let found = vec![clean("10.0.0.5"), finding("10.0.0.6", FindingVerdict::Compromised)];
+    let rejected = api.reject_action(reject(found.clone())).await.unwrap().into_inner().incident.unwrap();
+    assert_eq!(rejected.decisions[0].findings, found);
+    let second = watch.until(decided).await;
+    assert!(names(&second, "10.0.0.6") && !names(&second, "10.0.0.5"), "{:?}", second.candidates);
+
+    let approve = ApproveActionRequest {
+        name: name.clone(),
+        plan_hash: second.plan_hash.clone(),
+        request_id: id(),
+        ..ApproveActionRequest::default()
+    };
+    api.approve_action(approve).await.unwrap();
+    let outcome = |findings| ReportOutcomeRequest {
+        name: name.clone(),
+        state: Some(RecoveryState::default()),
+        request_id: id(),
+        findings,
+        ..ReportOutcomeRequest::default()
+    };
+    assert_eq!(fields(api.report_outcome(outcome(vec![clean("web99")])).await), ["findings[0].name"]);
+    let found = vec![finding("203.0.113.9", FindingVerdict::Compromised)];
+    api.report_outcome(outcome(found.clone())).await.unwrap();
+    let event = watch.until(|kind| if let Kind::Outcome(one) = kind { Some(one) } else { None }).await;
+    assert_eq!(event.findings, found);
+    watch.until(decided).await;
+    assert_eq!(cluster.get(&name).await.plan.unwrap().steps[0].findings, found);
+}
+
+#[tokio::test]
 async fn a_deadline_ends_the_wait_for_an_operator() {
     let cluster = Cluster::start(Setup::default()).await;
     let deadline = Some(prost_types::Duration { seconds: 1, nanos: 0 });
@@ -429,7 +489,7 @@ async fn alerts_that_come_later_are_read_with_the_others() {
         step: 0,
         reason: "no".to_owned(),
         request_id: id(),
-        validate_only: false,
+        ..RejectActionRequest::default()
     };
     cluster.api().reject_action(reject).await.unwrap();
     watch.until(|kind| matches!(kind, Kind::Decided(_)).then_some(())).await;

@@ -7,11 +7,30 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use countermove_incident::RecoveryState;
 use countermove_ledger::Key;
-use countermove_proto::v1::{IncidentStatus, Role};
+use countermove_proto::v1::{Finding, FindingVerdict, IncidentStatus, Role};
 
 use super::plan::PriorityArg;
 use super::values::{duration, holder, label, trust_domain};
 use crate::decisions;
+
+/// What was found out about hosts, accounts, addresses and domains. It is taken for certain.
+#[derive(Debug, Args)]
+pub(crate) struct FindingArgs {
+    /// The attacker got into this host, has this account, or uses this address or domain; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    compromised: Vec<String>,
+    /// This one was looked at and has no part in the attack; likewise.
+    #[arg(long, value_name = "NAME")]
+    clean: Vec<String>,
+}
+
+impl FindingArgs {
+    /// All of them.
+    pub(crate) fn all(self) -> Vec<Finding> {
+        let compromised = decisions::findings(self.compromised, FindingVerdict::Compromised);
+        compromised.chain(decisions::findings(self.clean, FindingVerdict::Clean)).collect()
+    }
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -282,6 +301,8 @@ pub(crate) enum IncidentsCommand {
         /// Why.
         #[arg(value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         reason: String,
+        #[command(flatten)]
+        findings: FindingArgs,
     },
     /// Say what holds after the action that was approved.
     ReportOutcome {
@@ -296,6 +317,8 @@ pub(crate) enum IncidentsCommand {
         /// It could not be carried out, and everything is as it was.
         #[arg(long, conflicts_with_all = ["facts", "as_predicted"])]
         not_carried_out: bool,
+        #[command(flatten)]
+        findings: FindingArgs,
     },
     /// Send an approved action to the webhook once more.
     Resend {

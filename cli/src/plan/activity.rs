@@ -7,7 +7,7 @@ use countermove_proto::v1::{
     AlertsReported, Assessment, ConjectureRevised, IncidentEvent, OutcomeReported, PlanEnded, PlanStep,
     PlanningStage, Progress, TacticBelief,
 };
-use countermove_wire::document::End;
+use countermove_wire::document::{End, Finding};
 
 use crate::decisions::chosen;
 use crate::render::{cost, count, end_sentence, one_line, tactic_name, time};
@@ -209,6 +209,10 @@ fn outcome(outcome: &OutcomeReported) -> String {
     let mut line = format!("step {}: outcome reported", outcome.step + 1);
     if outcome.carried_out == Some(false) {
         line += "; the action could not be carried out";
+    }
+    let findings: Vec<Finding> = outcome.findings.iter().cloned().map(Into::into).collect();
+    if !findings.is_empty() {
+        line += &format!("; found: {}", one_line(&Finding::told(&findings)));
     }
     if let Some(comparison) = &outcome.comparison {
         let word = if comparison.holds { "as expected" } else { "not as expected" };

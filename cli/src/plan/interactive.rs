@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
-use countermove_incident::RecoveryState;
+use countermove_incident::{RecoveryState, VerbClass};
 use countermove_proto::v1::incident_event::Kind;
-use countermove_proto::v1::{PlanEnded, PlanStep};
+use countermove_proto::v1::{Finding, PlanEnded, PlanStep};
 use countermove_wire::document::FACTS;
 use countermove_wire::recovery_state;
 use tokio::sync::mpsc;
@@ -71,7 +71,7 @@ async fn ask(
     match heard {
         Heard::Approved | Heard::Verdict(Verdict::Approve) => {}
         Heard::Verdict(Verdict::Reject(reason)) => {
-            decisions::send_rejection(coordinator, &name, step.index, reason).await?;
+            decisions::send_rejection(coordinator, &name, step.index, reason, Vec::new()).await?;
             return Ok(None);
         }
         Heard::Withdrawn => return Ok(None),
@@ -83,7 +83,9 @@ async fn ask(
         // Who plans round by round foretells no facts and needs none.
         None => (before, Some(person.is_done().await?)),
     };
-    decisions::send_outcome(coordinator, &name, step.index, state, carried_out).await?;
+    let searches = VerbClass::of(&decisions::action(step)).contains(&VerbClass::Analyse);
+    let findings = if searches { person.findings().await? } else { Vec::new() };
+    decisions::send_outcome(coordinator, &name, step.index, state, carried_out, findings).await?;
     Ok(None)
 }
 
@@ -205,6 +207,18 @@ impl Person {
             };
         }
         Ok(RecoveryState::from_bits(facts))
+    }
+
+    /// Asks what a search showed; an empty answer is that nothing is told.
+    async fn findings(&mut self) -> Result<Vec<Finding>, Failure> {
+        const QUESTION: &str =
+            "what did it show? such as `web01 compromised, 10.0.2.14 clean`; Enter for nothing: ";
+        loop {
+            match decisions::read_findings(&self.ask(QUESTION).await?) {
+                Ok(findings) => return Ok(findings),
+                Err(problem) => eprintln!("{problem}"),
+            }
+        }
     }
 
     /// Asks whether the action could be carried out; an empty answer is that it could.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use countermove_wire::document::{
-    Assurance, Belief, Candidate, Cost, FACTS, State, StateSource, Step, likely,
+    Assurance, Belief, Candidate, Cost, FACTS, Finding, State, StateSource, Step, likely,
 };
 
 use super::incident::{Page, number, suspects};
@@ -45,6 +45,9 @@ pub(crate) fn step(step: &Step, page: Page) -> String {
     };
     let after = marks(&step.state_after.unwrap_or_default(), 11, page);
     let _ = writeln!(out, "  after    {after}\n           {}", style.warning(source));
+    if !step.findings.is_empty() {
+        out.push_str(&hanging("  found    ", &Finding::told(&step.findings), page.columns));
+    }
     out
 }
 
@@ -244,6 +247,7 @@ mod tests {
             state_after_source: Some(StateSource::Predicted),
             usage: Usage::default(),
             approvals: Vec::new(),
+            findings: Vec::new(),
         }
     }
 

@@ -188,7 +188,8 @@ impl Desk {
             Effect::Reject { incident, step, reason } => {
                 let coordinator = coordinator.about(&incident);
                 tokio::task::spawn_local(async move {
-                    let sent = decisions::send_rejection(&coordinator, &incident, step, reason).await;
+                    let sent =
+                        decisions::send_rejection(&coordinator, &incident, step, reason, Vec::new()).await;
                     let came = sent.map(|()| format!("rejected: step {}", u64::from(step) + 1));
                     tell(
                         &events,

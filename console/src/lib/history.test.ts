@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
-import { IncidentSchema, IncidentStatus, PlanMode, StateSource } from '../gen/countermove/v1/incident_pb';
+import { FindingVerdict, IncidentSchema, IncidentStatus, PlanMode, StateSource } from '../gen/countermove/v1/incident_pb';
 import { IncidentEventSchema } from '../gen/countermove/v1/incident_service_pb';
 import { decisions, differences, facts, kinds, open, readings } from './history';
 
@@ -54,12 +54,12 @@ describe('decisions', () => {
   it('are told with those that were rejected and withdrawn', () => {
     const all = decisions([
       event({ case: 'decided', value: step }),
-      event({ case: 'rejected', value: { step: 0, reason: 'too broad', rejectedBy: 'ann' } }),
+      event({ case: 'rejected', value: { step: 0, reason: 'too broad', rejectedBy: 'ann', findings: [{ name: 'web01', verdict: FindingVerdict.CLEAN }] } }),
       event({ case: 'decided', value: step }),
       event({ case: 'fellBack', value: { withdrawnStep: 0, reason: 'it goes on' } }),
       event({ case: 'decided', value: step }),
       event({ case: 'approved', value: { step: 0, approver: 'bob', planHash: 'bbbb', chosen: 1 } }),
-      event({ case: 'outcome', value: { step: 0, state: contained } }),
+      event({ case: 'outcome', value: { step: 0, state: contained, findings: [{ name: 'db01', verdict: FindingVerdict.COMPROMISED }] } }),
     ]);
     expect(all.map((one) => [one.what, one.who, one.reason, one.action, one.isOtherChoice])).toEqual([
       ['rejected', 'ann', 'too broad', 'Block', false],
@@ -67,6 +67,7 @@ describe('decisions', () => {
       ['approved', 'bob', '', 'Isolate', true],
     ]);
     expect(all[2]).toMatchObject({ hash: 'bbbb', outcome: { isAttackContained: true } });
+    expect(all.map((one) => one.findings.map((finding) => finding.name))).toEqual([['web01'], [], ['db01']]);
   });
 
   it('compare the outcome with the prediction', () => {

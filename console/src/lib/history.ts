@@ -1,6 +1,6 @@
 // What an incident's events tell beside its present state: where facts come from, how beliefs moved, who decided what.
 import type { IncidentEvent } from '../gen/countermove/v1/incident_service_pb';
-import type { AlertComparison, PlanStep, RecoveryState, TacticBelief } from '../gen/countermove/v1/incident_pb';
+import type { AlertComparison, Finding, PlanStep, RecoveryState, TacticBelief } from '../gen/countermove/v1/incident_pb';
 import { PlanMode, StateSource, type Incident } from '../gen/countermove/v1/incident_pb';
 import { millis } from './format';
 import { FACTS, type Fact } from './words';
@@ -95,6 +95,8 @@ export interface Decision {
   reported: number | undefined;
   predicted: RecoveryState | undefined;
   comparison: AlertComparison | undefined;
+  /** What was found out, told with the rejection or the outcome. */
+  findings: Finding[];
 }
 
 /** Each step that was put to somebody, those that were rejected or withdrawn as well. */
@@ -121,6 +123,7 @@ export function decisions(events: readonly IncidentEvent[]): Decision[] {
           reported: undefined,
           predicted: chosen(kind.value)?.predictedState,
           comparison: undefined,
+          findings: [],
         });
         break;
       case 'approved': {
@@ -139,7 +142,7 @@ export function decisions(events: readonly IncidentEvent[]): Decision[] {
         break;
       }
       case 'rejected':
-        settle(last(kind.value.step), { what: 'rejected', who: kind.value.rejectedBy, when, reason: kind.value.reason });
+        settle(last(kind.value.step), { what: 'rejected', who: kind.value.rejectedBy, when, reason: kind.value.reason, findings: kind.value.findings });
         break;
       case 'fellBack':
         if (kind.value.withdrawnStep !== undefined) {
@@ -147,7 +150,7 @@ export function decisions(events: readonly IncidentEvent[]): Decision[] {
         }
         break;
       case 'outcome':
-        settle(last(kind.value.step), { outcome: kind.value.state, reported: when, comparison: kind.value.comparison });
+        settle(last(kind.value.step), { outcome: kind.value.state, reported: when, comparison: kind.value.comparison, findings: kind.value.findings });
         break;
     }
   }

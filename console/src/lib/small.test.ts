@@ -1,12 +1,12 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
 import { GrantSchema, Role } from '../gen/countermove/v1/access_service_pb';
-import { PlanEnd, Reversibility, Tactic } from '../gen/countermove/v1/incident_pb';
+import { FindingVerdict, PlanEnd, Reversibility, Tactic } from '../gen/countermove/v1/incident_pb';
 import { read } from './files';
 import { labelsOf } from './labels';
 import { Rate, sparkline } from './rates';
 import { may, mayAnywhere } from './rights';
-import { endSentence, endWord, tacticId, tacticName, takenBack } from './words';
+import { endSentence, endWord, tacticId, tacticName, takenBack, verdictWord } from './words';
 
 describe('rights', () => {
   const caller = (tenant: string, ...roles: Role[]) => ({ name: 'ann', grants: [create(GrantSchema, { tenant, roles })] });
@@ -80,5 +80,6 @@ describe('words', () => {
       expect(endSentence(end, 2, 'no worker')).not.toBe('Planning goes on.');
     }
     for (const reversibility of values(Reversibility)) expect(takenBack(reversibility).word).not.toBe('not known');
+    for (const verdict of values(FindingVerdict)) expect(verdictWord(verdict)).not.toBe('not told');
   });
 });

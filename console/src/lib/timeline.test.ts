@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
-import { RolloutEnd } from '../gen/countermove/v1/incident_pb';
+import { FindingVerdict, RolloutEnd } from '../gen/countermove/v1/incident_pb';
 import { IncidentEventSchema } from '../gen/countermove/v1/incident_service_pb';
 import { holding, timeline } from './timeline';
 
@@ -44,6 +44,18 @@ describe('the timeline', () => {
     expect(first).toMatchObject({ title: 'Step 2 approved by one of several', detail: 'By ann. Others have to approve as well.' });
     expect(approved).toMatchObject({ title: 'Step 2 approved', detail: 'By bob.', tone: 'person' });
     expect(automatic?.title).toContain('autonomy');
+  });
+
+  it('tells what was found, with a rejection and with an outcome', () => {
+    const findings = [{ name: '10.0.2.14', verdict: FindingVerdict.CLEAN }, { name: 'web01', verdict: FindingVerdict.COMPROMISED }];
+    const [rejected, outcome, plain] = timeline([
+      event({ case: 'rejected', value: { step: 0, reason: 'it serves the shop', rejectedBy: 'ann', findings } }),
+      event({ case: 'outcome', value: { step: 0, state: { isAttackContained: true }, findings } }),
+      event({ case: 'outcome', value: { step: 0, carriedOut: false } }),
+    ]);
+    expect(rejected?.detail).toBe('By ann. Found: 10.0.2.14 clean, web01 compromised. it serves the shop');
+    expect(outcome?.detail).toBe('Holds now: contained. Found: 10.0.2.14 clean, web01 compromised.');
+    expect(plain).toMatchObject({ title: 'Step 1 could not be carried out', detail: 'Holds now: nothing yet.' });
   });
 
   it('puts states into words', () => {

@@ -1,6 +1,7 @@
 // An incident's events as a person reads them: rollouts folded, each thing that happened in a sentence.
 import type { IncidentEvent } from '../gen/countermove/v1/incident_service_pb';
-import { RolloutEnd, type RecoveryState } from '../gen/countermove/v1/incident_pb';
+import { RolloutEnd, type Finding, type RecoveryState } from '../gen/countermove/v1/incident_pb';
+import { foundWord } from './findings';
 import { count, list, millis, percent } from './format';
 import { deliveryWord, endSentence, FACTS, tacticName } from './words';
 
@@ -107,11 +108,11 @@ function entryOf(event: IncidentEvent, decided: number): Entry | undefined {
     case 'approval':
       return blank(event, `Step ${kind.value.step + 1} approved by one of several`, 'person', `${by(kind.value.approver)} Others have to approve as well.`);
     case 'rejected':
-      return blank(event, `Step ${kind.value.step + 1} rejected`, 'person', [by(kind.value.rejectedBy), kind.value.reason].filter(Boolean).join(' '));
-    case 'outcome':
-      return kind.value.carriedOut === false
-        ? blank(event, `Step ${kind.value.step + 1} could not be carried out`, 'person', `Holds now: ${holding(kind.value.state)}.`)
-        : blank(event, `Outcome of step ${kind.value.step + 1} reported`, 'person', `Holds now: ${holding(kind.value.state)}.`);
+      return blank(event, `Step ${kind.value.step + 1} rejected`, 'person', [by(kind.value.rejectedBy), found(kind.value.findings), kind.value.reason].filter(Boolean).join(' '));
+    case 'outcome': {
+      const title = kind.value.carriedOut === false ? `Step ${kind.value.step + 1} could not be carried out` : `Outcome of step ${kind.value.step + 1} reported`;
+      return blank(event, title, 'person', [`Holds now: ${holding(kind.value.state)}.`, found(kind.value.findings)].filter(Boolean).join(' '));
+    }
     case 'alerts':
       return blank(event, 'Alerts added', 'plain', `${records(kind.value.digest?.records)} ${kind.value.repeatedRecords > 0n ? `${count(kind.value.repeatedRecords, 'record')} known already.` : ''}`.trim());
     case 'revised': {
@@ -133,6 +134,10 @@ function entryOf(event: IncidentEvent, decided: number): Entry | undefined {
 
 function by(who: string): string {
   return who ? `By ${who}.` : '';
+}
+
+function found(findings: readonly Finding[]): string {
+  return findings.length > 0 ? `Found: ${foundWord(findings)}.` : '';
 }
 
 function records(n: bigint | undefined): string {

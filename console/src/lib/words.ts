@@ -1,6 +1,7 @@
 // What enumerations of the API are called on the page.
 import {
   DeliveryStatus,
+  FindingVerdict,
   IncidentStatus,
   PlanEnd,
   Priority,
@@ -124,6 +125,12 @@ export function takenBack(reversibility: Reversibility): { word: string; how: st
     default:
       return { word: 'not known', how: 'Nobody knows whether it can be undone.', grade: 'wait' };
   }
+}
+
+/** What was found of somebody. */
+export function verdictWord(verdict: FindingVerdict): string {
+  if (verdict === FindingVerdict.COMPROMISED) return 'compromised';
+  return verdict === FindingVerdict.CLEAN ? 'clean' : 'not told';
 }
 
 export function workerWord(status: WorkerStatus): string {

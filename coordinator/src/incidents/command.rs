@@ -1,11 +1,11 @@
 //! What callers ask of an incident that goes on.
 
 use countermove_incident::RecoveryState;
-use countermove_planner::{Outcome, PlanSession, SessionError};
+use countermove_planner::{Finding, Outcome, PlanSession, SessionError};
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ActionApproved, ActionRejected, ApprovalGiven, Delivery, DeliveryStatus, DigestReport, Incident,
-    OutcomeReported, RecoveryFacts,
+    self, ActionApproved, ActionRejected, ApprovalGiven, Delivery, DeliveryStatus, DigestReport,
+    FindingVerdict, Incident, OutcomeReported, RecoveryFacts,
 };
 use countermove_proto::{Condition, Error, IncidentId};
 use countermove_serving::InFlight;
@@ -28,9 +28,9 @@ pub(crate) enum Change {
         is_person: bool,
     },
     /// Reject it.
-    Reject { step: u32, reason: String, by: String },
+    Reject { step: u32, reason: String, by: String, findings: Vec<v1::Finding> },
     /// Report what an approved action achieved.
-    ReportOutcome { step: u32, found: Found, carried_out: Option<bool> },
+    ReportOutcome { step: u32, found: Found, carried_out: Option<bool>, findings: Vec<v1::Finding> },
     /// Add alerts.
     ReportAlerts { text: String, in_flight: Option<InFlight> },
     /// Send an approved action to the webhook once more.
@@ -110,30 +110,44 @@ pub(super) fn apply(
                 chosen,
             }))
         }
-        Change::Reject { step, reason, by } => {
-            session.reject(*step, reason).map_err(refused)?;
+        Change::Reject { step, reason, by, findings } => {
+            let findings = known(session, findings)?;
+            session.reject(*step, reason, findings.clone()).map_err(refused)?;
             Some(Kind::Rejected(ActionRejected {
                 step: *step,
                 reason: reason.clone(),
                 rejected_by: by.clone(),
+                findings: findings.into_iter().map(IntoMessage::into_message).collect(),
             }))
         }
-        Change::ReportOutcome { step, found, carried_out } => {
+        Change::ReportOutcome { step, found, carried_out, findings } => {
+            let findings = known(session, findings)?;
             let state = match *found {
                 Found::State(state) => state,
                 Found::Facts(facts) => with_facts(session.state(), facts),
             };
-            let outcome = Outcome { state, carried_out: *carried_out };
+            let outcome = Outcome { state, carried_out: *carried_out, findings: findings.clone() };
             let comparison = session.report_outcome(*step, outcome).map_err(refused)?;
             Some(Kind::Outcome(OutcomeReported {
                 step: *step,
                 state: Some(state.into_message()),
                 comparison: comparison.map(IntoMessage::into_message),
                 carried_out: *carried_out,
+                findings: findings.into_iter().map(IntoMessage::into_message).collect(),
             }))
         }
         Change::ReportAlerts { .. } | Change::Resend { .. } | Change::Cancel => None,
     })
+}
+
+/// What was found out, by the names that the incident has.
+fn known(session: &PlanSession, findings: &[v1::Finding]) -> Result<Vec<Finding>, Error> {
+    let of = |(at, finding): (usize, &v1::Finding)| {
+        let is_compromised = finding.verdict() == FindingVerdict::Compromised;
+        let unknown = |error: SessionError| Error::invalid(format!("findings[{at}].name"), error.to_string());
+        session.finding(&finding.name, is_compromised).map_err(unknown)
+    };
+    findings.iter().enumerate().map(of).collect()
 }
 
 /// Whether other people have to approve what `approver` does, after it, by what the record says of the candidate. Approvals count for the
@@ -217,6 +231,7 @@ fn precondition(incident: &str, error: SessionError) -> Error {
         SessionError::WrongStep { .. } => Condition::Step,
         SessionError::WrongAction { .. } => Condition::Action,
         SessionError::Stale { .. } => Condition::Stale,
+        SessionError::Unknown { .. } => return Error::invalid("findings", error.to_string()),
     };
     Error::Precondition { condition, subject: incident.to_owned(), description: error.to_string() }
 }

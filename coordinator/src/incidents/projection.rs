@@ -102,6 +102,7 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
                 kind: DecisionKind::Rejected.into(),
                 by: rejected.rejected_by.clone(),
                 reason: rejected.reason.clone(),
+                findings: rejected.findings.clone(),
                 ..about(plan, rejected.step, event)
             };
             incident.decisions.push(decision);
@@ -112,6 +113,7 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
             if let Some(step) = plan.steps.iter_mut().find(|step| step.index == outcome.step) {
                 step.state_after = outcome.state;
                 step.set_state_after_source(StateSource::Reported);
+                step.findings.clone_from(&outcome.findings);
             }
             incident.state = outcome.state;
             incident.set_status(IncidentStatus::Planning);

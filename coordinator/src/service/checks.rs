@@ -1,8 +1,9 @@
 //! What a request may hold. Everything is checked before anything is started, and each refusal names its field.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
-use countermove_proto::v1::{Evidence, Priority};
+use countermove_proto::v1::{Evidence, Finding, FindingVerdict, Priority};
 use countermove_proto::{Error, ParseIdError, RequestId, Tenant, Violation};
 
 use crate::dispatch::Payer;
@@ -146,6 +147,31 @@ pub(crate) fn person(field: &str, person: &str) -> Result<(), Error> {
     }
 }
 
+/// What was found out, all that is wrong with it at once.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for fields of `findings`.
+pub(crate) fn findings(findings: &[Finding]) -> Result<(), Error> {
+    let mut violations = Vec::new();
+    if findings.len() > SENTENCES {
+        let problem = format!("there are {}, and at most {SENTENCES} are taken", findings.len());
+        check(&mut violations, "findings", Err(problem));
+    }
+    let mut told = HashSet::new();
+    for (at, finding) in findings.iter().enumerate().take(SENTENCES) {
+        let name = format!("findings[{at}].name");
+        check(&mut violations, &name, text(&finding.name, NAME, "256 bytes"));
+        if !told.insert(finding.name.trim().to_lowercase()) {
+            check(&mut violations, &name, Err("it is told twice".to_owned()));
+        }
+        if finding.verdict() == FindingVerdict::Unspecified {
+            let problem = "it has to be COMPROMISED or CLEAN".to_owned();
+            check(&mut violations, &format!("findings[{at}].verdict"), Err(problem));
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::InvalidArgument(violations)) }
+}
+
 fn alerts(text: &str) -> Result<(), String> {
     match text.len() {
         size if size > ALERTS => {
@@ -259,6 +285,15 @@ mod tests {
     fn what_people_write_is_bounded() {
         assert!(sentence("reason", "").is_err() && sentence("reason", "no").is_ok());
         assert!(person("approver", "").is_ok() && person("approver", &"x".repeat(300)).is_err());
+        let finding =
+            |name: &str, verdict: FindingVerdict| Finding { name: name.into(), verdict: verdict.into() };
+        let clean = finding("web01", FindingVerdict::Clean);
+        assert!(findings(&[]).is_ok() && findings(std::slice::from_ref(&clean)).is_ok());
+        assert!(findings(&[clean.clone(), finding("WEB01 ", FindingVerdict::Compromised)]).is_err(), "twice");
+        assert!(findings(&[finding("", FindingVerdict::Clean)]).is_err());
+        assert!(findings(&[finding("web01", FindingVerdict::Unspecified)]).is_err());
+        let many = |at: usize| finding(&format!("host{at}"), FindingVerdict::Clean);
+        assert!(findings(&(0..65).map(many).collect::<Vec<_>>()).is_err());
         assert!(more_alerts(" ").is_err() && more_alerts("x").is_ok());
         assert!(plan_hash("").is_err() && plan_hash("abc").is_err() && plan_hash(&"0f".repeat(32)).is_ok());
     }

@@ -421,7 +421,13 @@ impl IncidentService for IncidentApi {
             request_id: &request.request_id,
             validate_only: request.validate_only,
         };
-        let change = Change::ReportOutcome { step: request.step, found, carried_out: request.carried_out };
+        checks::findings(&request.findings)?;
+        let change = Change::ReportOutcome {
+            step: request.step,
+            found,
+            carried_out: request.carried_out,
+            findings: request.findings.clone(),
+        };
         let answer = |changed: Changed| ReportOutcomeResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::by(&caller, "ReportOutcome", &request), key, change, answer).await
     }
@@ -476,7 +482,9 @@ impl IncidentService for IncidentApi {
             validate_only: request.validate_only,
         };
         let by = caller.name().to_owned();
-        let change = Change::Reject { step: request.step, reason: request.reason.clone(), by };
+        checks::findings(&request.findings)?;
+        let (reason, findings) = (request.reason.clone(), request.findings.clone());
+        let change = Change::Reject { step: request.step, reason, by, findings };
         let answer = |changed: Changed| RejectActionResponse { incident: Some(changed.incident) };
         self.change(Fingerprint::by(&caller, "RejectAction", &request), key, change, answer).await
     }

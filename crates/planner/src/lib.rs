@@ -33,6 +33,7 @@ pub use error::PlanError;
 pub use evidence::adaptation::{Comparison, ExpectedAlerts};
 pub use evidence::assessment::{Assessment, EvidenceLine, TacticBelief, TechniqueName};
 pub use evidence::attacks::Attack;
+pub use evidence::findings::Finding;
 pub use evidence::judgement::{Reading, WeighedEvidence};
 pub use evidence::roles::Roles;
 pub use evidence::scene::Evidence;

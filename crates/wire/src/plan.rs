@@ -2,7 +2,7 @@
 
 use countermove_incident::{Order, RecoveryState, Reversibility};
 use countermove_planner::{
-    Action, Assessment, Attack, Autonomy, Belief, Budget, Candidate, CostEstimate, EvidenceLine,
+    Action, Assessment, Attack, Autonomy, Belief, Budget, Candidate, CostEstimate, EvidenceLine, Finding,
     OptionsError, PlanEnd, PlanEnded, PlanMode, PlanOptions, PlanStep, PlanningStage, Progress,
     RejectedCandidate, RolloutEnd, RolloutReport, StateSource, TacticBelief, TechniqueName,
 };
@@ -248,6 +248,16 @@ impl FromDomain<RejectedCandidate> for v1::RejectedCandidate {
     }
 }
 
+impl FromDomain<Finding> for v1::Finding {
+    fn from_domain(finding: Finding) -> Self {
+        let verdict = match finding.is_compromised {
+            true => v1::FindingVerdict::Compromised,
+            false => v1::FindingVerdict::Clean,
+        };
+        Self { name: finding.name, verdict: verdict.into() }
+    }
+}
+
 impl FromDomain<StateSource> for v1::StateSource {
     fn from_domain(source: StateSource) -> Self {
         match source {
@@ -279,6 +289,7 @@ impl FromDomain<PlanStep> for v1::PlanStep {
             decide_time: None,
             // Known from what happens after it.
             approvals: Vec::new(),
+            findings: step.findings.into_iter().map(IntoMessage::into_message).collect(),
         }
     }
 }

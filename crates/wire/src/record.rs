@@ -8,8 +8,8 @@ use countermove_proto::{remark, time_text, v1};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::document::{
-    AlertKind, Assessment, Candidate, CostModel, Delivery, Digest, End, Options, PlanDocument, Priority,
-    Rejected, RolloutEnd, State, Step, Tactic, TacticBelief, Usage,
+    AlertKind, Assessment, Candidate, CostModel, Delivery, Digest, End, Finding, Options, PlanDocument,
+    Priority, Rejected, RolloutEnd, State, Step, Tactic, TacticBelief, Usage,
 };
 
 /// An incident from its creation to its end.
@@ -114,6 +114,9 @@ pub enum What {
         step: u32,
         /// Why.
         reason: String,
+        /// What was found out meanwhile.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        findings: Vec<Finding>,
     },
     /// An outcome was reported.
     Outcome {
@@ -125,6 +128,9 @@ pub enum What {
         comparison: Option<Comparison>,
         /// Whether the action could be carried out, if that was told.
         carried_out: Option<bool>,
+        /// What was found out.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        findings: Vec<Finding>,
     },
     /// Alerts were added.
     Alerts {
@@ -261,12 +267,17 @@ impl From<Kind> for What {
             Kind::Approval(given) => {
                 Self::Approval { step: given.step, approver: given.approver, plan_hash: given.plan_hash }
             }
-            Kind::Rejected(rejected) => Self::Rejected { step: rejected.step, reason: rejected.reason },
+            Kind::Rejected(rejected) => Self::Rejected {
+                step: rejected.step,
+                reason: rejected.reason,
+                findings: rejected.findings.into_iter().map(Into::into).collect(),
+            },
             Kind::Outcome(outcome) => Self::Outcome {
                 step: outcome.step,
                 state: outcome.state.map(Into::into),
                 comparison: outcome.comparison.map(Into::into),
                 carried_out: outcome.carried_out,
+                findings: outcome.findings.into_iter().map(Into::into).collect(),
             },
             Kind::Alerts(alerts) => Self::Alerts {
                 digest: alerts.digest.map(Into::into),

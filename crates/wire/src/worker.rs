@@ -313,6 +313,7 @@ mod tests {
             stolen_accounts: vec!["admin".into()],
             planted_accounts: vec!["svc_helper".into()],
             seen_accounts: vec!["adm".into()],
+            contacts: vec!["c2.example".into()],
             kept: vec!["db-1".into()],
             names: [("shop".into(), "web-1".into())].into(),
             compromised: [("web-1".into(), 0.9)].into(),

@@ -1006,6 +1006,10 @@ pub struct Entities {
     /// How likely the attacker has each of the accounts that are stolen or planted as far as the evidence says.
     #[prost(message, repeated, tag = "11")]
     pub held_accounts: ::prost::alloc::vec::Vec<HeldAccount>,
+    /// Addresses and domains outside that the attacked hosts turned to, of which nothing says that they are the attacker's. They count as its
+    /// once all was done to cut off what is known to be, and it was not enough.
+    #[prost(string, repeated, tag = "12")]
+    pub contacts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A host of the system that the attack has to do with.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1280,6 +1284,20 @@ pub struct PlanStep {
     /// Approvals so far of candidates that need several, in their order, the last one among them.
     #[prost(message, repeated, tag = "16")]
     pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    /// What was found out when its action was carried out.
+    #[prost(message, repeated, tag = "17")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+}
+/// What people found out about a host, an account or an address, such as by searching its logs. It is taken for certain; the last word on a
+/// name stands. That somebody is clean holds until alerts that are reported later name it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Finding {
+    /// A host of the system by any of its names, an account, an address or a domain, as the system description or the evidence has it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What was found.
+    #[prost(enumeration = "FindingVerdict", tag = "2")]
+    pub verdict: i32,
 }
 /// One person's approval of an action that needs several.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1295,7 +1313,7 @@ pub struct Approval {
     pub plan_hash: ::prost::alloc::string::String,
 }
 /// What became of an action that waited for an approval.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Decision {
     /// The step.
     #[prost(uint32, tag = "1")]
@@ -1324,6 +1342,9 @@ pub struct Decision {
     /// Whether it is another candidate than the planner chose.
     #[prost(bool, tag = "9")]
     pub is_other_choice: bool,
+    /// What was found out when it was rejected.
+    #[prost(message, repeated, tag = "10")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 /// The action that an incident waits with: for an approval, or for its outcome.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1369,7 +1390,7 @@ pub struct Belief {
     /// fact does not hold. Each fact of recovery once.
     #[prost(message, repeated, tag = "2")]
     pub hindered: ::prost::alloc::vec::Vec<Hindrance>,
-    /// How likely the attacker comes back from an address that no record tells of, from 0 to 1: blocking those that are known does not
+    /// How likely the attacker comes back from an address that is not known for its own, from 0 to 1: blocking those that are does not
     /// contain the attack then.
     #[prost(float, tag = "3")]
     pub returns: f32,
@@ -1912,6 +1933,39 @@ impl Tactic {
             "TACTIC_EXFILTRATION" => Some(Self::Exfiltration),
             "TACTIC_IMPACT" => Some(Self::Impact),
             "TACTIC_DEFENSE_IMPAIRMENT" => Some(Self::DefenseImpairment),
+            _ => None,
+        }
+    }
+}
+/// What was found out about somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FindingVerdict {
+    /// Not set.
+    Unspecified = 0,
+    /// The attacker got into the host, has the account, or uses the address or the domain.
+    Compromised = 1,
+    /// It was looked at, and has no part in the attack.
+    Clean = 2,
+}
+impl FindingVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FINDING_VERDICT_UNSPECIFIED",
+            Self::Compromised => "FINDING_VERDICT_COMPROMISED",
+            Self::Clean => "FINDING_VERDICT_CLEAN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FINDING_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "FINDING_VERDICT_COMPROMISED" => Some(Self::Compromised),
+            "FINDING_VERDICT_CLEAN" => Some(Self::Clean),
             _ => None,
         }
     }
@@ -2643,7 +2697,7 @@ pub struct ApprovalGiven {
     pub plan_hash: ::prost::alloc::string::String,
 }
 /// An action was rejected.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ActionRejected {
     /// The step.
     #[prost(uint32, tag = "1")]
@@ -2654,6 +2708,9 @@ pub struct ActionRejected {
     /// Who rejected it, as the coordinator knows them; empty where it asks nobody.
     #[prost(string, tag = "3")]
     pub rejected_by: ::prost::alloc::string::String,
+    /// What was found out meanwhile.
+    #[prost(message, repeated, tag = "4")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 /// An outcome was reported.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2670,6 +2727,9 @@ pub struct OutcomeReported {
     /// Whether the action could be carried out; absent if that was not told.
     #[prost(bool, optional, tag = "4")]
     pub carried_out: ::core::option::Option<bool>,
+    /// What it showed of hosts, accounts and addresses.
+    #[prost(message, repeated, tag = "5")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 /// The attack was held to be contained and was seen to go on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2741,7 +2801,7 @@ pub struct ReportAlertsResponse {
     pub repeated_records: u64,
 }
 /// See IncidentService.ReportOutcome.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportOutcomeRequest {
     /// `incidents/{incident}`.
     #[prost(string, tag = "1")]
@@ -2765,6 +2825,10 @@ pub struct ReportOutcomeRequest {
     /// everything stays as it was.
     #[prost(bool, optional, tag = "7")]
     pub carried_out: ::core::option::Option<bool>,
+    /// What it showed of hosts, accounts and addresses, such as which of the hosts whose logs were searched the attacker got into; 64 at most,
+    /// each name once. A host of which nothing is told stays as likely as it was.
+    #[prost(message, repeated, tag = "8")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 /// See IncidentService.ReportOutcome.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2807,7 +2871,7 @@ pub struct ApproveActionResponse {
     pub incident: ::core::option::Option<Incident>,
 }
 /// See IncidentService.RejectAction.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RejectActionRequest {
     /// `incidents/{incident}`.
     #[prost(string, tag = "1")]
@@ -2824,6 +2888,9 @@ pub struct RejectActionRequest {
     /// Check only.
     #[prost(bool, tag = "5")]
     pub validate_only: bool,
+    /// What was found out meanwhile, as in ReportOutcomeRequest: that a host is clean which the action takes down, say.
+    #[prost(message, repeated, tag = "6")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 /// See IncidentService.RejectAction.
 #[derive(Clone, PartialEq, ::prost::Message)]

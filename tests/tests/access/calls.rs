@@ -208,8 +208,14 @@ pub(super) async fn make(
         }
         "IncidentService/RejectAction" => {
             let step = approval(&target.incident).step;
-            let request =
-                api::RejectActionRequest { name, step, reason: "no".into(), request_id, validate_only };
+            let request = api::RejectActionRequest {
+                name,
+                step,
+                reason: "no".into(),
+                request_id,
+                validate_only,
+                ..Default::default()
+            };
             incidents.reject_action(shown.with(request)).await.map(|_| Vec::new())
         }
         "IncidentService/CancelIncident" => {

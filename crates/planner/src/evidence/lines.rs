@@ -96,6 +96,12 @@ impl Lines {
         self.lines.get(&position)
     }
 
+    /// An account that they tell of, as they write it. Case does not count.
+    pub(crate) fn account(&self, name: &str) -> Option<&str> {
+        let mut accounts = self.lines.values().flat_map(|line| &line.accounts);
+        accounts.find(|account| account.eq_ignore_ascii_case(name)).map(String::as_str)
+    }
+
     /// Whether an account logged in anywhere.
     pub(crate) fn logged_in(&self, account: &str) -> bool {
         self.entered.contains_key(account)

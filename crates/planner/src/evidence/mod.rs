@@ -11,6 +11,8 @@ pub(crate) mod attacks;
 pub(crate) mod beliefs;
 pub(crate) mod clients;
 pub(crate) mod conclusion;
+pub(crate) mod contacts;
+pub(crate) mod findings;
 pub(crate) mod groups;
 pub(crate) mod hosts;
 pub(crate) mod infrastructure;

@@ -13,7 +13,7 @@ use countermove_incident::{
 use crate::evidence::hosts::Hosts;
 
 /// Ports of services that hosts ask by the way whatever they do: names and time.
-const ASKED: [u16; 3] = [53, 123, 853];
+pub(crate) const ASKED: [u16; 3] = [53, 123, 853];
 
 /// What belongs to the defended system.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Own<'a> {
 }
 
 /// Where a name belongs.
-enum Place {
+pub(crate) enum Place {
     Inside(String),
     Outside(String),
     /// To no host: what is sent to all or to a group, and what a host calls itself.
@@ -32,7 +32,7 @@ enum Place {
 
 impl Own<'_> {
     /// An address of the system stands for itself, a host's name for its address.
-    fn place(&self, name: &str) -> Place {
+    pub(crate) fn place(&self, name: &str) -> Place {
         if self.systems.contains(name) {
             return Place::Inside(name.to_owned());
         }

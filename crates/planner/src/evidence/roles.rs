@@ -24,6 +24,9 @@ pub struct Roles {
     /// Accounts that the log tells of at hosts of the attack, of which nothing says that the attacker has them.
     #[serde(default)]
     pub seen_accounts: Vec<String>,
+    /// Addresses and domains outside that the attacked hosts had to do with, of which nothing says that they are the attacker's.
+    #[serde(default)]
+    pub contacts: Vec<String>,
     /// Hosts of the system that have to stay up and reachable.
     pub kept: Vec<String>,
     /// Addresses of the hosts by their names in lower case.
@@ -148,21 +151,16 @@ impl Roles {
             stolen_accounts,
             planted_accounts,
             seen_accounts,
+            contacts,
             kept,
             names,
             compromised,
             held,
             capabilities: _,
         } = self;
-        let lists =
-            [attackers, systems, targets, footholds, stolen_accounts, planted_accounts, seen_accounts, kept];
+        let accounts = [stolen_accounts, planted_accounts, seen_accounts];
+        let lists = [attackers, systems, targets, footholds, contacts, kept].into_iter().chain(accounts);
         let pairs = names.iter().flat_map(|(name, address)| [name, address]);
-        lists
-            .into_iter()
-            .flatten()
-            .chain(pairs)
-            .chain(compromised.keys())
-            .chain(held.keys())
-            .map(String::as_str)
+        lists.flatten().chain(pairs).chain(compromised.keys()).chain(held.keys()).map(String::as_str)
     }
 }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use countermove_incident::{
     AlertLog, Baseline, Digest, DigestReport, Entities, EntityKind, Familiarity, Grounding, RecordKind,
-    approximate_tokens,
+    TargetKind, approximate_tokens,
 };
 use serde::Serialize;
 
+use crate::evidence::contacts::Contacts;
 use crate::evidence::groups::{GroupView, views};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::lines::Lines;
+use crate::evidence::parts::Own;
 use crate::templates::{TemplateError, TemplateName, Templates};
 use crate::words::{fenced, fenced_line};
 
@@ -56,6 +58,8 @@ pub(crate) struct Scene {
     pub(crate) hosts: Hosts,
     /// Those that have to stay up and reachable.
     pub(crate) kept: Vec<String>,
+    /// Whom they turned to outside.
+    pub(crate) contacts: Contacts,
     /// Records of the log; equal ones are one.
     pub(crate) records: usize,
     /// Whether it does, and nothing in it is in a known form.
@@ -121,6 +125,9 @@ impl Scene {
         let systems = systems(&evidence.system_description, &grounding);
         let hosts = Hosts::read(&evidence.system_description, &systems);
         let kept = hosts.kept(&evidence.constraints);
+        let inside: HashSet<&str> = systems.iter().map(String::as_str).collect();
+        let own = Own { systems: &inside, hosts: &hosts };
+        let contacts = Contacts::of_log(&evidence.log, own, &evidence.system_description);
         let lines = Lines::of_log(&evidence.log);
         let groups = views(&evidence.log, &digest, &lines, &systems, &hosts, evidence.baseline.as_deref());
         report.warnings.extend(evidence.baseline.as_deref().map(|baseline| beside(baseline, &groups)));
@@ -137,10 +144,32 @@ impl Scene {
             systems,
             hosts,
             kept,
+            contacts,
             records,
             not_understood: records > 0 && is_unknown,
             nearest: evidence.log.reading.nearest.map(|format| format.title().to_owned()),
         })
+    }
+}
+
+impl Scene {
+    /// Whom a name means that the evidence or the description knows: a host of the system by its address, else an account, else an address
+    /// or a domain.
+    pub(crate) fn whose(&self, name: &str) -> Option<(String, TargetKind)> {
+        if let Some(address) = self.hosts.address_of(name) {
+            return Some((address.to_owned(), TargetKind::Host));
+        }
+        if self.systems.iter().any(|system| system == name) {
+            return Some((name.to_owned(), TargetKind::Host));
+        }
+        if let Some(account) = self.lines.account(name) {
+            return Some((account.to_owned(), TargetKind::Account));
+        }
+        let found = Entities::find(name);
+        let mut ends = found.of(EntityKind::Address).chain(found.of(EntityKind::Domain));
+        let end = ends.next().filter(|end| end.eq_ignore_ascii_case(name))?;
+        let is_known = self.grounding.unknown_entities(name).is_empty();
+        is_known.then(|| (end.to_owned(), TargetKind::Address))
     }
 }
 

@@ -41,19 +41,25 @@ pub(crate) struct Coverage<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Widened<'a> {
     pub(crate) roles: Cow<'a, Roles>,
-    /// Hosts that count as attacked since the last action, and accounts that count as stolen.
+    /// Hosts that count as attacked since the last action, accounts that count as stolen, and addresses that count as the attacker's.
     pub(crate) joined: Vec<String>,
 }
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
 /// the attack has to do with the likeliest join them, until there is something to do. When none is left of which anything says so, the
-/// attacker may have an account of which nothing does, and only then a host of which nothing does. Who was seen to fall meanwhile joins
-/// first. Who has joined stays.
+/// attacker may have an account of which nothing does, or come from an address that the attacked hosts had to do with; a host of which nothing
+/// says so is never cut off for want of a better one. Who was found or seen to fall meanwhile joins first. Who has joined stays, unless it is
+/// found to have no part.
 pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };
     for number in 1..=deeds.len() {
         let (so_far, after) = (deeds.get(..number).unwrap_or_default(), deeds.get(number - 1));
         widened.joined.clear();
+        let found = after.map_or(&[][..], |deed| &deed.found);
+        if !found.is_empty() {
+            let roles = widened.roles.to_mut();
+            found.iter().for_each(|finding| roles.learn(finding));
+        }
         let known = widened.roles.to_clean();
         let is_new = |name: &&String| !known.contains(name) && !widened.roles.has_account(name);
         let seen = after.into_iter().flat_map(|deed| &deed.fallen).filter(is_new);
@@ -70,25 +76,20 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
             && Coverage::of(&widened.roles, so_far).is_exhausted(deed.after)
         {
             let known = widened.roles.to_clean();
-            let rest = || roles.suspects().filter(|(host, _)| !known.contains(host));
+            let rest = || widened.roles.suspects().filter(|(host, _)| !known.contains(host));
             let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
-            if likeliest < UNLIKELY
-                && !widened.roles.seen_accounts.is_empty()
-                && may_be_an_account(&widened.roles, so_far, deed.after)
-            {
-                let roles = widened.roles.to_mut();
-                let accounts = std::mem::take(&mut roles.seen_accounts);
-                roles.stolen_accounts.extend(accounts.iter().cloned());
-                widened.joined.extend(accounts);
+            if likeliest < UNLIKELY {
+                let joined = strangers(&mut widened.roles, so_far, deed.after);
+                if joined.is_empty() {
+                    break;
+                }
+                widened.joined.extend(joined);
                 continue;
             }
             let next: Vec<String> = rest()
                 .filter(|(_, chance)| **chance >= ABOUT * likeliest)
                 .map(|(host, _)| host.clone())
                 .collect();
-            if next.is_empty() {
-                break;
-            }
             widened.roles.to_mut().targets.extend(next.iter().cloned());
             widened.joined.extend(next);
         }
@@ -96,11 +97,21 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     widened
 }
 
-/// Whether an account that nobody knows the attacker to have may be why a fact does not hold for which all was done.
-fn may_be_an_account(roles: &Roles, so_far: &[Deed], state: RecoveryState) -> bool {
-    Coverage::of(roles, so_far)
-        .exhausted(state)
-        .any(|kind| matches!(kind, VerbClass::Contain | VerbClass::Harden))
+/// Accounts and addresses of which nothing says that they are the attacker's, and which may be why a fact does not hold for which all was
+/// done. They count as its from then on.
+fn strangers(roles: &mut Cow<'_, Roles>, so_far: &[Deed], state: RecoveryState) -> Vec<String> {
+    let kinds: Vec<VerbClass> = Coverage::of(roles, so_far).exhausted(state).collect();
+    let (is_free, is_open) = (kinds.contains(&VerbClass::Contain), kinds.contains(&VerbClass::Harden));
+    let (mut accounts, mut addresses) = (Vec::new(), Vec::new());
+    if (is_free || is_open) && !roles.seen_accounts.is_empty() {
+        accounts = std::mem::take(&mut roles.to_mut().seen_accounts);
+        roles.to_mut().stolen_accounts.extend(accounts.iter().cloned());
+    }
+    if is_free && !roles.contacts.is_empty() {
+        addresses = std::mem::take(&mut roles.to_mut().contacts);
+        roles.to_mut().attackers.extend(addresses.iter().cloned());
+    }
+    [accounts, addresses].concat()
 }
 
 /// Hosts are about as likely compromised as another one from this share of its chance on.
@@ -413,6 +424,7 @@ mod tests {
             stolen_accounts: names(&["shop_rw"]),
             planted_accounts: names(&["svc_helper"]),
             seen_accounts: Vec::new(),
+            contacts: Vec::new(),
             kept: Vec::new(),
             names: [("web_shop".to_owned(), "10.0.2.13".to_owned())].into(),
             compromised: BTreeMap::new(),
@@ -569,7 +581,7 @@ mod tests {
             widened(&roles, &past(&roles, &[all.to_owned()], RecoveryState::default())).joined
         };
         assert_eq!(suspected(0.02), ["10.0.2.15"], "a host of which something says so comes first");
-        assert_eq!(suspected(0.002), ["adm_domain"], "and one of which nothing does comes last");
+        assert_eq!(suspected(0.002), ["adm_domain"], "and one of which nothing does never comes");
         let reset = objects("Reset the password of adm_domain", &roles);
         assert!(
             reset.iter().any(|(_, names)| names.contains("adm_domain")),
@@ -579,6 +591,43 @@ mod tests {
             !joined("Save the logs of 10.0.2.13 and 10.0.2.14"),
             "no account keeps evidence from being kept"
         );
+    }
+
+    #[test]
+    fn an_address_that_the_hosts_turned_to_joins_where_cutting_off_was_not_enough() {
+        let compromised = [("10.0.2.13", 0.9), ("10.0.2.14", 0.8), ("10.0.2.15", 0.001)];
+        let compromised = compromised.map(|(host, chance)| (host.to_owned(), chance)).into();
+        let kept = vec!["10.0.2.13".to_owned()];
+        let contacts = vec!["c2.example".to_owned()];
+        let roles = Roles {
+            compromised,
+            kept,
+            contacts,
+            footholds: Vec::new(),
+            stolen_accounts: Vec::new(),
+            ..roles()
+        };
+        let joined = |history: &[&str]| {
+            let history: Vec<String> =
+                history.iter().map(|line| format!("{line} (it changed nothing)")).collect();
+            let wider = widened(&roles, &past(&roles, &history, RecoveryState::default()));
+            assert!(
+                !wider.roles.targets.contains(&"10.0.2.15".to_owned()),
+                "nothing says that it has fallen"
+            );
+            assert_eq!(
+                wider.roles.attackers.contains(&"c2.example".to_owned()),
+                wider.roles.contacts.is_empty()
+            );
+            wider.joined
+        };
+        let block = "Block all traffic from 203.0.113.7 and 198.51.100.3";
+        assert_eq!(joined(&[block]), ["c2.example"]);
+        assert!(
+            joined(&[]).is_empty() && joined(&["Patch 10.0.2.13 and 10.0.2.14"]).is_empty(),
+            "no address closes a hole"
+        );
+        assert!(joined(&[block, "Block all traffic from c2.example"]).is_empty(), "nobody is left");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use countermove_incident::{RecoveryState, VerbClass};
 
+use crate::evidence::findings::Finding;
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{KINDS, named};
 use crate::words::told_in_history;
@@ -21,6 +22,8 @@ pub(crate) struct Deed {
     pub(crate) after: RecoveryState,
     /// Hosts and accounts that were seen to fall meanwhile. Of what has really happened the roles tell already.
     pub(crate) fallen: Vec<String>,
+    /// What it showed of whom. What was really found the roles have learnt already.
+    pub(crate) found: Vec<Finding>,
 }
 
 impl Deed {
@@ -61,7 +64,13 @@ pub(crate) fn past(roles: &Roles, history: &[String], state: RecoveryState) -> V
                 *holds &= !gained.contains(label);
             }
             let before = RecoveryState::from_bits(before);
-            let deed = Deed { objects: objects(action, roles), before, after, fallen: Vec::new() };
+            let deed = Deed {
+                objects: objects(action, roles),
+                before,
+                after,
+                fallen: Vec::new(),
+                found: Vec::new(),
+            };
             after = before;
             deed
         })

@@ -28,7 +28,7 @@ use crate::rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
     RolloutStep,
 };
-use crate::rollouts::world::World;
+use crate::rollouts::world::{World, is_told};
 use crate::seeds::derive_seed;
 use crate::templates::{TemplateError, Templates};
 use crate::words::{futile, history_line, in_order_of_response, is_futile};
@@ -111,7 +111,9 @@ pub async fn run_rollout_for(
     let (steps, usage) = (Vec::new(), Usage::default());
     let deeds = past(&batch.entities, &spec.history, spec.state);
     let world = World::draw(&batch.entities, &deeds, spec.common_seed);
-    let mut run = Run { simulator: *simulator, batch, spec, world, deeds, tokens, grounding, steps, usage };
+    let is_told = is_told(&batch.entities, &deeds);
+    let mut run =
+        Run { simulator: *simulator, batch, spec, world, deeds, is_told, tokens, grounding, steps, usage };
     let outcome = {
         let simulated = std::pin::pin!(run.simulate(&*costs));
         match select(simulated, std::pin::pin!(cancelled)).await {
@@ -183,6 +185,8 @@ struct Run<'a, M> {
     world: World,
     /// What was done before it and in it.
     deeds: Vec<Deed>,
+    /// Whether it learns what searches show.
+    is_told: bool,
     tokens: &'a TokenCounter,
     /// What the context names.
     grounding: Grounding,
@@ -222,7 +226,8 @@ impl<M: LanguageModel> Run<'_, M> {
             let objects = objects(&action, &self.batch.entities);
             let tries = tried.entry(open_facts(state, &objects).bits()).or_default();
             let after = state.union(self.predict(state, &action, &objects, *tries).await?);
-            self.deeds.push(Deed { objects, before: state, after, fallen: Vec::new() });
+            let found = if self.is_told { self.world.found(&objects) } else { Vec::new() };
+            self.deeds.push(Deed { objects, before: state, after, fallen: Vec::new(), found });
             *tries += 1;
             let cost = self.world.cost(costs, state, &action, after);
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });

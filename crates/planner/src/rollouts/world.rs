@@ -1,15 +1,16 @@
 //! What a rollout takes to be true: which hosts are compromised and which accounts the attacker has, drawn from how likely each is,
-//! which facts something that nobody has seen keeps from coming about, whether the attacker comes back from an address that no record
-//! tells of, and when it takes further hosts. Whoever responds in it knows no more than the plan does, and learns from what its actions
+//! which facts something that nobody has seen keeps from coming about, whether the attacker comes back from an address that is not known for
+//! its own, and when it takes further hosts. Whoever responds in it knows no more than the plan does, and learns from what its actions
 //! bring about and from what is seen.
 //!
 //! Invariant: rollouts of one number meet the same world, whatever their candidate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countermove_incident::{CostModel, RecoveryState, VerbClass};
+use countermove_incident::{CostModel, RecoveryState, TargetKind, VerbClass};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::findings::Finding;
 use crate::evidence::infrastructure::passes_traffic;
 use crate::evidence::roles::Roles;
 use crate::prompts::coverage::{Coverage, KINDS, named};
@@ -28,7 +29,7 @@ pub struct Belief {
     pub held: BTreeMap<String, f32>,
     /// How likely something unseen stands against each fact, in the order of [`RecoveryState::NAMES`].
     pub hindered: [f32; 6],
-    /// How likely the attacker comes back from an address that no record tells of, so that blocking those which are known does not
+    /// How likely the attacker comes back from an address that is not known for its own, so that blocking those which are does not
     /// contain the attack.
     #[serde(default)]
     pub returns: f32,
@@ -79,8 +80,8 @@ pub(crate) struct World {
     pub(crate) roles: Roles,
     /// Facts that something unseen stands against, such as a way in that no record tells of: doing all that is known seldom does.
     hindered: [bool; 6],
-    /// Who is who in it with the address that no record tells of among the attackers, where the attacker has one: what does not cut off
-    /// the attacked hosts themselves never cuts off that.
+    /// Who is who in it with the further addresses of the attacker among the attackers, where it has any: those that the attacked hosts
+    /// had to do with, or one that no record tells of, which nothing cuts off but what cuts off the attacked hosts themselves.
     returning: Option<Roles>,
     /// When the attacker takes further hosts, unless the attack is contained.
     advance: Advance,
@@ -100,6 +101,13 @@ const RETURNS: f64 = 0.24;
 const RETURNS_AGAIN: f64 = 0.5;
 /// An address that no record tells of and no action can name.
 const UNTOLD: &str = "an address that no record tells of";
+/// How often it is such a one, where the attacked hosts had to do with addresses that are not known for the attacker's. Set by hand, as is
+/// the next.
+const IS_UNTOLD: f64 = 0.5;
+/// How often a search of a host's logs finds that the attacker got in, where it did.
+const FINDS: f64 = 0.9;
+/// Of a host that is compromised with less than this, or with more than the rest of one, a search tells nothing that is not known.
+const IN_DOUBT: f32 = 0.05;
 /// How many worlds are drawn at most until one agrees with what came of earlier actions.
 const DRAWS: u64 = 64;
 
@@ -186,10 +194,23 @@ impl World {
             _ => RETURNS_AGAIN,
         };
         let returning = (chance(derive_seed(seed, "returns", &[])) < returns).then(|| {
-            let attackers = roles.attackers.iter().cloned().chain([UNTOLD.to_owned()]).collect();
-            Roles { attackers, ..roles.clone() }
+            let is_untold = roles.contacts.is_empty() || chance(derive_seed(seed, "untold", &[])) < IS_UNTOLD;
+            let further = if is_untold { vec![UNTOLD.to_owned()] } else { roles.contacts.clone() };
+            Roles { attackers: [roles.attackers.clone(), further].concat(), ..roles.clone() }
         });
         World { seed, roles, hindered: std::array::from_fn(is_hindered), returning, advance }
+    }
+
+    /// What an action shows that searches logs: of each host in doubt whether the attacker got in. A search that misses it looks like one
+    /// of a host without a part.
+    pub(crate) fn found(&self, objects: &Objects) -> Vec<Finding> {
+        let fallen = self.roles.to_clean();
+        let shows = |(host, _): (&String, &f32)| {
+            let misses = chance(derive_seed(self.seed, host, &[])) >= FINDS;
+            let is_compromised = fallen.contains(host) && !misses;
+            Finding { name: host.clone(), kind: TargetKind::Host, is_compromised }
+        };
+        searched(&self.roles, objects).map(shows).collect()
     }
 
     /// The attacker goes on while the last of these is done, unless the attack is contained after it: who falls has to be reached from
@@ -294,6 +315,20 @@ impl World {
         };
         interrupts(action) && named(action, &self.roles).iter().any(|(_, name)| is_innocent(name))
     }
+}
+
+/// Hosts in doubt whose logs an action searches.
+fn searched<'a>(roles: &'a Roles, objects: &'a Objects) -> impl Iterator<Item = (&'a String, &'a f32)> {
+    let is_searched = |host: &String| {
+        objects.iter().any(|(kind, names)| *kind == VerbClass::Analyse && names.contains(host))
+    };
+    let in_doubt = |chance: f32| (IN_DOUBT..=1.0 - IN_DOUBT).contains(&chance);
+    roles.suspects().filter(move |(host, chance)| in_doubt(**chance) && is_searched(host))
+}
+
+/// Whether whoever responds is told what searches find: as long as none was made that told nothing of somebody who is in doubt still.
+pub(crate) fn is_told(roles: &Roles, past: &[Deed]) -> bool {
+    past.iter().all(|deed| searched(roles, &deed.objects).next().is_none())
 }
 
 /// Those that the lot falls on, each as often as it is likely.
@@ -436,6 +471,72 @@ mod tests {
         let kept = RecoveryState { are_forensics_preserved: true, ..RecoveryState::default() };
         let worked = after("Save the logs of 10.0.0.1 (then: forensics preserved)", kept);
         assert!(worked.compromised["10.0.0.2"] < 0.1 && worked.hindered[2] < 0.03, "{worked:?}");
+    }
+
+    #[test]
+    fn a_search_shows_who_in_doubt_has_fallen_and_mostly_finds_it() {
+        let chances = [("10.0.0.1", 1.0), ("10.0.0.2", 0.5), ("10.0.0.3", 0.5), ("10.0.0.4", 0.01)];
+        let believed = roles(&chances);
+        let objects =
+            crate::prompts::past::objects("Search the logs of 10.0.0.1, 10.0.0.2 and 10.0.0.4", &believed);
+        let (mut found, mut fallen) = (0, 0);
+        for seed in 0..2000 {
+            let world = World::draw(&believed, &[], seed);
+            let shown = world.found(&objects);
+            assert_eq!(shown, world.found(&objects), "once for all");
+            let [Finding { name, is_compromised, .. }] = &shown[..] else { panic!("{shown:?}") };
+            assert_eq!(
+                name, "10.0.0.2",
+                "the first is known, the third was not searched, of the last nothing says so"
+            );
+            let has_fallen = world.roles.targets.contains(name);
+            assert!(has_fallen || !is_compromised, "nobody is found who has not fallen");
+            (found, fallen) = (found + u32::from(*is_compromised), fallen + u32::from(has_fallen));
+        }
+        let share = f64::from(found) / f64::from(fallen);
+        assert!((share - FINDS).abs() < 0.03, "{share}");
+        // Who was searched and is in doubt still shows that nobody tells.
+        let history = ["Search the logs of 10.0.0.2 (then: knowledge sufficient)".to_owned()];
+        let known = RecoveryState { is_knowledge_sufficient: true, ..RecoveryState::default() };
+        let deeds = past(&believed, &history, known);
+        assert!(!is_told(&believed, &deeds));
+        let clean = Finding { name: "10.0.0.2".into(), kind: TargetKind::Host, is_compromised: false };
+        let mut learnt = believed.clone();
+        learnt.learn(&clean);
+        assert!(is_told(&learnt, &deeds) && is_told(&believed, &[]));
+        // What a rollout was shown, whoever responds in it knows.
+        let shown = |is_compromised| {
+            let mut deeds = deeds.clone();
+            deeds[0].found = vec![Finding { is_compromised, ..clean.clone() }];
+            widened(&believed, &deeds).roles.into_owned()
+        };
+        assert!(shown(true).targets.ends_with(&["10.0.0.2".to_owned()]));
+        assert!(shown(false).suspects().all(|(host, _)| host != "10.0.0.2"));
+    }
+
+    #[test]
+    fn an_address_that_the_hosts_turned_to_may_be_where_the_attacker_comes_back_from() {
+        let believed = Roles { contacts: vec!["c2.example".into()], ..roles(&[("10.0.0.1", 1.0)]) };
+        let believed = Roles { footholds: Vec::new(), ..believed };
+        let worlds: Vec<World> = (0..4000).map(|seed| World::draw(&believed, &[], seed)).collect();
+        let share = |name: &str| {
+            let has = |world: &&World| {
+                world.returning.as_ref().is_some_and(|roles| roles.attackers.contains(&name.to_owned()))
+            };
+            worlds.iter().filter(has).count() as f64 / 4000.0
+        };
+        assert!(
+            (share("c2.example") - RETURNS / 2.0).abs() < 0.02
+                && (share(UNTOLD) - RETURNS / 2.0).abs() < 0.02
+        );
+        let contains = |action: &str| {
+            let objects = crate::prompts::past::objects(action, &believed);
+            let does = |world: &&World| !world.hinders(&[], &objects, RecoveryState::default())[0];
+            worlds.iter().filter(does).count() as f64 / 4000.0
+        };
+        let known = contains("Block all traffic from 203.0.113.7");
+        let all = contains("Block all traffic from 203.0.113.7 and c2.example");
+        assert!((all - known - RETURNS / 2.0).abs() < 0.02, "{known} {all}");
     }
 
     #[test]

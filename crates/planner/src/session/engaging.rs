@@ -79,6 +79,7 @@ impl<M: LanguageModel> Engaging<'_, M> {
             expected: None,
             hash: String::new(),
             state_after: None,
+            findings: Vec::new(),
             usage,
         };
         Ok(Some(Engaged { step, round }))

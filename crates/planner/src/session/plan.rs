@@ -7,6 +7,7 @@ use crate::choosing::assurance::Assurance;
 use crate::choosing::candidate::{Candidate, RejectedCandidate};
 use crate::evidence::adaptation::ExpectedAlerts;
 use crate::evidence::assessment::Assessment;
+use crate::evidence::findings::Finding;
 use crate::language_model::Usage;
 use crate::rollouts::world::Belief;
 use crate::session::seal::{Seal, SealedCandidate};
@@ -56,6 +57,9 @@ pub struct PlanStep {
     pub hash: String,
     /// State after the action: predicted in offline mode, reported in interactive mode. Absent until it is known.
     pub state_after: Option<StateAfter>,
+    /// What was found out of hosts, accounts and addresses when it was carried out.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// Work behind the decision.
     pub usage: Usage,
 }

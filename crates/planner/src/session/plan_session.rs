@@ -9,6 +9,7 @@
 
 mod saved;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use crate::choosing::candidate::Candidate;
 use crate::engagement::belief::{Round, Sight};
 use crate::evidence::adaptation::{Comparison, Observed, attack_goes_on};
 use crate::evidence::assessment::{Assessment, TacticBelief};
+use crate::evidence::findings::Finding;
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
 use crate::language_model::{TokenCounter, Usage};
@@ -51,17 +53,19 @@ pub enum Phase {
 }
 
 /// What came of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// State that was found afterwards.
     pub state: RecoveryState,
     /// Whether it could be carried out, if that is known.
     pub carried_out: Option<bool>,
+    /// What it showed of hosts, accounts and addresses, as [`PlanSession::finding`] gives it.
+    pub findings: Vec<Finding>,
 }
 
 impl From<RecoveryState> for Outcome {
     fn from(state: RecoveryState) -> Outcome {
-        Outcome { state, carried_out: None }
+        Outcome { state, ..Outcome::default() }
     }
 }
 
@@ -105,6 +109,14 @@ pub enum SessionError {
         /// The action that was named.
         named: String,
     },
+    /// It is about somebody of whom nothing is known.
+    #[error(
+        "neither the system description nor the evidence names {name:?}; say it as they do, or report the records that tell of it first"
+    )]
+    Unknown {
+        /// The name that was given.
+        name: String,
+    },
 }
 
 /// The state fell back, since the attack was seen to go on.
@@ -133,6 +145,8 @@ pub struct PlanSession {
     pub(crate) steps: Vec<PlanStep>,
     pub(crate) taken: Vec<Taken>,
     pub(crate) refusals: Vec<Refusal>,
+    /// What people found out, by name.
+    findings: Vec<Finding>,
     /// Steps that were withdrawn when the state fell back, each as often as that happened.
     withdrawn: Vec<u32>,
     /// Alerts that came since the last step was decided.
@@ -180,6 +194,7 @@ impl PlanSession {
             steps: Vec::new(),
             taken: Vec::new(),
             refusals: Vec::new(),
+            findings: Vec::new(),
             withdrawn: Vec::new(),
             observed: Observed::default(),
             revision: None,
@@ -303,13 +318,43 @@ impl PlanSession {
         Ok(other)
     }
 
+    /// Whom a name means of which something was found out: a host, by any of its names, an account, an address or a domain.
+    ///
+    /// # Errors
+    /// If neither the system description nor the evidence names it.
+    pub fn finding(&self, name: &str, is_compromised: bool) -> Result<Finding, SessionError> {
+        let name = name.trim();
+        let unknown = || SessionError::Unknown { name: name.to_owned() };
+        let (name, kind) = self.scene.whose(name).ok_or_else(unknown)?;
+        Ok(Finding { name, kind, is_compromised })
+    }
+
+    /// Takes what people found out for certain. The last word on a name stands.
+    fn learn(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            self.findings.retain(|known| known.name != finding.name);
+            if let Some(assessment) = &mut self.assessment {
+                assessment.entities.learn(&finding);
+            }
+            self.findings.push(finding);
+        }
+    }
+
+    /// An assessment of the evidence with what people found out.
+    fn with_findings(&self, mut assessment: Assessment) -> Assessment {
+        assessment.enable(&self.options.pricing);
+        self.findings.iter().for_each(|finding| assessment.entities.learn(finding));
+        assessment
+    }
+
     /// Rejects the action of the step that waits. The step is taken back and decided again; the model reads the
-    /// reason, and the same action is not proposed again.
+    /// reason, the same action is not proposed again, and what was found out meanwhile is known.
     ///
     /// # Errors
     /// If no approval is waited for, or the step is not the current one.
-    pub fn reject(&mut self, step: u32, reason: &str) -> Result<(), SessionError> {
+    pub fn reject(&mut self, step: u32, reason: &str, findings: Vec<Finding>) -> Result<(), SessionError> {
         let action = self.waiting("a rejection", &Phase::Approval, step)?.action().to_owned();
+        self.learn(findings);
         self.steps.pop();
         self.refusals.push(Refusal { step, action, reason: reason.trim().to_owned() });
         self.phase = Phase::Decision;
@@ -327,10 +372,14 @@ impl PlanSession {
         step: u32,
         outcome: impl Into<Outcome>,
     ) -> Result<Option<Comparison>, SessionError> {
-        let Outcome { state, carried_out } = outcome.into();
+        let Outcome { state, carried_out, findings } = outcome.into();
         let current = self.waiting("an outcome", &Phase::Outcome, step)?;
         let comparison = self.observed.compare(current.expected.as_ref(), self.options.alert_precision);
         self.observed = Observed::default();
+        if let Some(current) = self.steps.last_mut() {
+            current.findings.clone_from(&findings);
+        }
+        self.learn(findings);
         self.arrive(StateAfter { state, source: StateSource::Reported }, carried_out);
         if let Some(comparison) = comparison.as_ref().filter(|comparison| !comparison.holds)
             && self.phase == Phase::Decision
@@ -345,6 +394,12 @@ impl PlanSession {
     /// carried out nothing falls back: its outcome says what the state is.
     pub(crate) fn observe(&mut self, alerts: &AlertLog) -> Option<FellBack> {
         self.observed.add(alerts);
+        // Who had no part when somebody looked may have one since.
+        let ends = |record: &Record| {
+            [&record.source, &record.destination].map(|end| end.as_ref().map(|end| end.address.clone()))
+        };
+        let named: HashSet<String> = alerts.alerts().flat_map(ends).flatten().collect();
+        self.findings.retain(|finding| finding.is_compromised || !named.contains(&finding.name));
         let waits = matches!(self.phase, Phase::Decision | Phase::Revision | Phase::Approval);
         let roles = self.assessment.as_ref().map(|assessment| &assessment.entities)?;
         let seen = attack_goes_on(alerts, roles).filter(|_| waits && self.state.is_attack_contained)?;
@@ -360,7 +415,7 @@ impl PlanSession {
     }
 
     /// Has the evidence read anew before the next decision.
-    fn revise(&mut self, reason: String) {
+    pub(crate) fn revise(&mut self, reason: String) {
         self.phase = Phase::Revision;
         self.revision = Some(reason);
     }
@@ -376,9 +431,9 @@ impl PlanSession {
     }
 
     /// Takes what perception concluded.
-    pub(crate) fn assessed(&mut self, mut assessment: Assessment, usage: Usage) {
+    pub(crate) fn assessed(&mut self, assessment: Assessment, usage: Usage) {
         self.usage += usage;
-        assessment.enable(&self.options.pricing);
+        let assessment = self.with_findings(assessment);
         self.state = assessment.state;
         let Assessment { is_incident, not_understood, .. } = assessment;
         let Roles { attackers, targets, stolen_accounts, planted_accounts, .. } = &assessment.entities;
@@ -407,9 +462,7 @@ impl PlanSession {
         self.phase = Phase::Decision;
         let before = self.assessment.as_ref().map(|known| known.tactics.clone()).unwrap_or_default();
         if assessment.is_incident {
-            let mut assessment = assessment.clone();
-            assessment.enable(&self.options.pricing);
-            self.assessment = Some(assessment);
+            self.assessment = Some(self.with_findings(assessment.clone()));
         }
         (self.revision.take().unwrap_or_default(), before)
     }

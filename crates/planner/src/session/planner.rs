@@ -437,6 +437,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             expected,
             hash: String::new(),
             state_after: None,
+            findings: Vec::new(),
             usage,
         };
         Ok(Decision::Made(Box::new(step), None))

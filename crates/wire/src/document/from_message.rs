@@ -252,7 +252,19 @@ impl From<v1::PlanStep> for Step {
             belief: step.belief.map(Into::into),
             usage: step.usage.unwrap_or_default().into(),
             approvals: step.approvals.into_iter().map(Into::into).collect(),
+            findings: step.findings.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<v1::Finding> for Finding {
+    fn from(finding: v1::Finding) -> Self {
+        let verdict = match finding.verdict() {
+            v1::FindingVerdict::Compromised => FindingVerdict::Compromised,
+            v1::FindingVerdict::Clean => FindingVerdict::Clean,
+            v1::FindingVerdict::Unspecified => FindingVerdict::Unspecified,
+        };
+        Self { name: finding.name, verdict }
     }
 }
 

@@ -421,6 +421,45 @@ pub struct Step {
     /// Approvals so far of candidates that need several, in their order; left out where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<StepApproval>,
+    /// What was found out when its action was carried out; left out where nothing was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// What people found out about somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The host, account, address or domain.
+    pub name: String,
+    /// What was found.
+    pub verdict: FindingVerdict,
+}
+
+/// What was found out about somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingVerdict {
+    /// Something that this version does not know.
+    Unspecified,
+    /// The attacker got in, has it, or uses it.
+    Compromised,
+    /// It has no part in the attack.
+    Clean,
+}
+
+impl Finding {
+    /// `web01 compromised, 10.0.2.14 clean`; empty if nothing was found.
+    pub fn told(findings: &[Finding]) -> String {
+        let one = |finding: &Finding| {
+            let verdict = match finding.verdict {
+                FindingVerdict::Compromised => "compromised",
+                FindingVerdict::Clean => "clean",
+                FindingVerdict::Unspecified => "unknown",
+            };
+            format!("{} {verdict}", finding.name)
+        };
+        findings.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// How one part of an action is carried out on one target.

@@ -98,6 +98,8 @@ pub(crate) enum Ablation {
     Planning,
     /// What comes back: the planner goes on from what it predicted, and hears of no new alert.
     Adaptation,
+    /// What searches show: the planner is not told which of the hosts that were searched the attacker got into.
+    Findings,
     /// Reasoning before answers.
     Thinking,
 }

@@ -206,7 +206,7 @@ impl Game<'_> {
             sent.map_err(|status| self.coordinator.failure(&status))?;
         }
         let state = RecoveryState::default();
-        decisions::send_outcome(self.coordinator, name, step.index, state, played.worked).await?;
+        decisions::send_outcome(self.coordinator, name, step.index, state, played.worked, Vec::new()).await?;
         Ok(played.total)
     }
 }

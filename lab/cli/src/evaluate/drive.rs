@@ -9,8 +9,8 @@ use countermove_incident::{AlertKind, Pricing, Tactic};
 use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnd, PlanEnded, PlanMode,
-    PlanOptions, PlanStep, ReportAlertsRequest,
+    Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, FindingVerdict, Incident, PlanEnd,
+    PlanEnded, PlanMode, PlanOptions, PlanStep, ReportAlertsRequest,
 };
 use countermove_simulator::evaluation::{Episode, Likely, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
@@ -36,6 +36,8 @@ pub(super) struct Rules {
     pub(super) portions: usize,
     /// Whether the planner hears what came of its actions. If not, it goes on from what it predicted.
     pub(super) told: bool,
+    /// Whether it hears which of the hosts that an action searched the attacker got into.
+    pub(super) finds: bool,
 }
 
 impl Rules {
@@ -196,7 +198,11 @@ impl Operator<'_> {
             made.expected(&kinds(expected), &outcome);
         }
         episode.moves.push(made);
-        decisions::send_outcome(self.coordinator, &self.name, step.index, state, None).await
+        let (fallen, clean) = if self.rules.finds { outcome.searched } else { Default::default() };
+        let findings = decisions::findings(fallen, FindingVerdict::Compromised)
+            .chain(decisions::findings(clean, FindingVerdict::Clean))
+            .collect();
+        decisions::send_outcome(self.coordinator, &self.name, step.index, state, None, findings).await
     }
 }
 

@@ -178,11 +178,12 @@ impl Run<'_> {
         match ablation {
             Some(Ablation::Planning) => (options.candidates, options.rollouts) = (1, 1),
             Some(Ablation::Thinking) => options.thinking_tokens = Some(0),
-            Some(Ablation::Training | Ablation::Adaptation) | None => {}
+            Some(Ablation::Training | Ablation::Adaptation | Ablation::Findings) | None => {}
         }
         let costs = self.arguments.costs.as_ref().map(|costs| costs.0.clone());
         let portions = self.arguments.portions as usize;
-        Rules { options, costs, portions, told: ablation != Some(Ablation::Adaptation) }
+        let finds = !matches!(ablation, Some(Ablation::Adaptation | Ablation::Findings));
+        Rules { options, costs, portions, told: ablation != Some(Ablation::Adaptation), finds }
     }
 
     /// Plays all sets through a cluster, some scenarios at once.
@@ -399,6 +400,7 @@ impl Ablation {
             Self::Training => "without training",
             Self::Planning => "without planning",
             Self::Adaptation => "without adaptation",
+            Self::Findings => "without findings",
             Self::Thinking => "without thinking",
         }
     }

@@ -244,6 +244,18 @@ impl<'a> Judge<'a> {
         names
     }
 
+    /// Hosts whose logs an action searches: those that the attacker controls, and the others.
+    pub(super) fn searched(&self, action: &Action) -> (Vec<String>, Vec<String>) {
+        let named = |host: &&crate::Host| {
+            let subject = Subject::Host(host.address.clone());
+            action.of(VerbClass::Analyse).any(|clause| clause.objects.contains(&subject))
+        };
+        let hosts = self.truth.hosts.iter().filter(named).map(|host| host.address.clone());
+        let fell =
+            |host: &String| self.truth.compromised.contains(host) || self.truth.attackers.contains(host);
+        hosts.partition(fell)
+    }
+
     /// Constraints that an action breaks, by their identifiers.
     pub(crate) fn violations(&self, action: &Action) -> Vec<String> {
         let broken =

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub hallucinated: Vec<String>,
     /// Injected instructions that it followed, by their identifiers.
     pub obeyed: Vec<String>,
+    /// Hosts whose logs it searched, by their addresses: those that the attacker controls, and those that have nothing to do with it.
+    pub searched: (Vec<String>, Vec<String>),
     /// What the attacker did next, unless the attack is contained.
     pub tactic: Option<Tactic>,
     /// Alerts that this raised.
@@ -129,6 +131,7 @@ impl<'a> World<'a> {
                 .falsely_contained(&read, |name| self.scenario.system.contains(name)),
             hallucinated,
             obeyed: self.judge.obeyed(&read),
+            searched: self.judge.searched(&read),
             tactic: attacker.map(|step| step.tactic),
             alerts,
         }

@@ -46,6 +46,21 @@ const PLAN: [&str; 6] = [
 ];
 
 #[test]
+fn a_search_shows_whom_the_attacker_controls() {
+    let searched = |action: &str| World::new(&incident()).apply(action).searched;
+    let hosts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        searched("Analyse the logs of server_ssh and server_samba."),
+        (hosts(&[SSH, SAMBA]), hosts(&[]))
+    );
+    let mut scenario = incident();
+    scenario.truth.compromised.retain(|host| host != SAMBA);
+    let outcome = World::new(&scenario).apply("Analyse the logs of server_ssh and server_samba.");
+    assert_eq!(outcome.searched, (hosts(&[SSH]), hosts(&[SAMBA])));
+    assert_eq!(searched("Save the logs of server_ssh."), Default::default(), "nobody looked");
+}
+
+#[test]
 fn a_right_plan_recovers_at_one_an_action() {
     let scenario = incident();
     let outcomes = play(&scenario, &PLAN);

@@ -13,6 +13,7 @@ use crate::engagement::belief::Round;
 use crate::error::PlanError;
 use crate::evidence::adaptation::Observed;
 use crate::evidence::assessment::Assessment;
+use crate::evidence::findings::Finding;
 use crate::language_model::{TokenCounter, Usage};
 use crate::options::PlanOptions;
 use crate::session::plan::PlanStep;
@@ -43,6 +44,8 @@ pub(crate) struct Saved {
     steps: Vec<PlanStep>,
     taken: Vec<Taken>,
     refusals: Vec<Refusal>,
+    #[serde(default)]
+    findings: Vec<Finding>,
     withdrawn: Vec<u32>,
     observed: Observed,
     revision: Option<String>,
@@ -72,6 +75,7 @@ impl PlanSession {
             steps,
             taken,
             refusals,
+            findings,
             withdrawn,
             observed,
             revision,
@@ -96,6 +100,7 @@ impl PlanSession {
             steps,
             taken,
             refusals,
+            findings,
             withdrawn,
             observed,
             revision,
@@ -137,6 +142,7 @@ impl Saved {
             steps: self.steps,
             taken: self.taken,
             refusals: self.refusals,
+            findings: self.findings,
             withdrawn: self.withdrawn,
             observed: self.observed,
             revision: self.revision,

@@ -102,7 +102,7 @@ async fn a_round_that_is_decided_again_has_seen_the_same() {
     let mut session = planner.session("incidents/1", &shown, rounds()).unwrap();
     planner.run(&mut session, &|_| {}).await;
     let (action, before) = (session.steps()[0].action().to_owned(), believed(&session, "web01"));
-    session.reject(0, "Not now.").unwrap();
+    session.reject(0, "Not now.", Vec::new()).unwrap();
     let mut taken_over = planner.restore(&session.save(), &shown, Duration::ZERO).unwrap();
     for session in [&mut session, &mut taken_over] {
         planner.run(session, &|_| {}).await;

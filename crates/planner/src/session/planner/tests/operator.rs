@@ -4,7 +4,7 @@ use countermove_incident::RecoveryState;
 
 use super::*;
 use crate::session::plan::StateSource;
-use crate::session::plan_session::SessionError;
+use crate::session::plan_session::{Outcome, SessionError};
 
 #[tokio::test]
 async fn an_operator_approves_rejects_and_reports() {
@@ -28,7 +28,7 @@ async fn an_operator_approves_rejects_and_reports() {
         Err(SessionError::WrongAction { .. })
     ));
     assert!(matches!(session.report_outcome(0, RecoveryState::default()), Err(SessionError::NotNow { .. })));
-    session.reject(0, "The host must stay on the network.").unwrap();
+    session.reject(0, "The host must stay on the network.", Vec::new()).unwrap();
     assert_eq!(session.steps().len(), 0);
 
     let asked = model.asked().len();
@@ -62,7 +62,66 @@ async fn an_operator_approves_rejects_and_reports() {
     session.approve(2, &step.hash, None).unwrap();
     session.report_outcome(2, RecoveryState::from_bits([true; 6])).unwrap();
     assert_eq!(session.plan().ended.end, PlanEnd::Recovered);
-    assert!(matches!(session.reject(2, ""), Err(SessionError::NotNow { .. })));
+    assert!(matches!(session.reject(2, "", Vec::new()), Err(SessionError::NotNow { .. })));
+}
+
+#[tokio::test]
+async fn what_people_found_out_is_known_from_then_on() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
+    let mut session = planner.session("incidents/1", &evidence(), options).unwrap();
+    planner.run(&mut session, &|_| {}).await;
+    let names = |session: &PlanSession, name: &str| {
+        let last = session.steps().last().unwrap();
+        last.candidates.iter().any(|candidate| candidate.action.text.contains(name))
+    };
+    assert!(names(&session, "10.0.2.13") && !names(&session, "10.0.2.14"));
+    let finding = |session: &PlanSession, name: &str, is_compromised| {
+        session.finding(name, is_compromised).map(|finding| (finding.name, finding.kind))
+    };
+    use countermove_incident::TargetKind::{Address, Host};
+    assert_eq!(finding(&session, " WEB01", false), Ok(("10.0.2.13".into(), Host)));
+    assert_eq!(finding(&session, "203.0.113.7", true), Ok(("203.0.113.7".into(), Address)));
+    for unknown in ["198.51.100.9", "web02", "", "web01 and db01"] {
+        assert!(matches!(finding(&session, unknown, true), Err(SessionError::Unknown { .. })), "{unknown}");
+    }
+
+    // The attacker is on the other host.
+    let findings = [("web01", false), ("db01", true)];
+    let findings = findings.map(|(name, is)| session.finding(name, is).unwrap()).to_vec();
+    session.reject(0, "We have looked.", findings.clone()).unwrap();
+    planner.run(&mut session, &|_| {}).await;
+    assert!(names(&session, "10.0.2.14") && !names(&session, "10.0.2.13"), "{:?}", session.steps());
+    let believed = session.steps()[0].belief.compromised.clone();
+    assert_eq!(believed.into_iter().collect::<Vec<_>>(), [("10.0.2.14".to_owned(), 1.0)]);
+
+    // It is kept, with whoever goes on, and goes on to hold where the evidence is read anew.
+    let saved = session.save();
+    let mut restored = planner.restore(&saved, &evidence(), Duration::ZERO).unwrap();
+    assert_eq!(restored.save(), saved);
+    let hash = restored.steps()[0].hash.clone();
+    restored.approve(0, &hash, None).unwrap();
+    let later = ALERTS.replace("06/10", "06/11");
+    let alerts = |text: &str| AlertLog::parse(text.as_bytes()).unwrap();
+    let more = |text: &str| Evidence { log: alerts(&format!("{ALERTS}{text}")), ..evidence() };
+    let search = restored.finding("db01", true).unwrap();
+    let outcome = Outcome { findings: vec![search.clone()], ..Outcome::default() };
+    restored.report_outcome(0, outcome).unwrap();
+    assert_eq!(restored.steps()[0].findings, [search]);
+    let elsewhere = later.replace("10.0.2.13", "10.0.2.10");
+    planner.replace_evidence(&mut restored, &more(&elsewhere), &alerts(&elsewhere)).unwrap();
+    restored.revise("It is read anew.".into());
+    planner.run(&mut restored, &|_| {}).await;
+    assert!(!names(&restored, "10.0.2.13"), "clean it is");
+    // Until records that come later tell of it.
+    let hash = restored.steps()[1].hash.clone();
+    restored.approve(1, &hash, None).unwrap();
+    planner.replace_evidence(&mut restored, &more(&later), &alerts(&later)).unwrap();
+    restored.report_outcome(1, RecoveryState::default()).unwrap();
+    restored.revise("It is read anew.".into());
+    planner.run(&mut restored, &|_| {}).await;
+    assert!(names(&restored, "10.0.2.13") && names(&restored, "10.0.2.14"));
 }
 
 #[tokio::test]
