@@ -306,6 +306,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_found_is_read_as_people_write_it() {
+        use countermove_wire::document::Finding as Told;
+        let told =
+            |findings: Vec<Finding>| Told::told(&findings.into_iter().map(Told::from).collect::<Vec<_>>());
+        let read = |text: &str| read_findings(text).map(told);
+        let all = "web01 compromised, 10.0.2.14 clean, Server 3 clean";
+        assert_eq!(read("web01 compromised, 10.0.2.14 clean; Server 3 CLEAN,").as_deref(), Ok(all));
+        assert_eq!(read(" ").as_deref(), Ok(""));
+        for wrong in ["web01", "web01 clean and 10.0.2.14", "clean"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn facts_are_named_by_their_words() {
         assert_eq!(
             read_facts("contained, hardened").unwrap().bits(),

@@ -74,11 +74,18 @@ async fn decisions_from_another_terminal_name_what_was_seen() {
 
     let wrong = operator.call(&["report-outcome", &operator.incident, "contained,fixed"]).await;
     assert_eq!(wrong.code, 2, "{}", wrong.stderr);
-    let reported = operator.call(&["report-outcome", &operator.incident, "contained"]).await;
+    let unknown =
+        operator.call(&["report-outcome", &operator.incident, "contained", "--clean", "10.99.0.1"]).await;
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("names \"10.99.0.1\""), "{}", unknown.stderr);
+    let reported = operator
+        .call(&["report-outcome", &operator.incident, "contained", "--compromised", "web_shop"])
+        .await;
     assert_eq!(reported.code, 0, "{}", reported.stderr);
     let third = operator.hash(&second).await;
     let text = operator.get().await;
     assert!(text.contains("STATE [x] contained [ ] understood"), "{text}");
+    assert!(text.contains("found 172.16.10.11 compromised"), "{text}");
     assert_ne!(third, second);
 
     assert_eq!(operator.call(&["cancel", &operator.incident]).await.code, 0);

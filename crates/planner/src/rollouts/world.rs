@@ -104,8 +104,6 @@ const UNTOLD: &str = "an address that no record tells of";
 /// How often it is such a one, where the attacked hosts had to do with addresses that are not known for the attacker's. Set by hand, as is
 /// the next.
 const IS_UNTOLD: f64 = 0.5;
-/// How often a search of a host's logs finds that the attacker got in, where it did.
-const FINDS: f64 = 0.9;
 /// Of a host that is compromised with less than this, or with more than the rest of one, a search tells nothing that is not known.
 const IN_DOUBT: f32 = 0.05;
 /// How many worlds are drawn at most until one agrees with what came of earlier actions.
@@ -201,13 +199,12 @@ impl World {
         World { seed, roles, hindered: std::array::from_fn(is_hindered), returning, advance }
     }
 
-    /// What an action shows that searches logs: of each host in doubt whether the attacker got in. A search that misses it looks like one
-    /// of a host without a part.
+    /// What an action shows that searches logs: of each host in doubt whether the attacker got in, for certain, as what people find out is
+    /// taken.
     pub(crate) fn found(&self, objects: &Objects) -> Vec<Finding> {
         let fallen = self.roles.to_clean();
         let shows = |(host, _): (&String, &f32)| {
-            let misses = chance(derive_seed(self.seed, host, &[])) >= FINDS;
-            let is_compromised = fallen.contains(host) && !misses;
+            let is_compromised = fallen.contains(host);
             Finding { name: host.clone(), kind: TargetKind::Host, is_compromised }
         };
         searched(&self.roles, objects).map(shows).collect()
@@ -474,27 +471,21 @@ mod tests {
     }
 
     #[test]
-    fn a_search_shows_who_in_doubt_has_fallen_and_mostly_finds_it() {
+    fn a_search_shows_who_in_doubt_has_fallen() {
         let chances = [("10.0.0.1", 1.0), ("10.0.0.2", 0.5), ("10.0.0.3", 0.5), ("10.0.0.4", 0.01)];
         let believed = roles(&chances);
         let objects =
             crate::prompts::past::objects("Search the logs of 10.0.0.1, 10.0.0.2 and 10.0.0.4", &believed);
-        let (mut found, mut fallen) = (0, 0);
-        for seed in 0..2000 {
+        for seed in 0..200 {
             let world = World::draw(&believed, &[], seed);
             let shown = world.found(&objects);
-            assert_eq!(shown, world.found(&objects), "once for all");
             let [Finding { name, is_compromised, .. }] = &shown[..] else { panic!("{shown:?}") };
             assert_eq!(
                 name, "10.0.0.2",
                 "the first is known, the third was not searched, of the last nothing says so"
             );
-            let has_fallen = world.roles.targets.contains(name);
-            assert!(has_fallen || !is_compromised, "nobody is found who has not fallen");
-            (found, fallen) = (found + u32::from(*is_compromised), fallen + u32::from(has_fallen));
+            assert_eq!(*is_compromised, world.roles.targets.contains(name));
         }
-        let share = f64::from(found) / f64::from(fallen);
-        assert!((share - FINDS).abs() < 0.03, "{share}");
         // Who was searched and is in doubt still shows that nobody tells.
         let history = ["Search the logs of 10.0.0.2 (then: knowledge sufficient)".to_owned()];
         let known = RecoveryState { is_knowledge_sufficient: true, ..RecoveryState::default() };
