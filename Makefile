@@ -68,19 +68,19 @@ demo: toolchain ## Plan INCIDENT with a coordinator and WORKERS worker processes
 	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS) || [ $$? -eq 5 ]
 
 # Each suite is played by itself, so that one can be repeated alone and what the others wrote stays.
-EVAL_simulated := --incidents 11 --seeds 5 --switching 100 --costs deploy/costs.toml --ablate training,planning,adaptation
-EVAL_real := --incidents 3 --seeds 2 --ablate training
-EVAL_opensec := --incidents 24 --seeds 1 --ablate training
-# Where the model without its adapter is served meanwhile.
+EVAL_simulated := --incidents 55 --seeds 5 --first-seed 6 --switching 100 --costs deploy/costs.toml --ablate planning
+# Where the model without its adapter is served meanwhile. On simulated incidents it takes longer than all else together.
 UNTUNED := 127.0.0.1:7790
+EVAL_real := --incidents 3 --seeds 2 --ablate training,findings --untuned http://$(UNTUNED)
+EVAL_opensec := --incidents 24 --seeds 1 --ablate training --untuned http://$(UNTUNED)
 
 .PHONY: eval
-eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/evaluation.md and charts (all: an hour or more)
+eval: model ## Play the incidents of SUITE through WORKERS workers, write docs/evaluation.md and charts (all: two hours)
 	@set -e; $(COUNTERMOVE) up --workers $(WORKERS) --adapter none --store memory: --listen $(UNTUNED) >target/eval-untuned.log 2>&1 & \
 	untuned=$$!; trap 'kill $$untuned' EXIT; \
 	until $(COUNTERMOVE) workers --coordinator http://$(UNTUNED) list >/dev/null 2>&1; do kill -0 $$untuned; sleep 1; done; \
 	$(foreach suite,$(SUITE),echo "suite $(suite)" >&2; \
-	$(COUNTERMOVE) up --workers $(WORKERS) -- countermove-lab evaluate --suite $(suite) $(EVAL_$(suite)) --untuned http://$(UNTUNED) \
+	$(COUNTERMOVE) up --workers $(WORKERS) -- countermove-lab evaluate --suite $(suite) $(EVAL_$(suite)) \
 	  $(EVAL_EFFORT) --baseline random,playbook,greedy \
 	  --write docs/evaluation.md --chart docs/evaluation-$(suite).svg $(ARGS);)
 

@@ -35,7 +35,7 @@ pub(crate) enum Found {
 
 /// A finding of this verdict on each of these names.
 pub fn findings(names: Vec<String>, verdict: FindingVerdict) -> impl Iterator<Item = Finding> {
-    names.into_iter().map(move |name| Finding { name, verdict: verdict.into() })
+    names.into_iter().map(move |name| Finding { name, verdict: verdict.into(), ..Finding::default() })
 }
 
 /// What a person writes of what was found: `web01 compromised, 10.0.2.14 clean`; nothing is nothing found.
@@ -48,7 +48,7 @@ pub(crate) fn read_findings(text: &str) -> Result<Vec<Finding>, String> {
             "clean" => FindingVerdict::Clean,
             _ => return Err(format!("{part:?} ends neither in compromised nor in clean")),
         };
-        Ok(Finding { name: name.trim().to_owned(), verdict: verdict.into() })
+        Ok(Finding { name: name.trim().to_owned(), verdict: verdict.into(), ..Finding::default() })
     };
     parts.map(one).collect()
 }

@@ -17,7 +17,7 @@ pub(crate) use attack::Attack;
 pub(crate) use cacao::cacao;
 use countermove_incident::{Measure, Named};
 use countermove_wire::document::{
-    Assessment, Candidate, Cost, CostKind, PlanDocument, State, StateSource, Step,
+    Assessment, Candidate, Cost, CostKind, Finding, PlanDocument, State, StateSource, Step,
 };
 pub(crate) use misp::misp;
 use serde_json::Value;
@@ -235,7 +235,10 @@ impl Report {
             (Some(state), None) => state_text(*state),
             (None, _) => "not known yet".to_owned(),
         };
-        self.list([format!("Before: {}", state_text(step.state_before)), format!("After: {after}")]);
+        let found = Finding::told(&step.findings);
+        let found = (!found.is_empty()).then(|| format!("Found: {}", escape(&found)));
+        let states = [format!("Before: {}", state_text(step.state_before)), format!("After: {after}")];
+        self.list(states.into_iter().chain(found));
         let _ = writeln!(self.0, "| | candidate | cost | recovered | truncated | malformed |");
         let _ = writeln!(self.0, "|---|---|---|---|---|---|");
         for candidate in &step.candidates {

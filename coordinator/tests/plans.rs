@@ -11,7 +11,8 @@ use countermove_proto::v1::{
     ApproveActionRequest, CancelIncidentRequest, DecisionKind, Evidence, ExportFormat, ExportPlanRequest,
     Finding, FindingVerdict, Incident, IncidentStatus, PlanEnd, PlanMode, PlanOptions, PlanStep,
     PlanningStage, RecoveryFacts, RecoveryState, RejectActionRequest, ReportAlertsRequest,
-    ReportOutcomeRequest, Reversibility, StateSource, VerifyIncidentRequest, WatchIncidentRequest,
+    ReportOutcomeRequest, Reversibility, StateSource, TargetKind, VerifyIncidentRequest,
+    WatchIncidentRequest,
 };
 use countermove_proto::{Condition, Error, RequestId};
 use countermove_wire::document::PlanDocument;
@@ -400,8 +401,11 @@ async fn what_people_found_out_is_in_the_record_and_plans_go_by_it() {
     let mut watch = cluster.watch(&name, 0).await;
     let decided = |kind| if let Kind::Decided(step) = kind { Some(step) } else { None };
     let first = watch.until(decided).await;
-    let finding =
-        |name: &str, verdict: FindingVerdict| Finding { name: name.into(), verdict: verdict.into() };
+    let finding = |name: &str, verdict: FindingVerdict| Finding {
+        name: name.into(),
+        verdict: verdict.into(),
+        ..Finding::default()
+    };
     let clean = |name: &str| finding(name, FindingVerdict::Clean);
     let names = |step: &PlanStep, name: &str| {
         step.candidates.iter().any(|candidate| candidate.action.as_ref().unwrap().text.contains(name))
@@ -424,8 +428,13 @@ async fn what_people_found_out_is_in_the_record_and_plans_go_by_it() {
         assert_eq!(fields(api.reject_action(reject(wrong)).await), [field]);
     }
     let found = vec![clean("10.0.0.5"), finding("10.0.0.6", FindingVerdict::Compromised)];
+    let known = |found: &[Finding], kind: TargetKind| -> Vec<Finding> {
+        found.iter().map(|finding| Finding { kind: kind.into(), ..finding.clone() }).collect()
+    };
     let rejected = api.reject_action(reject(found.clone())).await.unwrap().into_inner().incident.unwrap();
-    assert_eq!(rejected.decisions[0].findings, found);
+    assert_eq!(rejected.decisions[0].findings, known(&found, TargetKind::Host));
+    let entities = rejected.assessment.unwrap().entities.unwrap();
+    assert_eq!(entities.targets, ["10.0.0.6"], "whoever reads the incident knows as well");
     let second = watch.until(decided).await;
     assert!(names(&second, "10.0.0.6") && !names(&second, "10.0.0.5"), "{:?}", second.candidates);
 
@@ -447,9 +456,9 @@ async fn what_people_found_out_is_in_the_record_and_plans_go_by_it() {
     let found = vec![finding("203.0.113.9", FindingVerdict::Compromised)];
     api.report_outcome(outcome(found.clone())).await.unwrap();
     let event = watch.until(|kind| if let Kind::Outcome(one) = kind { Some(one) } else { None }).await;
-    assert_eq!(event.findings, found);
+    assert_eq!(event.findings, known(&found, TargetKind::Address));
     watch.until(decided).await;
-    assert_eq!(cluster.get(&name).await.plan.unwrap().steps[0].findings, found);
+    assert_eq!(cluster.get(&name).await.plan.unwrap().steps[0].findings, event.findings);
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    ActionApproved, Approval, Decision, DecisionKind, DeliveryStatus, Incident, IncidentEvent,
-    IncidentStatus, ModelIdentity, PendingAction, Plan, PlanMode, PlanStep, RecoveryState, StateSource,
-    Usage,
+    ActionApproved, Approval, Assessment, Decision, DecisionKind, DeliveryStatus, Finding, Incident,
+    IncidentEvent, IncidentStatus, ModelIdentity, PendingAction, Plan, PlanMode, PlanStep, RecoveryState,
+    StateSource, Usage,
 };
 use countermove_proto::{duration_from_message, duration_to_message};
+use countermove_wire::with_findings;
 
 use super::seal::chosen;
 
@@ -107,6 +108,7 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
             };
             incident.decisions.push(decision);
             plan.steps.retain(|known| known.index < rejected.step);
+            learn(&mut incident.assessment, &rejected.findings);
             incident.set_status(IncidentStatus::Planning);
         }
         Some(Kind::Outcome(outcome)) => {
@@ -115,6 +117,7 @@ pub(crate) fn apply(incident: &mut Incident, event: &IncidentEvent) {
                 step.set_state_after_source(StateSource::Reported);
                 step.findings.clone_from(&outcome.findings);
             }
+            learn(&mut incident.assessment, &outcome.findings);
             incident.state = outcome.state;
             incident.set_status(IncidentStatus::Planning);
         }
@@ -163,6 +166,14 @@ fn choose(plan: &mut Plan, approved: &ActionApproved, other: u32) {
     step.planner_choice = Some(step.chosen);
     step.chosen = other;
     step.plan_hash.clone_from(&approved.plan_hash);
+}
+
+/// Takes what people found out into what is known of who is who.
+fn learn(assessment: &mut Option<Assessment>, findings: &[Finding]) {
+    let entities = assessment.as_mut().and_then(|known| known.entities.as_mut());
+    if let Some(entities) = entities.filter(|_| !findings.is_empty()) {
+        *entities = with_findings(std::mem::take(entities), findings);
+    }
 }
 
 /// What a decision about a step tells of it, whatever was decided.

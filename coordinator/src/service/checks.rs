@@ -285,8 +285,11 @@ mod tests {
     fn what_people_write_is_bounded() {
         assert!(sentence("reason", "").is_err() && sentence("reason", "no").is_ok());
         assert!(person("approver", "").is_ok() && person("approver", &"x".repeat(300)).is_err());
-        let finding =
-            |name: &str, verdict: FindingVerdict| Finding { name: name.into(), verdict: verdict.into() };
+        let finding = |name: &str, verdict: FindingVerdict| Finding {
+            name: name.into(),
+            verdict: verdict.into(),
+            ..Finding::default()
+        };
         let clean = finding("web01", FindingVerdict::Clean);
         assert!(findings(&[]).is_ok() && findings(std::slice::from_ref(&clean)).is_ok());
         assert!(findings(&[clean.clone(), finding("WEB01 ", FindingVerdict::Compromised)]).is_err(), "twice");

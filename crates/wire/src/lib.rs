@@ -25,7 +25,7 @@ pub use failure::model_error;
 pub use history::told;
 pub use plan::plan_options;
 pub use rules::{baseline, catalogue, pricing};
-pub use state::{recovery_state, with_facts};
+pub use state::{recovery_state, with_facts, with_findings};
 pub use worker::{cancel_rollout_request, cancelled_rollouts, rollout_result_message, run_rollouts_request};
 
 /// A message that says what a value of the domain says.

@@ -254,7 +254,8 @@ impl FromDomain<Finding> for v1::Finding {
             true => v1::FindingVerdict::Compromised,
             false => v1::FindingVerdict::Clean,
         };
-        Self { name: finding.name, verdict: verdict.into() }
+        let kind = v1::TargetKind::from_domain(finding.kind);
+        Self { name: finding.name, verdict: verdict.into(), kind: kind.into() }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use countermove_incident::RecoveryState;
-use countermove_planner::{Roles, RolloutEnd, Usage};
+use countermove_incident::{RecoveryState, TargetKind};
+use countermove_planner::{Finding, Roles, RolloutEnd, Usage};
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
 use crate::bounds::{COUNT, WORK, within};
@@ -104,6 +104,27 @@ pub(crate) fn suspect((host, probability): (String, f32)) -> v1::Suspect {
 /// An account with the chance that the attacker has it.
 pub(crate) fn held_account((account, probability): (String, f32)) -> v1::HeldAccount {
     v1::HeldAccount { account, probability }
+}
+
+/// What is known of who is who after what people found out, as a record tells it.
+pub fn with_findings(entities: v1::Entities, findings: &[v1::Finding]) -> v1::Entities {
+    // What is out of range is nobody's to mend here.
+    let Ok(mut roles) = roles(entities.clone()) else { return entities };
+    for finding in findings {
+        let kind = match finding.kind() {
+            v1::TargetKind::Host => TargetKind::Host,
+            v1::TargetKind::Account => TargetKind::Account,
+            v1::TargetKind::Address => TargetKind::Address,
+            v1::TargetKind::Unspecified => continue,
+        };
+        let is_compromised = match finding.verdict() {
+            v1::FindingVerdict::Compromised => true,
+            v1::FindingVerdict::Clean => false,
+            v1::FindingVerdict::Unspecified => continue,
+        };
+        roles.learn(&Finding { name: finding.name.clone(), kind, is_compromised });
+    }
+    v1::Entities::from_domain(roles)
 }
 
 /// The roles that a message describes.

@@ -1298,6 +1298,9 @@ pub struct Finding {
     /// What was found.
     #[prost(enumeration = "FindingVerdict", tag = "2")]
     pub verdict: i32,
+    /// What the name is of. The service says it; in a request it is not read.
+    #[prost(enumeration = "TargetKind", tag = "3")]
+    pub kind: i32,
 }
 /// One person's approval of an action that needs several.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -21,7 +21,7 @@ pub struct Finding {
 
 impl Roles {
     /// Takes a finding for certain.
-    pub(crate) fn learn(&mut self, finding: &Finding) {
+    pub fn learn(&mut self, finding: &Finding) {
         let Finding { name, kind, is_compromised } = finding;
         let is_other = |other: &String| other != name;
         match kind {

@@ -329,6 +329,11 @@ impl PlanSession {
         Ok(Finding { name, kind, is_compromised })
     }
 
+    /// Hosts, accounts and addresses that were found to have no part.
+    pub(crate) fn found_clean(&self) -> impl Iterator<Item = &str> {
+        self.findings.iter().filter(|finding| !finding.is_compromised).map(|finding| finding.name.as_str())
+    }
+
     /// Takes what people found out for certain. The last word on a name stands.
     fn learn(&mut self, findings: Vec<Finding>) {
         for finding in findings {

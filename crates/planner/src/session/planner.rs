@@ -271,6 +271,8 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         let (assessment, usage) = self.perceive(session).await?;
         let (reason, before) = session.revised(&assessment, usage);
         if assessment.is_incident {
+            // With what people found out.
+            let assessment = session.assessment().cloned().unwrap_or(assessment);
             sink.emit(PlanEvent::Revised { step, reason, before, assessment });
         } else {
             let text = format!(
@@ -367,7 +369,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         sink.emit(PlanEvent::Proposed { step, candidates: candidates.clone(), rejected: rejected.clone() });
         if candidates.is_empty() {
             return Ok(Decision::NoCandidate(nothing_left(
-                session.state,
+                session,
                 &assessment.entities,
                 &rejected,
                 &belief,
@@ -479,15 +481,25 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
 /// Why no action can be proposed in a state, as the rest of a sentence: what does not hold, what most likely stands against it, and what
 /// was thrown away.
 fn nothing_left(
-    state: RecoveryState,
+    session: &PlanSession,
     roles: &Roles,
     rejected: &[RejectedCandidate],
     belief: &Belief,
 ) -> String {
+    let state = session.state;
     let facts = RecoveryState::LABELS.into_iter().zip(belief.hindered).zip(state.bits());
     let open: Vec<(&str, f32)> = facts.filter(|(_, holds)| !holds).map(|(fact, _)| fact).collect();
     let labels: Vec<String> = open.iter().map(|(label, _)| (*label).to_owned()).collect();
     let mut text = format!("nothing is left to try for what does not hold ({})", listed(&labels));
+    let clean: Vec<String> = session.found_clean().map(str::to_owned).collect();
+    if roles.targets.is_empty() && roles.stolen_accounts.is_empty() && !clean.is_empty() {
+        return text
+            + &format!(
+                "; nobody is suspected any more, since {} {} found clean",
+                listed(&clean),
+                were(clean.len())
+            );
+    }
     if roles.targets.is_empty() && roles.stolen_accounts.is_empty() {
         return text
             + "; the evidence names no attacked host: give logs of the hosts concerned, or a system description with their names and \
@@ -509,6 +521,10 @@ fn nothing_left(
         text += &format!("; {what} was thrown away: {}", reason.trim_end_matches('.'));
     }
     text
+}
+
+fn were(count: usize) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 /// What the attacker may do while an action is carried out that leaves the attack uncontained.
@@ -589,7 +605,7 @@ fn report(session: &PlanSession, sink: &dyn PlanSink, stage: PlanningStage, step
 
 fn widening(step: u32, joined: &[String]) -> String {
     format!(
-        "Step {} counts {} as attacked as well: all was done with what seemed so, and it was not enough.",
+        "Step {} counts {} as part of the attack as well: all was done with what seemed so, and it was not enough.",
         step + 1,
         listed(joined)
     )
