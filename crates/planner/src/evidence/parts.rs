@@ -38,7 +38,7 @@ impl Own<'_> {
         }
         match self.hosts.address_of(name) {
             Some(address) => Place::Inside(address.to_owned()),
-            None if is_no_host(name) => Place::Nowhere,
+            None if is_no_host(name) || !is_written_as_a_host(name) => Place::Nowhere,
             None => Place::Outside(name.to_owned()),
         }
     }
@@ -74,6 +74,13 @@ fn is_no_host(name: &str) -> bool {
         }
         Err(_) => name.eq_ignore_ascii_case("localhost"),
     }
+}
+
+/// Whether a name is written as hosts and domains are. Anything else that a record gives for an end was written by others, and an action
+/// would say it.
+fn is_written_as_a_host(name: &str) -> bool {
+    let is_usual = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    !name.is_empty() && name.len() <= 253 && name.chars().all(is_usual)
 }
 
 /// Who takes which part in records.
