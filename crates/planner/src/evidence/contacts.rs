@@ -16,25 +16,30 @@ const MOST: usize = 8;
 pub(crate) struct Contacts(BTreeMap<String, Vec<String>>);
 
 impl Contacts {
-    /// Those that a log tells of, and the description does not. What alerts tell of and what was asked for by name comes first, since it is
-    /// less and says more.
+    /// Those that a log tells of, and the description does not. What alerts tell of comes first and then what sensors saw, since that is less and
+    /// says more than logs do.
     pub(crate) fn of_log(log: &AlertLog, own: Own<'_>, description: &str) -> Contacts {
         let described: HashSet<String> =
             Entities::find(description).iter().map(|entity| entity.value.to_lowercase()).collect();
         let mut contacts = Contacts::default();
-        let comes_first = |record: &&Record| record.is_alert() || !asked_for(record).is_empty();
-        let (first, rest): (Vec<&Record>, Vec<&Record>) = log.records.iter().partition(comes_first);
-        for record in first.into_iter().chain(rest) {
+        let is_of = |kind: RecordKind| move |record: &&Record| record.kind == kind;
+        let rest = |record: &&Record| !matches!(record.kind, RecordKind::Alert | RecordKind::Telemetry);
+        let alerts = log.records.iter().filter(is_of(RecordKind::Alert));
+        let telemetry = log.records.iter().filter(is_of(RecordKind::Telemetry));
+        for record in alerts.chain(telemetry).chain(log.records.iter().filter(rest)) {
             let Some(Place::Inside(host)) = record.source.as_ref().map(|end| own.place(&end.address)) else {
                 continue;
             };
+            let known = contacts.0.entry(host).or_default();
+            if known.len() == MOST {
+                continue;
+            }
             let is_asked = |port: u16| ASKED.contains(&port);
             let end = record.destination.as_ref().filter(|end| {
                 // Whoever writes a log is mostly given as its destination.
                 !end.port.is_some_and(is_asked) && !end.address.eq_ignore_ascii_case(&record.host)
             });
             let others = end.map(|end| end.address.clone()).into_iter().chain(asked_for(record));
-            let known = contacts.0.entry(host).or_default();
             for name in others {
                 let is_outside = matches!(own.place(&name), Place::Outside(_));
                 let is_new = is_outside && !described.contains(&name.to_lowercase());
@@ -46,7 +51,7 @@ impl Contacts {
         contacts
     }
 
-    /// Those of these hosts for which nothing speaks, each once.
+    /// Those of these hosts that are not known already, each once.
     pub(crate) fn of(&self, hosts: &[String], is_known: impl Fn(&String) -> bool) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
         for name in hosts.iter().filter_map(|host| self.0.get(host)).flatten() {
