@@ -33,9 +33,13 @@ pub(crate) enum Found {
     NotCarriedOut,
 }
 
-/// A finding of this verdict on each of these names.
-pub fn findings(names: Vec<String>, verdict: FindingVerdict) -> impl Iterator<Item = Finding> {
-    names.into_iter().map(move |name| Finding { name, verdict: verdict.into(), ..Finding::default() })
+/// That these were found compromised and those clean.
+pub fn findings(compromised: Vec<String>, clean: Vec<String>) -> Vec<Finding> {
+    let of = |verdict: FindingVerdict| {
+        move |name: String| Finding { name, verdict: verdict.into(), ..Finding::default() }
+    };
+    let compromised = compromised.into_iter().map(of(FindingVerdict::Compromised));
+    compromised.chain(clean.into_iter().map(of(FindingVerdict::Clean))).collect()
 }
 
 /// What a person writes of what was found: `web01 compromised, 10.0.2.14 clean`; nothing is nothing found.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use countermove_incident::RecoveryState;
 use countermove_ledger::Key;
-use countermove_proto::v1::{Finding, FindingVerdict, IncidentStatus, Role};
+use countermove_proto::v1::{Finding, IncidentStatus, Role};
 
 use super::plan::PriorityArg;
 use super::values::{duration, holder, label, trust_domain};
@@ -27,8 +27,7 @@ pub(crate) struct FindingArgs {
 impl FindingArgs {
     /// All of them.
     pub(crate) fn all(self) -> Vec<Finding> {
-        let compromised = decisions::findings(self.compromised, FindingVerdict::Compromised);
-        compromised.chain(decisions::findings(self.clean, FindingVerdict::Clean)).collect()
+        decisions::findings(self.compromised, self.clean)
     }
 }
 

@@ -167,12 +167,7 @@ impl FromMessage<v1::Capability> for Capability {
     fn from_message(message: v1::Capability) -> Result<Self, Error> {
         let invalid = |what: String| Error::invalid("cost_model.minutes.capabilities", what);
         let does = v1::VerbClass::try_from(message.does).ok().and_then(verb_class);
-        let to = match v1::TargetKind::try_from(message.to).unwrap_or_default() {
-            v1::TargetKind::Unspecified => None,
-            v1::TargetKind::Host => Some(TargetKind::Host),
-            v1::TargetKind::Address => Some(TargetKind::Address),
-            v1::TargetKind::Account => Some(TargetKind::Account),
-        };
+        let to = target_kind(message.to());
         Ok(Self {
             does: does.ok_or_else(|| invalid(format!("there is no kind of response {}", message.does)))?,
             to: to.ok_or_else(|| invalid(format!("there is no kind of target {}", message.to)))?,
@@ -196,6 +191,16 @@ impl FromDomain<TargetKind> for v1::TargetKind {
             TargetKind::Address => Self::Address,
             TargetKind::Account => Self::Account,
         }
+    }
+}
+
+/// The kind of target of a message; `None` for one of no known kind.
+pub(crate) fn target_kind(kind: v1::TargetKind) -> Option<TargetKind> {
+    match kind {
+        v1::TargetKind::Unspecified => None,
+        v1::TargetKind::Host => Some(TargetKind::Host),
+        v1::TargetKind::Address => Some(TargetKind::Address),
+        v1::TargetKind::Account => Some(TargetKind::Account),
     }
 }
 

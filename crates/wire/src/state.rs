@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use countermove_incident::{RecoveryState, TargetKind};
+use countermove_incident::RecoveryState;
 use countermove_planner::{Finding, Roles, RolloutEnd, Usage};
 use countermove_proto::{Error, duration_from_message, duration_to_message, v1};
 
 use crate::bounds::{COUNT, WORK, within};
+use crate::rules::target_kind;
 use crate::{FromDomain, FromMessage};
 
 impl FromDomain<RecoveryState> for v1::RecoveryState {
@@ -111,12 +112,7 @@ pub fn with_findings(entities: v1::Entities, findings: &[v1::Finding]) -> v1::En
     // What is out of range is nobody's to mend here.
     let Ok(mut roles) = roles(entities.clone()) else { return entities };
     for finding in findings {
-        let kind = match finding.kind() {
-            v1::TargetKind::Host => TargetKind::Host,
-            v1::TargetKind::Account => TargetKind::Account,
-            v1::TargetKind::Address => TargetKind::Address,
-            v1::TargetKind::Unspecified => continue,
-        };
+        let Some(kind) = target_kind(finding.kind()) else { continue };
         let is_compromised = match finding.verdict() {
             v1::FindingVerdict::Compromised => true,
             v1::FindingVerdict::Clean => false,

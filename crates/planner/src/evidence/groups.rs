@@ -4,7 +4,7 @@
 //! records there are and what else the log shows is not said: code weighs that, in [`super::judgement`].
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use countermove_incident::{
     AlertLog, Baseline, Digest, Familiarity, Group, Known, Record, RecordKind, SensorVerdict, Tactic,
@@ -112,12 +112,10 @@ pub(crate) fn views(
     log: &AlertLog,
     digest: &Digest,
     lines: &Lines,
-    systems: &[String],
-    hosts: &Hosts,
+    own: Own<'_>,
     baseline: Option<&Baseline>,
 ) -> Vec<GroupView> {
-    let inside: HashSet<&str> = systems.iter().map(String::as_str).collect();
-    let own = Own { systems: &inside, hosts };
+    let hosts = own.hosts;
     let mut views: Vec<GroupView> =
         digest.groups().iter().map(|group| view(group, log, lines, own, baseline)).collect();
     let surroundings = Surroundings::of(&views);
@@ -286,6 +284,8 @@ fn cut(text: &str, most: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use countermove_incident::BaselineLearner;
 
     use super::*;
@@ -307,9 +307,11 @@ mod tests {
     }
 
     fn read(log: &AlertLog) -> Vec<GroupView> {
-        let systems = ["10.0.2.13", "10.0.2.14"].map(str::to_owned);
+        let systems = ["10.0.2.13", "10.0.2.14"];
+        let hosts = Hosts::read(SYSTEM, &systems.map(str::to_owned));
+        let own = Own { systems: &HashSet::from(systems), hosts: &hosts };
         let (digest, lines) = (Digest::new(log, 1000), Lines::of_log(log));
-        views(log, &digest, &lines, &systems, &Hosts::read(SYSTEM, &systems), None)
+        views(log, &digest, &lines, own, None)
     }
 
     #[test]
@@ -368,7 +370,8 @@ mod tests {
             let one_group = |budget: &usize| Digest::new(&log, *budget).groups().len() == 1;
             let budget = (20..200).find(one_group).unwrap();
             let (digest, lines) = (Digest::new(&log, budget), Lines::of_log(&log));
-            let groups = views(&log, &digest, &lines, &[], &Hosts::default(), baseline);
+            let own = Own { systems: &HashSet::new(), hosts: &Hosts::default() };
+            let groups = views(&log, &digest, &lines, own, baseline);
             groups.first().map(|group| group.familiarity)
         };
         assert_eq!(familiarity(&knock(9, 1), Some(&baseline)), Some(Familiarity::Usual));

@@ -75,7 +75,7 @@ pub(crate) fn name_roles<'a>(
     };
     roles.footholds = roles.to_clean().into_iter().filter(moves).collect();
     name_accounts(roles, scene, shown, all);
-    roles.contacts = scene.contacts.of(&roles.to_clean(), |name| roles.attackers.contains(name));
+    roles.contacts = scene.contacts.of(&roles.to_clean(), &roles.attackers);
     for (host, chance) in entered(scene, &roles.held) {
         if !passing.contains(host) {
             let known = roles.compromised.entry(host.clone()).or_default();

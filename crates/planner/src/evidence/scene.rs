@@ -129,7 +129,7 @@ impl Scene {
         let own = Own { systems: &inside, hosts: &hosts };
         let contacts = Contacts::of_log(&evidence.log, own, &evidence.system_description);
         let lines = Lines::of_log(&evidence.log);
-        let groups = views(&evidence.log, &digest, &lines, &systems, &hosts, evidence.baseline.as_deref());
+        let groups = views(&evidence.log, &digest, &lines, own, evidence.baseline.as_deref());
         report.warnings.extend(evidence.baseline.as_deref().map(|baseline| beside(baseline, &groups)));
         let records = evidence.log.records.len();
         let is_unknown = evidence.log.records.iter().all(|record| record.kind == RecordKind::Unknown);

@@ -27,6 +27,11 @@ pub(crate) struct Deed {
 }
 
 impl Deed {
+    /// One of which nothing more is known.
+    pub(crate) fn new(objects: Objects, before: RecoveryState, after: RecoveryState) -> Deed {
+        Deed { objects, before, after, fallen: Vec::new(), found: Vec::new() }
+    }
+
     /// Facts that it may have brought about.
     pub(crate) fn open(&self) -> RecoveryState {
         open_facts(self.before, &self.objects)
@@ -64,13 +69,7 @@ pub(crate) fn past(roles: &Roles, history: &[String], state: RecoveryState) -> V
                 *holds &= !gained.contains(label);
             }
             let before = RecoveryState::from_bits(before);
-            let deed = Deed {
-                objects: objects(action, roles),
-                before,
-                after,
-                fallen: Vec::new(),
-                found: Vec::new(),
-            };
+            let deed = Deed::new(objects(action, roles), before, after);
             after = before;
             deed
         })

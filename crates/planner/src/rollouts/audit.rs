@@ -113,7 +113,7 @@ impl Auditor {
             }
             step.cost = cost;
             sum += cost;
-            deeds.push(Deed { objects, before: state, after, fallen: Vec::new(), found: Vec::new() });
+            deeds.push(Deed::new(objects, state, after));
             // Rollouts of one number share the world; it is copied only where the attacker may change it.
             if !after.is_attack_contained {
                 Arc::make_mut(&mut world).pass(self.pricing.minutes_of_work(&step.action), &mut deeds);

@@ -227,7 +227,7 @@ impl<M: LanguageModel> Run<'_, M> {
             let tries = tried.entry(open_facts(state, &objects).bits()).or_default();
             let after = state.union(self.predict(state, &action, &objects, *tries).await?);
             let found = if self.is_told { self.world.found(&objects) } else { Vec::new() };
-            self.deeds.push(Deed { objects, before: state, after, fallen: Vec::new(), found });
+            self.deeds.push(Deed { found, ..Deed::new(objects, state, after) });
             *tries += 1;
             let cost = self.world.cost(costs, state, &action, after);
             self.steps.push(RolloutStep { action: action.clone(), state_after: after, cost });

@@ -202,9 +202,8 @@ impl World {
     /// What an action shows that searches logs: of each host in doubt whether the attacker got in, for certain, as what people find out is
     /// taken.
     pub(crate) fn found(&self, objects: &Objects) -> Vec<Finding> {
-        let fallen = self.roles.to_clean();
-        let shows = |(host, _): (&String, &f32)| {
-            let is_compromised = fallen.contains(host);
+        let shows = |host: &String| {
+            let is_compromised = self.roles.targets.contains(host);
             Finding { name: host.clone(), kind: TargetKind::Host, is_compromised }
         };
         searched(&self.roles, objects).map(shows).collect()
@@ -315,12 +314,13 @@ impl World {
 }
 
 /// Hosts in doubt whose logs an action searches.
-fn searched<'a>(roles: &'a Roles, objects: &'a Objects) -> impl Iterator<Item = (&'a String, &'a f32)> {
+fn searched<'a>(roles: &'a Roles, objects: &'a Objects) -> impl Iterator<Item = &'a String> {
     let is_searched = |host: &String| {
         objects.iter().any(|(kind, names)| *kind == VerbClass::Analyse && names.contains(host))
     };
     let in_doubt = |chance: f32| (IN_DOUBT..=1.0 - IN_DOUBT).contains(&chance);
-    roles.suspects().filter(move |(host, chance)| in_doubt(**chance) && is_searched(host))
+    let suspects = roles.suspects().filter(move |(_, chance)| in_doubt(**chance)).map(|(host, _)| host);
+    suspects.filter(move |host| is_searched(host))
 }
 
 /// Whether whoever responds is told what searches find: as long as none was made that told nothing of somebody who is in doubt still.

@@ -491,19 +491,16 @@ fn nothing_left(
     let open: Vec<(&str, f32)> = facts.filter(|(_, holds)| !holds).map(|(fact, _)| fact).collect();
     let labels: Vec<String> = open.iter().map(|(label, _)| (*label).to_owned()).collect();
     let mut text = format!("nothing is left to try for what does not hold ({})", listed(&labels));
-    let clean: Vec<String> = session.found_clean().map(str::to_owned).collect();
-    if roles.targets.is_empty() && roles.stolen_accounts.is_empty() && !clean.is_empty() {
-        return text
-            + &format!(
-                "; nobody is suspected any more, since {} {} found clean",
-                listed(&clean),
-                were(clean.len())
-            );
-    }
     if roles.targets.is_empty() && roles.stolen_accounts.is_empty() {
-        return text
-            + "; the evidence names no attacked host: give logs of the hosts concerned, or a system description with their names and \
-               addresses";
+        let clean: Vec<String> = session.found_clean().map(str::to_owned).collect();
+        let why = match clean.as_slice() {
+            [] => "the evidence names no attacked host: give logs of the hosts concerned, or a system description with their names and \
+                   addresses"
+                .to_owned(),
+            [one] => format!("nobody is suspected any more, since {one} was found clean"),
+            several => format!("nobody is suspected any more, since {} were found clean", listed(several)),
+        };
+        return format!("{text}; {why}");
     }
     let hindered = open.iter().map(|(_, chance)| *chance).fold(0.0, f32::max);
     let returns = if state.is_attack_contained { 0.0 } else { belief.returns };
@@ -521,10 +518,6 @@ fn nothing_left(
         text += &format!("; {what} was thrown away: {}", reason.trim_end_matches('.'));
     }
     text
-}
-
-fn were(count: usize) -> &'static str {
-    if count == 1 { "was" } else { "were" }
 }
 
 /// What the attacker may do while an action is carried out that leaves the attack uncontained.

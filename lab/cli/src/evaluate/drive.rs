@@ -9,8 +9,8 @@ use countermove_incident::{AlertKind, Pricing, Tactic};
 use countermove_proto::v1;
 use countermove_proto::v1::incident_event::Kind;
 use countermove_proto::v1::{
-    Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, FindingVerdict, Incident, PlanEnd,
-    PlanEnded, PlanMode, PlanOptions, PlanStep, ReportAlertsRequest,
+    Assessment, CreateIncidentRequest, Evidence, ExpectedAlerts, Incident, PlanEnd, PlanEnded, PlanMode,
+    PlanOptions, PlanStep, ReportAlertsRequest,
 };
 use countermove_simulator::evaluation::{Episode, Likely, Move, with_inventory};
 use countermove_simulator::{Scenario, World};
@@ -199,9 +199,7 @@ impl Operator<'_> {
         }
         episode.moves.push(made);
         let (fallen, clean) = if self.rules.finds { outcome.searched } else { Default::default() };
-        let findings = decisions::findings(fallen, FindingVerdict::Compromised)
-            .chain(decisions::findings(clean, FindingVerdict::Clean))
-            .collect();
+        let findings = decisions::findings(fallen, clean);
         decisions::send_outcome(self.coordinator, &self.name, step.index, state, None, findings).await
     }
 }
