@@ -161,6 +161,20 @@ impl<'a> Coverage<'a> {
         }
     }
 
+    /// What would have been reached of others by a response that is as far: where none of the hosts, attackers or accounts is left for a kind
+    /// of response here, none is there.
+    pub(crate) fn alike<'b>(&self, others: &'b Roles) -> Coverage<'b> {
+        let mut coverage = Coverage::of(others, &[]);
+        for kind in KINDS {
+            let (left, all) = (self.left(kind), coverage.left(kind));
+            let pairs =
+                [(left.attackers, all.attackers), (left.hosts, all.hosts), (left.accounts, all.accounts)];
+            let reached = pairs.into_iter().filter(|(left, _)| left.is_empty()).flat_map(|(_, all)| all);
+            coverage.reached.entry(kind).or_default().extend(reached);
+        }
+        coverage
+    }
+
     /// What is left for a kind of response.
     pub(crate) fn left(&self, kind: VerbClass) -> Left {
         let roles = self.roles;

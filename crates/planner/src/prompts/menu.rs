@@ -123,6 +123,17 @@ impl Menu {
         Ok(Menu { openings, is_free: !templates.lists_actions() })
     }
 
+    /// A menu of whole actions.
+    pub(crate) fn whole<'a>(actions: impl IntoIterator<Item = &'a str>) -> Menu {
+        let opening = |text: &str| Opening {
+            text: text.to_owned(),
+            choice: None,
+            continued: false,
+            explanation: String::new(),
+        };
+        Menu { openings: actions.into_iter().map(opening).collect(), is_free: false }
+    }
+
     /// The menu without the whole actions that say the same as one of `actions`.
     pub(crate) fn without<'a>(&self, actions: impl IntoIterator<Item = &'a str>) -> Menu {
         let gone: Vec<String> = actions.into_iter().map(normalise).collect();

@@ -6,4 +6,5 @@ pub(crate) mod audit;
 pub(crate) mod checks;
 pub(crate) mod runner;
 pub(crate) mod simulate;
+pub(crate) mod terms;
 pub(crate) mod world;

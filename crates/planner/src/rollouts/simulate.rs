@@ -28,6 +28,7 @@ use crate::rollouts::runner::{
     RolloutBatch, RolloutEnd, RolloutPolicy, RolloutReport, RolloutResult, RolloutRunner, RolloutSpec,
     RolloutStep,
 };
+use crate::rollouts::terms::{Worded, in_terms_of_the_plan};
 use crate::rollouts::world::{World, is_told};
 use crate::seeds::derive_seed;
 use crate::templates::{TemplateError, Templates};
@@ -218,14 +219,17 @@ impl<M> Run<'_, M> {
 impl<M: LanguageModel> Run<'_, M> {
     async fn simulate(&mut self, costs: &dyn CostModel) -> Result<RolloutEnd, Break> {
         let mut state = self.spec.state;
-        let mut action = self.spec.action.clone();
+        let mut next = Worded::as_it_stands(self.spec.action.clone());
         let mut history = self.spec.history.clone();
+        // The same as the model is told it.
+        let mut told = history.clone();
         // How often each set of facts was tried for.
         let mut tried: BTreeMap<[bool; 6], u64> = BTreeMap::new();
         for depth in 1.. {
+            let Worded { action, asked } = next;
             let objects = objects(&action, &self.batch.entities);
             let tries = tried.entry(open_facts(state, &objects).bits()).or_default();
-            let after = state.union(self.predict(state, &action, &objects, *tries).await?);
+            let after = state.union(self.predict(state, &asked, &objects, *tries).await?);
             let found = if self.is_told { self.world.found(&objects) } else { Vec::new() };
             self.deeds.push(Deed { found, ..Deed::new(objects, state, after) });
             *tries += 1;
@@ -239,8 +243,9 @@ impl<M: LanguageModel> Run<'_, M> {
             }
             self.world.pass(self.batch.pricing.minutes_of_work(&action), &mut self.deeds);
             history.push(history_line(&action, state, after));
+            told.push(history_line(&asked, state, after));
             state = after;
-            action = self.next_action(state, &history, depth).await?;
+            next = self.next_action(state, &history, &told, depth).await?;
         }
         Ok(RolloutEnd::Truncated)
     }
@@ -287,13 +292,16 @@ impl<M: LanguageModel> Run<'_, M> {
         &mut self,
         state: RecoveryState,
         history: &[String],
+        told: &[String],
         depth: u32,
-    ) -> Result<String, Break> {
+    ) -> Result<Worded, Break> {
         let RolloutBatch { entities, policy, constraints, .. } = self.batch;
         let templates = self.simulator.templates;
         let believed = widened(entities, &self.deeds).roles;
         let reached = Coverage::of(&believed, &self.deeds);
         let menu = Menu::of(templates, state, &believed, &reached)?.without_choices();
+        let plans_menu = Menu::of(templates, state, entities, &reached.alike(entities))?.without_choices();
+        let worded = in_terms_of_the_plan((&menu, &believed), (&plans_menu, entities));
         if menu.is_empty() && !menu.is_free {
             return Err(Break::Rules("nothing is known that a further action could be about".into()));
         }
@@ -306,9 +314,14 @@ impl<M: LanguageModel> Run<'_, M> {
                 && menu.openings.iter().all(|opening| !opening.continued)
         };
         if is_closed(&allowed) && policy.thinking_tokens == 0 {
-            return self
-                .choose(&allowed, menu, situation(self.batch, &believed, state, history), depth)
-                .await;
+            let (roles, history, lines) = match worded {
+                Some(lines) => (entities, told, lines),
+                None => (&*believed, history, as_they_stand(&allowed)),
+            };
+            let is_allowed =
+                |line: &Worded| allowed.openings.iter().any(|opening| opening.text == line.action);
+            let lines: Vec<Worded> = lines.into_iter().filter(is_allowed).collect();
+            return self.choose(&lines, menu, situation(self.batch, roles, state, history), depth).await;
         }
         let prompt = action_prompt(templates, situation(self.batch, &believed, state, history), &[])?;
         let mut fault = String::new();
@@ -322,28 +335,30 @@ impl<M: LanguageModel> Run<'_, M> {
             let action = parse_action(&self.ask(question).await?)?.action;
             if menu.openings.iter().any(|opening| !opening.continued && opening.text == action) {
                 // What the menu lists was looked at above.
-                return Ok(action);
+                return Ok(Worded::as_it_stands(action));
             }
             let checks = Checks { grounding: &self.grounding, constraints };
             match checks.fault(state, &action).or_else(|| beyond_reach(&action, entities)) {
-                None => return Ok(action),
+                None => return Ok(Worded::as_it_stands(action)),
                 Some(found) => fault = found,
             }
         }
         Err(Break::Rules(fault))
     }
 
-    /// An action of `menu`, by the probabilities of all that are `allowed`: what was tried in vain is no part of the question, so that
-    /// it is the same question before and after. Rollouts of one number draw alike, whatever their candidate.
+    /// An action of `menu`, by the probabilities of all `lines` that may be asked about: what was tried in vain is no part of the question,
+    /// so that it is the same question before and after. Rollouts of one number draw alike, whatever their candidate.
     async fn choose(
         &mut self,
-        allowed: &Menu,
+        lines: &[Worded],
         menu: &Menu,
         situation: Situation<'_>,
         depth: u32,
-    ) -> Result<String, Break> {
-        if let [only] = menu.openings.as_slice() {
-            return Ok(only.text.clone());
+    ) -> Result<Worded, Break> {
+        let is_offered = |line: &&Worded| menu.openings.iter().any(|opening| opening.text == line.action);
+        let offered: Vec<&Worded> = lines.iter().filter(is_offered).collect();
+        if let [only] = offered.as_slice() {
+            return Ok((*only).clone());
         }
         let RolloutPolicy { temperature, top_p, .. } = self.batch.policy;
         let worked: Vec<String> = situation.history.iter().filter(|line| !is_futile(line)).cloned().collect();
@@ -351,21 +366,29 @@ impl<M: LanguageModel> Run<'_, M> {
         let prompt = action_prompt(self.simulator.templates, Situation { history: &told, ..situation }, &[])?;
         let seed = derive_seed(self.spec.common_seed, "rollout action", &[u64::from(depth)]);
         let sampling = Sampling { temperature, top_p, seed };
-        let question = self.question(prompt, action_schema(allowed, false), ACTION_TOKENS, sampling);
+        let asked = Menu::whole(lines.iter().map(|line| line.asked.as_str()));
+        let question = self.question(prompt, action_schema(&asked, false), ACTION_TOKENS, sampling);
         let options = self.weigh(question).await?;
         let checks = Checks { grounding: &self.grounding, constraints: &self.batch.constraints };
-        let (mut offered, mut fault) = (Vec::new(), String::new());
+        let (mut weighed, mut fault) = (Vec::new(), String::new());
         for option in options.iter() {
-            let action = parse_action(&answered(&option.value))?.action;
-            let lists = |menu: &Menu| menu.openings.iter().any(|opening| opening.text == action);
+            let asked = parse_action(&answered(&option.value))?.action;
             // What the menu lists was looked at before.
-            match if lists(allowed) { None } else { checks.fault(situation.state, &action) } {
-                Some(found) => fault = found,
-                None if lists(allowed) && !lists(menu) => {}
-                None => offered.push(Weighed { value: action, probability: option.probability }),
+            match lines.iter().find(|line| line.asked == asked) {
+                Some(line) if is_offered(&line) => {}
+                Some(_) => continue,
+                None => {
+                    if let Some(found) = checks.fault(situation.state, &asked) {
+                        fault = found;
+                        continue;
+                    }
+                }
             }
+            weighed.push(Weighed { value: asked, probability: option.probability });
         }
-        draw(&offered, sampling).map(|option| option.value.clone()).ok_or(Break::Rules(fault))
+        let Some(drawn) = draw(&weighed, sampling) else { return Err(Break::Rules(fault)) };
+        let line = lines.iter().find(|line| line.asked == drawn.value).cloned();
+        Ok(line.unwrap_or_else(|| Worded::as_it_stands(drawn.value.clone())))
     }
 
     /// The menu without the actions that break a rule.
@@ -426,12 +449,17 @@ fn situation<'a>(
     Situation { system, shared: context, roles, state, history }
 }
 
+fn as_they_stand(menu: &Menu) -> Vec<Worded> {
+    menu.openings.iter().map(|opening| Worded::as_it_stands(opening.text.clone())).collect()
+}
+
 fn answered(json: &str) -> Answer {
     Answer { json: json.to_owned(), complete: true, ..Answer::default() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use countermove_incident::{Constraints, Pricing};
@@ -514,6 +542,37 @@ mod tests {
         }
         // A host falls within the search in 0.52 · (1 - exp(-90 / 60)) of them, 40 in 100, and has to be reached as well.
         assert!(costs[1] > 1.05 * costs[0] && (30..60).contains(&dearer), "{costs:?}, {dearer} dearer");
+    }
+
+    #[tokio::test]
+    async fn worlds_that_differ_ask_the_same() {
+        let own = ["10.0.0.5", "10.0.0.6", "10.0.0.7"].map(str::to_owned);
+        let batch = batch(Roles {
+            systems: own.to_vec(),
+            targets: own[..2].to_vec(),
+            compromised: own.clone().into_iter().zip([0.9, 0.5, 0.2]).collect(),
+            ..Roles::default()
+        });
+        let (templates, answers) = (Templates::load(None).unwrap(), Answers::default());
+        let model = ScriptedModel::new(optimist);
+        let simulator = Simulator { model: &model, templates: &templates, answers: &answers };
+        let mut taken = BTreeSet::new();
+        for seed in 0..100 {
+            let spec =
+                RolloutSpec { seed, common_seed: seed, ..spec("Search the logs of 10.0.0.5 and 10.0.0.6") };
+            let result = run_rollout(&simulator, &batch, &spec, &TokenCounter::default()).await.unwrap();
+            taken.extend(result.steps.into_iter().map(|step| step.action));
+        }
+        let isolations: Vec<_> = taken.iter().filter(|action| action.starts_with("Isolate")).collect();
+        assert!(isolations.len() > 3, "who is isolated depends on the world: {isolations:?}");
+        let prompts: Vec<String> =
+            model.asked().iter().map(|question| question.prompt.segments.concat()).collect();
+        let asked: BTreeSet<&str> = prompts
+            .iter()
+            .flat_map(|prompt| prompt.lines())
+            .filter(|line| line.starts_with("Action: Isolate"))
+            .collect();
+        assert_eq!(asked, ["Action: Isolate 10.0.0.5 and 10.0.0.6 from the network"].into(), "the plan's");
     }
 
     #[tokio::test]
