@@ -355,6 +355,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             constraints: &session.constraints,
             shared: &shared,
             roles: &assessment.entities,
+            compromised: &belief.compromised,
             options: &session.options,
             state: session.state,
             history: &history,

@@ -5,6 +5,8 @@
 //! candidates are wanted. From the second round on the model is told what is there already, and openings that could
 //! only repeat it are no longer offered.
 
+use std::collections::BTreeMap;
+
 use countermove_incident::{Constraints, RecoveryState, VerbClass};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,8 @@ use crate::options::PlanOptions;
 use crate::prompts::menu::{Menu, Opening};
 use crate::prompts::questions::{Situation, action_prompt};
 use crate::prompts::tasks::{ActionAnswer, action_schema, parse_action};
-use crate::rollouts::checks::{Checks, beyond_reach};
+use crate::rollouts::checks::{Checks, beyond_reach, interrupts};
+use crate::rollouts::terms::{Worded, in_terms_of_the_plan};
 use crate::seeds::derive_seed;
 use crate::templates::Templates;
 use crate::words::normalise;
@@ -32,6 +35,8 @@ const PROPOSALS_PER_CANDIDATE: u32 = 3;
 /// What is added to the temperature for each round where names are chosen: what was proposed cannot be taken off such a menu,
 /// and the likeliest choice would come again.
 const FREER: f32 = 0.4;
+/// A host that is compromised with this chance is not in doubt; where none is, or all are, with the next.
+const SURE: [f32; 2] = [0.9, 0.5];
 /// Highest temperature that a question may have.
 const MOST_FREE: f32 = 2.0;
 
@@ -70,6 +75,8 @@ pub(crate) struct Proposal<'a> {
     pub(crate) constraints: &'a Constraints,
     pub(crate) shared: &'a [String],
     pub(crate) roles: &'a Roles,
+    /// How likely each host is compromised, after all that was done.
+    pub(crate) compromised: &'a BTreeMap<String, f32>,
     pub(crate) options: &'a PlanOptions,
     pub(crate) state: RecoveryState,
     /// Actions taken so far, as prompts tell them.
@@ -124,7 +131,40 @@ impl Proposal<'_> {
             }
             asked += round;
         }
+        self.spare_who_is_in_doubt(&menu, &mut proposals)?;
         Ok(proposals)
+    }
+
+    /// Beside a proposal that cuts off or cleans hosts of which some are in doubt stands the same about the others alone: what it is worth
+    /// to wait with those, the rollouts say.
+    fn spare_who_is_in_doubt(&self, menu: &Menu, proposals: &mut Proposals) -> Result<(), PlanError> {
+        let Some(sure) = SURE.iter().find_map(|least| self.as_sure_as(*least)) else { return Ok(()) };
+        let sparing = Menu::new(self.templates, self.state, &sure, self.history)?.without_choices();
+        let whole = menu.clone().without_choices();
+        let Some(lines) = in_terms_of_the_plan((&sparing, &sure), (&whole, self.roles)) else {
+            return Ok(());
+        };
+        let proposed: Vec<String> =
+            proposals.candidates.iter().map(|candidate| candidate.action.text.clone()).collect();
+        for Worded { action: text, asked } in lines {
+            let is_wanted = interrupts(&asked) && proposed.contains(&asked) && text != asked;
+            if is_wanted && self.fault(&text, &proposals.candidates).is_none() {
+                let explanation = sparing.explanation(&text).to_owned();
+                let index = proposals.candidates.len() as u32;
+                let action = Action { text, explanation };
+                proposals.candidates.push(Candidate::proposed(index, action, String::new()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The roles without the hosts that are compromised with less than this; nothing if that leaves none, or leaves all.
+    fn as_sure_as(&self, least: f32) -> Option<Roles> {
+        let is_sure = |host: &String| self.compromised.get(host).is_none_or(|chance| *chance >= least);
+        let mut sure = self.roles.clone();
+        sure.targets.retain(is_sure);
+        sure.footholds.retain(is_sure);
+        (!sure.targets.is_empty() && sure.targets.len() < self.roles.targets.len()).then_some(sure)
     }
 
     fn checks(&self) -> Checks<'_> {

@@ -22,6 +22,30 @@ async fn duplicates_are_rejected_and_said() {
 }
 
 #[tokio::test]
+async fn beside_who_cuts_off_a_host_in_doubt_stands_the_same_without_it() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let evidence = Evidence { constraints: Vec::new(), ..evidence() };
+    let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
+    for (chances, spared) in
+        [([1.0, 0.6], true), ([0.8, 0.3], true), ([1.0, 0.95], false), ([0.8, 0.7], false)]
+    {
+        let mut session = planner.session("incidents/1", &evidence, options.clone()).unwrap();
+        planner.run(&mut session, &|_| {}).await;
+        let entities = &mut session.assessment.as_mut().unwrap().entities;
+        entities.targets = ["10.0.2.13", "10.0.2.14"].map(String::from).to_vec();
+        entities.compromised = entities.targets.iter().cloned().zip(chances).collect();
+        session.reject(0, "We know more.", Vec::new()).unwrap();
+        planner.run(&mut session, &|_| {}).await;
+        let candidates = &session.steps()[0].candidates;
+        let proposes = |text: &str| candidates.iter().any(|candidate| candidate.action.text == text);
+        assert!(proposes("Isolate 10.0.2.13 and 10.0.2.14 from the network"), "{candidates:?}");
+        assert_eq!(proposes("Isolate 10.0.2.13 from the network"), spared, "{chances:?}: {candidates:?}");
+        assert!(candidates.iter().all(|candidate| candidate.cost.terminal > 0), "all are rolled out");
+    }
+}
+
+#[tokio::test]
 async fn actions_on_what_does_not_exist_are_rejected() {
     let model = acting(&["Block all traffic from 198.51.100.99", "Isolate 10.9.9.9"], by_seed);
     let (plan, events) = plan(&model, options()).await;
