@@ -67,7 +67,8 @@ pub struct Budget {
 /// How an incident is planned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanOptions {
-    /// Candidate actions proposed for each step, N; 1 to 16.
+    /// Candidate actions proposed for each step, N; 1 to 16. Beside one that cuts off or cleans hosts of which some are in doubt stands the
+    /// same about the others alone.
     pub candidates: u32,
     /// Rollouts of each candidate, M; 1 to 256.
     pub rollouts: u32,

@@ -773,7 +773,8 @@ pub struct Evidence {
 /// How an incident is planned. A zero or absent field means the coordinator's default, named in brackets.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct PlanOptions {
-    /// Candidate actions proposed for each step, N \[3\], at most 16.
+    /// Candidate actions proposed for each step, N \[3\], at most 16. Beside one that cuts off or cleans hosts of which some are in doubt
+    /// stands the same about the others alone.
     #[prost(uint32, tag = "1")]
     pub candidates: u32,
     /// Rollouts of each candidate, M \[40\], at most 256.
