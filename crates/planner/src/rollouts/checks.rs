@@ -52,5 +52,10 @@ pub(crate) fn beyond_reach(action: &str, roles: &Roles) -> Option<String> {
 
 /// Whether an action cuts off or cleans somebody.
 pub(crate) fn interrupts(action: &str) -> bool {
-    VerbClass::of(action).iter().any(|class| matches!(class, VerbClass::Contain | VerbClass::Eradicate))
+    VerbClass::of(action).into_iter().any(takes_down)
+}
+
+/// Whether a kind of response does.
+pub(crate) fn takes_down(kind: VerbClass) -> bool {
+    matches!(kind, VerbClass::Contain | VerbClass::Eradicate)
 }

@@ -20,9 +20,10 @@ use crate::language_model::{
 };
 use crate::options::PlanOptions;
 use crate::prompts::menu::{Menu, Opening};
+use crate::prompts::past::past;
 use crate::prompts::questions::{Situation, action_prompt};
 use crate::prompts::tasks::{ActionAnswer, action_schema, parse_action};
-use crate::rollouts::checks::{Checks, beyond_reach, interrupts};
+use crate::rollouts::checks::{Checks, beyond_reach, takes_down};
 use crate::rollouts::terms::{Worded, in_terms_of_the_plan};
 use crate::seeds::derive_seed;
 use crate::templates::Templates;
@@ -136,7 +137,7 @@ impl Proposal<'_> {
     }
 
     /// Beside a proposal that cuts off or cleans hosts of which some are in doubt stands the same about the others alone: what it is worth
-    /// to wait with those, the rollouts say.
+    /// to wait with those, the rollouts say. Who was cut off or cleaned already is not spared by waiting.
     fn spare_who_is_in_doubt(&self, menu: &Menu, proposals: &mut Proposals) -> Result<(), PlanError> {
         let Some(sure) = SURE.iter().find_map(|least| self.as_sure_as(*least)) else { return Ok(()) };
         let sparing = Menu::new(self.templates, self.state, &sure, self.history)?.without_choices();
@@ -146,8 +147,18 @@ impl Proposal<'_> {
         };
         let proposed: Vec<String> =
             proposals.candidates.iter().map(|candidate| candidate.action.text.clone()).collect();
+        let deeds = past(self.roles, self.history, self.state);
+        let was_done = |kind: VerbClass, host: &String| {
+            let mut objects = deeds.iter().flat_map(|deed| &deed.objects);
+            objects.any(|(own, names)| *own == kind && names.contains(host))
+        };
+        let spares = |action: &str| {
+            let mut kinds = VerbClass::of(action).into_iter().filter(|kind| takes_down(*kind));
+            let in_doubt = || self.roles.targets.iter().filter(|host| !sure.targets.contains(host));
+            kinds.any(|kind| in_doubt().any(|host| !was_done(kind, host)))
+        };
         for Worded { action: text, asked } in lines {
-            let is_wanted = interrupts(&asked) && proposed.contains(&asked) && text != asked;
+            let is_wanted = spares(&asked) && proposed.contains(&asked) && text != asked;
             if is_wanted && self.fault(&text, &proposals.candidates).is_none() {
                 let explanation = sparing.explanation(&text).to_owned();
                 let index = proposals.candidates.len() as u32;

@@ -42,6 +42,16 @@ async fn beside_who_cuts_off_a_host_in_doubt_stands_the_same_without_it() {
         assert!(proposes("Isolate 10.0.2.13 and 10.0.2.14 from the network"), "{candidates:?}");
         assert_eq!(proposes("Isolate 10.0.2.13 from the network"), spared, "{chances:?}: {candidates:?}");
         assert!(candidates.iter().all(|candidate| candidate.cost.terminal > 0), "all are rolled out");
+
+        // Nobody is spared who was cut off before, in vain.
+        let both = |candidate: &&crate::Candidate| candidate.action.text.starts_with("Isolate 10.0.2.13 and");
+        let hash = candidates.iter().find(both).unwrap().hash.clone();
+        session.approve(0, &hash, None).unwrap();
+        session.report_outcome(0, RecoveryState::default()).unwrap();
+        planner.run(&mut session, &|_| {}).await;
+        let candidates = &session.steps()[1].candidates;
+        let alone = |text: &str| text.starts_with("Isolate 10.0.2.13 from");
+        assert!(!candidates.iter().any(|candidate| alone(&candidate.action.text)), "{candidates:?}");
     }
 }
 
