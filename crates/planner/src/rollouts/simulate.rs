@@ -299,13 +299,11 @@ impl<M: LanguageModel> Run<'_, M> {
         let templates = self.simulator.templates;
         let believed = widened(entities, &self.deeds).roles;
         let reached = Coverage::of(&believed, &self.deeds);
-        let menu = Menu::of(templates, state, &believed, &reached)?.without_choices();
-        let plans_menu = Menu::of(templates, state, entities, &reached.alike(entities))?.without_choices();
-        let worded = in_terms_of_the_plan((&menu, &believed), (&plans_menu, entities));
-        if menu.is_empty() && !menu.is_free {
+        let whole = Menu::of(templates, state, &believed, &reached)?.without_choices();
+        if whole.is_empty() && !whole.is_free {
             return Err(Break::Rules("nothing is known that a further action could be about".into()));
         }
-        let allowed = self.allowed(menu, state)?;
+        let allowed = self.allowed(&whole, state)?;
         let fresh = allowed.without(futile(history));
         let menu = if fresh.is_empty() { &allowed } else { &fresh };
         let is_closed = |menu: &Menu| {
@@ -314,6 +312,9 @@ impl<M: LanguageModel> Run<'_, M> {
                 && menu.openings.iter().all(|opening| !opening.continued)
         };
         if is_closed(&allowed) && policy.thinking_tokens == 0 {
+            let plans_menu =
+                Menu::of(templates, state, entities, &reached.alike(entities))?.without_choices();
+            let worded = in_terms_of_the_plan((&whole, &believed), (&plans_menu, entities));
             let (roles, history, lines) = match worded {
                 Some(lines) => (entities, told, lines),
                 None => (&*believed, history, as_they_stand(&allowed)),
@@ -392,7 +393,7 @@ impl<M: LanguageModel> Run<'_, M> {
     }
 
     /// The menu without the actions that break a rule.
-    fn allowed(&self, menu: Menu, state: RecoveryState) -> Result<Menu, Break> {
+    fn allowed(&self, menu: &Menu, state: RecoveryState) -> Result<Menu, Break> {
         let checks = Checks { grounding: &self.grounding, constraints: &self.batch.constraints };
         let faults: Vec<(&str, String)> = menu
             .openings

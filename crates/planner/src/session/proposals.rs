@@ -36,10 +36,10 @@ const PROPOSALS_PER_CANDIDATE: u32 = 3;
 /// What is added to the temperature for each round where names are chosen: what was proposed cannot be taken off such a menu,
 /// and the likeliest choice would come again.
 const FREER: f32 = 0.4;
-/// A host that is compromised with this chance is not in doubt; where none is, or all are, with the next.
-const SURE: [f32; 2] = [0.9, 0.5];
 /// Highest temperature that a question may have.
 const MOST_FREE: f32 = 2.0;
+/// A host that is compromised with this chance is not in doubt; where none is, or all are, with the next.
+const SURE: [f32; 2] = [0.9, 0.5];
 
 /// An action that was taken, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,13 @@ pub(crate) struct Proposals {
     pub(crate) usage: Usage,
 }
 
+impl Proposals {
+    fn add(&mut self, action: Action, reasoning: String) {
+        let index = self.candidates.len() as u32;
+        self.candidates.push(Candidate::proposed(index, action, reasoning));
+    }
+}
+
 impl Proposal<'_> {
     /// Asks the model for candidates. Fewer than asked for, or none, is no error.
     pub(crate) async fn ask(
@@ -152,18 +159,17 @@ impl Proposal<'_> {
             let mut objects = deeds.iter().flat_map(|deed| &deed.objects);
             objects.any(|(own, names)| *own == kind && names.contains(host))
         };
+        let in_doubt: Vec<&String> =
+            self.roles.targets.iter().filter(|host| !sure.targets.contains(host)).collect();
         let spares = |action: &str| {
             let mut kinds = VerbClass::of(action).into_iter().filter(|kind| takes_down(*kind));
-            let in_doubt = || self.roles.targets.iter().filter(|host| !sure.targets.contains(host));
-            kinds.any(|kind| in_doubt().any(|host| !was_done(kind, host)))
+            kinds.any(|kind| in_doubt.iter().any(|host| !was_done(kind, host)))
         };
         for Worded { action: text, asked } in lines {
             let is_wanted = spares(&asked) && proposed.contains(&asked) && text != asked;
             if is_wanted && self.fault(&text, &proposals.candidates).is_none() {
                 let explanation = sparing.explanation(&text).to_owned();
-                let index = proposals.candidates.len() as u32;
-                let action = Action { text, explanation };
-                proposals.candidates.push(Candidate::proposed(index, action, String::new()));
+                proposals.add(Action { text, explanation }, String::new());
             }
         }
         Ok(())
@@ -284,8 +290,7 @@ impl Proposal<'_> {
         if let Some(reason) = self.fault(&action.text, &proposals.candidates) {
             proposals.rejected.push(RejectedCandidate { action, reason });
         } else {
-            let index = proposals.candidates.len() as u32;
-            proposals.candidates.push(Candidate::proposed(index, action, answer.thinking));
+            proposals.add(action, answer.thinking);
         }
         Ok(())
     }
