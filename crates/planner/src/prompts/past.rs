@@ -56,6 +56,17 @@ pub(crate) fn open_facts(before: RecoveryState, objects: &Objects) -> RecoverySt
     RecoveryState::from_bits(bits)
 }
 
+/// Of the facts that hold, those that what may come about rests on: nothing is cleaned or restored for good while the attack goes on, and
+/// what is restored before the attacker's things are gone brings them back. The rest is the same work whatever was done before it.
+pub(crate) fn rests_on(open: RecoveryState, before: RecoveryState) -> RecoveryState {
+    let is_for_good = open.is_eradicated || open.is_recovered;
+    RecoveryState {
+        is_attack_contained: before.is_attack_contained && is_for_good,
+        is_eradicated: before.is_eradicated && open.is_recovered,
+        ..RecoveryState::default()
+    }
+}
+
 /// The actions of a history that ended in `state`. What no line of it brought about and holds now, held from the start.
 pub(crate) fn past(roles: &Roles, history: &[String], state: RecoveryState) -> Vec<Deed> {
     let mut after = state;

@@ -19,7 +19,7 @@ use crate::language_model::{
 };
 use crate::prompts::coverage::{Coverage, widened};
 use crate::prompts::menu::Menu;
-use crate::prompts::past::{Deed, Objects, objects, open_facts, past};
+use crate::prompts::past::{Deed, Objects, objects, open_facts, past, rests_on};
 use crate::prompts::questions::{Situation, action_prompt, state_prompt};
 use crate::prompts::tasks::{TaskError, action_schema, parse_action, parse_state, state_schema};
 use crate::rollouts::answers::{Answers, Options, draw};
@@ -272,7 +272,7 @@ impl<M: LanguageModel> Run<'_, M> {
         if open.achieved() == 0 {
             return Ok(self.world.let_through(&self.deeds, objects, state, works, seed));
         }
-        let situation = situation(self.batch, &self.batch.entities, state, &[]);
+        let situation = situation(self.batch, &self.batch.entities, rests_on(open, state), &[]);
         let prompt = state_prompt(self.simulator.templates, situation, action, open)?;
         let answer = if self.batch.policy.thinking_tokens > 0 {
             // Greedy and without a seed of its own: equal questions have equal answers.

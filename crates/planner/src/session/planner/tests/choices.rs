@@ -26,9 +26,9 @@ fn stripped(result: &crate::RolloutResult) -> crate::RolloutResult {
 #[tokio::test]
 async fn what_a_race_runs_is_the_beginning_of_what_an_exhaustive_plan_runs() {
     let all = PlanOptions { rollouts: 24, max_steps: 1, ..options() };
-    // Looking is in vain at first.
+    // Restoring is in vain before the attacker is gone.
     let script = |question: &Question| {
-        let is_vain = |turn: &String| turn.contains("none\nAction: Search");
+        let is_vain = |turn: &String| turn.contains("before: attack contained\nAction: Restore");
         let answer = optimist(question)?;
         Ok(if question.prompt.segments.last().is_some_and(is_vain) {
             answer.replace("true", "false")
