@@ -82,6 +82,8 @@ pub(crate) struct Hosts {
     /// Addresses by what else stands in the bracket with the address and tells one host from another, such as the identifier
     /// of an inventory, in lower case.
     aliases: BTreeMap<String, String>,
+    /// Addresses by both kinds of names without what parts their words; none where several hosts are written so.
+    run_together: BTreeMap<String, Option<String>>,
     /// What stands beside the address.
     about: BTreeMap<String, String>,
     /// Sentences that say that the host looks at others.
@@ -130,8 +132,13 @@ impl Hosts {
                 hosts.habits.entry(address).or_insert_with(|| shortened(own, MAX_HABIT));
             }
         }
-        let all = hosts.names.keys().chain(hosts.aliases.keys());
-        hosts.words = all.map(|name| word_places(name).count()).max().unwrap_or(0);
+        for (name, address) in hosts.names.iter().chain(&hosts.aliases) {
+            hosts.words = hosts.words.max(word_places(name).count());
+            let known = hosts.run_together.entry(run_together(name)).or_insert_with(|| Some(address.clone()));
+            if known.as_ref() != Some(address) {
+                *known = None;
+            }
+        }
         for (address, about) in &hosts.about {
             if passes_traffic(about) {
                 hosts.passing.insert(address.clone());
@@ -206,10 +213,7 @@ impl Hosts {
         let mut found = BTreeSet::new();
         for (at, (start, _)) in places.iter().enumerate() {
             for (_, end) in places.iter().skip(at).take(self.words) {
-                let name = lower.get(*start..*end).unwrap_or_default();
-                found.extend(
-                    [&self.names, &self.aliases].into_iter().filter_map(|names| names.get(name)).cloned(),
-                );
+                found.extend(self.find(lower.get(*start..*end).unwrap_or_default()).cloned());
             }
         }
         found
@@ -218,12 +222,19 @@ impl Hosts {
     /// The address of the host with this name, also where it is told with its domain.
     pub(crate) fn address_of(&self, name: &str) -> Option<&str> {
         let lower = name.to_lowercase();
-        let find = |name: &str| self.names.get(name).or_else(|| self.aliases.get(name)).map(String::as_str);
-        find(&lower).or_else(|| {
+        let found = self.find(&lower).or_else(|| {
             let (first, _) = lower.split_once('.')?;
             // An address is no name with a domain.
-            first.contains(char::is_alphabetic).then(|| find(first))?
-        })
+            first.contains(char::is_alphabetic).then(|| self.find(first))?
+        });
+        found.map(String::as_str)
+    }
+
+    /// The address of the host with this name in lower case. People write of `server 4` and `mail_relay` whose logs come from `server-4`
+    /// and `mailrelay`: where no name is written so, it is that of the one host whose name has the same letters and digits.
+    fn find(&self, name: &str) -> Option<&String> {
+        let written = self.names.get(name).or_else(|| self.aliases.get(name));
+        written.or_else(|| self.run_together.get(&run_together(name))?.as_ref())
     }
 
     /// Whether the host passes traffic on, or looks at what passes: it shows in alerts that mean somebody behind it.
@@ -293,6 +304,11 @@ fn word_places(text: &str) -> impl Iterator<Item = (usize, usize)> {
         rest = end;
         Some((start, end))
     })
+}
+
+/// A name without what parts its words.
+fn run_together(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).collect()
 }
 
 /// The last bytes of a text.
@@ -471,6 +487,24 @@ mod tests {
         assert_eq!(hosts.names().get("gateway").map(String::as_str), Some("10.0.2.14"));
         let hosts = Hosts::read("The client has the address 10.0.2.13 and likes it.", &own);
         assert!(hosts.names().is_empty(), "{hosts:?}");
+    }
+
+    #[test]
+    fn a_name_is_known_however_its_words_are_parted() {
+        let text = "Server 4 (10.0.2.13): OpenSSH\nmail_relay (10.0.2.14): Postfix\nweb-1 (10.0.2.15): Nginx\nweb1 (10.0.2.16): Nginx";
+        let hosts = Hosts::read(text, &systems(&["10.0.2.13", "10.0.2.14", "10.0.2.15", "10.0.2.16"]));
+        for (name, address) in [
+            ("server-4", Some("10.0.2.13")),
+            ("SERVER4.example.com", Some("10.0.2.13")),
+            ("mailrelay", Some("10.0.2.14")),
+            ("web-1", Some("10.0.2.15")),
+            ("web1", Some("10.0.2.16")),
+            ("web_1", None),
+            ("server-5", None),
+        ] {
+            assert_eq!(hosts.address_of(name), address, "{name}");
+        }
+        assert_eq!(hosts.named_in("keep server-4 up"), ["10.0.2.13".to_owned()].into());
     }
 
     #[test]
