@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use countermove_incident::Tactic;
 
-use crate::evidence::conclusion::Shown;
+use crate::evidence::conclusion::{Shown, Verdict};
+use crate::evidence::groups::GroupView;
 use crate::evidence::lines::Line;
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
 
-/// Of accounts that plain lines show to have been made.
+/// Of accounts that plain lines show the attack to have made.
 const MADE: f32 = 0.9;
 /// Of accounts that logged in where somebody attacked, or from where passwords were guessed.
 const GOT_IN: f32 = 0.9;
@@ -24,6 +25,15 @@ const REMARKED: f32 = 0.95;
 /// Most accounts that are listed of which nothing says that the attacker has them.
 const MAX_SEEN: usize = 8;
 
+/// A group, and what was made of it.
+type Piece<'a> = (&'a GroupView, &'a Verdict);
+
+impl<'a> Shown<'a> {
+    fn piece(&self) -> Piece<'a> {
+        (self.group, self.verdict)
+    }
+}
+
 /// Accounts in the order in which the evidence tells of them, each with what every message says of it.
 #[derive(Default)]
 struct Found<'a> {
@@ -32,14 +42,14 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn add(&mut self, account: &'a String, shown: &Shown<'a>, share: f32) {
+    fn add(&mut self, account: &'a String, (group, verdict): Piece<'a>, share: f32) {
         let position = *self.positions.entry(account).or_insert(self.accounts.len());
         if position == self.accounts.len() {
             self.accounts.push((account, BTreeMap::new()));
         }
         if let Some((_, pieces)) = self.accounts.get_mut(position) {
-            let piece = pieces.entry(&shown.group.words.message).or_default();
-            *piece = piece.max(shown.verdict.attack * share);
+            let piece = pieces.entry(&group.words.message).or_default();
+            *piece = piece.max(verdict.attack * share);
         }
     }
 
@@ -61,12 +71,19 @@ impl<'a> Found<'a> {
 }
 
 /// Accounts of the attack: those that plain lines show it to have made, those that it got in with, those that people log in with and that
-/// act in it, and those of which responders wrote down that it has their credentials. `all` has what nobody understood as well.
-pub(crate) fn name_accounts<'a>(roles: &mut Roles, scene: &'a Scene, shown: &[Shown<'a>], all: &[Shown<'a>]) {
-    let (mut planted, mut stolen) = (Found::default(), Found::default());
+/// act in it, and those of which responders wrote down that it has their credentials. `all` has what nobody understood as well. Of `rest`,
+/// groups that count as everyday, come accounts that were made on attacked hosts: they are in no list, and how likely the attacker has them
+/// says whom to delete where cleaning those hosts was not enough.
+pub(crate) fn name_accounts<'a>(
+    roles: &mut Roles,
+    scene: &'a Scene,
+    [shown, all]: [&[Shown<'a>]; 2],
+    rest: impl Iterator<Item = Piece<'a>>,
+) {
+    let (mut planted, mut stolen, mut made) = (Found::default(), Found::default(), Found::default());
     for shown in shown {
-        let makes = !shown.group.is_alert && shown.tactics.contains(&Tactic::Persistence);
-        for line in lines(scene, shown) {
+        let stays = !shown.group.is_alert && shown.tactics.contains(&Tactic::Persistence);
+        for line in lines(scene, shown.group) {
             for account in &line.accounts {
                 // Who calls an interface in an attack is the attacker, under a name that is not his.
                 let calls = || line.is_call && !is_of_the_system(account);
@@ -74,30 +91,40 @@ pub(crate) fn name_accounts<'a>(roles: &mut Roles, scene: &'a Scene, shown: &[Sh
                     let is_persons = scene.lines.logged_in(account) && !is_of_the_system(account);
                     shown.gets_in() && !line.fails && (is_persons || calls())
                 };
-                if makes && !line.is_call {
-                    planted.add(account, shown, MADE);
+                if line.makes || stays && !line.is_call {
+                    planted.add(account, shown.piece(), MADE);
                 } else if scene.lines.got_in(account, line) {
-                    stolen.add(account, shown, GOT_IN);
+                    stolen.add(account, shown.piece(), GOT_IN);
                 } else if acts() {
-                    stolen.add(account, shown, ACTS);
+                    stolen.add(account, shown.piece(), ACTS);
                 }
             }
         }
     }
     for remarked in all.iter().filter(|shown| shown.tactics.contains(&Tactic::CredentialAccess)) {
-        let remarks = lines(scene, remarked).filter(|line| line.is_remark && !line.fails);
+        let remarks = lines(scene, remarked.group).filter(|line| line.is_remark && !line.fails);
         for account in remarks.flat_map(|line| &line.accounts).filter(|account| !is_of_the_system(account)) {
-            stolen.add(account, remarked, REMARKED);
+            stolen.add(account, remarked.piece(), REMARKED);
+        }
+    }
+    let attacked = roles.to_clean();
+    for (group, verdict) in rest {
+        let hosts = group.parts.from_inside.union(&group.parts.aimed_at);
+        if hosts.into_iter().any(|host| attacked.contains(host)) {
+            let new = lines(scene, group).filter(|line| line.makes).flat_map(|line| &line.accounts);
+            new.for_each(|account| made.add(account, (group, verdict), MADE));
         }
     }
     stolen.accounts.retain(|(account, _)| !planted.contains(account));
-    roles.held = stolen.chances().chain(planted.chances()).collect();
+    made.accounts.retain(|(account, _)| !planted.contains(account) && !stolen.contains(account));
+    made.accounts.truncate(MAX_SEEN);
+    roles.held = [&stolen, &planted, &made].into_iter().flat_map(Found::chances).collect();
     (roles.stolen_accounts, roles.planted_accounts) = (stolen.names(), planted.names());
     roles.seen_accounts = seen_accounts(roles, scene);
 }
 
-fn lines<'a>(scene: &'a Scene, shown: &Shown<'a>) -> impl Iterator<Item = &'a Line> {
-    shown.group.records.iter().filter_map(|position| scene.lines.at(*position))
+fn lines<'a>(scene: &'a Scene, group: &'a GroupView) -> impl Iterator<Item = &'a Line> {
+    group.records.iter().filter_map(|position| scene.lines.at(*position))
 }
 
 /// Accounts that lines tell of together with an address of the attack, of which nothing says that the attacker has them. Also lines in no

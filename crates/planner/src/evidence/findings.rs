@@ -40,7 +40,9 @@ impl Roles {
             TargetKind::Account => {
                 self.seen_accounts.retain(is_other);
                 if *is_compromised {
-                    if !self.has_account(name) {
+                    if self.made_accounts().any(|(account, _)| account == name) {
+                        self.planted_accounts.push(name.clone());
+                    } else if !self.has_account(name) {
                         self.stolen_accounts.push(name.clone());
                     }
                     self.held.insert(name.clone(), 1.0);
@@ -114,6 +116,9 @@ mod tests {
         assert_eq!((stolen.stolen_accounts, stolen.seen_accounts.len()), (names(&["alice", "bob"]), 0));
         let planted = learnt("svc_helper", TargetKind::Account, true);
         assert_eq!((planted.stolen_accounts.len(), planted.held["svc_helper"]), (1, 1.0));
+        let mut made = Roles { planted_accounts: Vec::new(), ..roles() };
+        made.learn(&finding("svc_helper", TargetKind::Account, true));
+        assert_eq!(made.planted_accounts, ["svc_helper"], "it was made on an attacked host");
 
         let blocked = learnt("c2.example", TargetKind::Address, true);
         assert_eq!((blocked.attackers, blocked.contacts.len()), (names(&["203.0.113.7", "c2.example"]), 0));

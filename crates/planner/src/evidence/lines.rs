@@ -30,6 +30,9 @@ const LOGIN: [&str; 10] = [
 const SIGNS_IN: [&str; 6] =
     ["user login to", "sign-in to", "sign-in activity", "userloggedin", "auth_via_mfa", "user.login"];
 
+/// That an account was made: Windows' event, and what `useradd` writes.
+const MAKES: [&str; 3] = ["4720", "account created", "new user:"];
+
 /// Most words of an account's name.
 const MAX_WORDS: usize = 4;
 /// Longest name of an account, in bytes: what an address of mail may have.
@@ -46,6 +49,8 @@ pub(crate) struct Line {
     pub(crate) fails: bool,
     /// Whether one worked.
     pub(crate) logs_in: bool,
+    /// Whether its account was made.
+    pub(crate) makes: bool,
     /// Whether its account did what it tells, as in records of calls and sign-ins.
     pub(crate) is_call: bool,
     /// Whether responders wrote it down, whose word the operator takes.
@@ -190,6 +195,7 @@ impl Line {
                     && says(&SIGNS_IN)
                     && !says(&["interrupted"]))
                 || (!fails && says(&["success", "succeeded"]) && (says(&LOGIN) || says(&["auth"]))),
+            makes: is_known && !fails && says(&MAKES),
             is_call: record.format.tells_calls(),
             is_remark: record.format == Format::Remark,
             count: record.repeats.count,

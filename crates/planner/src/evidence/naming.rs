@@ -36,7 +36,7 @@ pub(crate) fn name_roles<'a>(
     roles: &mut Roles,
     scene: &'a Scene,
     shown: &[Shown<'a>],
-    rest: impl Iterator<Item = (&'a GroupView, &'a Verdict)>,
+    rest: impl Iterator<Item = (&'a GroupView, &'a Verdict)> + Clone,
 ) -> LeftOut {
     let all = shown;
     let shown: &[Shown<'a>] =
@@ -60,7 +60,7 @@ pub(crate) fn name_roles<'a>(
         attackers = Listed::first(intruders(scene).ordered(), MAX_ATTACKERS);
     }
     let passing = Passing::of(scene, shown);
-    roles.compromised = suspects(shown, rest);
+    roles.compromised = suspects(shown, rest.clone());
     roles.compromised.retain(|host, _| !passing.contains(host));
     let targets = targets(scene, [shown, all], &insiders.names, &roles.compromised);
     roles.attackers = attackers.names;
@@ -74,7 +74,7 @@ pub(crate) fn name_roles<'a>(
         shown.iter().any(|shown| shown.tactics.contains(&Tactic::LateralMovement) && from(shown))
     };
     roles.footholds = roles.to_clean().into_iter().filter(moves).collect();
-    name_accounts(roles, scene, shown, all);
+    name_accounts(roles, scene, [shown, all], rest);
     roles.contacts = scene.contacts.of(&roles.to_clean(), &roles.attackers);
     for (host, chance) in entered(scene, &roles.held) {
         if !passing.contains(host) {

@@ -34,7 +34,8 @@ pub struct Roles {
     /// How likely each host of the system is compromised that the attack has to do with, from 0 to 1.
     #[serde(default)]
     pub compromised: BTreeMap<String, f32>,
-    /// How likely the attacker has each account that is stolen or planted as far as the evidence says, from 0 to 1.
+    /// How likely the attacker has each account that is stolen or planted as far as the evidence says, from 0 to 1. One in no list was
+    /// made on an attacked host by a record that counts as everyday.
     #[serde(default)]
     pub held: BTreeMap<String, f32>,
     /// What the organisation says of what it can do to whom, with exceptions by the names that stand here ([`Roles::able`]). It is part
@@ -70,6 +71,11 @@ impl Roles {
     pub(crate) fn accounts(&self) -> impl Iterator<Item = &String> + Clone {
         let lists = [&self.stolen_accounts, &self.planted_accounts, &self.seen_accounts];
         lists.into_iter().flatten().chain(self.held.keys())
+    }
+
+    /// Accounts that were made on attacked hosts and that the attacker may have, with the chance that it does.
+    pub(crate) fn made_accounts(&self) -> impl Iterator<Item = (&String, &f32)> {
+        self.held.iter().filter(|(account, _)| !self.has_account(account))
     }
 
     /// Whether this is an account that the attacker has.

@@ -41,15 +41,15 @@ pub(crate) struct Coverage<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Widened<'a> {
     pub(crate) roles: Cow<'a, Roles>,
-    /// Hosts that count as attacked since the last action, accounts that count as stolen, and addresses that count as the attacker's.
+    /// Hosts that count as attacked since the last action, and accounts and addresses that count as the attacker's.
     pub(crate) joined: Vec<String>,
 }
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
-/// the attack has to do with the likeliest join them, until there is something to do. When none is left of which anything says so, the
-/// attacker may have an account of which nothing does, or come from an address that the attacked hosts had to do with; a host of which nothing
-/// says so is never cut off for want of a better one. Who was found or seen to fall meanwhile joins first. Who has joined stays, unless it is
-/// found to have no part.
+/// the attack has to do with the likeliest join them, until there is something to do; before them, where cleaning was not enough, accounts that
+/// were made on attacked hosts. When none is left of which anything says so, the attacker may have an account of which nothing does, or come
+/// from an address that the attacked hosts had to do with; a host of which nothing says so is never cut off for want of a better one. Who was
+/// found or seen to fall meanwhile joins first. Who has joined stays, unless it is found to have no part.
 pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };
     for number in 1..=deeds.len() {
@@ -75,6 +75,11 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
         while let Some(deed) = after
             && Coverage::of(&widened.roles, so_far).is_exhausted(deed.after)
         {
+            let made = made_accounts(&mut widened.roles, so_far, deed.after);
+            if !made.is_empty() {
+                widened.joined.extend(made);
+                continue;
+            }
             let known = widened.roles.to_clean();
             let rest = || widened.roles.suspects().filter(|(host, _)| !known.contains(host));
             let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
@@ -95,6 +100,23 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
         }
     }
     widened
+}
+
+/// Accounts that were made on attacked hosts and may be what is left of the attacker where all was cleaned: the likeliest of them. They
+/// count as its from then on. To delete one takes no service down, so no host is cleaned on suspicion before.
+fn made_accounts(roles: &mut Cow<'_, Roles>, so_far: &[Deed], state: RecoveryState) -> Vec<String> {
+    let cleans = |kind| kind == VerbClass::Eradicate;
+    if !Coverage::of(roles, so_far).exhausted(state).any(cleans) {
+        return Vec::new();
+    }
+    let likeliest = roles.made_accounts().map(|(_, chance)| *chance).fold(0.0, f32::max);
+    let is_likely = |(_, chance): &(&String, &f32)| **chance >= UNLIKELY.max(ABOUT * likeliest);
+    let made: Vec<String> =
+        roles.made_accounts().filter(is_likely).map(|(account, _)| account.clone()).collect();
+    if !made.is_empty() {
+        roles.to_mut().planted_accounts.extend(made.iter().cloned());
+    }
+    made
 }
 
 /// Accounts and addresses of which nothing says that they are the attacker's, and which may be why a fact does not hold for which all was
@@ -605,6 +627,30 @@ mod tests {
             !joined("Save the logs of 10.0.2.13 and 10.0.2.14"),
             "no account keeps evidence from being kept"
         );
+    }
+
+    #[test]
+    fn an_account_that_was_made_there_joins_before_a_host_is_cleaned_on_suspicion() {
+        let held =
+            [("shop_rw", 0.9), ("svc_helper", 0.9), ("adm_temp", 0.04), ("web_test1", 0.03), ("old", 0.001)];
+        let roles = Roles {
+            held: held.map(|(account, chance)| (account.to_owned(), chance)).into(),
+            compromised: [("10.0.2.15".to_owned(), 0.3)].into(),
+            ..roles()
+        };
+        let clean = "Remove the malware from 10.0.2.13 and 10.0.2.14 and delete the account svc_helper";
+        let contained = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
+        let joined = |history: &[&str]| {
+            let history: Vec<String> =
+                history.iter().map(|line| format!("{line} (it changed nothing)")).collect();
+            let wider = widened(&roles, &past(&roles, &history, contained));
+            (wider.joined, wider.roles.planted_accounts.len())
+        };
+        assert_eq!(joined(&[clean]), (["adm_temp", "web_test1"].map(String::from).to_vec(), 3));
+        let deleted = "Delete the accounts adm_temp and web_test1";
+        assert_eq!(joined(&[clean, deleted]), (vec!["10.0.2.15".to_owned()], 3), "and then the host");
+        let patch = "Patch 10.0.2.13 and 10.0.2.14 and reset the password of the account shop_rw";
+        assert_eq!(joined(&[patch]).0, ["10.0.2.15"], "whose account it is closes no way in");
     }
 
     #[test]

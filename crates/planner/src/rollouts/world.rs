@@ -185,6 +185,8 @@ impl World {
         let has = |account: &String| held.contains(account) || !believed.held.contains_key(account);
         roles.stolen_accounts.retain(has);
         roles.planted_accounts.retain(has);
+        let made = believed.made_accounts().filter(|(account, _)| held.contains(account));
+        roles.planted_accounts.extend(made.map(|(account, _)| account.clone()));
         let is_hindered = |fact| chance(derive_seed(seed, "hindered", &[fact as u64])) < HINDERED;
         let returns = match roles.attackers.iter().filter(|name| roles.attacks_from_outside(name)).count() {
             0 => 0.0,
@@ -694,6 +696,9 @@ mod tests {
         };
         assert!((share("alice") - 0.6).abs() < 0.04 && (share("svc_helper") - 0.9).abs() < 0.03);
         assert!(worlds.iter().all(|roles| roles.held == believed.held && roles.targets == believed.targets));
+        let unlisted = Roles { planted_accounts: Vec::new(), ..believed.clone() };
+        let made = (0..2000).map(|seed| World::draw(&unlisted, &[], seed).roles);
+        assert!(made.eq(worlds), "one in no list was made by the attacker, or not");
         // Hardening holds although nobody changed the password: alice is her own master.
         let after =
             |line: &str, state| Belief::new(&believed, &past(&believed, &[line.to_owned()], state), 1);

@@ -62,7 +62,7 @@ pub(super) fn new_account(evidence: &mut Evidence, host: &Host, account: &str, c
     let text = match os_of(&host.os) {
         Os::Windows => security(&name, 4720, json!({"TargetUserName": account, "SubjectUserName": "SYSTEM"})),
         _ => format!(
-            "{name} useradd[{}]: new user: user={account}, home=/tmp, shell=/bin/sh",
+            "{name} useradd[{}]: new user: name={account}, UID=1001, GID=1001, home=/tmp, shell=/bin/sh, from=none",
             rng.between(400, 30_000)
         ),
     };

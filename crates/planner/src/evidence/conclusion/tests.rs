@@ -278,6 +278,30 @@ fn accounts_are_those_that_were_made_or_that_got_in() {
 }
 
 #[test]
+fn an_account_that_was_made_on_an_attacked_host_may_be_the_attackers() {
+    let made = |host: &str, account: &str| Record {
+        destination: None,
+        ..log(host, &format!("new user: name={account}, UID=1001, shell=/bin/sh"), account, "")
+    };
+    let records = [
+        stated("Exploit", 1, "203.0.113.7", "10.0.2.13"),
+        made("web01", "svc_helper"),
+        made("db01", "intern"),
+        log("web01", "Accepted password for carol from 10.0.2.20", "carol", "10.0.2.20"),
+    ];
+    let scene = scene_of(SYSTEM, records.to_vec());
+    let verdict = |group: &GroupView| match group.is_alert {
+        true => Verdict::sure(Some(Tactic::InitialAccess)),
+        false => Verdict { attack: 0.2, ..Verdict::default() },
+    };
+    let verdicts: Vec<Verdict> = scene.groups.iter().map(verdict).collect();
+    let Roles { stolen_accounts, planted_accounts, held, .. } = conclude(&scene, &verdicts).entities;
+    assert!(stolen_accounts.is_empty() && planted_accounts.is_empty(), "the records count as everyday");
+    assert_eq!(held.keys().collect::<Vec<_>>(), ["svc_helper"], "the one that was made where the attack is");
+    assert!((held["svc_helper"] - 0.18).abs() < 1e-6, "{held:?}");
+}
+
+#[test]
 fn alerts_of_low_priority_alone_are_no_incident() {
     let lines = [alert("Update", 3, "10.0.2.20", "192.0.2.9"), alert("Chat", 4, "10.0.2.20", "192.0.2.9")];
     let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
