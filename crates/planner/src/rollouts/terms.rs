@@ -46,15 +46,15 @@ pub(crate) fn in_terms_of_the_plan(
 }
 
 /// What a sentence may be about.
-struct Names<'a>(BTreeSet<&'a str>);
+pub(crate) struct Names<'a>(BTreeSet<&'a str>);
 
 impl<'a> Names<'a> {
-    fn of(roles: &'a Roles) -> Self {
+    pub(crate) fn of(roles: &'a Roles) -> Self {
         Self(roles.all().collect())
     }
 
     /// The words of a sentence without the names, and without what depends on how many there are.
-    fn left_out_of<'b>(&self, sentence: &'b str) -> impl Iterator<Item = &'b str> {
+    pub(crate) fn left_out_of<'b>(&self, sentence: &'b str) -> impl Iterator<Item = &'b str> {
         let words = sentence.split_whitespace().map(|word| word.trim_end_matches(','));
         words
             .filter(|word| !self.0.contains(word) && *word != "and")

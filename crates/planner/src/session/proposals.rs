@@ -24,7 +24,7 @@ use crate::prompts::past::past;
 use crate::prompts::questions::{Situation, action_prompt};
 use crate::prompts::tasks::{ActionAnswer, action_schema, parse_action};
 use crate::rollouts::checks::{Checks, beyond_reach, takes_down};
-use crate::rollouts::terms::{Worded, in_terms_of_the_plan};
+use crate::rollouts::terms::Names;
 use crate::seeds::derive_seed;
 use crate::templates::Templates;
 use crate::words::normalise;
@@ -148,12 +148,10 @@ impl Proposal<'_> {
     fn spare_who_is_in_doubt(&self, menu: &Menu, proposals: &mut Proposals) -> Result<(), PlanError> {
         let Some(sure) = SURE.iter().find_map(|least| self.as_sure_as(*least)) else { return Ok(()) };
         let sparing = Menu::new(self.templates, self.state, &sure, self.history)?.without_choices();
-        let whole = menu.clone().without_choices();
-        let Some(lines) = in_terms_of_the_plan((&sparing, &sure), (&whole, self.roles)) else {
-            return Ok(());
-        };
+        let (own, all) = (Names::of(&sure), Names::of(self.roles));
+        let proposed = proposals.candidates.iter().map(|candidate| candidate.action.text.clone());
         let proposed: Vec<String> =
-            proposals.candidates.iter().map(|candidate| candidate.action.text.clone()).collect();
+            proposed.filter(|text| menu.openings.iter().any(|line| line.text == *text)).collect();
         let deeds = past(self.roles, self.history, self.state);
         let was_done = |kind: VerbClass, host: &String| {
             let mut objects = deeds.iter().flat_map(|deed| &deed.objects);
@@ -165,11 +163,14 @@ impl Proposal<'_> {
             let mut kinds = VerbClass::of(action).into_iter().filter(|kind| takes_down(*kind));
             kinds.any(|kind| in_doubt.iter().any(|host| !was_done(kind, host)))
         };
-        for Worded { action: text, asked } in lines {
-            let is_wanted = spares(&asked) && proposed.contains(&asked) && text != asked;
-            if is_wanted && self.fault(&text, &proposals.candidates).is_none() {
-                let explanation = sparing.explanation(&text).to_owned();
-                proposals.add(Action { text, explanation }, String::new());
+        for asked in proposed.iter().filter(|asked| spares(asked)) {
+            let is_alike = |line: &&Opening| own.left_out_of(&line.text).eq(all.left_out_of(asked));
+            let Some(Opening { text, explanation, .. }) = sparing.openings.iter().find(is_alike) else {
+                continue;
+            };
+            if text != asked && self.fault(text, &proposals.candidates).is_none() {
+                let action = Action { text: text.clone(), explanation: explanation.clone() };
+                proposals.add(action, String::new());
             }
         }
         Ok(())
