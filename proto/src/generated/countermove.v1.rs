@@ -1004,7 +1004,8 @@ pub struct Entities {
     /// all was done with whom the attack is known to have, and it was not enough.
     #[prost(string, repeated, tag = "10")]
     pub seen_accounts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// How likely the attacker has each of the accounts that are stolen or planted as far as the evidence says.
+    /// How likely the attacker has each of the accounts that are stolen or planted as far as the evidence says, and of those that were
+    /// made on attacked hosts by records that count as everyday.
     #[prost(message, repeated, tag = "11")]
     pub held_accounts: ::prost::alloc::vec::Vec<HeldAccount>,
     /// Addresses and domains outside that the attacked hosts turned to, of which nothing says that they are the attacker's. They count as its
@@ -1022,7 +1023,7 @@ pub struct Suspect {
     #[prost(float, tag = "2")]
     pub probability: f32,
 }
-/// An account of which the evidence says that the attacker has it.
+/// An account that the attacker has or may have.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeldAccount {
     /// The account.
@@ -1398,7 +1399,7 @@ pub struct Belief {
     /// contain the attack then.
     #[prost(float, tag = "3")]
     pub returns: f32,
-    /// How likely the attacker has each account that the evidence says so of.
+    /// How likely the attacker has each account that it has or may have.
     #[prost(message, repeated, tag = "4")]
     pub held_accounts: ::prost::alloc::vec::Vec<HeldAccount>,
 }

@@ -47,7 +47,7 @@ pub(crate) struct Widened<'a> {
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
 /// the attack has to do with the likeliest join them, until there is something to do; before them, where cleaning was not enough, accounts that
-/// were made on attacked hosts. When none is left of which anything says so, the attacker may have an account of which nothing does, or come
+/// were made on attacked hosts. For a search that told too little alone nobody joins who is unlikely, while something else is left to do. When none is left of which anything says so, the attacker may have an account of which nothing does, or come
 /// from an address that the attacked hosts had to do with; a host of which nothing says so is never cut off for want of a better one. Who was
 /// found or seen to fall meanwhile joins first. Who has joined stays, unless it is found to have no part.
 pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
@@ -83,6 +83,11 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
             let known = widened.roles.to_clean();
             let rest = || widened.roles.suspects().filter(|(host, _)| !known.contains(host));
             let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
+            if likeliest < FAILS as f32
+                && Coverage::of(&widened.roles, so_far).only_knows_too_little(deed.after)
+            {
+                break;
+            }
             if likeliest < UNLIKELY {
                 let joined = strangers(&mut widened.roles, so_far, deed.after);
                 if joined.is_empty() {
@@ -136,6 +141,9 @@ fn strangers(roles: &mut Cow<'_, Roles>, so_far: &[Deed], state: RecoveryState) 
     [accounts, addresses].concat()
 }
 
+/// How often an action that does all that a fact asks for does not bring it about all the same, where nothing stands against it. Set by
+/// hand.
+pub(crate) const FAILS: f64 = 0.1;
 /// Hosts are about as likely compromised as another one from this share of its chance on.
 const ABOUT: f32 = 0.5;
 /// Below this chance nothing says of a host that it is compromised.
@@ -287,6 +295,14 @@ impl<'a> Coverage<'a> {
             .zip(state.bits())
             .filter(move |(kind, holds)| is_exhausted(kind, *holds))
             .map(|(kind, _)| kind)
+    }
+
+    /// Whether searches alone were all made in vain, and something else is left to do: what comes of that tells more of who is missing.
+    fn only_knows_too_little(&self, state: RecoveryState) -> bool {
+        let exhausted: Vec<VerbClass> = self.exhausted(state).collect();
+        let mut open = KINDS.into_iter().zip(state.bits()).filter(|(_, holds)| !holds).map(|(kind, _)| kind);
+        exhausted == [VerbClass::Analyse]
+            && open.any(|kind| !exhausted.contains(&kind) && !self.left(kind).is_nothing())
     }
 
     /// Of the facts that do not hold, those that what is done brings about if it works: nothing that they ask for is left once it is
@@ -627,6 +643,20 @@ mod tests {
             !joined("Save the logs of 10.0.2.13 and 10.0.2.14"),
             "no account keeps evidence from being kept"
         );
+    }
+
+    #[test]
+    fn for_a_search_in_vain_alone_nobody_joins_who_is_unlikely() {
+        let joined = |chance: f32, state: RecoveryState| {
+            let roles = Roles { compromised: [("10.0.2.15".to_owned(), chance)].into(), ..roles() };
+            let search = "Search the logs of 10.0.2.13 and 10.0.2.14 (it changed nothing)".to_owned();
+            !widened(&roles, &past(&roles, &[search], state)).joined.is_empty()
+        };
+        let contained = open(0);
+        assert!(joined(0.2, contained) && !joined(0.05, contained));
+        let nothing_else =
+            RecoveryState { is_knowledge_sufficient: false, ..RecoveryState::from_bits([true; 6]) };
+        assert!(joined(0.05, nothing_else), "there is nothing else to do");
     }
 
     #[test]

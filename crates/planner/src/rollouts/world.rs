@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::findings::Finding;
 use crate::evidence::infrastructure::passes_traffic;
 use crate::evidence::roles::Roles;
-use crate::prompts::coverage::{Coverage, KINDS, named};
+use crate::prompts::coverage::{Coverage, FAILS, KINDS, named};
 use crate::prompts::past::{Deed, Objects};
 use crate::rollouts::advance::{Advance, Fall};
 use crate::rollouts::checks::interrupts;
@@ -87,10 +87,8 @@ pub(crate) struct World {
     advance: Advance,
 }
 
-/// How often an action that does all that a fact asks for does not bring it about all the same, where nothing stands against it. Set
-/// by hand, as are the two below; a small one makes what failed say more of who is missing.
-const FAILS: f64 = 0.1;
-/// How often something unseen stands against a fact.
+/// How often something unseen stands against a fact. Set by hand, as is the next; that little fails makes what failed say more of who is
+/// missing.
 const HINDERED: f64 = 0.05;
 /// How often such a fact comes about all the same, as a share of what it else does.
 const HARDLY: f64 = 0.3;

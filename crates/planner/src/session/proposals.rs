@@ -38,8 +38,8 @@ const PROPOSALS_PER_CANDIDATE: u32 = 3;
 const FREER: f32 = 0.4;
 /// Highest temperature that a question may have.
 const MOST_FREE: f32 = 2.0;
-/// A host that is compromised with this chance is not in doubt; where none is, or all are, with the next.
-const SURE: [f32; 2] = [0.9, 0.5];
+/// A host that is compromised with this chance is not in doubt; where an action is about none such, or about no others, with the next.
+const SURE: [f32; 3] = [0.9, 0.75, 0.5];
 
 /// An action that was taken, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,32 +146,36 @@ impl Proposal<'_> {
     /// Beside a proposal that cuts off or cleans hosts of which some are in doubt stands the same about the others alone: what it is worth
     /// to wait with those, the rollouts say. Who was cut off or cleaned already is not spared by waiting.
     fn spare_who_is_in_doubt(&self, menu: &Menu, proposals: &mut Proposals) -> Result<(), PlanError> {
-        let Some(sure) = SURE.iter().find_map(|least| self.as_sure_as(*least)) else { return Ok(()) };
-        let sparing = Menu::new(self.templates, self.state, &sure, self.history)?.without_choices();
-        let (own, all) = (Names::of(&sure), Names::of(self.roles));
         let proposed = proposals.candidates.iter().map(|candidate| candidate.action.text.clone());
-        let proposed: Vec<String> =
+        let mut proposed: Vec<String> =
             proposed.filter(|text| menu.openings.iter().any(|line| line.text == *text)).collect();
         let deeds = past(self.roles, self.history, self.state);
         let was_done = |kind: VerbClass, host: &String| {
             let mut objects = deeds.iter().flat_map(|deed| &deed.objects);
             objects.any(|(own, names)| *own == kind && names.contains(host))
         };
-        let in_doubt: Vec<&String> =
-            self.roles.targets.iter().filter(|host| !sure.targets.contains(host)).collect();
-        let spares = |action: &str| {
-            let mut kinds = VerbClass::of(action).into_iter().filter(|kind| takes_down(*kind));
-            kinds.any(|kind| in_doubt.iter().any(|host| !was_done(kind, host)))
-        };
-        for asked in proposed.iter().filter(|asked| spares(asked)) {
-            let is_alike = |line: &&Opening| own.left_out_of(&line.text).eq(all.left_out_of(asked));
-            let Some(Opening { text, explanation, .. }) = sparing.openings.iter().find(is_alike) else {
-                continue;
+        let all = Names::of(self.roles);
+        for sure in SURE.iter().filter_map(|least| self.as_sure_as(*least)) {
+            let sparing = Menu::new(self.templates, self.state, &sure, self.history)?.without_choices();
+            let own = Names::of(&sure);
+            let spares = |action: &str| {
+                let mut in_doubt = self.roles.targets.iter().filter(|host| !sure.targets.contains(host));
+                let kinds: Vec<VerbClass> =
+                    VerbClass::of(action).into_iter().filter(|kind| takes_down(*kind)).collect();
+                in_doubt.any(|host| kinds.iter().any(|kind| !was_done(*kind, host)))
             };
-            if text != asked && self.fault(text, &proposals.candidates).is_none() {
-                let action = Action { text: text.clone(), explanation: explanation.clone() };
-                proposals.add(action, String::new());
-            }
+            proposed.retain(|asked| {
+                let is_alike = |line: &&Opening| own.left_out_of(&line.text).eq(all.left_out_of(asked));
+                let line = sparing.openings.iter().find(is_alike);
+                let Some(line) = line.filter(|line| spares(asked) && line.text != *asked) else {
+                    return true;
+                };
+                if self.fault(&line.text, &proposals.candidates).is_none() {
+                    let Opening { text, explanation, .. } = line.clone();
+                    proposals.add(Action { text, explanation }, String::new());
+                }
+                false
+            });
         }
         Ok(())
     }

@@ -27,9 +27,13 @@ async fn beside_who_cuts_off_a_host_in_doubt_stands_the_same_without_it() {
     let planner = planner(&model);
     let evidence = Evidence { constraints: Vec::new(), ..evidence() };
     let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
-    for (chances, spared) in
-        [([1.0, 0.6], true), ([0.8, 0.3], true), ([1.0, 0.95], false), ([0.8, 0.7], false)]
-    {
+    for (chances, spared) in [
+        ([1.0, 0.6], true),
+        ([0.8, 0.3], true),
+        ([0.8, 0.7], true),
+        ([1.0, 0.95], false),
+        ([0.7, 0.6], false),
+    ] {
         let mut session = planner.session("incidents/1", &evidence, options.clone()).unwrap();
         planner.run(&mut session, &|_| {}).await;
         let entities = &mut session.assessment.as_mut().unwrap().entities;
