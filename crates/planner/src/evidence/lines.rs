@@ -49,7 +49,7 @@ pub(crate) struct Line {
     pub(crate) fails: bool,
     /// Whether one worked.
     pub(crate) logs_in: bool,
-    /// Whether its account was made.
+    /// Whether its account was made. A call's is who made one.
     pub(crate) makes: bool,
     /// Whether its account did what it tells, as in records of calls and sign-ins.
     pub(crate) is_call: bool,
@@ -195,7 +195,7 @@ impl Line {
                     && says(&SIGNS_IN)
                     && !says(&["interrupted"]))
                 || (!fails && says(&["success", "succeeded"]) && (says(&LOGIN) || says(&["auth"]))),
-            makes: is_known && !fails && says(&MAKES),
+            makes: is_known && !record.format.tells_calls() && !fails && says(&MAKES),
             is_call: record.format.tells_calls(),
             is_remark: record.format == Format::Remark,
             count: record.repeats.count,

@@ -46,9 +46,10 @@ pub(crate) struct Widened<'a> {
 }
 
 /// Where all was done that a fact asks for and the fact did not hold, somebody is missing among the attacked hosts: of those that
-/// the attack has to do with the likeliest join them, until there is something to do; before them, where cleaning was not enough, accounts that
-/// were made on attacked hosts. For a search that told too little alone nobody joins who is unlikely, while something else is left to do. When none is left of which anything says so, the attacker may have an account of which nothing does, or come
-/// from an address that the attacked hosts had to do with; a host of which nothing says so is never cut off for want of a better one. Who was
+/// the attack has to do with the likeliest join them, until there is something to do; before them, where cleaning was not enough,
+/// accounts that were made on attacked hosts. For a search that told too little alone nobody joins who is unlikely, while something else
+/// is left to do. When none is left of which anything says so, the attacker may have an account of which nothing does, or come from an
+/// address that the attacked hosts had to do with; a host of which nothing says so is never cut off for want of a better one. Who was
 /// found or seen to fall meanwhile joins first. Who has joined stays, unless it is found to have no part.
 pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
     let mut widened = Widened { roles: Cow::Borrowed(roles), joined: Vec::new() };

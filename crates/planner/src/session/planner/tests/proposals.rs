@@ -32,7 +32,7 @@ async fn beside_who_cuts_off_a_host_in_doubt_stands_the_same_without_it() {
         ([0.8, 0.3], true),
         ([0.8, 0.7], true),
         ([1.0, 0.95], false),
-        ([0.7, 0.6], false),
+        ([0.6, 0.6], false),
     ] {
         let mut session = planner.session("incidents/1", &evidence, options.clone()).unwrap();
         planner.run(&mut session, &|_| {}).await;
