@@ -373,11 +373,17 @@ async fn an_operator_chooses_another_candidate_and_says_of_some_facts_what_came_
     assert_eq!(outcome.state, Some(hardened));
     let second = watch.until(decided).await;
     api.approve_action(ApproveActionRequest { step: 1, ..approve(&second.plan_hash) }).await.unwrap();
-    let facts = RecoveryFacts { is_attack_contained: Some(true), ..RecoveryFacts::default() };
+    // With the evidence kept there is something to clean, whatever was refused before.
+    let facts = RecoveryFacts {
+        is_attack_contained: Some(true),
+        are_forensics_preserved: Some(true),
+        ..RecoveryFacts::default()
+    };
     let answer =
         api.report_outcome(ReportOutcomeRequest { step: 1, ..report(None, Some(facts)) }).await.unwrap();
     let state = answer.into_inner().incident.unwrap().state.unwrap();
-    assert_eq!(state, RecoveryState { is_attack_contained: true, ..hardened });
+    let both = RecoveryState { is_attack_contained: true, are_forensics_preserved: true, ..hardened };
+    assert_eq!(state, both);
     watch.until(|kind| if let Kind::Outcome(one) = kind { Some(one) } else { None }).await;
 
     // What could not be carried out changes nothing, and says nothing else.
