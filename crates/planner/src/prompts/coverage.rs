@@ -73,24 +73,26 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
             roles.targets.extend(hosts.iter().cloned());
             widened.joined.extend(accounts.into_iter().chain(hosts));
         }
-        while let Some(deed) = after
-            && Coverage::of(&widened.roles, so_far).is_exhausted(deed.after)
-        {
-            let made = made_accounts(&mut widened.roles, so_far, deed.after);
-            if !made.is_empty() {
-                widened.joined.extend(made);
+        while let Some(deed) = after {
+            let coverage = Coverage::of(&widened.roles, so_far);
+            let exhausted: Vec<VerbClass> = coverage.exhausted(deed.after).collect();
+            if exhausted.is_empty() {
+                break;
+            }
+            let only_knows_too_little = coverage.only_knows_too_little(&exhausted, deed.after);
+            let planted = planted(&mut widened.roles, &exhausted);
+            if !planted.is_empty() {
+                widened.joined.extend(planted);
                 continue;
             }
             let known = widened.roles.to_clean();
             let rest = || widened.roles.suspects().filter(|(host, _)| !known.contains(host));
             let likeliest = rest().map(|(_, chance)| *chance).fold(0.0, f32::max);
-            if likeliest < FAILS as f32
-                && Coverage::of(&widened.roles, so_far).only_knows_too_little(deed.after)
-            {
+            if likeliest < FAILS as f32 && only_knows_too_little {
                 break;
             }
             if likeliest < UNLIKELY {
-                let joined = strangers(&mut widened.roles, so_far, deed.after);
+                let joined = strangers(&mut widened.roles, &exhausted);
                 if joined.is_empty() {
                     break;
                 }
@@ -110,9 +112,8 @@ pub(crate) fn widened<'a>(roles: &'a Roles, deeds: &[Deed]) -> Widened<'a> {
 
 /// Accounts that were made on attacked hosts and may be what is left of the attacker where all was cleaned: the likeliest of them. They
 /// count as its from then on. To delete one takes no service down, so no host is cleaned on suspicion before.
-fn made_accounts(roles: &mut Cow<'_, Roles>, so_far: &[Deed], state: RecoveryState) -> Vec<String> {
-    let cleans = |kind| kind == VerbClass::Eradicate;
-    if !Coverage::of(roles, so_far).exhausted(state).any(cleans) {
+fn planted(roles: &mut Cow<'_, Roles>, exhausted: &[VerbClass]) -> Vec<String> {
+    if !exhausted.contains(&VerbClass::Eradicate) {
         return Vec::new();
     }
     let likeliest = roles.made_accounts().map(|(_, chance)| *chance).fold(0.0, f32::max);
@@ -127,9 +128,9 @@ fn made_accounts(roles: &mut Cow<'_, Roles>, so_far: &[Deed], state: RecoverySta
 
 /// Accounts and addresses of which nothing says that they are the attacker's, and which may be why a fact does not hold for which all was
 /// done. They count as its from then on.
-fn strangers(roles: &mut Cow<'_, Roles>, so_far: &[Deed], state: RecoveryState) -> Vec<String> {
-    let kinds: Vec<VerbClass> = Coverage::of(roles, so_far).exhausted(state).collect();
-    let (is_free, is_open) = (kinds.contains(&VerbClass::Contain), kinds.contains(&VerbClass::Harden));
+fn strangers(roles: &mut Cow<'_, Roles>, exhausted: &[VerbClass]) -> Vec<String> {
+    let (is_free, is_open) =
+        (exhausted.contains(&VerbClass::Contain), exhausted.contains(&VerbClass::Harden));
     let (mut accounts, mut addresses) = (Vec::new(), Vec::new());
     if (is_free || is_open) && !roles.seen_accounts.is_empty() {
         accounts = std::mem::take(&mut roles.to_mut().seen_accounts);
@@ -276,11 +277,6 @@ impl<'a> Coverage<'a> {
         after.ways_to_contain().iter().filter(|way| way.is_nothing()).count()
     }
 
-    /// Whether all was done that some fact asks for which does not hold.
-    fn is_exhausted(&self, state: RecoveryState) -> bool {
-        self.exhausted(state).next().is_some()
-    }
-
     /// The kinds of response of which all was done, and whose facts do not hold.
     fn exhausted(&self, state: RecoveryState) -> impl Iterator<Item = VerbClass> {
         let is_exhausted = |kind: &VerbClass, holds: bool| {
@@ -299,8 +295,7 @@ impl<'a> Coverage<'a> {
     }
 
     /// Whether searches alone were all made in vain, and something else is left to do: what comes of that tells more of who is missing.
-    fn only_knows_too_little(&self, state: RecoveryState) -> bool {
-        let exhausted: Vec<VerbClass> = self.exhausted(state).collect();
+    fn only_knows_too_little(&self, exhausted: &[VerbClass], state: RecoveryState) -> bool {
         let mut open = KINDS.into_iter().zip(state.bits()).filter(|(_, holds)| !holds).map(|(kind, _)| kind);
         exhausted == [VerbClass::Analyse]
             && open.any(|kind| !exhausted.contains(&kind) && !self.left(kind).is_nothing())

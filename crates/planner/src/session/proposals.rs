@@ -156,7 +156,7 @@ impl Proposal<'_> {
         };
         let all = Names::of(self.roles);
         for sure in SURE.iter().filter_map(|least| self.as_sure_as(*least)) {
-            let sparing = Menu::new(self.templates, self.state, &sure, self.history)?.without_choices();
+            let sparing = Menu::new(self.templates, self.state, &sure, self.history)?;
             let own = Names::of(&sure);
             let spares = |action: &str| {
                 let mut in_doubt = self.roles.targets.iter().filter(|host| !sure.targets.contains(host));
