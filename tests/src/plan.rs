@@ -131,10 +131,15 @@ impl<'a> Planning<'a> {
         }
     }
 
-    /// Whether rollouts of some step are under way: proposed, and not all of them ended.
+    /// Whether rollouts of some step are under way: candidates are proposed, and none is chosen yet. That is told by events, since
+    /// progress is told so seldom that a quick plan is past its rollouts before it is.
     pub fn in_rollouts(&self) -> bool {
-        self.progress.stage() == api::PlanningStage::Rollouts
-            && self.progress.rollouts_finished < self.progress.rollouts_total
+        let turn = |event: &api::IncidentEvent| match event.kind {
+            Some(Kind::Proposed(_)) => Some(true),
+            Some(Kind::Decided(_) | Kind::Ended(_)) => Some(false),
+            _ => None,
+        };
+        self.events.iter().rev().find_map(turn).unwrap_or(false)
     }
 
     /// Watches to the end.

@@ -12,7 +12,7 @@ use countermove_tests::{
 /// Enough rollouts to be caught in the middle of them: signs of life come five times a second, so that rollouts of a
 /// tenth of a second, which a warm cache makes of six, may begin and end between two of them.
 fn options() -> api::PlanOptions {
-    api::PlanOptions { rollouts: 48, max_depth: 3, ..small_options(2026) }
+    api::PlanOptions { candidates: 4, rollouts: 96, max_depth: 8, ..small_options(2026) }
 }
 
 /// Plans until rollouts are under way and worker `index` has some of them.
