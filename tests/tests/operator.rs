@@ -97,7 +97,7 @@ async fn decisions_from_another_terminal_name_what_was_seen() {
 async fn ctrl_c_leaves_an_incident_that_a_person_decides_about_and_says_how_to_come_back() {
     let _turn = exclusive();
     let cluster = Cluster::of(1).await;
-    let mut cli = Cli::new(&cluster.url, ["plan", "--interactive", "--candidates", "2", "--rollouts", "1"])
+    let mut cli = Cli::new(&cluster.url, ["plan", "--interactive", "--candidates", "4", "--rollouts", "96"])
         .arg("--incident")
         .arg(incident_folder());
     let mut plan = Process::start("countermove plan", cli.command());
