@@ -20,8 +20,9 @@ pub trait CostModel: Send + Sync {
     /// Cost of taking `action` in the state `before` when it leads to the state `after`.
     fn cost(&self, before: RecoveryState, action: &str, after: RecoveryState) -> f64;
 
-    /// What an action costs beyond that if it brings something about and takes down a host that has no part in the incident.
-    fn needless(&self) -> f64 {
+    /// What an action costs beyond that which takes down so many `hosts` that have no part in the incident.
+    fn needless(&self, before: RecoveryState, after: RecoveryState, hosts: usize) -> f64 {
+        let _ = (before, after, hosts);
         0.0
     }
 }
@@ -46,8 +47,9 @@ impl CostModel for SuperfluousCost {
         if before.union(after) == before { 2.0 } else { 1.0 }
     }
 
-    fn needless(&self) -> f64 {
-        1.0
+    fn needless(&self, before: RecoveryState, after: RecoveryState, hosts: usize) -> f64 {
+        // What brings nothing about is superfluous already.
+        if hosts > 0 && before.union(after) != before { 1.0 } else { 0.0 }
     }
 }
 

@@ -91,6 +91,7 @@ impl FromDomain<&MinuteTable> for v1::MinuteTable {
         Self {
             disruption_weight: table.disruption_weight,
             default_criticality: table.default_criticality,
+            needless: table.needless,
             actions: [row(v1::VerbClass::Unspecified, &table.other)].into_iter().chain(known).collect(),
             assets: table
                 .assets
@@ -107,6 +108,7 @@ impl FromMessage<v1::MinuteTable> for MinuteTable {
         let mut table = MinuteTable {
             disruption_weight: message.disruption_weight,
             default_criticality: message.default_criticality,
+            needless: message.needless,
             actions: Default::default(),
             other: ActionMinutes::default(),
             assets: message

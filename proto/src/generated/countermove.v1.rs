@@ -843,8 +843,8 @@ pub struct CostModel {
     #[prost(message, optional, tag = "2")]
     pub minutes: ::core::option::Option<MinuteTable>,
 }
-/// Costs in minutes. An action costs its work, and for each host that it names
-/// `disruption_weight` * outage * criticality.
+/// Costs in minutes. An action costs its work, for each host that it names
+/// `disruption_weight` * outage * criticality, and for each that it takes down without need `needless`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MinuteTable {
     /// Minutes of work that one minute of outage of a host of criticality 1 is worth.
@@ -864,6 +864,9 @@ pub struct MinuteTable {
     /// once.
     #[prost(message, repeated, tag = "5")]
     pub capabilities: ::prost::alloc::vec::Vec<Capability>,
+    /// Minutes that it costs, beside the outage, to take down a host that has no part in the incident.
+    #[prost(double, tag = "6")]
+    pub needless: f64,
 }
 /// What an organisation can do to one kind of target.
 #[derive(Clone, PartialEq, ::prost::Message)]

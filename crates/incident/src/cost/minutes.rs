@@ -1,8 +1,9 @@
 //! Cost in minutes: the work of an action, and the outage that it causes, weighted by what it hits.
 //!
 //! An action costs the minutes of work of each kind of response that it tells, and, for the worst of these kinds, the
-//! minutes of outage for every asset that it names, times the asset's criticality. All of it comes from a table that an
-//! organisation writes in TOML; `deploy/costs.toml` is a sample with every field explained.
+//! minutes of outage for every asset that it names, times the asset's criticality; and for each host that it takes down
+//! without need what that costs beside the outage. All of it comes from a table that an organisation writes in TOML;
+//! `deploy/costs.toml` is a sample with every field explained.
 //!
 //! An asset is hit if the action names it by any of its names, or names a network with one of its addresses in it.
 //! Hosts of the system that are no asset of the table have its default criticality; everything else that an action
@@ -38,6 +39,9 @@ pub struct MinuteTable {
     /// Criticality of hosts of the system that no asset names.
     #[serde(default = "one")]
     pub default_criticality: f64,
+    /// Minutes that it costs, beside the outage, to take down a host that has no part in the incident.
+    #[serde(default)]
+    pub needless: f64,
     /// What each kind of response takes. Kinds that are left out take what [`MinuteTable::other`] says.
     #[serde(default)]
     pub actions: BTreeMap<VerbClass, ActionMinutes>,
@@ -123,6 +127,7 @@ impl MinuteTable {
         };
         number("disruption_weight".into(), self.disruption_weight)?;
         number("default_criticality".into(), self.default_criticality)?;
+        number("needless".into(), self.needless)?;
         let kinds =
             self.actions.iter().map(|(class, minutes)| (format!("actions.{}", class.name()), minutes));
         for (field, minutes) in kinds.chain([("other".to_owned(), &self.other)]) {
@@ -243,7 +248,8 @@ impl MinuteCost {
         let work = known.iter().map(|minutes| minutes.work).sum::<f64>().max(self.table.other.work);
         let all = known.iter().chain([&self.table.other]);
         let outage = all.map(|minutes| minutes.outage).fold(0.0, f64::max);
-        work + self.table.disruption_weight * outage * self.assets.iter().sum::<f64>()
+        let needless = self.table.needless * self.assets.len() as f64;
+        work + self.table.disruption_weight * outage * self.assets.iter().sum::<f64>() + needless
     }
 
     /// Sum of the criticalities of what the action names.
@@ -269,6 +275,10 @@ impl CostModel for MinuteCost {
         let outage = told.iter().map(|minutes| minutes.outage).fold(0.0, f64::max);
         let disruption = if outage > 0.0 { outage * self.weight(action) } else { 0.0 };
         work + self.table.disruption_weight * disruption
+    }
+
+    fn needless(&self, _before: RecoveryState, _after: RecoveryState, hosts: usize) -> f64 {
+        self.table.needless * hosts as f64
     }
 }
 
@@ -359,11 +369,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_down_without_need_costs_what_the_table_says_for_each() {
+        let none = RecoveryState::default();
+        let needless = |line: &str, hosts| {
+            let table = MinuteTable::parse(&format!("{line}\n{TABLE}")).unwrap();
+            MinuteCost::new(Arc::new(table), &[]).needless(none, none, hosts)
+        };
+        assert_eq!(needless("", 2), 0.0, "a table that says nothing of it prices outages alone");
+        assert_eq!((needless("needless = 240", 0), needless("needless = 240", 2)), (0.0, 480.0));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_in_a_sentence() {
         for (text, expected) in [
             ("", "missing field `other`"),
             ("other = { work = -1 }", "other.work is -1"),
             ("other = { work = nan }", "other.work is NaN"),
+            ("needless = -1\nother = { work = 1 }", "needless is -1"),
             ("other = { work = 1, outage = 2e9 }", "other.outage"),
             ("other = { work = 1 }\n\n[actions.dance]\nwork = 1", "(line 3)"),
             ("other = { work = 1, speed = 2 }", "speed"),
@@ -418,11 +440,13 @@ mod tests {
             let minutes = ActionMinutes { work: 1.0, outage };
             let actions = [(VerbClass::Contain, minutes)].into_iter().collect();
             let table = MinuteTable {
-                disruption_weight: weight, default_criticality: MOST, actions, other: minutes, assets: Vec::new(), capabilities: Vec::new(),
+                disruption_weight: weight, default_criticality: MOST, needless: MOST, actions, other: minutes, assets: Vec::new(), capabilities: Vec::new(),
             };
             let none = RecoveryState::default();
-            let price = MinuteCost::new(Arc::new(table), &["10.0.0.1".into()]).cost(none, &action, none);
+            let costs = MinuteCost::new(Arc::new(table), &["10.0.0.1".into()]);
+            let price = costs.cost(none, &action, none);
             prop_assert!(price.is_finite() && price >= 1.0);
+            prop_assert!(costs.needless(none, none, 1) == MOST && price + MOST <= costs.dearest());
         }
 
         #[test]

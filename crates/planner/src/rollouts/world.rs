@@ -295,21 +295,24 @@ impl World {
         action: &str,
         after: RecoveryState,
     ) -> f64 {
-        let cost = costs.cost(before, action, after);
-        let is_needless = after != before && self.is_needless(action);
-        if is_needless { cost + costs.needless() } else { cost }
+        let hosts = self.taken_down_needlessly(action);
+        costs.cost(before, action, after) + costs.needless(before, after, hosts)
     }
 
-    /// Whether an action takes down a host of the system that has no part in the incident. Whoever is locked out of an account meanwhile
+    /// How many hosts of the system an action takes down that have no part in the incident. Whoever is locked out of an account meanwhile
     /// waits, which costs no action.
-    pub(crate) fn is_needless(&self, action: &str) -> bool {
+    pub(crate) fn taken_down_needlessly(&self, action: &str) -> usize {
         let guilty = self.roles.to_clean();
         let is_innocent = |name: &String| {
             self.roles.systems.contains(name)
                 && !guilty.contains(name)
                 && !self.roles.attackers.contains(name)
         };
-        interrupts(action) && named(action, &self.roles).iter().any(|(_, name)| is_innocent(name))
+        if !interrupts(action) {
+            return 0;
+        }
+        let hosts: BTreeSet<String> = named(action, &self.roles).into_iter().map(|(_, name)| name).collect();
+        hosts.into_iter().filter(is_innocent).count()
     }
 }
 
@@ -745,15 +748,16 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_needless_against_whoever_has_no_part() {
-        let world = World::draw(&roles(&[("10.0.0.1", 1.0), ("10.0.0.2", 0.0)]), &[], 5);
-        assert!(world.is_needless("Isolate 10.0.0.1 and 10.0.0.2 from the network"));
-        for harmless in [
-            "Isolate 10.0.0.1 from the network",
-            "Block all traffic from 203.0.113.7",
-            "Search the logs of 10.0.0.2 for what the attacker did",
+    fn whoever_has_no_part_is_taken_down_needlessly_and_counts_once() {
+        let world = World::draw(&roles(&[("10.0.0.1", 1.0), ("10.0.0.2", 0.0), ("10.0.0.3", 0.0)]), &[], 5);
+        for (action, hosts) in [
+            ("Isolate 10.0.0.1 and 10.0.0.2 from the network", 1),
+            ("Isolate 10.0.0.2 and 10.0.0.3 from the network, then remove the web shell from 10.0.0.2", 2),
+            ("Isolate 10.0.0.1 from the network", 0),
+            ("Block all traffic from 203.0.113.7", 0),
+            ("Search the logs of 10.0.0.2 for what the attacker did", 0),
         ] {
-            assert!(!world.is_needless(harmless), "{harmless}");
+            assert_eq!(world.taken_down_needlessly(action), hosts, "{action}");
         }
     }
 }

@@ -71,6 +71,7 @@ impl From<v1::MinuteTable> for Minutes {
         Self {
             disruption_weight: table.disruption_weight,
             default_criticality: table.default_criticality,
+            needless: table.needless,
             actions: table.actions.into_iter().map(row).collect(),
             assets: table
                 .assets

@@ -166,6 +166,9 @@ pub struct Minutes {
     /// Criticality of hosts of the system that no asset names.
     #[schemars(range(min = 0))]
     pub default_criticality: f64,
+    /// Minutes that it costs, beside the outage, to take down a host that has no part in the incident.
+    #[schemars(range(min = 0))]
+    pub needless: f64,
     /// What each kind of response takes.
     pub actions: Vec<ActionMinutes>,
     /// Hosts that are worth more or less than the default.

@@ -62,6 +62,8 @@ pub struct Move {
     pub minutes: Option<f64>,
     /// Whether it brought nothing about, or hit a host that has no part in the incident.
     pub superfluous: bool,
+    /// How many hosts it cut off or cleaned that have no part in the incident.
+    pub needless: usize,
     /// Hosts, accounts, addresses and domains without a part in the incident that it cut off, locked out, blocked or cleaned.
     pub falsely_contained: Vec<String>,
     /// Entities it names that exist nowhere.
@@ -109,6 +111,7 @@ impl Move {
             cost: outcome.cost,
             minutes: None,
             superfluous: outcome.superfluous,
+            needless: outcome.collateral.len(),
             falsely_contained: outcome.falsely_contained.clone(),
             hallucinated: outcome.hallucinated.len() as u64,
             violations: outcome.violations.len() as u64,
@@ -192,7 +195,8 @@ impl Episode {
     /// Prices each action by a table of minutes.
     pub fn price(&mut self, model: &dyn CostModel) {
         for one in &mut self.moves {
-            one.minutes = Some(model.cost(one.before, &one.action, one.after));
+            let needless = model.needless(one.before, one.after, one.needless);
+            one.minutes = Some(model.cost(one.before, &one.action, one.after) + needless);
         }
     }
 
