@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use countermove_incident::{Entities, EntityKind, RecoveryState, VerbClass};
+use countermove_incident::{Entities, Entity, EntityKind, RecoveryState, VerbClass};
 
 use crate::evidence::roles::Roles;
 use crate::prompts::past::{Deed, Objects, open_facts, past};
@@ -423,13 +423,14 @@ fn enumerated(counts: impl IntoIterator<Item = (usize, (&'static str, &'static s
 }
 
 /// The hosts, attackers and accounts that a text names, each where it does, by the names that the roles know: a host's
-/// name stands for its address. What no role knows is given as it is written.
+/// name stands for its address, also where its noun and number are parted in another way. What no role knows is given as it is written.
 pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
     let lower = text.to_lowercase();
     let mut found: Vec<(usize, String)> = Vec::new();
     for (place, entity) in Entities::places(text) {
         let name = match entity.kind {
             EntityKind::Vulnerability | EntityKind::Network => continue,
+            EntityKind::Host => address(&entity, roles).cloned().unwrap_or(entity.value),
             _ => roles.names.get(&entity.value.to_lowercase()).cloned().unwrap_or(entity.value),
         };
         found.push((place, name));
@@ -453,6 +454,15 @@ pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
     }
     found.sort();
     found
+}
+
+/// The address of the host that a text names.
+fn address<'a>(host: &Entity, roles: &'a Roles) -> Option<&'a String> {
+    let known = |name: &String| Entity { kind: EntityKind::Host, value: name.clone() }.normal();
+    roles.names.get(&host.value.to_lowercase()).or_else(|| {
+        let normal = host.normal();
+        roles.names.iter().find_map(|(name, address)| (known(name) == normal).then_some(address))
+    })
 }
 
 #[cfg(test)]
@@ -508,6 +518,20 @@ mod tests {
         let history: Vec<String> = history.iter().map(|line| (*line).to_owned()).collect();
         let coverage = Coverage::after(roles, &history, state);
         coverage.within_reach(&objects(action, roles), state, None).bits()[fact]
+    }
+
+    #[test]
+    fn a_host_is_named_however_its_noun_and_number_are_parted() {
+        let mut roles = roles();
+        roles.names.insert("server 4".to_owned(), "10.0.2.14".to_owned());
+        let whom = |host: &str| -> Vec<String> {
+            let action = format!("Isolate {host} from the network");
+            named(&action, &roles).into_iter().map(|(_, name)| name).collect()
+        };
+        for written in ["server 4", "Server-4", "SERVER_4", "server4"] {
+            assert_eq!(whom(written), ["10.0.2.14"], "{written}");
+        }
+        assert_eq!(whom("server-44"), ["server-44"]);
     }
 
     #[test]
