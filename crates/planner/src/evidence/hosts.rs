@@ -21,6 +21,8 @@ const MAX_OWNER: usize = 3;
 const WATCHING: [&str; 4] = ["scan", "monitor", "check", "audit"];
 /// The same where a list tells of a host, in which much else stands as well: whole words.
 const WATCHERS: [&str; 4] = ["scans", "scanner", "monitors", "audits"];
+/// Products that do nothing else. Their agents do, on hosts that are looked at.
+const SCANNERS: [&str; 7] = ["nessus", "openvas", "greenbone", "qualys", "nexpose", "insightvm", "tenable"];
 /// What else is called a scanner.
 const PAPER: [&str; 2] = ["print", "document"];
 /// Words of a rule that says that something has to stay as it is.
@@ -110,7 +112,8 @@ impl Hosts {
             debug_assert_eq!(start, line.len());
         }
         for sentence in lines.iter().flat_map(|line| line.split_inclusive(". ")) {
-            if !is_watching(&sentence.to_lowercase()) {
+            let lower = sentence.to_lowercase();
+            if !is_watching(&lower) && !SCANNERS.iter().any(|product| lower.contains(product)) {
                 continue;
             }
             let trimmed = sentence.trim().trim_end_matches('.');
@@ -288,9 +291,11 @@ fn is_watching(lower: &str) -> bool {
 /// Whether an entry of a list says that its host looks at others.
 fn is_watcher(entry: &str) -> bool {
     let lower = entry.to_lowercase();
-    let is_one =
-        word_places(&lower).any(|(start, end)| WATCHERS.contains(&lower.get(start..end).unwrap_or("")));
-    is_one && !PAPER.iter().any(|word| lower.contains(word))
+    let has = |words: &[&str]| {
+        word_places(&lower).any(|(start, end)| words.contains(&lower.get(start..end).unwrap_or("")))
+    };
+    let looks = has(&WATCHERS) && !PAPER.iter().any(|word| lower.contains(word));
+    looks || (has(&SCANNERS) && !lower.contains("agent"))
 }
 
 /// Where the words of a text begin and end; a hyphen does not part them.
@@ -562,6 +567,11 @@ mod tests {
             Some("10.0.2.13: our Nessus, scans the servers on Tuesdays, also with a login")
         );
         assert_eq!(listed.habit("10.0.2.14"), Some("vuln01 (10.0.2.14): scanner"));
+        let products = Hosts::read(
+            "10.0.2.13 Tenable Nessus, all of 10.0.2.0/24 on Sundays\n10.0.2.14 file server (Nessus agent)",
+            &own,
+        );
+        assert!(products.habit("10.0.2.13").is_some() && products.habit("10.0.2.14").is_none());
         let kept = Hosts::read("web_shop at 10.0.2.13 runs Samba for invoices and scans.", &own);
         assert_eq!(kept.habit("10.0.2.13"), None);
         let others = Hosts::read(

@@ -191,7 +191,7 @@ const WEIGHTS: [(Piece, f32); 21] = [
     (Piece::Hostile, 0.8),
     (Piece::Harmless, -0.8),
     (Piece::Blocked, -0.5),
-    (Piece::ByOrder, -5.0),
+    (Piece::ByOrder, -8.0),
     (Piece::ComesBack, 1.0),
     (Piece::Slip, -2.0),
     (Piece::Guessing, 3.0),
@@ -344,6 +344,8 @@ const LIKELY: f32 = 0.5;
 /// So much has to speak for an attack before there is one, in log-odds: one group that is part of it with a chance of 70 %, or several
 /// with a name in common that are so together.
 const ENOUGH: f32 = 0.847;
+/// The same where nothing does but alerts that their own sensors call less than severe, 80 %: most of these are nobody's attack.
+const ENOUGH_MILD: f32 = 1.386;
 
 impl Judgement {
     fn of(mut pieces: Vec<(Piece, f32)>) -> Judgement {
@@ -374,21 +376,24 @@ impl Judgement {
 /// have to be about somebody together, or every long log would hold an attack.
 pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Judgement)>) -> bool {
     // What speaks against each, and whether more than what the sensor itself calls minor or nobody understood does.
-    let mut by_name: BTreeMap<&str, (f32, bool)> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, (f32, bool, f32)> = BTreeMap::new();
     for (group, judgement) in all.into_iter().filter(|(_, judgement)| judgement.is_likely()) {
         let Parts { outside, from_inside, aimed_at, .. } = &group.parts;
         let names = outside.iter().chain(from_inside).chain(aimed_at).map(String::as_str);
         let (log_odds, is_serious) = (judgement.log_odds(), group.is_serious());
-        if is_serious && log_odds >= ENOUGH {
+        let is_mild = group.is_alert && group.severity.is_some_and(|severity| severity > 1);
+        let enough = if is_mild { ENOUGH_MILD } else { ENOUGH };
+        if is_serious && log_odds >= enough {
             return true;
         }
         for name in names {
-            let (sum, serious) = by_name.entry(name).or_default();
+            let (sum, serious, least) = by_name.entry(name).or_insert((0.0, false, ENOUGH_MILD));
             *sum += log_odds;
             *serious |= is_serious;
+            *least = least.min(enough);
         }
     }
-    by_name.values().any(|(sum, is_serious)| *is_serious && *sum >= ENOUGH)
+    by_name.values().any(|(sum, is_serious, enough)| *is_serious && sum >= enough)
 }
 
 /// Whether there is this piece of evidence on a group.
@@ -503,6 +508,11 @@ mod tests {
         let judgement = judged(&severe, &reading(0.2));
         assert!(enough(&[(severe, judgement)]), "one that is likely enough is enough");
         assert!(!enough(&[]));
+        let mild = GroupView { severity: Some(2), ..about("192.0.2.1").0 };
+        let [likely, likelier] = [0.3, 0.1].map(|everyday| judged(&mild, &reading(everyday)));
+        assert!((0.7..0.8).contains(&likely.attack) && likelier.attack > 0.8, "{likely:?} {likelier:?}");
+        assert!(!enough(&[(mild.clone(), likely)]), "the sensor does not call it severe");
+        assert!(enough(&[(mild, likelier)]));
         let minor = GroupView { severity: Some(3), ..about("192.0.2.1").0 };
         let judgement = judged(&minor, &Reading::sure(Some(Tactic::Impact)));
         assert!(

@@ -244,7 +244,10 @@ fn as_json(seen: &Seen) -> serde_json::Value {
         "taken_for_incident": assessment.is_incident,
         "not_understood": assessment.not_understood,
         "named": names(assessment.tactics.iter().map(|belief| belief.tactic)),
+        "attackers": assessment.entities.attackers,
         "targets": assessment.entities.targets,
+        "compromised": assessment.entities.compromised,
+        "held": assessment.entities.held,
         "attacks": assessment.attacks.iter().map(|attack| json!([attack.attackers, attack.targets])).collect::<Vec<_>>(),
         "groups": groups,
     })
