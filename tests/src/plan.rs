@@ -32,7 +32,7 @@ pub struct Planning<'a> {
     /// Events seen so far, without gaps.
     pub events: Vec<api::IncidentEvent>,
     /// What is being done now, as far as the coordinator has said.
-    pub progress: api::Progress,
+    progress: api::Progress,
     cluster: &'a Cluster,
     stream: Streaming<api::WatchIncidentResponse>,
 }

@@ -9,17 +9,15 @@ use countermove_tests::{
     marked_processes, small_options, wait_until,
 };
 
-/// Enough rollouts to be caught in the middle of them: signs of life come five times a second, so that rollouts of a
-/// tenth of a second, which a warm cache makes of six, may begin and end between two of them.
+/// Enough rollouts to be caught in the middle of them, also where a cache that is warm answers most of what they ask.
 fn options() -> api::PlanOptions {
     api::PlanOptions { candidates: 4, rollouts: 96, max_depth: 8, ..small_options(2026) }
 }
 
-/// Plans until rollouts are under way and worker `index` has some of them.
-async fn into_rollouts<'a>(cluster: &'a Cluster, index: usize) -> Planning<'a> {
+/// Plans until rollouts are under way and the worker `id` has some of them.
+async fn into_rollouts<'a>(cluster: &'a Cluster, id: &str) -> Planning<'a> {
     let mut planning = Planning::start(cluster, options()).await;
     planning.until("rollouts begin", Planning::in_rollouts).await;
-    let id = &cluster.workers[index].id;
     cluster.wait_for(id, "busy", |worker| worker.running > 0).await;
     planning
 }
@@ -36,9 +34,7 @@ async fn a_worker_killed_or_frozen_in_the_middle_changes_nothing_but_the_time() 
         // The process is taken out of the cluster, so that it can be hurt while the cluster is watched.
         let mut victim = cluster.workers.pop().expect("two workers");
         let survivor = cluster.workers[0].id.clone();
-        let mut planning = Planning::start(&cluster, options()).await;
-        planning.until("rollouts begin", Planning::in_rollouts).await;
-        cluster.wait_for(&victim.id, "busy", |worker| worker.running > 0).await;
+        let planning = into_rollouts(&cluster, &victim.id).await;
         victim.process.signal(signal);
         let hurt = Instant::now();
 
@@ -97,9 +93,7 @@ async fn a_worker_told_to_end_finishes_its_work_and_exits_with_zero() {
     let _turn = exclusive();
     let mut cluster = Cluster::of(2).await;
     let mut leaving = cluster.workers.pop().expect("two workers");
-    let mut planning = Planning::start(&cluster, options()).await;
-    planning.until("rollouts begin", Planning::in_rollouts).await;
-    cluster.wait_for(&leaving.id, "busy", |worker| worker.running > 0).await;
+    let planning = into_rollouts(&cluster, &leaving.id).await;
     leaving.process.signal(Signal::Terminate);
     let run = planning.finish().await;
     assert_eq!(run.incident.error, "");
@@ -142,7 +136,7 @@ async fn a_drained_worker_gets_nothing_new_until_it_is_resumed() {
 async fn cancelling_an_incident_stops_the_decode() {
     let _turn = exclusive();
     let cluster = Cluster::of(1).await;
-    let planning = into_rollouts(&cluster, 0).await;
+    let planning = into_rollouts(&cluster, &cluster.workers[0].id).await;
     let request = api::CancelIncidentRequest {
         name: planning.name.clone(),
         request_id: uuid::Uuid::now_v7().to_string(),

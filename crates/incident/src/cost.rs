@@ -21,10 +21,7 @@ pub trait CostModel: Send + Sync {
     fn cost(&self, before: RecoveryState, action: &str, after: RecoveryState) -> f64;
 
     /// What an action costs beyond that which takes down so many `hosts` that have no part in the incident.
-    fn needless(&self, before: RecoveryState, after: RecoveryState, hosts: usize) -> f64 {
-        let _ = (before, after, hosts);
-        0.0
-    }
+    fn needless(&self, before: RecoveryState, after: RecoveryState, hosts: usize) -> f64;
 }
 
 /// One for each action, as in the paper (arXiv 2602.13156).
@@ -34,6 +31,10 @@ pub struct UnitCost;
 impl CostModel for UnitCost {
     fn cost(&self, _before: RecoveryState, _action: &str, _after: RecoveryState) -> f64 {
         1.0
+    }
+
+    fn needless(&self, _before: RecoveryState, _after: RecoveryState, _hosts: usize) -> f64 {
+        0.0
     }
 }
 

@@ -54,6 +54,15 @@ impl Entity {
             _ => lower,
         }
     }
+
+    /// The same of a host that is known by this name or address.
+    pub fn normal_host(name: &str) -> String {
+        let name = name.trim();
+        match name.parse::<IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => Entity { kind: EntityKind::Host, value: name.to_owned() }.normal(),
+        }
+    }
 }
 
 /// The entities that a text names, each once, in the order in which they occur.

@@ -20,9 +20,9 @@ impl HostNames {
     /// A host with these names, the first of which is shown.
     pub fn new(name: impl Into<String>, others: impl IntoIterator<Item = String>) -> HostNames {
         let name = name.into();
-        let mut all = vec![normal(&name)];
+        let mut all = vec![Entity::normal_host(&name)];
         for other in others {
-            let other = normal(&other);
+            let other = Entity::normal_host(&other);
             if !all.contains(&other) {
                 all.push(other);
             }
@@ -100,7 +100,7 @@ pub(super) fn mentions<'a>(text: &str, hosts: impl IntoIterator<Item = &'a HostN
     }
     let plain: Vec<&str> = hosts.into_iter().flat_map(|host| host.all.iter().map(String::as_str)).collect();
     for (start, word) in names_in(text) {
-        let lower = normal(word);
+        let lower = Entity::normal_host(word);
         let known = mentions.iter().any(|mention| mention.start == start);
         if !known && plain.contains(&lower.as_str()) {
             let value = word.to_owned();
@@ -252,7 +252,7 @@ impl Names {
 
     /// The host of this name.
     pub(super) fn host(&self, name: &str) -> HostNames {
-        HostNames::new(name, self.others.get(&normal(name)).into_iter().flatten().cloned())
+        HostNames::new(name, self.others.get(&Entity::normal_host(name)).into_iter().flatten().cloned())
     }
 
     /// Hosts that a sentence names, each once, with the places of the first mention.
@@ -262,7 +262,7 @@ impl Names {
     }
 
     fn join(&mut self, name: &str, address: &str) {
-        let (name, address) = (normal(name), normal(address));
+        let (name, address) = (Entity::normal_host(name), Entity::normal_host(address));
         // A host with two addresses has each of them as a name of the other.
         let mut group = vec![name.clone(), address];
         for member in group.clone() {
@@ -312,11 +312,4 @@ fn is_name(word: &str) -> bool {
         && word.chars().any(char::is_alphabetic)
         && word.parse::<IpAddr>().is_err()
         && !NO_NAMES.contains(&word.to_lowercase().as_str())
-}
-
-fn normal(name: &str) -> String {
-    match name.trim().parse::<IpAddr>() {
-        Ok(address) => address.to_string(),
-        Err(_) => Entity { kind: EntityKind::Host, value: name.trim().to_owned() }.normal(),
-    }
 }

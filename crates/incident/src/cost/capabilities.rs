@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::minutes::{ActionMinutes, TableError, normal};
+use super::minutes::{ActionMinutes, TableError};
 use crate::actions::{Part, TargetKind};
-use crate::{Network, VerbClass};
+use crate::{Entity, Network, VerbClass};
 
 /// Most names and networks on which one of them cannot be done.
 const MOST_EXCEPT: usize = 10_000;
@@ -66,7 +66,7 @@ impl Capability {
     /// On whom it cannot be done, ready to be asked about many.
     pub fn exceptions(&self) -> Exceptions {
         let networks = self.except.iter().filter_map(|except| Network::parse(except)).collect();
-        Exceptions { names: self.except.iter().map(|except| normal(except)).collect(), networks }
+        Exceptions { names: self.except.iter().map(|except| Entity::normal_host(except)).collect(), networks }
     }
 
     /// What it takes where its kind takes this.
@@ -123,7 +123,7 @@ impl Exceptions {
     /// Whether it cannot be done to whoever has this name or address.
     pub fn hold(&self, name: &str) -> bool {
         let is_in = |address: IpAddr| self.networks.iter().any(|network| network.contains(address));
-        self.names.contains(&normal(name)) || name.parse().is_ok_and(is_in)
+        self.names.contains(&Entity::normal_host(name)) || name.parse().is_ok_and(is_in)
     }
 }
 

@@ -164,7 +164,7 @@ impl MinuteTable {
                     let bound = format!("a name has to have 1 to {LONGEST_NAME} bytes");
                     return Err(TableError::Assets(format!("asset {number_of}: {bound}")));
                 }
-                if !seen.insert(normal(name)) {
+                if !seen.insert(Entity::normal_host(name)) {
                     return Err(TableError::Assets(format!("{name:?} is a name of two assets")));
                 }
             }
@@ -226,11 +226,11 @@ impl MinuteCost {
         let mut assets = Vec::new();
         let mut by_name = BTreeMap::new();
         for asset in &table.assets {
-            by_name.extend(asset.names.iter().map(|name| (normal(name), assets.len())));
+            by_name.extend(asset.names.iter().map(|name| (Entity::normal_host(name), assets.len())));
             assets.push(asset.criticality);
         }
         for system in systems {
-            by_name.entry(normal(system)).or_insert_with(|| {
+            by_name.entry(Entity::normal_host(system)).or_insert_with(|| {
                 assets.push(table.default_criticality);
                 assets.len() - 1
             });
@@ -299,15 +299,6 @@ pub(super) fn usual_work(action: &str) -> f64 {
         None => 30.0,
     };
     kinds(action).into_iter().map(minutes).sum()
-}
-
-/// A form in which a name of the table equals the entity that an action names.
-pub(super) fn normal(name: &str) -> String {
-    let name = name.trim();
-    match name.parse::<IpAddr>() {
-        Ok(address) => address.to_string(),
-        Err(_) => Entity { kind: EntityKind::Host, value: name.to_owned() }.normal(),
-    }
 }
 
 #[cfg(test)]

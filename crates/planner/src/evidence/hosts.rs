@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use countermove_incident::{Entities, EntityKind};
 
 use crate::evidence::infrastructure::passes_traffic;
+use crate::words::has_word;
 
 /// Longest text about a host in a prompt, in bytes.
 const MAX_ABOUT: usize = 80;
@@ -113,7 +114,7 @@ impl Hosts {
         }
         for sentence in lines.iter().flat_map(|line| line.split_inclusive(". ")) {
             let lower = sentence.to_lowercase();
-            if !is_watching(&lower) && !SCANNERS.iter().any(|product| lower.contains(product)) {
+            if !is_watching(&lower) && !is_product(&lower) {
                 continue;
             }
             let trimmed = sentence.trim().trim_end_matches('.');
@@ -291,11 +292,14 @@ fn is_watching(lower: &str) -> bool {
 /// Whether an entry of a list says that its host looks at others.
 fn is_watcher(entry: &str) -> bool {
     let lower = entry.to_lowercase();
-    let has = |words: &[&str]| {
-        word_places(&lower).any(|(start, end)| words.contains(&lower.get(start..end).unwrap_or("")))
-    };
-    let looks = has(&WATCHERS) && !PAPER.iter().any(|word| lower.contains(word));
-    looks || (has(&SCANNERS) && !lower.contains("agent"))
+    let looks =
+        WATCHERS.iter().any(|word| has_word(&lower, word)) && !PAPER.iter().any(|word| lower.contains(word));
+    looks || is_product(&lower)
+}
+
+/// Whether a text in lower case tells of a product that looks at others, and not of its agent.
+fn is_product(lower: &str) -> bool {
+    SCANNERS.iter().any(|product| has_word(lower, product)) && !lower.contains("agent")
 }
 
 /// Where the words of a text begin and end; a hyphen does not part them.
@@ -572,6 +576,8 @@ mod tests {
             &own,
         );
         assert!(products.habit("10.0.2.13").is_some() && products.habit("10.0.2.14").is_none());
+        let agent = Hosts::read("files at 10.0.2.14 runs Samba.\nfiles has a Nessus agent.", &own);
+        assert_eq!(agent.habit("10.0.2.14"), None, "it is looked at");
         let kept = Hosts::read("web_shop at 10.0.2.13 runs Samba for invoices and scans.", &own);
         assert_eq!(kept.habit("10.0.2.13"), None);
         let others = Hosts::read(

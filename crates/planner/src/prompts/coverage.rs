@@ -430,8 +430,7 @@ pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
     for (place, entity) in Entities::places(text) {
         let name = match entity.kind {
             EntityKind::Vulnerability | EntityKind::Network => continue,
-            EntityKind::Host => address(&entity, roles).cloned().unwrap_or(entity.value),
-            _ => roles.names.get(&entity.value.to_lowercase()).cloned().unwrap_or(entity.value),
+            _ => address(&entity, roles).cloned().unwrap_or(entity.value),
         };
         found.push((place, name));
     }
@@ -456,13 +455,15 @@ pub(crate) fn named(text: &str, roles: &Roles) -> Vec<(usize, String)> {
     found
 }
 
-/// The address of the host that a text names.
-fn address<'a>(host: &Entity, roles: &'a Roles) -> Option<&'a String> {
-    let known = |name: &String| Entity { kind: EntityKind::Host, value: name.clone() }.normal();
-    roles.names.get(&host.value.to_lowercase()).or_else(|| {
-        let normal = host.normal();
-        roles.names.iter().find_map(|(name, address)| (known(name) == normal).then_some(address))
-    })
+/// The address of what a text names, if that is a host with a name.
+fn address<'a>(entity: &Entity, roles: &'a Roles) -> Option<&'a String> {
+    let written = roles.names.get(&entity.value.to_lowercase());
+    if written.is_some() || entity.kind != EntityKind::Host {
+        return written;
+    }
+    let normal = entity.normal();
+    let mut known = roles.names.iter();
+    known.find_map(|(name, address)| (Entity::normal_host(name) == normal).then_some(address))
 }
 
 #[cfg(test)]

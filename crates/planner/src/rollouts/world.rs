@@ -302,15 +302,15 @@ impl World {
     /// How many hosts of the system an action takes down that have no part in the incident. Whoever is locked out of an account meanwhile
     /// waits, which costs no action.
     pub(crate) fn taken_down_needlessly(&self, action: &str) -> usize {
+        if !interrupts(action) {
+            return 0;
+        }
         let guilty = self.roles.to_clean();
         let is_innocent = |name: &String| {
             self.roles.systems.contains(name)
                 && !guilty.contains(name)
                 && !self.roles.attackers.contains(name)
         };
-        if !interrupts(action) {
-            return 0;
-        }
         let hosts: BTreeSet<String> = named(action, &self.roles).into_iter().map(|(_, name)| name).collect();
         hosts.into_iter().filter(is_innocent).count()
     }

@@ -167,6 +167,7 @@ pub struct Minutes {
     #[schemars(range(min = 0))]
     pub default_criticality: f64,
     /// Minutes that it costs, beside the outage, to take down a host that has no part in the incident.
+    #[serde(default)]
     #[schemars(range(min = 0))]
     pub needless: f64,
     /// What each kind of response takes.
