@@ -18,14 +18,19 @@ const MAX_HABIT: usize = 90;
 /// Most words of whoever has an address.
 const MAX_OWNER: usize = 3;
 
-/// Words that tell that a host looks at others by order.
-const WATCHING: [&str; 4] = ["scan", "monitor", "check", "audit"];
-/// The same where a list tells of a host, in which much else stands as well: whole words.
-const WATCHERS: [&str; 4] = ["scans", "scanner", "monitors", "audits"];
-/// Products that do nothing else. Their agents do, on hosts that are looked at.
-const SCANNERS: [&str; 7] = ["nessus", "openvas", "greenbone", "qualys", "nexpose", "insightvm", "tenable"];
+/// What a host does that looks at others by order.
+const LOOKS: [&str; 4] = ["scans", "monitors", "audits", "checks"];
+/// The one of these that an entry of a list says of much else.
+const OF_ANYTHING: &str = "checks";
+/// What stands before such a word where the host itself does it, beside its address and the end of a bracket.
+const JOINING: [&str; 6] = ["and", "also", "it", "that", "which", "who"];
+/// What a host is that does so, by its kind or its product. The agents of products do not, on hosts that are looked at.
+const SCANNERS: [&str; 8] =
+    ["scanner", "nessus", "openvas", "greenbone", "qualys", "nexpose", "insightvm", "tenable"];
 /// What else is called a scanner.
 const PAPER: [&str; 2] = ["print", "document"];
+/// Between a host and one of these words they tell of somebody else who looks: `web01 is reached by the scanner`.
+const OF_OTHERS: [&str; 9] = ["by", "from", "to", "for", "with", "of", "over", "on", "in"];
 /// Words of a rule that says that something has to stay as it is.
 const KEEPING: [&str; 9] =
     ["must", "has to", "have to", "stay", "remain", "keep", "outage", "cannot", "may not"];
@@ -113,26 +118,9 @@ impl Hosts {
             debug_assert_eq!(start, line.len());
         }
         for sentence in lines.iter().flat_map(|line| line.split_inclusive(". ")) {
-            let lower = sentence.to_lowercase();
-            if !is_watching(&lower) && !is_product(&lower) {
-                continue;
-            }
             let trimmed = sentence.trim().trim_end_matches('.');
             let own = trimmed.trim_start_matches(|c: char| c.is_whitespace() || "-*•".contains(c));
-            let (is_listed, is_watcher) = (own.len() < trimmed.len(), is_watcher(own));
-            let mut subjects: Vec<String> = Vec::new();
-            if !is_listed || is_watcher {
-                let lower = own.to_lowercase();
-                let starts = (1..=MAX_NAME.min(lower.len())).filter_map(|end| lower.get(..end));
-                subjects.extend(starts.filter_map(|start| hosts.names.get(start).cloned()));
-            }
-            // `- vuln01 (10.0.2.14): scans all servers`, `10.0.2.14: our scanner`.
-            if is_watcher {
-                let first = Entities::places(own).into_iter().next().filter(|(place, _)| *place == 0);
-                let first = first.map(|(_, entity)| entity.value);
-                subjects.extend(first.filter(|first| systems.contains(first.as_str())));
-            }
-            for address in subjects {
+            if let Some(address) = hosts.watcher(own, own.len() < trimmed.len(), &systems) {
                 hosts.habits.entry(address).or_insert_with(|| shortened(own, MAX_HABIT));
             }
         }
@@ -196,6 +184,27 @@ impl Hosts {
                 self.about.insert(address.clone(), shortened(&about, MAX_ABOUT));
             }
         }
+    }
+
+    /// The host that a sentence or an entry of a list begins with, if that says that it looks at others:
+    /// `- vuln01 (10.0.2.14): scans all servers`, `10.0.2.14: our scanner`, `siem scans all servers every night`.
+    fn watcher(&self, own: &str, is_listed: bool, systems: &HashSet<&str>) -> Option<String> {
+        let lower = own.to_lowercase();
+        if !LOOKS.iter().chain(&SCANNERS).any(|word| lower.contains(word)) {
+            return None;
+        }
+        let (end, subject) = word_places(&lower)
+            .take(2)
+            .filter_map(|(_, end)| Some((end, self.names.get(lower.get(..end)?)?.clone())))
+            .last()
+            .or_else(|| {
+                let (place, entity) = Entities::places(own).into_iter().next()?;
+                let is_own = place == 0 && systems.contains(entity.value.as_str());
+                is_own.then_some((entity.value.len(), entity.value))
+            })?;
+        let said = lower.get(end..)?;
+        let looks = looks(said, &subject, is_listed) && !PAPER.iter().any(|word| said.contains(word));
+        looks.then_some(subject)
     }
 
     /// The names of the hosts in lower case, with their addresses.
@@ -278,28 +287,27 @@ impl Hosts {
     }
 }
 
-/// Whether a sentence in lower case tells of looking. `Samba for invoices and scans` keeps what was scanned.
-fn is_watching(lower: &str) -> bool {
-    WATCHING.iter().any(|word| {
-        lower.match_indices(word).any(|(at, _)| {
-            let rest = lower.get(at..).unwrap_or_default();
-            let behind = rest.strip_prefix("scans").map(|behind| behind.trim_start().chars().next());
-            behind.is_none_or(|next| next.is_some_and(char::is_alphanumeric))
-        })
-    })
-}
-
-/// Whether an entry of a list says that its host looks at others.
-fn is_watcher(entry: &str) -> bool {
-    let lower = entry.to_lowercase();
-    let looks =
-        WATCHERS.iter().any(|word| has_word(&lower, word)) && !PAPER.iter().any(|word| lower.contains(word));
-    looks || is_product(&lower)
-}
-
-/// Whether a text in lower case tells of a product that looks at others, and not of its agent.
-fn is_product(lower: &str) -> bool {
-    SCANNERS.iter().any(|product| has_word(lower, product)) && !lower.contains("agent")
+/// Whether what a text in lower case says of the host with this address is that it looks at others.
+fn looks(said: &str, address: &str, is_listed: bool) -> bool {
+    let words = || word_places(said).map(|(start, end)| (start, said.get(start..end).unwrap_or_default()));
+    let own = || words().take_while(|(_, word)| !OF_OTHERS.contains(word));
+    let is_verb = |(start, word): (usize, &str)| {
+        if !LOOKS.contains(&word) || is_listed && word == OF_ANYTHING {
+            return false;
+        }
+        let is_own = match said.get(..start).unwrap_or_default().split_whitespace().next_back() {
+            None => true,
+            Some(last) => {
+                last == address || JOINING.contains(&last) || last.ends_with([')', ',', ';', ':', '|', ']'])
+            }
+        };
+        // `Samba for invoices and scans` keeps what was scanned.
+        let behind = said.get(start + word.len()..).unwrap_or_default();
+        let object = word_places(behind).next().and_then(|(start, end)| behind.get(start..end));
+        is_own && object.is_some_and(|next| !OF_OTHERS.contains(&next))
+    };
+    // What it does beside what it does to others: `collects logs from all and scans the servers`.
+    words().any(is_verb) || own().any(|(_, word)| SCANNERS.contains(&word)) && !has_word(said, "agent")
 }
 
 /// Where the words of a text begin and end; a hyphen does not part them.
@@ -585,6 +593,27 @@ mod tests {
             &own,
         );
         assert_eq!((others.habit("10.0.2.13"), others.habit("10.0.2.14")), (None, None));
+        for looked_at in [
+            " is monitored by siem",
+            " answers health checks from siem",
+            " is reached by the scanner, and Apache is checked daily",
+            " is scanned by Nessus",
+            " runs Apache; the scans by siem are allowed",
+            "10 scans all servers",
+        ] {
+            let text = format!("web_shop at 10.0.2.13 runs Apache.\nweb_shop{looked_at}.");
+            let hosts = Hosts::read(&text, &own);
+            assert_eq!(hosts.habit("10.0.2.13"), None, "{looked_at}");
+        }
+        for looks in [
+            "checks all servers every minute",
+            "(Debian 12) monitors the others",
+            "is our vulnerability scanner",
+            "collects logs from all hosts and scans them at night",
+        ] {
+            let hosts = Hosts::read(&format!("siem at 10.0.2.14 {looks}."), &own);
+            assert!(hosts.habit("10.0.2.14").is_some(), "{looks}");
+        }
         let rules = |rule: &str| hosts.kept(&[rule.to_owned()]);
         assert_eq!(rules("Apache on web_shop must not be taken offline."), ["10.0.2.13"]);
         assert_eq!(rules("10.0.2.14 has to remain accessible from web_shop."), ["10.0.2.14", "10.0.2.13"]);
