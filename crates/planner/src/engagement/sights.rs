@@ -121,7 +121,7 @@ mod tests {
         let catalogue = Catalogue::parse(super::super::field::tests::NETWORK).unwrap();
         let hosts =
             Hosts::read("pc1 at 10.0.0.1 and web at 10.0.1.1.", &["10.0.0.1".into(), "10.0.1.1".into()]);
-        let likely = Judgement { attack: 0.8, pieces: Vec::new() };
+        let likely = Judgement { attack: 0.8, ..Judgement::default() };
         let scan = reading(&[(Tactic::Discovery, 0.75), (Tactic::InitialAccess, 0.25)]);
         let work = reading(&[(Tactic::LateralMovement, 1.0)]);
         let (on_pc, on_web) = (group("10.0.0.1", "10.0.0.9"), group("10.0.1.1", "10.0.0.9"));
@@ -149,7 +149,7 @@ mod tests {
         let catalogue = Catalogue::parse(&told).unwrap();
         let hosts = Hosts::read("web at 10.0.1.1.", &["10.0.1.1".into()]);
         let (unlikely, read) =
-            (Judgement { attack: 0.1, pieces: Vec::new() }, reading(&[(Tactic::Execution, 1.0)]));
+            (Judgement { attack: 0.1, ..Judgement::default() }, reading(&[(Tactic::Execution, 1.0)]));
         let mut hit = group("10.0.1.1", "10.0.0.9");
         hit.words.message = "Connection to the decoy service at port 443".into();
         let shown = [Shown { group: &hit, reading: &read, judgement: &unlikely }];
@@ -162,7 +162,7 @@ mod tests {
         let catalogue = Catalogue::parse(super::super::field::tests::NETWORK).unwrap();
         let hosts = Hosts::read("pc1 at 10.0.0.1.", &["10.0.0.1".into()]);
         let (likely, read) =
-            (Judgement { attack: 0.8, pieces: Vec::new() }, reading(&[(Tactic::Execution, 1.0)]));
+            (Judgement { attack: 0.8, ..Judgement::default() }, reading(&[(Tactic::Execution, 1.0)]));
         let found = group("10.0.0.1", "");
         let shown = [Shown { group: &found, reading: &read, judgement: &likely }];
         assert!(sights(&catalogue, &hosts, &shown, "Search pc1")[0].trace);

@@ -2,7 +2,8 @@
 //!
 //! A tactic is named if it is likelier than not that some record shows it. Groups with one message are one piece of evidence, which
 //! shows a tactic as likely as the likeliest of them does; pieces are taken to be independent of each other (a noisy-or). So the
-//! expected number of wrong answers is the least, those that are named wrongly and those that are missed together.
+//! expected number of wrong answers is the least, those that are named wrongly and those that are missed together. All this is said for the
+//! case that there is an attack, which among noise is not as good as certain: there everything is as likely as beside the likeliest group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +28,7 @@ const SPEAKS: f32 = 0.1;
 
 /// The tactics by the weight of the groups that show them.
 pub(crate) fn beliefs(scene: &Scene, shown: &[Shown<'_>]) -> Vec<TacticBelief> {
-    let chances: Vec<BTreeMap<Tactic, f32>> = shown.iter().map(Shown::chances).collect();
+    let chances = chances(shown);
     let named = named(shown, &chances);
     // What a group weighs is shared by the tactics that it may show.
     let mut by_tactic: BTreeMap<Tactic, Vec<(f32, &Shown<'_>)>> = BTreeMap::new();
@@ -71,6 +72,17 @@ pub(crate) fn beliefs(scene: &Scene, shown: &[Shown<'_>]) -> Vec<TacticBelief> {
     // Stable: among equals in the order of the tactics.
     beliefs.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     beliefs
+}
+
+/// How likely each group shows each tactic if there is an attack.
+fn chances(shown: &[Shown<'_>]) -> Vec<BTreeMap<Tactic, f32>> {
+    let likeliest = shown.iter().map(|shown| shown.verdict.attack).fold(0.0, f32::max);
+    let of = |shown: &Shown<'_>| {
+        let given = likeliest.max(f32::EPSILON).powf(-shown.group.around.noise);
+        let alone = shown.chances().into_iter();
+        alone.map(|(tactic, chance)| (tactic, (given * chance).min(1.0))).collect()
+    };
+    shown.iter().map(of).collect()
 }
 
 /// The tactics that are named.
@@ -171,6 +183,20 @@ mod tests {
         let unsure: &[_] = &[(Discovery, 0.4), (LateralMovement, 0.3), (Execution, 0.3)];
         assert_eq!(of(&[("a", unsure)]), [Discovery], "the likeliest, in any case");
         assert_eq!(of(&[]), []);
+    }
+
+    #[test]
+    fn among_noise_tactics_are_named_for_the_case_that_there_is_an_attack() {
+        let named = |noise: f32| {
+            let mut group = group(1, "a");
+            group.around.noise = noise;
+            let verdict =
+                Verdict { attack: 0.5, ..verdict(&[(Tactic::Execution, 0.6), (Tactic::Impact, 0.4)]) };
+            let tactics = [Tactic::Execution].into();
+            let likelier = [Shown { group: &group, tactics, verdict: &verdict }];
+            chances(&likelier)[0][&Tactic::Execution]
+        };
+        assert!((named(0.0) - 0.3).abs() < 1e-6 && (named(1.0) - 0.6).abs() < 1e-6);
     }
 
     #[test]

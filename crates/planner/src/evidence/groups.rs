@@ -4,11 +4,11 @@
 //! records there are and what else the log shows is not said: code weighs that, in [`super::judgement`].
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use countermove_incident::{
     AlertLog, Baseline, Digest, Familiarity, Group, Known, Record, RecordKind, SensorVerdict, Tactic,
-    technique,
+    Timestamp, technique,
 };
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use crate::evidence::clients::{decoded, without_claims};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::lines::{Line, Lines};
 use crate::evidence::parts::{Own, Parts};
+use crate::evidence::surroundings::{Surroundings, surroundings};
 use crate::words::fenced_line;
 
 /// The least severe priority.
@@ -50,8 +51,12 @@ pub(crate) struct GroupView {
     pub(crate) tactics: BTreeSet<Tactic>,
     /// Techniques that its records state, each once.
     pub(crate) techniques: Vec<String>,
-    /// Whether it holds an alert of the highest priority that is no passing probe by what else the log shows.
-    pub(crate) comes_back: bool,
+    /// Whether its sensor gives one of its alerts the highest priority.
+    pub(crate) is_top: bool,
+    /// When the first of its records came; none where they do not say.
+    pub(crate) first: Option<Timestamp>,
+    /// What else the log's alerts show of whoever is in it.
+    pub(crate) around: Surroundings,
     /// Whether the sensor stopped all of it.
     pub(crate) is_blocked: bool,
     /// How well the organisation's ordinary days know what they know least of it.
@@ -118,11 +123,10 @@ pub(crate) fn views(
     let hosts = own.hosts;
     let mut views: Vec<GroupView> =
         digest.groups().iter().map(|group| view(group, log, lines, own, baseline)).collect();
-    let surroundings = Surroundings::of(&views);
-    let back: Vec<bool> = views.iter().map(|view| surroundings.comes_back(view, hosts)).collect();
+    let around = surroundings(&views, hosts);
     let told: Vec<[String; 2]> = views.iter().map(|view| ends(view, hosts)).collect();
-    for ((view, comes_back), [source, destination]) in views.iter_mut().zip(back).zip(told) {
-        view.comes_back &= comes_back;
+    for ((view, around), [source, destination]) in views.iter_mut().zip(around).zip(told) {
+        view.around = around;
         view.words.source = source;
         view.words.destination = destination;
     }
@@ -139,7 +143,7 @@ fn view(
     let mut parts = Parts::default();
     let (mut tactics, mut techniques) = (BTreeSet::new(), Vec::new());
     let mut classification = "";
-    let mut comes_back = false;
+    let mut is_top = false;
     let mut is_blocked = !group.records.is_empty();
     let mut familiarity = None;
     for (at, record) in group.records.iter().filter_map(|at| Some((at, log.records.get(*at)?))) {
@@ -155,7 +159,7 @@ fn view(
         if record.is_alert() {
             classification = &record.classification;
             tactics.extend(stated_tactics(record));
-            comes_back |= record.priority == Some(1);
+            is_top |= record.priority == Some(1);
         }
     }
     let severity = group.kind.as_ref().and_then(|kind| kind.priority);
@@ -186,7 +190,9 @@ fn view(
         parts,
         tactics,
         techniques,
-        comes_back,
+        is_top,
+        first: group.first,
+        around: Surroundings::default(),
         is_blocked,
         familiarity: familiarity.unwrap_or_default(),
         words,
@@ -212,40 +218,6 @@ fn stated_tactics(record: &Record) -> Vec<Tactic> {
         _ => None,
     };
     record.techniques.iter().filter_map(only).collect()
-}
-
-/// What the groups together say of an address.
-#[derive(Debug, Default)]
-struct Surroundings {
-    /// For each address outside: number and priority of the alert groups that involve it.
-    outside: BTreeMap<String, Vec<(u32, u8)>>,
-}
-
-impl Surroundings {
-    fn of(views: &[GroupView]) -> Surroundings {
-        let mut found = Surroundings::default();
-        for view in views.iter().filter(|view| view.is_alert) {
-            for name in &view.parts.outside {
-                found.outside.entry(name.clone()).or_default().push((view.number, view.priority));
-            }
-        }
-        found
-    }
-
-    /// Of an alert to which its sensor gives priority 1, whether it cannot be a passing probe: its address outside shows in another
-    /// serious group as well, or it stays among own hosts and no sender looks at others by order. A probe that leads to
-    /// nothing is seen once; who comes back is at work.
-    fn comes_back(&self, view: &GroupView, hosts: &Hosts) -> bool {
-        let Parts { outside, from_inside, to_inside, .. } = &view.parts;
-        let shows_again = |name: &String| {
-            let groups = self.outside.get(name).map_or(&[][..], Vec::as_slice);
-            groups.iter().any(|(number, priority)| *number != view.number && *priority <= SERIOUS)
-        };
-        let is_inside = !(from_inside.is_empty() && to_inside.is_empty());
-        let among_own =
-            outside.is_empty() && is_inside && from_inside.iter().all(|host| hosts.habit(host).is_none());
-        view.is_alert && (among_own || outside.iter().any(shows_again))
-    }
 }
 
 /// Source and destination in words; nothing where the records do not say. Neither how many they are nor what else is known of
@@ -332,7 +304,7 @@ mod tests {
         assert_eq!(told, (0..log.records.len()).collect::<Vec<_>>());
         let exploit = group("Exploit");
         assert_eq!((exploit.records.len(), log.records[exploit.records[0]].repeats.count), (1, 2));
-        assert!(exploit.comes_back);
+        assert!(exploit.around.comes_back);
         let probe = group("Probe");
         assert_eq!(exploit.words.source, "outside address");
         assert_eq!(
@@ -341,13 +313,13 @@ mod tests {
             "neither number nor company is told"
         );
         assert_eq!(exploit.words.destination, "web01: (Debian 12) runs Apache");
-        assert!(!probe.comes_back);
-        assert!(!group("Scan").comes_back, "only alerts of the highest priority count");
+        assert!(!probe.around.comes_back);
+        assert!(!group("Scan").around.comes_back, "only alerts of the highest priority count");
         assert!(
-            group("Brute force").comes_back,
+            group("Brute force").around.comes_back,
             "nobody outside is needed where an own host attacks another"
         );
-        assert!(!group("Audit").comes_back, "this host looks at others by order");
+        assert!(!group("Audit").around.comes_back, "this host looks at others by order");
         let audit = group("Web scan");
         assert_eq!(audit.words.source, "siem: collects logs (siem scans all servers every night)");
         assert!(audit.parts.from_inside.contains("10.0.2.14") && audit.parts.outside.is_empty());

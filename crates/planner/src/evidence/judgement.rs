@@ -3,6 +3,10 @@
 //!
 //! The rule is a logistic one: each piece of evidence adds to the log-odds what [`WEIGHTS`] says, and the sum is the probability. No
 //! single piece decides, the model's included, and each judgement tells what spoke for it and against it.
+//!
+//! What an alert says is worth what its sensor is. In a log that tells of few, the records are what somebody chose to tell, and their words
+//! decide; in one that fires at many who have nothing in common, most of it is wrong whatever it says, and what else the log shows of the
+//! same hosts decides, by [`AMONG_NOISE`]. Between the two the weights go over into each other.
 
 use std::collections::BTreeMap;
 
@@ -157,6 +161,20 @@ pub(crate) enum Piece {
     ByOrder,
     /// It is a severe alert whose outside end shows in another serious group, or that stays among own hosts.
     ComesBack,
+    /// Its rule is one of those for malware by its vendor's own names.
+    Malware,
+    /// How many other messages of serious alerts the same two show in; this and the next three count as logarithms of one more.
+    SameTwo,
+    /// How many of severe alerts a host acts in that acts in it.
+    ActsAgain,
+    /// How many of severe alerts a host acts in afterwards that it is aimed at.
+    GoesOn,
+    /// How many messages of severe alerts have nothing to do with it.
+    Apart,
+    /// A host only asks others for a name or the time.
+    Asks,
+    /// Whoever looked at its sender by order gets an answer.
+    Answers,
     /// A login failed once or twice, as people mistype.
     Slip,
     /// Logins failed again and again from one place.
@@ -179,8 +197,8 @@ pub(crate) enum Piece {
     Beside,
 }
 
-/// What each piece adds to the log-odds.
-const WEIGHTS: [(Piece, f32); 21] = [
+/// What each piece adds to the log-odds in a log that tells of few. Set by hand (docs/perception.md).
+const WEIGHTS: [(Piece, f32); 22] = [
     (Piece::Model, 0.9),
     (Piece::Wording, 0.4),
     (Piece::High, 1.0),
@@ -192,6 +210,7 @@ const WEIGHTS: [(Piece, f32); 21] = [
     (Piece::Harmless, -0.8),
     (Piece::Blocked, -0.5),
     (Piece::ByOrder, -8.0),
+    (Piece::Answers, -2.0),
     (Piece::ComesBack, 1.0),
     (Piece::Slip, -2.0),
     (Piece::Guessing, 3.0),
@@ -203,6 +222,32 @@ const WEIGHTS: [(Piece, f32); 21] = [
     (Piece::UsualOfOthers, -0.5),
     (Piece::Always, -0.3),
 ];
+
+/// The same of alerts among noise. Fitted to logs that others wrote, but for what these do not show, which is as above or, of an ATT&CK tag,
+/// half of it (docs/perception.md).
+const AMONG_NOISE: [(Piece, f32); 17] = [
+    (Piece::Model, 0.1),
+    (Piece::High, 0.25),
+    (Piece::Low, -0.1),
+    (Piece::Lowest, -0.2),
+    (Piece::Tagged, 1.0),
+    (Piece::Blocked, -0.5),
+    (Piece::ByOrder, -8.0),
+    (Piece::Answers, -2.0),
+    (Piece::Malware, 1.6),
+    (Piece::SameTwo, 1.6),
+    (Piece::ActsAgain, 1.25),
+    (Piece::GoesOn, 1.45),
+    (Piece::Apart, -0.5),
+    (Piece::Asks, -1.6),
+    (Piece::Daily, -5.0),
+    (Piece::Usual, -3.0),
+    (Piece::Always, -2.2),
+];
+
+/// More messages that have nothing to do with a group count as so many, which is what the logs show that the weights were fitted to: whoever
+/// floods a sensor gains no more.
+const MOST_APART: usize = 12;
 
 /// What a group that is no alert gains beside what is enough of an attack, in log-odds: nobody writes logs for attacks, and where there is one
 /// it is in them. Set by hand with the weight of [`Piece::Log`] (docs/perception.md).
@@ -217,6 +262,26 @@ const HOSTILE: [&str; 6] = [
     "web-application-attack",
     "attempted-admin",
 ];
+/// What vendors call their rules for malware, behind their own name or at the beginning: Emerging Threats' categories and Snort's.
+const MALWARE_RULES: [&str; 15] = [
+    "MALWARE",
+    "TROJAN",
+    "CNC",
+    "ATTACK_RESPONSE",
+    "CURRENT_EVENTS",
+    "EXPLOIT_KIT",
+    "PHISHING",
+    "COINMINER",
+    "MOBILE_MALWARE",
+    "WORM",
+    "MALWARE-CNC",
+    "MALWARE-BACKDOOR",
+    "MALWARE-OTHER",
+    "EXPLOIT-KIT",
+    "INDICATOR-COMPROMISE",
+];
+/// How vendors begin the names of their rules where the category follows.
+const VENDORS: [&str; 3] = ["ET", "ETPRO", "GPL"];
 /// Classes of alerts about what is no attack by itself.
 const HARMLESS: [&str; 7] = [
     "not-suspicious",
@@ -229,10 +294,12 @@ const HARMLESS: [&str; 7] = [
 ];
 
 /// How likely a group is part of an attack, and why.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Judgement {
     /// Probability that it is, from 0 to 1.
     pub attack: f32,
+    /// How much of the log is about others, from 0 to 1.
+    pub noise: f32,
     /// What each piece of evidence added to the log-odds, the weightiest first.
     pub pieces: Vec<(Piece, f32)>,
 }
@@ -261,6 +328,13 @@ impl Piece {
             Piece::Blocked => "blocked by the sensor",
             Piece::ByOrder => "the sender looks by order",
             Piece::ComesBack => "a severe alert that does not stand alone",
+            Piece::Malware => "a rule for malware",
+            Piece::SameTwo => "other alerts of the same two",
+            Piece::ActsAgain => "other severe alerts of the same host",
+            Piece::GoesOn => "what its target did afterwards",
+            Piece::Apart => "severe alerts that have nothing to do with it",
+            Piece::Asks => "a question for a name or the time",
+            Piece::Answers => "an answer to who looks by order",
             Piece::Slip => "a login that failed once or twice",
             Piece::Guessing => "logins that failed again and again",
             Piece::GotIn => "one of them worked in the end",
@@ -276,11 +350,12 @@ impl Piece {
 }
 
 /// A piece of evidence on a group with its weight.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WeighedEvidence {
-    /// What it is, as a plan tells it.
-    pub name: &'static str,
-    /// Log-odds of the model and of the words, of all others whether there is it, as 0 or 1.
+    /// What it is, as a plan tells it, and whether it counts as it does among noise.
+    pub name: String,
+    /// Log-odds of the model and of the words, logarithms of counts, of all others whether there is it, as 0 or 1; of a log between quiet
+    /// and noisy that part of it that counts so.
     pub value: f32,
     /// What it adds to the log-odds for each one of its value.
     pub weight: f32,
@@ -300,9 +375,13 @@ pub(crate) fn evidence(
     hosts: &Hosts,
     lines: &Lines,
 ) -> Vec<WeighedEvidence> {
-    let told =
-        |(piece, weight, value): (Piece, f32, f32)| WeighedEvidence { name: piece.name(), value, weight };
-    weighed(group, reading, words, hosts, lines).map(told).collect()
+    let told = |(piece, weight, value): (Piece, f32, f32), among: &str| {
+        let name = format!("{}{among}", piece.name());
+        WeighedEvidence { name, value, weight }
+    };
+    let [quiet, noisy] = weighed(group, reading, words, hosts, lines);
+    let quiet = quiet.into_iter().map(|piece| told(piece, ""));
+    quiet.chain(noisy.into_iter().map(|piece| told(piece, ", among noise"))).collect()
 }
 
 /// Weighs the evidence on a group. `words` are what [`wording`] says of it.
@@ -313,45 +392,59 @@ pub(crate) fn judge(
     hosts: &Hosts,
     lines: &Lines,
 ) -> Judgement {
-    let pieces = weighed(group, reading, words, hosts, lines)
-        .map(|(piece, weight, value)| (piece, weight * value))
-        .filter(|(_, added)| *added != 0.0);
-    Judgement::of(pieces.collect())
+    let mut pieces: BTreeMap<Piece, f32> = BTreeMap::new();
+    for (piece, weight, value) in weighed(group, reading, words, hosts, lines).concat() {
+        *pieces.entry(piece).or_default() += weight * value;
+    }
+    let pieces = pieces.into_iter().filter(|(_, added)| *added != 0.0);
+    Judgement::of(pieces.collect(), group.around.noise)
 }
 
-/// Each piece with its weight, and with what it says before it is weighed: log-odds of the model and of the words, of all others whether
-/// there is it, as 0 or 1.
+/// Each piece with its weight, and with what it says before it is weighed, as in any log and as among noise.
 fn weighed(
     group: &GroupView,
     reading: &Reading,
     words: &Reading,
     hosts: &Hosts,
     lines: &Lines,
-) -> impl Iterator<Item = (Piece, f32, f32)> {
+) -> [Vec<(Piece, f32, f32)>; 2] {
     let guesses = lines.guesses(&group.records);
-    let value = move |piece| match piece {
+    let count = |others: usize| (others as f32).ln_1p();
+    let value = |piece| match piece {
         Piece::Model => reading.log_odds(),
         // Of logins that failed it matters how many did, which no word says.
         Piece::Wording if guesses.failed > 0 => 0.0,
         Piece::Wording => words.log_odds() - Wording::shipped().read("").log_odds(),
+        Piece::SameTwo => count(group.around.same_two),
+        Piece::ActsAgain => count(group.around.acts_again),
+        Piece::GoesOn => count(group.around.goes_on),
+        Piece::Apart => count(group.around.apart.min(MOST_APART)),
         piece => f32::from(u8::from(holds(piece, group, hosts, guesses))),
     };
-    WEIGHTS.into_iter().map(move |(piece, weight)| (piece, weight, value(piece)))
+    let noise = group.around.noise;
+    let weighed = |weights: &[(Piece, f32)], part: f32| -> Vec<(Piece, f32, f32)> {
+        weights.iter().map(|(piece, weight)| (*piece, *weight, part * value(*piece))).collect()
+    };
+    [weighed(&WEIGHTS, 1.0 - noise), weighed(&AMONG_NOISE, noise)]
 }
 
-/// From this probability on a group counts as part of an attack.
-const LIKELY: f32 = 0.5;
+/// From these log-odds on a group counts as part of an attack: where it is likelier than not.
+const LIKELY: f32 = 0.0;
+/// The same among noise, beside what is enough of an attack: 25 %. Whoever leaves out every second record of an attack tells half of it.
+const LIKELY_AMONG_NOISE: f32 = -1.1;
 /// So much has to speak for an attack before there is one, in log-odds: one group that is part of it with a chance of 70 %, or several
 /// with a name in common that are so together.
 const ENOUGH: f32 = 0.847;
 /// The same where nothing does but alerts that their own sensors call less than severe, 80 %: most of these are nobody's attack.
 const ENOUGH_MILD: f32 = 1.386;
+/// The same among noise, for any alert: 40 %, since whoever misses an attack loses more than whoever looks in vain.
+const ENOUGH_AMONG_NOISE: f32 = -0.405;
 
 impl Judgement {
-    fn of(mut pieces: Vec<(Piece, f32)>) -> Judgement {
+    fn of(mut pieces: Vec<(Piece, f32)>, noise: f32) -> Judgement {
         pieces.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
         let sum: f32 = pieces.iter().map(|(_, added)| added).sum();
-        Judgement { attack: 1.0 / (1.0 + (-sum).exp()), pieces }
+        Judgement { attack: 1.0 / (1.0 + (-sum).exp()), noise, pieces }
     }
 
     /// The same where other groups are enough to say that there is an attack.
@@ -359,12 +452,17 @@ impl Judgement {
         if group.is_alert {
             return self;
         }
-        Judgement::of(self.pieces.into_iter().chain([(Piece::Beside, BESIDE)]).collect())
+        Judgement::of(self.pieces.into_iter().chain([(Piece::Beside, BESIDE)]).collect(), self.noise)
     }
 
     /// Whether the group counts as part of an attack.
     pub(crate) fn is_likely(&self) -> bool {
-        self.attack >= LIKELY
+        self.log_odds() >= self.between(LIKELY, LIKELY_AMONG_NOISE)
+    }
+
+    /// A bound of log-odds between that of a quiet log and that among noise.
+    fn between(&self, quiet: f32, among_noise: f32) -> f32 {
+        quiet + self.noise * (among_noise - quiet)
     }
 
     fn log_odds(&self) -> f32 {
@@ -373,7 +471,7 @@ impl Judgement {
 }
 
 /// Whether what is likely part of an attack is enough to say that there is one: many groups that are each a little likelier than not
-/// have to be about somebody together, or every long log would hold an attack.
+/// have to be about somebody together, or every long log would hold an attack. Among noise what groups say together is part of what each does.
 pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Judgement)>) -> bool {
     // What speaks against each, and whether more than what the sensor itself calls minor or nobody understood does.
     let mut by_name: BTreeMap<&str, (f32, bool, f32)> = BTreeMap::new();
@@ -383,12 +481,12 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
         let (log_odds, is_serious) = (judgement.log_odds(), group.is_serious());
         let is_mild = group.is_alert && group.severity.is_some_and(|severity| severity > 1);
         let enough = if is_mild { ENOUGH_MILD } else { ENOUGH };
-        if is_serious && log_odds >= enough {
+        if is_serious && log_odds >= judgement.between(enough, ENOUGH_AMONG_NOISE) {
             return true;
         }
         for name in names {
             let (sum, serious, least) = by_name.entry(name).or_insert((0.0, false, ENOUGH_MILD));
-            *sum += log_odds;
+            *sum += (1.0 - judgement.noise) * log_odds;
             *serious |= is_serious;
             *least = least.min(enough);
         }
@@ -400,7 +498,13 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
 fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bool {
     let class = || AlertClass::find(&group.words.classification).map_or("", |class| class.short_name);
     match piece {
-        Piece::Model | Piece::Wording | Piece::Always => true,
+        Piece::Model
+        | Piece::Wording
+        | Piece::SameTwo
+        | Piece::ActsAgain
+        | Piece::GoesOn
+        | Piece::Apart
+        | Piece::Always => true,
         // That follows from what all groups say.
         Piece::Beside => false,
         Piece::High => group.severity == Some(1),
@@ -412,7 +516,13 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Harmless => HARMLESS.contains(&class()),
         Piece::Blocked => group.is_blocked,
         Piece::ByOrder => group.is_by_order(hosts),
-        Piece::ComesBack => group.comes_back,
+        Piece::ComesBack => group.around.comes_back,
+        Piece::Malware => is_for_malware(&group.words.message),
+        Piece::Asks => {
+            let Parts { outside, only_asked, from_inside, aimed_at, .. } = &group.parts;
+            outside.is_subset(only_asked) && aimed_at.is_empty() && !from_inside.is_empty()
+        }
+        Piece::Answers => group.around.answers,
         Piece::Slip => (1..MANY_FAILED).contains(&guesses.failed),
         Piece::Guessing => guesses.failed >= MANY_FAILED,
         Piece::GotIn => guesses.failed >= MANY_FAILED && guesses.worked,
@@ -424,9 +534,20 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
     }
 }
 
+/// Whether the rule that matched is one for malware, as its vendor names it.
+fn is_for_malware(message: &str) -> bool {
+    let mut words = message.split_whitespace();
+    let category = match words.next() {
+        Some(vendor) if VENDORS.contains(&vendor) => words.next(),
+        first => first,
+    };
+    category.is_some_and(|category| MALWARE_RULES.contains(&category))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::surroundings::Surroundings;
 
     fn group() -> GroupView {
         GroupView { is_alert: true, ..GroupView::default() }
@@ -479,7 +600,11 @@ mod tests {
 
     #[test]
     fn what_spoke_for_it_adds_up_to_the_probability() {
-        let group = GroupView { severity: Some(1), comes_back: true, ..group() };
+        let group = GroupView {
+            severity: Some(1),
+            around: Surroundings { comes_back: true, ..Surroundings::default() },
+            ..group()
+        };
         let judgement = judged(&group, &reading(0.2));
         let sum: f32 = judgement.pieces.iter().map(|(_, added)| added).sum();
         assert!((judgement.attack - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6);
@@ -520,6 +645,77 @@ mod tests {
             "minor alone never is"
         );
         assert!(enough(&[(minor, judgement), about("192.0.2.1")]));
+    }
+
+    fn among(noise: f32, around: Surroundings) -> GroupView {
+        GroupView { severity: Some(1), around: Surroundings { noise, ..around }, ..group() }
+    }
+
+    #[test]
+    fn among_noise_what_else_is_seen_of_the_same_hosts_decides() {
+        let alone = Surroundings::default();
+        let of = |group: &GroupView, everyday| judged(group, &reading(everyday)).attack;
+        assert!(of(&among(0.0, alone), 0.02) > 0.9 && of(&among(1.0, alone), 0.02) < 0.3);
+        let half = of(&among(0.5, alone), 0.02);
+        assert!(half > of(&among(1.0, alone), 0.02) && half < of(&among(0.0, alone), 0.02));
+        for around in [
+            Surroundings { same_two: 3, ..alone },
+            Surroundings { acts_again: 3, ..alone },
+            Surroundings { goes_on: 3, ..alone },
+        ] {
+            assert!(of(&among(1.0, around), 0.5) > of(&among(1.0, alone), 0.02), "{around:?}");
+            assert_eq!(of(&among(0.0, around), 0.5), of(&among(0.0, alone), 0.5), "{around:?}");
+        }
+        let apart = |apart| of(&among(1.0, Surroundings { apart, ..alone }), 0.5);
+        assert!(apart(0) > apart(3) && apart(3) > apart(MOST_APART));
+        assert_eq!(apart(MOST_APART), apart(5_000), "whoever floods a sensor gains no more");
+        let answer = Surroundings { answers: true, ..alone };
+        assert!(of(&among(0.0, answer), 0.5) < of(&among(0.0, alone), 0.5));
+    }
+
+    #[test]
+    fn evidence_tells_what_counts_as_in_any_log_and_what_as_among_noise() {
+        let group = among(0.25, Surroundings { same_two: 2, ..Surroundings::default() });
+        let told = evidence(&group, &reading(0.2), &wording(&group), &Hosts::default(), &Lines::default());
+        let sum: f32 = told.iter().map(|piece| piece.value * piece.weight).sum();
+        let judgement = judged(&group, &reading(0.2));
+        assert!((judgement.log_odds() - sum).abs() < 1e-5, "{sum} {judgement:?}");
+        let value = |name: &str| told.iter().find(|piece| piece.name == name).map(|piece| piece.value);
+        assert_eq!((value("high severity"), value("high severity, among noise")), (Some(0.75), Some(0.25)));
+        let names: std::collections::BTreeSet<&str> = told.iter().map(|piece| piece.name.as_str()).collect();
+        assert_eq!(names.len(), told.len());
+    }
+
+    #[test]
+    fn among_noise_one_group_is_enough_and_none_is_counted_twice() {
+        let judged = |group: GroupView, everyday: f32| {
+            let judgement = judged(&group, &reading(everyday));
+            (group, judgement)
+        };
+        let enough = |all: &[(GroupView, Judgement)]| is_enough(all.iter().map(|(group, own)| (group, own)));
+        let some = |same_two: usize| {
+            let mut group = among(1.0, Surroundings { same_two, ..Surroundings::default() });
+            group.parts.outside.insert("192.0.2.1".into());
+            judged(group, 0.4)
+        };
+        let (weak, strong) = (some(1), some(4));
+        assert!(weak.1.is_likely() && weak.1.attack < 0.4 && strong.1.attack > 0.5, "{weak:?} {strong:?}");
+        assert!(enough(&[strong]));
+        assert!(!enough(&vec![weak; 5]), "that they are of one is part of what each says");
+    }
+
+    #[test]
+    fn rules_for_malware_are_known_by_their_vendors_names() {
+        for (message, is) in [
+            ("ET MALWARE Cobalt Strike Beacon", true),
+            ("ETPRO TROJAN Win32/X Checkin", true),
+            ("MALWARE-CNC Win.Trojan.Zeus outbound connection", true),
+            ("ET POLICY Possible MALWARE download", false),
+            ("ET", false),
+            ("", false),
+        ] {
+            assert_eq!(is_for_malware(message), is, "{message}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) mod naming;
 pub(crate) mod parts;
 pub(crate) mod roles;
 pub(crate) mod scene;
+pub(crate) mod surroundings;
 pub(crate) mod suspects;
 pub(crate) mod verdicts;
 pub(crate) mod wording;

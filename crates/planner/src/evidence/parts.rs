@@ -56,6 +56,11 @@ impl Own<'_> {
     }
 }
 
+/// Whether an end is where hosts ask for a name or the time.
+fn is_asked(end: &Endpoint) -> bool {
+    end.port.is_some_and(|port| ASKED.contains(&port))
+}
+
 /// Whether an address is no single host's: of a group, of all, of none, or a host's word for itself.
 fn is_no_host(name: &str) -> bool {
     match name.parse::<IpAddr>() {
@@ -91,6 +96,8 @@ pub(crate) struct Parts {
     /// Those of them that more than a datagram shows, whose sender can write any address into it: a connection, a log, or
     /// traffic that an own host sent there.
     pub(crate) proven: BTreeSet<String>,
+    /// Those of them that own hosts only ask for a name or the time.
+    pub(crate) only_asked: BTreeSet<String>,
     /// Hosts of the system that the traffic comes from.
     pub(crate) from_inside: BTreeSet<String>,
     /// Hosts of the system that it goes to.
@@ -128,7 +135,7 @@ impl Parts {
                 self.from_inside.insert(host.clone());
                 from_inside = Some(host);
             }
-            Some(Place::Outside(name)) => self.add_outside(name, !is_datagram),
+            Some(Place::Outside(name)) => self.add_outside(name, !is_datagram, false),
             Some(Place::Nowhere) | None => {}
         }
         // A name that a log gives for its own end, such as that of a site, means whoever wrote it.
@@ -140,14 +147,16 @@ impl Parts {
         match record.destination.as_ref().filter(|end| !is_own_end(end)) {
             Some(end) => match own.place(&end.address) {
                 Place::Inside(host) => {
-                    let is_asked =
-                        from_inside.is_some() && end.port.is_some_and(|port| ASKED.contains(&port));
+                    let is_asked = from_inside.is_some() && is_asked(end);
                     if record.is_alert() && from_inside.is_none() && end.port.is_some() {
                         self.sent_to.insert(host.clone());
                     }
                     self.add_target(host, !is_asked, record);
                 }
-                Place::Outside(name) => self.add_outside(name, from_inside.is_some() || !is_datagram),
+                Place::Outside(name) => {
+                    let is_asked = from_inside.is_some() && is_asked(end);
+                    self.add_outside(name, from_inside.is_some() || !is_datagram, is_asked);
+                }
                 Place::Nowhere => {}
             },
             None if record.is_alert() => {
@@ -182,13 +191,13 @@ impl Parts {
                     names_own = true;
                     self.add_target(host, true, record);
                 }
-                Place::Outside(name) => self.add_outside(name, true),
+                Place::Outside(name) => self.add_outside(name, true, false),
                 Place::Nowhere => {}
             }
         }
         for name in found.of(EntityKind::Domain) {
             if let Place::Outside(name) = own.place(name) {
-                self.add_outside(name, true);
+                self.add_outside(name, true, false);
             }
         }
         if !names_own && let Some(address) = own.hosts.address_of(&record.host) {
@@ -196,9 +205,14 @@ impl Parts {
         }
     }
 
-    fn add_outside(&mut self, name: String, is_proven: bool) {
+    fn add_outside(&mut self, name: String, is_proven: bool, is_asked: bool) {
         if is_proven {
             self.proven.insert(name.clone());
+        }
+        if !is_asked {
+            self.only_asked.remove(&name);
+        } else if !self.outside.contains(&name) {
+            self.only_asked.insert(name.clone());
         }
         self.outside.insert(name);
     }
@@ -340,6 +354,14 @@ mod tests {
         );
         let called = parts(&alert("10.0.2.20", "203.0.113.9", 53));
         assert_eq!(called.proven, set(&["203.0.113.9"]), "an own host knows whom it calls");
+        assert_eq!(called.only_asked, called.outside);
+        let mut both = parts(&alert("10.0.2.20", "203.0.113.9", 443));
+        assert!(both.only_asked.is_empty());
+        both.add_outside("203.0.113.9".into(), true, true);
+        assert!(both.only_asked.is_empty(), "it is more than asked");
+        both.add_outside("203.0.113.10".into(), true, true);
+        both.add_outside("203.0.113.10".into(), true, false);
+        assert!(both.only_asked.is_empty(), "in any order");
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //!
 //! A host that was only probed, or tried where the attacker went on with another one, is no host to clean for that alone; and that a
 //! sensor saw somebody outside try to get in says less of whether it worked than what the host does afterwards.
+//!
+//! Among noise an alert means less often that a host has fallen, whatever it says, and what several say of one host hangs together; groups that
+//! are not likely enough part of the attack count as well, each by how likely it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +25,10 @@ const FALLEN: f32 = 0.8;
 /// Of hosts that somebody outside tried to get into, as a sensor saw it: it tells what was sent and not what came of it, and what stands at
 /// the Internet is tried all day.
 const ATTEMPTED: f32 = 0.35;
+/// What is left of both among noise.
+const AMONG_NOISE: f32 = 0.6;
+/// How much further messages say there beside the strongest, as the power of the chance that they leave.
+const FURTHER: f32 = 0.25;
 /// Of hosts that it was tried on, where the attacker went on with another one; of those that a sensor saw tried the same part of
 /// [`ATTEMPTED`].
 const TRIED: f32 = 0.2;
@@ -69,51 +76,68 @@ pub(crate) fn entered<'a>(scene: &'a Scene, held: &BTreeMap<String, f32>) -> BTr
     chances
 }
 
+/// What messages say of a host.
+type Pieces<'a> = BTreeMap<&'a str, BTreeMap<&'a String, Piece>>;
+
 /// The chance that each own host is compromised which the evidence tells of. `rest` are groups that count as everyday traffic; they
 /// may be part of the attack all the same.
 pub(crate) fn suspects<'a>(
     shown: &[Shown<'a>],
     rest: impl Iterator<Item = (&'a GroupView, &'a Verdict)>,
 ) -> BTreeMap<String, f32> {
-    let mut pieces: BTreeMap<&str, BTreeMap<&String, Piece>> = BTreeMap::new();
+    let mut pieces = Pieces::new();
+    let mut noise = 0.0_f32;
     for shown in shown {
-        let parts = &shown.group.parts;
-        let reached: BTreeSet<&String> = shown.reached().collect();
-        for host in shown.touched().collect::<BTreeSet<_>>() {
-            let [fallen, passed_over] = match (reached.contains(host), parts.from_inside.contains(host)) {
-                (false, _) => [PROBED; 2],
-                (true, true) => [TURNS; 2],
-                (true, false) if shown.only_tries(host) => [ATTEMPTED, ATTEMPTED * TRIED / FALLEN],
-                (true, false) => [FALLEN, TRIED],
-            };
-            let attack = shown.verdict.attack;
-            let piece = pieces.entry(&shown.group.words.message).or_default().entry(host).or_default();
-            piece.times = piece.times.saturating_add(parts.times.get(host).copied().unwrap_or(0));
-            piece.fallen = piece.fallen.max(attack * fallen);
-            piece.passed_over = piece.passed_over.max(attack * passed_over);
-        }
+        noise = noise.max(shown.group.around.noise);
+        add(&mut pieces, shown, 1.0);
     }
     for (group, verdict) in rest {
-        let parts = &group.parts;
-        for host in parts.from_inside.union(&parts.aimed_at) {
-            let piece = pieces.entry(&group.words.message).or_default().entry(host).or_default();
-            piece.fallen = piece.fallen.max(verdict.attack * PROBED);
-            piece.passed_over = piece.passed_over.max(verdict.attack * PROBED);
-        }
+        // What it would be, if it were part of the attack.
+        let tactics = verdict.shares.first().map(|(tactic, _)| *tactic).into_iter().collect();
+        add(&mut pieces, &Shown { group, tactics, verdict }, group.around.noise);
     }
-    let mut spared: BTreeMap<&String, f32> = BTreeMap::new();
+    let mut told: BTreeMap<&String, Vec<f32>> = BTreeMap::new();
     for hosts in pieces.values() {
         let most = hosts.values().map(|piece| piece.times).max().unwrap_or(0);
         for (host, piece) in hosts {
             let is_passed_over = piece.times.saturating_mul(WENT_ON) <= most;
-            let chance = if is_passed_over { piece.passed_over } else { piece.fallen };
-            *spared.entry(host).or_insert(1.0) *= 1.0 - chance;
+            told.entry(host).or_default().push(if is_passed_over { piece.passed_over } else { piece.fallen });
         }
     }
+    let further = 1.0 - noise * (1.0 - FURTHER);
+    let chance = |mut told: Vec<f32>| {
+        told.sort_by(|a, b| b.total_cmp(a));
+        let strongest = told.first().map_or(1.0, |chance| 1.0 - chance);
+        1.0 - strongest * told.iter().skip(1).map(|chance| 1.0 - chance).product::<f32>().powf(further)
+    };
     let mut chances: Vec<(String, f32)> =
-        spared.into_iter().map(|(host, spared)| (host.clone(), 1.0 - spared)).collect();
+        told.into_iter().map(|(host, told)| (host.clone(), chance(told))).collect();
     // Stable: among equals by name.
     chances.sort_by(|a, b| b.1.total_cmp(&a.1));
     chances.truncate(MOST);
     chances.into_iter().collect()
+}
+
+/// Adds what a group says of its hosts. Of what counts as everyday traffic only part does, the rest of it as of hosts that were looked at.
+fn add<'a>(pieces: &mut Pieces<'a>, shown: &Shown<'a>, part: f32) {
+    let group = shown.group;
+    let parts = &group.parts;
+    let reached: BTreeSet<&String> = shown.reached().collect();
+    let less = 1.0 - group.around.noise * (1.0 - AMONG_NOISE);
+    for host in parts.from_inside.union(&parts.aimed_at) {
+        let [fallen, passed_over] = match (reached.contains(host), parts.from_inside.contains(host)) {
+            (false, _) => [PROBED; 2],
+            (true, true) => [TURNS; 2],
+            (true, false) if shown.only_tries(host) => [ATTEMPTED * less, ATTEMPTED * less * TRIED / FALLEN],
+            (true, false) => [FALLEN * less, TRIED * less],
+        };
+        let chance = |own: f32| shown.verdict.attack * (PROBED + part * (own - PROBED));
+        let piece = pieces.entry(&group.words.message).or_default().entry(host).or_default();
+        piece.times = piece.times.saturating_add(match part > 0.0 {
+            true => parts.times.get(host).copied().unwrap_or(0),
+            false => 0,
+        });
+        piece.fallen = piece.fallen.max(chance(fallen));
+        piece.passed_over = piece.passed_over.max(chance(passed_over));
+    }
 }

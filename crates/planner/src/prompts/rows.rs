@@ -3,9 +3,10 @@
 //! Invariant: a prompt from here is, byte for byte, the one that the planner asks in the same situation, and an answer
 //! is written as the engine's grammar writes it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use countermove_incident::{AlertKind, RecoveryState, Tactic};
+use countermove_incident::{AlertKind, RecoveryState, Tactic, Timestamp};
 use serde_json::{Value, json};
 
 use crate::evidence::assessment::Assessment;
@@ -52,6 +53,14 @@ pub struct GroupJudgement {
     pub because: String,
     /// All pieces of evidence that are weighed.
     pub evidence: Vec<WeighedEvidence>,
+    /// Addresses and names outside that it tells of.
+    pub outside: Vec<String>,
+    /// Hosts of the system that act in it.
+    pub from_inside: Vec<String>,
+    /// Hosts of the system that something is done to.
+    pub aimed_at: Vec<String>,
+    /// When the first of its records came; none where they do not say.
+    pub first: Option<Timestamp>,
 }
 
 /// An incident as the planner sees it.
@@ -116,8 +125,10 @@ impl Rendering {
         let Scene { hosts, lines, .. } = &self.scene;
         let words = wording(group);
         let judgement = judge(group, reading, &words, hosts, lines);
+        let folded = self.scene.digest.group(group.number);
+        let listed = |names: &BTreeSet<String>| names.iter().cloned().collect();
         Some(GroupJudgement {
-            text: self.scene.digest.group(group.number).map_or_else(String::new, |group| group.text.clone()),
+            text: folded.map_or_else(String::new, |group| group.text.clone()),
             is_alert: group.is_alert,
             is_serious: group.is_serious(),
             classification: group.words.classification.clone(),
@@ -125,6 +136,10 @@ impl Rendering {
             attack: judgement.attack,
             because: judgement.because(),
             evidence: evidence(group, reading, &words, hosts, lines),
+            outside: listed(&group.parts.outside),
+            from_inside: listed(&group.parts.from_inside),
+            aimed_at: listed(&group.parts.aimed_at),
+            first: folded.and_then(|group| group.first),
         })
     }
 

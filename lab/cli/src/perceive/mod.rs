@@ -234,6 +234,10 @@ fn as_json(seen: &Seen) -> serde_json::Value {
                 "because": judgement.because,
                 "evidence": judgement.evidence.iter().map(|piece| json!([piece.name, piece.value])).collect::<Vec<_>>(),
                 "shows": shows.map(Tactic::name),
+                "outside": judgement.outside,
+                "from_inside": judgement.from_inside,
+                "aimed_at": judgement.aimed_at,
+                "first": judgement.first.map(|first| first.to_string()),
             })
         })
         .collect();

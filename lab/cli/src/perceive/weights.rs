@@ -33,7 +33,7 @@ struct Row {
 pub(super) fn report(fit: &[Seen], held_out: &[Seen]) -> String {
     let first = fit.iter().flat_map(|seen| &seen.groups).next();
     let Some(first) = first else { return "There are no groups to fit on.\n".to_owned() };
-    let names: Vec<&str> = first.judgement.evidence.iter().map(|piece| piece.name).collect();
+    let names: Vec<&str> = first.judgement.evidence.iter().map(|piece| piece.name.as_str()).collect();
     let shipped: Vec<f64> = first.judgement.evidence.iter().map(|piece| f64::from(piece.weight)).collect();
     let all: Vec<bool> = vec![true; names.len()];
     let plain: Vec<bool> = names.iter().map(|name| PLAIN.contains(name)).collect();
@@ -66,7 +66,7 @@ pub(super) fn report(fit: &[Seen], held_out: &[Seen]) -> String {
 /// The groups as a table: where each is from, whether it is part of an attack, and the pieces of evidence by name.
 pub(super) fn table(logs: &[Seen]) -> String {
     let names = logs.iter().flat_map(|seen| &seen.groups).next().map(|group| &group.judgement.evidence);
-    let names: Vec<&str> = names.into_iter().flatten().map(|piece| piece.name).collect();
+    let names: Vec<&str> = names.into_iter().flatten().map(|piece| piece.name.as_str()).collect();
     let mut text = format!("log\tattack\t{}\n", names.join("\t"));
     for seen in logs {
         for group in &seen.groups {
@@ -221,7 +221,7 @@ mod tests {
         let templates = Arc::new(Templates::load(None).unwrap());
         let judged =
             Rendering::new(templates, &evidence, 1_600).unwrap().judge(0, &Reading::sure(None)).unwrap();
-        let names: Vec<&str> = judged.evidence.iter().map(|piece| piece.name).collect();
+        let names: Vec<&str> = judged.evidence.iter().map(|piece| piece.name.as_str()).collect();
         let shipped: Vec<f64> = judged.evidence.iter().map(|piece| f64::from(piece.weight)).collect();
         let (head, lines) = HELD_OUT.split_once('\n').unwrap();
         assert_eq!(

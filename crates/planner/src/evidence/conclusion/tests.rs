@@ -315,9 +315,9 @@ fn alerts_of_low_priority_alone_are_no_incident() {
     let update = [unset("Update", "10.0.2.20", "192.0.2.9")];
     assert!(concluded_of(&update, verdict).is_incident, "unset is not low");
     let scene = scene_of(SYSTEM, vec![unset("Exploit", "10.0.2.20", "10.0.2.13")]);
-    assert!(scene.groups.iter().all(|group| !group.comes_back), "and not high");
+    assert!(scene.groups.iter().all(|group| !group.around.comes_back), "and not high");
     let scene = scene_of(SYSTEM, vec![stated("Exploit", 1, "10.0.2.20", "10.0.2.13")]);
-    assert!(scene.groups.iter().all(|group| group.comes_back));
+    assert!(scene.groups.iter().all(|group| group.around.comes_back));
 }
 
 #[test]
@@ -684,7 +684,7 @@ proptest! {
         }
         let (plain, mixed) = (scene_of(SYSTEM, accusing), scene_of(SYSTEM, mixed));
         let asked = |scene: &Scene| -> Vec<String> {
-            scene.groups.iter().map(|group| format!("{} {} {:?}", group.number, group.comes_back, group.words)).collect()
+            scene.groups.iter().map(|group| format!("{} {} {:?}", group.number, group.around.comes_back, group.words)).collect()
         };
         prop_assert_eq!(asked(&plain), asked(&mixed));
         let verdict = |message: &str| (message != "Chat").then_some(Tactic::LateralMovement);

@@ -1,0 +1,303 @@
+//! What else the alerts of a log show of whoever is in one of them, and how much they tell of others.
+//!
+//! A rule that matches says what was sent, not that it is an attack. Who attacks goes on: the same two show in other alerts, whoever acts does
+//! so again, and whom something was aimed at acts afterwards. What a sensor fires at by mistake stands alone, and the more different
+//! messages a log has, the more of them are such.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::evidence::groups::{GroupView, SERIOUS};
+use crate::evidence::hosts::Hosts;
+use crate::evidence::parts::Parts;
+
+/// So many messages that have nothing to do with an alert, in the mean over the alerts of a log, are in any log.
+const FEW_APART: f32 = 1.5;
+/// So many more, and the log is all noise but for what stands out in it.
+const MANY_APART: f32 = 2.0;
+/// So many different messages an attack has by itself.
+const FEW: f32 = 6.0;
+/// So many more, and the log is all noise likewise, whomever they are about.
+const MANY: f32 = 4.0;
+
+/// What else a log's alerts show of whoever is in one group of them; nothing for what is no alert.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Surroundings {
+    /// How noisy the log is, from 0 to 1; the same for all its alerts.
+    pub(crate) noise: f32,
+    /// Messages of severe alerts that have no name in common with it.
+    pub(crate) apart: usize,
+    /// Other messages of serious alerts with one of its ends outside and one of its own hosts.
+    pub(crate) same_two: usize,
+    /// Other messages of severe alerts in which a host acts that acts in it.
+    pub(crate) acts_again: usize,
+    /// Other messages of severe alerts in which a host acts that it is aimed at, and not before it.
+    pub(crate) goes_on: usize,
+    /// Whether it goes to hosts that look at others by order, from those that they have looked at.
+    pub(crate) answers: bool,
+    /// Whether it is an alert to which its sensor gives priority 1 and that cannot be a passing probe: its address outside shows in another
+    /// serious group as well, or it stays among own hosts and no sender looks at others by order. A probe that leads to
+    /// nothing is seen once; who comes back is at work.
+    pub(crate) comes_back: bool,
+}
+
+impl GroupView {
+    /// Whether nobody calls these alerts less than severe.
+    fn may_be_severe(&self) -> bool {
+        self.severity.is_none_or(|severity| severity == 1)
+    }
+
+    fn own_hosts(&self) -> impl Iterator<Item = &String> {
+        self.parts.from_inside.iter().chain(&self.parts.aimed_at)
+    }
+}
+
+/// What is known of each group.
+pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundings> {
+    let index = Index::of(views);
+    let alerts = || views.iter().enumerate().filter(|(_, view)| view.is_alert);
+    let apart: Vec<(usize, usize)> = alerts().map(|(at, _)| index.apart(at)).collect();
+    let total: f32 = apart.iter().map(|(all, _)| *all as f32).sum();
+    let mean = total / apart.len().max(1) as f32;
+    let different = index.count(0..views.len(), |view| view.is_alert) as f32;
+    let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
+    let mut found = vec![Surroundings::default(); views.len()];
+    for ((at, view), (_, apart)) in alerts().zip(apart) {
+        if let Some(found) = found.get_mut(at) {
+            *found = Surroundings { noise, apart, ..index.around(at, view, hosts) };
+        }
+    }
+    found
+}
+
+/// Where each name shows.
+struct Index<'a> {
+    views: &'a [GroupView],
+    /// Numbers of the messages of all groups, the same for the same message.
+    messages: Vec<usize>,
+    outside: BTreeMap<&'a String, Vec<usize>>,
+    /// Of those outside, where they are more than asked for a name or the time.
+    ends: BTreeMap<&'a String, Vec<usize>>,
+    acting: BTreeMap<&'a String, Vec<usize>>,
+    own: BTreeMap<&'a String, Vec<usize>>,
+}
+
+impl<'a> Index<'a> {
+    fn of(views: &'a [GroupView]) -> Index<'a> {
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut index = Index {
+            views,
+            messages: Vec::with_capacity(views.len()),
+            outside: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            acting: BTreeMap::new(),
+            own: BTreeMap::new(),
+        };
+        for (at, view) in views.iter().enumerate() {
+            let next = numbers.len();
+            index.messages.push(*numbers.entry(&view.words.message).or_insert(next));
+            if !view.is_alert {
+                continue;
+            }
+            let ends = view.parts.outside.iter().filter(|name| !view.parts.only_asked.contains(*name));
+            ends.for_each(|name| index.ends.entry(name).or_default().push(at));
+            view.parts.outside.iter().for_each(|name| index.outside.entry(name).or_default().push(at));
+            view.parts.from_inside.iter().for_each(|name| index.acting.entry(name).or_default().push(at));
+            view.own_hosts().for_each(|name| index.own.entry(name).or_default().push(at));
+        }
+        index
+    }
+
+    fn message(&self, at: usize) -> Option<usize> {
+        self.messages.get(at).copied()
+    }
+
+    /// Other alerts, of other messages, that have one of these names.
+    fn others<'b>(
+        &self,
+        at: usize,
+        place: &BTreeMap<&'a String, Vec<usize>>,
+        names: impl IntoIterator<Item = &'b String>,
+    ) -> BTreeSet<usize> {
+        let shown = names.into_iter().filter_map(|name| place.get(name)).flatten().copied();
+        shown.filter(|other| self.message(*other) != self.message(at)).collect()
+    }
+
+    /// How many messages these groups have.
+    fn count(&self, groups: impl IntoIterator<Item = usize>, is: impl Fn(&GroupView) -> bool) -> usize {
+        let groups = groups.into_iter().filter(|at| self.views.get(*at).is_some_and(&is));
+        groups.filter_map(|at| self.message(at)).collect::<BTreeSet<usize>>().len()
+    }
+
+    /// Messages of alerts that have no name in common with one, and those of severe ones among them.
+    fn apart(&self, at: usize) -> (usize, usize) {
+        let Some(view) = self.views.get(at) else { return (0, 0) };
+        let mut related = self.others(at, &self.outside, &view.parts.outside);
+        related.extend(self.others(at, &self.own, view.own_hosts()));
+        let is_apart = |other: &usize| self.message(*other) != self.message(at) && !related.contains(other);
+        let apart: Vec<usize> = (0..self.views.len()).filter(is_apart).collect();
+        let severe = self.count(apart.iter().copied(), |other| other.is_alert && other.may_be_severe());
+        (self.count(apart, |other| other.is_alert), severe)
+    }
+
+    fn around(&self, at: usize, view: &GroupView, hosts: &Hosts) -> Surroundings {
+        let Parts { outside, from_inside, to_inside, aimed_at, .. } = &view.parts;
+        let ends = outside.iter().filter(|name| !view.parts.only_asked.contains(*name));
+        let of_outside = self.others(at, &self.ends, ends);
+        let of_own = self.others(at, &self.own, view.own_hosts());
+        let is_serious = |other: &GroupView| !other.is_minor();
+        let not_before = |other: &GroupView| other.may_be_severe() && other.first >= view.first;
+        let looks = |host: &String| hosts.habit(host).is_some();
+        let looked_at = |looker: &String| {
+            let looked = self.acting.get(looker).into_iter().flatten();
+            let mut looked = looked.filter_map(|other| self.views.get(*other));
+            looked.any(|other| from_inside.iter().any(|host| other.parts.aimed_at.contains(host)))
+        };
+        let shows_again = |name: &String| {
+            let others = self.outside.get(name).map_or(&[][..], Vec::as_slice);
+            others.iter().any(|other| {
+                *other != at && self.views.get(*other).is_some_and(|other| other.priority <= SERIOUS)
+            })
+        };
+        let is_inside = !(from_inside.is_empty() && to_inside.is_empty());
+        let among_own = outside.is_empty() && is_inside && !from_inside.iter().any(looks);
+        Surroundings {
+            noise: 0.0,
+            apart: 0,
+            same_two: self.count(of_outside.intersection(&of_own).copied(), is_serious),
+            acts_again: self.count(self.others(at, &self.acting, from_inside), GroupView::may_be_severe),
+            goes_on: self.count(self.others(at, &self.acting, aimed_at), not_before),
+            answers: outside.is_empty()
+                && !from_inside.is_empty()
+                && !aimed_at.is_empty()
+                && aimed_at.iter().all(|host| looks(host) && looked_at(host)),
+            comes_back: view.is_top && (among_own || outside.iter().any(shows_again)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An alert of this severity: who acts, whom it is aimed at, who is outside.
+    fn alert(message: &str, severity: u8, from: &[&str], to: &[&str], outside: &[&str]) -> GroupView {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        let mut group = GroupView {
+            is_alert: true,
+            severity: Some(severity),
+            is_top: severity == 1,
+            ..GroupView::default()
+        };
+        group.priority = severity;
+        group.words.message = message.into();
+        group.parts = Parts {
+            from_inside: set(from),
+            to_inside: set(to),
+            aimed_at: set(to),
+            outside: set(outside),
+            ..Parts::default()
+        };
+        group
+    }
+
+    fn around(views: &[GroupView]) -> Vec<Surroundings> {
+        let systems = ["10.0.0.9".to_owned()];
+        surroundings(views, &Hosts::read("10.0.0.9: our scanner", &systems))
+    }
+
+    #[test]
+    fn whoever_goes_on_is_seen_to_and_the_same_message_says_it_once() {
+        let views = [
+            alert("Exploit", 1, &[], &["web"], &["out"]),
+            alert("Exploit", 1, &[], &["db"], &["out"]),
+            alert("Beacon", 1, &["web"], &[], &["out"]),
+            alert("Beacon", 1, &["web"], &[], &["else"]),
+            alert("Update", 3, &["web"], &[], &["out"]),
+        ];
+        let all = around(&views);
+        let of = |at: usize| (all[at].same_two, all[at].acts_again, all[at].goes_on);
+        assert_eq!(of(0), (1, 0, 1), "the update is minor, and two beacons are one message");
+        assert_eq!(of(1), (0, 0, 0), "nothing tells of the other target, nor of it and the attacker");
+        assert_eq!(of(2), (1, 0, 0));
+        assert_eq!(of(4), (2, 1, 0));
+        assert!(all.iter().all(|around| around.noise == 0.0));
+    }
+
+    #[test]
+    fn what_a_target_did_before_is_no_answer_to_what_was_done_to_it() {
+        let at = |hour: u8, view: GroupView| {
+            let line = format!(
+                "06/10-{hour:02}:00:00.0 [**] [1:1:2] x [**] [Priority: 1] {{TCP}} 1.2.3.4:1 -> 10.0.2.13:80"
+            );
+            let log = countermove_incident::AlertLog::parse(line.as_bytes()).unwrap();
+            GroupView { first: log.records[0].time, ..view }
+        };
+        let (tried, acts) =
+            (alert("Exploit", 1, &[], &["web"], &["out"]), alert("Beacon", 1, &["web"], &[], &["else"]));
+        let after = [at(1, tried.clone()), at(2, acts.clone())];
+        assert!(after[0].first.is_some());
+        assert_eq!(around(&after)[0].goes_on, 1);
+        assert_eq!(around(&[at(2, tried), at(1, acts)])[0].goes_on, 0);
+    }
+
+    #[test]
+    fn a_log_is_as_noisy_as_its_alerts_have_nothing_to_do_with_each_other() {
+        let names: Vec<String> = (0..8).map(|at| format!("host{at}")).collect();
+        let apart: Vec<GroupView> = names.iter().map(|name| alert(name, 1, &[name], &[], &[])).collect();
+        let noise = |views: &[GroupView]| around(views)[0].noise;
+        assert_eq!((noise(&apart[..2]), noise(&apart)), (0.0, 1.0));
+        assert!((0.0..1.0).contains(&noise(&apart[..3])) && noise(&apart[..3]) > 0.0);
+        assert_eq!(around(&apart)[0].apart, 7);
+        let together: Vec<GroupView> = names.iter().map(|name| alert(name, 1, &["web"], &[], &[])).collect();
+        assert_eq!((noise(&together[..6]), noise(&together)), (0.0, 0.5), "all about one host");
+        let mut line = GroupView { is_alert: false, ..apart[0].clone() };
+        line.words.message = "a line".into();
+        let with_line = [apart.clone(), vec![line]].concat();
+        assert_eq!(around(&with_line).last(), Some(&Surroundings::default()), "what is no alert is no noise");
+    }
+
+    #[test]
+    fn a_resolver_outside_is_nobody_that_a_host_meets() {
+        let ask = |message: &str| {
+            let mut group = alert(message, 1, &["dns"], &[], &["9.9.9.9"]);
+            group.parts.only_asked.insert("9.9.9.9".into());
+            group
+        };
+        assert_eq!(around(&[ask("a"), ask("b")])[0].same_two, 0);
+        let calls = alert("Beacon", 1, &["dns"], &[], &["9.9.9.9"]);
+        assert_eq!(around(&[calls.clone(), alert("c", 1, &["dns"], &[], &["9.9.9.9"])])[0].same_two, 1);
+        assert_eq!(around(&[calls, ask("a")])[0].acts_again, 1);
+    }
+
+    #[test]
+    fn an_answer_goes_to_whoever_looked_at_its_sender() {
+        let look = alert("Scan", 1, &["10.0.0.9"], &["web"], &[]);
+        let answer = alert("id check", 2, &["web"], &["10.0.0.9"], &[]);
+        let other = alert("id check", 2, &["db"], &["10.0.0.9"], &[]);
+        let all = around(&[look.clone(), answer, other]);
+        assert_eq!(all.iter().map(|around| around.answers).collect::<Vec<_>>(), [false, true, false]);
+        let turned = alert("Shell", 1, &["web"], &["10.0.0.9", "db"], &[]);
+        assert!(!around(&[look, turned])[1].answers, "it goes to others as well");
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_counted_than_there_is(groups in prop::collection::vec((0_u8..4, 1_u8..4, 0_u8..4, 0_u8..4, 0_u8..4), 0..12)) {
+            let name = |number: u8| number.to_string();
+            let views: Vec<GroupView> = groups
+                .iter()
+                .map(|(message, severity, from, to, outside)| {
+                    alert(&name(*message), *severity, &[&name(*from)], &[&name(*to)], &[&format!("out{outside}")])
+                })
+                .collect();
+            for around in around(&views) {
+                prop_assert!((0.0..=1.0).contains(&around.noise));
+                for count in [around.apart, around.same_two, around.acts_again, around.goes_on] {
+                    prop_assert!(count <= 3, "four messages, one of them its own");
+                }
+            }
+        }
+    }
+}
