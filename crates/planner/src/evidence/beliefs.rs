@@ -23,6 +23,8 @@ const MAX_STATED: usize = 8;
 
 /// From this chance on a tactic is named; the likeliest is, in any case.
 const NAMED: f32 = 0.5;
+/// The same among noise, where the sets that can be named at all are worse: where the F1 of a set is best lies at half of it.
+const NAMED_AMONG_NOISE: f32 = 0.4;
 /// A group speaks for a tactic that it shows with this chance or more.
 const SPEAKS: f32 = 0.1;
 
@@ -99,7 +101,9 @@ fn named(shown: &[Shown<'_>], chances: &[BTreeMap<Tactic, f32>]) -> BTreeSet<Tac
         *missed.entry(tactic).or_insert(1.0) *= 1.0 - chance;
     }
     let likeliest = missed.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(tactic, _)| *tactic);
-    let likely = missed.iter().filter(|(_, missed)| 1.0 - **missed >= NAMED).map(|(tactic, _)| *tactic);
+    let noise = shown.iter().map(|shown| shown.group.around.noise).fold(0.0, f32::max);
+    let bound = NAMED + noise * (NAMED_AMONG_NOISE - NAMED);
+    let likely = missed.iter().filter(|(_, missed)| 1.0 - **missed >= bound).map(|(tactic, _)| *tactic);
     likely.chain(likeliest).collect()
 }
 

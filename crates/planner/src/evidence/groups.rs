@@ -37,6 +37,8 @@ pub(crate) struct GroupView {
     pub(crate) severity: Option<u8>,
     /// Whether it holds alerts; plain lines otherwise.
     pub(crate) is_alert: bool,
+    /// Whether these alerts are of traffic between two ends, as sensors in networks raise them.
+    pub(crate) is_of_traffic: bool,
     /// Whether these lines are logs in a known form.
     pub(crate) is_log: bool,
     /// Whether they are in no form that is known, and read by their words.
@@ -144,6 +146,7 @@ fn view(
     let (mut tactics, mut techniques) = (BTreeSet::new(), Vec::new());
     let mut classification = "";
     let mut is_top = false;
+    let mut is_of_traffic = group.record_kind == RecordKind::Alert;
     let mut is_blocked = !group.records.is_empty();
     let mut familiarity = None;
     for (at, record) in group.records.iter().filter_map(|at| Some((at, log.records.get(*at)?))) {
@@ -155,6 +158,8 @@ fn view(
                 techniques.push(stated.clone());
             }
         }
+        is_of_traffic &=
+            record.source.is_some() && record.destination.is_some() && !record.protocol.is_empty();
         is_blocked &= record.verdict == Some(SensorVerdict::Blocked);
         if record.is_alert() {
             classification = &record.classification;
@@ -179,6 +184,7 @@ fn view(
         priority: group.kind.as_ref().map_or(LOWEST, |kind| kind.priority.unwrap_or(3).clamp(1, LOWEST)),
         severity: severity.map(|severity| severity.clamp(1, LOWEST)),
         is_alert: group.record_kind == RecordKind::Alert,
+        is_of_traffic,
         is_log,
         is_unfamiliar: group
             .records

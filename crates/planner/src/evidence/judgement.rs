@@ -227,19 +227,19 @@ const WEIGHTS: [(Piece, f32); 22] = [
 /// half of it (docs/perception.md).
 const AMONG_NOISE: [(Piece, f32); 17] = [
     (Piece::Model, 0.1),
-    (Piece::High, 0.25),
-    (Piece::Low, -0.1),
-    (Piece::Lowest, -0.2),
+    (Piece::High, 0.2),
+    (Piece::Low, -0.2),
+    (Piece::Lowest, -0.4),
     (Piece::Tagged, 1.0),
     (Piece::Blocked, -0.5),
     (Piece::ByOrder, -8.0),
     (Piece::Answers, -2.0),
-    (Piece::Malware, 1.6),
-    (Piece::SameTwo, 1.6),
+    (Piece::Malware, 1.5),
+    (Piece::SameTwo, 1.4),
     (Piece::ActsAgain, 1.25),
     (Piece::GoesOn, 1.45),
-    (Piece::Apart, -0.5),
-    (Piece::Asks, -1.6),
+    (Piece::Apart, -0.4),
+    (Piece::Asks, -1.5),
     (Piece::Daily, -5.0),
     (Piece::Usual, -3.0),
     (Piece::Always, -2.2),
@@ -430,15 +430,14 @@ fn weighed(
 
 /// From these log-odds on a group counts as part of an attack: where it is likelier than not.
 const LIKELY: f32 = 0.0;
-/// The same among noise, beside what is enough of an attack: 25 %. Whoever leaves out every second record of an attack tells half of it.
-const LIKELY_AMONG_NOISE: f32 = -1.1;
+/// The same among noise, where such a group is enough by itself: 30 %. Whoever misses an attack, or every second record of one, loses more than
+/// whoever looks in vain.
+const LIKELY_AMONG_NOISE: f32 = -0.847;
 /// So much has to speak for an attack before there is one, in log-odds: one group that is part of it with a chance of 70 %, or several
 /// with a name in common that are so together.
 const ENOUGH: f32 = 0.847;
 /// The same where nothing does but alerts that their own sensors call less than severe, 80 %: most of these are nobody's attack.
 const ENOUGH_MILD: f32 = 1.386;
-/// The same among noise, for any alert: 40 %, since whoever misses an attack loses more than whoever looks in vain.
-const ENOUGH_AMONG_NOISE: f32 = -0.405;
 
 impl Judgement {
     fn of(mut pieces: Vec<(Piece, f32)>, noise: f32) -> Judgement {
@@ -481,7 +480,7 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
         let (log_odds, is_serious) = (judgement.log_odds(), group.is_serious());
         let is_mild = group.is_alert && group.severity.is_some_and(|severity| severity > 1);
         let enough = if is_mild { ENOUGH_MILD } else { ENOUGH };
-        if is_serious && log_odds >= judgement.between(enough, ENOUGH_AMONG_NOISE) {
+        if is_serious && log_odds >= judgement.between(enough, LIKELY_AMONG_NOISE) {
             return true;
         }
         for name in names {
@@ -698,8 +697,8 @@ mod tests {
             group.parts.outside.insert("192.0.2.1".into());
             judged(group, 0.4)
         };
-        let (weak, strong) = (some(1), some(4));
-        assert!(weak.1.is_likely() && weak.1.attack < 0.4 && strong.1.attack > 0.5, "{weak:?} {strong:?}");
+        let (weak, strong) = (some(0), some(4));
+        assert!(!weak.1.is_likely() && strong.1.is_likely(), "{weak:?} {strong:?}");
         assert!(enough(&[strong]));
         assert!(!enough(&vec![weak; 5]), "that they are of one is part of what each says");
     }

@@ -1,6 +1,6 @@
 //! What else the alerts of a log show of whoever is in one of them, and how much they tell of others.
 //!
-//! A rule that matches says what was sent, not that it is an attack. Who attacks goes on: the same two show in other alerts, whoever acts does
+//! A rule for traffic that matches says what was sent, not that it is an attack. Who attacks goes on: the same two show in other alerts, whoever acts does
 //! so again, and whom something was aimed at acts afterwards. What a sensor fires at by mistake stands alone, and the more different
 //! messages a log has, the more of them are such.
 
@@ -14,15 +14,15 @@ use crate::evidence::parts::Parts;
 const FEW_APART: f32 = 1.5;
 /// So many more, and the log is all noise but for what stands out in it.
 const MANY_APART: f32 = 2.0;
-/// So many different messages an attack has by itself.
-const FEW: f32 = 6.0;
+/// So many different messages an attack has by itself: the most that a recorded one has.
+const FEW: f32 = 7.0;
 /// So many more, and the log is all noise likewise, whomever they are about.
-const MANY: f32 = 4.0;
+const MANY: f32 = 3.0;
 
 /// What else a log's alerts show of whoever is in one group of them; nothing for what is no alert.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Surroundings {
-    /// How noisy the log is, from 0 to 1; the same for all its alerts.
+    /// How noisy what sensors in the network raised is, from 0 to 1; the same for all of it, and 0 for what others say.
     pub(crate) noise: f32,
     /// Messages of severe alerts that have no name in common with it.
     pub(crate) apart: usize,
@@ -56,13 +56,15 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundin
     let index = Index::of(views);
     let alerts = || views.iter().enumerate().filter(|(_, view)| view.is_alert);
     let apart: Vec<(usize, usize)> = alerts().map(|(at, _)| index.apart(at)).collect();
-    let total: f32 = apart.iter().map(|(all, _)| *all as f32).sum();
-    let mean = total / apart.len().max(1) as f32;
-    let different = index.count(0..views.len(), |view| view.is_alert) as f32;
+    let of_traffic = alerts().zip(&apart).filter(|((_, view), _)| view.is_of_traffic);
+    let counts: Vec<f32> = of_traffic.map(|(_, (all, _))| *all as f32).collect();
+    let mean = counts.iter().sum::<f32>() / counts.len().max(1) as f32;
+    let different = index.count(0..views.len(), |view| view.is_of_traffic) as f32;
     let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
     let mut found = vec![Surroundings::default(); views.len()];
     for ((at, view), (_, apart)) in alerts().zip(apart) {
         if let Some(found) = found.get_mut(at) {
+            let noise = if view.is_of_traffic { noise } else { 0.0 };
             *found = Surroundings { noise, apart, ..index.around(at, view, hosts) };
         }
     }
@@ -136,7 +138,7 @@ impl<'a> Index<'a> {
         let is_apart = |other: &usize| self.message(*other) != self.message(at) && !related.contains(other);
         let apart: Vec<usize> = (0..self.views.len()).filter(is_apart).collect();
         let severe = self.count(apart.iter().copied(), |other| other.is_alert && other.may_be_severe());
-        (self.count(apart, |other| other.is_alert), severe)
+        (self.count(apart, |other| other.is_of_traffic), severe)
     }
 
     fn around(&self, at: usize, view: &GroupView, hosts: &Hosts) -> Surroundings {
@@ -186,6 +188,7 @@ mod tests {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
         let mut group = GroupView {
             is_alert: true,
+            is_of_traffic: true,
             severity: Some(severity),
             is_top: severity == 1,
             ..GroupView::default()
@@ -251,8 +254,14 @@ mod tests {
         assert!((0.0..1.0).contains(&noise(&apart[..3])) && noise(&apart[..3]) > 0.0);
         assert_eq!(around(&apart)[0].apart, 7);
         let together: Vec<GroupView> = names.iter().map(|name| alert(name, 1, &["web"], &[], &[])).collect();
-        assert_eq!((noise(&together[..6]), noise(&together)), (0.0, 0.5), "all about one host");
-        let mut line = GroupView { is_alert: false, ..apart[0].clone() };
+        let part = 1.0 / MANY;
+        assert_eq!((noise(&together[..7]), noise(&together)), (0.0, part), "all about one host");
+        let host = |view: &GroupView| GroupView { is_of_traffic: false, ..view.clone() };
+        let said: Vec<GroupView> = apart.iter().map(host).collect();
+        assert_eq!(noise(&said), 0.0, "what hosts and clouds detect");
+        let both = around(&[apart.clone(), said].concat());
+        assert_eq!((both[0].noise, both.last().unwrap().noise), (1.0, 0.0));
+        let mut line = GroupView { is_alert: false, is_of_traffic: false, ..apart[0].clone() };
         line.words.message = "a line".into();
         let with_line = [apart.clone(), vec![line]].concat();
         assert_eq!(around(&with_line).last(), Some(&Surroundings::default()), "what is no alert is no noise");
