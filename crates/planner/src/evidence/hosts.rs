@@ -23,12 +23,15 @@ const LOOKS: [&str; 4] = ["scans", "monitors", "audits", "checks"];
 /// The one of these that an entry of a list says of much else.
 const OF_ANYTHING: &str = "checks";
 /// What stands before such a word where the host itself does it, beside its address and the end of a bracket.
-const JOINING: [&str; 6] = ["and", "also", "it", "that", "which", "who"];
+const JOINING: [&str; 2] = ["and", "also"];
 /// What a host is that does so, by its kind or its product. The agents of products do not, on hosts that are looked at.
 const SCANNERS: [&str; 8] =
     ["scanner", "nessus", "openvas", "greenbone", "qualys", "nexpose", "insightvm", "tenable"];
 /// What else is called a scanner.
 const PAPER: [&str; 2] = ["print", "document"];
+/// What is looked at by whoever looks at no host.
+const NO_HOSTS: [&str; 9] =
+    ["mail", "mails", "uploads", "downloads", "files", "attachments", "documents", "invoices", "reported"];
 /// Between a host and one of these words they tell of somebody else who looks: `web01 is reached by the scanner`.
 const OF_OTHERS: [&str; 9] = ["by", "from", "to", "for", "with", "of", "over", "on", "in"];
 /// Words of a rule that says that something has to stay as it is.
@@ -304,7 +307,7 @@ fn looks(said: &str, address: &str, is_listed: bool) -> bool {
         // `Samba for invoices and scans` keeps what was scanned.
         let behind = said.get(start + word.len()..).unwrap_or_default();
         let object = word_places(behind).next().and_then(|(start, end)| behind.get(start..end));
-        is_own && object.is_some_and(|next| !OF_OTHERS.contains(&next))
+        is_own && object.is_some_and(|next| !OF_OTHERS.contains(&next) && !NO_HOSTS.contains(&next))
     };
     // What it does beside what it does to others: `collects logs from all and scans the servers`.
     words().any(is_verb) || own().any(|(_, word)| SCANNERS.contains(&word)) && !has_word(said, "agent")
@@ -599,6 +602,8 @@ mod tests {
             " is reached by the scanner, and Apache is checked daily",
             " is scanned by Nessus",
             " runs Apache; the scans by siem are allowed",
+            " runs Apache and a tool that scans what is sent",
+            " relays and scans mail",
             "10 scans all servers",
         ] {
             let text = format!("web_shop at 10.0.2.13 runs Apache.\nweb_shop{looked_at}.");

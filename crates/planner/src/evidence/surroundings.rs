@@ -1,8 +1,8 @@
 //! What else the alerts of a log show of whoever is in one of them, and how much they tell of others.
 //!
-//! A rule for traffic that matches says what was sent, not that it is an attack. Who attacks goes on: the same two show in other alerts, whoever acts does
-//! so again, and whom something was aimed at acts afterwards. What a sensor fires at by mistake stands alone, and the more different
-//! messages a log has, the more of them are such.
+//! A rule for traffic that matches says what was sent, not that it is an attack. Who attacks goes on: the same two show in other alerts,
+//! whoever acts does so again, and whom something was aimed at acts afterwards. What a sensor fires at by mistake stands alone, and the
+//! more different messages a log has, the more of them are such.
 
 use std::collections::{BTreeMap, BTreeSet};
 
