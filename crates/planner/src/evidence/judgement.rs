@@ -225,7 +225,7 @@ const WEIGHTS: [(Piece, f32); 22] = [
 
 /// The same of alerts among noise. Fitted to logs that others wrote, but for what these do not show, which is as above or, of an ATT&CK tag,
 /// half of it (docs/perception.md).
-const AMONG_NOISE: [(Piece, f32); 17] = [
+const AMONG_NOISE: [(Piece, f32); 18] = [
     (Piece::Model, 0.1),
     (Piece::High, 0.2),
     (Piece::Low, -0.2),
@@ -242,6 +242,7 @@ const AMONG_NOISE: [(Piece, f32); 17] = [
     (Piece::Asks, -1.5),
     (Piece::Daily, -5.0),
     (Piece::Usual, -3.0),
+    (Piece::UsualOfOthers, -0.5),
     (Piece::Always, -2.2),
 ];
 
