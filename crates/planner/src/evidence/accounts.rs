@@ -109,7 +109,7 @@ pub(crate) fn name_accounts<'a>(
     }
     let attacked = roles.to_clean();
     for (group, verdict) in rest {
-        let hosts = group.parts.from_inside.union(&group.parts.aimed_at);
+        let hosts = group.parts.own_hosts();
         if hosts.into_iter().any(|host| attacked.contains(host)) {
             let new = lines(scene, group).filter(|line| line.makes).flat_map(|line| &line.accounts);
             new.for_each(|account| made.add(account, (group, verdict), MADE));

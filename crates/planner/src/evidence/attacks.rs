@@ -55,9 +55,9 @@ pub(crate) fn attacks(scene: &Scene, roles: &Roles, named: &[Tactic], shown: &[S
         return Vec::new();
     }
     for set in rest {
-        let begins = first(scene, shown, &set);
+        let begins = first(shown, &set);
         let nearest = whole.iter_mut().min_by_key(|other| {
-            let apart = begins.zip(first(scene, shown, other)).map(|(own, other)| own.apart(other));
+            let apart = begins.zip(first(shown, other)).map(|(own, other)| own.apart(other));
             apart.unwrap_or(u64::MAX)
         });
         nearest.into_iter().for_each(|nearest| nearest.extend(&set));
@@ -86,9 +86,8 @@ fn attackers<'a>(roles: &'a Roles, shown: &'a Shown<'_>) -> impl Iterator<Item =
 }
 
 /// When the first record of groups came.
-fn first(scene: &Scene, shown: &[Shown<'_>], set: &[usize]) -> Option<Timestamp> {
-    let times = set.iter().filter_map(|at| scene.digest.group(shown.get(*at)?.group.number)?.first);
-    times.min()
+fn first(shown: &[Shown<'_>], set: &[usize]) -> Option<Timestamp> {
+    set.iter().filter_map(|at| shown.get(*at)?.group.first).min()
 }
 
 /// Which groups belong together.

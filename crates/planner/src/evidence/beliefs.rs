@@ -13,6 +13,7 @@ use crate::evidence::assessment::{EvidenceLine, TacticBelief, TechniqueName};
 use crate::evidence::conclusion::Shown;
 use crate::evidence::groups::GroupView;
 use crate::evidence::scene::Scene;
+use crate::evidence::surroundings::{between, noise};
 
 /// Most groups that are listed for a tactic.
 const MAX_EVIDENCE: usize = 5;
@@ -101,8 +102,7 @@ fn named(shown: &[Shown<'_>], chances: &[BTreeMap<Tactic, f32>]) -> BTreeSet<Tac
         *missed.entry(tactic).or_insert(1.0) *= 1.0 - chance;
     }
     let likeliest = missed.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(tactic, _)| *tactic);
-    let noise = shown.iter().map(|shown| shown.group.around.noise).fold(0.0, f32::max);
-    let bound = NAMED + noise * (NAMED_AMONG_NOISE - NAMED);
+    let bound = between(noise(shown.iter().map(|shown| shown.group)), NAMED, NAMED_AMONG_NOISE);
     let likely = missed.iter().filter(|(_, missed)| 1.0 - **missed >= bound).map(|(tactic, _)| *tactic);
     likely.chain(likeliest).collect()
 }

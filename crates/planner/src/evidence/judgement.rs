@@ -16,6 +16,7 @@ use crate::evidence::groups::{GroupView, GroupWords};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::lines::{Guesses, Lines};
 use crate::evidence::parts::Parts;
+use crate::evidence::surroundings::between;
 use crate::evidence::wording::Wording;
 
 /// Tactics that a log can show: resource development happens elsewhere.
@@ -224,13 +225,16 @@ const WEIGHTS: [(Piece, f32); 22] = [
 ];
 
 /// The same of alerts among noise. Fitted to logs that others wrote, but for what these do not show, which is as above or, of an ATT&CK tag,
-/// half of it (docs/perception.md).
-const AMONG_NOISE: [(Piece, f32); 18] = [
+/// half of it (docs/perception.md). What weighs nothing stands here for whoever fits the weights anew, or severity and class alone.
+const AMONG_NOISE: [(Piece, f32); 21] = [
     (Piece::Model, 0.1),
     (Piece::High, 0.2),
+    (Piece::Medium, 0.0),
     (Piece::Low, -0.2),
     (Piece::Lowest, -0.4),
     (Piece::Tagged, 1.0),
+    (Piece::Hostile, 0.0),
+    (Piece::Harmless, 0.0),
     (Piece::Blocked, -0.5),
     (Piece::ByOrder, -8.0),
     (Piece::Answers, -2.0),
@@ -457,12 +461,7 @@ impl Judgement {
 
     /// Whether the group counts as part of an attack.
     pub(crate) fn is_likely(&self) -> bool {
-        self.log_odds() >= self.between(LIKELY, LIKELY_AMONG_NOISE)
-    }
-
-    /// A bound of log-odds between that of a quiet log and that among noise.
-    fn between(&self, quiet: f32, among_noise: f32) -> f32 {
-        quiet + self.noise * (among_noise - quiet)
+        self.log_odds() >= between(self.noise, LIKELY, LIKELY_AMONG_NOISE)
     }
 
     fn log_odds(&self) -> f32 {
@@ -481,7 +480,7 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
         let (log_odds, is_serious) = (judgement.log_odds(), group.is_serious());
         let is_mild = group.is_alert && group.severity.is_some_and(|severity| severity > 1);
         let enough = if is_mild { ENOUGH_MILD } else { ENOUGH };
-        if is_serious && log_odds >= judgement.between(enough, LIKELY_AMONG_NOISE) {
+        if is_serious && log_odds >= between(judgement.noise, enough, LIKELY_AMONG_NOISE) {
             return true;
         }
         for name in names {
@@ -519,8 +518,8 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::ComesBack => group.around.comes_back,
         Piece::Malware => is_for_malware(&group.words.message),
         Piece::Asks => {
-            let Parts { outside, only_asked, from_inside, aimed_at, .. } = &group.parts;
-            outside.is_subset(only_asked) && aimed_at.is_empty() && !from_inside.is_empty()
+            let Parts { from_inside, aimed_at, .. } = &group.parts;
+            group.parts.met().next().is_none() && aimed_at.is_empty() && !from_inside.is_empty()
         }
         Piece::Answers => group.around.answers,
         Piece::Slip => (1..MANY_FAILED).contains(&guesses.failed),

@@ -11,7 +11,7 @@ use crate::evidence::accounts::name_accounts;
 use crate::evidence::against::{Against, Listed};
 use crate::evidence::conclusion::{Shown, Verdict};
 use crate::evidence::groups::{GroupView, SERIOUS};
-use crate::evidence::parts::without_orders;
+use crate::evidence::parts::{Parts, without_orders};
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
 use crate::evidence::suspects::{entered, suspects};
@@ -181,8 +181,7 @@ struct Passing<'a> {
 impl<'a> Passing<'a> {
     fn of(scene: &'a Scene, shown: &[Shown<'a>]) -> Passing<'a> {
         let parts = || shown.iter().map(|shown| &shown.group.parts);
-        let all: BTreeSet<&String> =
-            parts().flat_map(|parts| parts.from_inside.iter().chain(&parts.aimed_at)).collect();
+        let all: BTreeSet<&String> = parts().flat_map(Parts::own_hosts).collect();
         let severe = shown.iter().filter(|shown| shown.group.severity == Some(1) && shown.gets_in());
         let aimed_at = severe.filter(|shown| shown.group.parts.from_inside.is_empty());
         let alone = aimed_at.flat_map(|shown| &shown.group.parts.aimed_at).filter(|_| all.len() == 1);

@@ -205,6 +205,16 @@ impl Parts {
         }
     }
 
+    /// Hosts of the system that act in it or that something is done to, each once.
+    pub(crate) fn own_hosts(&self) -> impl Iterator<Item = &String> {
+        self.from_inside.union(&self.aimed_at)
+    }
+
+    /// Whom outside own hosts have more to do with than to ask for a name or the time.
+    pub(crate) fn met(&self) -> impl Iterator<Item = &String> {
+        self.outside.difference(&self.only_asked)
+    }
+
     fn add_outside(&mut self, name: String, is_proven: bool, is_asked: bool) {
         if is_proven {
             self.proven.insert(name.clone());

@@ -45,33 +45,38 @@ impl GroupView {
     fn may_be_severe(&self) -> bool {
         self.severity.is_none_or(|severity| severity == 1)
     }
+}
 
-    fn own_hosts(&self) -> impl Iterator<Item = &String> {
-        self.parts.from_inside.iter().chain(&self.parts.aimed_at)
-    }
+/// What holds at this noise, between what holds in a quiet log and what holds among noise.
+pub(crate) fn between(noise: f32, quiet: f32, among_noise: f32) -> f32 {
+    quiet + noise * (among_noise - quiet)
+}
+
+/// How noisy the log of these groups is.
+pub(crate) fn noise<'a>(groups: impl Iterator<Item = &'a GroupView>) -> f32 {
+    groups.map(|group| group.around.noise).fold(0.0, f32::max)
 }
 
 /// What is known of each group.
 pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundings> {
     let index = Index::of(views);
-    let alerts = || views.iter().enumerate().filter(|(_, view)| view.is_alert);
-    let apart: Vec<(usize, usize)> = alerts().map(|(at, _)| index.apart(at)).collect();
-    let of_traffic = alerts().zip(&apart).filter(|((_, view), _)| view.is_of_traffic);
-    let counts: Vec<f32> = of_traffic.map(|(_, (all, _))| *all as f32).collect();
-    let mean = counts.iter().sum::<f32>() / counts.len().max(1) as f32;
+    let (mut found, mut apart) = (vec![Surroundings::default(); views.len()], Vec::new());
+    for (at, (view, found)) in views.iter().zip(&mut found).enumerate().filter(|(_, (view, _))| view.is_alert)
+    {
+        let all;
+        (*found, all) = index.around(at, view, hosts);
+        apart.extend(view.is_of_traffic.then_some(all as f32));
+    }
+    let mean = apart.iter().sum::<f32>() / apart.len().max(1) as f32;
     let different = index.count(0..views.len(), |view| view.is_of_traffic) as f32;
     let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
-    let mut found = vec![Surroundings::default(); views.len()];
-    for ((at, view), (_, apart)) in alerts().zip(apart) {
-        if let Some(found) = found.get_mut(at) {
-            let noise = if view.is_of_traffic { noise } else { 0.0 };
-            *found = Surroundings { noise, apart, ..index.around(at, view, hosts) };
-        }
+    for (_, found) in views.iter().zip(&mut found).filter(|(view, _)| view.is_of_traffic) {
+        found.noise = noise;
     }
     found
 }
 
-/// Where each name shows.
+/// Where each name shows in alerts.
 struct Index<'a> {
     views: &'a [GroupView],
     /// Numbers of the messages of all groups, the same for the same message.
@@ -100,11 +105,10 @@ impl<'a> Index<'a> {
             if !view.is_alert {
                 continue;
             }
-            let ends = view.parts.outside.iter().filter(|name| !view.parts.only_asked.contains(*name));
-            ends.for_each(|name| index.ends.entry(name).or_default().push(at));
             view.parts.outside.iter().for_each(|name| index.outside.entry(name).or_default().push(at));
+            view.parts.met().for_each(|name| index.ends.entry(name).or_default().push(at));
             view.parts.from_inside.iter().for_each(|name| index.acting.entry(name).or_default().push(at));
-            view.own_hosts().for_each(|name| index.own.entry(name).or_default().push(at));
+            view.parts.own_hosts().for_each(|name| index.own.entry(name).or_default().push(at));
         }
         index
     }
@@ -130,22 +134,16 @@ impl<'a> Index<'a> {
         groups.filter_map(|at| self.message(at)).collect::<BTreeSet<usize>>().len()
     }
 
-    /// Messages of alerts that have no name in common with one, and those of severe ones among them.
-    fn apart(&self, at: usize) -> (usize, usize) {
-        let Some(view) = self.views.get(at) else { return (0, 0) };
-        let mut related = self.others(at, &self.outside, &view.parts.outside);
-        related.extend(self.others(at, &self.own, view.own_hosts()));
-        let is_apart = |other: &usize| self.message(*other) != self.message(at) && !related.contains(other);
-        let apart: Vec<usize> = (0..self.views.len()).filter(is_apart).collect();
-        let severe = self.count(apart.iter().copied(), |other| other.is_alert && other.may_be_severe());
-        (self.count(apart, |other| other.is_of_traffic), severe)
-    }
-
-    fn around(&self, at: usize, view: &GroupView, hosts: &Hosts) -> Surroundings {
+    /// What is known of an alert but for the noise, and how many messages of traffic have no name in common with it.
+    fn around(&self, at: usize, view: &GroupView, hosts: &Hosts) -> (Surroundings, usize) {
         let Parts { outside, from_inside, to_inside, aimed_at, .. } = &view.parts;
-        let ends = outside.iter().filter(|name| !view.parts.only_asked.contains(*name));
-        let of_outside = self.others(at, &self.ends, ends);
-        let of_own = self.others(at, &self.own, view.own_hosts());
+        let (of_outside, of_own) =
+            (self.others(at, &self.outside, outside), self.others(at, &self.own, view.parts.own_hosts()));
+        let is_apart = |other: &usize| {
+            self.message(*other) != self.message(at) && !of_outside.contains(other) && !of_own.contains(other)
+        };
+        let apart: Vec<usize> = (0..self.views.len()).filter(is_apart).collect();
+        let of_ends = self.others(at, &self.ends, view.parts.met());
         let is_serious = |other: &GroupView| !other.is_minor();
         let not_before = |other: &GroupView| other.may_be_severe() && other.first >= view.first;
         let looks = |host: &String| hosts.habit(host).is_some();
@@ -162,10 +160,10 @@ impl<'a> Index<'a> {
         };
         let is_inside = !(from_inside.is_empty() && to_inside.is_empty());
         let among_own = outside.is_empty() && is_inside && !from_inside.iter().any(looks);
-        Surroundings {
+        let around = Surroundings {
             noise: 0.0,
-            apart: 0,
-            same_two: self.count(of_outside.intersection(&of_own).copied(), is_serious),
+            apart: self.count(apart.iter().copied(), |other| other.is_alert && other.may_be_severe()),
+            same_two: self.count(of_ends.intersection(&of_own).copied(), is_serious),
             acts_again: self.count(self.others(at, &self.acting, from_inside), GroupView::may_be_severe),
             goes_on: self.count(self.others(at, &self.acting, aimed_at), not_before),
             answers: outside.is_empty()
@@ -173,7 +171,8 @@ impl<'a> Index<'a> {
                 && !aimed_at.is_empty()
                 && aimed_at.iter().all(|host| looks(host) && looked_at(host)),
             comes_back: view.is_top && (among_own || outside.iter().any(shows_again)),
-        }
+        };
+        (around, self.count(apart, |other| other.is_of_traffic))
     }
 }
 

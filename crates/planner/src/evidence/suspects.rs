@@ -17,6 +17,7 @@ use countermove_incident::Tactic;
 use crate::evidence::conclusion::{Shown, Verdict};
 use crate::evidence::groups::GroupView;
 use crate::evidence::scene::Scene;
+use crate::evidence::surroundings::{between, noise};
 
 /// Of hosts that turn on others.
 const TURNS: f32 = 0.9;
@@ -86,9 +87,7 @@ pub(crate) fn suspects<'a>(
     rest: impl Iterator<Item = (&'a GroupView, &'a Verdict)>,
 ) -> BTreeMap<String, f32> {
     let mut pieces = Pieces::new();
-    let mut noise = 0.0_f32;
     for shown in shown {
-        noise = noise.max(shown.group.around.noise);
         add(&mut pieces, shown, 1.0);
     }
     for (group, verdict) in rest {
@@ -104,7 +103,7 @@ pub(crate) fn suspects<'a>(
             told.entry(host).or_default().push(if is_passed_over { piece.passed_over } else { piece.fallen });
         }
     }
-    let further = 1.0 - noise * (1.0 - FURTHER);
+    let further = between(noise(shown.iter().map(|shown| shown.group)), 1.0, FURTHER);
     let chance = |mut told: Vec<f32>| {
         told.sort_by(|a, b| b.total_cmp(a));
         let strongest = told.first().map_or(1.0, |chance| 1.0 - chance);
@@ -123,8 +122,8 @@ fn add<'a>(pieces: &mut Pieces<'a>, shown: &Shown<'a>, part: f32) {
     let group = shown.group;
     let parts = &group.parts;
     let reached: BTreeSet<&String> = shown.reached().collect();
-    let less = 1.0 - group.around.noise * (1.0 - AMONG_NOISE);
-    for host in parts.from_inside.union(&parts.aimed_at) {
+    let less = between(group.around.noise, 1.0, AMONG_NOISE);
+    for host in parts.own_hosts() {
         let [fallen, passed_over] = match (reached.contains(host), parts.from_inside.contains(host)) {
             (false, _) => [PROBED; 2],
             (true, true) => [TURNS; 2],

@@ -125,10 +125,9 @@ impl Rendering {
         let Scene { hosts, lines, .. } = &self.scene;
         let words = wording(group);
         let judgement = judge(group, reading, &words, hosts, lines);
-        let folded = self.scene.digest.group(group.number);
         let listed = |names: &BTreeSet<String>| names.iter().cloned().collect();
         Some(GroupJudgement {
-            text: folded.map_or_else(String::new, |group| group.text.clone()),
+            text: self.scene.digest.group(group.number).map_or_else(String::new, |group| group.text.clone()),
             is_alert: group.is_alert,
             is_serious: group.is_serious(),
             classification: group.words.classification.clone(),
@@ -139,7 +138,7 @@ impl Rendering {
             outside: listed(&group.parts.outside),
             from_inside: listed(&group.parts.from_inside),
             aimed_at: listed(&group.parts.aimed_at),
-            first: folded.and_then(|group| group.first),
+            first: group.first,
         })
     }
 
