@@ -10,6 +10,9 @@ use crate::failure::{Exit, Failure};
 use crate::plan::write_out;
 use crate::render::{count, thousands};
 
+/// Most kinds of severe alerts that are told.
+const MOST_TOLD: usize = 20;
+
 /// Learns, writes what was learnt, and says on standard error what it is worth.
 pub(crate) fn baseline(arguments: &BaselineArgs) -> Result<Exit, Failure> {
     let (inputs, mut notes) = find(&arguments.files)?;
@@ -39,19 +42,26 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// What was learnt, a sentence a line.
 fn told(learnt: &Learnt) -> Vec<String> {
-    let Learnt { baseline, records, of_no_kind, once, dropped, last_day, last } = learnt;
+    let Learnt { baseline, records, of_no_kind, seldom, severe, dropped, last_day, last } = learnt;
     let mut told = vec![format!(
-        "{} of {}: {} usual, {} seen on one day only and left out.",
+        "{} of {}: {} usual, {} seen on too few days and left out.",
         count(*records, "record"),
         count(u64::from(baseline.days()), "day"),
         count(baseline.kinds() as u64, "kind"),
-        thousands(*once as u64),
+        thousands(*seldom as u64),
     )];
     if *of_no_kind > 0 {
+        told.push(format!("{} of no kind: in no known form, or very long.", count(*of_no_kind, "record"),));
+    }
+    if !severe.is_empty() {
         told.push(format!(
-            "{} of no kind: in no known form, alerts of the highest severity, or very long.",
-            count(*of_no_kind, "record"),
+            "{} that count as usual are alerts of the highest severity, which came on most days. Look at them, and strike out what should not count:",
+            count(severe.len() as u64, "kind"),
         ));
+        told.extend(severe.iter().take(MOST_TOLD).map(|says| format!("  {says}")));
+        if let Some(more) = severe.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+            told.push(format!("  and {} more", thousands(more as u64)));
+        }
     }
     if *dropped > 0 {
         told.push(format!(

@@ -5,8 +5,8 @@
 //! numbers and identifiers. With each kind stand those of whom it was seen: who wrote it, the account, and the addresses, outside ones
 //! by network.
 //!
-//! Invariants: a kind or a name counts only if it was seen on several days; alerts of the highest severity never do; what is longer than
-//! [`LONGEST`] is of no kind, so that nothing hides behind a cut; and learning takes bounded memory, whatever the logs hold.
+//! Invariants: a kind or a name counts only if it was seen on several days, and of alerts of the highest severity on most; what is longer
+//! than [`LONGEST`] is of no kind, so that nothing hides behind a cut; and learning takes bounded memory, whatever the logs hold.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -157,6 +157,9 @@ impl Baseline {
         };
         let (exact, of_anybody) = (seen.of.get(&names.exact), seen.of.get(&names.of_anybody));
         let familiarity = exact.or(of_anybody).map_or(Familiarity::UsualOfOthers, |days| on(*days));
+        if is_severe(record) && familiarity != Familiarity::Daily {
+            return Known::default();
+        }
         Known { familiarity, of_anybody: exact.is_none() && of_anybody.is_some() }
     }
 }
@@ -208,12 +211,16 @@ impl From<Baseline> for Document {
     }
 }
 
-/// What records of one kind have in common; none of a record that is of no kind: one that no format understood, a remark, an alert of
-/// the highest severity, or one that says too much.
+/// Whether it is an alert of the highest severity. What such a one tells of is usual only where it comes on most days, and of the same: a
+/// sensor that is wrong is so again and again, and whoever vouches for those days has seen it.
+fn is_severe(record: &Record) -> bool {
+    record.is_alert() && record.alert_kind().priority == Some(1)
+}
+
+/// What records of one kind have in common; none of a record that is of no kind: one that no format understood, a remark, or one that
+/// says too much.
 fn kind_of(record: &Record) -> Option<String> {
-    let is_understood = record.kind != RecordKind::Unknown && record.format != Format::Remark;
-    let is_severe = record.is_alert() && record.alert_kind().priority == Some(1);
-    if !is_understood || is_severe {
+    if record.kind == RecordKind::Unknown || record.format == Format::Remark {
         return None;
     }
     let mut said = match record.is_alert() {

@@ -30,6 +30,8 @@ pub struct BaselineLearner {
 /// How often one kind came.
 #[derive(Clone, Debug, Default)]
 struct Counts {
+    /// Whether these are alerts of the highest severity.
+    is_severe: bool,
     /// By day.
     days: BTreeMap<u32, u64>,
     /// By whom and day.
@@ -47,10 +49,12 @@ pub struct Learnt {
     pub baseline: Baseline,
     /// Records that were looked at.
     pub records: u64,
-    /// Of them, such as are of no kind: in no known form, alerts of the highest severity, very long ones.
+    /// Of them, such as are of no kind: in no known form, very long ones.
     pub of_no_kind: u64,
-    /// Kinds that were seen on one day only, and do not count.
-    pub once: usize,
+    /// Kinds that were seen on too few days, and do not count: on one, or as alerts of the highest severity not on most.
+    pub seldom: usize,
+    /// Kinds of alerts of the highest severity that are usual, for a person to look at.
+    pub severe: Vec<String>,
     /// Kinds that were usual and did not fit: those that were seen on the fewest days.
     pub dropped: usize,
     /// The last day, as the logs call it.
@@ -87,6 +91,7 @@ impl BaselineLearner {
         let day = *self.days.entry(day).or_insert(number);
         let count = record.repeats.count;
         let counts = self.kinds.entry(kind).or_default();
+        counts.is_severe |= is_severe(record);
         let add = |days: &mut BTreeMap<u32, u64>| {
             let known = days.entry(day).or_default();
             *known = known.saturating_add(count);
@@ -123,15 +128,22 @@ impl BaselineLearner {
         };
         let days = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
         let mut known = LastDay::default();
-        let mut once = 0;
+        let mut seldom = 0;
+        let mut severe = Vec::new();
         let mut kinds: Vec<(String, Seen)> = Vec::new();
         for (says, counts) in self.kinds {
-            counts.know(last, &mut known);
-            match counts.usual(|_| true) {
-                Some(seen) => kinds.push((says, seen)),
-                None => once += 1,
+            counts.know(last, self.days.len() - 1, &mut known);
+            match counts.usual(self.days.len(), |_| true) {
+                Some(seen) => {
+                    if counts.is_severe {
+                        severe.push(says.clone());
+                    }
+                    kinds.push((says, seen));
+                }
+                None => seldom += 1,
             }
         }
+        severe.sort_unstable();
         // What is seen on most days stays.
         kinds.sort_unstable_by(|a, b| b.1.days.cmp(&a.1.days).then_with(|| a.0.cmp(&b.0)));
         let mut length = FRAME;
@@ -146,7 +158,8 @@ impl BaselineLearner {
             baseline: Baseline { days, kinds: kinds.into_iter().collect() },
             records: self.records,
             of_no_kind: self.left_out,
-            once,
+            seldom,
+            severe,
             dropped,
             last_day: last_day.clone(),
             last: (days > SEVERAL).then_some(known),
@@ -155,11 +168,12 @@ impl BaselineLearner {
 }
 
 impl Counts {
-    /// How it was seen on the days that count, if it is usual.
-    fn usual(&self, counts: impl Fn(u32) -> bool) -> Option<Seen> {
+    /// How it was seen on the days that count, of which there are `all`, if it is usual.
+    fn usual(&self, all: usize, counts: impl Fn(u32) -> bool) -> Option<Seen> {
         let on = |days: &BTreeMap<u32, u64>| days.keys().filter(|day| counts(**day)).count();
-        let days = u32::try_from(on(&self.days)).ok().filter(|days| *days >= SEVERAL)?;
-        let several = |days: &BTreeMap<u32, u64>| on(days) >= SEVERAL as usize;
+        let least = if self.is_severe { all.div_ceil(2).max(MOST_DAYS as usize) } else { SEVERAL as usize };
+        let several = |days: &BTreeMap<u32, u64>| on(days) >= least;
+        let days = u32::try_from(on(&self.days)).ok().filter(|_| several(&self.days))?;
         let mut of: Vec<(usize, bool, &String)> = self
             .exact
             .iter()
@@ -167,7 +181,7 @@ impl Counts {
             .map(|(names, days)| (on(days), false, names))
             .collect();
         if self.outside >= MANY_NETWORKS {
-            let many = self.of_anybody.iter().filter(|(_, days)| on(days) >= MANY_DAYS);
+            let many = self.of_anybody.iter().filter(|(_, days)| on(days) >= MANY_DAYS.max(least));
             of.extend(many.map(|(names, days)| (on(days), true, names)));
         }
         of.retain(|(_, _, names)| names.len() <= LONGEST_NAMES);
@@ -176,14 +190,15 @@ impl Counts {
         of.truncate(MOST_NAMES);
         let named =
             of.into_iter().map(|(days, _, names)| (names.clone(), u32::try_from(days).unwrap_or(u32::MAX)));
-        Some(Seen { days, of: named.collect() })
+        let seen = Seen { days, of: named.collect() };
+        (!self.is_severe || !seen.of.is_empty()).then_some(seen)
     }
 
-    /// Counts what the days before knew of a day.
-    fn know(&self, day: u32, known: &mut LastDay) {
+    /// Counts what the days before, of which there are `before`, knew of a day.
+    fn know(&self, day: u32, before: usize, known: &mut LastDay) {
         let Some(&records) = self.days.get(&day) else { return };
         known.records = known.records.saturating_add(records);
-        let Some(seen) = self.usual(|other| other != day) else { return };
+        let Some(seen) = self.usual(before, |other| other != day) else { return };
         let on_day = |(names, days): (&String, &BTreeMap<u32, u64>)| {
             days.get(&day).copied().filter(|_| seen.of.contains_key(names)).unwrap_or_default()
         };
@@ -191,6 +206,8 @@ impl Counts {
         let exact: u64 = self.exact.iter().map(on_day).sum();
         let usual = exact.max(of_anybody).min(records);
         known.usual = known.usual.saturating_add(usual);
-        known.of_others = known.of_others.saturating_add(records - usual);
+        // An alert of the highest severity is not usual of others.
+        let of_others = if self.is_severe { 0 } else { records - usual };
+        known.of_others = known.of_others.saturating_add(of_others);
     }
 }

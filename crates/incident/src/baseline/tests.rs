@@ -32,8 +32,8 @@ fn familiarity(baseline: &Baseline, log: &str) -> Vec<Familiarity> {
 #[test]
 fn what_several_days_hold_is_usual_of_the_same_and_known_of_others() {
     let days: Vec<String> = (1..=4).map(|day| login(day, "deploy", "10.0.9.5")).collect();
-    let Learnt { baseline, once, last, .. } = learnt(&days.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!((baseline.days(), baseline.kinds(), once), (4, 1, 0));
+    let Learnt { baseline, seldom, last, .. } = learnt(&days.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((baseline.days(), baseline.kinds(), seldom), (4, 1, 0));
     assert_eq!(last, Some(LastDay { records: 1, usual: 1, of_others: 0 }));
     assert_eq!(familiarity(&baseline, &login(9, "deploy", "10.0.9.5")), [Familiarity::Daily]);
     assert_eq!(familiarity(&baseline, &login(9, "deploy", "203.0.113.9")), [Familiarity::UsualOfOthers]);
@@ -70,8 +70,8 @@ fn what_comes_on_some_days_is_usual_and_on_most_daily() {
 #[test]
 fn one_day_makes_nothing_usual() {
     let twice = login(1, "deploy", "10.0.9.5").repeat(30);
-    let Learnt { baseline, once, last, .. } = learnt(&[&twice, &login(2, "backup", "10.0.9.6")]);
-    assert_eq!((baseline.kinds(), once, last), (0, 2, None));
+    let Learnt { baseline, seldom, last, .. } = learnt(&[&twice, &login(2, "backup", "10.0.9.6")]);
+    assert_eq!((baseline.kinds(), seldom, last), (0, 2, None));
     let mut learner = BaselineLearner::default();
     records(&twice).iter().for_each(|record| learner.add(record, ""));
     let error = learner.learn().unwrap_err();
@@ -137,15 +137,50 @@ fn numbers_differ_and_words_do_not() {
 }
 
 #[test]
-fn what_is_severe_or_not_understood_or_endless_is_of_no_kind() {
-    let alert = |priority: u8| {
+fn what_is_severe_is_usual_only_on_most_days_and_of_the_same() {
+    let alert = |day: u32, priority: u8, own: u8| {
         format!(
-            "06/1{priority}-13:10:51.405000 [**] [1:1:2] Web scan [**] [Classification: Misc Attack] [Priority: {priority}] {{TCP}} \
-             203.0.113.7:4711 -> 10.0.2.13:80\n"
+            "06/{day:02}-13:10:51.405000 [**] [1:1:2] Web scan [**] [Classification: Misc Attack] [Priority: {priority}] {{TCP}} \
+             203.0.113.7:4711 -> 10.0.2.{own}:80\n"
         )
     };
+    let log = |priority: u8, days: u32| -> Learnt {
+        let logs: Vec<String> =
+            (1..=8)
+                .map(|day| {
+                    if day <= days {
+                        alert(day, priority, 13)
+                    } else {
+                        login(day as u8, "deploy", "10.0.9.5")
+                    }
+                })
+                .collect();
+        learnt(&logs.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let known =
+        |learnt: &Learnt, priority: u8, own: u8| familiarity(&learnt.baseline, &alert(9, priority, own));
+    let (few, most) = (log(1, 3), log(1, 6));
+    assert_eq!((known(&few, 1, 13), few.severe.len(), few.seldom), (vec![Familiarity::New], 0, 1));
+    assert_eq!(
+        (known(&most, 1, 13), known(&most, 1, 14)),
+        (vec![Familiarity::Daily], vec![Familiarity::New])
+    );
+    assert!(most.severe.len() == 1 && most.severe[0].contains("Web scan"), "{:?}", most.severe);
+    let milder = log(2, 3);
+    assert_eq!(
+        (known(&milder, 2, 13), known(&milder, 2, 14)),
+        (vec![Familiarity::Usual], vec![Familiarity::UsualOfOthers])
+    );
+    assert_eq!(
+        (known(&milder, 1, 13), milder.severe.len()),
+        (vec![Familiarity::New], 0),
+        "severity is part of the kind"
+    );
+}
+
+#[test]
+fn what_is_not_understood_or_endless_is_of_no_kind() {
     let kinds = |log: &str| records(log).iter().filter_map(kind_of).count();
-    assert_eq!((kinds(&alert(1)), kinds(&alert(2))), (0, 1));
     assert_eq!(kinds("nothing that anybody knows\n"), 0);
     let long = login(1, "deploy", "10.0.9.5").replace("publickey", &"x".repeat(3000));
     assert_eq!(kinds(&long), 0, "nothing hides behind a cut");

@@ -1,8 +1,8 @@
 //! What the system description says of each host: its other names, what it is, and whether it has to stay up.
 //!
 //! Descriptions are prose, lists or tables, so this reads what stands beside an address: `web01 at 10.0.2.13 (Debian
-//! 12) runs Apache.`, `- web01 (10.0.2.13, Debian 12): Apache`, `10.0.2.13 web01 [Debian 12] Apache`, `web01 |
-//! 10.0.2.13 | Apache`. What it does not find is missing from a prompt, never wrong in it.
+//! 12) runs Apache.`, `- web01 (10.0.2.13, Debian 12): Apache`, `web01 10.0.2.13 (Apache), db01 10.0.2.14`, `10.0.2.13 web01 [Debian 12]
+//! Apache`, `web01 | 10.0.2.13 | Apache`. What it does not find is missing from a prompt, never wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -40,7 +40,7 @@ const KEEPING: [&str; 9] =
 /// Words of a rule that forbids two hosts to reach each other, which keeps neither of them up.
 const FORBIDDING: [&str; 2] = ["never be able to reach", "no traffic may"];
 /// Words that stand where a name would and are none.
-const NO_NAMES: [&str; 38] = [
+const NO_NAMES: [&str; 44] = [
     "the",
     "is",
     "address",
@@ -79,6 +79,12 @@ const NO_NAMES: [&str; 38] = [
     "which",
     "others",
     "runs",
+    "public",
+    "internal",
+    "private",
+    "static",
+    "via",
+    "vpn",
 ];
 /// Text before an address in which its host's name is looked for, in bytes.
 const MAX_BEFORE: usize = 512;
@@ -360,9 +366,10 @@ fn name_before(before: &str) -> Option<String> {
         text.trim_end()
     } else if let Some(text) = text.strip_suffix(['(', '|']) {
         text.trim_end()
+    } else if !text.ends_with(',') {
+        return name_beside(before);
     } else {
         // `laptop-001 (h-001-01, `: the bracket holds more than the address.
-        text.strip_suffix(',')?;
         let open = text.rfind('(')?;
         text.get(open..).filter(|inside| !inside.contains(')'))?;
         text.get(..open)?.trim_end()
@@ -382,6 +389,26 @@ fn name_before(before: &str) -> Option<String> {
             .filter(|_| !noun.is_empty());
     }
     is_name(last).then(|| last.to_owned())
+}
+
+/// The name right beside an address: `dc01 10.0.2.13`, `dc01: 10.0.2.13`, `, bastion 10.0.2.14`. A word of prose is none: a name has a digit or a
+/// mark in it, or is all that an entry says before the address.
+fn name_beside(before: &str) -> Option<String> {
+    let text = before.trim_end();
+    let (text, is_joined) = match text.strip_suffix([':', '=']) {
+        Some(text) => (text.trim_end(), true),
+        None => (text, false),
+    };
+    let parts = |c: char| c.is_whitespace() || ",;:()".contains(c);
+    let start = text.rfind(parts).map_or(0, |at| at + 1);
+    let (front, name) = text.split_at_checked(start)?;
+    let is_marked = name.contains(|c: char| c.is_ascii_digit() || c == '-' || c == '_');
+    let begins = || {
+        let front = front.trim_end();
+        front.is_empty() || front.ends_with([',', ';', ':', '(', '-', '*', '•']) || front.ends_with(" and")
+    };
+    let is_apart = before.len() > text.len();
+    (is_apart && is_name(name) && (is_marked || !is_joined && begins())).then(|| name.to_owned())
 }
 
 /// What has the address that follows and passes traffic on: `The gateway container has IP address `.
@@ -496,6 +523,9 @@ mod tests {
             ),
             ("web_shop | 10.0.2.13 | DMZ | Debian 11", "web_shop: DMZ, Debian 11"),
             ("- web_shop (h-001-01, 10.0.2.13): linux, owner u-001", "web_shop: linux, owner u-001"),
+            ("Servers: db1 10.0.2.14 and web_shop 10.0.2.13 (Apache), Debian", "web_shop: (Apache), Debian"),
+            ("web_shop: 10.0.2.13, Apache", "web_shop: Apache"),
+            ("web_shop = 10.0.2.13 Apache", "web_shop: Apache"),
         ] {
             let hosts = Hosts::read(text, &own);
             assert_eq!(hosts.names().get("web_shop").map(String::as_str), Some("10.0.2.13"), "{text}");
@@ -505,8 +535,18 @@ mod tests {
             Hosts::read("Server 3 (10.0.2.13, Ubuntu 20): OpenSSH\nGateway at 10.0.2.14 runs Snort.", &own);
         assert_eq!(hosts.names().get("server 3").map(String::as_str), Some("10.0.2.13"));
         assert_eq!(hosts.names().get("gateway").map(String::as_str), Some("10.0.2.14"));
-        let hosts = Hosts::read("The client has the address 10.0.2.13 and likes it.", &own);
-        assert!(hosts.names().is_empty(), "{hosts:?}");
+        let hosts = Hosts::read("gateway 10.0.2.14, Bastion 10.0.2.13: SSH", &own);
+        assert_eq!(hosts.address_of("bastion"), Some("10.0.2.13"));
+        assert_eq!(hosts.address_of("gateway"), Some("10.0.2.14"));
+        for prose in [
+            "The client has the address 10.0.2.13 and likes it.",
+            "Our administrator works from 10.0.2.13, or VPN 10.0.2.14.",
+            "Servers: 10.0.2.13, 10.0.2.14",
+            "Nobody knows what 10.0.2.13 does; it is on Server 2019 10.0.2.14.",
+        ] {
+            let hosts = Hosts::read(prose, &own);
+            assert!(hosts.names().is_empty(), "{hosts:?}");
+        }
     }
 
     #[test]

@@ -160,13 +160,16 @@ impl Parts {
                 Place::Nowhere => {}
             },
             None if record.is_alert() => {
-                // Without an end a rule matched on the host that the record comes from, if that is no sensor.
-                let address = own.hosts.address_of(&record.host);
-                let is_sensor = |host: &str| own.hosts.passes_traffic(host);
-                if let Some(host) =
-                    address.filter(|host| !is_sensor(host) && from_inside.as_deref() != Some(*host))
-                {
-                    self.add_target(host.to_owned(), true, record);
+                // Without an end a rule matched on the host that the record comes from, if that is no sensor. Of a host that the description
+                // does not know it has to tell what went on there.
+                let is_known = own.hosts.address_of(&record.host).is_some();
+                let tells =
+                    [&record.process, &record.file, &record.account].iter().any(|told| !told.is_empty());
+                let host = own.writer(record).filter(|_| is_known || tells && record.source.is_none());
+                let is_other =
+                    |host: &String| !own.hosts.passes_traffic(host) && from_inside.as_ref() != Some(host);
+                if let Some(host) = host.filter(is_other) {
+                    self.add_target(host, true, record);
                 }
             }
             None => {
@@ -305,6 +308,10 @@ mod tests {
         assert_eq!(parts(&alert("web01")).aimed_at, set(&["10.0.2.13"]));
         assert!(parts(&alert("dns01")).aimed_at.is_empty(), "it looks at the traffic of others");
         assert!(parts(&alert("agent-7f3a")).aimed_at.is_empty(), "a name that nobody knows");
+        let told = Record { process: "rundll32.exe".into(), ..alert("agent-7f3a") };
+        assert_eq!(parts(&told).aimed_at, set(&["agent-7f3a"]), "it tells what went on there");
+        let passed = Record { source: end("203.0.113.9", None), ..told };
+        assert!(parts(&passed).aimed_at.is_empty(), "a sensor saw somebody");
     }
 
     #[test]

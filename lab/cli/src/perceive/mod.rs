@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs, single_records};
-use countermove_incident::{Baseline, Tactic};
+use countermove_incident::{Baseline, Tactic, Timestamp};
 use countermove_model::Engine;
 use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Reading, Rendering, Templates};
 use countermove_simulator::{Scenario, Showing};
@@ -39,6 +39,8 @@ struct Case {
 struct Perceived {
     reading: Reading,
     judgement: GroupJudgement,
+    /// When its records came, those that say.
+    times: Vec<Timestamp>,
     /// What it shows by the truth; none if it is part of no attack.
     shows: Option<Tactic>,
 }
@@ -199,8 +201,10 @@ async fn see(
     let mut groups = Vec::new();
     for (at, (reading, records)) in read.iter().zip(rendering.groups()).enumerate() {
         let shows = records.iter().find_map(|position| case.shows.get(*position).copied().flatten());
+        let of_log = |position: &usize| case.evidence.log.records.get(*position);
+        let times = records.iter().filter_map(|position| of_log(position)?.time).collect();
         if let Some(judgement) = rendering.judge(at, reading) {
-            groups.push(Perceived { reading: reading.clone(), judgement, shows });
+            groups.push(Perceived { reading: reading.clone(), judgement, times, shows });
         }
     }
     let readings: Vec<Option<Reading>> = read.into_iter().map(Some).collect();
@@ -216,7 +220,7 @@ fn as_json(seen: &Seen) -> serde_json::Value {
     let Seen { case, groups, assessment } = seen;
     let groups: Vec<_> = groups
         .iter()
-        .map(|Perceived { reading, judgement, shows }| {
+        .map(|Perceived { reading, judgement, times, shows }| {
             let tactics: serde_json::Map<String, serde_json::Value> = reading
                 .tactics
                 .iter()
@@ -238,6 +242,7 @@ fn as_json(seen: &Seen) -> serde_json::Value {
                 "from_inside": judgement.from_inside,
                 "aimed_at": judgement.aimed_at,
                 "first": judgement.first.map(|first| first.to_string()),
+                "times": times.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -261,7 +266,7 @@ fn as_json(seen: &Seen) -> serde_json::Value {
 fn told(seen: &Seen) -> String {
     let Seen { case, groups, assessment } = seen;
     let mut text = format!("{}\n", case.name);
-    for Perceived { reading, judgement, shows } in groups {
+    for Perceived { reading, judgement, shows, .. } in groups {
         let likely: Vec<String> = reading
             .tactics
             .iter()

@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use super::fields::Fields;
+use super::log_analytics::{Table, as_written};
 use super::named::{Named, is_nobodys, within};
 use super::tags::severity;
 use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, listed, some, told, verdict};
@@ -208,22 +210,31 @@ fn detection(object: &Object) -> Option<(Detection<'_>, Timestamp)> {
 
 /// Whether an object tells of a detection.
 pub(super) fn is_one(object: &Object) -> bool {
-    detection(object).is_some()
+    detection(object).is_some() || is_row(object)
+}
+
+/// Whether it is a SIEM's row of an alert, which may be about an account alone.
+fn is_row(object: &Object) -> bool {
+    Table::of(Fields(object)) == Some(Table::Alerts)
 }
 
 fn recognises(object: &Object) -> bool {
-    is_one(object) && is_nobodys(object)
+    is_row(object) || is_one(object) && is_nobodys(object)
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
-    let (detection, time) = detection(object)?;
+    let row = as_written(object, &[Table::Alerts]);
+    let (detection, time) = match &row {
+        Some(row) => (Detection(Named(row)), Named(row).time()?),
+        None => detection(object)?,
+    };
     let Detection(named) = detection;
     let found = detection.found()?;
-    let host = detection.host()?;
+    let host = detection.host().unwrap_or_default();
     let described = named.text(&DESCRIBED).filter(|text| *text != found && text.len() <= MAX_FOUND);
     let file = named.text(&FILE).unwrap_or_default();
     let account = named.text(&ACCOUNT).unwrap_or_default();
-    let own = named.address(&ADDRESS).or_else(|| Some(Endpoint::new(&host, None)));
+    let own = named.address(&ADDRESS).or_else(|| Some(Endpoint::new(some(&host)?, None)));
     let done = named.text(&DONE);
     let mut draft = Draft {
         kind: RecordKind::Alert,

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
+use super::log_analytics::{Table, as_written};
 use super::tags::{risk, severity};
 use super::{
     Draft, Envelope, Format, Object, ObjectFormat, Record, is_own_proxy, listed, told, traffic, verdict,
@@ -27,6 +28,9 @@ const FLAT_THREATS: [&str; 5] = [
 ];
 
 fn recognises(object: &Object) -> bool {
+    if Table::of(Fields(object)) == Some(Table::Seen) {
+        return true;
+    }
     let fields = inner(Fields(object));
     if is_detection(fields) {
         return true;
@@ -55,7 +59,8 @@ pub(super) fn is_detection(fields: Fields<'_>) -> bool {
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
-    let fields = inner(Fields(object));
+    let row = as_written(object, &[Table::Seen]);
+    let fields = inner(Fields(row.as_ref().unwrap_or(object)));
     let mut draft = Draft {
         time: fields.time(&["@timestamp", "kibana.alert.original_time", "timestamp"]),
         kind: kind(fields),

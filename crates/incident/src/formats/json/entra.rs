@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::fields::{Fields, is_id, without_ids};
+use super::log_analytics::{Table, as_written};
 use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, tags, told};
 use crate::record::{RecordKind, SensorVerdict};
 
@@ -65,8 +66,11 @@ fn way(object: &Object) -> Option<Way> {
     (is_sign_in || is_audit || is_activity).then_some(Way::Asked)
 }
 
+/// Tables of a Log Analytics workspace that hold them.
+const TABLES: [Table; 4] = [Table::SignIns, Table::Audits, Table::Risks, Table::Activity];
+
 fn recognises(object: &Object) -> bool {
-    way(object).is_some()
+    way(object).is_some() || Table::of(Fields(object)).is_some_and(|table| TABLES.contains(&table))
 }
 
 /// A record and what is particular to its category.
@@ -77,8 +81,10 @@ struct Event<'a> {
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
-    let outer = Fields(object);
-    let inner = match way(object)? {
+    let row = as_written(object, &TABLES);
+    let written = row.as_ref().unwrap_or(object);
+    let outer = Fields(written);
+    let inner = match way(written)? {
         Way::Exported => outer.object("properties").unwrap_or(outer),
         Way::Asked => outer,
     };

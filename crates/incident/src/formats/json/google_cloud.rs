@@ -1,9 +1,10 @@
-//! Google Cloud's audit logs: entries of Cloud Logging that carry an `AuditLog`. Each is one call of an API: a log.
+//! Google Cloud's audit logs: entries of Cloud Logging that carry an `AuditLog`. Each is one call of an API: a log. And findings of its
+//! Security Command Center, as it exports and notifies them: threats are alerts; what it says of settings and weaknesses is telemetry.
 
 use std::borrow::Cow;
 
 use super::fields::{Fields, without_ids};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, told};
+use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, tags, told};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -39,11 +40,57 @@ fn call(object: &Object) -> Option<Fields<'_>> {
     Some(call).filter(|call| is_audit && call.string("methodName").is_some())
 }
 
+/// The finding that an object tells of, within a notification or by itself.
+fn finding(object: &Object) -> Option<Fields<'_>> {
+    let is_one = |fields: &Fields<'_>| {
+        ["category", "findingClass", "resourceName"].iter().all(|key| fields.string(key).is_some())
+    };
+    let outer = Fields(object);
+    [outer.object("finding"), Some(outer)].into_iter().flatten().find(is_one)
+}
+
 fn recognises(object: &Object) -> bool {
-    call(object).is_some()
+    call(object).is_some() || finding(object).is_some()
+}
+
+/// A finding. One that is no longer active, or muted, accuses nobody.
+fn read_finding(finding: Fields<'_>) -> Option<Draft<'_>> {
+    let is = |path: &str, word: &str| finding.string(path).is_some_and(|own| own.eq_ignore_ascii_case(word));
+    let is_threat = is("findingClass", "THREAT") || is("findingClass", "CHOKEPOINT");
+    let is_open = !is("state", "INACTIVE") && !is("mute", "MUTED");
+    let category = finding.text("category")?;
+    let upon = finding.text("resourceName").unwrap_or_default();
+    let mut draft = Draft {
+        kind: if is_threat && is_open { RecordKind::Alert } else { RecordKind::Telemetry },
+        time: finding.time(&["eventTime", "createTime"]),
+        sensor: Cow::Borrowed("scc"),
+        message: category.clone(),
+        detail: Cow::Owned(listed([
+            told("", finding.text("description")),
+            told("upon", some(&place(&upon))),
+            told("domain", finding.text("indicator.domains")),
+            told("call", finding.text("access.methodName")),
+            told("state", finding.text("state").filter(|_| !is_open)),
+        ])),
+        rule: category,
+        priority: finding.text("severity").and_then(|word| tags::severity(&word)),
+        classification: finding.text("findingClass").unwrap_or_default(),
+        source: finding.address(&["access.callerIp", "indicator.ipAddresses"]),
+        account: finding.first(&["access.principalEmail", "access.userName"]).unwrap_or_default(),
+        process: finding.first(&["processes.args", "processes.binary.path"]).unwrap_or_default(),
+        file: upon,
+        ..Draft::default()
+    };
+    for path in ["mitreAttack.primaryTactic", "mitreAttack.primaryTechniques"] {
+        draft.tags.take_all(finding.texts(path));
+    }
+    Some(draft)
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
+    if let Some(finding) = finding(object) {
+        return Some(read_finding(finding)?.finish(Format::GoogleCloud, object, envelope));
+    }
     let (entry, call) = (Fields(object), call(object)?);
     let method = call.text("methodName")?;
     let title = match call.text("serviceName") {
@@ -201,5 +248,23 @@ mod tests {
             call(&[("requestMetadata", json!({"callerIp": "private", "callerSuppliedUserAgent": hostile}))]);
         assert_eq!((told.source, told.destination), (None, None));
         assert_eq!(told.account, "alice@example.com");
+    }
+
+    const FINDING: &str = r#"{"finding":{"name":"organizations/1/sources/2/findings/3","category":"Malware: Cryptomining Bad Domain","state":"ACTIVE","severity":"HIGH","findingClass":"THREAT","resourceName":"//compute.googleapis.com/projects/shop/zones/z/instances/web01","eventTime":"2026-06-03T12:59:31.342Z","description":"A machine looked a miner's domain up.","indicator":{"domains":["pool.example"]},"access":{"principalEmail":"app@shop.example","callerIp":"203.0.113.9"},"mitreAttack":{"primaryTactic":"IMPACT","primaryTechniques":["RESOURCE_HIJACKING"]}},"resource":{"name":"x"}}"#;
+
+    #[test]
+    fn a_threat_is_an_alert_and_a_weak_setting_is_none() {
+        let threat = record(FINDING);
+        assert_eq!((threat.kind, threat.priority), (RecordKind::Alert, Some(1)));
+        assert_eq!(threat.message, "Malware: Cryptomining Bad Domain");
+        assert_eq!(threat.tactics, [crate::Tactic::Impact]);
+        assert_eq!(
+            (threat.account.as_str(), threat.source.map(|end| end.address)),
+            ("app@shop.example", Some("203.0.113.9".to_owned()))
+        );
+        assert_eq!(threat.time.unwrap().to_string(), "2026-06-03T12:59:31.342000");
+        for (from, to) in [("\"THREAT\"", "\"MISCONFIGURATION\""), ("\"ACTIVE\"", "\"INACTIVE\"")] {
+            assert_eq!(record(&FINDING.replace(from, to)).kind, RecordKind::Telemetry, "{to}");
+        }
     }
 }

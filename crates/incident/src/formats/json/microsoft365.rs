@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::fields::{Fields, is_id, scalar};
+use super::log_analytics::{Table, as_written};
 use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, tags, told};
 use crate::record::{RecordKind, SensorVerdict};
 
@@ -50,13 +51,17 @@ const MAX_TOLD: usize = 5;
 
 fn recognises(object: &Object) -> bool {
     let record = Fields(object);
+    if Table::of(record) == Some(Table::Office) {
+        return record.string("Operation").is_some();
+    }
     ["CreationTime", "Operation"].iter().all(|key| record.string(key).is_some())
         && object.get("RecordType").is_some_and(|kind| kind.is_number() || kind.is_string())
         && ["Workload", "UserId", "UserKey", "OrganizationId"].iter().any(|key| record.string(key).is_some())
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
-    let record = Fields(object);
+    let row = as_written(object, &[Table::Office]);
+    let record = Fields(row.as_ref().unwrap_or(object));
     let operation = record.text("Operation")?;
     let is_alert = matches!(operation.as_ref(), "AlertTriggered" | "AlertEntityGenerated");
     let entity = || record.text("AlertEntityId").filter(|_| record.string("EntityType") == Some("User"));

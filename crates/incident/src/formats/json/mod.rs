@@ -18,6 +18,7 @@ mod github;
 mod google_cloud;
 mod google_workspace;
 mod kubernetes;
+mod log_analytics;
 mod microsoft365;
 mod named;
 mod ocsf;
