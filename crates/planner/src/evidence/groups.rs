@@ -57,6 +57,8 @@ pub(crate) struct GroupView {
     pub(crate) is_top: bool,
     /// When the first of its records came; none where they do not say.
     pub(crate) first: Option<Timestamp>,
+    /// When its records came, in order, one for each minute; none where they do not say.
+    pub(crate) times: Vec<Timestamp>,
     /// What else the log's alerts show of whoever is in it.
     pub(crate) around: Surroundings,
     /// Whether the sensor stopped all of it.
@@ -107,6 +109,25 @@ impl GroupView {
             && from_inside.iter().all(|host| hosts.habit(host).is_some())
     }
 
+    /// Whether it is as on the organisation's ordinary days.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.familiarity <= Familiarity::Usual
+    }
+
+    /// Whether one of its records came so many seconds from one of the other's, or either does not say when.
+    pub(crate) fn is_near(&self, other: &GroupView, seconds: u64) -> bool {
+        let (few, many) = match self.times.len() < other.times.len() {
+            true => (&self.times, &other.times),
+            false => (&other.times, &self.times),
+        };
+        let is_near = |time: &Timestamp| {
+            let next = many.partition_point(|later| later < time);
+            let beside = many.get(next.saturating_sub(1)..).unwrap_or_default().iter().take(2);
+            beside.into_iter().any(|other| other.apart(*time) <= seconds)
+        };
+        few.is_empty() || few.iter().any(is_near)
+    }
+
     /// What its records show by what they state themselves, beside what the model makes of them: the tactics of an alert that
     /// nobody calls minor.
     pub(crate) fn states(&self) -> impl Iterator<Item = Tactic> {
@@ -149,8 +170,10 @@ fn view(
     let mut is_of_traffic = group.record_kind == RecordKind::Alert;
     let mut is_blocked = !group.records.is_empty();
     let mut familiarity = None;
+    let mut times = Vec::new();
     for (at, record) in group.records.iter().filter_map(|at| Some((at, log.records.get(*at)?))) {
         parts.add(record, own);
+        times.extend(record.time.into_iter().chain(record.repeats.last));
         familiarity =
             familiarity.max(baseline.map(|baseline| familiarity_of(baseline, record, lines.at(*at))));
         for stated in &record.techniques {
@@ -198,11 +221,19 @@ fn view(
         techniques,
         is_top,
         first: group.first,
+        times: one_a_minute(times),
         around: Surroundings::default(),
         is_blocked,
         familiarity: familiarity.unwrap_or_default(),
         words,
     }
+}
+
+/// Of these times, in order, those that are a minute or more behind the one before.
+fn one_a_minute(mut times: Vec<Timestamp>) -> Vec<Timestamp> {
+    times.sort_unstable();
+    times.dedup_by(|time, before| time.apart(*before) < 60);
+    times
 }
 
 /// How well ordinary days know a record. Whoever gets in is somebody, and not anybody.

@@ -164,7 +164,10 @@ pub(crate) enum Piece {
     ComesBack,
     /// Its rule is one of those for malware by its vendor's own names.
     Malware,
-    /// How many other messages of serious alerts the same two show in; this and the next three count as logarithms of one more.
+    /// How many other messages of alerts of the same host came within a quarter of an hour; this and the next four count as logarithms of
+    /// one more.
+    Close,
+    /// How many other messages of serious alerts the same two show in.
     SameTwo,
     /// How many of severe alerts a host acts in that acts in it.
     ActsAgain,
@@ -226,27 +229,28 @@ const WEIGHTS: [(Piece, f32); 22] = [
 
 /// The same of alerts among noise. Fitted to logs that others wrote, but for what these do not show, which is as above or, of an ATT&CK tag,
 /// half of it (docs/perception.md). What weighs nothing stands here for whoever fits the weights anew, or severity and class alone.
-const AMONG_NOISE: [(Piece, f32); 21] = [
+const AMONG_NOISE: [(Piece, f32); 22] = [
     (Piece::Model, 0.1),
     (Piece::High, 0.2),
     (Piece::Medium, 0.0),
     (Piece::Low, -0.2),
     (Piece::Lowest, -0.4),
-    (Piece::Tagged, 1.0),
+    (Piece::Tagged, 0.0),
     (Piece::Hostile, 0.0),
     (Piece::Harmless, 0.0),
     (Piece::Blocked, -0.5),
     (Piece::ByOrder, -8.0),
     (Piece::Answers, -2.0),
     (Piece::Malware, 1.5),
+    (Piece::Close, 1.1),
     (Piece::SameTwo, 1.4),
     (Piece::ActsAgain, 1.25),
     (Piece::GoesOn, 1.45),
     (Piece::Apart, -0.4),
     (Piece::Asks, -1.5),
-    (Piece::Daily, -5.0),
-    (Piece::Usual, -3.0),
-    (Piece::UsualOfOthers, -0.5),
+    (Piece::Daily, -3.0),
+    (Piece::Usual, -2.5),
+    (Piece::UsualOfOthers, -1.0),
     (Piece::Always, -2.2),
 ];
 
@@ -334,6 +338,7 @@ impl Piece {
             Piece::ByOrder => "the sender looks by order",
             Piece::ComesBack => "a severe alert that does not stand alone",
             Piece::Malware => "a rule for malware",
+            Piece::Close => "other alerts of the same host, close to it",
             Piece::SameTwo => "other alerts of the same two",
             Piece::ActsAgain => "other severe alerts of the same host",
             Piece::GoesOn => "what its target did afterwards",
@@ -420,6 +425,7 @@ fn weighed(
         // Of logins that failed it matters how many did, which no word says.
         Piece::Wording if guesses.failed > 0 => 0.0,
         Piece::Wording => words.log_odds() - Wording::shipped().read("").log_odds(),
+        Piece::Close => count(group.around.close),
         Piece::SameTwo => count(group.around.same_two),
         Piece::ActsAgain => count(group.around.acts_again),
         Piece::GoesOn => count(group.around.goes_on),
@@ -499,6 +505,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
     match piece {
         Piece::Model
         | Piece::Wording
+        | Piece::Close
         | Piece::SameTwo
         | Piece::ActsAgain
         | Piece::GoesOn

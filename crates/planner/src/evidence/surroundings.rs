@@ -19,13 +19,20 @@ const FEW: f32 = 7.0;
 /// So many more, and the log is all noise likewise, whomever they are about.
 const MANY: f32 = 3.0;
 
+/// So near in seconds one alert of a host comes to another that both may be of one thing.
+const NEAR: u64 = 15 * 60;
+
 /// What else a log's alerts show of whoever is in one group of them; nothing for what is no alert.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Surroundings {
-    /// How noisy what sensors in the network raised is, from 0 to 1; the same for all of it, and 0 for what others say.
+    /// How noisy the sensors of its kind are, from 0 to 1: the same for all that sensors in the network raised, and for all that was
+    /// detected on hosts and in clouds; 0 for what is no alert.
     pub(crate) noise: f32,
     /// Messages of severe alerts that have no name in common with it.
     pub(crate) apart: usize,
+    /// Of what was detected on a host: other messages of alerts of this host that came within a quarter of an hour of it. What passes in the
+    /// network matches several rules at once, right or wrong.
+    pub(crate) close: usize,
     /// Other messages of serious alerts with one of its ends outside and one of its own hosts.
     pub(crate) same_two: usize,
     /// Other messages of severe alerts in which a host acts that acts in it.
@@ -60,18 +67,23 @@ pub(crate) fn noise<'a>(groups: impl Iterator<Item = &'a GroupView>) -> f32 {
 /// What is known of each group.
 pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundings> {
     let index = Index::of(views);
-    let (mut found, mut apart) = (vec![Surroundings::default(); views.len()], Vec::new());
-    for (at, (view, found)) in views.iter().zip(&mut found).enumerate().filter(|(_, (view, _))| view.is_alert)
-    {
-        let all;
-        (*found, all) = index.around(at, view, hosts);
-        apart.extend(view.is_of_traffic.then_some(all as f32));
-    }
-    let mean = apart.iter().sum::<f32>() / apart.len().max(1) as f32;
-    let different = index.count(0..views.len(), |view| view.is_of_traffic) as f32;
-    let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
-    for (_, found) in views.iter().zip(&mut found).filter(|(view, _)| view.is_of_traffic) {
-        found.noise = noise;
+    let mut found = vec![Surroundings::default(); views.len()];
+    // Sensors in the network and those of hosts and clouds are wrong each in their own way, and as often as they are.
+    for of_traffic in [true, false] {
+        let is_such = |view: &GroupView| view.is_alert && view.is_of_traffic == of_traffic;
+        let mut apart = Vec::new();
+        for (at, (view, found)) in
+            views.iter().zip(&mut found).enumerate().filter(|(_, (view, _))| is_such(view))
+        {
+            let all;
+            (*found, all) = index.around(at, view, hosts, is_such);
+            apart.push(all as f32);
+        }
+        let mean = apart.iter().sum::<f32>() / apart.len().max(1) as f32;
+        let different = index.count(0..views.len(), is_such) as f32;
+        let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
+        let such = views.iter().zip(&mut found).filter(|(view, _)| is_such(view));
+        such.for_each(|(_, found)| found.noise = noise);
     }
     found
 }
@@ -134,8 +146,15 @@ impl<'a> Index<'a> {
         groups.filter_map(|at| self.message(at)).collect::<BTreeSet<usize>>().len()
     }
 
-    /// What is known of an alert but for the noise, and how many messages of traffic have no name in common with it.
-    fn around(&self, at: usize, view: &GroupView, hosts: &Hosts) -> (Surroundings, usize) {
+    /// What is known of an alert but for the noise, and how many messages of such alerts have no name in common with it. What is as on ordinary
+    /// days goes on beside an attack and shows nothing of it.
+    fn around(
+        &self,
+        at: usize,
+        view: &GroupView,
+        hosts: &Hosts,
+        is_such: impl Fn(&GroupView) -> bool,
+    ) -> (Surroundings, usize) {
         let Parts { outside, from_inside, to_inside, aimed_at, .. } = &view.parts;
         let (of_outside, of_own) =
             (self.others(at, &self.outside, outside), self.others(at, &self.own, view.parts.own_hosts()));
@@ -144,8 +163,10 @@ impl<'a> Index<'a> {
         };
         let apart: Vec<usize> = (0..self.views.len()).filter(is_apart).collect();
         let of_ends = self.others(at, &self.ends, view.parts.met());
-        let is_serious = |other: &GroupView| !other.is_minor();
-        let not_before = |other: &GroupView| other.may_be_severe() && other.first >= view.first;
+        let is_near = |other: &GroupView| !other.is_usual() && other.is_near(view, NEAR);
+        let is_serious = |other: &GroupView| !other.is_usual() && !other.is_minor();
+        let is_severe = |other: &GroupView| !other.is_usual() && other.may_be_severe();
+        let not_before = |other: &GroupView| is_severe(other) && other.first >= view.first;
         let looks = |host: &String| hosts.habit(host).is_some();
         let looked_at = |looker: &String| {
             let looked = self.acting.get(looker).into_iter().flatten();
@@ -163,8 +184,9 @@ impl<'a> Index<'a> {
         let around = Surroundings {
             noise: 0.0,
             apart: self.count(apart.iter().copied(), |other| other.is_alert && other.may_be_severe()),
+            close: if view.is_of_traffic { 0 } else { self.count(of_own.iter().copied(), is_near) },
             same_two: self.count(of_ends.intersection(&of_own).copied(), is_serious),
-            acts_again: self.count(self.others(at, &self.acting, from_inside), GroupView::may_be_severe),
+            acts_again: self.count(self.others(at, &self.acting, from_inside), is_severe),
             goes_on: self.count(self.others(at, &self.acting, aimed_at), not_before),
             answers: outside.is_empty()
                 && !from_inside.is_empty()
@@ -172,7 +194,7 @@ impl<'a> Index<'a> {
                 && aimed_at.iter().all(|host| looks(host) && looked_at(host)),
             comes_back: view.is_top && (among_own || outside.iter().any(shows_again)),
         };
-        (around, self.count(apart, |other| other.is_of_traffic))
+        (around, self.count(apart, is_such))
     }
 }
 
