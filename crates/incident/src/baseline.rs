@@ -3,7 +3,7 @@
 //! A baseline is learnt from logs of days on which nothing happened, by whoever vouches for that, and written as JSON with one kind of
 //! record a line: a person can read it, and strike out what should not count. Records are of one kind if they say the same but for
 //! numbers and identifiers. With each kind stand those of whom it was seen: who wrote it, the account, and the addresses, outside ones
-//! by network.
+//! by network. And of each account, whatever it did, the networks outside from where it did it.
 //!
 //! Invariants: a kind or a name counts only if it was seen on several days, and of alerts of the highest severity on most; what is longer
 //! than [`LONGEST`] is of no kind, so that nothing hides behind a cut; and learning takes bounded memory, whatever the logs hold.
@@ -31,6 +31,8 @@ const MOST_NAMES: usize = 64;
 const SEVERAL: u32 = 2;
 /// Days on which somebody has to be seen, beside half of all, for that to be on most days.
 const MOST_DAYS: u32 = 4;
+/// From where so many accounts come, any of the organisation's does.
+const SHARED: usize = 3;
 /// What stands in place of addresses outside, where ever others come; no name holds it.
 const ANYBODY: &str = "*";
 /// From this length on a word of letters and digits is an identifier.
@@ -43,6 +45,18 @@ pub struct Baseline {
     days: u32,
     /// By what they say.
     kinds: BTreeMap<String, Seen>,
+    /// Of accounts the networks outside from where they do what they do, and on how many days.
+    origins: BTreeMap<String, BTreeMap<String, u32>>,
+    /// How often an account came from somewhere new on these days.
+    came: Came,
+}
+
+/// How often accounts came from outside, each network of an account counted once a day, and how often from where no other day knows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Came {
+    times: u64,
+    new: u64,
 }
 
 /// How a kind of record was seen.
@@ -64,6 +78,15 @@ pub enum Familiarity {
     UsualOfOthers,
     /// Nothing like it is.
     #[default]
+    New,
+}
+
+/// Whether an account acts from where it does on ordinary days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From a network from where it came before.
+    Usual,
+    /// From one where it never was.
     New,
 }
 
@@ -98,7 +121,18 @@ pub enum BaselineError {
 #[serde(deny_unknown_fields)]
 struct Document {
     days: u32,
+    #[serde(default)]
+    came: Came,
+    #[serde(default)]
+    origins: Vec<Account>,
     kinds: Vec<Kind>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Account {
+    account: String,
+    from: BTreeMap<String, u32>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -126,7 +160,16 @@ impl Baseline {
 
     /// The text of it: JSON, one kind a line.
     pub fn to_text(&self) -> String {
-        let mut text = format!("{{\"days\": {}, \"kinds\": [", self.days);
+        let mut text = format!("{{\"days\": {}", self.days);
+        if !self.origins.is_empty() {
+            let Came { times, new } = self.came;
+            text.push_str(&format!(", \"came\": {{\"times\": {times}, \"new\": {new}}}"));
+        }
+        for (at, (account, from)) in self.origins.iter().enumerate() {
+            text.push_str(if at == 0 { ", \"origins\": [\n" } else { ",\n" });
+            text.push_str(&origin_line(account, from));
+        }
+        text.push_str(if self.origins.is_empty() { ", \"kinds\": [" } else { "\n], \"kinds\": [" });
         for (at, (says, seen)) in self.kinds.iter().enumerate() {
             text.push_str(if at == 0 { "\n" } else { ",\n" });
             text.push_str(&line(says, seen));
@@ -162,6 +205,33 @@ impl Baseline {
         }
         Known { familiarity, of_anybody: exact.is_none() && of_anybody.is_some() }
     }
+
+    /// Whether the account of a record acts from where it does on ordinary days; nothing where it acts from inside or does not, where the
+    /// record does not say from where, and of a baseline that knows no origin of anybody.
+    pub fn origin(&self, record: &Record) -> Option<Origin> {
+        let (account, network) = origin_of(record).filter(|_| !self.origins.is_empty())?;
+        let is_usual = self.origins.get(&account).is_some_and(|from| from.contains_key(&network));
+        // The organisation's own offices, and what its people go through.
+        Some(if is_usual || is_shared(&self.origins, &network) { Origin::Usual } else { Origin::New })
+    }
+
+    /// How likely an account that acts from outside on an ordinary day does so from where no other day knew it, from 0 to 1: by how often
+    /// that was so on the days that the baseline was learnt from.
+    pub fn new_origins(&self) -> f32 {
+        (self.came.new as f32 + 1.0) / (self.came.times as f32 + 2.0)
+    }
+}
+
+/// Whether so many accounts come from a network that any does.
+fn is_shared(origins: &BTreeMap<String, BTreeMap<String, u32>>, network: &str) -> bool {
+    origins.values().filter(|from| from.contains_key(network)).count() >= SHARED
+}
+
+/// An account with its origins as a line of JSON.
+fn origin_line(account: &str, from: &BTreeMap<String, u32>) -> String {
+    let line = Account { account: account.to_owned(), from: from.clone() };
+    // Strings and numbers cannot fail to be JSON.
+    serde_json::to_string(&line).unwrap_or_default()
 }
 
 /// A kind as a line of JSON.
@@ -174,8 +244,32 @@ fn line(says: &str, seen: &Seen) -> String {
 impl TryFrom<Document> for Baseline {
     type Error = BaselineError;
 
-    fn try_from(Document { days, kinds }: Document) -> Result<Self, BaselineError> {
+    fn try_from(Document { days, came, origins, kinds }: Document) -> Result<Self, BaselineError> {
         let mut known = BTreeMap::new();
+        let mut accounts = BTreeMap::new();
+        if came.new > came.times {
+            let Came { times, new } = came;
+            return Err(BaselineError::Content(format!(
+                "accounts came {times} times, and {new} times anew, which cannot be"
+            )));
+        }
+        for Account { account, from } in origins {
+            let wrong = |what: String| Err(BaselineError::Content(format!("the account {account:?} {what}")));
+            if account.is_empty()
+                || account.len() > LONGEST_NAMES
+                || from.is_empty()
+                || from.len() > MOST_NAMES
+            {
+                return wrong(format!("must have 1 to {LONGEST_NAMES} bytes and 1 to {MOST_NAMES} networks"));
+            }
+            if let Some((network, seen)) = from.iter().find(|(_, seen)| **seen > days) {
+                return wrong(format!("came from {network:?} on {seen} of {days} days, which cannot be"));
+            }
+            if accounts.contains_key(&account) {
+                return wrong("stands there twice".to_owned());
+            }
+            accounts.insert(account, from);
+        }
         for Kind { says, days: seen, of } in kinds {
             let wrong = |what: String| Err(BaselineError::Content(format!("the kind {says:?} {what}")));
             if says.is_empty() || says.len() > LONGEST {
@@ -200,14 +294,20 @@ impl TryFrom<Document> for Baseline {
             }
             known.insert(says, Seen { days: seen, of });
         }
-        Ok(Baseline { days, kinds: known })
+        Ok(Baseline { days, kinds: known, origins: accounts, came })
     }
 }
 
 impl From<Baseline> for Document {
     fn from(baseline: Baseline) -> Self {
         let kind = |(says, seen): (String, Seen)| Kind { says, days: seen.days, of: seen.of };
-        Document { days: baseline.days, kinds: baseline.kinds.into_iter().map(kind).collect() }
+        let account = |(account, from)| Account { account, from };
+        Document {
+            days: baseline.days,
+            came: baseline.came,
+            origins: baseline.origins.into_iter().map(account).collect(),
+            kinds: baseline.kinds.into_iter().map(kind).collect(),
+        }
     }
 }
 
@@ -215,6 +315,32 @@ impl From<Baseline> for Document {
 /// sensor that is wrong is so again and again, and whoever vouches for those days has seen it.
 fn is_severe(record: &Record) -> bool {
     record.is_alert() && record.alert_kind().priority == Some(1)
+}
+
+/// Words of a record by which something did not work. Whoever only tries an account is not its owner.
+const FAILS: [&str; 7] = ["fail", "invalid", "denied", "incorrect", "wrong", "refused", "rejected"];
+
+/// The account that does what a log tells, in lower case and without its domain, and the network outside that it does it from: of
+/// addresses alone, which belong to who uses them, and so wide that a provider's are one.
+fn origin_of(record: &Record) -> Option<(String, String)> {
+    let is_own = record.kind == RecordKind::Log && record.verdict != Some(SensorVerdict::Blocked);
+    let account = bare_account(&record.account);
+    if !is_own || account.is_empty() || account.len() > LONGEST_NAMES {
+        return None;
+    }
+    let said = record.message.to_lowercase().replace(&record.account.to_lowercase(), "");
+    if FAILS.iter().any(|word| said.contains(word)) {
+        return None;
+    }
+    let ip = record.source.as_ref()?.ip()?;
+    outside(&ip.to_string())?;
+    Network::around(ip, if ip.is_ipv4() { 16 } else { 32 }).map(|network| (account, network.to_string()))
+}
+
+/// The name of an account in lower case without its domain, which some sources write and others do not.
+pub fn bare_account(account: &str) -> String {
+    let name = account.rsplit('\\').next().unwrap_or(account);
+    name.split('@').next().filter(|name| !name.is_empty()).unwrap_or(name).to_lowercase()
 }
 
 /// What records of one kind have in common; none of a record that is of no kind: one that no format understood, a remark, or one that

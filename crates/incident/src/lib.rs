@@ -30,7 +30,9 @@ pub use actions::{
 };
 pub(crate) use alert::Signature;
 pub use alert::{AlertKind, Endpoint, Repeats};
-pub use baseline::{Baseline, BaselineError, BaselineLearner, Familiarity, Known, LastDay, Learnt};
+pub use baseline::{
+    Baseline, BaselineError, BaselineLearner, Familiarity, Known, LastDay, Learnt, Origin, bare_account,
+};
 pub use catalogue::{AttackerRates, Catalogue, CatalogueAction, CatalogueError, Hold, HostNote, Zone};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};
 pub use constraints::{Broken, Constraint, Constraints, HostNames, Rule};

@@ -21,7 +21,9 @@ pub struct BaselineLearner {
     /// Days by what logs call them.
     days: BTreeMap<String, u32>,
     kinds: HashMap<String, Counts>,
-    /// Names of all kinds.
+    /// By account and network outside, the days.
+    origins: HashMap<String, HashMap<String, BTreeSet<u32>>>,
+    /// Names of all kinds, and networks of all accounts.
     names: usize,
     records: u64,
     left_out: u64,
@@ -81,14 +83,24 @@ impl BaselineLearner {
         self.records = self.records.saturating_add(record.repeats.count);
         let kind =
             kind_of(record).filter(|kind| self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind));
+        let origin = origin_of(record);
+        if kind.is_none() {
+            self.left_out = self.left_out.saturating_add(record.repeats.count);
+        }
+        if kind.is_none() && origin.is_none() {
+            return;
+        }
         let day = record.time.map_or_else(|| undated.to_owned(), |time| time.date());
-        let is_counted = self.days.len() < MOST_DAYS_COUNTED || self.days.contains_key(&day);
-        let Some(kind) = kind.filter(|_| is_counted) else {
+        if self.days.len() >= MOST_DAYS_COUNTED && !self.days.contains_key(&day) {
             self.left_out = self.left_out.saturating_add(record.repeats.count);
             return;
-        };
+        }
         let number = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
         let day = *self.days.entry(day).or_insert(number);
+        if let Some((account, network)) = origin {
+            self.add_origin(account, network, day);
+        }
+        let Some(kind) = kind else { return };
         let count = record.repeats.count;
         let counts = self.kinds.entry(kind).or_default();
         counts.is_severe |= is_severe(record);
@@ -115,6 +127,22 @@ impl BaselineLearner {
         }
         let is_new = count_name(&mut counts.exact, names.exact);
         counts.outside += usize::from(is_new && has_outside);
+    }
+
+    fn add_origin(&mut self, account: String, network: String, day: u32) {
+        let has_room = self.names < MOST_NAMES_COUNTED;
+        let Some(from) = (match has_room {
+            true => Some(self.origins.entry(account).or_default()),
+            false => self.origins.get_mut(&account),
+        }) else {
+            return;
+        };
+        if let Some(days) = from.get_mut(&network) {
+            days.insert(day);
+        } else if has_room && from.len() < MOST_COUNTED {
+            self.names += 1;
+            from.insert(network, BTreeSet::from([day]));
+        }
     }
 
     /// What is usual.
@@ -144,9 +172,12 @@ impl BaselineLearner {
             }
         }
         severe.sort_unstable();
+        let origins = origins(self.origins);
+        let came = came(&origins);
         // What is seen on most days stays.
         kinds.sort_unstable_by(|a, b| b.1.days.cmp(&a.1.days).then_with(|| a.0.cmp(&b.0)));
-        let mut length = FRAME;
+        let accounts = origins.iter().map(|(account, from)| origin_line(account, from).len() + ",\n".len());
+        let mut length = FRAME + accounts.sum::<usize>();
         let fits = |(says, seen): &&(String, Seen)| {
             length += line(says, seen).len() + ",\n".len();
             length <= LONGEST_TEXT
@@ -155,7 +186,7 @@ impl BaselineLearner {
         let dropped = kinds.len() - kept;
         kinds.truncate(kept);
         Ok(Learnt {
-            baseline: Baseline { days, kinds: kinds.into_iter().collect() },
+            baseline: Baseline { days, kinds: kinds.into_iter().collect(), origins, came },
             records: self.records,
             of_no_kind: self.left_out,
             seldom,
@@ -165,6 +196,39 @@ impl BaselineLearner {
             last: (days > SEVERAL).then_some(known),
         })
     }
+}
+
+/// Where accounts come from, those of the most days within a quarter of a baseline's text.
+fn origins(seen: HashMap<String, HashMap<String, BTreeSet<u32>>>) -> BTreeMap<String, BTreeMap<String, u32>> {
+    let days = |days: &BTreeSet<u32>| u32::try_from(days.len()).unwrap_or(u32::MAX);
+    let mut accounts: Vec<(u32, String, BTreeMap<String, u32>)> = seen
+        .into_iter()
+        .map(|(account, from)| {
+            let mut from: Vec<(u32, String)> =
+                from.iter().map(|(network, on)| (days(on), network.clone())).collect();
+            from.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            from.truncate(MOST_NAMES);
+            let most = from.first().map_or(0, |(days, _)| *days);
+            (most, account, from.into_iter().map(|(days, network)| (network, days)).collect())
+        })
+        .collect();
+    accounts.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let mut length = 0;
+    let fits = |(_, account, from): &(u32, String, BTreeMap<String, u32>)| {
+        length += origin_line(account, from).len() + ",\n".len();
+        length <= LONGEST_TEXT / 4
+    };
+    accounts.into_iter().take_while(fits).map(|(_, account, from)| (account, from)).collect()
+}
+
+/// How often accounts came from where no other day knows them.
+fn came(origins: &BTreeMap<String, BTreeMap<String, u32>>) -> Came {
+    let mut came = Came::default();
+    for (network, days) in origins.values().flatten() {
+        came.times += u64::from(*days);
+        came.new += u64::from(*days == 1 && !is_shared(origins, network));
+    }
+    came
 }
 
 impl Counts {

@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use countermove_incident::{
-    AlertLog, Baseline, Digest, Familiarity, Group, Known, Record, RecordKind, SensorVerdict, Tactic,
-    Timestamp, technique,
+    AlertLog, Baseline, Digest, Familiarity, Group, Known, Origin, Record, RecordKind, SensorVerdict, Tactic,
+    Timestamp, bare_account, technique,
 };
 use serde::Serialize;
 
+use crate::evidence::accounts::is_of_the_system;
 use crate::evidence::clients::{decoded, without_claims};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::lines::{Line, Lines};
@@ -49,6 +50,8 @@ pub(crate) struct GroupView {
     pub(crate) records: Vec<usize>,
     /// Who takes which part in it.
     pub(crate) parts: Parts,
+    /// Accounts that its records name, in lower case and without their domains, but for those under which systems run their own work.
+    pub(crate) accounts: BTreeSet<String>,
     /// Tactics that its alerts state themselves.
     pub(crate) tactics: BTreeSet<Tactic>,
     /// Techniques that its records state, each once.
@@ -65,6 +68,10 @@ pub(crate) struct GroupView {
     pub(crate) is_blocked: bool,
     /// How well the organisation's ordinary days know what they know least of it.
     pub(crate) familiarity: Familiarity,
+    /// Whether an account acts in it from where it does on ordinary days; of several records, the one that does least.
+    pub(crate) origin: Option<Origin>,
+    /// How often accounts come from somewhere new on ordinary days, from 0 to 1.
+    pub(crate) new_origins: f32,
     /// What the prompt says.
     pub(crate) words: GroupWords,
 }
@@ -169,13 +176,19 @@ fn view(
     let mut is_top = false;
     let mut is_of_traffic = group.record_kind == RecordKind::Alert;
     let mut is_blocked = !group.records.is_empty();
-    let mut familiarity = None;
-    let mut times = Vec::new();
+    let (mut familiarity, mut origin) = (None, None);
+    let (mut times, mut accounts) = (Vec::new(), BTreeSet::new());
     for (at, record) in group.records.iter().filter_map(|at| Some((at, log.records.get(*at)?))) {
         parts.add(record, own);
+        if !record.account.is_empty() && !is_of_the_system(&record.account) {
+            accounts.insert(bare_account(&record.account));
+        }
         times.extend(record.time.into_iter().chain(record.repeats.last));
         familiarity =
             familiarity.max(baseline.map(|baseline| familiarity_of(baseline, record, lines.at(*at))));
+        if let Some(found) = baseline.and_then(|baseline| origin_of(baseline, record, lines.at(*at))) {
+            origin = Some(if origin == Some(Origin::New) { Origin::New } else { found });
+        }
         for stated in &record.techniques {
             if !techniques.contains(stated) {
                 techniques.push(stated.clone());
@@ -217,6 +230,7 @@ fn view(
         logs_in: is_log && group.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.logs_in),
         records: group.records.clone(),
         parts,
+        accounts,
         tactics,
         techniques,
         is_top,
@@ -225,6 +239,8 @@ fn view(
         around: Surroundings::default(),
         is_blocked,
         familiarity: familiarity.unwrap_or_default(),
+        origin,
+        new_origins: baseline.map_or(1.0, Baseline::new_origins),
         words,
     }
 }
@@ -243,6 +259,12 @@ fn familiarity_of(baseline: &Baseline, record: &Record, line: Option<&Line>) -> 
         true => Familiarity::UsualOfOthers,
         false => familiarity,
     }
+}
+
+/// Whether whoever logs in with a record, or calls, does so from where they do on ordinary days.
+fn origin_of(baseline: &Baseline, record: &Record, line: Option<&Line>) -> Option<Origin> {
+    line.filter(|line| !line.fails && (line.logs_in || line.is_call))?;
+    baseline.origin(record)
 }
 
 /// The tactics that an alert states; of one that names techniques alone, the tactics of those that serve one only.

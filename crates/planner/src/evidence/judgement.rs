@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use countermove_incident::{AlertClass, Familiarity, Tactic};
+use countermove_incident::{AlertClass, Familiarity, Origin, Tactic};
 
 use crate::evidence::groups::{GroupView, GroupWords};
 use crate::evidence::hosts::Hosts;
@@ -195,6 +195,10 @@ pub(crate) enum Piece {
     Usual,
     /// Its like is, of others.
     UsualOfOthers,
+    /// An account acts from outside from where it never did on ordinary days: in log-odds, by how seldom one does so there.
+    Stranger,
+    /// It acts from where it does.
+    AtHome,
     /// What holds for every group.
     Always,
     /// It is no alert, and stands beside what is enough of an attack.
@@ -202,7 +206,7 @@ pub(crate) enum Piece {
 }
 
 /// What each piece adds to the log-odds in a log that tells of few. Set by hand (docs/perception.md).
-const WEIGHTS: [(Piece, f32); 22] = [
+const WEIGHTS: [(Piece, f32); 24] = [
     (Piece::Model, 0.9),
     (Piece::Wording, 0.4),
     (Piece::High, 1.0),
@@ -224,6 +228,8 @@ const WEIGHTS: [(Piece, f32); 22] = [
     (Piece::Daily, -5.0),
     (Piece::Usual, -3.0),
     (Piece::UsualOfOthers, -0.5),
+    (Piece::Stranger, 0.0),
+    (Piece::AtHome, 0.0),
     (Piece::Always, -0.3),
 ];
 
@@ -254,6 +260,8 @@ const AMONG_NOISE: [(Piece, f32); 22] = [
     (Piece::Always, -2.2),
 ];
 
+/// How likely an attacker who acts with somebody's account does so from where its owner never was, set by hand.
+const FROM_NEW: f32 = 0.8;
 /// More messages that have nothing to do with a group count as so many, which is what the logs show that the weights were fitted to: whoever
 /// floods a sensor gains no more.
 const MOST_APART: usize = 12;
@@ -353,6 +361,8 @@ impl Piece {
             Piece::Daily => "as on most ordinary days",
             Piece::Usual => "as on ordinary days",
             Piece::UsualOfOthers => "as on ordinary days, of others",
+            Piece::Stranger => "its account never came from there on ordinary days",
+            Piece::AtHome => "its account comes from there on ordinary days",
             Piece::Always => "before any evidence",
             Piece::Beside => "beside an attack",
         }
@@ -425,6 +435,8 @@ fn weighed(
         // Of logins that failed it matters how many did, which no word says.
         Piece::Wording if guesses.failed > 0 => 0.0,
         Piece::Wording => words.log_odds() - Wording::shipped().read("").log_odds(),
+        Piece::Stranger if group.origin == Some(Origin::New) => (FROM_NEW / group.new_origins).ln().max(0.0),
+        Piece::Stranger => 0.0,
         Piece::Close => count(group.around.close),
         Piece::SameTwo => count(group.around.same_two),
         Piece::ActsAgain => count(group.around.acts_again),
@@ -506,6 +518,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Model
         | Piece::Wording
         | Piece::Close
+        | Piece::Stranger
         | Piece::SameTwo
         | Piece::ActsAgain
         | Piece::GoesOn
@@ -536,6 +549,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Unfamiliar => group.is_unfamiliar,
         Piece::Daily => group.familiarity == Familiarity::Daily,
         Piece::Usual => group.familiarity == Familiarity::Usual,
+        Piece::AtHome => group.origin == Some(Origin::Usual),
         Piece::UsualOfOthers => group.familiarity == Familiarity::UsualOfOthers,
     }
 }

@@ -80,7 +80,9 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundin
             apart.push(all as f32);
         }
         let mean = apart.iter().sum::<f32>() / apart.len().max(1) as f32;
-        let different = index.count(0..views.len(), is_such) as f32;
+        // Who hands over what hosts detected with little else beside it has chosen it; in all that a SIEM holds it is one thing among many.
+        let counts = |view: &GroupView| is_such(view) || !of_traffic;
+        let different = index.count(0..views.len(), counts) as f32;
         let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
         let such = views.iter().zip(&mut found).filter(|(view, _)| is_such(view));
         such.for_each(|(_, found)| found.noise = noise);

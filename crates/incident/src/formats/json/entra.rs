@@ -149,7 +149,8 @@ impl<'a> Event<'a> {
                 told("", inner.text("authenticationRequirement")),
                 told("by way of", inner.text("clientAppUsed")),
                 told("country", inner.text("location.countryOrRegion")),
-                told("agent", inner.first(&["userAgent", "deviceDetail.browser"])),
+                // Short and of the same words each day, which a whole agent is not.
+                told("agent", inner.first(&["deviceDetail.browser", "userAgent"])),
             ])),
             verdict: code.filter(|code| is_refusal(*code)).map(|_| SensorVerdict::Blocked),
             source,

@@ -116,6 +116,7 @@ fn sign_in(row: Fields<'_>) -> Value {
         "authenticationRequirement": first(row, &["AuthenticationRequirement"]),
         "clientAppUsed": first(row, &["ClientAppUsed"]),
         "location": location,
+        "deviceDetail": inner(row, "DeviceDetail"),
         "userAgent": first(row, &["UserAgent"]),
         "category": first(row, &["Type"]),
     })
