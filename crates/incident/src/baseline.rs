@@ -3,7 +3,7 @@
 //! A baseline is learnt from logs of days on which nothing happened, by whoever vouches for that, and written as JSON with one kind of
 //! record a line: a person can read it, and strike out what should not count. Records are of one kind if they say the same but for
 //! numbers and identifiers. With each kind stand those of whom it was seen: who wrote it, the account, and the addresses, outside ones
-//! by network. And of each account, whatever it did, the networks outside from where it did it.
+//! by network. And whatever it was: the networks outside that anything had to do with, and of each account those from where it acted.
 //!
 //! Invariants: a kind or a name counts only if it was seen on several days, and of alerts of the highest severity on most; what is longer
 //! than [`LONGEST`] is of no kind, so that nothing hides behind a cut; and learning takes bounded memory, whatever the logs hold.
@@ -49,14 +49,31 @@ pub struct Baseline {
     origins: BTreeMap<String, BTreeMap<String, u32>>,
     /// How often an account came from somewhere new on these days.
     came: Came,
+    /// Networks and domains outside that anything had to do with, and on how many days.
+    outside: BTreeMap<String, u32>,
+    /// How often such a one was new.
+    met: Came,
 }
 
-/// How often accounts came from outside, each network of an account counted once a day, and how often from where no other day knows them.
+/// How often something was seen, each once a day, and how often nobody saw it on any other day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Came {
     times: u64,
     new: u64,
+}
+
+impl Came {
+    /// How likely what is seen on a further day is new, from 0 to 1.
+    fn new_share(self) -> f32 {
+        (self.new as f32 + 1.0) / (self.times as f32 + 2.0)
+    }
+
+    fn check(self) -> Result<(), BaselineError> {
+        let Came { times, new } = self;
+        let wrong = || BaselineError::Content(format!("{new} of {times} were new, which cannot be"));
+        if new > times { Err(wrong()) } else { Ok(()) }
+    }
 }
 
 /// How a kind of record was seen.
@@ -122,6 +139,10 @@ pub enum BaselineError {
 struct Document {
     days: u32,
     #[serde(default)]
+    met: Came,
+    #[serde(default)]
+    outside: BTreeMap<String, u32>,
+    #[serde(default)]
     came: Came,
     #[serde(default)]
     origins: Vec<Account>,
@@ -161,6 +182,15 @@ impl Baseline {
     /// The text of it: JSON, one kind a line.
     pub fn to_text(&self) -> String {
         let mut text = format!("{{\"days\": {}", self.days);
+        if !self.outside.is_empty() {
+            let Came { times, new } = self.met;
+            text.push_str(&format!(", \"met\": {{\"times\": {times}, \"new\": {new}}}, \"outside\": {{"));
+            for (at, (network, days)) in self.outside.iter().enumerate() {
+                text.push_str(if at == 0 { "\n" } else { ",\n" });
+                text.push_str(&outside_line(network, *days));
+            }
+            text.push_str("\n}");
+        }
         if !self.origins.is_empty() {
             let Came { times, new } = self.came;
             text.push_str(&format!(", \"came\": {{\"times\": {times}, \"new\": {new}}}"));
@@ -218,8 +248,26 @@ impl Baseline {
     /// How likely an account that acts from outside on an ordinary day does so from where no other day knew it, from 0 to 1: by how often
     /// that was so on the days that the baseline was learnt from.
     pub fn new_origins(&self) -> f32 {
-        (self.came.new as f32 + 1.0) / (self.came.times as f32 + 2.0)
+        self.came.new_share()
     }
+
+    /// Whether the network of an address outside, or the domain of a name, had to do with anything on ordinary days; nothing of what is
+    /// inside, and of a baseline that knows none.
+    pub fn outside(&self, address: &str) -> Option<Origin> {
+        let network = wide_network(address).filter(|_| !self.outside.is_empty())?;
+        Some(if self.outside.contains_key(&network) { Origin::Usual } else { Origin::New })
+    }
+
+    /// How likely a network outside that anything has to do with on an ordinary day is new, from 0 to 1: by the days that the baseline was
+    /// learnt from.
+    pub fn new_outside(&self) -> f32 {
+        self.met.new_share()
+    }
+}
+
+/// A network or domain with its days as a line of JSON.
+fn outside_line(network: &str, days: u32) -> String {
+    format!("{}: {days}", serde_json::Value::from(network))
 }
 
 /// Whether so many accounts come from a network that any does.
@@ -244,14 +292,21 @@ fn line(says: &str, seen: &Seen) -> String {
 impl TryFrom<Document> for Baseline {
     type Error = BaselineError;
 
-    fn try_from(Document { days, came, origins, kinds }: Document) -> Result<Self, BaselineError> {
+    fn try_from(
+        Document { days, met, outside, came, origins, kinds }: Document,
+    ) -> Result<Self, BaselineError> {
         let mut known = BTreeMap::new();
         let mut accounts = BTreeMap::new();
-        if came.new > came.times {
-            let Came { times, new } = came;
+        came.check()?;
+        met.check()?;
+        if let Some((network, seen)) = outside.iter().find(|(_, seen)| **seen > days) {
             return Err(BaselineError::Content(format!(
-                "accounts came {times} times, and {new} times anew, which cannot be"
+                "{network:?} was seen on {seen} of {days} days, which cannot be"
             )));
+        }
+        if let Some(long) = outside.keys().find(|network| network.is_empty() || network.len() > LONGEST_NAMES)
+        {
+            return Err(BaselineError::Content(format!("{long:?} must have 1 to {LONGEST_NAMES} bytes")));
         }
         for Account { account, from } in origins {
             let wrong = |what: String| Err(BaselineError::Content(format!("the account {account:?} {what}")));
@@ -294,7 +349,7 @@ impl TryFrom<Document> for Baseline {
             }
             known.insert(says, Seen { days: seen, of });
         }
-        Ok(Baseline { days, kinds: known, origins: accounts, came })
+        Ok(Baseline { days, kinds: known, origins: accounts, came, outside, met })
     }
 }
 
@@ -304,6 +359,8 @@ impl From<Baseline> for Document {
         let account = |(account, from)| Account { account, from };
         Document {
             days: baseline.days,
+            met: baseline.met,
+            outside: baseline.outside,
             came: baseline.came,
             origins: baseline.origins.into_iter().map(account).collect(),
             kinds: baseline.kinds.into_iter().map(kind).collect(),
@@ -332,9 +389,21 @@ fn origin_of(record: &Record) -> Option<(String, String)> {
     if FAILS.iter().any(|word| said.contains(word)) {
         return None;
     }
-    let ip = record.source.as_ref()?.ip()?;
-    outside(&ip.to_string())?;
-    Network::around(ip, if ip.is_ipv4() { 16 } else { 32 }).map(|network| (account, network.to_string()))
+    let source = record.source.as_ref().filter(|end| end.ip().is_some())?;
+    Some((account, wide_network(&source.address)?))
+}
+
+/// The network of an address outside, so wide that what moves about within one provider stays in it, or the domain of a name.
+fn wide_network(address: &str) -> Option<String> {
+    let narrow = outside(address)?;
+    let Ok(ip) = address.parse::<IpAddr>() else { return Some(narrow) };
+    Network::around(ip, if ip.is_ipv4() { 16 } else { 32 }).map(|network| network.to_string())
+}
+
+/// The networks and domains outside that a record has to do with.
+fn met(record: &Record) -> impl Iterator<Item = String> {
+    let ends = [&record.source, &record.destination].into_iter().flatten();
+    ends.filter_map(|end| wide_network(&end.address)).filter(|network| network.len() <= LONGEST_NAMES)
 }
 
 /// The name of an account in lower case without its domain, which some sources write and others do not.

@@ -13,7 +13,7 @@ const MOST_DAYS_COUNTED: usize = 400;
 const MANY_NETWORKS: usize = 8;
 const MANY_DAYS: usize = 3;
 /// Bytes of a baseline's text around its kinds, at most.
-const FRAME: usize = 64;
+const FRAME: usize = 256;
 
 /// Learns what is usual, record by record, in whatever order they come.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct BaselineLearner {
     /// Days by what logs call them.
     days: BTreeMap<String, u32>,
     kinds: HashMap<String, Counts>,
+    /// By network or domain outside, the days.
+    outside: HashMap<String, BTreeSet<u32>>,
     /// By account and network outside, the days.
     origins: HashMap<String, HashMap<String, BTreeSet<u32>>>,
     /// Names of all kinds, and networks of all accounts.
@@ -87,7 +89,8 @@ impl BaselineLearner {
         if kind.is_none() {
             self.left_out = self.left_out.saturating_add(record.repeats.count);
         }
-        if kind.is_none() && origin.is_none() {
+        let mut met = met(record).peekable();
+        if kind.is_none() && origin.is_none() && met.peek().is_none() {
             return;
         }
         let day = record.time.map_or_else(|| undated.to_owned(), |time| time.date());
@@ -97,6 +100,14 @@ impl BaselineLearner {
         }
         let number = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
         let day = *self.days.entry(day).or_insert(number);
+        for network in met {
+            if let Some(days) = self.outside.get_mut(&network) {
+                days.insert(day);
+            } else if self.names < MOST_NAMES_COUNTED {
+                self.names += 1;
+                self.outside.insert(network, BTreeSet::from([day]));
+            }
+        }
         if let Some((account, network)) = origin {
             self.add_origin(account, network, day);
         }
@@ -174,10 +185,12 @@ impl BaselineLearner {
         severe.sort_unstable();
         let origins = origins(self.origins);
         let came = came(&origins);
+        let (outside, met) = outside(self.outside);
         // What is seen on most days stays.
         kinds.sort_unstable_by(|a, b| b.1.days.cmp(&a.1.days).then_with(|| a.0.cmp(&b.0)));
         let accounts = origins.iter().map(|(account, from)| origin_line(account, from).len() + ",\n".len());
-        let mut length = FRAME + accounts.sum::<usize>();
+        let networks = outside.iter().map(|(network, days)| outside_line(network, *days).len() + ",\n".len());
+        let mut length = FRAME + accounts.sum::<usize>() + networks.sum::<usize>();
         let fits = |(says, seen): &&(String, Seen)| {
             length += line(says, seen).len() + ",\n".len();
             length <= LONGEST_TEXT
@@ -186,7 +199,7 @@ impl BaselineLearner {
         let dropped = kinds.len() - kept;
         kinds.truncate(kept);
         Ok(Learnt {
-            baseline: Baseline { days, kinds: kinds.into_iter().collect(), origins, came },
+            baseline: Baseline { days, kinds: kinds.into_iter().collect(), origins, came, outside, met },
             records: self.records,
             of_no_kind: self.left_out,
             seldom,
@@ -219,6 +232,28 @@ fn origins(seen: HashMap<String, HashMap<String, BTreeSet<u32>>>) -> BTreeMap<St
         length <= LONGEST_TEXT / 4
     };
     accounts.into_iter().take_while(fits).map(|(_, account, from)| (account, from)).collect()
+}
+
+/// What is outside, those of the most days within a quarter of a baseline's text, and how often such a one is new.
+fn outside(seen: HashMap<String, BTreeSet<u32>>) -> (BTreeMap<String, u32>, Came) {
+    let mut networks: Vec<(u32, String)> = seen
+        .into_iter()
+        .map(|(network, days)| (u32::try_from(days.len()).unwrap_or(u32::MAX), network))
+        .collect();
+    networks.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let mut met = Came::default();
+    let (mut length, mut kept) = (0, BTreeMap::new());
+    for (days, network) in networks {
+        length += outside_line(&network, days).len() + ",\n".len();
+        let fits = length <= LONGEST_TEXT / 4;
+        met.times += u64::from(days);
+        // What does not fit is new on each day.
+        met.new += if fits { u64::from(days == 1) } else { u64::from(days) };
+        if fits {
+            kept.insert(network, days);
+        }
+    }
+    (kept, met)
 }
 
 /// How often accounts came from where no other day knows them.

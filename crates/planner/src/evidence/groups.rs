@@ -70,6 +70,10 @@ pub(crate) struct GroupView {
     pub(crate) familiarity: Familiarity,
     /// Whether an account acts in it from where it does on ordinary days; of several records, the one that does least.
     pub(crate) origin: Option<Origin>,
+    /// Whether those outside had to do with anything on ordinary days; of several, the one that had least.
+    pub(crate) beyond: Option<Origin>,
+    /// How often such a one is new on ordinary days, from 0 to 1.
+    pub(crate) new_outside: f32,
     /// How often accounts come from somewhere new on ordinary days, from 0 to 1.
     pub(crate) new_origins: f32,
     /// What the prompt says.
@@ -215,6 +219,7 @@ fn view(
         classification: fenced_line(classification),
         ..GroupWords::default()
     };
+    let outside = parts.outside.clone();
     GroupView {
         number: group.number,
         priority: group.kind.as_ref().map_or(LOWEST, |kind| kind.priority.unwrap_or(3).clamp(1, LOWEST)),
@@ -239,6 +244,8 @@ fn view(
         around: Surroundings::default(),
         is_blocked,
         familiarity: familiarity.unwrap_or_default(),
+        beyond: baseline.and_then(|baseline| beyond(baseline, &outside)),
+        new_outside: baseline.map_or(1.0, Baseline::new_outside),
         origin,
         new_origins: baseline.map_or(1.0, Baseline::new_origins),
         words,
@@ -259,6 +266,12 @@ fn familiarity_of(baseline: &Baseline, record: &Record, line: Option<&Line>) -> 
         true => Familiarity::UsualOfOthers,
         false => familiarity,
     }
+}
+
+/// Whether ordinary days know all of those outside.
+fn beyond(baseline: &Baseline, outside: &BTreeSet<String>) -> Option<Origin> {
+    let known = outside.iter().filter_map(|name| baseline.outside(name));
+    known.reduce(|all, one| if one == Origin::New { one } else { all })
 }
 
 /// Whether whoever logs in with a record, or calls, does so from where they do on ordinary days.

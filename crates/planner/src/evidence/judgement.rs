@@ -199,6 +199,10 @@ pub(crate) enum Piece {
     Stranger,
     /// It acts from where it does.
     AtHome,
+    /// It has to do with somebody outside with whom nothing had on ordinary days: likewise.
+    NewOutside,
+    /// It has to do with those outside with whom something had.
+    KnownOutside,
     /// What holds for every group.
     Always,
     /// It is no alert, and stands beside what is enough of an attack.
@@ -206,7 +210,7 @@ pub(crate) enum Piece {
 }
 
 /// What each piece adds to the log-odds in a log that tells of few. Set by hand (docs/perception.md).
-const WEIGHTS: [(Piece, f32); 24] = [
+const WEIGHTS: [(Piece, f32); 26] = [
     (Piece::Model, 0.9),
     (Piece::Wording, 0.4),
     (Piece::High, 1.0),
@@ -228,14 +232,16 @@ const WEIGHTS: [(Piece, f32); 24] = [
     (Piece::Daily, -5.0),
     (Piece::Usual, -3.0),
     (Piece::UsualOfOthers, -0.5),
-    (Piece::Stranger, 0.0),
-    (Piece::AtHome, 0.0),
+    (Piece::Stranger, 0.4),
+    (Piece::AtHome, -0.9),
+    (Piece::NewOutside, 0.8),
+    (Piece::KnownOutside, -1.5),
     (Piece::Always, -0.3),
 ];
 
 /// The same of alerts among noise. Fitted to logs that others wrote, but for what these do not show, which is as above or, of an ATT&CK tag,
 /// half of it (docs/perception.md). What weighs nothing stands here for whoever fits the weights anew, or severity and class alone.
-const AMONG_NOISE: [(Piece, f32); 22] = [
+const AMONG_NOISE: [(Piece, f32); 30] = [
     (Piece::Model, 0.1),
     (Piece::High, 0.2),
     (Piece::Medium, 0.0),
@@ -254,6 +260,14 @@ const AMONG_NOISE: [(Piece, f32); 22] = [
     (Piece::GoesOn, 1.45),
     (Piece::Apart, -0.4),
     (Piece::Asks, -1.5),
+    (Piece::Log, 0.8),
+    (Piece::Slip, -1.0),
+    (Piece::Guessing, -0.5),
+    (Piece::GotIn, 2.5),
+    (Piece::Stranger, 0.4),
+    (Piece::AtHome, -0.9),
+    (Piece::NewOutside, 0.8),
+    (Piece::KnownOutside, -1.5),
     (Piece::Daily, -3.0),
     (Piece::Usual, -2.5),
     (Piece::UsualOfOthers, -1.0),
@@ -363,6 +377,8 @@ impl Piece {
             Piece::UsualOfOthers => "as on ordinary days, of others",
             Piece::Stranger => "its account never came from there on ordinary days",
             Piece::AtHome => "its account comes from there on ordinary days",
+            Piece::NewOutside => "whom nobody met on ordinary days",
+            Piece::KnownOutside => "those outside are there on ordinary days",
             Piece::Always => "before any evidence",
             Piece::Beside => "beside an attack",
         }
@@ -437,6 +453,10 @@ fn weighed(
         Piece::Wording => words.log_odds() - Wording::shipped().read("").log_odds(),
         Piece::Stranger if group.origin == Some(Origin::New) => (FROM_NEW / group.new_origins).ln().max(0.0),
         Piece::Stranger => 0.0,
+        Piece::NewOutside if group.beyond == Some(Origin::New) => {
+            (FROM_NEW / group.new_outside).ln().max(0.0)
+        }
+        Piece::NewOutside => 0.0,
         Piece::Close => count(group.around.close),
         Piece::SameTwo => count(group.around.same_two),
         Piece::ActsAgain => count(group.around.acts_again),
@@ -519,6 +539,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         | Piece::Wording
         | Piece::Close
         | Piece::Stranger
+        | Piece::NewOutside
         | Piece::SameTwo
         | Piece::ActsAgain
         | Piece::GoesOn
@@ -550,6 +571,7 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         Piece::Daily => group.familiarity == Familiarity::Daily,
         Piece::Usual => group.familiarity == Familiarity::Usual,
         Piece::AtHome => group.origin == Some(Origin::Usual),
+        Piece::KnownOutside => group.beyond == Some(Origin::Usual),
         Piece::UsualOfOthers => group.familiarity == Familiarity::UsualOfOthers,
     }
 }

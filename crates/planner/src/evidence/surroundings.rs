@@ -22,16 +22,16 @@ const MANY: f32 = 3.0;
 /// So near in seconds one alert of a host comes to another that both may be of one thing.
 const NEAR: u64 = 15 * 60;
 
-/// What else a log's alerts show of whoever is in one group of them; nothing for what is no alert.
+/// What else a log's alerts show of whoever is in one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Surroundings {
-    /// How noisy the sensors of its kind are, from 0 to 1: the same for all that sensors in the network raised, and for all that was
-    /// detected on hosts and in clouds; 0 for what is no alert.
+    /// How noisy its kind is, from 0 to 1: the same for all that sensors in the network raised, and for all that hosts and clouds wrote or
+    /// that was detected there.
     pub(crate) noise: f32,
     /// Messages of severe alerts that have no name in common with it.
     pub(crate) apart: usize,
-    /// Of what was detected on a host: other messages of alerts of this host that came within a quarter of an hour of it. What passes in the
-    /// network matches several rules at once, right or wrong.
+    /// Of what a host wrote or what was detected there: other messages of alerts of this host that came within a quarter of an hour of it.
+    /// What passes in the network matches several rules at once, right or wrong.
     pub(crate) close: usize,
     /// Other messages of serious alerts with one of its ends outside and one of its own hosts.
     pub(crate) same_two: usize,
@@ -70,19 +70,19 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundin
     let mut found = vec![Surroundings::default(); views.len()];
     // Sensors in the network and those of hosts and clouds are wrong each in their own way, and as often as they are.
     for of_traffic in [true, false] {
-        let is_such = |view: &GroupView| view.is_alert && view.is_of_traffic == of_traffic;
+        let is_such = |view: &GroupView| view.is_of_traffic == of_traffic;
+        let is_alert = |view: &GroupView| view.is_alert && is_such(view);
         let mut apart = Vec::new();
-        for (at, (view, found)) in
-            views.iter().zip(&mut found).enumerate().filter(|(_, (view, _))| is_such(view))
-        {
+        let such = views.iter().zip(&mut found).enumerate();
+        for (at, (view, found)) in such.filter(|(_, (view, _))| is_such(view)) {
             let all;
-            (*found, all) = index.around(at, view, hosts, is_such);
-            apart.push(all as f32);
+            (*found, all) = index.around(at, view, hosts, is_alert);
+            apart.extend(view.is_alert.then_some(all as f32));
         }
         let mean = apart.iter().sum::<f32>() / apart.len().max(1) as f32;
-        // Who hands over what hosts detected with little else beside it has chosen it; in all that a SIEM holds it is one thing among many.
-        let counts = |view: &GroupView| is_such(view) || !of_traffic;
-        let different = index.count(0..views.len(), counts) as f32;
+        // Who hands over what hosts wrote and detected with little else beside it has chosen it; in all that a SIEM holds it is one
+        // thing among many.
+        let different = index.count(0..views.len(), |view| is_alert(view) || !of_traffic) as f32;
         let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
         let such = views.iter().zip(&mut found).filter(|(view, _)| is_such(view));
         such.for_each(|(_, found)| found.noise = noise);
@@ -148,7 +148,7 @@ impl<'a> Index<'a> {
         groups.filter_map(|at| self.message(at)).collect::<BTreeSet<usize>>().len()
     }
 
-    /// What is known of an alert but for the noise, and how many messages of such alerts have no name in common with it. What is as on ordinary
+    /// What is known of a group but for the noise, and how many messages of alerts of its kind have no name in common with it. What is as on ordinary
     /// days goes on beside an attack and shows nothing of it.
     fn around(
         &self,
