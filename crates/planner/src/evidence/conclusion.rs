@@ -54,12 +54,12 @@ pub(crate) struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     /// The group, if the verdict on it or its records say that it shows an attack. A sensor that names the tactic of an alert has
-    /// judged it already, and is heard beside the model.
+    /// judged it already, and is heard beside the model, but for one that tags all that it says.
     fn of(scene: &Scene, group: &'a GroupView, verdict: &'a Verdict) -> Option<Shown<'a>> {
         let tactic = verdict.tactic.filter(|tactic| !is_duty(scene, group, *tactic));
         let tactics: BTreeSet<Tactic> = match tactic {
             Some(tactic) => group.tactics.iter().copied().chain([tactic]).collect(),
-            None => group.states().collect(),
+            None => group.states().filter(|_| group.around.noise < TAGS_ALL).collect(),
         };
         (!tactics.is_empty()).then_some(Shown { group, tactics, verdict })
     }
@@ -192,6 +192,9 @@ fn why_not(scene: &Scene, shown: &[Shown<'_>]) -> Option<&'static str> {
          incident.",
     )
 }
+
+/// From this noise on a sensor's tags say what its rules are about, and not that they are right.
+const TAGS_ALL: f32 = 0.5;
 
 /// Tactics of which looking consists.
 pub(crate) const LOOKING: [Tactic; 2] = [Tactic::Reconnaissance, Tactic::Discovery];

@@ -494,7 +494,8 @@ impl Judgement {
         if group.is_alert {
             return self;
         }
-        Judgement::of(self.pieces.into_iter().chain([(Piece::Beside, BESIDE)]).collect(), self.noise)
+        let beside = (Piece::Beside, between(self.noise, BESIDE, 0.0));
+        Judgement::of(self.pieces.into_iter().chain([beside]).collect(), self.noise)
     }
 
     /// Whether the group counts as part of an attack.
@@ -504,6 +505,16 @@ impl Judgement {
 
     fn log_odds(&self) -> f32 {
         self.pieces.iter().map(|(_, added)| added).sum()
+    }
+
+    /// The log-odds that count for whether there is an attack: of what is no alert without what the alerts around it say, which say so
+    /// themselves.
+    fn by_itself(&self, group: &GroupView) -> f32 {
+        let is_own = |piece: Piece| {
+            group.is_alert
+                || !matches!(piece, Piece::Close | Piece::SameTwo | Piece::ActsAgain | Piece::GoesOn | Piece::Apart)
+        };
+        self.pieces.iter().filter(|(piece, _)| is_own(*piece)).map(|(_, added)| added).sum()
     }
 }
 
@@ -515,7 +526,7 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
     for (group, judgement) in all.into_iter().filter(|(_, judgement)| judgement.is_likely()) {
         let Parts { outside, from_inside, aimed_at, .. } = &group.parts;
         let names = outside.iter().chain(from_inside).chain(aimed_at).map(String::as_str);
-        let (log_odds, is_serious) = (judgement.log_odds(), group.is_serious());
+        let (log_odds, is_serious) = (judgement.by_itself(group), group.is_serious());
         let is_mild = group.is_alert && group.severity.is_some_and(|severity| severity > 1);
         let enough = if is_mild { ENOUGH_MILD } else { ENOUGH };
         if is_serious && log_odds >= between(judgement.noise, enough, LIKELY_AMONG_NOISE) {
