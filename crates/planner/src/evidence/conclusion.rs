@@ -16,6 +16,7 @@ use crate::evidence::naming::{LeftOut, name_roles};
 use crate::evidence::parts::Parts;
 use crate::evidence::roles::Roles;
 use crate::evidence::scene::Scene;
+use crate::evidence::surroundings::noise;
 use crate::words::listed;
 
 /// What was made of a group.
@@ -98,6 +99,7 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
         assessment.description = not_understood(scene);
         return assessment;
     }
+    assessment.digest.warnings.extend(wants_baseline(scene, verdicts).map(str::to_owned));
     let groups = scene.groups.iter().zip(verdicts);
     let mut shown: Vec<Shown<'_>> =
         groups.filter_map(|(group, verdict)| Shown::of(scene, group, verdict)).collect();
@@ -119,6 +121,16 @@ pub(crate) fn conclude(scene: &Scene, verdicts: &[Verdict]) -> Assessment {
     assessment
 }
 
+/// That ordinary days would tell more, where a log is of much at once and nothing in it is likely enough.
+fn wants_baseline(scene: &Scene, verdicts: &[Verdict]) -> Option<&'static str> {
+    let is_noisy = noise(scene.groups.iter()) >= TAGS_ALL;
+    let is_clear = verdicts.iter().any(|verdict| verdict.attack >= CLEAR);
+    (is_noisy && !is_clear && !scene.has_baseline).then_some(
+        "This log tells of much at once, and no baseline of ordinary days was read beside it: an attack can hardly be told from \
+         administrators at work and from false alarms. `countermove baseline` learns one from logs of ordinary days.",
+    )
+}
+
 /// Which groups are the likeliest to be part of an attack where there is none: those that are worth a look, or the likeliest alone.
 fn likeliest(scene: &Scene, verdicts: &[Verdict]) -> String {
     let judged = scene.groups.iter().zip(verdicts).filter(|(_, verdict)| verdict.attack > 0.0);
@@ -136,6 +148,8 @@ fn likeliest(scene: &Scene, verdicts: &[Verdict]) -> String {
     }
 }
 
+/// From this chance on a group is clear enough to go by.
+const CLEAR: f32 = 0.8;
 /// From this chance on a group is worth a look where there is no incident: whoever looks loses minutes.
 const WORTH_A_LOOK: f32 = 0.3;
 /// Most groups that are told where there is no incident.

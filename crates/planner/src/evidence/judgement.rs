@@ -512,7 +512,10 @@ impl Judgement {
     fn by_itself(&self, group: &GroupView) -> f32 {
         let is_own = |piece: Piece| {
             group.is_alert
-                || !matches!(piece, Piece::Close | Piece::SameTwo | Piece::ActsAgain | Piece::GoesOn | Piece::Apart)
+                || !matches!(
+                    piece,
+                    Piece::Close | Piece::SameTwo | Piece::ActsAgain | Piece::GoesOn | Piece::Apart
+                )
         };
         self.pieces.iter().filter(|(piece, _)| is_own(*piece)).map(|(_, added)| added).sum()
     }

@@ -60,6 +60,8 @@ pub(crate) struct Scene {
     pub(crate) kept: Vec<String>,
     /// Whom they turned to outside.
     pub(crate) contacts: Contacts,
+    /// Whether the organisation's ordinary days were read beside the log.
+    pub(crate) has_baseline: bool,
     /// Records of the log; equal ones are one.
     pub(crate) records: usize,
     /// Whether it does, and nothing in it is in a known form.
@@ -145,6 +147,7 @@ impl Scene {
             hosts,
             kept,
             contacts,
+            has_baseline: evidence.baseline.is_some(),
             records,
             not_understood: records > 0 && is_unknown,
             nearest: evidence.log.reading.nearest.map(|format| format.title().to_owned()),
