@@ -109,6 +109,52 @@ fn where_ever_others_come_from_outside_anybody_does() {
 }
 
 #[test]
+fn where_accounts_come_from_is_known_whatever_they_do() {
+    let days: Vec<String> = (1..=4)
+        .map(|day| login(day, "deploy", "203.0.113.5") + &login(day, "alice", &format!("198.{day}.100.7")))
+        .collect();
+    let baseline = learnt(&days.iter().map(String::as_str).collect::<Vec<_>>()).baseline;
+    let origin = |log: &str| baseline.origin(&records(log)[0]);
+    let changed = |text: &str| text.replace("publickey", "password");
+    assert_eq!(
+        origin(&changed(&login(9, "deploy", "203.0.200.77"))),
+        Some(Origin::Usual),
+        "the same provider's"
+    );
+    assert_eq!(origin(&login(9, "deploy", "192.0.2.9")), Some(Origin::New));
+    assert_eq!(origin(&login(9, "root", "203.0.113.5")), Some(Origin::New), "it is another's");
+    assert_eq!(origin(&login(9, "deploy", "10.0.9.5")), None, "from inside");
+    let failed = "Jun  9 09:10:33 web01 sshd[7]: Failed password for deploy from 192.0.2.9 port 5122 ssh2\n";
+    assert_eq!(origin(failed), None, "who only tries an account is not its owner");
+    assert_eq!(Baseline::default().origin(&records(&login(9, "deploy", "192.0.2.9"))[0]), None);
+    // Of eight times that somebody came it was from somewhere new four times, those of alice.
+    assert!((baseline.new_origins() - 0.5).abs() < 1e-6, "{}", baseline.new_origins());
+    let shared: Vec<String> = (1..=2)
+        .map(|day| ["a", "b", "c"].map(|account| login(day, account, "203.0.113.5")).concat())
+        .collect();
+    let baseline = learnt(&shared.iter().map(String::as_str).collect::<Vec<_>>()).baseline;
+    let newcomer = records(&login(9, "d", "203.0.113.9"));
+    assert_eq!(baseline.origin(&newcomer[0]), Some(Origin::Usual), "from where all come anybody does");
+}
+
+#[test]
+fn whoever_is_outside_is_known_by_network_and_domain() {
+    let beacon = |day: u8, to: &str| {
+        format!(
+            "06/{day:02}-13:10:51.405000 [**] [1:1:2] Beacon [**] [Priority: 1] {{TCP}} 10.0.2.13:4711 -> {to}:443\n"
+        )
+    };
+    let days: Vec<String> =
+        (1..=3).map(|day| beacon(day, "198.51.100.7") + &beacon(day, &format!("192.{day}.2.1"))).collect();
+    let baseline = learnt(&days.iter().map(String::as_str).collect::<Vec<_>>()).baseline;
+    assert_eq!(baseline.outside("198.51.7.9"), Some(Origin::Usual), "of alerts of any severity");
+    assert_eq!(baseline.outside("203.0.113.9"), Some(Origin::New));
+    assert_eq!((baseline.outside("10.0.2.13"), Baseline::default().outside("203.0.113.9")), (None, None));
+    assert!((baseline.new_outside() - 0.5).abs() < 1e-6, "three of six are of one day");
+    assert_eq!(Baseline::parse(&baseline.to_text()).unwrap(), baseline);
+}
+
+#[test]
 fn numbers_differ_and_words_do_not() {
     for (text, kind) in [
         ("CMD (/usr/lib/sa/sa1 -S DISK 1 1) pid=4711", "CMD (/usr/lib/sa/sa# -S DISK # #) pid=#"),
@@ -199,6 +245,18 @@ fn what_cannot_be_is_refused() {
         (r#"{"days": 2, "kinds": [{"says": "a", "days": 2, "of": {"": 2}}]}"#, "is of \"\""),
         (r#"{"days": 3, "kinds": [{"says": "a", "days": 2, "of": {"b": 3}}]}"#, "on 3 days and at all on 2"),
         (r#"{"days": 2, "kinds": [], "more": 1}"#, "unknown field"),
+        (r#"{"days": 2, "outside": {"192.0.0.0/16": 3}, "kinds": []}"#, "was seen on 3 of 2 days"),
+        (r#"{"days": 2, "outside": {"": 1}, "kinds": []}"#, "must have 1 to"),
+        (r#"{"days": 2, "met": {"times": 1, "new": 2}, "kinds": []}"#, "2 of 1 were new"),
+        (
+            r#"{"days": 2, "origins": [{"account": "a", "from": {"192.0.0.0/16": 3}}], "kinds": []}"#,
+            "on 3 of 2 days",
+        ),
+        (r#"{"days": 2, "origins": [{"account": "a", "from": {}}], "kinds": []}"#, "1 to 64 networks"),
+        (
+            r#"{"days": 2, "origins": [{"account": "a", "from": {"b": 1}}, {"account": "a", "from": {"b": 1}}], "kinds": []}"#,
+            "stands there twice",
+        ),
     ] {
         let error = Baseline::parse(text).unwrap_err().to_string();
         assert!(error.contains(wrong), "{error}");

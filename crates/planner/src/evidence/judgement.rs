@@ -761,6 +761,36 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_beside_alerts_makes_no_incident_by_itself() {
+        let around = Surroundings { close: 4, goes_on: 3, ..Surroundings::default() };
+        let of = |is_alert: bool| {
+            let group = GroupView { is_alert, is_log: !is_alert, ..among(1.0, around) };
+            let judgement = judged(&group, &reading(0.9));
+            (group, judgement)
+        };
+        let enough = |(group, judgement): (GroupView, Judgement)| is_enough([(&group, &judgement)]);
+        let line = of(false);
+        assert!(line.1.attack > 0.5, "it is likely part of it, if there is one: {line:?}");
+        assert!(enough(of(true)) && !enough(line));
+    }
+
+    #[test]
+    fn who_is_outside_counts_by_how_seldom_somebody_new_is() {
+        let of =
+            |beyond, new_outside| judged(&GroupView { beyond, new_outside, ..group() }, &reading(0.5)).attack;
+        let nothing = of(None, 1.0);
+        assert!(
+            of(Some(Origin::New), 0.05) > of(Some(Origin::New), 0.4) && of(Some(Origin::New), 0.4) > nothing
+        );
+        assert_eq!(of(Some(Origin::New), 0.9), nothing, "where ever others come somebody new says nothing");
+        assert!(of(Some(Origin::Usual), 0.05) < nothing);
+        let acts =
+            |origin, new_origins| judged(&GroupView { origin, new_origins, ..group() }, &reading(0.5)).attack;
+        assert!(acts(Some(Origin::New), 0.05) > acts(Some(Origin::New), 0.4));
+        assert!(acts(Some(Origin::Usual), 0.05) < acts(None, 1.0));
+    }
+
+    #[test]
     fn rules_for_malware_are_known_by_their_vendors_names() {
         for (message, is) in [
             ("ET MALWARE Cobalt Strike Beacon", true),

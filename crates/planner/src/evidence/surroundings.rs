@@ -202,6 +202,7 @@ impl<'a> Index<'a> {
 
 #[cfg(test)]
 mod tests {
+    use countermove_incident::Familiarity;
     use proptest::prelude::*;
 
     use super::*;
@@ -279,15 +280,59 @@ mod tests {
         let together: Vec<GroupView> = names.iter().map(|name| alert(name, 1, &["web"], &[], &[])).collect();
         let part = 1.0 / MANY;
         assert_eq!((noise(&together[..7]), noise(&together)), (0.0, part), "all about one host");
-        let host = |view: &GroupView| GroupView { is_of_traffic: false, ..view.clone() };
-        let said: Vec<GroupView> = apart.iter().map(host).collect();
-        assert_eq!(noise(&said), 0.0, "what hosts and clouds detect");
-        let both = around(&[apart.clone(), said].concat());
-        assert_eq!((both[0].noise, both.last().unwrap().noise), (1.0, 0.0));
-        let mut line = GroupView { is_alert: false, is_of_traffic: false, ..apart[0].clone() };
-        line.words.message = "a line".into();
-        let with_line = [apart.clone(), vec![line]].concat();
-        assert_eq!(around(&with_line).last(), Some(&Surroundings::default()), "what is no alert is no noise");
+    }
+
+    /// The same of what hosts wrote or what was detected there.
+    fn of_hosts(views: &[GroupView]) -> Vec<GroupView> {
+        views.iter().map(|view| GroupView { is_of_traffic: false, ..view.clone() }).collect()
+    }
+
+    #[test]
+    fn what_hosts_write_is_noise_where_it_is_of_much_at_once() {
+        let names: Vec<String> = (0..8).map(|at| format!("host{at}")).collect();
+        let alerts: Vec<GroupView> = names.iter().map(|name| alert(name, 1, &["web"], &[], &[])).collect();
+        let detected = of_hosts(&alerts);
+        let noise = |views: &[GroupView]| around(views)[0].noise;
+        assert_eq!((noise(&detected[..7]), noise(&detected)), (0.0, 1.0 / MANY), "as many as of an attack");
+        let lines: Vec<GroupView> =
+            detected.iter().map(|view| GroupView { is_alert: false, ..view.clone() }).collect();
+        assert_eq!((noise(&lines[..7]), noise(&lines)), (0.0, 1.0 / MANY));
+        let mut beside = vec![detected[0].clone()];
+        beside.extend(lines.iter().skip(1).cloned());
+        assert!(noise(&beside) > 0.0, "an alert among what else a host writes is one thing of many");
+        let mixed = [alerts[..2].to_vec(), lines[2..].to_vec()].concat();
+        let both = around(&mixed);
+        assert_eq!(both[0].noise, 0.0, "a sensor in the network is as wrong as it is, whatever hosts write");
+        assert!(both.last().unwrap().noise > 0.0);
+    }
+
+    #[test]
+    fn what_comes_close_to_an_alert_on_the_same_host_is_counted_by_its_message() {
+        let at = |minute: u8, view: &GroupView| {
+            let line = format!(
+                "06/10-13:{minute:02}:00.0 [**] [1:1:2] x [**] [Priority: 1] {{TCP}} 1.2.3.4:1 -> 10.0.2.13:80"
+            );
+            let log = countermove_incident::AlertLog::parse(line.as_bytes()).unwrap();
+            GroupView { times: log.records[0].time.into_iter().collect(), ..view.clone() }
+        };
+        let alerts = of_hosts(&[
+            alert("Dump", 3, &[], &["web"], &[]),
+            alert("Service", 2, &[], &["web"], &[]),
+            alert("Scan", 1, &[], &["web"], &[]),
+            alert("Other", 1, &[], &["db"], &[]),
+        ]);
+        let close = |views: &[GroupView]| around(views).iter().map(|around| around.close).collect::<Vec<_>>();
+        let all = [at(10, &alerts[0]), at(20, &alerts[1]), at(40, &alerts[2]), at(11, &alerts[3])];
+        assert_eq!(close(&all), [1, 1, 0, 0]);
+        assert_eq!(close(&alerts[..2]), [1, 1], "whoever does not say when may be near");
+        let again = [at(10, &alerts[0]), at(11, &alerts[0]), at(12, &alerts[1])];
+        assert_eq!(close(&again), [1, 1, 1], "one message says it once");
+        let usual = GroupView { familiarity: Familiarity::Usual, ..at(20, &alerts[1]) };
+        assert_eq!(close(&[at(10, &alerts[0]), usual]), [0, 1], "what is as on ordinary days goes on beside");
+        let line = GroupView { is_alert: false, ..at(20, &alerts[1]) };
+        assert_eq!(close(&[at(10, &alerts[0]), line]), [0, 1], "a line has an alert near it, and is none");
+        let passed = alert("Passed", 1, &[], &["web"], &[]);
+        assert_eq!(close(&[at(10, &alerts[0]), at(11, &passed)]), [1, 0], "one packet matches many rules");
     }
 
     #[test]
