@@ -80,6 +80,8 @@ impl Scene {
         templates: &Templates,
         budget: usize,
     ) -> Result<Scene, TemplateError> {
+        let told = evidence.baseline.as_deref().map(|baseline| with_new_processes(&evidence.log, baseline));
+        let log = told.as_ref().unwrap_or(&evidence.log);
         let constraints: Vec<String> = evidence.constraints.iter().map(|rule| fenced_line(rule)).collect();
         let rules: usize = constraints.iter().map(|rule| approximate_tokens(rule) + 2).sum();
         let budget = budget.saturating_sub(rules).max(budget / 4);
@@ -97,9 +99,9 @@ impl Scene {
         let description = fenced(evidence.system_description.trim());
         let needed = if shows_evidence { approximate_tokens(&description) } else { 0 };
         let share = budget * ALERT_SHARE / 100;
-        let digest = Digest::new(&evidence.log, share.max(budget.saturating_sub(needed)));
+        let digest = Digest::new(log, share.max(budget.saturating_sub(needed)));
         let rest = budget.saturating_sub(approximate_tokens(digest.text()));
-        let (description, left_out) = condense(&description, rest, &evidence.log);
+        let (description, left_out) = condense(&description, rest, log);
 
         let alerts = fenced(digest.text());
         let values = Values { system: &description, constraints: &constraints, alerts: alerts.trim_end() };
@@ -120,7 +122,7 @@ impl Scene {
             ));
         }
 
-        let mut grounding = Grounding::new(&evidence.system_description, &evidence.log);
+        let mut grounding = Grounding::new(&evidence.system_description, log);
         for rule in &evidence.constraints {
             grounding.add_text(rule);
         }
@@ -129,12 +131,12 @@ impl Scene {
         let kept = hosts.kept(&evidence.constraints);
         let inside: HashSet<&str> = systems.iter().map(String::as_str).collect();
         let own = Own { systems: &inside, hosts: &hosts };
-        let contacts = Contacts::of_log(&evidence.log, own, &evidence.system_description);
-        let lines = Lines::of_log(&evidence.log);
-        let groups = views(&evidence.log, &digest, &lines, own, evidence.baseline.as_deref());
+        let contacts = Contacts::of_log(log, own, &evidence.system_description);
+        let lines = Lines::of_log(log);
+        let groups = views(log, &digest, &lines, own, evidence.baseline.as_deref());
         report.warnings.extend(evidence.baseline.as_deref().map(|baseline| beside(baseline, &groups)));
-        let records = evidence.log.records.len();
-        let is_unknown = evidence.log.records.iter().all(|record| record.kind == RecordKind::Unknown);
+        let records = log.records.len();
+        let is_unknown = log.records.iter().all(|record| record.kind == RecordKind::Unknown);
         Ok(Scene {
             context,
             system,
@@ -150,7 +152,7 @@ impl Scene {
             has_baseline: evidence.baseline.is_some(),
             records,
             not_understood: records > 0 && is_unknown,
-            nearest: evidence.log.reading.nearest.map(|format| format.title().to_owned()),
+            nearest: log.reading.nearest.map(|format| format.title().to_owned()),
         })
     }
 }
@@ -174,6 +176,19 @@ impl Scene {
         let is_known = self.grounding.unknown_entities(name).is_empty();
         is_known.then(|| (end.to_owned(), TargetKind::Address))
     }
+}
+
+/// The log with processes that ordinary days do not know as records that may show an attack. What hosts start all day says nothing; what
+/// they never started does.
+fn with_new_processes(log: &AlertLog, baseline: &Baseline) -> AlertLog {
+    let mut told = log.clone();
+    for record in &mut told.records {
+        let is_process = record.kind == RecordKind::Telemetry && !record.process.is_empty();
+        if is_process && baseline.known(record).familiarity == Familiarity::New {
+            record.kind = RecordKind::Log;
+        }
+    }
+    told
 }
 
 /// That a baseline was read beside the log, and how much of the log it knows.
