@@ -1,5 +1,5 @@
 //! Rows of a Log Analytics workspace, which is where Microsoft Sentinel keeps its tables: `TimeGenerated`, the table's name as `Type`, and
-//! the columns of the product whose events they are. A row becomes the object that the product itself writes, or one of the Elastic
+//! the columns of the product whose events they are. And alerts as Graph's security API gives them, which are the same. A row becomes the object that the product itself writes, or one of the Elastic
 //! Common Schema, so that the form of these reads it, with one place for what each event means.
 //!
 //! Invariant: what a row becomes holds the row's own values alone, under other names.
@@ -33,6 +33,9 @@ pub(super) enum Table {
 impl Table {
     /// The table that a row is of.
     pub(super) fn of(row: Fields<'_>) -> Option<Table> {
+        if is_of_graph(row) {
+            return Some(Table::Alerts);
+        }
         row.string("TimeGenerated")?;
         Some(match row.string("Type")? {
             "SigninLogs"
@@ -69,6 +72,7 @@ pub(super) fn as_written(object: &Object, tables: &[Table]) -> Option<Object> {
         Table::Risks => risk(row),
         Table::Activity => activity(row),
         Table::Office => office(object, row),
+        Table::Alerts if is_of_graph(row) => alert_of_graph(row),
         Table::Alerts => alert(row),
         Table::Seen => seen(row),
     };
@@ -233,6 +237,45 @@ fn alert(row: Fields<'_>) -> Value {
     })
 }
 
+/// Whether it is an alert as Graph's security API gives it (`alerts_v2`).
+fn is_of_graph(alert: Fields<'_>) -> bool {
+    ["id", "title", "severity", "serviceSource", "createdDateTime"]
+        .iter()
+        .all(|key| alert.string(key).is_some())
+        && alert.get("evidence").is_some_and(Value::is_array)
+}
+
+/// The same of such an alert, whose evidence tells of those that it is about.
+fn alert_of_graph(alert: Fields<'_>) -> Value {
+    let evidence: Vec<Fields<'_>> = alert.objects("evidence").collect();
+    let of = |kind: &str, paths: &[&str]| {
+        let such =
+            evidence.iter().filter(|one| one.string("@odata.type").is_some_and(|own| own.ends_with(kind)));
+        such.copied()
+            .find_map(|one| one.first(paths))
+            .map_or(Value::Null, |text| Value::from(text.into_owned()))
+    };
+    let logged_on = evidence.iter().find_map(|one| one.text("loggedOnUsers.accountName"));
+    let account = match of("userEvidence", &["userAccount.userPrincipalName", "userAccount.accountName"]) {
+        Value::Null => logged_on.map_or(Value::Null, |name| Value::from(name.into_owned())),
+        account => account,
+    };
+    json!({
+        "time": first(alert, &["firstActivityDateTime", "createdDateTime"]),
+        "detectionname": first(alert, &["title"]),
+        "detectdescription": first(alert, &["description"]),
+        "severity": first(alert, &["severity"]),
+        "status": first(alert, &["status"]),
+        "hostname": of("deviceEvidence", &["hostName", "deviceDnsName"]),
+        "username": account,
+        "remoteip": of("ipEvidence", &["ipAddress"]),
+        "commandline": of("processEvidence", &["processCommandLine", "imageFile.fileName"]),
+        "filename": of("fileEvidence", &["fileDetails.fileName"]),
+        "mitretactics": first(alert, &["category"]),
+        "mitretechniques": first(alert, &["mitreTechniques"]),
+    })
+}
+
 /// What Defender saw, in the Elastic Common Schema.
 fn seen(row: Fields<'_>) -> Value {
     let table = row.string("Type").unwrap_or_default();
@@ -322,6 +365,24 @@ mod tests {
             changed(ALERT, &[("Entities", entities.into()), ("CompromisedEntity", "bob@example.com".into())]);
         assert_eq!((of_account.kind, of_account.account.as_str()), (RecordKind::Alert, "bob@example.com"));
         assert_eq!((of_account.host.as_str(), of_account.destination), ("", None));
+    }
+
+    #[test]
+    fn an_alert_of_graph_is_the_same() {
+        const GRAPH: &str = r##"{"id":"aad1","status":"new","severity":"medium","classification":null,"determination":null,"serviceSource":"microsoftDefenderForEndpoint","title":"Suspicious process","description":"A process did something.","category":"Execution","mitreTechniques":["T1059"],"createdDateTime":"2026-06-03T13:05:00Z","firstActivityDateTime":"2026-06-03T12:59:31.342Z","evidence":[{"@odata.type":"#microsoft.graph.security.deviceEvidence","hostName":"pc7","loggedOnUsers":[{"accountName":"alice","domainName":"CORP"}]},{"@odata.type":"#microsoft.graph.security.ipEvidence","ipAddress":"203.0.113.9"},{"@odata.type":"#microsoft.graph.security.processEvidence","processCommandLine":"x.exe -a"}]}"##;
+        let alert = record(GRAPH);
+        assert_eq!(
+            (alert.kind, alert.priority, alert.format),
+            (RecordKind::Alert, Some(2), Format::Detections)
+        );
+        assert_eq!((alert.host.as_str(), alert.account.as_str()), ("pc7", "alice"));
+        assert_eq!(
+            (alert.process.as_str(), alert.tactics.as_slice()),
+            ("x.exe -a", &[Tactic::Execution][..])
+        );
+        assert_eq!(alert.time.unwrap().to_string(), "2026-06-03T12:59:31.342000");
+        let dismissed = changed(GRAPH, &[("classification", "falsePositive".into())]);
+        assert_eq!(dismissed.kind, RecordKind::Telemetry);
     }
 
     #[test]
