@@ -27,6 +27,8 @@ const JOINING: [&str; 2] = ["and", "also"];
 /// What a host is that does so, by its kind or its product. The agents of products do not, on hosts that are looked at.
 const SCANNERS: [&str; 8] =
     ["scanner", "nessus", "openvas", "greenbone", "qualys", "nexpose", "insightvm", "tenable"];
+/// That none runs there.
+const NO_AGENT: [&str; 2] = ["no agent", "without agent"];
 /// What else is called a scanner.
 const PAPER: [&str; 2] = ["print", "document"];
 /// What is looked at by whoever looks at no host.
@@ -126,7 +128,9 @@ impl Hosts {
             }
             debug_assert_eq!(start, line.len());
         }
-        for sentence in lines.iter().flat_map(|line| line.split_inclusive(". ")) {
+        let sentences = lines.iter().flat_map(|line| line.split_inclusive(". "));
+        let entries: Vec<&str> = sentences.flat_map(|sentence| hosts.entries(sentence, &systems)).collect();
+        for sentence in entries {
             let trimmed = sentence.trim().trim_end_matches('.');
             let own = trimmed.trim_start_matches(|c: char| c.is_whitespace() || "-*•".contains(c));
             if let Some(address) = hosts.watcher(own, own.len() < trimmed.len(), &systems) {
@@ -195,6 +199,40 @@ impl Hosts {
         }
     }
 
+    /// The entries of a list in one sentence, each of which begins with a host of its own: `web01: Apache; db01: MySQL`.
+    fn entries<'b>(&self, sentence: &'b str, systems: &HashSet<&str>) -> Vec<&'b str> {
+        let is_entry = |behind: &str| self.subject(behind, systems).is_some();
+        let ends =
+            sentence.match_indices("; ").filter(|(at, _)| sentence.get(at + 2..).is_some_and(is_entry));
+        let mut entries = Vec::new();
+        let mut start = 0;
+        for (end, _) in ends {
+            entries.extend(sentence.get(start..end));
+            start = end + 2;
+        }
+        entries.extend(sentence.get(start..));
+        entries
+    }
+
+    /// The host that a text begins with, and where what is said of it begins.
+    fn subject(&self, own: &str, systems: &HashSet<&str>) -> Option<(usize, String)> {
+        let lower = own.to_lowercase();
+        let named = word_places(&lower)
+            .take(2)
+            .filter_map(|(_, end)| Some((end, self.names.get(lower.get(..end)?)?.clone())))
+            .last();
+        named.or_else(|| {
+            let (place, entity) = Entities::places(own).into_iter().next()?;
+            // `Nessus scanner 10.0.2.14`: what it is stands in front.
+            let is_told = || {
+                let mut words = lower.get(..place).unwrap_or_default().split_whitespace();
+                place > 0 && words.all(|word| SCANNERS.contains(&word))
+            };
+            let is_own = systems.contains(entity.value.as_str()) && (place == 0 || is_told());
+            is_own.then_some((if place == 0 { entity.value.len() } else { 0 }, entity.value))
+        })
+    }
+
     /// The host that a sentence or an entry of a list begins with, if that says that it looks at others:
     /// `- vuln01 (10.0.2.14): scans all servers`, `10.0.2.14: our scanner`, `siem scans all servers every night`.
     fn watcher(&self, own: &str, is_listed: bool, systems: &HashSet<&str>) -> Option<String> {
@@ -202,15 +240,7 @@ impl Hosts {
         if !LOOKS.iter().chain(&SCANNERS).any(|word| lower.contains(word)) {
             return None;
         }
-        let (end, subject) = word_places(&lower)
-            .take(2)
-            .filter_map(|(_, end)| Some((end, self.names.get(lower.get(..end)?)?.clone())))
-            .last()
-            .or_else(|| {
-                let (place, entity) = Entities::places(own).into_iter().next()?;
-                let is_own = place == 0 && systems.contains(entity.value.as_str());
-                is_own.then_some((entity.value.len(), entity.value))
-            })?;
+        let (end, subject) = self.subject(own, systems)?;
         let said = lower.get(end..)?;
         let looks = looks(said, &subject, is_listed) && !PAPER.iter().any(|word| said.contains(word));
         looks.then_some(subject)
@@ -316,7 +346,8 @@ fn looks(said: &str, address: &str, is_listed: bool) -> bool {
         is_own && object.is_some_and(|next| !OF_OTHERS.contains(&next) && !NO_HOSTS.contains(&next))
     };
     // What it does beside what it does to others: `collects logs from all and scans the servers`.
-    words().any(is_verb) || own().any(|(_, word)| SCANNERS.contains(&word)) && !has_word(said, "agent")
+    let is_looked_at = has_word(said, "agent") && !NO_AGENT.iter().any(|without| said.contains(without));
+    words().any(is_verb) || own().any(|(_, word)| SCANNERS.contains(&word)) && !is_looked_at
 }
 
 /// Where the words of a text begin and end; a hyphen does not part them.
@@ -430,6 +461,15 @@ fn name_behind(before: &str, after: &str) -> Option<String> {
         return None;
     }
     let after = after.trim_start_matches(|c: char| c.is_whitespace() || c == '|');
+    // `10.0.2.13 web-01 Apache`: a word with a mark is a name by itself.
+    let first = after.split(|c: char| c.is_whitespace() || "[|:,(;".contains(c)).next().unwrap_or_default();
+    let is_marked = |word: &str| {
+        word.contains(|c: char| c.is_ascii_digit()) && word.contains(char::is_alphabetic)
+            || word.contains(['-', '_'])
+    };
+    if is_marked(first) && is_name(first) {
+        return Some(first.to_owned());
+    }
     let name = after.get(..after.find(['[', '|', ':', ',', '('])?)?.trim();
     (name.split_whitespace().count() <= 2 && is_name(name)).then(|| name.to_owned())
 }
@@ -658,6 +698,16 @@ mod tests {
         ] {
             let hosts = Hosts::read(&format!("siem at 10.0.2.14 {looks}."), &own);
             assert!(hosts.habit("10.0.2.14").is_some(), "{looks}");
+        }
+        for listed in [
+            "10.0.2.13 jump host of the administrators; 10.0.2.14 OpenVAS; others are clients",
+            "WEB-1 10.0.2.13 Apache; SCAN-1 10.0.2.14 Greenbone and nmap (no agent)",
+            "10.0.2.14 SCAN-1 Nessus, server network, every Tuesday; 10.0.2.13 web",
+            "Nessus scanner 10.0.2.14 (account svc_scan) in the server network",
+            "scan1 10.0.2.14: vulnerability scanner (OpenVAS), no agent",
+        ] {
+            let hosts = Hosts::read(listed, &own);
+            assert!(hosts.habit("10.0.2.14").is_some() && hosts.habit("10.0.2.13").is_none(), "{listed}");
         }
         let rules = |rule: &str| hosts.kept(&[rule.to_owned()]);
         assert_eq!(rules("Apache on web_shop must not be taken offline."), ["10.0.2.13"]);

@@ -2,8 +2,8 @@
 //!
 //! An alert often names such a host because somebody behind it did something, or had something done to it.
 
-/// What a host is that passes traffic on, by the words that its role ends with.
-const ROLES: [&str; 16] = [
+/// What a host is that passes traffic on, by the words that its role ends with, and by products that are nothing else.
+const ROLES: [&str; 21] = [
     "gateway",
     "router",
     "firewall",
@@ -20,6 +20,11 @@ const ROLES: [&str; 16] = [
     "dns forwarder",
     "ids",
     "ips",
+    "fortigate",
+    "pfsense",
+    "opnsense",
+    "sonicwall",
+    "meraki",
 ];
 /// Beginnings of such a host's name, before a number or a further part.
 const NAMES: [&str; 18] = [
@@ -114,6 +119,8 @@ mod tests {
             "px: (Debian 12), reverse proxy for the shop",
             "gw2: Alpine",
             "sensor01: Suricata",
+            "ABC-FG100: FortiGate, outside 203.0.113.66",
+            "edge1: (FortiGate 100F, public 203.0.113.66",
         ] {
             assert!(passes_traffic(about), "{about}");
         }
@@ -126,6 +133,7 @@ mod tests {
             "ws-017: Windows 11, accounting workstation",
             "natalie: workstation",
             "lbdata: archive",
+            "svr1: Windows, backup of the FortiGate",
             "10.0.2.13",
             "",
         ] {
