@@ -4,9 +4,10 @@
 //! The rule is a logistic one: each piece of evidence adds to the log-odds what [`WEIGHTS`] says, and the sum is the probability. No
 //! single piece decides, the model's included, and each judgement tells what spoke for it and against it.
 //!
-//! What an alert says is worth what its sensor is. In a log that tells of few, the records are what somebody chose to tell, and their words
-//! decide; in one that fires at many who have nothing in common, most of it is wrong whatever it says, and what else the log shows of the
-//! same hosts decides, by [`AMONG_NOISE`]. Between the two the weights go over into each other.
+//! What a record says is worth what its source is. In a log that tells of few, the records are what somebody chose to tell, and their words
+//! decide; in one of much at once, from sensors that fire at many who have nothing in common or of all that hosts write, most of it is
+//! nothing whatever it says, and what else the log shows of the same hosts decides, by [`AMONG_NOISE`]. Between the two the weights go over
+//! into each other.
 
 use std::collections::BTreeMap;
 
@@ -239,8 +240,8 @@ const WEIGHTS: [(Piece, f32); 26] = [
     (Piece::Always, -0.3),
 ];
 
-/// The same of alerts among noise. Fitted to logs that others wrote, but for what these do not show, which is as above or, of an ATT&CK tag,
-/// half of it (docs/perception.md). What weighs nothing stands here for whoever fits the weights anew, or severity and class alone.
+/// The same among noise. Fitted to logs that others wrote, but for what these do not show, which is as above, and for what is as on ordinary
+/// days (docs/perception.md). What weighs nothing stands here for whoever fits the weights anew, or severity and class alone.
 const AMONG_NOISE: [(Piece, f32); 30] = [
     (Piece::Model, 0.1),
     (Piece::High, 0.2),
