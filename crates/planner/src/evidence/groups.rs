@@ -44,6 +44,8 @@ pub(crate) struct GroupView {
     pub(crate) is_log: bool,
     /// Whether they are in no form that is known, and read by their words.
     pub(crate) is_unfamiliar: bool,
+    /// Whether responders wrote them down, who chose what to tell.
+    pub(crate) is_remark: bool,
     /// Whether somebody logged in with one of them.
     pub(crate) logs_in: bool,
     /// Records of the log that are folded into it, by position.
@@ -232,6 +234,7 @@ fn view(
             .iter()
             .filter_map(|at| log.records.get(*at))
             .any(|record| record.format.is_unfamiliar()),
+        is_remark: group.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.is_remark),
         logs_in: is_log && group.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.logs_in),
         records: group.records.clone(),
         parts,

@@ -70,7 +70,8 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundin
     let mut found = vec![Surroundings::default(); views.len()];
     // Sensors in the network and those of hosts and clouds are wrong each in their own way, and as often as they are.
     for of_traffic in [true, false] {
-        let is_such = |view: &GroupView| view.is_of_traffic == of_traffic;
+        // What responders wrote down was chosen, however much it is.
+        let is_such = |view: &GroupView| view.is_of_traffic == of_traffic && !view.is_remark;
         let is_alert = |view: &GroupView| view.is_alert && is_such(view);
         let mut apart = Vec::new();
         let such = views.iter().zip(&mut found).enumerate();
@@ -82,7 +83,8 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundin
         let mean = apart.iter().sum::<f32>() / apart.len().max(1) as f32;
         // Who hands over what hosts wrote and detected with little else beside it has chosen it; in all that a SIEM holds it is one
         // thing among many.
-        let different = index.count(0..views.len(), |view| is_alert(view) || !of_traffic) as f32;
+        let different =
+            index.count(0..views.len(), |view| is_alert(view) || !of_traffic && !view.is_remark) as f32;
         let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
         let such = views.iter().zip(&mut found).filter(|(view, _)| is_such(view));
         such.for_each(|(_, found)| found.noise = noise);
@@ -300,6 +302,9 @@ mod tests {
         let mut beside = vec![detected[0].clone()];
         beside.extend(lines.iter().skip(1).cloned());
         assert!(noise(&beside) > 0.0, "an alert among what else a host writes is one thing of many");
+        let remarks: Vec<GroupView> =
+            lines.iter().map(|view| GroupView { is_remark: true, ..view.clone() }).collect();
+        assert_eq!(noise(&remarks), 0.0, "what responders write down was chosen");
         let mixed = [alerts[..2].to_vec(), lines[2..].to_vec()].concat();
         let both = around(&mixed);
         assert_eq!(both[0].noise, 0.0, "a sensor in the network is as wrong as it is, whatever hosts write");
