@@ -167,7 +167,7 @@ async fn what_is_as_on_ordinary_days_makes_no_incident_and_hides_none() {
     let baseline = folder.path().join("baseline.json");
     let output = Cli::new(&cluster.url, ["baseline", "--out"]).arg(&baseline).arg(&logs).run().await;
     output.assert_success();
-    let told = "15 records of 5 days: 1 kind usual, 0 seen on one day only and left out.";
+    let told = "15 records of 5 days: 1 kind usual, 0 seen on too few days and left out.";
     assert!(
         output.stderr.contains(told) && output.stderr.contains("knew 100 % as usual"),
         "{}",
