@@ -5,7 +5,7 @@
 //! numbers and identifiers. With each kind stand those of whom it was seen: who wrote it, the account, and the addresses, outside ones
 //! by network. And whatever it was: the networks outside that anything had to do with, and of each account those from where it acted.
 //!
-//! Invariants: a kind or a name counts only if it was seen on several days, and of alerts of the highest severity on most; what is longer
+//! Invariants: a kind, or whom it is of, counts only if it was seen on several days, and of alerts of the highest severity on most; what is longer
 //! than [`LONGEST`] is of no kind, so that nothing hides behind a cut; and learning takes bounded memory, whatever the logs hold.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -98,13 +98,25 @@ pub enum Familiarity {
     New,
 }
 
-/// Whether an account acts from where it does on ordinary days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether somebody outside, or from where an account acts, is there on ordinary days.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Origin {
-    /// From a network from where it came before.
+    /// It is.
     Usual,
-    /// From one where it never was.
-    New,
+    /// It is not; with how likely such a one is new on an ordinary day, from 0 to 1, by the days that the baseline was learnt from.
+    New(f32),
+}
+
+impl Origin {
+    fn of(is_usual: bool, came: Came) -> Origin {
+        if is_usual { Origin::Usual } else { Origin::New(came.new_share()) }
+    }
+
+    /// What is said of both: that one is new.
+    #[must_use]
+    pub fn with(self, other: Origin) -> Origin {
+        if self == Origin::Usual { other } else { self }
+    }
 }
 
 /// What a baseline knows of a record.
@@ -242,26 +254,14 @@ impl Baseline {
         let (account, network) = origin_of(record).filter(|_| !self.origins.is_empty())?;
         let is_usual = self.origins.get(&account).is_some_and(|from| from.contains_key(&network));
         // The organisation's own offices, and what its people go through.
-        Some(if is_usual || is_shared(&self.origins, &network) { Origin::Usual } else { Origin::New })
-    }
-
-    /// How likely an account that acts from outside on an ordinary day does so from where no other day knew it, from 0 to 1: by how often
-    /// that was so on the days that the baseline was learnt from.
-    pub fn new_origins(&self) -> f32 {
-        self.came.new_share()
+        Some(Origin::of(is_usual || is_shared(&self.origins, &network), self.came))
     }
 
     /// Whether the network of an address outside, or the domain of a name, had to do with anything on ordinary days; nothing of what is
     /// inside, and of a baseline that knows none.
     pub fn outside(&self, address: &str) -> Option<Origin> {
         let network = wide_network(address).filter(|_| !self.outside.is_empty())?;
-        Some(if self.outside.contains_key(&network) { Origin::Usual } else { Origin::New })
-    }
-
-    /// How likely a network outside that anything has to do with on an ordinary day is new, from 0 to 1: by the days that the baseline was
-    /// learnt from.
-    pub fn new_outside(&self) -> f32 {
-        self.met.new_share()
+        Some(Origin::of(self.outside.contains_key(&network), self.met))
     }
 }
 
@@ -374,8 +374,8 @@ fn is_severe(record: &Record) -> bool {
     record.is_alert() && record.alert_kind().priority == Some(1)
 }
 
-/// Words of a record by which something did not work. Whoever only tries an account is not its owner.
-const FAILS: [&str; 7] = ["fail", "invalid", "denied", "incorrect", "wrong", "refused", "rejected"];
+/// Words of a record by which something did not work.
+pub const FAILS: [&str; 7] = ["fail", "invalid", "denied", "incorrect", "wrong", "refused", "rejected"];
 
 /// The account that does what a log tells, in lower case and without its domain, and the network outside that it does it from: of
 /// addresses alone, which belong to who uses them, and so wide that a provider's are one.
@@ -386,6 +386,7 @@ fn origin_of(record: &Record) -> Option<(String, String)> {
         return None;
     }
     let said = record.message.to_lowercase().replace(&record.account.to_lowercase(), "");
+    // Whoever only tries an account is not its owner.
     if FAILS.iter().any(|word| said.contains(word)) {
         return None;
     }
@@ -407,7 +408,7 @@ fn met(record: &Record) -> impl Iterator<Item = String> {
 }
 
 /// The name of an account in lower case without its domain, which some sources write and others do not.
-pub fn bare_account(account: &str) -> String {
+fn bare_account(account: &str) -> String {
     let name = account.rsplit('\\').next().unwrap_or(account);
     name.split('@').next().filter(|name| !name.is_empty()).unwrap_or(name).to_lowercase()
 }

@@ -31,7 +31,7 @@ pub use actions::{
 pub(crate) use alert::Signature;
 pub use alert::{AlertKind, Endpoint, Repeats};
 pub use baseline::{
-    Baseline, BaselineError, BaselineLearner, Familiarity, Known, LastDay, Learnt, Origin, bare_account,
+    Baseline, BaselineError, BaselineLearner, FAILS, Familiarity, Known, LastDay, Learnt, Origin,
 };
 pub use catalogue::{AttackerRates, Catalogue, CatalogueAction, CatalogueError, Hold, HostNote, Zone};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};

@@ -101,15 +101,12 @@ impl BaselineLearner {
         let number = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
         let day = *self.days.entry(day).or_insert(number);
         for network in met {
-            if let Some(days) = self.outside.get_mut(&network) {
-                days.insert(day);
-            } else if self.names < MOST_NAMES_COUNTED {
-                self.names += 1;
-                self.outside.insert(network, BTreeSet::from([day]));
-            }
+            see(&mut self.outside, usize::MAX, &mut self.names, network, day);
         }
-        if let Some((account, network)) = origin {
-            self.add_origin(account, network, day);
+        if let Some((account, network)) = origin
+            && (self.names < MOST_NAMES_COUNTED || self.origins.contains_key(&account))
+        {
+            see(self.origins.entry(account).or_default(), MOST_COUNTED, &mut self.names, network, day);
         }
         let Some(kind) = kind else { return };
         let count = record.repeats.count;
@@ -140,22 +137,6 @@ impl BaselineLearner {
         counts.outside += usize::from(is_new && has_outside);
     }
 
-    fn add_origin(&mut self, account: String, network: String, day: u32) {
-        let has_room = self.names < MOST_NAMES_COUNTED;
-        let Some(from) = (match has_room {
-            true => Some(self.origins.entry(account).or_default()),
-            false => self.origins.get_mut(&account),
-        }) else {
-            return;
-        };
-        if let Some(days) = from.get_mut(&network) {
-            days.insert(day);
-        } else if has_room && from.len() < MOST_COUNTED {
-            self.names += 1;
-            from.insert(network, BTreeSet::from([day]));
-        }
-    }
-
     /// What is usual.
     ///
     /// # Errors
@@ -183,19 +164,13 @@ impl BaselineLearner {
             }
         }
         severe.sort_unstable();
-        let origins = origins(self.origins);
+        let (origins, of_origins) = origins(self.origins);
         let came = came(&origins);
-        let (outside, met) = outside(self.outside);
+        let (outside, met, of_outside) = outside(self.outside);
         // What is seen on most days stays.
         kinds.sort_unstable_by(|a, b| b.1.days.cmp(&a.1.days).then_with(|| a.0.cmp(&b.0)));
-        let accounts = origins.iter().map(|(account, from)| origin_line(account, from).len() + ",\n".len());
-        let networks = outside.iter().map(|(network, days)| outside_line(network, *days).len() + ",\n".len());
-        let mut length = FRAME + accounts.sum::<usize>() + networks.sum::<usize>();
-        let fits = |(says, seen): &&(String, Seen)| {
-            length += line(says, seen).len() + ",\n".len();
-            length <= LONGEST_TEXT
-        };
-        let kept = kinds.iter().take_while(fits).count();
+        let room = LONGEST_TEXT.saturating_sub(FRAME + of_origins + of_outside);
+        let (kept, _) = fitting(kinds.iter().map(|(says, seen)| line(says, seen)), room);
         let dropped = kinds.len() - kept;
         kinds.truncate(kept);
         Ok(Learnt {
@@ -211,49 +186,67 @@ impl BaselineLearner {
     }
 }
 
-/// Where accounts come from, those of the most days within a quarter of a baseline's text.
-fn origins(seen: HashMap<String, HashMap<String, BTreeSet<u32>>>) -> BTreeMap<String, BTreeMap<String, u32>> {
-    let days = |days: &BTreeSet<u32>| u32::try_from(days.len()).unwrap_or(u32::MAX);
+/// Counts a day on which a name was seen; a further name if there is room for it, among `most` and among all.
+fn see(of: &mut HashMap<String, BTreeSet<u32>>, most: usize, names: &mut usize, name: String, day: u32) {
+    if let Some(days) = of.get_mut(&name) {
+        days.insert(day);
+    } else if *names < MOST_NAMES_COUNTED && of.len() < most {
+        *names += 1;
+        of.insert(name, BTreeSet::from([day]));
+    }
+}
+
+/// How many of these lines fit into so many bytes, the first ones, and how many bytes they take.
+fn fitting(lines: impl Iterator<Item = String>, room: usize) -> (usize, usize) {
+    let (mut kept, mut taken) = (0, 0);
+    for line in lines {
+        let with = taken + line.len() + ",\n".len();
+        if with > room {
+            break;
+        }
+        (kept, taken) = (kept + 1, with);
+    }
+    (kept, taken)
+}
+
+/// Names with their days, those of the most days first.
+fn by_days(seen: HashMap<String, BTreeSet<u32>>) -> Vec<(String, u32)> {
+    let days = |days: BTreeSet<u32>| u32::try_from(days.len()).unwrap_or(u32::MAX);
+    let mut names: Vec<(String, u32)> = seen.into_iter().map(|(name, on)| (name, days(on))).collect();
+    names.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    names
+}
+
+/// Where accounts come from, those of the most days within a quarter of a baseline's text, and how many bytes they take.
+fn origins(
+    seen: HashMap<String, HashMap<String, BTreeSet<u32>>>,
+) -> (BTreeMap<String, BTreeMap<String, u32>>, usize) {
     let mut accounts: Vec<(u32, String, BTreeMap<String, u32>)> = seen
         .into_iter()
         .map(|(account, from)| {
-            let mut from: Vec<(u32, String)> =
-                from.iter().map(|(network, on)| (days(on), network.clone())).collect();
-            from.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-            from.truncate(MOST_NAMES);
-            let most = from.first().map_or(0, |(days, _)| *days);
-            (most, account, from.into_iter().map(|(days, network)| (network, days)).collect())
+            let from = by_days(from);
+            let most = from.first().map_or(0, |(_, days)| *days);
+            (most, account, from.into_iter().take(MOST_NAMES).collect())
         })
         .collect();
     accounts.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    let mut length = 0;
-    let fits = |(_, account, from): &(u32, String, BTreeMap<String, u32>)| {
-        length += origin_line(account, from).len() + ",\n".len();
-        length <= LONGEST_TEXT / 4
-    };
-    accounts.into_iter().take_while(fits).map(|(_, account, from)| (account, from)).collect()
+    let lines = accounts.iter().map(|(_, account, from)| origin_line(account, from));
+    let (kept, taken) = fitting(lines, LONGEST_TEXT / 4);
+    (accounts.into_iter().take(kept).map(|(_, account, from)| (account, from)).collect(), taken)
 }
 
-/// What is outside, those of the most days within a quarter of a baseline's text, and how often such a one is new.
-fn outside(seen: HashMap<String, BTreeSet<u32>>) -> (BTreeMap<String, u32>, Came) {
-    let mut networks: Vec<(u32, String)> = seen
-        .into_iter()
-        .map(|(network, days)| (u32::try_from(days.len()).unwrap_or(u32::MAX), network))
-        .collect();
-    networks.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+/// What is outside, those of the most days within a quarter of a baseline's text, how often such a one is new, and how many bytes they take.
+fn outside(seen: HashMap<String, BTreeSet<u32>>) -> (BTreeMap<String, u32>, Came, usize) {
+    let networks = by_days(seen);
+    let (kept, taken) =
+        fitting(networks.iter().map(|(network, days)| outside_line(network, *days)), LONGEST_TEXT / 4);
     let mut met = Came::default();
-    let (mut length, mut kept) = (0, BTreeMap::new());
-    for (days, network) in networks {
-        length += outside_line(&network, days).len() + ",\n".len();
-        let fits = length <= LONGEST_TEXT / 4;
-        met.times += u64::from(days);
+    for (at, (_, days)) in networks.iter().enumerate() {
+        met.times += u64::from(*days);
         // What does not fit is new on each day.
-        met.new += if fits { u64::from(days == 1) } else { u64::from(days) };
-        if fits {
-            kept.insert(network, days);
-        }
+        met.new += if at < kept { u64::from(*days == 1) } else { u64::from(*days) };
     }
-    (kept, met)
+    (networks.into_iter().take(kept).collect(), met, taken)
 }
 
 /// How often accounts came from where no other day knows them.

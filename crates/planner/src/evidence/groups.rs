@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 
 use countermove_incident::{
     AlertLog, Baseline, Digest, Familiarity, Group, Known, Origin, Record, RecordKind, SensorVerdict, Tactic,
-    Timestamp, bare_account, technique,
+    Timestamp, technique,
 };
 use serde::Serialize;
 
-use crate::evidence::accounts::is_of_the_system;
 use crate::evidence::clients::{decoded, without_claims};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::lines::{Line, Lines};
@@ -52,8 +51,6 @@ pub(crate) struct GroupView {
     pub(crate) records: Vec<usize>,
     /// Who takes which part in it.
     pub(crate) parts: Parts,
-    /// Accounts that its records name, in lower case and without their domains, but for those under which systems run their own work.
-    pub(crate) accounts: BTreeSet<String>,
     /// Tactics that its alerts state themselves.
     pub(crate) tactics: BTreeSet<Tactic>,
     /// Techniques that its records state, each once.
@@ -74,10 +71,6 @@ pub(crate) struct GroupView {
     pub(crate) origin: Option<Origin>,
     /// Whether those outside had to do with anything on ordinary days; of several, the one that had least.
     pub(crate) beyond: Option<Origin>,
-    /// How often such a one is new on ordinary days, from 0 to 1.
-    pub(crate) new_outside: f32,
-    /// How often accounts come from somewhere new on ordinary days, from 0 to 1.
-    pub(crate) new_origins: f32,
     /// What the prompt says.
     pub(crate) words: GroupWords,
 }
@@ -183,18 +176,14 @@ fn view(
     let mut is_of_traffic = group.record_kind == RecordKind::Alert;
     let mut is_blocked = !group.records.is_empty();
     let (mut familiarity, mut origin) = (None, None);
-    let (mut times, mut accounts) = (Vec::new(), BTreeSet::new());
+    let mut times = Vec::new();
     for (at, record) in group.records.iter().filter_map(|at| Some((at, log.records.get(*at)?))) {
         parts.add(record, own);
-        if !record.account.is_empty() && !is_of_the_system(&record.account) {
-            accounts.insert(bare_account(&record.account));
-        }
         times.extend(record.time.into_iter().chain(record.repeats.last));
         familiarity =
             familiarity.max(baseline.map(|baseline| familiarity_of(baseline, record, lines.at(*at))));
-        if let Some(found) = baseline.and_then(|baseline| origin_of(baseline, record, lines.at(*at))) {
-            origin = Some(if origin == Some(Origin::New) { Origin::New } else { found });
-        }
+        let found = baseline.and_then(|baseline| origin_of(baseline, record, lines.at(*at)));
+        origin = origin.into_iter().chain(found).reduce(Origin::with);
         for stated in &record.techniques {
             if !techniques.contains(stated) {
                 techniques.push(stated.clone());
@@ -221,7 +210,7 @@ fn view(
         classification: fenced_line(classification),
         ..GroupWords::default()
     };
-    let outside = parts.outside.clone();
+    let beyond = baseline.and_then(|baseline| beyond(baseline, &parts.outside));
     GroupView {
         number: group.number,
         priority: group.kind.as_ref().map_or(LOWEST, |kind| kind.priority.unwrap_or(3).clamp(1, LOWEST)),
@@ -238,7 +227,6 @@ fn view(
         logs_in: is_log && group.records.iter().filter_map(|at| lines.at(*at)).any(|line| line.logs_in),
         records: group.records.clone(),
         parts,
-        accounts,
         tactics,
         techniques,
         is_top,
@@ -247,10 +235,8 @@ fn view(
         around: Surroundings::default(),
         is_blocked,
         familiarity: familiarity.unwrap_or_default(),
-        beyond: baseline.and_then(|baseline| beyond(baseline, &outside)),
-        new_outside: baseline.map_or(1.0, Baseline::new_outside),
+        beyond,
         origin,
-        new_origins: baseline.map_or(1.0, Baseline::new_origins),
         words,
     }
 }
@@ -273,8 +259,7 @@ fn familiarity_of(baseline: &Baseline, record: &Record, line: Option<&Line>) -> 
 
 /// Whether ordinary days know all of those outside.
 fn beyond(baseline: &Baseline, outside: &BTreeSet<String>) -> Option<Origin> {
-    let known = outside.iter().filter_map(|name| baseline.outside(name));
-    known.reduce(|all, one| if one == Origin::New { one } else { all })
+    outside.iter().filter_map(|name| baseline.outside(name)).reduce(Origin::with)
 }
 
 /// Whether whoever logs in with a record, or calls, does so from where they do on ordinary days.

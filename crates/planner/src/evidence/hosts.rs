@@ -433,13 +433,12 @@ fn name_beside(before: &str) -> Option<String> {
     let parts = |c: char| c.is_whitespace() || ",;:()".contains(c);
     let start = text.rfind(parts).map_or(0, |at| at + 1);
     let (front, name) = text.split_at_checked(start)?;
-    let is_marked = name.contains(|c: char| c.is_ascii_digit() || c == '-' || c == '_');
     let begins = || {
         let front = front.trim_end();
         front.is_empty() || front.ends_with([',', ';', ':', '(', '-', '*', '•']) || front.ends_with(" and")
     };
     let is_apart = before.len() > text.len();
-    (is_apart && is_name(name) && (is_marked || !is_joined && begins())).then(|| name.to_owned())
+    (is_apart && is_name(name) && (is_marked(name) || !is_joined && begins())).then(|| name.to_owned())
 }
 
 /// What has the address that follows and passes traffic on: `The gateway container has IP address `.
@@ -463,15 +462,16 @@ fn name_behind(before: &str, after: &str) -> Option<String> {
     let after = after.trim_start_matches(|c: char| c.is_whitespace() || c == '|');
     // `10.0.2.13 web-01 Apache`: a word with a mark is a name by itself.
     let first = after.split(|c: char| c.is_whitespace() || "[|:,(;".contains(c)).next().unwrap_or_default();
-    let is_marked = |word: &str| {
-        word.contains(|c: char| c.is_ascii_digit()) && word.contains(char::is_alphabetic)
-            || word.contains(['-', '_'])
-    };
     if is_marked(first) && is_name(first) {
         return Some(first.to_owned());
     }
     let name = after.get(..after.find(['[', '|', ':', ',', '('])?)?.trim();
     (name.split_whitespace().count() <= 2 && is_name(name)).then(|| name.to_owned())
+}
+
+/// Whether a digit or a mark in a word tells that it is a name, and none of prose.
+fn is_marked(word: &str) -> bool {
+    word.contains(|c: char| c.is_ascii_digit() || c == '-' || c == '_')
 }
 
 fn is_name(word: &str) -> bool {

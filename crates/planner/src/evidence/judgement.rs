@@ -452,12 +452,8 @@ fn weighed(
         // Of logins that failed it matters how many did, which no word says.
         Piece::Wording if guesses.failed > 0 => 0.0,
         Piece::Wording => words.log_odds() - Wording::shipped().read("").log_odds(),
-        Piece::Stranger if group.origin == Some(Origin::New) => (FROM_NEW / group.new_origins).ln().max(0.0),
-        Piece::Stranger => 0.0,
-        Piece::NewOutside if group.beyond == Some(Origin::New) => {
-            (FROM_NEW / group.new_outside).ln().max(0.0)
-        }
-        Piece::NewOutside => 0.0,
+        Piece::Stranger => surprise(group.origin),
+        Piece::NewOutside => surprise(group.beyond),
         Piece::Close => count(group.around.close),
         Piece::SameTwo => count(group.around.same_two),
         Piece::ActsAgain => count(group.around.acts_again),
@@ -470,6 +466,14 @@ fn weighed(
         weights.iter().map(|(piece, weight)| (*piece, *weight, part * value(*piece))).collect()
     };
     [weighed(&WEIGHTS, 1.0 - noise), weighed(&AMONG_NOISE, noise)]
+}
+
+/// What it says in log-odds that somebody is new: the less, the more often somebody is.
+fn surprise(origin: Option<Origin>) -> f32 {
+    match origin {
+        Some(Origin::New(seldom)) => (FROM_NEW / seldom).ln().max(0.0),
+        Some(Origin::Usual) | None => 0.0,
+    }
 }
 
 /// From these log-odds on a group counts as part of an attack: where it is likelier than not.
@@ -777,18 +781,15 @@ mod tests {
 
     #[test]
     fn who_is_outside_counts_by_how_seldom_somebody_new_is() {
-        let of =
-            |beyond, new_outside| judged(&GroupView { beyond, new_outside, ..group() }, &reading(0.5)).attack;
-        let nothing = of(None, 1.0);
-        assert!(
-            of(Some(Origin::New), 0.05) > of(Some(Origin::New), 0.4) && of(Some(Origin::New), 0.4) > nothing
-        );
-        assert_eq!(of(Some(Origin::New), 0.9), nothing, "where ever others come somebody new says nothing");
-        assert!(of(Some(Origin::Usual), 0.05) < nothing);
-        let acts =
-            |origin, new_origins| judged(&GroupView { origin, new_origins, ..group() }, &reading(0.5)).attack;
-        assert!(acts(Some(Origin::New), 0.05) > acts(Some(Origin::New), 0.4));
-        assert!(acts(Some(Origin::Usual), 0.05) < acts(None, 1.0));
+        let of = |beyond| judged(&GroupView { beyond, ..group() }, &reading(0.5)).attack;
+        let new = |seldom| of(Some(Origin::New(seldom)));
+        let nothing = of(None);
+        assert!(new(0.05) > new(0.4) && new(0.4) > nothing);
+        assert_eq!(new(0.9), nothing, "where ever others come somebody new says nothing");
+        assert!(of(Some(Origin::Usual)) < nothing);
+        let acts = |origin| judged(&GroupView { origin, ..group() }, &reading(0.5)).attack;
+        assert!(acts(Some(Origin::New(0.05))) > acts(Some(Origin::New(0.4))));
+        assert!(acts(Some(Origin::Usual)) < acts(None));
     }
 
     #[test]

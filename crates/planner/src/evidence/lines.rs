@@ -3,15 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use countermove_incident::{AlertLog, Entities, EntityKind, Format, Record, RecordKind};
+use countermove_incident::{AlertLog, Entities, EntityKind, FAILS, Format, Record, RecordKind};
 
 use crate::evidence::clients::closing;
 use crate::evidence::parts::without_orders;
 
 /// Windows' events about a login that failed.
 const FAILED_LOGINS: [&str; 3] = ["4625", "4771", "4776"];
-/// That something did not work.
-const FAILS: [&str; 7] = ["fail", "invalid", "denied", "incorrect", "wrong", "refused", "rejected"];
 /// That it was a login: jobs, mounts and health checks fail as well.
 const LOGIN: [&str; 10] = [
     "login",

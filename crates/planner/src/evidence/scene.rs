@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use countermove_incident::{
-    AlertLog, Baseline, Digest, DigestReport, Entities, EntityKind, Familiarity, Grounding, RecordKind,
-    TargetKind, approximate_tokens,
+    AlertLog, Baseline, Digest, DigestReport, Entities, EntityKind, Familiarity, Grounding, Record,
+    RecordKind, TargetKind, approximate_tokens,
 };
 use serde::Serialize;
 
@@ -80,7 +80,8 @@ impl Scene {
         templates: &Templates,
         budget: usize,
     ) -> Result<Scene, TemplateError> {
-        let told = evidence.baseline.as_deref().map(|baseline| with_new_processes(&evidence.log, baseline));
+        let baseline = evidence.baseline.as_deref();
+        let told = baseline.and_then(|baseline| with_new_processes(&evidence.log, baseline));
         let log = told.as_ref().unwrap_or(&evidence.log);
         let constraints: Vec<String> = evidence.constraints.iter().map(|rule| fenced_line(rule)).collect();
         let rules: usize = constraints.iter().map(|rule| approximate_tokens(rule) + 2).sum();
@@ -178,17 +179,25 @@ impl Scene {
     }
 }
 
-/// The log with processes that ordinary days do not know as records that may show an attack. What hosts start all day says nothing; what
-/// they never started does.
-fn with_new_processes(log: &AlertLog, baseline: &Baseline) -> AlertLog {
-    let mut told = log.clone();
-    for record in &mut told.records {
+/// The log with processes that ordinary days do not know as records that may show an attack, if there are any. What hosts start all day says
+/// nothing; what they never started does.
+fn with_new_processes(log: &AlertLog, baseline: &Baseline) -> Option<AlertLog> {
+    let is_new = |record: &Record| {
         let is_process = record.kind == RecordKind::Telemetry && !record.process.is_empty();
-        if is_process && baseline.known(record).familiarity == Familiarity::New {
+        is_process && baseline.known(record).familiarity == Familiarity::New
+    };
+    let new: Vec<usize> =
+        log.records.iter().enumerate().filter(|(_, record)| is_new(record)).map(|(at, _)| at).collect();
+    if new.is_empty() {
+        return None;
+    }
+    let mut told = log.clone();
+    for at in new {
+        if let Some(record) = told.records.get_mut(at) {
             record.kind = RecordKind::Log;
         }
     }
-    told
+    Some(told)
 }
 
 /// That a baseline was read beside the log, and how much of the log it knows.

@@ -59,8 +59,6 @@ pub struct GroupJudgement {
     pub from_inside: Vec<String>,
     /// Hosts of the system that something is done to.
     pub aimed_at: Vec<String>,
-    /// Accounts that it names, in lower case.
-    pub accounts: Vec<String>,
     /// When the first of its records came; none where they do not say.
     pub first: Option<Timestamp>,
 }
@@ -140,7 +138,6 @@ impl Rendering {
             outside: listed(&group.parts.outside),
             from_inside: listed(&group.parts.from_inside),
             aimed_at: listed(&group.parts.aimed_at),
-            accounts: listed(&group.accounts),
             first: group.first,
         })
     }

@@ -241,7 +241,6 @@ fn as_json(seen: &Seen) -> serde_json::Value {
                 "outside": judgement.outside,
                 "from_inside": judgement.from_inside,
                 "aimed_at": judgement.aimed_at,
-                "accounts": judgement.accounts,
                 "first": judgement.first.map(|first| first.to_string()),
                 "times": times.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })

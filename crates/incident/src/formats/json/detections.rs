@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 
-use super::fields::Fields;
 use super::log_analytics::{Table, as_written};
 use super::named::{Named, is_nobodys, within};
 use super::tags::severity;
@@ -215,7 +214,7 @@ pub(super) fn is_one(object: &Object) -> bool {
 
 /// Whether it is a SIEM's row of an alert, which may be about an account alone.
 fn is_row(object: &Object) -> bool {
-    Table::of(Fields(object)) == Some(Table::Alerts)
+    Table::among(&[Table::Alerts], object).is_some()
 }
 
 fn recognises(object: &Object) -> bool {

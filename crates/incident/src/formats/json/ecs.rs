@@ -28,7 +28,7 @@ const FLAT_THREATS: [&str; 5] = [
 ];
 
 fn recognises(object: &Object) -> bool {
-    if Table::of(Fields(object)) == Some(Table::Seen) {
+    if Table::among(&[Table::Seen], object).is_some() {
         return true;
     }
     let fields = inner(Fields(object));

@@ -70,7 +70,7 @@ fn way(object: &Object) -> Option<Way> {
 const TABLES: [Table; 4] = [Table::SignIns, Table::Audits, Table::Risks, Table::Activity];
 
 fn recognises(object: &Object) -> bool {
-    way(object).is_some() || Table::of(Fields(object)).is_some_and(|table| TABLES.contains(&table))
+    way(object).is_some() || Table::among(&TABLES, object).is_some()
 }
 
 /// A record and what is particular to its category.

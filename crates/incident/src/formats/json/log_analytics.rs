@@ -31,8 +31,13 @@ pub(super) enum Table {
 }
 
 impl Table {
+    /// The table that an object is a row of, if it is one of these.
+    pub(super) fn among(tables: &[Table], object: &Object) -> Option<Table> {
+        Table::of(Fields(object)).filter(|table| tables.contains(table))
+    }
+
     /// The table that a row is of.
-    pub(super) fn of(row: Fields<'_>) -> Option<Table> {
+    fn of(row: Fields<'_>) -> Option<Table> {
         if is_of_graph(row) {
             return Some(Table::Alerts);
         }
@@ -64,8 +69,8 @@ impl Table {
 
 /// The object that the product of one of these tables writes; none if the row is of no such table.
 pub(super) fn as_written(object: &Object, tables: &[Table]) -> Option<Object> {
+    let table = Table::among(tables, object)?;
     let row = Fields(object);
-    let table = Table::of(row).filter(|table| tables.contains(table))?;
     let written = match table {
         Table::SignIns => sign_in(row),
         Table::Audits => audit(row),
@@ -294,7 +299,6 @@ fn seen(row: Fields<'_>) -> Value {
         .as_deref()
         .filter(|_| category == "authentication")
         .map(|action| if action.ends_with("Failed") { "failure" } else { "success" });
-    let is_login = category == "authentication";
     let account = ["AccountUpn", "AccountName", "RecipientEmailAddress", "InitiatingProcessAccountName"];
     let file = first(row, &["FolderPath", "FileName", "RegistryKey", "Url", "Subject"]);
     json!({
@@ -313,7 +317,7 @@ fn seen(row: Fields<'_>) -> Value {
         "source": {"ip": match category {
             "network" => first(row, &["LocalIP"]),
             "email" => first(row, &["SenderIPv4", "IPAddress"]),
-            _ if is_login => first(row, &["RemoteIP"]),
+            "authentication" => first(row, &["RemoteIP"]),
             _ => Value::Null,
         }},
         "destination": {"ip": if category == "network" { first(row, &["RemoteIP"]) } else { Value::Null },

@@ -51,7 +51,7 @@ const MAX_TOLD: usize = 5;
 
 fn recognises(object: &Object) -> bool {
     let record = Fields(object);
-    if Table::of(record) == Some(Table::Office) {
+    if Table::among(&[Table::Office], object).is_some() {
         return record.string("Operation").is_some();
     }
     ["CreationTime", "Operation"].iter().all(|key| record.string(key).is_some())
