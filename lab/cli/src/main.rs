@@ -6,9 +6,11 @@ mod args;
 mod cage2;
 mod calibrate;
 mod dataset;
+mod days;
 mod evaluate;
 mod model;
 mod perceive;
+mod perceived;
 mod reader;
 mod readings;
 mod scale;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Cage2(arguments) => cage2::cage2(arguments, console, interrupt).await,
         Command::Calibrate(arguments) => calibrate::calibrate(arguments, console, interrupt).await,
         Command::Dataset(arguments) => dataset::dataset(arguments, console, interrupt).await,
+        Command::Days(arguments) => days::days(arguments, console, interrupt).await,
         Command::Model(arguments) => model::model(arguments, console, interrupt).await,
         Command::Perceive(arguments) => perceive::perceive(arguments, console, interrupt).await,
         Command::Scale(arguments) => scale::scale(arguments, console, interrupt).await,

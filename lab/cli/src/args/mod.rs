@@ -3,6 +3,7 @@
 mod cage2;
 mod calibrate;
 mod dataset;
+mod days;
 mod evaluate;
 mod model;
 mod perceive;
@@ -16,6 +17,7 @@ use countermove::failure::EXIT_CODES;
 pub(crate) use cage2::*;
 pub(crate) use calibrate::*;
 pub(crate) use dataset::*;
+pub(crate) use days::*;
 pub(crate) use evaluate::*;
 pub(crate) use model::*;
 pub(crate) use perceive::*;
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Cage2(Cage2Args),
     /// Make training sets from simulated incidents and from public labels.
     Dataset(DatasetArgs),
+    /// Judge perception, and what plans take down, by days of sites that somebody has labelled line by line.
+    Days(DaysArgs),
     /// Try models out, and merge adapters into them.
     Model(ModelArgs),
     /// Show what perception makes of scenarios whose truth is known, without a cluster.

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use countermove_dataset::{LabelOptions, LabelledLog, Split, labelled_logs, single_records};
 use countermove_incident::{Baseline, Tactic, Timestamp};
 use countermove_model::Engine;
-use countermove_planner::{Assessment, Evidence, GroupJudgement, PlanOptions, Reading, Rendering, Templates};
+use countermove_planner::{Assessment, Evidence, GroupJudgement, Reading, Templates};
 use countermove_simulator::{Scenario, Showing};
 use serde_json::json;
 
 use crate::args::{PerceiveArgs, SplitArg};
 use crate::evaluate::suite;
+use crate::perceived::{Group, Perceived};
 use crate::reader;
 use crate::readings::Readings;
 use countermove::console::Console;
@@ -35,20 +36,20 @@ struct Case {
     shows: Vec<Option<Tactic>>,
 }
 
-/// A group of a log with what the model and all evidence make of it.
-struct Perceived {
+/// A group of a log, and what it shows by the truth.
+struct Judged {
     reading: Reading,
     judgement: GroupJudgement,
     /// When its records came, those that say.
     times: Vec<Timestamp>,
-    /// What it shows by the truth; none if it is part of no attack.
+    /// None if it is part of no attack.
     shows: Option<Tactic>,
 }
 
 /// A log as perception sees it.
 struct Seen {
     case: Case,
-    groups: Vec<Perceived>,
+    groups: Vec<Judged>,
     assessment: Assessment,
 }
 
@@ -191,24 +192,15 @@ async fn see(
     templates: &Arc<Templates>,
     case: Case,
 ) -> Result<Seen, Failure> {
-    let context = PlanOptions::default().context_tokens as usize;
-    let rendering = Rendering::new(Arc::clone(templates), &case.evidence, context).map_err(failed)?;
-    let mut prompts = Vec::new();
-    for at in 0..rendering.groups().count() {
-        prompts.extend(rendering.incident(at, None).map_err(failed)?.map(|rendered| rendered.prompt));
-    }
-    let read = readings.of(engine, prompts).await?;
-    let mut groups = Vec::new();
-    for (at, (reading, records)) in read.iter().zip(rendering.groups()).enumerate() {
+    let perceived = Perceived::of(&case.evidence, engine, readings, templates).await?;
+    let judged = |Group { reading, judgement, records }: Group| {
         let shows = records.iter().find_map(|position| case.shows.get(*position).copied().flatten());
         let of_log = |position: &usize| case.evidence.log.records.get(*position);
         let times = records.iter().filter_map(|position| of_log(position)?.time).collect();
-        if let Some(judgement) = rendering.judge(at, reading) {
-            groups.push(Perceived { reading: reading.clone(), judgement, times, shows });
-        }
-    }
-    let readings: Vec<Option<Reading>> = read.into_iter().map(Some).collect();
-    let assessment = rendering.perceive(&readings);
+        Judged { reading, judgement, times, shows }
+    };
+    let groups = perceived.groups.into_iter().map(judged).collect();
+    let assessment = perceived.assessment;
     Ok(Seen { case, groups, assessment })
 }
 
@@ -220,7 +212,7 @@ fn as_json(seen: &Seen) -> serde_json::Value {
     let Seen { case, groups, assessment } = seen;
     let groups: Vec<_> = groups
         .iter()
-        .map(|Perceived { reading, judgement, times, shows }| {
+        .map(|Judged { reading, judgement, times, shows }| {
             let tactics: serde_json::Map<String, serde_json::Value> = reading
                 .tactics
                 .iter()
@@ -266,7 +258,7 @@ fn as_json(seen: &Seen) -> serde_json::Value {
 fn told(seen: &Seen) -> String {
     let Seen { case, groups, assessment } = seen;
     let mut text = format!("{}\n", case.name);
-    for Perceived { reading, judgement, shows, .. } in groups {
+    for Judged { reading, judgement, shows, .. } in groups {
         let likely: Vec<String> = reading
             .tactics
             .iter()

@@ -1,0 +1,34 @@
+//! `days`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use countermove::args::{PlanOptions, Remote};
+
+use super::Which;
+
+#[derive(Debug, Args)]
+pub(crate) struct DaysArgs {
+    /// Sites, or folders of sites: each with system.txt, days/NAME/alerts.log and days/NAME/labels.json, and logs of ordinary days
+    /// under ordinary/, one a day.
+    #[arg(value_name = "SITE", required = true)]
+    pub(crate) sites: Vec<PathBuf>,
+    /// Have each of the labelled days planned as well, through a coordinator, and say whom the plans take down.
+    #[arg(long)]
+    pub(crate) plans: bool,
+    /// Print each day as a line of JSON in place of the figures.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Folder that holds models/ [default: the user's cache folder].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    /// File that keeps what the model read, so that it is asked about nothing twice; it is made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) readings: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: PlanOptions,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
