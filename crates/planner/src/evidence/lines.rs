@@ -179,6 +179,14 @@ impl Line {
         let fails = FAILED_LOGINS.contains(&record.rule.as_str())
             || (says(&FAILS) && says(&LOGIN))
             || is_refused_form(&request);
+        // FortiGate says `SSL user failed to logged in`.
+        let logs_in = !fails
+            && (says(&["accepted", "4624", "logged in", "session opened"])
+                || (record.format.tells_calls()
+                    && record.verdict.is_none()
+                    && says(&SIGNS_IN)
+                    && !says(&["interrupted"]))
+                || (says(&["success", "succeeded"]) && (says(&LOGIN) || says(&["auth"]))));
         Line {
             accounts: own(account, EntityKind::Account),
             addresses: match (is_known, source) {
@@ -186,13 +194,7 @@ impl Line {
                 _ => own(source, EntityKind::Address),
             },
             fails,
-            logs_in: says(&["accepted", "4624", "logged in", "session opened"])
-                || (record.format.tells_calls()
-                    && !fails
-                    && record.verdict.is_none()
-                    && says(&SIGNS_IN)
-                    && !says(&["interrupted"]))
-                || (!fails && says(&["success", "succeeded"]) && (says(&LOGIN) || says(&["auth"]))),
+            logs_in,
             makes: is_known && !record.format.tells_calls() && !fails && says(&MAKES),
             is_call: record.format.tells_calls(),
             is_remark: record.format == Format::Remark,
