@@ -208,6 +208,7 @@ mod tests {
             reasoning: String::new(),
             orders: Vec::new(),
             takes_down: Vec::new(),
+            awaits_search: Vec::new(),
             approvers: None,
         }
     }

@@ -38,8 +38,8 @@ impl CostModel for UnitCost {
     }
 }
 
-/// One for each action, two for a superfluous one: one after which no fact holds that did not hold before, or that takes down somebody
-/// who has no part in the incident.
+/// One for each action, two for one after which no fact holds that did not hold before, and one more for each host that it takes down and
+/// that has no part in the incident.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SuperfluousCost;
 
@@ -48,9 +48,8 @@ impl CostModel for SuperfluousCost {
         if before.union(after) == before { 2.0 } else { 1.0 }
     }
 
-    fn needless(&self, before: RecoveryState, after: RecoveryState, hosts: usize) -> f64 {
-        // What brings nothing about is superfluous already.
-        if hosts > 0 && before.union(after) != before { 1.0 } else { 0.0 }
+    fn needless(&self, _before: RecoveryState, _after: RecoveryState, hosts: usize) -> f64 {
+        hosts as f64
     }
 }
 
@@ -89,7 +88,7 @@ impl Pricing {
     pub fn dearest(&self, systems: &[String]) -> f64 {
         match self {
             Pricing::Unit => 1.0,
-            Pricing::Superfluous => 2.0,
+            Pricing::Superfluous => 2.0 + systems.len() as f64,
             Pricing::Minutes(table) => MinuteCost::new(Arc::clone(table), systems).dearest(),
         }
     }
@@ -159,6 +158,12 @@ mod tests {
             assert_eq!(SuperfluousCost.cost(before, action, after), cost, "{action}");
             assert_eq!(UnitCost.cost(before, action, after), 1.0, "{action}");
         }
+        for hosts in 0..3 {
+            assert_eq!(SuperfluousCost.needless(none, contained, hosts), hosts as f64);
+            assert_eq!(UnitCost.needless(none, contained, hosts), 0.0);
+        }
+        let systems = ["10.0.0.1", "10.0.0.2"].map(str::to_owned);
+        assert_eq!(Pricing::Superfluous.dearest(&systems), 4.0, "all of them, in vain");
     }
 
     #[test]

@@ -228,6 +228,7 @@ impl FromDomain<Candidate> for v1::Candidate {
             reasoning: candidate.reasoning,
             plan_hash: candidate.hash,
             takes_down: candidate.takes_down,
+            awaits_search: candidate.awaits_search,
             approvers: if candidate.approvers > 1 { candidate.approvers } else { 0 },
             reversibility: reversibility.into(),
             orders: candidate.orders.into_iter().map(v1::Order::from_domain).collect(),

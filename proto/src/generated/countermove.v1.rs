@@ -1207,6 +1207,10 @@ pub struct Candidate {
     /// How it is carried out, target by target, as far as the cost model's capabilities say. Empty before the step is decided.
     #[prost(message, repeated, tag = "10")]
     pub orders: ::prost::alloc::vec::Vec<Order>,
+    /// Hosts of `takes_down` of which it is in doubt whether the attacker got in, which an earlier step of the plan searches, and of which nobody
+    /// has told yet what was found: to be taken down only once the search shows that it did. Empty before the step is decided.
+    #[prost(string, repeated, tag = "11")]
+    pub awaits_search: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// How one part of an action is carried out on one target.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -88,6 +88,11 @@ pub(super) fn about(incident: &Incident, step: &PlanStep, columns: usize, paint:
         }
     };
     lines.extend(told("takes down", &down, style));
+    if !candidate.awaits_search.is_empty() {
+        let hosts: Vec<String> = candidate.awaits_search.iter().map(|host| named(host, entities)).collect();
+        let text = format!("a search shows that the attacker got in: {}", hosts.join(", "));
+        lines.extend(told("only if", &text, paint.warning()));
+    }
     let assurance = step.assurance.as_ref();
     let undo = match candidate.reversibility() {
         countermove_proto::v1::Reversibility::Unspecified => {

@@ -60,6 +60,9 @@ pub struct Candidate {
     /// Hosts and accounts of the system that it cuts off or cleans; empty until then.
     #[serde(default)]
     pub takes_down: Vec<String>,
+    /// Hosts of these in doubt that an earlier step searches, of which nobody has told what was found; empty until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub awaits_search: Vec<String>,
     /// How many people have to approve it; 0 where nobody is asked, and until then.
     #[serde(default)]
     pub approvers: u32,
@@ -79,6 +82,7 @@ impl Candidate {
             reasoning,
             hash: String::new(),
             takes_down: Vec::new(),
+            awaits_search: Vec::new(),
             approvers: 0,
             orders: Vec::new(),
         }

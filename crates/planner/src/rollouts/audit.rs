@@ -124,10 +124,10 @@ impl Auditor {
             return Err(format!("its steps cost {sum} together, and it says {}", result.cost));
         }
         result.cost = sum;
-        self.check_end(&result, state).map(|()| result)
+        self.check_end(&result, state, &world).map(|()| result)
     }
 
-    fn check_end(&self, result: &RolloutResult, last: RecoveryState) -> Result<(), String> {
+    fn check_end(&self, result: &RolloutResult, last: RecoveryState, world: &World) -> Result<(), String> {
         let count = result.steps.len();
         if count > self.max_depth {
             return Err(format!(
@@ -137,7 +137,8 @@ impl Auditor {
         }
         let recovered = last.is_terminal() && count > 0;
         let fits = match result.end {
-            RolloutEnd::Terminal => recovered,
+            // Whether whoever responds knows that already follows from the menu, which is not looked at.
+            RolloutEnd::Terminal => recovered || count > 0 && world.is_whole(last),
             // Before the depth is reached, a rollout ends so only where the rules leave no action.
             RolloutEnd::Truncated => {
                 !recovered && count > 0 && (count == self.max_depth) == result.fault.is_empty()

@@ -245,7 +245,14 @@ impl<M: LanguageModel> Run<'_, M> {
             history.push(history_line(&action, state, after));
             told.push(history_line(&asked, state, after));
             state = after;
-            next = self.next_action(state, &history, &told, depth).await?;
+            next = match self.next_action(state, &history, &told, depth).await? {
+                Some(next) => next,
+                // Nobody is suspected any more, and rightly so.
+                None if self.world.is_whole(state) => return Ok(RolloutEnd::Terminal),
+                None => {
+                    return Err(Break::Rules("nothing is known that a further action could be about".into()));
+                }
+            };
         }
         Ok(RolloutEnd::Truncated)
     }
@@ -288,20 +295,21 @@ impl<M: LanguageModel> Run<'_, M> {
         Ok(self.world.let_through(&self.deeds, objects, state, gained, seed))
     }
 
+    /// What whoever responds does next; nothing where nobody is left to do it to.
     async fn next_action(
         &mut self,
         state: RecoveryState,
         history: &[String],
         told: &[String],
         depth: u32,
-    ) -> Result<Worded, Break> {
+    ) -> Result<Option<Worded>, Break> {
         let RolloutBatch { entities, policy, constraints, .. } = self.batch;
         let templates = self.simulator.templates;
         let believed = widened(entities, &self.deeds).roles;
         let reached = Coverage::of(&believed, &self.deeds);
         let whole = Menu::of(templates, state, &believed, &reached)?.without_choices();
         if whole.is_empty() && !whole.is_free {
-            return Err(Break::Rules("nothing is known that a further action could be about".into()));
+            return Ok(None);
         }
         let allowed = self.allowed(&whole, state)?;
         let fresh = allowed.without(futile(history));
@@ -322,7 +330,8 @@ impl<M: LanguageModel> Run<'_, M> {
             let is_allowed =
                 |line: &Worded| allowed.openings.iter().any(|opening| opening.text == line.action);
             let lines: Vec<Worded> = lines.into_iter().filter(is_allowed).collect();
-            return self.choose(&lines, menu, situation(self.batch, roles, state, history), depth).await;
+            let situation = situation(self.batch, roles, state, history);
+            return self.choose(&lines, menu, situation, depth).await.map(Some);
         }
         let prompt = action_prompt(templates, situation(self.batch, &believed, state, history), &[])?;
         let mut fault = String::new();
@@ -336,11 +345,11 @@ impl<M: LanguageModel> Run<'_, M> {
             let action = parse_action(&self.ask(question).await?)?.action;
             if menu.openings.iter().any(|opening| !opening.continued && opening.text == action) {
                 // What the menu lists was looked at above.
-                return Ok(Worded::as_it_stands(action));
+                return Ok(Some(Worded::as_it_stands(action)));
             }
             let checks = Checks { grounding: &self.grounding, constraints };
             match checks.fault(state, &action).or_else(|| beyond_reach(&action, entities)) {
-                None => return Ok(Worded::as_it_stands(action)),
+                None => return Ok(Some(Worded::as_it_stands(action))),
                 Some(found) => fault = found,
             }
         }
@@ -543,6 +552,41 @@ mod tests {
         }
         // A host falls within the search in 0.52 · (1 - exp(-90 / 60)) of them, 40 in 100, and has to be reached as well.
         assert!(costs[1] > 1.05 * costs[0] && (30..60).contains(&dearer), "{costs:?}, {dearer} dearer");
+    }
+
+    #[tokio::test]
+    async fn a_search_that_clears_all_suspects_ends_a_false_alarm() {
+        let host = vec!["10.0.0.5".to_owned()];
+        let batch = batch(Roles {
+            systems: host.clone(),
+            targets: host.clone(),
+            compromised: [(host[0].clone(), 0.3)].into(),
+            ..Roles::default()
+        });
+        let (templates, answers) = (Templates::load(None).unwrap(), Answers::default());
+        let model = ScriptedModel::new(optimist);
+        let simulator = Simulator { model: &model, templates: &templates, answers: &answers };
+        let mut costs = [0.0; 2];
+        let mut cleared = 0;
+        for seed in 0..100 {
+            let mut results = Vec::new();
+            for action in ["Search the logs of 10.0.0.5", ISOLATE] {
+                let spec = RolloutSpec { seed, common_seed: seed, ..spec(action) };
+                results.push(run_rollout(&simulator, &batch, &spec, &TokenCounter::default()).await.unwrap());
+            }
+            for (sum, result) in costs.iter_mut().zip(&results) {
+                *sum += result.cost;
+            }
+            let [search, isolation] = &results[..] else { panic!("two were run") };
+            if search.steps.len() == 1 {
+                cleared += 1;
+                // Twice what it costs where too little is known after it all the same.
+                assert!(search.end == RolloutEnd::Terminal && search.cost <= 2.0, "{search:?}");
+                assert!(isolation.steps[0].cost >= 2.0, "the host had no part: {isolation:?}");
+            }
+        }
+        assert!((60..80).contains(&cleared), "{cleared} of 100");
+        assert!(costs[0] < costs[1], "who is in doubt is searched first: {costs:?}");
     }
 
     #[tokio::test]

@@ -162,17 +162,12 @@ impl World {
         likely
     }
 
-    /// Draws which hosts are compromised and which accounts the attacker has. Somebody is: there is an incident.
+    /// Draws which hosts are compromised and which accounts the attacker has. It may be nobody: the alarm is false, or the attacker never
+    /// got in.
     fn guess(believed: &Roles, seed: u64, advance: Advance) -> World {
         // An attacker is shut out, whoever it is.
         let mut fallen = drawn(seed, "compromised", believed.suspects());
-        let mut held = drawn(seed, "held", believed.held.iter());
-        if fallen.is_empty() {
-            fallen.extend(likeliest(believed.suspects()));
-        }
-        if fallen.is_empty() && held.is_empty() {
-            held.extend(likeliest(believed.held.iter()));
-        }
+        let held = drawn(seed, "held", believed.held.iter());
         let is_out =
             |host: &String| believed.suspects().any(|(own, _)| own == host) && !fallen.contains(host);
         let mut roles = believed.clone();
@@ -209,10 +204,25 @@ impl World {
         searched(&self.roles, objects).map(shows).collect()
     }
 
-    /// The attacker goes on while the last of these is done, unless the attack is contained after it: who falls has to be reached from
-    /// then on, and whoever responds knows of it if it was seen.
+    /// Whether the attacker has neither a host nor an account.
+    fn is_unharmed(&self) -> bool {
+        let Roles { stolen_accounts, planted_accounts, .. } = &self.roles;
+        self.roles.to_clean().is_empty() && stolen_accounts.is_empty() && planted_accounts.is_empty()
+    }
+
+    /// Whether there is nothing to recover from: of all who are suspected nobody has fallen, and the attacker is shut out as far as it can
+    /// be, if there is one. Where nobody is suspected that is not known.
+    pub(crate) fn is_whole(&self, state: RecoveryState) -> bool {
+        let is_beyond_reach = |name: &String| !self.roles.can(VerbClass::Contain, name);
+        let is_anybody_suspected = self.roles.suspects().next().is_some() || !self.roles.held.is_empty();
+        let is_shut_out = state.is_attack_contained || self.roles.attackers.iter().all(is_beyond_reach);
+        self.is_unharmed() && is_anybody_suspected && is_shut_out
+    }
+
+    /// The attacker goes on while the last of these is done, if it has got in and the attack is not contained after it: who falls has to be
+    /// reached from then on, and whoever responds knows of it if it was seen.
     pub(crate) fn pass(&mut self, minutes: f64, deeds: &mut [Deed]) {
-        if deeds.last().is_none_or(|last| last.after.is_attack_contained) {
+        if self.is_unharmed() || deeds.last().is_none_or(|last| last.after.is_attack_contained) {
             return;
         }
         for Fall { is_seen } in self.advance.pass(minutes) {
@@ -317,7 +327,7 @@ impl World {
 }
 
 /// Hosts in doubt whose logs an action searches.
-fn searched<'a>(roles: &'a Roles, objects: &'a Objects) -> impl Iterator<Item = &'a String> {
+pub(crate) fn searched<'a>(roles: &'a Roles, objects: &'a Objects) -> impl Iterator<Item = &'a String> {
     let is_searched = |host: &String| {
         objects.iter().any(|(kind, names)| *kind == VerbClass::Analyse && names.contains(host))
     };
@@ -340,10 +350,6 @@ fn drawn<'a>(
     let lot = |position: usize| chance(derive_seed(seed, what, &[position as u64]));
     let falls = |(position, (_, likely)): &(usize, (&String, &f32))| lot(*position) < f64::from(**likely);
     chances.enumerate().filter(falls).map(|(_, (name, _))| name).collect()
-}
-
-fn likeliest<'a>(chances: impl Iterator<Item = (&'a String, &'a f32)>) -> Option<&'a String> {
-    chances.max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, _)| name)
 }
 
 /// Who falls next.
@@ -423,17 +429,39 @@ mod tests {
         let mut times = [0; 3];
         for seed in 0..4000 {
             let world = World::draw(&believed, &[], seed).roles;
-            assert!(!world.targets.is_empty(), "somebody is");
             assert!(world.footholds.iter().all(|host| world.targets.contains(host)));
             for (host, times) in believed.systems.iter().zip(&mut times) {
                 *times += usize::from(world.targets.contains(host));
             }
         }
-        // The first is compromised as well where neither was drawn: 0.9 + 0.1 · 0.7.
-        assert!((times[0] as f64 / 4000.0 - 0.97).abs() < 0.02, "{times:?}");
+        assert!((times[0] as f64 / 4000.0 - 0.9).abs() < 0.02, "{times:?}");
         assert!((times[1] as f64 / 4000.0 - 0.3).abs() < 0.03 && times[2] == 0, "{times:?}");
         let none = Roles { compromised: Default::default(), ..believed.clone() };
         assert_eq!(World::draw(&none, &[], 1).roles, none, "where nobody is doubted nobody is drawn");
+    }
+
+    #[test]
+    fn a_world_is_whole_where_none_of_the_suspects_has_fallen_and_the_attacker_is_shut_out() {
+        let believed = roles(&[("10.0.0.1", 0.4)]);
+        let contained = RecoveryState { is_attack_contained: true, ..RecoveryState::default() };
+        let mut whole = 0;
+        for seed in 0..500 {
+            let world = World::draw(&believed, &[], seed);
+            assert_eq!(world.is_whole(contained), world.roles.targets.is_empty());
+            assert!(!world.is_whole(RecoveryState::default()), "the attacker knocks still");
+            whole += usize::from(world.is_whole(contained));
+            let mut deeds = in_vain(&believed, &["Search the logs of 10.0.0.2"]);
+            let mut later = world.clone();
+            later.pass(1e5, &mut deeds);
+            assert!(!world.is_whole(contained) || later.roles.targets.is_empty(), "who is out goes nowhere");
+        }
+        assert!((250..350).contains(&whole), "{whole}");
+        let inside = Roles { attackers: Vec::new(), ..believed };
+        let is_whole = |seed| World::draw(&inside, &[], seed).is_whole(RecoveryState::default());
+        assert!((0..50).any(is_whole), "where nobody attacks from outside nobody has to be shut out");
+        let unknown =
+            Roles { targets: Vec::new(), footholds: Vec::new(), compromised: BTreeMap::new(), ..inside };
+        assert!(!World::draw(&unknown, &[], 1).is_whole(contained), "where nobody is suspected nobody knows");
     }
 
     #[test]
@@ -707,11 +735,6 @@ mod tests {
         let held = after("Patch 10.0.0.1 (then: system hardened)", hardened).held["alice"];
         let failed = after("Patch 10.0.0.1 (it changed nothing)", RecoveryState::default()).held["alice"];
         assert!(held < 0.25 && failed > 0.8, "{held}, {failed}");
-        // Where no host is known somebody's account is.
-        let alone = Roles { held: [("alice".to_owned(), 0.1)].into(), ..believed };
-        let alone =
-            Roles { targets: Vec::new(), footholds: Vec::new(), compromised: BTreeMap::new(), ..alone };
-        assert!((0..50).all(|seed| World::draw(&alone, &[], seed).roles.stolen_accounts == ["alice"]));
     }
 
     #[test]

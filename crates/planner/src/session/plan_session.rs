@@ -27,7 +27,9 @@ use crate::evidence::scene::Scene;
 use crate::language_model::{TokenCounter, Usage};
 use crate::options::{Autonomy, PlanMode, PlanOptions};
 use crate::prompts::coverage::named;
+use crate::prompts::past::past;
 use crate::rollouts::checks::interrupts;
+use crate::rollouts::world::searched;
 use crate::seeds::derive_seed;
 use crate::session::plan::{Plan, PlanEnd, PlanEnded, PlanStep, StateAfter, StateSource};
 use crate::session::proposals::{Refusal, Taken};
@@ -501,12 +503,25 @@ impl PlanSession {
             .iter()
             .map(|candidate| step.seal(&self.incident, &before, candidate.index))
             .collect();
+        let awaited = self.awaited(&before);
         for (candidate, hash) in step.candidates.iter_mut().zip(hashes) {
             candidate.takes_down = self.taken_down(&candidate.action.text);
+            let mut awaits = candidate.takes_down.clone();
+            awaits.retain(|name| awaited.contains(name));
+            candidate.awaits_search = awaits;
             candidate.hash = hash;
             candidate.approvers = self.approvers(candidate);
             candidate.orders = self.orders(&candidate.action.text);
         }
+    }
+
+    /// Hosts in doubt that an earlier action searches, and of which nobody has told what was found.
+    fn awaited(&self, history: &[String]) -> HashSet<String> {
+        let Some(roles) = self.assessment.as_ref().map(|assessment| &assessment.entities) else {
+            return HashSet::new();
+        };
+        let deeds = past(roles, history, self.state);
+        deeds.iter().flat_map(|deed| searched(roles, &deed.objects)).cloned().collect()
     }
 
     /// How an action is carried out, as far as the organisation says.

@@ -39,7 +39,7 @@ const FREER: f32 = 0.4;
 /// Highest temperature that a question may have.
 const MOST_FREE: f32 = 2.0;
 /// A host that is compromised with this chance is not in doubt; where an action is about none such, or about no others, with the next.
-const SURE: [f32; 3] = [0.9, 0.75, 0.5];
+const SURE: [f32; 4] = [0.9, 0.75, 0.5, 0.25];
 
 /// An action that was taken, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -81,7 +81,8 @@ impl PlanDocument {
         tell(Topic::Because, chosen.action.explanation.clone());
         tell(Topic::Costs, costs(chosen, step.assurance.as_ref(), self.cost_model.kind));
         let down = listed(chosen.takes_down.iter().cloned());
-        tell(Topic::TakesDown, if chosen.takes_down.is_empty() { "nobody".to_owned() } else { down });
+        let down = if chosen.takes_down.is_empty() { "nobody".to_owned() } else { down };
+        tell(Topic::TakesDown, chosen.provided(down));
         if let Some(assurance) = &step.assurance {
             tell(Topic::Undo, assurance.reversibility.taken_back().to_owned());
         }
@@ -96,7 +97,8 @@ impl PlanDocument {
         }
         let after = self.steps.iter().filter(|other| other.index > step.index);
         for later in after {
-            let action = later.action.as_ref().map(|action| action.text.as_str()).unwrap_or_default();
+            let action = later.action.as_ref().map(|action| action.text.clone()).unwrap_or_default();
+            let action = later.chosen_candidate().map_or(action.clone(), |chosen| chosen.provided(action));
             tell(Topic::Then, format!("{}. {action}", u64::from(later.index) + 1));
         }
         lines
@@ -173,6 +175,22 @@ impl Step {
     pub fn costs_as(&self, candidate: &Candidate) -> Option<&Candidate> {
         let before = self.candidates.iter().take_while(|other| other.index != candidate.index);
         before.filter(|_| candidate.cost.mean.is_some()).find(|other| other.cost == candidate.cost)
+    }
+}
+
+impl Candidate {
+    /// What is said of it, with the hosts that it is to take down only once a search has shown something.
+    fn provided(&self, text: String) -> String {
+        match self.awaits_search.as_slice() {
+            [] => text,
+            [one] => format!("{text} ({one} only if the search shows that the attacker got in)"),
+            several => {
+                format!(
+                    "{text} (of {} only those in which the search shows the attacker)",
+                    several.join(", ")
+                )
+            }
+        }
     }
 }
 
@@ -358,6 +376,26 @@ mod tests {
                 (Topic::Then, "2. Clean it."),
             ]
         );
+    }
+
+    #[test]
+    fn whom_a_search_has_to_tell_of_first_is_told() {
+        let mut document = document(v1::PlanMode::Offline, v1::PlanEnd::Recovered);
+        document.steps[0].candidates[0].awaits_search = vec!["10.0.2.11".to_owned()];
+        document.steps[1].candidates[0].awaits_search = ["10.0.2.11", "10.0.2.12"].map(str::to_owned).into();
+        let lines = document.brief();
+        for (topic, text) in [
+            (
+                Topic::TakesDown,
+                "10.0.2.11, admin (10.0.2.11 only if the search shows that the attacker got in)",
+            ),
+            (
+                Topic::Then,
+                "2. Clean it. (of 10.0.2.11, 10.0.2.12 only those in which the search shows the attacker)",
+            ),
+        ] {
+            assert!(lines.contains(&(topic, text.to_owned())), "{lines:?}");
+        }
     }
 
     #[test]

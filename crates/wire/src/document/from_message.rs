@@ -303,6 +303,7 @@ impl From<v1::Candidate> for Candidate {
             predicted_state: candidate.predicted_state.map(Into::into),
             reasoning: candidate.reasoning,
             takes_down: candidate.takes_down,
+            awaits_search: candidate.awaits_search,
             approvers: Some(candidate.approvers).filter(|approvers| *approvers > 1),
             orders: candidate.orders.into_iter().map(Into::into).collect(),
         }

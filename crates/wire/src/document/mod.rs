@@ -620,6 +620,10 @@ pub struct Candidate {
     /// Hosts and accounts of the system that it cuts off, locks out or cleans.
     #[serde(default)]
     pub takes_down: Vec<String>,
+    /// Hosts of these in doubt that an earlier step searches, and of which nobody has told what was found: to be taken down only once the
+    /// search shows that the attacker got in. Left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub awaits_search: Vec<String>,
     /// How many different people have to approve it; left out where one is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<u32>,

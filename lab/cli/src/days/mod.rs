@@ -166,7 +166,7 @@ async fn planned(
     for (at, (site, day, [.., severe])) in judged.iter().enumerate().filter(|(_, (_, day, _))| !day.is_plain)
     {
         let hosts: BTreeSet<String> = severe.hosts.keys().cloned().collect();
-        plans.insert((at, 2), Planned { cut_off: hosts.clone(), taken_down: hosts, actions: Vec::new() });
+        plans.insert((at, 2), Planned { cut_off: hosts.clone(), taken_down: hosts, ..Planned::default() });
         let baseline = day.baseline.as_ref().map(|baseline| baseline.to_text());
         asked.extend([(at, 0, *site, *day, None), (at, 1, *site, *day, baseline)]);
     }

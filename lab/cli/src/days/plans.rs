@@ -24,6 +24,8 @@ pub(super) struct Planned {
     pub(super) cut_off: BTreeSet<String>,
     /// The same, and those that are cleaned.
     pub(super) taken_down: BTreeSet<String>,
+    /// Those of whom both holds only once a search has shown that the attacker got in.
+    pub(super) only_if_found: BTreeSet<String>,
 }
 
 /// Has a day planned in one go.
@@ -55,7 +57,10 @@ pub(super) async fn plan(
             Some(Kind::Decided(step)) => {
                 let chosen = decisions::chosen(&step);
                 let action = chosen.action.unwrap_or_default().text;
-                let down: BTreeSet<String> = chosen.takes_down.into_iter().collect();
+                let awaits: BTreeSet<String> = chosen.awaits_search.into_iter().collect();
+                let down: BTreeSet<String> =
+                    chosen.takes_down.into_iter().filter(|name| !awaits.contains(name)).collect();
+                planned.only_if_found.extend(awaits);
                 if VerbClass::of(&action).contains(&VerbClass::Contain) {
                     planned.cut_off.extend(down.iter().cloned());
                 }
@@ -81,7 +86,7 @@ pub(super) struct Hits {
     /// The same of ordinary days that look risky.
     pub(super) cut_off_ordinary: Verdicts,
     pub(super) taken_down_ordinary: Verdicts,
-    /// Fallen hosts and taken accounts that are in the plan.
+    /// Fallen hosts and taken accounts that are in the plan; hosts also where a search is to show it first.
     pub(super) hosts: Verdicts,
     pub(super) accounts: Verdicts,
 }
@@ -99,7 +104,7 @@ impl Hits {
         };
         cut_off.add(hits(&planned.cut_off));
         taken_down.add(hits(&planned.taken_down));
-        let down = judged.names.all(&planned.taken_down);
+        let down = judged.names.all(planned.taken_down.iter().chain(&planned.only_if_found));
         let locked: BTreeSet<String> = planned.taken_down.iter().map(|name| account(name)).collect();
         fallen.iter().for_each(|host| self.hosts.add(down.contains(host)));
         held.iter().for_each(|name| self.accounts.add(locked.contains(name)));

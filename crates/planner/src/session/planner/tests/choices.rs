@@ -419,3 +419,24 @@ async fn an_action_that_leaves_the_attacker_free_says_what_may_happen_meanwhile(
     let reason = &plan_that_contains.steps[0].reason;
     assert!(!reason.contains("meanwhile"), "{reason}");
 }
+
+#[tokio::test]
+async fn whom_an_earlier_step_searches_is_taken_down_only_if_that_shows_something() {
+    const SEARCH: &str = "Search the logs of 10.0.2.13 for what the attacker did";
+    const ISOLATE: &str = "Isolate 10.0.2.13 from the network";
+    // Once a search was made, it is offered no more.
+    let is_made = |question: &Question| {
+        usize::from(!question.format.json_schema.to_string().contains("Search the logs"))
+    };
+    let model = acting(&[SEARCH, ISOLATE], is_made);
+    let options = PlanOptions { candidates: 1, max_steps: 2, ..options() };
+    let (plan, _) = plan(&model, options).await;
+    let chosen: Vec<_> = plan.steps.iter().map(|step| step.chosen_candidate().unwrap()).collect();
+    let [first, second] = chosen[..] else { panic!("{:?}", plan.ended) };
+    assert_eq!((first.action.text.as_str(), second.action.text.as_str()), (SEARCH, ISOLATE));
+    assert!(first.awaits_search.is_empty());
+    assert_eq!(
+        (&second.takes_down[..], &second.awaits_search[..]),
+        (&["10.0.2.13".to_owned()][..], &["10.0.2.13".to_owned()][..])
+    );
+}
