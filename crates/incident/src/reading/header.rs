@@ -11,12 +11,14 @@ const MAX_NAME: usize = 255;
 const BLANKS: [char; 2] = [' ', '\t'];
 
 /// A header and what stands behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Header<'a> {
     pub(super) time: Option<Timestamp>,
     pub(super) host: &'a str,
     pub(super) program: &'a str,
     pub(super) message: &'a str,
+    /// The structured data of RFC 5424, which the logger writes and no program; empty without.
+    pub(super) data: &'a str,
 }
 
 /// The header of a line; nothing if it begins with none.
@@ -34,9 +36,7 @@ pub(super) fn header(line: &str) -> Option<Header<'_>> {
     let found = found.or_else(|| device(rest)).or_else(|| firewall(rest)).or_else(|| without_host(rest));
     let found = found.or_else(|| bare(rest).filter(|_| has_priority));
     // A file's name alone is a header as well.
-    found.or_else(|| {
-        (own.len() < line.len()).then_some(Header { time: None, host: "", program: "", message: own })
-    })
+    found.or_else(|| (own.len() < line.len()).then_some(Header { message: own, ..Header::default() }))
 }
 
 /// What `grep` puts before the lines that it finds in several files: `/var/log/auth.log:`, with the number of the line at times.
@@ -117,7 +117,7 @@ pub(super) fn container(line: &str) -> Option<(Header<'_>, bool)> {
         "P " => true,
         _ => return None,
     };
-    Some((Header { time: Some(time), host: "", program: "", message }, is_part))
+    Some((Header { time: Some(time), message, ..Header::default() }, is_part))
 }
 
 /// An object behind a time alone (`kubectl logs --timestamps`), behind a time and a tag between tabs (Fluentd), behind a tag that no
@@ -126,7 +126,7 @@ fn before_object(line: &str) -> Option<Header<'_>> {
     let at = line.find('{').filter(|at| (1..=2 * MAX_NAME).contains(at))?;
     let (head, message) = line.split_at_checked(at)?;
     if let Some((name, "")) = head.split_once('|').map(|(name, rest)| (name.trim_end(), rest.trim())) {
-        return is_name(name).then_some(Header { time: None, host: "", program: name, message });
+        return is_name(name).then_some(Header { program: name, message, ..Header::default() });
     }
     let (time, rest) = Timestamp::parse_prefix(head)?;
     let words: Vec<&str> =
@@ -139,7 +139,7 @@ fn before_object(line: &str) -> Option<Header<'_>> {
         _ => return None,
     };
     let is_named = [host, program].iter().all(|name| name.is_empty() || is_name(name));
-    is_named.then_some(Header { time: Some(time), host, program, message })
+    is_named.then_some(Header { time: Some(time), host, program, message, ..Header::default() })
 }
 
 /// `TIME HOST PROGRAM PROCESS ID DATA MESSAGE`, each a dash if there is none.
@@ -151,17 +151,21 @@ fn rfc5424(rest: &str) -> Option<Header<'_>> {
     let (_process, rest) = rest.split_once(' ')?;
     let from_id = rest;
     let (id, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-    let mut message = structured_data(rest).trim_start_matches(' ').trim_start_matches('\u{feff}');
+    let behind = behind_data(rest);
+    // What is cut in its data has nothing behind it.
+    let end = if behind.starts_with('[') { rest.len() } else { rest.len() - behind.len() };
+    let data = rest.get(..end).unwrap_or_default().trim_start_matches('-');
+    let mut message = behind.trim_start_matches(' ').trim_start_matches('\u{feff}');
     if message.is_empty() && rest.starts_with('[') {
         // Firewalls say all that they say in it, and in the name of the message.
         message = if id == "-" { rest.trim_matches(['[', ']', ' ']) } else { from_id };
     }
     let named = |name| if is_name(name) && name != "-" { name } else { "" };
-    Some(Header { time, host: named(host), program: named(program), message })
+    Some(Header { time, host: named(host), program: named(program), message, data })
 }
 
 /// What stands behind `-` or `[id key="value"][…]`.
-fn structured_data(text: &str) -> &str {
+fn behind_data(text: &str) -> &str {
     if let Some(rest) = text.strip_prefix('-') {
         return rest;
     }
@@ -207,7 +211,13 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
     }
     // And they may name the zone of their clock where others name themselves.
     let host = if program.starts_with('%') && is_zone(host) { "" } else { host };
-    (host.is_empty() || is_name(host)).then_some(Header { time: Some(time), host, program, message })
+    (host.is_empty() || is_name(host)).then_some(Header {
+        time: Some(time),
+        host,
+        program,
+        message,
+        ..Header::default()
+    })
 }
 
 /// `CISE_Failed_Attempts 0000000001 1 0 …`, what Cisco's Identity Services Engine has in place of a program and its colon.
@@ -230,20 +240,26 @@ fn device(line: &str) -> Option<Header<'_>> {
     // Who writes nothing before the mark is one of these only with a number or a time, or as a firewall, which numbers its messages.
     let is_sure = |name: &str| time.is_some() || numbered.is_some() || is_firewalls(name);
     if let Some((program, message)) = ciscos(rest).filter(|(name, _)| is_sure(name)) {
-        return Some(Header { time, host: "", program, message });
+        return Some(Header { time, program, message, ..Header::default() });
     }
     time?;
     let (host, rest) = behind_word(rest)?;
     if let Some((program, message)) = ciscos(rest) {
         let host = if is_zone(host) { "" } else { host };
-        return (host.is_empty() || is_name(host)).then_some(Header { time, host, program, message });
+        return (host.is_empty() || is_name(host)).then_some(Header {
+            time,
+            host,
+            program,
+            message,
+            ..Header::default()
+        });
     }
     // `fw01 : 2026 Jun 3 12:59:31 UTC: %AUTHPRIV-3-X: …`, what a collector puts before what a switch writes by itself.
     let (_, rest) = Timestamp::parse_prefix(rest).filter(|_| is_name(host))?;
     let rest = rest.trim_start_matches(BLANKS);
     let zoned = || behind_word(rest).filter(|(zone, _)| is_zone(zone)).and_then(|(_, rest)| ciscos(rest));
     let (program, message) = ciscos(rest).or_else(zoned)?;
-    Some(Header { time, host, program, message })
+    Some(Header { time, host, program, message, ..Header::default() })
 }
 
 /// What stands behind a number of at most ten digits and a colon.
@@ -302,11 +318,11 @@ fn firewall(line: &str) -> Option<Header<'_>> {
     let (time, rest) = Timestamp::parse_prefix(line)?;
     let rest = rest.strip_prefix(BLANKS)?;
     if is_row(rest) {
-        return Some(Header { time: Some(time), host: "", program: "", message: rest });
+        return Some(Header { time: Some(time), message: rest, ..Header::default() });
     }
     let (host, message) = rest.split_once(BLANKS).filter(|(host, _)| is_name(host))?;
     let own = || message.strip_prefix("1 ").and_then(meraki);
-    let row = is_row(message).then_some(Header { time: Some(time), host, program: "", message });
+    let row = is_row(message).then_some(Header { time: Some(time), host, message, ..Header::default() });
     row.or_else(own)
 }
 
@@ -327,7 +343,7 @@ fn meraki(text: &str) -> Option<Header<'_>> {
     let (kind, message) = rest.split_once(' ')?;
     let is_meant = is_name(host) && MERAKI.contains(&kind);
     let time = Timestamp::parse_epoch(time).filter(|_| is_meant)?;
-    Some(Header { time: Some(time), host, program: kind, message })
+    Some(Header { time: Some(time), host, program: kind, message, ..Header::default() })
 }
 
 /// `TIME PROGRAM[PROCESS]: MESSAGE`, as BSD's syslog writes what its own host says.
@@ -337,7 +353,7 @@ fn without_host(line: &str) -> Option<Header<'_>> {
     let (name, message) = program(rest)?;
     let process = rest.get(name.len()..)?.strip_prefix('[')?.split(']').next()?;
     let is_process = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
-    is_process.then_some(Header { time: Some(time), host: "", program: name, message })
+    is_process.then_some(Header { time: Some(time), program: name, message, ..Header::default() })
 }
 
 /// A header after a priority that says neither when nor, at times, who: `<34>program[1]: message`.
@@ -347,7 +363,7 @@ fn bare(line: &str) -> Option<Header<'_>> {
         None => (None, line),
     };
     let (program, message) = program(rest).unwrap_or(("", rest));
-    Some(Header { time, host: "", program, message })
+    Some(Header { time, program, message, ..Header::default() })
 }
 
 /// `PROGRAM[PROCESS]: `, `PROGRAM: ` or Cisco's `%ASA-6-302013: `, and what stands behind it.

@@ -9,6 +9,7 @@ mod items;
 mod json;
 mod lines;
 mod source;
+mod structured;
 mod unwrap;
 mod xml;
 

@@ -2,8 +2,8 @@
 //! are read by what all logs have: a time and words, or names and values.
 //!
 //! Invariant: no item is read by a format that neither the first items of its source showed nor its owner declared; only where a
-//! logger's header names the program does that program's format hold wherever it comes. So whoever can put a text into a record
-//! does not choose how it is read.
+//! logger's header names the program does that program's format hold wherever it comes, and that of a record which the header itself
+//! holds. So whoever can put a text into a record does not choose how it is read.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,10 +154,13 @@ impl Source {
     }
 
     fn take_object(&self, object: &Object, around: &Around, seen: &mut Seen) -> Record {
-        let format = self
-            .objects
+        // As with lines, what the logger's header holds is read wherever it comes.
+        let by_header = around.is_in_header && !self.is_declared;
+        let format = objects()
             .iter()
-            .filter_map(|at| objects().get(*at))
+            .enumerate()
+            .filter(|(at, _)| by_header || self.objects.contains(at))
+            .map(|(_, format)| format)
             .find(|format: &&ObjectFormat| (format.recognises)(object));
         if let Some(record) = format.and_then(|format| (format.read)(object, &around.envelope())) {
             return record;

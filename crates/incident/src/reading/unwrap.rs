@@ -11,7 +11,7 @@ use super::collectors::{Carried, carried};
 use super::header::{container, header};
 use super::json::{self, WRAPPERS};
 use super::lines::MAX_LINE;
-use super::xml;
+use super::{structured, xml};
 use crate::Timestamp;
 use crate::formats::{Envelope, Object, time_of};
 
@@ -117,6 +117,8 @@ pub(super) struct Around {
     pub(super) program: String,
     /// The header that was taken off a line.
     pub(super) header: String,
+    /// Whether that header holds the record itself, as structured data.
+    pub(super) is_in_header: bool,
 }
 
 impl Around {
@@ -229,6 +231,11 @@ fn take_line(text: &str, mut around: Around, is_cut: bool, depth: u32, out: &mut
         around.add(found.time, found.host, found.program);
         message = found.message;
         text.get(..text.len() - message.len()).unwrap_or_default().clone_into(&mut around.header);
+        if let Some(event) = structured::windows_event(&found) {
+            around.is_in_header = true;
+            out.push(Item { body: Body::Object(event), around, is_cut });
+            return;
+        }
     }
     let inner = message.trim_start();
     let inner = inner.strip_prefix("@cee:").map_or(inner, str::trim_start);
