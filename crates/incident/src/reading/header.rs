@@ -209,8 +209,9 @@ fn rfc3164(line: &str) -> Option<Header<'_>> {
         // Cisco's routers count their messages where others name the program.
         return is_name(host).then_some(Header { time: Some(time), host, ..own });
     }
-    // And they may name the zone of their clock where others name themselves.
-    let host = if program.starts_with('%') && is_zone(host) { "" } else { host };
+    // And they may name the zone of their clock where others name themselves, as ESXi's files do with a level.
+    let is_unnamed = program.starts_with('%') && is_zone(host) || is_level(host);
+    let host = if is_unnamed { "" } else { host };
     (host.is_empty() || is_name(host)).then_some(Header {
         time: Some(time),
         host,
@@ -334,6 +335,14 @@ fn is_row(text: &str) -> bool {
         && first.bytes().all(|byte| byte.is_ascii_alphanumeric())
         && second.as_bytes().get(4) == Some(&b'/')
         && Timestamp::parse_slashed(second).is_some()
+}
+
+/// `In(166)`: a level and syslog's priority.
+fn is_level(word: &str) -> bool {
+    let number = word.get(2..).and_then(|rest| rest.strip_prefix('(')?.strip_suffix(')'));
+    number.is_some_and(|number| {
+        (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// `1780491571.342001 ap01 flows …`, what Meraki's devices write behind a version that looks like syslog's: who, and what kind.
@@ -524,6 +533,13 @@ mod tests {
             ),
             ("2026-06-03T12:59:31.1Z stdout F {\"x\":1}", "2026-06-03T12:59:31.100000", "", "", "{\"x\":1}"),
             ("<34>snort: [1:2:3] x", "", "", "snort", "[1:2:3] x"),
+            (
+                "2026-06-03T12:59:31.342Z In(166) Hostd[9]: [x] y",
+                "2026-06-03T12:59:31.342000",
+                "",
+                "Hostd",
+                "[x] y",
+            ),
             (
                 "Jun  3 12:59:31 fw %ASA-6-302013: Built",
                 "06-03T12:59:31.000000",

@@ -38,6 +38,7 @@ mod squid;
 mod sshd;
 mod sudo;
 mod syslog;
+mod vmware;
 mod vpc_flow;
 mod w3c;
 mod web;
@@ -62,7 +63,7 @@ pub(super) use ossec::agent;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 29] = [
+pub(crate) const LINES: [LineFormat; 30] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -84,6 +85,7 @@ pub(crate) const LINES: [LineFormat; 29] = [
     ossec_syslog::FORMAT,
     cisco::FORMAT,
     cisco_ise::FORMAT,
+    vmware::FORMAT,
     juniper::FORMAT,
     huawei::FORMAT,
     fortigate::FORMAT,
@@ -243,6 +245,11 @@ fn once<'a>(line: &'a str, key: &str) -> &'a str {
     let (Some(at), None) = (found.next(), found.next()) else { return "" };
     let value = line.get(at..).unwrap_or_default();
     value.split([' ', '"']).next().unwrap_or_default()
+}
+
+/// An account as Windows' events name it, so that it is the same there and here.
+fn without_domain(name: &str) -> &str {
+    name.rsplit_once('\\').map_or(name, |(_, bare)| bare)
 }
 
 /// Snort 3 puts messages in quotation marks.
