@@ -13,6 +13,7 @@ mod ecs;
 mod entra;
 mod eve;
 mod falco;
+mod falcon;
 mod fields;
 mod github;
 mod google_cloud;
@@ -57,7 +58,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 21] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 23] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -77,6 +78,8 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 21] = [
     aws_findings::GUARD_DUTY,
     github::GITHUB,
     web::WEB,
+    falcon::ACTIVITIES,
+    falcon::IDENTITIES,
     detections::DETECTIONS,
     audit_events::AUDIT_EVENTS,
 ];

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::fields::{self, address, scalar};
-use super::{Format, OBJECT_FORMATS, Object, meant_as};
+use super::{Format, OBJECT_FORMATS, Object, falcon, meant_as};
 use crate::{Endpoint, Timestamp};
 
 /// When something happened.
@@ -97,7 +97,7 @@ pub(super) fn is_nobodys(object: &Object) -> bool {
     let mut others = OBJECT_FORMATS
         .iter()
         .filter(|other| !matches!(other.format, Format::AuditEvents | Format::Detections));
-    meant_as(object).is_none() && !others.any(|other| (other.recognises)(object))
+    meant_as(object).is_none() && !falcon::is_one(object) && !others.any(|other| (other.recognises)(object))
 }
 
 /// Whether a key is this name, whatever its case and the marks between its words.
