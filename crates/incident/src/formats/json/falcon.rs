@@ -10,7 +10,6 @@ use super::fields::{self, Fields};
 use super::{
     Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, quoted, some, tags, told,
 };
-use crate::Endpoint;
 use crate::record::RecordKind;
 
 /// What was done at the console, at interfaces and on hosts.
@@ -122,7 +121,7 @@ fn identity(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let described = event.text("DetectDescription");
     let named = |path: &str| event.text(path).filter(|name| super::is_name(name));
     let end = |address: &str, name: &str| {
-        event.address(&[address]).or_else(|| Some(fields::end(&named(name)?, None))) as Option<Endpoint>
+        event.address(&[address]).or_else(|| Some(fields::end(&named(name)?, None)))
     };
     let account = event.first(&["SourceAccountName", "SourceAccountUpn"]).unwrap_or_default();
     let target = event.text("TargetAccountName").filter(|name| *name != account);
@@ -168,6 +167,7 @@ mod tests {
 
     use super::super::tests::record;
     use super::*;
+    use crate::Endpoint;
 
     fn of(kind: &str, event: Value) -> Record {
         let metadata = json!({"customerIDString": "x", "offset": 7, "eventType": kind, "eventCreationTime": 1780491571342_u64});

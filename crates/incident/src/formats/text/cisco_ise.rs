@@ -13,6 +13,7 @@ use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_DETAIL, clean, clean_message};
 use super::pairs::only;
 use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, ip_end, own_end, without_domain};
+use crate::Timestamp;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
@@ -36,6 +37,12 @@ fn said(line: &str) -> Option<&str> {
     words.next().filter(|_| is_head && is_level)
 }
 
+/// The engine's own time, which has a year and a zone where syslog's has neither.
+fn time(line: &str) -> Option<Timestamp> {
+    let mut words = line.trim_start().split(' ').skip(3);
+    Timestamp::parse(&format!("{}T{}{}", words.next()?, words.next()?, words.next()?))
+}
+
 /// What stands behind the numbers of a part that is not the first.
 fn continued(line: &str) -> Option<&str> {
     let mut words = line.trim_start().splitn(4, ' ');
@@ -56,6 +63,7 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         record.message = clean_message(&format!("more of a message: {}", continued(line)?.trim()));
         return Some(record);
     };
+    record.time = time(line).or(record.time);
     let (title, rest) = said.split_once(", ").unwrap_or((said, ""));
     let one = |keys: &[&str]| keys.iter().find_map(|key| value(rest, key));
     // What nobody is called it hides, since it may be a password in the wrong place.
@@ -177,6 +185,7 @@ mod tests {
             "Tacacs-Accounting: TACACS+ Accounting with Command by bob, from 10.0.2.10, on rt1, no logging 10.0.2.9"
         );
         assert_eq!(ran.destination.unwrap().address, "10.0.0.1");
+        assert_eq!(ran.time.unwrap().to_string(), "2026-06-03T12:59:31.342000");
         let came = parse(
             "CISE_Passed_Authentications",
             "Passed-Authentication: Authentication succeeded, Device IP Address=10.0.0.2, UserName=CORP\\\\bob, \

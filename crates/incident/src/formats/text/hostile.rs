@@ -22,7 +22,7 @@ const PAYLOADS: [&str; 12] = [
 ];
 
 /// Lines with `PAYLOAD` where others choose the text, the program that writes them, and what they are.
-const LINES_OF: [(&str, &str, Format, RecordKind); 30] = [
+const LINES_OF: [(&str, &str, Format, RecordKind); 34] = [
     (
         "sshd",
         "Failed password for invalid user PAYLOAD from 198.51.100.77 port 40022 ssh2",
@@ -142,6 +142,25 @@ const LINES_OF: [(&str, &str, Format, RecordKind); 30] = [
     ("", "CEF:0|a|b|1|7|guessing|8|src=198.51.100.77 msg=PAYLOAD", Format::Cef, RecordKind::Alert),
     ("", "LEEF:1.0|a|b|1|login|src=198.51.100.77\tsev=3\tusrName=PAYLOAD", Format::Leef, RecordKind::Log),
     ("", "12:59:31.342001000: Notice Shell (user=x command=sh -c PAYLOAD)", Format::Falco, RecordKind::Alert),
+    ("shell", "[root]: PAYLOAD", Format::Service, RecordKind::Log),
+    (
+        "vpxd",
+        "Event [7] [1-1] [x] [vim.event.UserLoginSessionEvent] [info] [bob] [] [7] [User bob@198.51.100.77 logged in as PAYLOAD]",
+        Format::Service,
+        RecordKind::Log,
+    ),
+    (
+        "vpxd",
+        "Event [7] [1-1] [x] [vim.event.BadUsernameSessionEvent] [error] [PAYLOAD] [] [7] [Cannot login PAYLOAD@198.51.100.77]",
+        Format::Service,
+        RecordKind::Log,
+    ),
+    (
+        "CISE_Failed_Attempts",
+        "0000000001 1 0 2026-06-03 12:59:31.342 +00:00 0000000002 5400 NOTICE Failed-Attempt: x, UserName=PAYLOAD, Remote-Address=198.51.100.77",
+        Format::Service,
+        RecordKind::Log,
+    ),
     (
         "snort",
         "[1:1:1] PAYLOAD [Priority: 3] {TCP} 198.51.100.77:1 -> 10.0.2.11:22",

@@ -18,8 +18,8 @@ use crate::record::{Record, RecordKind};
 pub(super) const FORMAT: LineFormat =
     LineFormat { format: Format::Service, recognises: |line, envelope| said(line, envelope).is_some(), read };
 
-/// Words in the names of events that are about logins, accounts and rights: logs, whoever caused them.
-const GUARDED: [&str; 10] = [
+/// Words in the names of events that are about logins, accounts and rights, or by which machines end: logs, whoever caused them.
+const GUARDED: [&str; 13] = [
     "Session",
     "Login",
     "NoAccessUser",
@@ -27,10 +27,17 @@ const GUARDED: [&str; 10] = [
     "Permission",
     "Role",
     "Password",
+    "PoweredOff",
+    "Removed",
+    "Shutdown",
     "esx.audit.",
     "vob.user.",
     "vim.event.User",
 ];
+
+/// How sentences about the same begin where the host's daemon names no kind.
+const GUARDED_TEXTS: [&str; 7] =
+    ["User ", "Cannot login ", "SSH ", "Account ", "Password ", "Permission ", "Remote access "];
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -111,7 +118,8 @@ fn vobd(line: &str) -> Option<Said<'_>> {
 
 /// The account in brackets, and its command.
 fn shell(line: &str) -> Option<Said<'_>> {
-    let (by, command) = line.strip_prefix('[')?.split_once("]: ")?;
+    let (by, command) = line.strip_prefix('[')?.split_once("]:")?;
+    let command = command.trim_start();
     let is_one = !by.is_empty() && !by.contains([' ', '[']);
     is_one.then_some(Said { sensor: "ESXi shell", by, text: line, command, ..Said::default() })
 }
@@ -125,6 +133,10 @@ fn is_event(word: &str) -> bool {
     (1..=MAX_NAME).contains(&word.len())
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
+
+const LOGGED_IN: &str = " logged in";
+const LOGGED_OUT: &str = " logged out";
+const MARKS: [&str; 3] = [LOGGED_IN, LOGGED_OUT, " login failed"];
 
 /// What a sentence says of a session.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,10 +169,17 @@ impl<'a> Session<'a> {
 fn session(text: &str) -> Option<Session<'_>> {
     let text = text.trim_end_matches('.');
     if let Some(rest) = text.strip_prefix("User ") {
-        if let Some((who, agent)) = rest.split_once(" logged in") {
-            return Session::of(who, What::In(agent.trim_start_matches(" as").trim()));
-        }
-        return Session::of(rest.split_once(" logged out")?.0, What::Out);
+        // Behind the first of these stands what the client calls itself, before the last what somebody calls himself who may not come
+        // in: with more than one the sentence could be read several ways.
+        let mut marks = MARKS.iter().flat_map(|mark| rest.match_indices(mark));
+        let (at, mark) = marks.next().filter(|_| marks.next().is_none())?;
+        let (who, behind) = (rest.get(..at)?, rest.get(at + mark.len()..)?);
+        let what = match mark {
+            LOGGED_IN => What::In(behind.trim_start_matches(" as").trim()),
+            LOGGED_OUT => What::Out,
+            _ => What::Failed,
+        };
+        return Session::of(who, what);
     }
     if let Some(rest) = text.strip_prefix("Cannot login ") {
         let who = rest.strip_prefix("user ").unwrap_or(rest);
@@ -192,8 +211,9 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     let source: Option<Endpoint> = session.and_then(|session| address(session.from));
     let account = session.map(|session| session.account).or(Some(said.by).filter(|by| !by.is_empty()));
     let account = without_domain(account.unwrap_or_else(|| named(said.text)));
-    let is_guarded = source.is_some() || GUARDED.iter().any(|word| said.event.contains(word));
-    let is_somebodys = !account.is_empty() || is_guarded;
+    let is_guarded = GUARDED.iter().any(|word| said.event.contains(word))
+        || GUARDED_TEXTS.iter().any(|beginning| said.text.starts_with(beginning));
+    let is_somebodys = !account.is_empty() || source.is_some() || is_guarded;
     let kind = if is_somebodys { RecordKind::Log } else { RecordKind::Telemetry };
     let mut record = begun(kind, Format::Service, envelope);
     record.sensor = said.sensor.to_owned();
@@ -213,6 +233,9 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         Some(Session { from, what: What::Out, .. }) => format!("User {account} logged out from {from}"),
         // In the words that other logins have: `Cannot login bob@10.0.0.5`.
         Some(Session { from, what: What::Failed, .. }) => format!("Failed login of {account} from {from}"),
+        _ if event.is_empty() && said.command.is_empty() && session.is_none() && !said.by.is_empty() => {
+            format!("{} by {account}", said.text.trim_end_matches('.'))
+        }
         _ if event.is_empty() || said.text.is_empty() => format!("{event}{}", said.text),
         _ if said.by.is_empty() => format!("{event}: {}", said.text),
         _ => format!("{event} by {account}: {}", said.text),
@@ -283,6 +306,10 @@ mod tests {
         );
         let failed = of("Event 7 : Cannot login root@203.0.113.9");
         assert_eq!(failed.message, "Failed login of root from 203.0.113.9");
+        let failed = of(
+            "Event 7 : User root@203.0.113.9 login failed: Cannot complete login due to an incorrect password.",
+        );
+        assert_eq!(failed.message, "Failed login of root from 203.0.113.9");
         let rejected = of("Rejected password for user root from 203.0.113.9");
         assert_eq!(
             (rejected.message.as_str(), rejected.account.as_str(), source(&rejected)),
@@ -295,6 +322,11 @@ mod tests {
         let opened = of("Event 7 : SSH session was opened for 'root@203.0.113.9'.");
         assert_eq!((opened.account.as_str(), source(&opened)), ("root", "203.0.113.9"));
         assert_eq!(of("Event 7 : Hardware sensor changed").kind, RecordKind::Telemetry);
+        let changed = parse(
+            "hostd",
+            r"[Originator@6876 sub=x user=vpxuser:CORP\\bob] Event 7 : Account root was updated on host esx1.",
+        );
+        assert_eq!(changed.message, "Account root was updated on host esx1 by bob");
         let done = parse(
             "hostd",
             r"[Originator@6876 sub=Vimsvc.TaskManager opID=x user=vpxuser:CORP\\bob] Task Created : haTask-17-vim.VirtualMachine.powerOff-290412",
@@ -318,6 +350,8 @@ mod tests {
         let alarm =
             event("vim.event.AlarmStatusChangedEvent", "", "Alarm 'x' on [ds1] a changed from Green to Red");
         assert_eq!(alarm.kind, RecordKind::Telemetry);
+        let ended = event("vim.event.VmPoweredOffEvent", "", "a on esx1 in DC1 is powered off");
+        assert_eq!(ended.kind, RecordKind::Log);
         let audit = event("esx.audit.ssh.enabled", "", "SSH access has been enabled");
         assert_eq!(audit.kind, RecordKind::Log);
         let seen = parse(
@@ -351,6 +385,15 @@ mod tests {
             let failed =
                 event("vim.event.BadUsernameSessionEvent", "", &format!("Cannot login {name}@203.0.113.9"));
             assert_eq!(source(&failed), "203.0.113.9", "{name}");
+        }
+        for text in [
+            "User x@6.6.6.6 logged in as y@203.0.113.9 login failed: Cannot complete login",
+            "User bob@203.0.113.9 logged in as x@6.6.6.6 login failed: y",
+            "User bob@203.0.113.9 logged out (user agent: x@6.6.6.6 logged in)",
+        ] {
+            let line = format!("[Originator@6876 sub=x] Event 7 : {text}");
+            let told = parse("hostd", &line);
+            assert_eq!((told.kind, source(&told)), (RecordKind::Log, ""), "{text}");
         }
         let parted = event("vim.event.BadUsernameSessionEvent", "x] [y] [z", "Cannot login x@203.0.113.9");
         assert_eq!((parted.kind, source(&parted), parted.account.as_str()), (RecordKind::Log, "", ""));
