@@ -93,6 +93,8 @@ pub enum Format {
     Github,
     /// Google Workspace's activities.
     GoogleWorkspace,
+    /// osquery's results: rows of its tables that came, went or are there.
+    Osquery,
     /// Audit events of services without a form of their own here.
     AuditEvents,
     /// Detections of agents and other security products without a form of their own here.
@@ -109,7 +111,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 44] = [
+    pub const ALL: [Format; 45] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -148,6 +150,7 @@ impl Format {
         Format::GuardDuty,
         Format::Github,
         Format::GoogleWorkspace,
+        Format::Osquery,
         Format::AuditEvents,
         Format::Detections,
         Format::OtherJson,
@@ -239,6 +242,7 @@ impl Format {
             Format::GuardDuty => ("guard_duty", "AWS findings"),
             Format::Github => ("github", "GitHub audit"),
             Format::GoogleWorkspace => ("google_workspace", "Google Workspace"),
+            Format::Osquery => ("osquery", "osquery results"),
             Format::AuditEvents => ("audit_events", "audit events"),
             Format::Detections => ("detections", "detections"),
             Format::OtherJson => ("other_json", "other JSON events"),

@@ -16,7 +16,7 @@ pub use render::AlertFormat;
 pub(crate) use text::MERAKI;
 
 use crate::text::{printable, shorten};
-use crate::{Endpoint, Signature, Timestamp};
+use crate::{Endpoint, Record, RecordKind, Signature, Timestamp};
 
 /// Longest message of a record, in bytes. With the limits of [`crate::AlertLog::read`] it bounds the memory of a log.
 pub(crate) const MAX_TEXT: usize = 512;
@@ -43,6 +43,12 @@ pub(crate) fn lines() -> &'static [LineFormat] {
 pub(crate) fn layouts() -> &'static [LayoutFormat] {
     static LAYOUTS: [LayoutFormat; text::LAYOUTS.len()] = text::LAYOUTS;
     &LAYOUTS
+}
+
+/// The record of what a program said, where the form of its lines is known: for sources that carry the parts of a line apart.
+pub(crate) fn said_by(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
+    let format = lines().iter().find(|format| (format.recognises)(line, envelope))?;
+    (format.read)(line, envelope).filter(|record| record.kind != RecordKind::Unknown)
 }
 
 /// What a line in no known form says, and when, if it says when.

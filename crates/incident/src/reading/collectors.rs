@@ -34,7 +34,7 @@ struct Collector {
 /// Most keys beside which `log` and a time are Docker's.
 const MAX_DOCKER: usize = 4;
 
-const COLLECTORS: [Collector; 10] = [
+const COLLECTORS: [Collector; 12] = [
     // Splunk's results.
     Collector { text: "_raw", with: &[], time: &["_time"], host: &["host"], program: &[] },
     // Docker's json-file driver, Fluent Bit and Fluentd behind it.
@@ -95,6 +95,22 @@ const COLLECTORS: [Collector; 10] = [
         time: &["timestamp"],
         host: &["host"],
         program: &[],
+    },
+    // The unified log of macOS, as `log show --style ndjson` writes it.
+    Collector {
+        text: "eventMessage",
+        with: &[&["processImagePath"], &["messageType", "eventType"]],
+        time: &["timestamp"],
+        host: &["hostname", "host", "computerName"],
+        program: &["processImagePath"],
+    },
+    // Log Analytics' `Syslog`.
+    Collector {
+        text: "SyslogMessage",
+        with: &[&["ProcessName"], &["TimeGenerated", "EventTime"]],
+        time: &["TimeGenerated", "EventTime"],
+        host: &["Computer", "HostName"],
+        program: &["ProcessName"],
     },
     // Loki's client.
     Collector { text: "line", with: &[&["labels"]], time: &["timestamp"], host: &[], program: &[] },

@@ -18,6 +18,10 @@ use crate::formats::{Envelope, Object, time_of};
 /// Most wrappings one in another.
 const MAX_DEPTH: u32 = 6;
 
+/// Most rows of one answer of osquery, and the longest text that is repeated in each.
+const MAX_ROWS: usize = 10_000;
+const MAX_REPEATED: usize = 256;
+
 /// Words in the names of programs that write records as JSON objects, or pass them on: sensors, their outputs, shippers.
 const WRITERS_OF_OBJECTS: [&str; 87] = [
     "alert",
@@ -273,7 +277,7 @@ fn take_object(mut object: Object, mut around: Around, is_cut: bool, depth: u32,
         out.push(Item { body: Body::Object(object), around, is_cut });
         return;
     }
-    if let Some(records) = wrapped(&mut object) {
+    if let Some(records) = wrapped(&mut object).or_else(|| rows(&mut object)) {
         for record in records {
             match record {
                 Value::Object(record) => take_object(record, around.clone(), is_cut, depth + 1, out),
@@ -310,6 +314,54 @@ fn take_text(text: &str, around: &Around, is_cut: bool, depth: u32, out: &mut Ve
     }
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         take_line(line, around.clone(), is_cut, depth, out);
+    }
+}
+
+/// The rows that osquery answers at once, a snapshot or what came and went, each as the result of which it is written alone.
+fn rows(object: &mut Object) -> Option<Vec<Value>> {
+    object.get("name").zip(object.get("hostIdentifier"))?;
+    let mut lists = Vec::new();
+    if let Some(Value::Array(snapshot)) = object.get_mut("snapshot") {
+        lists.push(("snapshot", std::mem::take(snapshot)));
+    }
+    for action in ["added", "removed"] {
+        let list = object.get_mut("diffResults").and_then(|results| results.get_mut(action));
+        if let Some(Value::Array(list)) = list {
+            lists.push((action, std::mem::take(list)));
+        }
+    }
+    // What every row repeats is short, so that all of them take no more than the answer did, in proportion.
+    let common: Vec<(&str, Value)> =
+        ["name", "hostIdentifier", "unixTime", "calendarTime", "counter", "decorations"]
+            .into_iter()
+            .filter_map(|key| Some((key, short(key, object.get(key)?)?)))
+            .collect();
+    let rows = lists.into_iter().flat_map(|(action, list)| list.into_iter().map(move |row| (action, row)));
+    let rows: Vec<Value> = rows
+        .filter(|(_, row)| row.is_object())
+        .take(MAX_ROWS)
+        .map(|(action, row)| {
+            let mut result: Object =
+                common.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+            result.insert("action".to_owned(), action.into());
+            result.insert("columns".to_owned(), row);
+            Value::Object(result)
+        })
+        .collect();
+    (!rows.is_empty()).then_some(rows)
+}
+
+/// A value that is repeated in every row, if it is short; of the decorations the host's name.
+fn short(key: &str, value: &Value) -> Option<Value> {
+    match value {
+        Value::Object(decorations) if key == "decorations" => {
+            let names = ["hostname", "host_name", "computer_name"];
+            let name = names.into_iter().find_map(|name| short(name, decorations.get(name)?))?;
+            Some(Value::Object(Object::from_iter([("hostname".to_owned(), name)])))
+        }
+        Value::String(text) => (text.len() <= MAX_REPEATED).then(|| value.clone()),
+        Value::Number(_) => Some(value.clone()),
+        _ => None,
     }
 }
 

@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 
-use super::fields::Fields;
+use super::beats;
+use super::fields::{self, Fields};
 use super::log_analytics::{Table, as_written};
 use super::tags::{risk, severity};
 use super::{
     Draft, Envelope, Format, Object, ObjectFormat, Record, is_own_proxy, listed, told, traffic, verdict,
 };
+use crate::Endpoint;
 use crate::record::RecordKind;
 
 /// See the module.
@@ -61,9 +63,15 @@ pub(super) fn is_detection(fields: Fields<'_>) -> bool {
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let row = as_written(object, &[Table::Seen]);
     let fields = inner(Fields(row.as_ref().unwrap_or(object)));
+    let kind = kind(fields);
+    if kind != RecordKind::Alert
+        && let Some(record) = beats::as_line(fields, envelope)
+    {
+        return Some(record);
+    }
     let mut draft = Draft {
         time: fields.time(&["@timestamp", "kibana.alert.original_time", "timestamp"]),
-        kind: kind(fields),
+        kind,
         raw: fields.first(&["event.original", "kibana.alert.reason", "signal.reason"]),
         ..Draft::default()
     };
@@ -71,6 +79,12 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         draft.raw = fields.text("message");
     }
     complete(fields, &mut draft);
+    if draft.source.is_none() && draft.destination.is_some() && is_outward(fields) {
+        draft.source = own_end(fields);
+    }
+    if let Some(made) = beats::made_account(fields) {
+        draft.account = made;
+    }
     if draft.kind == RecordKind::Alert {
         fill_alert(fields, &mut draft);
     } else {
@@ -102,8 +116,11 @@ fn kind(fields: Fields<'_>) -> RecordKind {
     let is_flow = ["suricata.", "zeek.", "network_traffic.", "packetbeat", "netflow."]
         .iter()
         .any(|name| fields.text("event.dataset").is_some_and(|dataset| dataset.starts_with(name)));
+    // What there is, told from time to time, and what is measured.
+    let is_state = ["state", "metric", "asset", "enrichment"].iter().any(|word| is("event.kind", word));
     match (is_alert, is_log, is_seen || is_flow) {
         (true, ..) => RecordKind::Alert,
+        _ if is_state => RecordKind::Telemetry,
         (_, true, _) => RecordKind::Log,
         (_, _, true) => RecordKind::Telemetry,
         _ if fields.has("source.ip") && fields.has("destination.ip") => RecordKind::Telemetry,
@@ -204,7 +221,11 @@ pub(super) fn complete<'a>(fields: Fields<'a>, draft: &mut Draft<'a>) {
     );
     fill(&mut draft.host, &["host.name", "host.hostname", "agent.name", "observer.name", "agent.hostname"]);
     fill(&mut draft.account, &["user.name", "user.target.name", "source.user.name", "user.email", "user.id"]);
-    fill(&mut draft.process, &["process.command_line", "process.executable", "process.name"]);
+    fill(&mut draft.process, &["process.command_line"]);
+    if draft.process.is_empty() {
+        draft.process = Cow::Owned(fields.texts("process.args").join(" "));
+    }
+    fill(&mut draft.process, &["process.title", "process.executable", "process.name"]);
     fill(&mut draft.file, &["file.path", "file.name", "registry.path", "dll.path"]);
     if draft.protocol.is_empty() {
         draft.protocol = fields.text("network.transport").filter(|name| name.len() <= 12).unwrap_or_default();
@@ -239,11 +260,47 @@ pub(super) fn complete<'a>(fields: Fields<'a>, draft: &mut Draft<'a>) {
             told("", fields.first(&["url.full", "url.original", "url.path"])),
             told("dns", fields.first(&["dns.question.name", "dns.query.name"])),
             told("tls", fields.first(&["tls.client.server_name"])),
-            told("parent", fields.first(&["process.parent.command_line", "process.parent.executable"])),
+            told(
+                "parent",
+                fields
+                    .text("process.parent.command_line")
+                    .or_else(|| some_owned(fields.texts("process.parent.args").join(" ")))
+                    .or_else(|| fields.first(&["process.parent.executable", "process.parent.name"])),
+            ),
+            told("version", fields.first(&["package.version"])),
             told("", fields.first(&["file.hash.sha256", "process.hash.sha256"])),
             told("outcome", fields.first(&["event.outcome"])),
         ]));
     }
+}
+
+fn some_owned<'a>(text: String) -> Option<Cow<'a, str>> {
+    (!text.is_empty()).then_some(Cow::Owned(text))
+}
+
+/// Whether a connection went out from the host that tells of it.
+fn is_outward(fields: Fields<'_>) -> bool {
+    let is = |path: &str, words: &[&str]| fields.text(path).is_some_and(|text| words.contains(&&*text));
+    is("network.direction", &["egress", "outbound", "outgoing"]) || is("event.action", &["connected-to"])
+}
+
+/// The host that tells of it: its address if it has one, else its name.
+fn own_end(fields: Fields<'_>) -> Option<Endpoint> {
+    let addresses = fields.texts("host.ip");
+    let mut fourth = addresses.iter().filter(|address| address.parse::<std::net::Ipv4Addr>().is_ok());
+    match (fourth.next(), fourth.next()) {
+        (Some(only), None) => Some(fields::end(only, None)),
+        _ => fields.end(&["host.name", "host.hostname"], &[]),
+    }
+}
+
+/// How it ended. Of what authenticates somebody under a name that does not say so, that it was a login.
+fn ended(fields: Fields<'_>, action: &str) -> Option<String> {
+    let outcome = fields.first(&["event.outcome"])?;
+    let is_login = fields.texts("event.category").iter().any(|category| category == "authentication")
+        && !["login", "logon", "logout", "logoff", "logged-out"].iter().any(|word| action.contains(word))
+        && (outcome == "failure" || ["logged-in", "authenticated"].iter().any(|word| action.contains(word)));
+    told(if is_login { "login" } else { "outcome" }, Some(outcome))
 }
 
 /// A message that stands by itself, of an event that no rule has judged.
@@ -258,12 +315,15 @@ fn event_message(fields: Fields<'_>, draft: &Draft<'_>) -> String {
         some(&ends),
         told("", some(&draft.process)),
         told("file", some(&draft.file)),
+        told("package", fields.first(&["package.name"])),
+        told("group", fields.first(&["group.name"]).filter(|_| draft.kind == RecordKind::Log)),
         told("dns", fields.first(&["dns.question.name"])),
-        told("outcome", fields.first(&["event.outcome"])),
+        ended(fields, action.as_deref().unwrap_or_default()),
     ]);
+    let made = if beats::made_account(fields).is_some() { "new user: " } else { "" };
     let title = match action {
-        Some(action) if draft.host.is_empty() => action.into_owned(),
-        Some(action) => format!("{action} on {}", draft.host),
+        Some(action) if draft.host.is_empty() => format!("{made}{action}"),
+        Some(action) => format!("{made}{action} on {}", draft.host),
         None => return fields.text("message").unwrap_or_default().into_owned(),
     };
     super::titled(&title, &facts)
@@ -273,8 +333,8 @@ fn event_message(fields: Fields<'_>, draft: &Draft<'_>) -> String {
 mod tests {
     use super::super::tests::record;
     use super::*;
+    use crate::Tactic;
     use crate::record::SensorVerdict;
-    use crate::{Endpoint, Tactic};
 
     const KIBANA: &str = r#"{"@timestamp":"2026-06-03T12:59:31.342Z","kibana.alert.rule.name":"SSH brute force","kibana.alert.severity":"critical","kibana.alert.risk_score":99,"kibana.alert.rule.rule_id":"r-1","kibana.alert.rule.threat":[{"framework":"MITRE ATT&CK","tactic":{"id":"TA0006","name":"Credential Access"},"technique":[{"id":"T1110","name":"Brute Force","subtechnique":[{"id":"T1110.001"}]}]}],"kibana.alert.reason":"event on bastion01","event":{"kind":"signal"},"host":{"name":"bastion01","ip":["10.0.2.11"]},"source":{"ip":"203.0.113.9","port":51234},"destination":{"ip":"10.0.2.11","port":22},"network":{"transport":"tcp"}}"#;
 

@@ -6,7 +6,9 @@
 
 mod audit_events;
 mod aws_findings;
+mod beats;
 mod cloudtrail;
+mod common_security;
 mod detections;
 mod dismissed;
 mod ecs;
@@ -18,12 +20,14 @@ mod fields;
 mod github;
 mod google_cloud;
 mod google_workspace;
+mod jamf;
 mod kubernetes;
 mod log_analytics;
 mod microsoft365;
 mod named;
 mod ocsf;
 mod okta;
+mod osquery;
 mod other;
 mod sigma;
 mod snort;
@@ -58,7 +62,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 23] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 26] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -69,6 +73,7 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 23] = [
     zeek::ZEEK_JSON,
     windows::WINDOWS_EVENT,
     cloudtrail::CLOUD_TRAIL,
+    common_security::COMMON_SECURITY,
     kubernetes::KUBERNETES_AUDIT,
     okta::OKTA,
     google_cloud::GOOGLE_CLOUD,
@@ -80,6 +85,8 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 23] = [
     web::WEB,
     falcon::ACTIVITIES,
     falcon::IDENTITIES,
+    osquery::OSQUERY,
+    jamf::JAMF,
     detections::DETECTIONS,
     audit_events::AUDIT_EVENTS,
 ];

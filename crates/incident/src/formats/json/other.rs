@@ -181,7 +181,7 @@ fn brief(text: &str) -> String {
 }
 
 /// What else the object tells, from its first members on: words, not identifiers, times and measures.
-fn others(object: &Object, told: &[&str]) -> String {
+pub(super) fn others(object: &Object, told: &[&str]) -> String {
     let mut facts = Vec::new();
     collect(object, 0, told, &mut facts);
     let mut text = String::new();

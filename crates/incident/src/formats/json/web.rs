@@ -1,5 +1,5 @@
 //! Access logs of web servers and proxies as JSON: nginx and Apache under whatever names their owner gives, Caddy, Traefik, Envoy, Cloudflare,
-//! the load balancers of Google Cloud.
+//! the load balancers of Google Cloud; and what Beats took apart of such logs.
 //!
 //! Every server names the client, the request and the answer's status, and few agree on how.
 
@@ -13,7 +13,7 @@ use crate::{Endpoint, Timestamp};
 /// See the module.
 pub(crate) const WEB: ObjectFormat = ObjectFormat { format: Format::WebAccess, recognises, read };
 
-const CLIENT: [&str; 15] = [
+const CLIENT: [&str; 18] = [
     "remote_addr",
     "remote_ip",
     "remote_address",
@@ -29,8 +29,11 @@ const CLIENT: [&str; 15] = [
     "downstream_remote_address",
     "ClientIP",
     "httpRequest.remoteIp",
+    "source.ip",
+    "source.address",
+    "client.ip",
 ];
-const METHOD: [&str; 7] = [
+const METHOD: [&str; 8] = [
     "request_method",
     "method",
     "verb",
@@ -38,8 +41,9 @@ const METHOD: [&str; 7] = [
     "request.method",
     "ClientRequestMethod",
     "httpRequest.requestMethod",
+    "http.request.method",
 ];
-const PATH: [&str; 10] = [
+const PATH: [&str; 13] = [
     "request_uri",
     "uri",
     "url",
@@ -50,8 +54,11 @@ const PATH: [&str; 10] = [
     "ClientRequestURI",
     "ClientRequestPath",
     "httpRequest.requestUrl",
+    "url.original",
+    "url.full",
+    "url.path",
 ];
-const STATUS: [&str; 7] = [
+const STATUS: [&str; 8] = [
     "status",
     "status_code",
     "response_code",
@@ -59,10 +66,21 @@ const STATUS: [&str; 7] = [
     "DownstreamStatus",
     "EdgeResponseStatus",
     "httpRequest.status",
+    "http.response.status_code",
 ];
-const SITE: [&str; 7] =
-    ["server_name", "vhost", "host", "RequestHost", "request.host", "authority", "ClientRequestHost"];
-const AGENT: [&str; 7] = [
+const SITE: [&str; 10] = [
+    "server_name",
+    "vhost",
+    "host",
+    "RequestHost",
+    "request.host",
+    "authority",
+    "ClientRequestHost",
+    "host.name",
+    "host.hostname",
+    "url.domain",
+];
+const AGENT: [&str; 8] = [
     "http_user_agent",
     "user_agent",
     "agent",
@@ -70,9 +88,15 @@ const AGENT: [&str; 7] = [
     "request.headers.User-Agent",
     "ClientRequestUserAgent",
     "httpRequest.userAgent",
+    "user_agent.original",
 ];
-const FORWARDED: [&str; 4] =
-    ["http_x_forwarded_for", "x_forwarded_for", "xff", "request.headers.X-Forwarded-For"];
+const FORWARDED: [&str; 5] = [
+    "http_x_forwarded_for",
+    "x_forwarded_for",
+    "xff",
+    "request.headers.X-Forwarded-For",
+    "network.forwarded_ip",
+];
 const TIMES: [&str; 10] = [
     "time_iso8601",
     "@timestamp",
@@ -107,12 +131,12 @@ fn recognises(object: &Object) -> bool {
     !is_foreign && has_status && client(log).is_some() && request(log).is_some()
 }
 
-fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
+pub(super) fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let log = Fields(object);
     let request = request(log)?;
     let source = client(log)?;
     let status = STATUS.iter().find_map(|path| log.number(path))?;
-    let account = log.first(&["remote_user", "ClientUsername", "user_id"]).unwrap_or_default();
+    let account = log.first(&["remote_user", "ClientUsername", "user_id", "user.name"]).unwrap_or_default();
     let agent = log.first(&AGENT);
     let site = log.end(&SITE, &[]).map(|end| match end.address.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => fields::end(name, None),
@@ -127,6 +151,7 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
             told("agent", agent),
         ])),
         detail: Cow::Owned(request),
+        host: log.first(&["host.name", "host.hostname", "agent.name"]).unwrap_or_default(),
         destination: Some(envelope.host)
             .filter(|name| !name.is_empty())
             .map(|name| fields::end(name, None))
@@ -163,7 +188,11 @@ fn request(log: Fields<'_>) -> Option<String> {
     if let Some(line) = log.string("request").filter(|line| line.contains(' ')) {
         return Some(line.to_owned());
     }
-    let path = log.first(&PATH)?;
+    let mut path = log.first(&PATH)?;
+    // The common schema may part them.
+    if let Some(query) = log.string("url.query").filter(|_| !path.contains('?') && log.has("url.path")) {
+        path = Cow::Owned(format!("{path}?{query}"));
+    }
     Some(match log.first(&METHOD) {
         Some(method) => format!("{method} {path}"),
         None => path.into_owned(),

@@ -72,9 +72,14 @@ impl<'a> Event<'a> {
         if let Some(win) = fields.object("win") {
             return Event::of_wazuh(win);
         }
-        if let Some(id) = fields.number("winlog.event_id") {
+        // Elastic's agent may leave the event's number to the common schema.
+        let code = || fields.number("event.code").filter(|_| fields.has("winlog.channel"));
+        if let Some(id) = fields.number("winlog.event_id").or_else(code) {
             return Some(Event {
-                provider: fields.first(&["winlog.provider_name", "event.provider"]).unwrap_or_default(),
+                provider: fields
+                    .first(&["winlog.provider_name", "event.provider"])
+                    .or_else(|| provider_of(fields.string("winlog.channel")?).map(Cow::Borrowed))
+                    .unwrap_or_default(),
                 id,
                 computer: fields.first(&["winlog.computer_name", "host.name"]),
                 time: fields.time(&["@timestamp", "event.created"]),

@@ -1,14 +1,17 @@
 //! ArcSight's Common Event Format: `CEF:0|vendor|product|version|rule|name|severity|key=value …`.
 //!
-//! What a device ranks medium or higher is an alert, what it ranks lower a log, and records of traffic are telemetry.
+//! What a device ranks medium or higher is an alert, what it ranks lower a log, and records of traffic are telemetry unless it was
+//! refused.
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{
     Format, MAX_ADDRESS, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port,
 };
-use super::{MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, may_be_from, of_ten, unescaped_at, verdict};
+use super::{
+    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, may_be_from, of_ten, tell_traffic, unescaped_at, verdict,
+};
 use crate::Timestamp;
-use crate::record::{Record, RecordKind};
+use crate::record::{Record, RecordKind, SensorVerdict};
 
 pub(super) const FORMAT: LineFormat =
     LineFormat { format: Format::Cef, recognises: |line, envelope| header(line, envelope).is_some(), read };
@@ -34,39 +37,178 @@ fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<([&'a str; 7], &
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     let ([_, vendor, product, _, rule, name, severity], extension) = header(line, envelope)?;
-    let pairs = extension_pairs(extension);
-    let value =
-        |key: &str| pairs.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value.as_str());
-    let first =
-        |keys: &[&str]| keys.iter().map(|key| value(key)).find(|value| !value.is_empty()).unwrap_or_default();
-    let priority = match severity.trim().to_ascii_lowercase().as_str() {
-        "low" => Some(3),
-        "medium" => Some(2),
-        "high" | "very-high" | "very high" => Some(1),
-        number => number.parse().ok().and_then(of_ten),
+    let event = Event {
+        vendor: &unescaped(vendor),
+        product: &unescaped(product),
+        rule: &unescaped(rule),
+        name: &unescaped(name),
+        severity,
+        pairs: extension_pairs(extension),
     };
-    let class = first(&["cat", "deviceEventCategory"]);
-    let mut record = begun(kind(priority, [rule, name, class]), Format::Cef, envelope);
-    record.time = time(first(&["rt", "end", "start"])).or(record.time);
-    record.sensor = clean(unescaped(&format!("{vendor} {product}")).trim(), MAX_NAME);
-    let host = first(&["dvchost", "dvc"]);
-    if !host.is_empty() {
-        record.host = clean(host, MAX_ADDRESS);
-    }
-    record.rule = clean(&unescaped(rule), MAX_NAME);
-    record.message = clean_message(&unescaped(name));
-    record.detail = clean(first(&["msg", "request"]), MAX_DETAIL);
-    record.priority = priority;
-    record.classification = clean_classification(class);
-    record.protocol = clean_protocol(value("proto"));
-    record.source = end(first(&["src", "c6a2", "shost"]), port(value("spt")));
-    record.destination = end(first(&["dst", "c6a3", "dhost"]), port(value("dpt")));
-    record.account = clean(first(&["duser", "suser", "duid", "suid"]), MAX_NAME);
-    record.process = clean(first(&["dproc", "sproc", "deviceProcessName"]), MAX_COMMAND);
-    record.file = clean(first(&["filePath", "fname"]), MAX_COMMAND);
-    record.verdict = verdict(first(&["act", "outcome"]));
+    let mut record = event.record(envelope);
     record.raw = clean(line, MAX_RAW);
     Some(record)
+}
+
+/// What a device says of an event, whatever carries it: a line, or a SIEM's row with a column for each key.
+pub(in crate::formats) struct Event<'a> {
+    pub(in crate::formats) vendor: &'a str,
+    pub(in crate::formats) product: &'a str,
+    pub(in crate::formats) rule: &'a str,
+    pub(in crate::formats) name: &'a str,
+    pub(in crate::formats) severity: &'a str,
+    /// Keys and values of the extension.
+    pub(in crate::formats) pairs: Vec<(&'a str, String)>,
+}
+
+impl Event<'_> {
+    fn value(&self, key: &str) -> &str {
+        self.pairs.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value.trim())
+    }
+
+    fn first(&self, keys: &[&str]) -> &str {
+        keys.iter().map(|key| self.value(key)).find(|value| !value.is_empty()).unwrap_or_default()
+    }
+
+    /// The record, without the text that it was read from.
+    pub(in crate::formats) fn record(&self, envelope: &Envelope<'_>) -> Record {
+        let class = self.first(&["cat", "deviceEventCategory"]);
+        let priority = self.priority();
+        let mut record = self.in_own_words(envelope).unwrap_or_else(|| {
+            let mut record = begun(kind(priority, [self.rule, self.name, class]), Format::Cef, envelope);
+            record.sensor = clean(format!("{} {}", self.vendor, self.product).trim(), MAX_NAME);
+            record.rule = clean(self.rule, MAX_NAME);
+            record.message = clean_message(self.name);
+            record.detail = clean(self.first(&["msg", "request"]), MAX_DETAIL);
+            record.priority = priority;
+            record.verdict = verdict(self.first(&["act", "outcome"]));
+            record.protocol = clean_protocol(self.value("proto"));
+            record
+        });
+        record.time = time(self.first(&["rt", "end", "start"])).or(record.time);
+        let host = self.first(&["dvchost", "dvc"]);
+        if !host.is_empty() {
+            record.host = clean(host, MAX_ADDRESS);
+        }
+        record.classification = clean_classification(class);
+        let account = self.first(&["duser", "suser", "duid", "suid"]);
+        if !account.is_empty() {
+            record.account = clean(account, MAX_NAME);
+        }
+        record.process = clean(self.first(&["dproc", "sproc", "deviceProcessName"]), MAX_COMMAND);
+        record.file = clean(self.first(&["filePath", "fname"]), MAX_COMMAND);
+        let source = end(self.first(&["src", "c6a2", "shost"]), port(self.value("spt")));
+        let destination = end(self.first(&["dst", "c6a3", "dhost"]), port(self.value("dpt")));
+        if source.is_some() || destination.is_some() {
+            (record.source, record.destination) = (source, destination);
+        }
+        if record.format == Format::Cef {
+            self.tell(&mut record);
+        }
+        record.format = Format::Cef;
+        record
+    }
+
+    /// What Cisco's firewalls say in sentences, which collectors carry whole. Their level ranks the kind of message and not an attack.
+    fn in_own_words(&self, envelope: &Envelope<'_>) -> Option<Record> {
+        let said = Some(self.value("msg")).filter(|said| !said.is_empty()).unwrap_or(self.name);
+        if !self.vendor.eq_ignore_ascii_case("cisco") {
+            return None;
+        }
+        let (program, line) = match said.strip_prefix('%').and_then(|rest| rest.split_once(':')) {
+            Some((name, line)) => (format!("%{name}"), line.trim_start()),
+            None => (format!("%{}-{}-{}", self.product, self.severity, self.rule), said),
+        };
+        let envelope = Envelope { program: &program, ..*envelope };
+        (super::cisco::FORMAT.recognises)(line, &envelope)
+            .then(|| (super::cisco::FORMAT.read)(line, &envelope))
+            .flatten()
+    }
+
+    /// Whether the firewalls of Palo Alto Networks wrote it, whose numbers for a severity go from 1 for informational to 5 for critical.
+    fn is_palo_alto(&self) -> bool {
+        self.vendor.starts_with("Palo Alto") && self.product.starts_with("PAN-OS")
+    }
+
+    fn priority(&self) -> Option<u8> {
+        match self.severity.trim().to_ascii_lowercase().as_str() {
+            "low" => Some(3),
+            "medium" => Some(2),
+            "high" | "very-high" | "very high" => Some(1),
+            // Of what is no threat the number ranks the kind of message.
+            _ if self.is_palo_alto() && !matches!(self.name, "THREAT" | "CORRELATION") => None,
+            number if self.is_palo_alto() => match number {
+                "1" => Some(4),
+                "2" => Some(3),
+                "3" => Some(2),
+                "4" | "5" => Some(1),
+                _ => None,
+            },
+            number => number.parse().ok().and_then(of_ten),
+        }
+    }
+
+    /// Says what the header's few words leave out: of traffic both ends, of a threat its name, of a login how it ended.
+    fn tell(&self, record: &mut Record) {
+        let is_new = |word: &str| {
+            is_said(word) && !self.name.to_ascii_lowercase().contains(&word.to_ascii_lowercase())
+        };
+        let more = |keys: &[&str]| Some(self.first(keys)).filter(|word| is_new(word));
+        match record.kind {
+            RecordKind::Alert | RecordKind::Log if self.is_palo_alto() && self.name == "THREAT" => {
+                self.tell_threat(record);
+            }
+            RecordKind::Telemetry => {
+                // What a firewall refused tells of who tried.
+                if record.verdict == Some(SensorVerdict::Blocked) {
+                    record.kind = RecordKind::Log;
+                }
+                if record.source.is_some() && record.destination.is_some() {
+                    let what = [Some(self.name), more(&["act"]), more(&["app"])];
+                    tell_traffic(record, &what.into_iter().flatten().collect::<Vec<_>>().join(" "));
+                }
+            }
+            RecordKind::Log => {
+                let subtype = Some(self.rule).filter(|rule| self.is_palo_alto() && is_new(rule));
+                let ended = more(&["outcome"]).filter(|word| word.len() <= MAX_OUTCOME);
+                let words = [Some(self.name), subtype, ended];
+                record.message = clean_message(&words.into_iter().flatten().collect::<Vec<_>>().join(" "));
+            }
+            _ => {}
+        }
+    }
+
+    /// A threat by its own name, with its number as the rule. What PAN-OS calls informational is no alert.
+    fn tell_threat(&self, record: &mut Record) {
+        let named = ["cat", "msg"].into_iter().map(|key| self.value(key)).find_map(|text| {
+            let (title, number) = text.rsplit_once('(')?;
+            let number = number.strip_suffix(')')?;
+            let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            (is_number && !title.trim().is_empty()).then(|| (title.trim(), number))
+        });
+        if let Some((title, number)) = named {
+            record.message = clean_message(title);
+            record.rule = clean(number, MAX_NAME);
+        } else {
+            let words = [self.rule, self.value("act"), self.first(&["msg", "request"])];
+            let words: Vec<&str> = words.into_iter().filter(|word| is_said(word)).collect();
+            record.message = clean_message(&words.join(" "));
+        }
+        if record.priority == Some(4) {
+            record.priority = None;
+            let is_stopped = record.verdict == Some(SensorVerdict::Blocked);
+            record.kind = if is_stopped { RecordKind::Log } else { RecordKind::Telemetry };
+        } else {
+            record.kind = RecordKind::Alert;
+        }
+    }
+}
+
+/// Longest word for how something ended.
+const MAX_OUTCOME: usize = 32;
+
+fn is_said(word: &str) -> bool {
+    !matches!(word, "" | "not-applicable" | "incomplete" | "unknown" | "N/A" | "0" | "any")
 }
 
 /// What a device's record is: traffic by its rule, name or class; else by its severity.

@@ -58,6 +58,7 @@ use super::json::{is_name, traffic};
 use super::{Format, MAX_ADDRESS, clean, clean_message};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
+pub(super) use cef::Event as CefEvent;
 pub(crate) use meraki::KINDS as MERAKI;
 pub(super) use ossec::agent;
 
@@ -187,7 +188,7 @@ fn verdict(word: &str) -> Option<SensorVerdict> {
 }
 
 /// The name of an IP protocol by its number, where it has one that logs use.
-fn protocol_of(number: &str) -> &str {
+pub(super) fn protocol_of(number: &str) -> &str {
     match number {
         "1" => "ICMP",
         "2" => "IGMP",

@@ -17,7 +17,7 @@ pub(super) const FORMAT: LineFormat = LineFormat {
 };
 
 /// Programs whose lines are logs of logins, accounts, the kernel and packet filters, by how their names begin.
-const GUARDS: [&str; 42] = [
+const GUARDS: [&str; 50] = [
     "kernel",
     "systemd",
     "login",
@@ -60,14 +60,26 @@ const GUARDS: [&str; 42] = [
     "cockpit",
     "openvpn",
     "smbd",
+    // Those of macOS.
+    "authd",
+    "authorizationhost",
+    "loginwindow",
+    "opendirectoryd",
+    "screensharingd",
+    "securityd",
+    "syspolicyd",
+    "tccd",
 ];
+/// How the names of macOS' antivirus begin, of which it has one for each kind of malware.
+const XPROTECT: &str = "XProtect";
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Record {
     let line = &*blanks(line);
     let name = program(envelope);
     let (count, said) = repeated(line);
     let service = if pam::is_pam(said, envelope) { None } else { services::said(name, said) };
-    if service.is_none() && !GUARDS.iter().any(|guard| is_of(name, guard)) {
+    let is_guard = || name.starts_with(XPROTECT) || GUARDS.iter().any(|guard| is_of(name, guard));
+    if service.is_none() && !is_guard() {
         let mut record = begun(RecordKind::Unknown, Format::Syslog, envelope);
         record.message = clean_message(line);
         return record;
