@@ -272,7 +272,8 @@ pub(crate) struct ObjectFormat {
     pub(crate) format: Format,
     /// Whether an object is of this format, by its own keys.
     pub(crate) recognises: fn(&Object) -> bool,
-    /// The record of an object of this format; `None` if it lacks what makes one.
+    /// The record of an object of this format; `None` if it lacks what makes one. Where the object is a line of a program that was taken
+    /// apart, the record is of the line's format.
     pub(crate) read: fn(&Object, &Envelope<'_>) -> Option<Record>,
 }
 

@@ -405,6 +405,39 @@ mod tests {
     }
 
     #[test]
+    fn each_row_of_an_answer_of_osquery_is_a_result() {
+        let snapshot = r#"{"name":"users","hostIdentifier":"web01","unixTime":1780491571,"decorations":{"hostname":"w","x":"y"},"action":"snapshot","snapshot":[{"uid":"0"},7,{"uid":"1"}]}"#;
+        let rows = bodies(snapshot);
+        assert_eq!(rows.len(), 2);
+        let first: Value = serde_json::from_str(&rows[0]).unwrap();
+        let expected = r#"{"name":"users","hostIdentifier":"web01","unixTime":1780491571,"decorations":{"hostname":"w"},"action":"snapshot","columns":{"uid":"0"}}"#;
+        assert_eq!(first, serde_json::from_str::<Value>(expected).unwrap());
+        let batch = r#"{"name":"users","hostIdentifier":"web01","diffResults":{"added":[{"uid":"0"}],"removed":[{"uid":"1"}]}}"#;
+        let rows = bodies(batch);
+        assert!(
+            rows[0].contains(r#""action":"added""#) && rows[1].contains(r#""action":"removed""#),
+            "{rows:?}"
+        );
+        for half in
+            [r#"{"name":"x","snapshot":[{"uid":"0"}]}"#, r#"{"name":"x","hostIdentifier":"y","snapshot":[]}"#]
+        {
+            assert_eq!(bodies(half).len(), 1, "{half}");
+        }
+    }
+
+    #[test]
+    fn the_unified_log_carries_lines_of_programs() {
+        let line = r#"{"timestamp":"2026-06-03 12:59:31.342001+0000","hostname":"mac07","eventType":"logEvent","messageType":"Default","processImagePath":"/usr/bin/sudo","subsystem":"com.apple.sudo","eventMessage":"bob : TTY=ttys001 ; PWD=/ ; USER=root ; COMMAND=/bin/sh"}"#;
+        let (body, around) = items(line).remove(0);
+        assert!(body.starts_with("bob : TTY="), "{body}");
+        assert_eq!((around.host.as_str(), around.program.as_str()), ("mac07", "/usr/bin/sudo"));
+        assert_eq!(around.time.unwrap().to_string(), "2026-06-03T12:59:31.342001");
+        let row = r#"{"TimeGenerated":"2026-06-03T12:59:31Z","Type":"Syslog","Computer":"web01","Facility":"authpriv","ProcessName":"sshd","SyslogMessage":"Connection closed"}"#;
+        let (body, around) = items(row).remove(0);
+        assert_eq!((body.as_str(), around.program.as_str()), ("Connection closed", "sshd"));
+    }
+
+    #[test]
     fn every_wrapping_is_taken_off() {
         for text in [
             r#"{"event_type":"alert"}"#,

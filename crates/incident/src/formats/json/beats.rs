@@ -121,11 +121,12 @@ fn is_syslog(fields: Fields<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::super::Object;
     use super::super::ecs::ECS;
-    use super::super::tests::changed;
+    use super::super::tests::{any_value, changed, is_bounded, replaced};
     use super::*;
     use crate::Format;
     use crate::record::{RecordKind, SensorVerdict};
@@ -245,5 +246,15 @@ mod tests {
         let nameless =
             changed(LOGON, &[("event", serde_json::json!({"code": "4625"})), ("host", Value::Null)]);
         assert_eq!((nameless.rule.as_str(), nameless.verdict), ("4625", None::<SensorVerdict>));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_in_any_field_is_survived(is_ssh in any::<bool>(), place in any::<usize>(), value in any_value()) {
+            let object = replaced(if is_ssh { SSH } else { ACCESS }, place, &value).unwrap();
+            if let Some(record) = (ECS.read)(&object, &Envelope::default()) {
+                prop_assert!(is_bounded(&record), "{record:?}");
+            }
+        }
     }
 }

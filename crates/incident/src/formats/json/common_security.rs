@@ -1,8 +1,6 @@
 //! Microsoft Sentinel's `CommonSecurityLog`: what firewalls and other appliances sent as CEF, with a column for each key. A row becomes
 //! the event that the line was, so that one place says what each means.
 
-use serde_json::Value;
-
 use super::super::text::CefEvent;
 use super::fields::Fields;
 use super::{Envelope, Format, MAX_RAW, Object, ObjectFormat, Record, as_text, clean};
@@ -11,7 +9,7 @@ use super::{Envelope, Format, MAX_RAW, Object, ObjectFormat, Record, as_text, cl
 pub(crate) const COMMON_SECURITY: ObjectFormat = ObjectFormat { format: Format::Cef, recognises, read };
 
 /// Columns and the keys of CEF that they stand for. Where two columns stand for one key, the first that has a value counts.
-const COLUMNS: [(&str, &str); 36] = [
+const COLUMNS: [(&str, &str); 29] = [
     ("SourceIP", "src"),
     ("SourcePort", "spt"),
     ("SourceHostName", "shost"),
@@ -41,15 +39,9 @@ const COLUMNS: [(&str, &str); 36] = [
     ("DeviceAddress", "dvc"),
     ("Computer", "dvc"),
     ("ThreatDescription", "msg"),
-    ("ExtID", "externalId"),
-    ("ExternalID", "externalId"),
-    ("Reason", "reason"),
-    ("DeviceInboundInterface", "deviceInboundInterface"),
-    ("DeviceOutboundInterface", "deviceOutboundInterface"),
-    ("IndicatorThreatType", "cs1"),
-    ("DeviceExternalID", "deviceExternalId"),
 ];
-/// Most keys that are taken from the text of those that have no column.
+/// Keys that are taken from the text of those that have no column, and how many of its pairs are looked at.
+const ADDITIONAL: [&str; 4] = ["cat", "outcome", "app", "request"];
 const MAX_ADDITIONAL: usize = 64;
 
 fn recognises(object: &Object) -> bool {
@@ -74,9 +66,11 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
             pairs.push((key, value.into_owned()));
         }
     }
-    // `cat=threat;outcome=failure`, the keys that have no column of their own.
+    // `cat=threat;outcome=failure`, keys that not every version has a column for. Who takes part stands in columns alone: a value may
+    // hold what looks like another pair.
     let additional = row.string("AdditionalExtensions").unwrap_or_default();
     let additional = additional.split(';').filter_map(|pair| pair.split_once('=')).take(MAX_ADDITIONAL);
+    let additional = additional.filter(|(key, _)| ADDITIONAL.contains(&key.trim()));
     pairs.extend(additional.map(|(key, value)| (key.trim(), value.trim().to_owned())));
     let vendor = text("DeviceVendor");
     let product = text("DeviceProduct");
@@ -101,6 +95,8 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::super::tests::{changed, record};
     use super::*;
     use crate::Endpoint;
@@ -181,11 +177,12 @@ mod tests {
     #[test]
     fn other_appliances_are_read_as_their_lines_of_cef_are() {
         let alert = record(
-            r#"{"TimeGenerated":"2026-06-03T12:59:31Z","Type":"CommonSecurityLog","DeviceVendor":"Example","DeviceProduct":"IPS","DeviceEventClassID":"9900030","Activity":"SSH guessing","LogSeverity":"8","DeviceAction":"blocked","SourceIP":"203.0.113.9","DestinationIP":"10.0.2.11","DestinationPort":"22","AdditionalExtensions":"cat=bruteforce;x"}"#,
+            r#"{"TimeGenerated":"2026-06-03T12:59:31Z","Type":"CommonSecurityLog","DeviceVendor":"Example","DeviceProduct":"IPS","DeviceEventClassID":"9900030","Activity":"SSH guessing","LogSeverity":"8","DeviceAction":"blocked","SourceIP":"203.0.113.9","DestinationIP":"10.0.2.11","DestinationPort":"22","AdditionalExtensions":"cat=bruteforce;x;suser=root;src=6.6.6.6"}"#,
         );
         assert_eq!((alert.kind, alert.priority), (RecordKind::Alert, Some(1)));
         assert_eq!((alert.message.as_str(), alert.classification.as_str()), ("SSH guessing", "bruteforce"));
         assert_eq!(alert.destination.unwrap().to_string(), "10.0.2.11:22");
+        assert_eq!((alert.source.unwrap().address.as_str(), alert.account.as_str()), ("203.0.113.9", ""));
         let login = record(
             r#"{"TimeGenerated":"2026-06-03T12:59:31Z","Type":"CommonSecurityLog","DeviceVendor":"Example","DeviceProduct":"VPN","DeviceEventClassID":"7","Activity":"User login","LogSeverity":"Low","EventOutcome":"failure","SourceIP":"203.0.113.9","DestinationUserName":"bob"}"#,
         );

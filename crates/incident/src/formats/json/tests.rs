@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 27] = [
+const SAMPLES: [(Format, &str); 30] = [
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -134,6 +134,18 @@ const SAMPLES: [(Format, &str); 27] = [
     (
         Format::Detections,
         r#"{"metadata":{"eventType":"DetectionSummaryEvent","eventCreationTime":1780491571342},"event":{"ComputerName":"pc7","UserName":"alice","DetectName":"Suspicious Activity","DetectDescription":"A process deleted backups.","SeverityName":"High","FileName":"x.exe","CommandLine":"x.exe -a","LocalIP":"10.0.2.11","Tactic":"Impact","Technique":"T1490"}}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"caid":"c1","input":{"eventType":"GPProcessEvent","host":{"hostname":"mac07","ips":["10.0.3.17"]},"match":{"uuid":"u1","severity":2,"facts":[{"name":"KeychainRead","human":"The keychain was read","tags":["T1555.001"]}],"event":{"timestamp":1780491571.342,"user":"alice","process":{"path":"/usr/bin/security","args":["security","dump-keychain"]}}}},"timestamp":"2026-06-03T12:59:32Z"}"#,
+    ),
+    (
+        Format::Osquery,
+        r#"{"name":"pack_x_open_sockets","hostIdentifier":"web01","calendarTime":"Wed Jun  3 12:59:31 2026 UTC","unixTime":1780491571,"epoch":0,"counter":7,"columns":{"pid":"7","path":"/tmp/x","username":"bob","local_address":"10.0.2.13","local_port":"51234","remote_address":"198.51.100.77","remote_port":"4444","protocol":"6"},"action":"added"}"#,
+    ),
+    (
+        Format::Cef,
+        r#"{"TimeGenerated":"2026-06-03T12:59:31.342Z","Type":"CommonSecurityLog","DeviceVendor":"Palo Alto Networks","DeviceProduct":"PAN-OS","DeviceName":"fw01","DeviceEventClassID":"end","Activity":"TRAFFIC","LogSeverity":"1","DeviceAction":"allow","SourceIP":"203.0.113.9","SourcePort":51234,"DestinationIP":"10.0.2.14","DestinationPort":443,"Protocol":"tcp","AdditionalExtensions":"cat=x","Message":"end tcp-fin"}"#,
     ),
     (
         Format::AuditEvents,
@@ -306,7 +318,7 @@ fn leaves(value: &mut Value, visit: &mut impl FnMut(&mut Value)) {
     }
 }
 
-fn replaced(text: &str, place: usize, new: &Value) -> Option<Object> {
+pub(super) fn replaced(text: &str, place: usize, new: &Value) -> Option<Object> {
     let mut value: Value = serde_json::from_str(text).unwrap();
     let mut count = 0;
     leaves(&mut value, &mut |_| count += 1);
@@ -320,7 +332,7 @@ fn replaced(text: &str, place: usize, new: &Value) -> Option<Object> {
     value.as_object().cloned()
 }
 
-fn is_bounded(record: &Record) -> bool {
+pub(super) fn is_bounded(record: &Record) -> bool {
     let texts = [
         &record.sensor,
         &record.host,
@@ -348,7 +360,7 @@ fn is_bounded(record: &Record) -> bool {
         && record.priority.is_none_or(|priority| (1..=4).contains(&priority))
 }
 
-fn any_value() -> impl Strategy<Value = Value> {
+pub(super) fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

@@ -331,6 +331,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_firewall_lets_through_and_refuses_is_told_with_both_ends() {
+        let line = |action: &str| {
+            format!(
+                "CEF:0|Palo Alto Networks|PAN-OS|10.1|end|TRAFFIC|1|src=203.0.113.9 spt=51234 dst=10.0.2.14 dpt=443 proto=tcp app=ssl act={action} msg=end tcp-fin"
+            )
+        };
+        let passed = read(&line("allow"), &Envelope::default()).unwrap();
+        assert_eq!((passed.kind, passed.priority), (RecordKind::Telemetry, None));
+        assert_eq!(passed.message, "TRAFFIC allow ssl TCP 203.0.113.9 -> 10.0.2.14:443");
+        let refused = read(&line("deny"), &Envelope::default()).unwrap();
+        assert_eq!((refused.kind, refused.verdict), (RecordKind::Log, Some(SensorVerdict::Blocked)));
+    }
+
+    #[test]
+    fn a_threat_of_pan_os_has_its_own_name_and_rank() {
+        let read = |severity: &str| {
+            let line = format!(
+                "CEF:0|Palo Alto Networks|PAN-OS|10.1|vulnerability|THREAT|{severity}|src=203.0.113.9 dst=10.0.2.14 act=reset-both cat=Command injection(30001)"
+            );
+            read(&line, &Envelope::default()).unwrap()
+        };
+        let threat = read("5");
+        assert_eq!((threat.kind, threat.priority), (RecordKind::Alert, Some(1)));
+        assert_eq!((threat.message.as_str(), threat.rule.as_str()), ("Command injection", "30001"));
+        assert_eq!((read("3").priority, read("2").priority, read("x").priority), (Some(2), Some(3), None));
+        assert_eq!(read("1").kind, RecordKind::Log, "informational, and stopped");
+    }
+
+    #[test]
     fn the_header_stands_at_the_beginning() {
         let taken = Envelope { program: "CEF", host: "fw", ..Envelope::default() };
         assert!((FORMAT.recognises)("0|a|b|c|d|e|5|", &taken));

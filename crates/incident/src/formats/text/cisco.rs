@@ -107,6 +107,14 @@ fn firewall(id: &str, line: &str, envelope: &Envelope<'_>) -> Record {
         if OPENED.contains(&id) {
             record.message = clean_message(&format!("VPN session opened: {line}"));
         }
+        // How long it lasted and how much passed differs each time.
+        if id == "113019"
+            && let Some((said, rest)) = line.split_once(", Duration: ")
+        {
+            let reason = rest.rsplit_once(", Reason: ").map(|(_, reason)| format!(", Reason: {reason}"));
+            record.raw = clean(line, MAX_RAW);
+            record.message = clean_message(&(said.to_owned() + &reason.unwrap_or_default()));
+        }
     }
     if let (Some(source), Some(destination)) = (&record.source, &record.destination)
         && (is_connection || record.verdict.is_some())
@@ -239,6 +247,13 @@ mod tests {
             assert_eq!((record.account.as_str(), read.as_str()), (account, source), "{line}");
             assert_eq!(record.message.starts_with("VPN session opened: "), id == "113039", "{line}");
         }
+        let line = "Group = g, Username = bob, IP = 203.0.113.9, Session disconnected. Session Type: SSL, Duration: 0h:05m:49s, Bytes xmt: 7, Bytes rcv: 8, Reason: User Requested";
+        let ended = parse("%ASA-4-113019", line);
+        assert!(
+            ended.message.ends_with("disconnected. Session Type: SSL, Reason: User Requested"),
+            "{}",
+            ended.message
+        );
     }
 
     #[test]
