@@ -29,7 +29,8 @@ pub(super) fn as_line(fields: Fields<'_>, envelope: &Envelope<'_>) -> Option<Rec
         let mut record = by("sshd", &line)?;
         record.account = clean(&fields.text("user.name").unwrap_or_default(), MAX_NAME);
         record.source = client(fields);
-        record.destination = record.source.as_ref().and_then(|_| fields.end(&["host.name"], &[]));
+        // The document names no end that he came to; the host that wrote it stands beside it.
+        record.destination = None;
         return Some(record);
     }
     if let Some(line) = sudo(fields) {
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(failed.message, "Failed password for root from 203.0.113.9 ssh2");
         assert_eq!((failed.account.as_str(), failed.host.as_str()), ("root", "web01"));
         assert_eq!(failed.source, Some(Endpoint::new("203.0.113.9", Some(51234))));
-        assert_eq!(failed.destination, Some(Endpoint::new("web01", None)));
+        assert_eq!(failed.destination, None);
         let bare = SSH.replace(r#","system":{"auth":{"ssh":{"event":"Failed","method":"password"}}}"#, "");
         assert_eq!(read(&bare).message, failed.message);
         let invalid = read(&SSH.replace(r#""Failed""#, r#""Invalid""#));
