@@ -152,7 +152,7 @@ pub(crate) fn views(
     let hosts = own.hosts;
     let mut views: Vec<GroupView> =
         digest.groups().iter().map(|group| view(group, log, lines, own, baseline)).collect();
-    let around = surroundings(&views, hosts);
+    let around = surroundings(&views, hosts, baseline.is_some());
     let told: Vec<[String; 2]> = views.iter().map(|view| ends(view, hosts)).collect();
     for ((view, around), [source, destination]) in views.iter_mut().zip(around).zip(told) {
         view.around = around;

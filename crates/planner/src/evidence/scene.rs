@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use countermove_incident::{
     AlertLog, Baseline, Digest, DigestReport, Entities, EntityKind, Familiarity, Grounding, Record,
-    RecordKind, TargetKind, approximate_tokens,
+    RecordKind, TargetKind, approximate_tokens, spelled_out,
 };
 use serde::Serialize;
 
@@ -123,16 +123,17 @@ impl Scene {
             ));
         }
 
-        let mut grounding = Grounding::new(&evidence.system_description, log);
+        let spelled = spelled_out(&evidence.system_description);
+        let mut grounding = Grounding::new(&spelled, log);
         for rule in &evidence.constraints {
             grounding.add_text(rule);
         }
-        let systems = systems(&evidence.system_description, &grounding);
-        let hosts = Hosts::read(&evidence.system_description, &systems);
+        let systems = systems(&spelled, &grounding);
+        let hosts = Hosts::read(&spelled, &systems);
         let kept = hosts.kept(&evidence.constraints);
         let inside: HashSet<&str> = systems.iter().map(String::as_str).collect();
         let own = Own { systems: &inside, hosts: &hosts };
-        let contacts = Contacts::of_log(log, own, &evidence.system_description);
+        let contacts = Contacts::of_log(log, own, &spelled);
         let lines = Lines::of_log(log);
         let groups = views(log, &digest, &lines, own, evidence.baseline.as_deref());
         report.warnings.extend(evidence.baseline.as_deref().map(|baseline| beside(baseline, &groups)));

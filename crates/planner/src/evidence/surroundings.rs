@@ -64,8 +64,9 @@ pub(crate) fn noise<'a>(groups: impl Iterator<Item = &'a GroupView>) -> f32 {
     groups.map(|group| group.around.noise).fold(0.0, f32::max)
 }
 
-/// What is known of each group.
-pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundings> {
+/// What is known of each group. `is_whole` says that the log holds all that came in, and nobody chose from it: what ordinary days are like
+/// stands beside it.
+pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts, is_whole: bool) -> Vec<Surroundings> {
     let index = Index::of(views);
     let mut found = vec![Surroundings::default(); views.len()];
     // Sensors in the network and those of hosts and clouds are wrong each in their own way, and as often as they are.
@@ -86,6 +87,7 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts) -> Vec<Surroundin
         let different =
             index.count(0..views.len(), |view| is_alert(view) || !of_traffic && !view.is_remark) as f32;
         let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
+        let noise = if is_whole { 1.0 } else { noise };
         let such = views.iter().zip(&mut found).filter(|(view, _)| is_such(view));
         such.for_each(|(_, found)| found.noise = noise);
     }
@@ -233,7 +235,7 @@ mod tests {
 
     fn around(views: &[GroupView]) -> Vec<Surroundings> {
         let systems = ["10.0.0.9".to_owned()];
-        surroundings(views, &Hosts::read("10.0.0.9: our scanner", &systems))
+        surroundings(views, &Hosts::read("10.0.0.9: our scanner", &systems), false)
     }
 
     #[test]

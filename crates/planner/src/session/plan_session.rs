@@ -10,6 +10,7 @@
 mod saved;
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,6 +37,15 @@ use crate::session::proposals::{Refusal, Taken};
 use crate::words::history_line;
 pub use saved::RestoreError;
 pub(crate) use saved::Saved;
+
+/// Whether an address is of a network that organisations use among themselves.
+fn is_private(name: &str) -> bool {
+    match name.parse() {
+        Ok(IpAddr::V4(address)) => address.is_private(),
+        Ok(IpAddr::V6(address)) => address.is_unique_local(),
+        Err(_) => false,
+    }
+}
 
 /// Whose turn it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -606,14 +616,15 @@ impl PlanSession {
     }
 
     /// Whether all that a step takes down is an attacker outside, or an account or a host that the attacker is believed to have with this
-    /// chance. Gateways, sensors and proxies never are.
+    /// chance. Gateways, sensors and proxies never are, nor is a private address that nobody described: somebody's own machine has it.
     fn spares_the_innocent(&self, step: &PlanStep, confidence: f64) -> bool {
         let Some(roles) = self.assessment.as_ref().map(|assessment| &assessment.entities) else {
             return false;
         };
         let is_guilty = |name: &String| {
             let chance = step.belief.compromised.get(name).or_else(|| step.belief.held.get(name));
-            roles.attacks_from_outside(name) || chance.is_some_and(|chance| f64::from(*chance) >= confidence)
+            let is_outside = roles.attacks_from_outside(name) && !is_private(name);
+            is_outside || chance.is_some_and(|chance| f64::from(*chance) >= confidence)
         };
         let action = step.action();
         !interrupts(action) || named(action, roles).iter().all(|(_, name)| is_guilty(name))

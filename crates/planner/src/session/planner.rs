@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countermove_incident::{AlertLog, Catalogue, Constraints, RecoveryState, Reversibility};
+use countermove_incident::{AlertLog, Catalogue, Constraints, RecoveryState, Reversibility, spelled_out};
 use tracing::{Instrument, info_span};
 
 use crate::choosing::assurance::Decided;
@@ -222,7 +222,8 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         evidence: &Evidence,
         options: &PlanOptions,
     ) -> Result<(Arc<Scene>, Arc<Constraints>), PlanError> {
-        let constraints = Constraints::read(&evidence.constraints, &evidence.system_description);
+        let constraints =
+            Constraints::read(&evidence.constraints, &spelled_out(&evidence.system_description));
         let mut scene = Scene::new(evidence, &self.templates, options.context_tokens as usize)?;
         // The model reads all of them; what only it reads, nobody can promise.
         scene.report.warnings.extend(constraints.not_understood.iter().map(|sentence| {

@@ -60,8 +60,8 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     let call = call(object)?;
     let name = call.text("eventName")?;
     let service = call.text("eventSource").unwrap_or_default();
-    let account = call
-        .first(&[
+    let account = assumed(call).or_else(|| {
+        call.first(&[
             "userIdentity.userName",
             "userIdentity.sessionContext.sessionIssuer.userName",
             "userIdentity.invokedBy",
@@ -69,7 +69,8 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
             "userIdentity.type",
             "userIdentity.arn",
         ])
-        .unwrap_or_default();
+    });
+    let account = account.unwrap_or_default();
     // A service that acts for somebody stands there too, by its name; it is no end of any traffic.
     let source = call.end(&["sourceIPAddress"], &[]).filter(|end| end.ip().is_some());
     let error = call.text("errorCode");
@@ -107,6 +108,20 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         ..Draft::default()
     };
     Some(draft.finish(Format::CloudTrail, object, envelope))
+}
+
+/// Who calls in an assumed role: whoever signed in through the organisation's identity provider, else the role.
+fn assumed(call: Fields<'_>) -> Option<Cow<'_, str>> {
+    let arn = call.text("userIdentity.arn")?;
+    let (_, assumed) = arn.split_once(":assumed-role/")?;
+    let (role, session) = assumed.split_once('/').unwrap_or((assumed, ""));
+    match role.starts_with("AWSReservedSSO_") && !session.is_empty() {
+        true => Some(Cow::Owned(session.to_owned())),
+        false => {
+            let issuer = call.text("userIdentity.sessionContext.sessionIssuer.userName");
+            issuer.or_else(|| (!role.is_empty()).then(|| Cow::Owned(role.to_owned())))
+        }
+    }
 }
 
 fn subjects(call: Fields<'_>) -> Option<String> {
@@ -191,6 +206,26 @@ mod tests {
     use crate::Endpoint;
 
     const LOGIN: &str = r#"{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","principalId":"AIDAX","userName":"deploy"},"eventTime":"2026-06-03T12:59:31Z","eventSource":"signin.amazonaws.com","eventName":"ConsoleLogin","awsRegion":"eu-central-1","sourceIPAddress":"203.0.113.9","userAgent":"curl/8.5","responseElements":{"ConsoleLogin":"Failure"},"additionalEventData":{"MFAUsed":"No"},"eventType":"AwsConsoleSignIn","recipientAccountId":"123456789012"}"#;
+
+    #[test]
+    fn who_acts_in_an_assumed_role_is_told() {
+        let by = |arn: &str, issuer: &str| {
+            let identity =
+                format!(r#""type":"AssumedRole","arn":"arn:aws:sts::1:assumed-role/{arn}"{issuer}"#);
+            record(&LOGIN.replace(r#""type":"IAMUser","principalId":"AIDAX","userName":"deploy""#, &identity))
+                .account
+        };
+        let issuer = r#","sessionContext":{"sessionIssuer":{"userName":"web"}}"#;
+        for (arn, issuer, account) in [
+            ("AWSReservedSSO_Admin_1a2b/ann@corp.example", issuer, "ann@corp.example"),
+            ("web/i-0abc", issuer, "web"),
+            ("backup/job-7", "", "backup"),
+            ("AWSReservedSSO_Admin_1a2b/", "", "AWSReservedSSO_Admin_1a2b"),
+            ("", "", "AssumedRole"),
+        ] {
+            assert_eq!(by(arn, issuer), account, "{arn}");
+        }
+    }
 
     #[test]
     fn a_call_is_a_log_that_says_who_did_what_from_where() {
