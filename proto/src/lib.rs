@@ -37,7 +37,7 @@ pub mod worker {
 }
 
 /// Version of the protocol between coordinator and worker. Both refuse a peer that speaks another one.
-pub const PROTOCOL_VERSION: u32 = 18;
+pub const PROTOCOL_VERSION: u32 = 19;
 
 /// Largest message that carries evidence, in bytes: 64 MiB of alerts and room for the rest.
 pub const MAX_EVIDENCE_MESSAGE_BYTES: usize = 80 << 20;

@@ -221,7 +221,7 @@ const WEIGHTS: [(Piece, f32); 26] = [
     (Piece::Tagged, 2.0),
     (Piece::Hostile, 0.8),
     (Piece::Harmless, -0.8),
-    (Piece::Blocked, -0.5),
+    (Piece::Blocked, -2.0),
     (Piece::ByOrder, -8.0),
     (Piece::Answers, -2.0),
     (Piece::ComesBack, 1.0),
