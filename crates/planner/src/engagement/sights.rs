@@ -9,7 +9,8 @@ use super::field::Field;
 use crate::evidence::conclusion::LOOKING;
 use crate::evidence::groups::GroupView;
 use crate::evidence::hosts::Hosts;
-use crate::evidence::judgement::{Judgement, Reading};
+use crate::evidence::judgement::Judgement;
+use crate::evidence::reading::Reading;
 
 /// Tactics of which trying to break into it consists. All others are work on it.
 const BREAKING_IN: [Tactic; 3] = [Tactic::InitialAccess, Tactic::CredentialAccess, Tactic::LateralMovement];

@@ -20,6 +20,7 @@ pub(crate) mod judgement;
 pub(crate) mod lines;
 pub(crate) mod naming;
 pub(crate) mod parts;
+pub(crate) mod reading;
 pub(crate) mod roles;
 pub(crate) mod scene;
 pub(crate) mod surroundings;

@@ -84,10 +84,10 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts, is_whole: bool) -
         let mean = apart.iter().sum::<f32>() / apart.len().max(1) as f32;
         // Who hands over what hosts wrote and detected with little else beside it has chosen it; in all that a SIEM holds it is one
         // thing among many.
+        let counts_all = !of_traffic || is_whole;
         let different =
-            index.count(0..views.len(), |view| is_alert(view) || !of_traffic && !view.is_remark) as f32;
+            index.count(0..views.len(), |view| is_alert(view) || counts_all && !view.is_remark) as f32;
         let noise = ((mean - FEW_APART) / MANY_APART).max((different - FEW) / MANY).clamp(0.0, 1.0);
-        let noise = if is_whole { 1.0 } else { noise };
         let such = views.iter().zip(&mut found).filter(|(view, _)| is_such(view));
         such.for_each(|(_, found)| found.noise = noise);
     }
@@ -311,6 +311,10 @@ mod tests {
         let both = around(&mixed);
         assert_eq!(both[0].noise, 0.0, "a sensor in the network is as wrong as it is, whatever hosts write");
         assert!(both.last().unwrap().noise > 0.0);
+        let beside_ordinary_days =
+            |views: &[GroupView]| surroundings(views, &Hosts::read("", &[]), true)[0].noise;
+        assert!(beside_ordinary_days(&mixed) > 0.0, "nobody chose it from all that came in");
+        assert_eq!(beside_ordinary_days(&mixed[..7]), 0.0, "that was not much");
     }
 
     #[test]

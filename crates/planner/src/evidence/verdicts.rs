@@ -4,7 +4,8 @@
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::{Verdict, conclude};
 use crate::evidence::groups::GroupView;
-use crate::evidence::judgement::{Judgement, Reading, is_enough, judge, wording};
+use crate::evidence::judgement::{Judgement, is_enough, judge, wording};
+use crate::evidence::reading::Reading;
 use crate::evidence::scene::Scene;
 
 /// The assessment. `readings` are those of the scene's groups, in their order; a group without one counts as everyday traffic.

@@ -2,13 +2,13 @@
 //! over how words begin, fitted on records that others have labelled.
 //!
 //! A small language model has read little of what sensors write, and such a model has read nothing else: each sees attacks that the other
-//! misses. So the two are pooled ([`Reading::pooled`](super::judgement::Reading::pooled)). `countermove-lab wording` makes the numbers.
+//! misses. So the two are pooled ([`Reading::pooled`](super::reading::Reading::pooled)). `countermove-lab wording` makes the numbers.
 
 use std::sync::LazyLock;
 
 use countermove_incident::Tactic;
 
-use super::judgement::{Reading, visible_tactics};
+use super::reading::{Reading, visible_tactics};
 
 /// Places for words, pairs and beginnings; what falls on the same place is one feature.
 const PLACES: usize = 1 << 17;

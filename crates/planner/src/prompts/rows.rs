@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::evidence::assessment::Assessment;
 use crate::evidence::conclusion::{Verdict, conclude};
-use crate::evidence::judgement::{Reading, WeighedEvidence, evidence, judge, wording};
+use crate::evidence::judgement::{WeighedEvidence, evidence, judge, wording};
+use crate::evidence::reading::Reading;
 use crate::evidence::scene::{Evidence, Scene};
 use crate::evidence::verdicts::assess;
 use crate::language_model::Prompt;

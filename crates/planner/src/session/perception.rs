@@ -14,7 +14,7 @@ use futures::future::join_all;
 use crate::error::PlanError;
 use crate::evidence::assessment::Assessment;
 use crate::evidence::groups::GroupView;
-use crate::evidence::judgement::Reading;
+use crate::evidence::reading::Reading;
 use crate::evidence::scene::Scene;
 use crate::evidence::verdicts::assess;
 use crate::language_model::{

@@ -1,6 +1,7 @@
 //! How good what is said of labelled days is.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use countermove_incident::{Entity, Tactic};
 use countermove_planner::Roles;
@@ -180,11 +181,11 @@ impl HostNames {
 
 /// A host's name without its domain, or its address.
 fn short(name: &str) -> String {
-    let name = Entity::normal_host(name);
-    if name.parse::<std::net::IpAddr>().is_ok() {
-        return name;
+    let name = name.trim();
+    if name.parse::<IpAddr>().is_ok() {
+        return name.to_owned();
     }
-    name.split_once('.').map_or(name.as_str(), |(host, _)| host).to_lowercase()
+    Entity::normal_host(name.split_once('.').map_or(name, |(host, _)| host))
 }
 
 #[cfg(test)]

@@ -162,15 +162,11 @@ fn attacks(log: &AlertLog, attack: &AlertLog) -> Vec<bool> {
 
 /// What is usual on these days; nothing if they are too few.
 fn learnt<'a>(logs: impl Iterator<Item = &'a AlertLog>) -> Result<Option<Arc<Baseline>>, Failure> {
-    let logs: Vec<&AlertLog> = logs.collect();
-    if logs.len() < 2 {
-        return Ok(None);
-    }
     let mut learner = BaselineLearner::default();
-    for (number, log) in logs.into_iter().enumerate() {
+    for (number, log) in logs.enumerate() {
         log.records.iter().for_each(|record| learner.add(record, &number.to_string()));
     }
-    let learnt = learner.learn().map_err(|error| Failure::Input(error.to_string()))?;
+    let Ok(learnt) = learner.learn() else { return Ok(None) };
     // As it is read from the file that a person keeps.
     let baseline = Baseline::parse(&learnt.baseline.to_text());
     Ok(Some(Arc::new(baseline.map_err(|error| Failure::Failed(error.to_string()))?)))
@@ -196,4 +192,71 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A site with two ordinary days and one that is judged, whose labels are these.
+    fn site(labels: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let login = |day: u8, user: &str| {
+            let said = "web01 sshd[7]: Accepted password for";
+            format!("Nov {day} 09:00:0{} {said} {user} from 10.0.0.9 port 50000 ssh2\n", user.len())
+        };
+        write(SYSTEM, "web01 10.0.0.5 is the web server.");
+        write("ordinary/1.log", &login(27, "ann"));
+        write("ordinary/2.log", &login(28, "ann"));
+        write("days/theft/alerts.log", &[login(30, "ann"), login(30, "robert"), login(30, "ann")].concat());
+        write("days/theft/labels.json", labels);
+        folder
+    }
+
+    fn labels(incident: bool, lines: &str, tactic: &str) -> String {
+        format!(
+            r#"{{"incident": {incident}, "attack_lines": {lines}, "compromised": ["web01"], "accounts": ["robert"], "attackers": [], "tactics": ["{tactic}"]}}"#
+        )
+    }
+
+    #[test]
+    fn records_are_the_attacks_whose_lines_are() {
+        let folder = site(&labels(true, "[2]", "initial-access"));
+        for path in [folder.path().to_owned(), folder.path().join("days/..")] {
+            let sites = read(&[path]).unwrap();
+            let [judged, first, second] = &sites[0].days[..] else { panic!("{sites:?}") };
+            let shown = judged.log.records.iter().zip(&judged.is_attack);
+            let accounts: Vec<(&str, bool)> =
+                shown.map(|(record, is_attack)| (record.account.as_str(), *is_attack)).collect();
+            assert_eq!(accounts.iter().filter(|(_, is_attack)| *is_attack).count(), 1, "{accounts:?}");
+            assert!(accounts.contains(&("robert", true)) && !judged.is_plain);
+            assert_eq!(judged.labels.tactics(), [Tactic::InitialAccess]);
+            assert_eq!(judged.baseline.as_ref().map(|baseline| baseline.days()), Some(2));
+            // One day beside each is too few to learn from.
+            assert!([first, second].iter().all(|day| day.is_plain && day.baseline.is_none()));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_refused_in_a_sentence() {
+        for (labels, expected) in [
+            (labels(true, "[4]", "impact"), "line 4 is part of the attack, but the log has 3 lines"),
+            (labels(true, "[0]", "impact"), "line 0"),
+            (labels(true, "[]", "impact"), "an incident has lines of an attack"),
+            (labels(false, "[1]", "impact"), "and an ordinary day none"),
+            (labels(true, "[1]", "mischief"), "\"mischief\" is no tactic of ATT&CK"),
+            ("{}".to_owned(), "missing field"),
+        ] {
+            let error = read(&[site(&labels).path().to_owned()]).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("labels.json"), "{error}");
+        }
+        let empty = tempfile::tempdir().unwrap();
+        let error = read(&[empty.path().to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("is no site and holds none"), "{error}");
+    }
 }

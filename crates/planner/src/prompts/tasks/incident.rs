@@ -4,7 +4,7 @@ use countermove_incident::Tactic;
 use serde_json::{Value, json};
 
 use super::{Properties, TaskError};
-use crate::evidence::judgement::{Reading, visible_tactics};
+use crate::evidence::reading::{Reading, visible_tactics};
 use crate::language_model::{Answer, Weighed};
 
 const TASK: &str = "incident";
