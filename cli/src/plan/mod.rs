@@ -237,7 +237,8 @@ pub(crate) fn exit(ended: &PlanEnded, steps: usize, console: &Console) -> Exit {
     let (exit, text) = match ended.end() {
         PlanEnd::Recovered => return Exit::Success,
         PlanEnd::StepLimit => return Exit::Unfinished,
-        PlanEnd::NoIncident => return Exit::NoIncident,
+        // What looked like one was none, or never got in.
+        PlanEnd::NoIncident | PlanEnd::Cleared => return Exit::NoIncident,
         // What was planned until then is a plan.
         PlanEnd::NoCandidate if steps > 0 => return Exit::Unfinished,
         PlanEnd::NoCandidate => {
@@ -320,6 +321,7 @@ mod tests {
             (PlanEnd::Recovered, 2, 0),
             (PlanEnd::StepLimit, 2, 5),
             (PlanEnd::NoIncident, 0, 6),
+            (PlanEnd::Cleared, 2, 6),
             (PlanEnd::NotUnderstood, 0, 4),
             (PlanEnd::NoCandidate, 2, 5),
             (PlanEnd::NoCandidate, 0, 1),

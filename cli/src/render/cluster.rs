@@ -147,6 +147,7 @@ pub(crate) fn incident_status(incident: &Incident) -> String {
             Some(PlanEnd::NoIncident) => "no incident".to_owned(),
             Some(PlanEnd::NotUnderstood) => "not understood".to_owned(),
             Some(PlanEnd::NoCandidate) => "no candidate".to_owned(),
+            Some(PlanEnd::Cleared) => "cleared".to_owned(),
             Some(PlanEnd::Deadline) => "deadline".to_owned(),
             Some(PlanEnd::Cancelled) => "cancelled".to_owned(),
             Some(PlanEnd::Failed) => "failed".to_owned(),

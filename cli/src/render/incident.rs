@@ -177,6 +177,7 @@ pub(crate) fn end_sentence(end: Option<End>, steps: usize, error: &str) -> Strin
         }
         Some(End::NoCandidate) if steps == 0 => format!("No action could be proposed: {}.", one_line(error)),
         Some(End::NoCandidate) => format!("After {after} no action could be proposed: {}.", one_line(error)),
+        Some(End::Cleared) => format!("After {after} nothing is left to recover from: {}.", one_line(error)),
         Some(End::Deadline) => format!("The deadline passed after {after}."),
         Some(End::Cancelled) => format!("Planning was cancelled after {after}."),
         Some(End::Failed) => format!("Planning failed after {after}: {}", one_line(error)),

@@ -78,6 +78,7 @@ export function endWord(end: PlanEnd): string {
     [PlanEnd.STEP_LIMIT]: 'step limit',
     [PlanEnd.NO_INCIDENT]: 'no incident',
     [PlanEnd.NO_CANDIDATE]: 'no action found',
+    [PlanEnd.CLEARED]: 'all found clean',
     [PlanEnd.DEADLINE]: 'deadline passed',
     [PlanEnd.CANCELLED]: 'cancelled',
     [PlanEnd.FAILED]: 'failed',
@@ -100,6 +101,8 @@ export function endSentence(end: PlanEnd, steps: number, error: string): string 
       return 'Nothing in the evidence is in a known form, so nothing was judged or planned.';
     case PlanEnd.NO_CANDIDATE:
       return `${steps > 0 ? `After ${after} no` : 'No'} action could be proposed${error ? `: ${error}` : ''}.`;
+    case PlanEnd.CLEARED:
+      return `After ${after} nothing is left to recover from: ${error}.`;
     case PlanEnd.DEADLINE:
       return `The deadline passed after ${after}.`;
     case PlanEnd.CANCELLED:

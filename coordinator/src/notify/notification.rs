@@ -26,7 +26,7 @@ pub enum Event {
     WaitsForApproval,
     /// An action was approved, by a person or by the incident's autonomy, and its outcome is waited for.
     ActionApproved,
-    /// Planning ended: with recovery, or since it was cancelled, failed or ran out of steps or time.
+    /// Planning ended: with recovery, with nobody suspected any more, or since it was cancelled, failed or ran out of steps or time.
     Ended,
     /// Planning ended since nothing in the evidence is in a known form.
     NotUnderstood,
@@ -57,7 +57,7 @@ impl Event {
                 "An action was approved, by a person or by the incident's autonomy, and its outcome is waited for."
             }
             Self::Ended => {
-                "Planning ended: with recovery, or since it was cancelled, failed, or ran out of steps or time."
+                "Planning ended: with recovery, with nobody suspected any more, or since it was cancelled, failed, or ran out of steps or time."
             }
             Self::NotUnderstood => "Planning ended since nothing in the evidence is in a known form.",
         }

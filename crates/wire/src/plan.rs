@@ -317,6 +317,7 @@ impl FromDomain<PlanEnd> for v1::PlanEnd {
             PlanEnd::NoIncident => Self::NoIncident,
             PlanEnd::NotUnderstood => Self::NotUnderstood,
             PlanEnd::NoCandidate => Self::NoCandidate,
+            PlanEnd::Cleared => Self::Cleared,
             PlanEnd::Deadline => Self::Deadline,
             PlanEnd::Cancelled => Self::Cancelled,
             PlanEnd::Failed => Self::Failed,

@@ -2156,6 +2156,9 @@ pub enum PlanEnd {
     Failed = 7,
     /// Nothing in the evidence is in a known form, so that nothing was judged.
     NotUnderstood = 8,
+    /// Everybody inside who was suspected was searched and found clean, and the attacker, if there is one, is shut out: nothing is left to
+    /// recover from. `Incident.error` says who was found clean, as the rest of a sentence.
+    Cleared = 9,
 }
 impl PlanEnd {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2173,6 +2176,7 @@ impl PlanEnd {
             Self::Cancelled => "PLAN_END_CANCELLED",
             Self::Failed => "PLAN_END_FAILED",
             Self::NotUnderstood => "PLAN_END_NOT_UNDERSTOOD",
+            Self::Cleared => "PLAN_END_CLEARED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2187,6 +2191,7 @@ impl PlanEnd {
             "PLAN_END_CANCELLED" => Some(Self::Cancelled),
             "PLAN_END_FAILED" => Some(Self::Failed),
             "PLAN_END_NOT_UNDERSTOOD" => Some(Self::NotUnderstood),
+            "PLAN_END_CLEARED" => Some(Self::Cleared),
             _ => None,
         }
     }

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use countermove_incident::{Capability, TargetKind, VerbClass};
+use countermove_incident::{Capability, RecoveryState, TargetKind, VerbClass};
 use serde::{Deserialize, Serialize};
+
+/// Of a host that is compromised with less than this, or with more than the rest of one, a search tells nothing that is not known.
+pub(crate) const IN_DOUBT: f32 = 0.05;
 
 /// Who is who in an incident. Each entry occurs in the system description or in the alerts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +62,24 @@ impl Roles {
     /// Hosts that may be compromised, with the chance that they are. An attacker is shut out, whoever it is, and is none of them.
     pub(crate) fn suspects(&self) -> impl Iterator<Item = (&String, &f32)> {
         self.compromised.iter().filter(|(host, _)| !self.attackers.contains(host))
+    }
+
+    /// Whether the attacker has anything of the defended system: a host or an account.
+    pub(crate) fn has_fallen(&self) -> bool {
+        let Roles { stolen_accounts, planted_accounts, .. } = self;
+        !self.to_clean().is_empty() || !stolen_accounts.is_empty() || !planted_accounts.is_empty()
+    }
+
+    /// Hosts and accounts that the attacker may have, with the chance that it does, where that is more than next to nothing.
+    pub(crate) fn may_have_fallen(&self) -> impl Iterator<Item = (&String, f32)> {
+        let all = self.suspects().chain(&self.held).map(|(name, chance)| (name, *chance));
+        all.filter(|(_, chance)| *chance >= IN_DOUBT)
+    }
+
+    /// Whether the attacker is shut out as far as it can be, if there is one.
+    pub(crate) fn is_shut_out(&self, state: RecoveryState) -> bool {
+        let is_beyond_reach = |name: &String| !self.can(VerbClass::Contain, name);
+        state.is_attack_contained || self.attackers.iter().all(is_beyond_reach)
     }
 
     /// Whether this is an attacker that is no part of the defended system.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::findings::Finding;
 use crate::evidence::infrastructure::passes_traffic;
-use crate::evidence::roles::Roles;
+use crate::evidence::roles::{IN_DOUBT, Roles};
 use crate::prompts::coverage::{Coverage, FAILS, KINDS, named};
 use crate::prompts::past::{Deed, Objects};
 use crate::rollouts::advance::{Advance, Fall};
@@ -102,8 +102,6 @@ const UNTOLD: &str = "an address that no record tells of";
 /// How often it is such a one, where the attacked hosts had to do with addresses that are not known for the attacker's. Set by hand, as is
 /// the next.
 const IS_UNTOLD: f64 = 0.5;
-/// Of a host that is compromised with less than this, or with more than the rest of one, a search tells nothing that is not known.
-const IN_DOUBT: f32 = 0.05;
 /// How many worlds are drawn at most until one agrees with what came of earlier actions.
 const DRAWS: u64 = 64;
 
@@ -204,25 +202,17 @@ impl World {
         searched(&self.roles, objects).map(shows).collect()
     }
 
-    /// Whether the attacker has neither a host nor an account.
-    fn is_unharmed(&self) -> bool {
-        let Roles { stolen_accounts, planted_accounts, .. } = &self.roles;
-        self.roles.to_clean().is_empty() && stolen_accounts.is_empty() && planted_accounts.is_empty()
-    }
-
     /// Whether there is nothing to recover from: of all who are suspected nobody has fallen, and the attacker is shut out as far as it can
     /// be, if there is one. Where nobody is suspected that is not known.
     pub(crate) fn is_whole(&self, state: RecoveryState) -> bool {
-        let is_beyond_reach = |name: &String| !self.roles.can(VerbClass::Contain, name);
         let is_anybody_suspected = self.roles.suspects().next().is_some() || !self.roles.held.is_empty();
-        let is_shut_out = state.is_attack_contained || self.roles.attackers.iter().all(is_beyond_reach);
-        self.is_unharmed() && is_anybody_suspected && is_shut_out
+        !self.roles.has_fallen() && is_anybody_suspected && self.roles.is_shut_out(state)
     }
 
     /// The attacker goes on while the last of these is done, if it has got in and the attack is not contained after it: who falls has to be
     /// reached from then on, and whoever responds knows of it if it was seen.
     pub(crate) fn pass(&mut self, minutes: f64, deeds: &mut [Deed]) {
-        if self.is_unharmed() || deeds.last().is_none_or(|last| last.after.is_attack_contained) {
+        if !self.roles.has_fallen() || deeds.last().is_none_or(|last| last.after.is_attack_contained) {
             return;
         }
         for Fall { is_seen } in self.advance.pass(minutes) {

@@ -103,6 +103,9 @@ pub enum PlanEnd {
     NotUnderstood,
     /// No usable candidate could be proposed; `error` says why, as the rest of a sentence.
     NoCandidate,
+    /// Everybody inside who was suspected was found clean, and the attacker, if there is one, is shut out: nothing is left to recover from.
+    /// `error` says who was found clean, as the rest of a sentence.
+    Cleared,
     /// The deadline passed.
     Deadline,
     /// The caller cancelled.
@@ -116,7 +119,7 @@ pub enum PlanEnd {
 pub struct PlanEnded {
     /// Why.
     pub end: PlanEnd,
-    /// The fault of [`PlanEnd::Failed`], in one sentence, or why there is no candidate, as the rest of one; else empty.
+    /// The fault of [`PlanEnd::Failed`], in one sentence; why there is no candidate, or who was found clean, as the rest of one; else empty.
     pub error: String,
     /// Work behind the whole plan.
     pub usage: Usage,

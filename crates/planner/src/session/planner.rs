@@ -61,6 +61,8 @@ enum Decision {
     Made(Box<PlanStep>, Option<Round>),
     /// Why there was not, as the rest of a sentence.
     NoCandidate(String),
+    /// Nothing is left to recover from; who was found clean, as the rest of a sentence.
+    Cleared(String),
 }
 
 impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
@@ -291,6 +293,7 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
         };
         match decision {
             Decision::NoCandidate(why) => session.end(PlanEnd::NoCandidate, why),
+            Decision::Cleared(who) => session.end(PlanEnd::Cleared, who),
             Decision::Made(step, round) => {
                 if let Some(round) = round {
                     session.passed(round);
@@ -370,12 +373,12 @@ impl<M: LanguageModel, R: RolloutRunner> Planner<M, R> {
             .await?;
         sink.emit(PlanEvent::Proposed { step, candidates: candidates.clone(), rejected: rejected.clone() });
         if candidates.is_empty() {
-            return Ok(Decision::NoCandidate(nothing_left(
-                session,
-                &assessment.entities,
-                &rejected,
-                &belief,
-            )));
+            let roles = &assessment.entities;
+            let cleared = cleared(session, roles).filter(|_| roles.is_shut_out(session.state));
+            return Ok(match cleared {
+                Some(who) => Decision::Cleared(who),
+                None => Decision::NoCandidate(nothing_left(session, roles, &rejected, &belief)),
+            });
         }
         if (candidates.len() as u32) < session.options.candidates {
             sink.emit(PlanEvent::Notice(few_candidates(
@@ -493,16 +496,24 @@ fn nothing_left(
     let open: Vec<(&str, f32)> = facts.filter(|(_, holds)| !holds).map(|(fact, _)| fact).collect();
     let labels: Vec<String> = open.iter().map(|(label, _)| (*label).to_owned()).collect();
     let mut text = format!("nothing is left to try for what does not hold ({})", listed(&labels));
-    if roles.targets.is_empty() && roles.stolen_accounts.is_empty() {
-        let clean: Vec<String> = session.found_clean().map(str::to_owned).collect();
-        let why = match clean.as_slice() {
-            [] => "the evidence names no attacked host: give logs of the hosts concerned, or a system description with their names and \
-                   addresses"
-                .to_owned(),
-            [one] => format!("nobody is suspected any more, since {one} was found clean"),
-            several => format!("nobody is suspected any more, since {} were found clean", listed(several)),
+    if let Some(who) = cleared(session, roles) {
+        return format!("{text}; {who}");
+    }
+    if !roles.has_fallen() {
+        let doubts: Vec<String> = roles
+            .may_have_fallen()
+            .map(|(name, chance)| format!("{name} ({:.0} %)", 100.0 * chance))
+            .collect();
+        return match doubts.as_slice() {
+            [] => format!(
+                "{text}; the evidence names no attacked host: give logs of the hosts concerned, or a system description with their names and \
+                 addresses"
+            ),
+            _ => format!(
+                "{text}; nothing but a search can tell whether the attacker got into {}",
+                listed(&doubts)
+            ),
         };
-        return format!("{text}; {why}");
     }
     let hindered = open.iter().map(|(_, chance)| *chance).fold(0.0, f32::max);
     let returns = if state.is_attack_contained { 0.0 } else { belief.returns };
@@ -520,6 +531,14 @@ fn nothing_left(
         text += &format!("; {what} was thrown away: {}", reason.trim_end_matches('.'));
     }
     text
+}
+
+/// That nobody inside is suspected any more since people found them clean, as the rest of a sentence; `None` where it is not so.
+fn cleared(session: &PlanSession, roles: &Roles) -> Option<String> {
+    let clean: Vec<String> = session.found_clean().map(str::to_owned).collect();
+    let were = if clean.len() == 1 { "was" } else { "were" };
+    let is_so = !clean.is_empty() && !roles.has_fallen() && roles.may_have_fallen().next().is_none();
+    is_so.then(|| format!("nobody is suspected any more, since {} {were} found clean", listed(&clean)))
 }
 
 /// What the attacker may do while an action is carried out that leaves the attack uncontained.

@@ -167,6 +167,8 @@ words! {
         NotUnderstood = "not_understood",
         /// No usable action was proposed.
         NoCandidate = "no_candidate",
+        /// Everybody who was suspected was found clean.
+        Cleared = "cleared",
         /// The time was over.
         Deadline = "deadline",
         /// Somebody cancelled it.
@@ -289,7 +291,7 @@ mod tests {
     #[test]
     fn words_are_those_of_the_messages() {
         let plain = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_ascii_lowercase();
-        for number in 1..=8 {
+        for number in 1..=9 {
             let end = v1::PlanEnd::try_from(number).unwrap();
             assert_eq!(End::from(end).word(), plain(end.as_str_name(), "PLAN_END_"));
         }

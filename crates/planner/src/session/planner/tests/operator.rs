@@ -125,6 +125,40 @@ async fn what_people_found_out_is_known_from_then_on() {
 }
 
 #[tokio::test]
+async fn where_all_who_were_suspected_are_clean_and_the_attacker_is_shut_out_the_incident_is_cleared() {
+    let model = model(optimist);
+    let planner = planner(&model);
+    let options = PlanOptions { mode: PlanMode::Interactive, ..options() };
+    let cleared = "nobody is suspected any more, since 10.0.2.13 was found clean";
+    for (is_contained, doubtful, end, why) in [
+        (true, None, PlanEnd::Cleared, cleared),
+        // It was blocked, and knocks still.
+        (false, None, PlanEnd::NoCandidate, cleared),
+        (
+            true,
+            Some(0.2),
+            PlanEnd::NoCandidate,
+            "nothing but a search can tell whether the attacker got into 10.0.2.14 (20 %)",
+        ),
+    ] {
+        let mut session = planner.session("incidents/1", &evidence(), options.clone()).unwrap();
+        planner.run(&mut session, &|_| {}).await;
+        let suspects = &mut session.assessment.as_mut().unwrap().entities.compromised;
+        suspects.retain(|host, _| host == "10.0.2.13");
+        suspects.extend(doubtful.map(|chance| ("10.0.2.14".to_owned(), chance)));
+        let hash = session.steps()[0].hash.clone();
+        session.approve(0, &hash, None).unwrap();
+        let findings = vec![session.finding("web01", false).unwrap()];
+        let state = RecoveryState { is_attack_contained: is_contained, ..RecoveryState::default() };
+        session.report_outcome(0, Outcome { state, findings, ..Outcome::default() }).unwrap();
+        planner.run(&mut session, &|_| {}).await;
+        let ended = session.plan().ended;
+        assert_eq!(ended.end, end, "{}", ended.error);
+        assert!(ended.error.ends_with(why), "{}", ended.error);
+    }
+}
+
+#[tokio::test]
 async fn another_candidate_is_approved_by_its_own_hash() {
     let model = model(optimist);
     let planner = planner(&model);
