@@ -68,7 +68,7 @@ demo: toolchain ## Plan INCIDENT with a coordinator and WORKERS worker processes
 	$(COUNTERMOVE) up --workers $(WORKERS) -- plan --incident '$(INCIDENT)' $(ARGS) || [ $$? -eq 5 ]
 
 # Each suite is played by itself, so that one can be repeated alone and what the others wrote stays.
-EVAL_simulated := --incidents 55 --seeds 6 --first-seed 41 --switching 100 --costs deploy/costs.toml --ablate planning
+EVAL_simulated := --incidents 55 --seeds 6 --first-seed 65 --switching 100 --costs deploy/costs.toml --ablate planning
 # Where the model without its adapter is served meanwhile. On simulated incidents it takes longer than all else together.
 UNTUNED := 127.0.0.1:7790
 EVAL_real := --incidents 3 --seeds 2 --ablate training,findings --untuned http://$(UNTUNED)

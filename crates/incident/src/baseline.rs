@@ -3,7 +3,8 @@
 //! A baseline is learnt from logs of days on which nothing happened, by whoever vouches for that, and written as JSON with one kind of
 //! record a line: a person can read it, and strike out what should not count. Records are of one kind if they say the same but for
 //! numbers and identifiers. With each kind stand those of whom it was seen: who wrote it, the account, and the addresses, outside ones
-//! by network. And whatever it was: the networks outside that anything had to do with, and of each account those from where it acted.
+//! by network. And whatever it was: the networks outside that anything had to do with, of each account those from where it acted, and the
+//! programs and words that were seen at all.
 //!
 //! Invariants: a kind, or whom it is of, counts only if it was seen on several days, and of alerts of the highest severity on most; what is longer
 //! than [`LONGEST`] is of no kind, so that nothing hides behind a cut; and learning takes bounded memory, whatever the logs hold.
@@ -16,8 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::{Entities, EntityKind, Format, Network, Record, RecordKind, SensorVerdict};
 
 mod learning;
+mod vocabulary;
 
 pub use learning::{BaselineLearner, LastDay, Learnt};
+pub use vocabulary::Strange;
+use vocabulary::Vocabulary;
 
 /// Longest text of a baseline, in bytes.
 const LONGEST_TEXT: usize = 256 << 10;
@@ -53,6 +57,8 @@ pub struct Baseline {
     outside: BTreeMap<String, u32>,
     /// How often such a one was new.
     met: Came,
+    /// Programs and words.
+    vocabulary: Vocabulary,
 }
 
 /// How often something was seen, each once a day, and how often nobody saw it on any other day.
@@ -158,6 +164,10 @@ struct Document {
     came: Came,
     #[serde(default)]
     origins: Vec<Account>,
+    #[serde(default)]
+    programs: BTreeSet<String>,
+    #[serde(default)]
+    words: BTreeSet<String>,
     kinds: Vec<Kind>,
 }
 
@@ -211,7 +221,11 @@ impl Baseline {
             text.push_str(if at == 0 { ", \"origins\": [\n" } else { ",\n" });
             text.push_str(&origin_line(account, from));
         }
-        text.push_str(if self.origins.is_empty() { ", \"kinds\": [" } else { "\n], \"kinds\": [" });
+        if !self.origins.is_empty() {
+            text.push_str("\n]");
+        }
+        self.vocabulary.write(&mut text);
+        text.push_str(", \"kinds\": [");
         for (at, (says, seen)) in self.kinds.iter().enumerate() {
             text.push_str(if at == 0 { "\n" } else { ",\n" });
             text.push_str(&line(says, seen));
@@ -257,6 +271,11 @@ impl Baseline {
         Some(Origin::of(is_usual || is_shared(&self.origins, &network), self.came))
     }
 
+    /// What in a record nothing had on ordinary days.
+    pub fn strange(&self, record: &Record) -> Strange {
+        self.vocabulary.strange(record)
+    }
+
     /// Whether the network of an address outside, or the domain of a name, had to do with anything on ordinary days; nothing of what is
     /// inside, and of a baseline that knows none.
     pub fn outside(&self, address: &str) -> Option<Origin> {
@@ -293,12 +312,14 @@ impl TryFrom<Document> for Baseline {
     type Error = BaselineError;
 
     fn try_from(
-        Document { days, met, outside, came, origins, kinds }: Document,
+        Document { days, met, outside, came, origins, programs, words, kinds }: Document,
     ) -> Result<Self, BaselineError> {
         let mut known = BTreeMap::new();
         let mut accounts = BTreeMap::new();
         came.check()?;
         met.check()?;
+        let vocabulary = Vocabulary { programs, words };
+        vocabulary.check()?;
         if let Some((network, seen)) = outside.iter().find(|(_, seen)| **seen > days) {
             return Err(BaselineError::Content(format!(
                 "{network:?} was seen on {seen} of {days} days, which cannot be"
@@ -349,7 +370,7 @@ impl TryFrom<Document> for Baseline {
             }
             known.insert(says, Seen { days: seen, of });
         }
-        Ok(Baseline { days, kinds: known, origins: accounts, came, outside, met })
+        Ok(Baseline { days, kinds: known, origins: accounts, came, outside, met, vocabulary })
     }
 }
 
@@ -363,6 +384,8 @@ impl From<Baseline> for Document {
             outside: baseline.outside,
             came: baseline.came,
             origins: baseline.origins.into_iter().map(account).collect(),
+            programs: baseline.vocabulary.programs,
+            words: baseline.vocabulary.words,
             kinds: baseline.kinds.into_iter().map(kind).collect(),
         }
     }
@@ -408,7 +431,7 @@ fn met(record: &Record) -> impl Iterator<Item = String> {
 }
 
 /// The name of an account in lower case without its domain, which some sources write and others do not.
-fn bare_account(account: &str) -> String {
+pub fn bare_account(account: &str) -> String {
     let name = account.rsplit('\\').next().unwrap_or(account);
     name.split('@').next().filter(|name| !name.is_empty()).unwrap_or(name).to_lowercase()
 }

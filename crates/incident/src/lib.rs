@@ -32,7 +32,8 @@ pub use actions::{
 pub(crate) use alert::Signature;
 pub use alert::{AlertKind, Endpoint, Repeats};
 pub use baseline::{
-    Baseline, BaselineError, BaselineLearner, FAILS, Familiarity, Known, LastDay, Learnt, Origin,
+    Baseline, BaselineError, BaselineLearner, FAILS, Familiarity, Known, LastDay, Learnt, Origin, Strange,
+    bare_account,
 };
 pub use catalogue::{AttackerRates, Catalogue, CatalogueAction, CatalogueError, Hold, HostNote, Zone};
 pub use classification::{ALERT_CLASSES, AlertClass, normalise_classification};

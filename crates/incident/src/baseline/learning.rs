@@ -1,5 +1,6 @@
 //! Learns a baseline from logs of ordinary days.
 
+use super::vocabulary::{program_of, words_of};
 use super::*;
 
 /// Most kinds that are counted while learning; further ones are left out.
@@ -25,7 +26,10 @@ pub struct BaselineLearner {
     outside: HashMap<String, BTreeSet<u32>>,
     /// By account and network outside, the days.
     origins: HashMap<String, HashMap<String, BTreeSet<u32>>>,
-    /// Names of all kinds, and networks of all accounts.
+    /// Programs and words, with the days.
+    programs: HashMap<String, BTreeSet<u32>>,
+    words: HashMap<String, BTreeSet<u32>>,
+    /// Names of all kinds, networks of all accounts, programs and words.
     names: usize,
     records: u64,
     left_out: u64,
@@ -109,6 +113,12 @@ impl BaselineLearner {
             see(self.origins.entry(account).or_default(), MOST_COUNTED, &mut self.names, network, day);
         }
         let Some(kind) = kind else { return };
+        if let Some(program) = program_of(record) {
+            see(&mut self.programs, usize::MAX, &mut self.names, program, day);
+        }
+        for word in words_of(record) {
+            see(&mut self.words, usize::MAX, &mut self.names, word, day);
+        }
         let count = record.repeats.count;
         let counts = self.kinds.entry(kind).or_default();
         counts.is_severe |= is_severe(record);
@@ -167,14 +177,23 @@ impl BaselineLearner {
         let (origins, of_origins) = origins(self.origins);
         let came = came(&origins);
         let (outside, met, of_outside) = outside(self.outside);
+        let (vocabulary, of_words) = Vocabulary::of(by_days(self.programs), by_days(self.words));
         // What is seen on most days stays.
         kinds.sort_unstable_by(|a, b| b.1.days.cmp(&a.1.days).then_with(|| a.0.cmp(&b.0)));
-        let room = LONGEST_TEXT.saturating_sub(FRAME + of_origins + of_outside);
+        let room = LONGEST_TEXT.saturating_sub(FRAME + of_origins + of_outside + of_words);
         let (kept, _) = fitting(kinds.iter().map(|(says, seen)| line(says, seen)), room);
         let dropped = kinds.len() - kept;
         kinds.truncate(kept);
         Ok(Learnt {
-            baseline: Baseline { days, kinds: kinds.into_iter().collect(), origins, came, outside, met },
+            baseline: Baseline {
+                days,
+                kinds: kinds.into_iter().collect(),
+                origins,
+                came,
+                outside,
+                met,
+                vocabulary,
+            },
             records: self.records,
             of_no_kind: self.left_out,
             seldom,

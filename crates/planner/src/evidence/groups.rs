@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use countermove_incident::{
     AlertLog, Baseline, Digest, Familiarity, Group, Known, Origin, Record, RecordKind, SensorVerdict, Tactic,
-    Timestamp, technique,
+    Timestamp, bare_account, technique,
 };
 use serde::Serialize;
 
@@ -71,6 +71,14 @@ pub(crate) struct GroupView {
     pub(crate) origin: Option<Origin>,
     /// Whether those outside had to do with anything on ordinary days; of several, the one that had least.
     pub(crate) beyond: Option<Origin>,
+    /// Whether what ordinary days are like stands beside the log.
+    pub(crate) is_beside_days: bool,
+    /// Most words of one of its records that no ordinary day held.
+    pub(crate) strange_words: usize,
+    /// Programs that it tells of and no ordinary day did.
+    pub(crate) strange_programs: BTreeSet<String>,
+    /// Accounts of its records, as baselines know them.
+    pub(crate) accounts: BTreeSet<String>,
     /// What the prompt says.
     pub(crate) words: GroupWords,
 }
@@ -118,6 +126,11 @@ impl GroupView {
     /// Whether it is as on the organisation's ordinary days.
     pub(crate) fn is_usual(&self) -> bool {
         self.familiarity <= Familiarity::Usual
+    }
+
+    /// Whether nothing like it was there on the organisation's ordinary days, which are known.
+    pub(crate) fn is_strange(&self) -> bool {
+        self.is_beside_days && self.familiarity == Familiarity::New
     }
 
     /// Whether one of its records came so many seconds from one of the other's, or either does not say when.
@@ -177,6 +190,7 @@ fn view(
     let mut is_blocked = !group.records.is_empty();
     let (mut familiarity, mut origin) = (None, None);
     let mut times = Vec::new();
+    let (mut strange_words, mut strange_programs, mut accounts) = (0, BTreeSet::new(), BTreeSet::new());
     for (at, record) in group.records.iter().filter_map(|at| Some((at, log.records.get(*at)?))) {
         parts.add(record, own);
         times.extend(record.time.into_iter().chain(record.repeats.last));
@@ -184,6 +198,10 @@ fn view(
             familiarity.max(baseline.map(|baseline| familiarity_of(baseline, record, lines.at(*at))));
         let found = baseline.and_then(|baseline| origin_of(baseline, record, lines.at(*at)));
         origin = origin.into_iter().chain(found).reduce(Origin::with);
+        let strange = baseline.map(|baseline| baseline.strange(record)).unwrap_or_default();
+        strange_words = strange.words.max(strange_words);
+        strange_programs.extend(strange.program);
+        accounts.extend(Some(bare_account(&record.account)).filter(|account| !account.is_empty()));
         for stated in &record.techniques {
             if !techniques.contains(stated) {
                 techniques.push(stated.clone());
@@ -237,6 +255,10 @@ fn view(
         familiarity: familiarity.unwrap_or_default(),
         beyond,
         origin,
+        is_beside_days: baseline.is_some(),
+        strange_words,
+        strange_programs,
+        accounts,
         words,
     }
 }

@@ -91,6 +91,13 @@ pub(crate) enum Piece {
     NewOutside,
     /// It has to do with those outside with whom something had.
     KnownOutside,
+    /// How many other messages that are like nothing on ordinary days came with it, of the same host or account: as a logarithm of one more,
+    /// as the next two.
+    StrangeBeside,
+    /// How many programs that no ordinary day knows it and these tell of.
+    StrangePrograms,
+    /// How many words it has that no ordinary day held.
+    StrangeWords,
     /// What holds for every group.
     Always,
     /// It is no alert, and stands beside what is enough of an attack.
@@ -129,7 +136,7 @@ const WEIGHTS: [(Piece, f32); 26] = [
 
 /// The same among noise. Fitted to logs that others wrote, but for what these do not show, which is as above, and for what is as on ordinary
 /// days (docs/perception.md). What weighs nothing stands here for whoever fits the weights anew, or severity and class alone.
-const AMONG_NOISE: [(Piece, f32); 30] = [
+const AMONG_NOISE: [(Piece, f32); 33] = [
     (Piece::Model, 0.1),
     (Piece::High, 0.2),
     (Piece::Medium, 0.0),
@@ -159,7 +166,23 @@ const AMONG_NOISE: [(Piece, f32); 30] = [
     (Piece::Daily, -3.0),
     (Piece::Usual, -2.5),
     (Piece::UsualOfOthers, -1.0),
+    (Piece::StrangeBeside, 0.95),
+    (Piece::StrangePrograms, 1.15),
+    (Piece::StrangeWords, 0.65),
     (Piece::Always, -2.2),
+];
+
+/// What weighs otherwise among noise where ordinary days stand beside it: what is like nothing on them tells more of a host than what else
+/// was raised there. Fitted likewise.
+const BESIDE_DAYS: [(Piece, f32); 8] = [
+    (Piece::Close, 0.0),
+    (Piece::SameTwo, 0.0),
+    (Piece::ActsAgain, 0.0),
+    (Piece::GoesOn, 0.0),
+    (Piece::Apart, 0.0),
+    (Piece::Log, 0.0),
+    (Piece::UsualOfOthers, -0.2),
+    (Piece::Always, -3.1),
 ];
 
 /// How likely an attacker who acts with somebody's account does so from where its owner never was, set by hand.
@@ -267,6 +290,9 @@ impl Piece {
             Piece::AtHome => "its account comes from there on ordinary days",
             Piece::NewOutside => "whom nobody met on ordinary days",
             Piece::KnownOutside => "those outside are there on ordinary days",
+            Piece::StrangeBeside => "what else no ordinary day had, of the same, close to it",
+            Piece::StrangePrograms => "programs that no ordinary day knows",
+            Piece::StrangeWords => "words that no ordinary day held",
             Piece::Always => "before any evidence",
             Piece::Beside => "beside an attack",
         }
@@ -346,13 +372,21 @@ fn weighed(
         Piece::ActsAgain => count(group.around.acts_again),
         Piece::GoesOn => count(group.around.goes_on),
         Piece::Apart => count(group.around.apart.min(MOST_APART)),
+        Piece::StrangeBeside => count(group.around.strange),
+        Piece::StrangePrograms => count(group.around.strange_programs),
+        Piece::StrangeWords => count(group.strange_words),
         piece => f32::from(u8::from(holds(piece, group, hosts, guesses))),
     };
     let noise = group.around.noise;
-    let weighed = |weights: &[(Piece, f32)], part: f32| -> Vec<(Piece, f32, f32)> {
-        weights.iter().map(|(piece, weight)| (*piece, *weight, part * value(*piece))).collect()
+    let quiet = WEIGHTS.iter().map(|(piece, weight)| (*piece, *weight, (1.0 - noise) * value(*piece)));
+    let beside_days = |piece: Piece| {
+        let mut others = BESIDE_DAYS.iter().filter(|_| group.is_beside_days);
+        others.find(|(other, _)| *other == piece).map(|(_, weight)| *weight)
     };
-    [weighed(&WEIGHTS, 1.0 - noise), weighed(&AMONG_NOISE, noise)]
+    let noisy = AMONG_NOISE
+        .iter()
+        .map(|(piece, weight)| (*piece, beside_days(*piece).unwrap_or(*weight), noise * value(*piece)));
+    [quiet.collect(), noisy.collect()]
 }
 
 /// What it says in log-odds that somebody is new: the less, the more often somebody is.
@@ -368,6 +402,8 @@ const LIKELY: f32 = 0.0;
 /// The same among noise, where such a group is enough by itself: 30 %. Whoever misses an attack, or every second record of one, loses more than
 /// whoever looks in vain.
 const LIKELY_AMONG_NOISE: f32 = -0.847;
+/// What is enough among noise where ordinary days stand beside it: likelier than not.
+const ENOUGH_BESIDE_DAYS: f32 = 0.0;
 /// So much has to speak for an attack before there is one, in log-odds: one group that is part of it with a chance of 70 %, or several
 /// with a name in common that are so together.
 const ENOUGH: f32 = 0.847;
@@ -424,7 +460,8 @@ pub(crate) fn is_enough<'a>(all: impl IntoIterator<Item = (&'a GroupView, &'a Ju
         let (log_odds, is_serious) = (judgement.by_itself(group), group.is_serious());
         let is_mild = group.is_alert && group.severity.is_some_and(|severity| severity > 1);
         let enough = if is_mild { ENOUGH_MILD } else { ENOUGH };
-        if is_serious && log_odds >= between(judgement.noise, enough, LIKELY_AMONG_NOISE) {
+        let alone = if group.is_beside_days { ENOUGH_BESIDE_DAYS } else { LIKELY_AMONG_NOISE };
+        if is_serious && log_odds >= between(judgement.noise, enough, alone) {
             return true;
         }
         for name in names {
@@ -450,6 +487,9 @@ fn holds(piece: Piece, group: &GroupView, hosts: &Hosts, guesses: Guesses) -> bo
         | Piece::ActsAgain
         | Piece::GoesOn
         | Piece::Apart
+        | Piece::StrangeBeside
+        | Piece::StrangePrograms
+        | Piece::StrangeWords
         | Piece::Always => true,
         // That follows from what all groups say.
         Piece::Beside => false,
@@ -531,6 +571,24 @@ mod tests {
             [Familiarity::Daily, Familiarity::Usual, Familiarity::UsualOfOthers, Familiarity::New].map(of);
         assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
         assert_eq!(all[3], judged(&group(), &reading(0.2)).attack, "what is new says nothing");
+    }
+
+    #[test]
+    fn beside_ordinary_days_counts_what_these_never_had_in_place_of_other_alerts() {
+        let of = |is_beside_days, strange: usize, close: usize| {
+            let around = Surroundings {
+                noise: 1.0,
+                strange,
+                strange_programs: strange,
+                close,
+                ..Surroundings::default()
+            };
+            judged(&GroupView { is_beside_days, strange_words: strange, around, ..group() }, &reading(0.5))
+                .attack
+        };
+        assert!(of(true, 4, 0) > of(true, 1, 0) && of(true, 1, 0) > of(true, 0, 0));
+        assert_eq!(of(true, 0, 4), of(true, 0, 0), "other alerts are as usual there as anything");
+        assert!(of(false, 0, 4) > of(false, 0, 0));
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub(crate) struct Surroundings {
     /// Of what a host wrote or what was detected there: other messages of alerts of this host that came within a quarter of an hour of it.
     /// What passes in the network matches several rules at once, right or wrong.
     pub(crate) close: usize,
+    /// Other messages of what is like nothing on ordinary days that came within a quarter of an hour of it, of the same host or account.
+    pub(crate) strange: usize,
+    /// Programs that no ordinary day knows, in it and in these.
+    pub(crate) strange_programs: usize,
     /// Other messages of serious alerts with one of its ends outside and one of its own hosts.
     pub(crate) same_two: usize,
     /// Other messages of severe alerts in which a host acts that acts in it.
@@ -94,6 +98,11 @@ pub(crate) fn surroundings(views: &[GroupView], hosts: &Hosts, is_whole: bool) -
     found
 }
 
+/// The own hosts that a group is about or that wrote it, and its accounts.
+fn whose(view: &GroupView) -> impl Iterator<Item = &String> {
+    view.parts.own_hosts().chain(&view.parts.wrote).chain(&view.accounts)
+}
+
 /// Where each name shows in alerts.
 struct Index<'a> {
     views: &'a [GroupView],
@@ -104,6 +113,8 @@ struct Index<'a> {
     ends: BTreeMap<&'a String, Vec<usize>>,
     acting: BTreeMap<&'a String, Vec<usize>>,
     own: BTreeMap<&'a String, Vec<usize>>,
+    /// Where each own host and each account shows in whatever is like nothing on ordinary days.
+    strange: BTreeMap<&'a String, Vec<usize>>,
 }
 
 impl<'a> Index<'a> {
@@ -116,10 +127,14 @@ impl<'a> Index<'a> {
             ends: BTreeMap::new(),
             acting: BTreeMap::new(),
             own: BTreeMap::new(),
+            strange: BTreeMap::new(),
         };
         for (at, view) in views.iter().enumerate() {
             let next = numbers.len();
             index.messages.push(*numbers.entry(&view.words.message).or_insert(next));
+            if view.is_strange() {
+                whose(view).for_each(|name| index.strange.entry(name).or_default().push(at));
+            }
             if !view.is_alert {
                 continue;
             }
@@ -187,8 +202,16 @@ impl<'a> Index<'a> {
         };
         let is_inside = !(from_inside.is_empty() && to_inside.is_empty());
         let among_own = outside.is_empty() && is_inside && !from_inside.iter().any(looks);
+        let is_beside = |other: &GroupView| other.is_near(view, NEAR);
+        let strange = self.others(at, &self.strange, whose(view));
+        let beside =
+            || strange.iter().filter_map(|other| self.views.get(*other)).filter(|other| is_beside(other));
+        let programs: BTreeSet<&String> =
+            beside().chain([view]).flat_map(|other| &other.strange_programs).collect();
         let around = Surroundings {
             noise: 0.0,
+            strange: self.count(strange.iter().copied(), is_beside),
+            strange_programs: programs.len(),
             apart: self.count(apart.iter().copied(), |other| other.is_alert && other.may_be_severe()),
             close: if view.is_of_traffic { 0 } else { self.count(of_own.iter().copied(), is_near) },
             same_two: self.count(of_ends.intersection(&of_own).copied(), is_serious),
@@ -271,6 +294,35 @@ mod tests {
         assert!(after[0].first.is_some());
         assert_eq!(around(&after)[0].goes_on, 1);
         assert_eq!(around(&[at(2, tried), at(1, acts)])[0].goes_on, 0);
+    }
+
+    #[test]
+    fn what_no_ordinary_day_had_counts_where_it_is_of_the_same_host_or_account() {
+        let of = |message: &str, host: &str, account: &str| {
+            let mut view = GroupView {
+                is_beside_days: true,
+                ..of_hosts(&[alert(message, 3, &[host], &[], &[])]).remove(0)
+            };
+            view.accounts.insert(account.into());
+            view.strange_programs.insert(format!("{message}.exe"));
+            view
+        };
+        let usual = GroupView { familiarity: Familiarity::Usual, ..of("Update", "web", "ann") };
+        let views = [
+            of("Service installed", "web", "ann"),
+            of("Service installed", "web", "ann"),
+            of("Log cleared", "web", "bob"),
+            GroupView { is_alert: false, ..of("Share opened", "file", "ann") },
+            of("Scan", "db", "carol"),
+            usual,
+        ];
+        let counts = |views: &[GroupView]| {
+            around(views).iter().map(|around| (around.strange, around.strange_programs)).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(&views), [(2, 3), (2, 3), (1, 2), (1, 2), (0, 1), (3, 4)]);
+        let alone =
+            views.map(|view| GroupView { is_beside_days: false, strange_programs: BTreeSet::new(), ..view });
+        assert!(counts(&alone).iter().all(|counts| *counts == (0, 0)), "nobody knows what is ordinary");
     }
 
     #[test]
