@@ -93,9 +93,8 @@ pub(crate) async fn calibrate(
     console: &Console,
     interrupt: &mut Interrupt,
 ) -> Result<Exit, Failure> {
-    let started = reader::start(&arguments.which, arguments.home.clone(), console, interrupt).await?;
-    let Some(engine) = started else { return Ok(Exit::Interrupted) };
-    let mut readings = Readings::open(arguments.readings.as_deref(), &arguments.which)?;
+    let started = reader::start(&arguments.reader, console, interrupt).await?;
+    let Some((engine, mut readings)) = started else { return Ok(Exit::Interrupted) };
     let (fit_rows, data) = (rows(&arguments.fit, arguments.most)?, rows(&arguments.data, arguments.most)?);
     let fit = tokio::select! {
         asked = ask(&engine, &mut readings, &fit_rows, console) => asked?,
@@ -130,7 +129,7 @@ pub(crate) async fn calibrate(
     }
     write_out(text.as_bytes())?;
     if arguments.set
-        && let Some(adapter) = &arguments.which.adapter
+        && let Some(adapter) = &arguments.reader.which.adapter
     {
         set_calibration(adapter, temperature).map_err(|error| Failure::Failed(error.to_string()))?;
         console.line(&format!("the adapter in {} says so now", adapter.display()));

@@ -1,12 +1,11 @@
 //! The model by itself, asked what records show in the planner's own words.
 
-use std::path::PathBuf;
-
 use countermove_model::{Engine, EngineOptions, Priority, Request, home};
 use countermove_planner::perception_schema;
 
-use crate::args::Which;
+use crate::args::Reader;
 use crate::model::{in_background, load_options, parse_source};
+use crate::readings::Readings;
 use countermove::console::Console;
 use countermove::failure::Failure;
 use countermove::interrupt::Interrupt;
@@ -14,20 +13,21 @@ use countermove::interrupt::Interrupt;
 /// Tokens of an answer, at most.
 const ANSWER_TOKENS: u32 = 32;
 
-/// Loads a model and starts it; none if that was interrupted.
+/// Loads a model and starts it, and opens what it has read before; none if that was interrupted.
 pub(crate) async fn start(
-    which: &Which,
-    folder: Option<PathBuf>,
+    reader: &Reader,
     console: &Console,
     interrupt: &mut Interrupt,
-) -> Result<Option<Engine>, Failure> {
+) -> Result<Option<(Engine, Readings)>, Failure> {
+    let Reader { which, home: folder, readings } = reader;
     let (source, load) = (parse_source(&which.model)?, load_options(which, None)?);
-    let folder = home(folder);
+    let folder = home(folder.clone());
     let start = move |on_fetch: &mut countermove_model::OnFetch<'_>| {
         let model = source.load(&folder, &load, on_fetch).map_err(|error| error.to_string())?;
         Engine::start(model, EngineOptions::default()).map_err(|error| error.to_string())
     };
-    in_background(console, interrupt, start).await
+    let Some(engine) = in_background(console, interrupt, start).await? else { return Ok(None) };
+    Ok(Some((engine, Readings::open(readings.as_deref(), which)?)))
 }
 
 /// The question as perception asks it.

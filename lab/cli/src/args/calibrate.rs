@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Which;
+use super::Reader;
 
 #[derive(Debug, Args)]
 pub(crate) struct CalibrateArgs {
@@ -16,13 +16,7 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) fit: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) which: Which,
-    /// Folder that holds models/ [default: the user's cache folder].
-    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
-    pub(crate) home: Option<PathBuf>,
-    /// File that keeps what the model read, so that it is asked about nothing twice; it is made where it is missing.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) readings: Option<PathBuf>,
+    pub(crate) reader: Reader,
     /// Rows of each file at most.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub(crate) most: usize,

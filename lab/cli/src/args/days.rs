@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use countermove::args::{PlanOptions, Remote};
 
-use super::Which;
+use super::Reader;
 
 #[derive(Debug, Args)]
 pub(crate) struct DaysArgs {
@@ -20,13 +20,7 @@ pub(crate) struct DaysArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) which: Which,
-    /// Folder that holds models/ [default: the user's cache folder].
-    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
-    pub(crate) home: Option<PathBuf>,
-    /// File that keeps what the model read, so that it is asked about nothing twice; it is made where it is missing.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) readings: Option<PathBuf>,
+    pub(crate) reader: Reader,
     #[command(flatten)]
     pub(crate) options: PlanOptions,
     #[command(flatten)]

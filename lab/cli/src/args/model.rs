@@ -33,6 +33,19 @@ pub(crate) struct Which {
     pub(crate) adapter: Option<PathBuf>,
 }
 
+/// A model that reads records.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reader {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Folder that holds models/ [default: the user's cache folder].
+    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    /// File that keeps what the model read, so that it is asked about nothing twice; it is made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) readings: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
     /// `default`, a file or folder, or `hf:organisation/name[@revision][/file.gguf]`.

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use countermove::args::BaselineText;
 use countermove::args::values::baseline;
 
-use super::{Scenarios, Which};
+use super::{Reader, Scenarios};
 
 #[derive(Debug, Args)]
 pub(crate) struct PerceiveArgs {
@@ -40,13 +40,7 @@ pub(crate) struct PerceiveArgs {
     #[arg(long, value_name = "FILE", requires = "weights")]
     pub(crate) rows: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) which: Which,
-    /// Folder that holds models/ [default: the user's cache folder].
-    #[arg(long, value_name = "DIR", env = "COUNTERMOVE_HOME")]
-    pub(crate) home: Option<PathBuf>,
-    /// File that keeps what the model read, so that it is asked about nothing twice; it is made where it is missing.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) readings: Option<PathBuf>,
+    pub(crate) reader: Reader,
     /// Print each scenario with its groups as a line of JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -26,7 +26,6 @@ use self::site::{Day, Site};
 use crate::args::DaysArgs;
 use crate::perceived::Perceived;
 use crate::reader;
-use crate::readings::Readings;
 
 /// Plans that are made at the same time.
 const AT_ONCE: usize = 4;
@@ -96,9 +95,8 @@ pub(crate) async fn days(
         true => Some(Coordinator::connect(&arguments.remote).await?),
         false => None,
     };
-    let started = reader::start(&arguments.which, arguments.home.clone(), console, interrupt).await?;
-    let Some(engine) = started else { return Ok(Exit::Interrupted) };
-    let mut readings = Readings::open(arguments.readings.as_deref(), &arguments.which)?;
+    let started = reader::start(&arguments.reader, console, interrupt).await?;
+    let Some((engine, mut readings)) = started else { return Ok(Exit::Interrupted) };
     let templates = Arc::new(Templates::load(None).map_err(|error| Failure::Failed(error.to_string()))?);
     let all: Vec<(&Site, &Day)> =
         sites.iter().flat_map(|site| site.days.iter().map(move |day| (site, day))).collect();
@@ -188,7 +186,6 @@ async fn planned(
 /// What perception says of a day.
 fn of(day: &Day, perceived: Perceived) -> Judged {
     let Perceived { groups, assessment } = perceived;
-    let is_attack = |records: &[usize]| records.iter().any(|at| day.is_attack.get(*at).is_some_and(|is| *is));
     let roles = &assessment.entities;
     let names = HostNames::of(roles);
     let mut hosts = BTreeMap::<String, f64>::new();
@@ -202,7 +199,7 @@ fn of(day: &Day, perceived: Perceived) -> Judged {
             .into_iter()
             .map(|group| Group {
                 said: f64::from(group.judgement.attack),
-                is_attack: is_attack(&group.records),
+                is_attack: day.holds_attack(&group.records),
                 text: group.judgement.text,
                 because: group.judgement.because,
             })
@@ -236,12 +233,11 @@ fn by_severity(day: &Day, perceived: &Perceived) -> Judged {
             judged.attackers.extend(group.judgement.outside.iter().cloned());
             judged.tactics.extend(records().flat_map(|record| record.tactics.iter().copied()));
         }
-        let is_attack = group.records.iter().any(|at| day.is_attack.get(*at).is_some_and(|is| *is));
         judged.groups.push(Group {
             text: group.judgement.text.clone(),
             said,
             because: String::new(),
-            is_attack,
+            is_attack: day.holds_attack(&group.records),
         });
     }
     judged.accounts.retain(|account| !account.is_empty());

@@ -127,6 +127,11 @@ impl Site {
 }
 
 impl Day {
+    /// Whether one of these records is part of the attack.
+    pub(super) fn holds_attack(&self, records: &[usize]) -> bool {
+        records.iter().any(|at| self.is_attack.get(*at).is_some_and(|is| *is))
+    }
+
     fn read(folder: &Path, baseline: Option<Arc<Baseline>>) -> Result<Day, Failure> {
         let (path, labelled) = (folder.join(LOG), folder.join(LABELS));
         let (log_text, labels) = (text(&path)?, text(&labelled)?);

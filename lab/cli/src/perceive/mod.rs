@@ -71,9 +71,8 @@ pub(crate) async fn perceive(
     let cases = cases(&arguments, split, console)?;
     let held_out =
         if arguments.weights { self::cases(&arguments, Split::Test, console)? } else { Vec::new() };
-    let started = reader::start(&arguments.which, arguments.home.clone(), console, interrupt).await?;
-    let Some(engine) = started else { return Ok(Exit::Interrupted) };
-    let mut readings = Readings::open(arguments.readings.as_deref(), &arguments.which)?;
+    let started = reader::start(&arguments.reader, console, interrupt).await?;
+    let Some((engine, mut readings)) = started else { return Ok(Exit::Interrupted) };
     let templates = Arc::new(Templates::load(None).map_err(failed)?);
     let baseline = match &arguments.baseline {
         Some(text) => Some(Arc::new(Baseline::parse(&text.0).map_err(failed)?)),
