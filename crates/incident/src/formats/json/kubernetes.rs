@@ -15,8 +15,9 @@ pub(crate) const KUBERNETES_AUDIT: ObjectFormat =
 fn recognises(object: &Object) -> bool {
     let event = Fields(object);
     let is_audit = event.string("apiVersion").is_some_and(|version| version.starts_with("audit.k8s.io/"));
-    // In the lists that a webhook gets, the list alone says what its items are.
-    let is_item = ["level", "stage", "requestURI"].iter().all(|key| event.string(key).is_some());
+    // In the lists that a webhook gets, the list alone says what its items are; and shippers drop what is the same in all events.
+    let is_item = event.string("requestURI").is_some()
+        && ["level", "stage"].iter().any(|key| event.string(key).is_some());
     event.string("auditID").is_some() && event.string("verb").is_some() && (is_audit || is_item)
 }
 
@@ -109,6 +110,18 @@ mod tests {
             "{}",
             other.message
         );
+    }
+
+    #[test]
+    fn an_event_is_known_without_what_all_events_share() {
+        let mut event: Object = serde_json::from_str(EXEC).unwrap();
+        for key in ["kind", "apiVersion", "level", "stageTimestamp"] {
+            event.remove(key);
+        }
+        let bare = record(&serde_json::Value::Object(event.clone()).to_string());
+        assert_eq!(bare.message, record(EXEC).message);
+        event.remove("requestURI");
+        assert!(!recognises(&event));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 30] = [
+const SAMPLES: [(Format, &str); 31] = [
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -150,6 +150,10 @@ const SAMPLES: [(Format, &str); 30] = [
     (
         Format::AuditEvents,
         r#"{"action":"user_login","actor":{"user":{"email":"alice@example.com","name":"Alice"}},"context":{"ip_address":"203.0.113.9","ua":"curl/8.5"},"date_create":1780491571,"entity":{"name":"example"},"id":"s1"}"#,
+    ),
+    (
+        Format::KubernetesAudit,
+        r#"{"auditID":"7d1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/shop/secrets","verb":"list","user":{"username":"bob"},"sourceIPs":["203.0.113.9"],"userAgent":"kubectl/v1.30.1","objectRef":{"resource":"secrets","namespace":"shop"},"responseStatus":{"code":403}}"#,
     ),
 ];
 
