@@ -1,12 +1,14 @@
 //! Microsoft Entra ID and Azure: sign-ins, audits and the activity log, as diagnostic settings export them; sign-ins and audits as
-//! Microsoft Graph gives them, and the activity log as its own API does. They are logs. Detections of risks, and alerts that
-//! the activity log repeats, are alerts; what Azure says of its own health is telemetry.
+//! Microsoft Graph gives them, and the activity log as its own API does. They are logs. Alerts that the activity log repeats are
+//! alerts; what Azure says of its own health is telemetry. Risks are told of in [`super::entra_risks`].
 
 use std::borrow::Cow;
 
 use super::fields::{Fields, is_id, without_ids};
 use super::log_analytics::{Table, as_written};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, joined, listed, some, tags, told};
+use super::{
+    Draft, Envelope, Format, Object, ObjectFormat, Record, entra_risks, joined, listed, some, tags, told,
+};
 use crate::record::{RecordKind, SensorVerdict};
 
 /// See the module.
@@ -28,6 +30,18 @@ const CHANGED: [&str; 6] = [
 /// Most targets, and most changes of each, that a message names.
 const MAX_TARGETS: usize = 3;
 
+/// Of a sign-in, who signed in; and what nobody else tells beside it. Who asks Graph may leave out any of them.
+const SIGNED_IN: [&str; 5] =
+    ["userPrincipalName", "servicePrincipalName", "userDisplayName", "userId", "servicePrincipalId"];
+const OF_SIGN_IN: [&str; 6] = [
+    "appId",
+    "appDisplayName",
+    "resourceDisplayName",
+    "clientAppUsed",
+    "conditionalAccessStatus",
+    "isInteractive",
+];
+
 /// How a record came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -40,7 +54,6 @@ enum Way {
 fn way(object: &Object) -> Option<Way> {
     let fields = Fields(object);
     let are_texts = |keys: &[&str]| keys.iter().all(|key| fields.string(key).is_some());
-    let are_there = |keys: &[&str]| keys.iter().all(|key| fields.has(key));
     if are_texts(&["time", "resourceId", "operationName", "category"]) {
         let says_who = [
             "callerIpAddress",
@@ -55,15 +68,16 @@ fn way(object: &Object) -> Option<Way> {
             says_who.iter().any(|key| fields.has(key)) && says_how.iter().any(|key| fields.has(key));
         return is_call.then_some(Way::Exported);
     }
-    let is_sign_in = are_texts(&["createdDateTime", "ipAddress"])
-        && are_there(&["status.errorCode", "appId"])
-        && ["userPrincipalName", "servicePrincipalName"].iter().any(|key| fields.string(key).is_some());
+    let is_sign_in = are_texts(&["createdDateTime"])
+        && fields.has("status.errorCode")
+        && SIGNED_IN.iter().any(|key| fields.string(key).is_some())
+        && OF_SIGN_IN.iter().any(|key| fields.has(key));
     let is_audit = are_texts(&["activityDateTime", "activityDisplayName"])
         && fields.object("initiatedBy").is_some()
         && fields.has("targetResources");
     let is_activity = are_texts(&["eventTimestamp", "resourceId", "operationName.value"])
         && ["caller", "claims"].iter().any(|key| fields.has(key));
-    (is_sign_in || is_audit || is_activity).then_some(Way::Asked)
+    (is_sign_in || is_audit || is_activity || entra_risks::is_one(fields)).then_some(Way::Asked)
 }
 
 /// Tables of a Log Analytics workspace that hold them.
@@ -89,8 +103,8 @@ fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
         Way::Asked => outer,
     };
     let event = Event { outer, inner };
-    let draft = if inner.has("riskEventType") && inner.has("riskLevel") {
-        event.risk()?
+    let draft = if let Some(draft) = entra_risks::read(inner, event.draft()) {
+        draft
     } else if inner.has("status.errorCode") {
         event.sign_in()?
     } else if inner.has("initiatedBy") {
@@ -120,6 +134,7 @@ impl<'a> Event<'a> {
         let Event { outer, inner } = self;
         let account = inner
             .first(&["userPrincipalName", "servicePrincipalName", "userDisplayName", "managedIdentityName"])
+            .or_else(|| inner.first(&SIGNED_IN))
             .or_else(|| outer.text("identity"))
             .unwrap_or_default();
         let source =
@@ -127,7 +142,12 @@ impl<'a> Event<'a> {
         let code = inner.number("status.errorCode").filter(|code| *code != 0);
         let reason = inner.first(&["status.failureReason"]).filter(|reason| *reason != "Other.");
         let reason = reason.or_else(|| outer.text("resultDescription"));
-        let title = match inner.first(&["appDisplayName", "resourceDisplayName"]) {
+        // What signs in by itself is the application; what it signs in to is the resource.
+        let into = match inner.has("userPrincipalName") {
+            true => ["appDisplayName", "resourceDisplayName"],
+            false => ["resourceDisplayName", "appDisplayName"],
+        };
+        let title = match inner.first(&into) {
             Some(app) => format!("Sign-in to {app}"),
             None => "Sign-in".to_owned(),
         };
@@ -148,6 +168,8 @@ impl<'a> Event<'a> {
                 told("access policies:", inner.text("conditionalAccessStatus")),
                 told("", inner.text("authenticationRequirement")),
                 told("by way of", inner.text("clientAppUsed")),
+                told("protocol", inner.text("authenticationProtocol")),
+                told("credential", inner.text("clientCredentialType")),
                 told("country", inner.text("location.countryOrRegion")),
                 // Short and of the same words each day, which a whole agent is not.
                 told("agent", inner.first(&["deviceDetail.browser", "userAgent"])),
@@ -186,36 +208,6 @@ impl<'a> Event<'a> {
                 told("", inner.text("category")),
             ])),
             source,
-            account,
-            ..self.draft()
-        })
-    }
-
-    /// A risk that Identity Protection detected. One that somebody has dealt with is no alert any more.
-    fn risk(self) -> Option<Draft<'a>> {
-        let inner = self.inner;
-        let risk = inner
-            .text("riskEventType")
-            .filter(|risk| risk != "generic")
-            .or_else(|| inner.text("riskType"))?;
-        let account = inner
-            .first(&["userPrincipalName", "servicePrincipalDisplayName", "userDisplayName"])
-            .unwrap_or_default();
-        let is_over = inner.string("riskState").is_some_and(|state| {
-            ["remediated", "dismissed", "confirmedSafe"].iter().any(|over| state.eq_ignore_ascii_case(over))
-        });
-        Some(Draft {
-            kind: if is_over { RecordKind::Log } else { RecordKind::Alert },
-            message: Cow::Owned(format!("Risk detected: {risk}")),
-            detail: Cow::Owned(listed([
-                told("activity", inner.text("activity")),
-                told("state", inner.text("riskState")),
-                told("country", inner.text("location.countryOrRegion")),
-            ])),
-            priority: inner.text("riskLevel").and_then(|level| tags::severity(&level)),
-            classification: risk.clone(),
-            rule: risk,
-            source: inner.address(&["ipAddress"]),
             account,
             ..self.draft()
         })
@@ -309,10 +301,11 @@ impl<'a> Event<'a> {
     }
 }
 
-/// How a sign-in ended that did not succeed. It also stops where a password was right and something else is asked for.
+/// How a sign-in ended that did not succeed. It also stops where a password was right and something else is asked for, and waits where
+/// it was begun on one device and is to be confirmed on another.
 fn ended(code: u64) -> &'static str {
     match code {
-        50055 | 50072 | 50074 | 50076 | 50079 | 50140 => "interrupted",
+        50055 | 50072 | 50074 | 50076 | 50079 | 50140 | 70016 => "interrupted",
         code if is_refusal(code) => "refused",
         _ => "failed",
     }
@@ -394,6 +387,41 @@ mod tests {
     }
 
     #[test]
+    fn graph_is_known_by_what_is_left_of_a_sign_in() {
+        let few = json!({
+            "id": "s1", "createdDateTime": "2026-06-03T12:59:31Z", "userPrincipalName": "alice@example.com",
+            "appDisplayName": "Azure Portal", "ipAddress": null, "authenticationProtocol": "deviceCode",
+            "status": {"errorCode": 70016, "failureReason": "Pending."},
+        });
+        let signed = record(&few.to_string());
+        assert_eq!(
+            signed.message,
+            "Sign-in to Azure Portal: by alice@example.com, interrupted: 70016 Pending."
+        );
+        assert_eq!((signed.source, signed.detail.as_str()), (None, "protocol deviceCode"));
+        for key in ["createdDateTime", "userPrincipalName", "appDisplayName", "status"] {
+            let mut other = few.clone();
+            other[key] = Value::Null;
+            assert!(!recognises(other.as_object().unwrap()), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_application_signs_in_to_a_resource() {
+        let signed = json!({
+            "createdDateTime": "2026-06-03T12:59:31Z", "servicePrincipalName": "Sync", "appDisplayName": "Sync",
+            "resourceDisplayName": "Microsoft Graph", "ipAddress": "203.0.113.9", "clientCredentialType": "clientSecret",
+            "isInteractive": false, "status": {"errorCode": 7000222, "failureReason": "Keys are expired."},
+        });
+        let signed = record(&signed.to_string());
+        assert_eq!(
+            signed.message,
+            "Sign-in to Microsoft Graph: by Sync, from 203.0.113.9, not interactive, failed: 7000222 Keys are expired."
+        );
+        assert_eq!((signed.account.as_str(), signed.detail.as_str()), ("Sync", "credential clientSecret"));
+    }
+
+    #[test]
     fn what_a_policy_keeps_out_is_blocked_and_a_second_factor_interrupts() {
         let ending = |code: u64| {
             let object: Value = serde_json::from_str(SIGN_IN).unwrap();
@@ -453,32 +481,6 @@ mod tests {
             record(&asked.to_string()).message,
             "Microsoft.Resources/subscriptions/resourceGroups/delete: by alice@example.com, from 203.0.113.9, upon resourceGroups/shop, started"
         );
-    }
-
-    #[test]
-    fn a_risk_is_an_alert_until_somebody_has_dealt_with_it() {
-        let risk = |state: &str| {
-            let properties = json!({
-                "riskEventType": "passwordSpray", "riskLevel": "high", "riskState": state, "ipAddress": "203.0.113.9",
-                "userPrincipalName": "alice@example.com", "detectedDateTime": "2026-06-03T12:59:31.342Z", "activity": "signin",
-            });
-            changed(
-                SIGN_IN,
-                &[
-                    ("category", "UserRiskEvents".into()),
-                    ("time", "6/3/2026 1:01:00 PM".into()),
-                    ("properties", properties),
-                ],
-            )
-        };
-        let alert = risk("atRisk");
-        assert_eq!((alert.kind, alert.priority), (RecordKind::Alert, Some(1)));
-        assert_eq!(
-            (alert.message.as_str(), alert.account.as_str()),
-            ("Risk detected: passwordSpray", "alice@example.com")
-        );
-        assert_eq!(alert.time.unwrap().to_string(), "2026-06-03T12:59:31.342000");
-        assert_eq!(risk("dismissed").kind, RecordKind::Log);
     }
 
     #[test]

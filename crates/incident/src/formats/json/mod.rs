@@ -13,6 +13,7 @@ mod detections;
 mod dismissed;
 mod ecs;
 mod entra;
+mod entra_risks;
 mod eve;
 mod falco;
 mod falcon;

@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 31] = [
+const SAMPLES: [(Format, &str); 34] = [
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -154,6 +154,18 @@ const SAMPLES: [(Format, &str); 31] = [
     (
         Format::KubernetesAudit,
         r#"{"auditID":"7d1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/shop/secrets","verb":"list","user":{"username":"bob"},"sourceIPs":["203.0.113.9"],"userAgent":"kubectl/v1.30.1","objectRef":{"resource":"secrets","namespace":"shop"},"responseStatus":{"code":403}}"#,
+    ),
+    (
+        Format::EntraId,
+        r#"{"id":"s1","createdDateTime":"2026-06-03T12:59:31Z","userPrincipalName":"alice@example.com","appDisplayName":"Azure Portal","ipAddress":"203.0.113.9","isInteractive":true,"status":{"errorCode":50126,"failureReason":"Reason."},"location":{"countryOrRegion":"NL"}}"#,
+    ),
+    (
+        Format::EntraId,
+        r#"{"id":"r1","requestId":"q1","riskEventType":"passwordSpray","riskLevel":"high","riskState":"atRisk","riskDetail":"none","source":"IdentityProtection","activity":"signin","ipAddress":"203.0.113.9","activityDateTime":"2026-06-03T12:59:31.342Z","detectedDateTime":"2026-06-03T13:01:00Z","userDisplayName":"Alice","userPrincipalName":"alice@example.com","location":{"countryOrRegion":"NL"}}"#,
+    ),
+    (
+        Format::EntraId,
+        r#"{"id":"u1","isDeleted":false,"isProcessing":false,"riskLevel":"high","riskState":"atRisk","riskDetail":"none","riskLastUpdatedDateTime":"2026-06-03T12:59:31.342Z","userDisplayName":"Alice","userPrincipalName":"alice@example.com"}"#,
     ),
 ];
 
