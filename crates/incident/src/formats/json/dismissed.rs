@@ -8,7 +8,7 @@ use super::fields::Fields;
 const CONSOLES: [Format; 6] =
     [Format::Detections, Format::Ecs, Format::EntraId, Format::GuardDuty, Format::Microsoft365, Format::Ocsf];
 /// Where products keep what came of looking.
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 22] = [
     "classification",
     "Classification",
     "properties.classification",
@@ -26,12 +26,14 @@ const PATHS: [&str; 20] = [
     "verdict",
     "analystVerdict",
     "threatInfo.analystVerdict",
+    "threatInfo.mitigationStatus",
+    "alertInfo.analystVerdict",
     "Workflow.Status",
     "kibana.alert.workflow_reason",
     "feedback",
 ];
 /// What they write there, letters alone and small.
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 12] = [
     "falsepositive",
     "benignpositive",
     "benignpositivesuspiciousbutexpected",
@@ -42,6 +44,7 @@ const WORDS: [&str; 11] = [
     "expectedactivity",
     "securitytesting",
     "lineofbusinessapplication",
+    "markedasbenign",
     "suppressed",
 ];
 

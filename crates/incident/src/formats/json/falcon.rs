@@ -36,11 +36,6 @@ fn event(object: &Object) -> Option<(&str, Fields<'_>)> {
     Some((fields.string("metadata.eventType")?, fields.object("event")?))
 }
 
-/// Whether an object is an event that is read here.
-pub(super) fn is_one(object: &Object) -> bool {
-    is_activity(object) || is_identity(object)
-}
-
 fn is_activity(object: &Object) -> bool {
     event(object).is_some_and(|(kind, event)| match kind {
         SIGNED_IN | DONE => event.has("OperationName"),
@@ -148,17 +143,20 @@ fn identity(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
     Some(draft.finish(Format::Detections, object, envelope))
 }
 
-/// The word, else the number: 1 to 5, or up to 100 in later events.
 fn priority(event: Fields<'_>) -> Option<u8> {
     let word = event.text("SeverityName").and_then(|word| tags::severity(&word));
-    word.or_else(|| match event.number("Severity")? {
-        0 => None,
+    word.or_else(|| rank(event.number("Severity")?))
+}
+
+/// A severity as a number: 1 to 5, or up to 100 in later events and alerts.
+pub(super) fn rank(severity: u64) -> Option<u8> {
+    match severity {
         1 | 6..=19 => Some(4),
         2 | 20..=39 => Some(3),
         3 | 40..=59 => Some(2),
         4 | 5 | 60..=100 => Some(1),
         _ => None,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -247,7 +245,7 @@ mod tests {
             r#"{"eventType":"UserActivityAuditEvent","OperationName":"x"}"#,
         ] {
             let object: Object = serde_json::from_str(text).unwrap();
-            assert!(!is_one(&object), "{text}");
+            assert!(!is_activity(&object) && !is_identity(&object), "{text}");
         }
     }
 }

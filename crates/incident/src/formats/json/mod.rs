@@ -9,6 +9,7 @@ mod aws_findings;
 mod beats;
 mod cloudtrail;
 mod common_security;
+mod defender;
 mod detections;
 mod dismissed;
 mod ecs;
@@ -17,6 +18,7 @@ mod entra_risks;
 mod eve;
 mod falco;
 mod falcon;
+mod falcon_alerts;
 mod fields;
 mod github;
 mod google_cloud;
@@ -30,6 +32,7 @@ mod ocsf;
 mod okta;
 mod osquery;
 mod other;
+mod sentinel_one;
 mod sigma;
 mod snort;
 mod tags;
@@ -62,8 +65,9 @@ use crate::log::drop_client_port;
 use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
-/// All of them. No object that a source of one format writes is recognised by another.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 26] = [
+/// All of them. No object that a source of one format writes is recognised by another. The last [`BY_NAMES`] read what none before
+/// them does.
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 30] = [
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -86,11 +90,18 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 26] = [
     web::WEB,
     falcon::ACTIVITIES,
     falcon::IDENTITIES,
+    falcon_alerts::FALCON_ALERTS,
+    sentinel_one::FOUND,
+    sentinel_one::ACTIVITIES,
+    defender::DEFENDER,
     osquery::OSQUERY,
     jamf::JAMF,
     detections::DETECTIONS,
     audit_events::AUDIT_EVENTS,
 ];
+
+/// How many have no marks of their own, and read whatever has names for what they look for.
+const BY_NAMES: usize = 2;
 
 /// The format that an object may be meant as, by a key that no other has. It need not be complete.
 pub(crate) fn meant_as(object: &Object) -> Option<Format> {
@@ -126,6 +137,9 @@ const MAX_NAME: usize = 128;
 
 /// Longest command line or path, in bytes.
 const MAX_COMMAND: usize = 256;
+
+/// Longest description that stands behind a title, in bytes: a sentence of what was seen, and no page on what may be done about it.
+const MAX_DESCRIPTION: usize = 160;
 
 /// Longest original text that a record keeps, in bytes.
 const MAX_RAW: usize = 512;
@@ -238,6 +252,12 @@ fn joined(parts: impl IntoIterator<Item = String>) -> Option<String> {
 /// `title: facts`, or the title alone.
 fn titled(title: &str, facts: &str) -> String {
     if facts.is_empty() { title.to_owned() } else { format!("{title}: {facts}") }
+}
+
+/// A title with what is said of it, where that says more and is short.
+fn described(title: &str, description: Option<Cow<'_, str>>) -> String {
+    let more = description.filter(|text| *text != title && text.len() <= MAX_DESCRIPTION);
+    titled(title, more.as_deref().unwrap_or_default())
 }
 
 /// Both ends as telemetry names them, without the port that a client's system drew: `TCP 10.0.3.18 -> 198.51.100.80:443`.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::fields::{self, address, scalar};
-use super::{Format, OBJECT_FORMATS, Object, falcon, meant_as};
+use super::{BY_NAMES, OBJECT_FORMATS, Object, meant_as};
 use crate::{Endpoint, Timestamp};
 
 /// When something happened.
@@ -94,10 +94,8 @@ pub(super) fn within<'a>(object: &'a Object, passes: impl Fn(Named<'a>) -> bool)
 
 /// Whether no format that has marks of its own takes the object, nor may be meant. Those that read by such names come last.
 pub(super) fn is_nobodys(object: &Object) -> bool {
-    let mut others = OBJECT_FORMATS
-        .iter()
-        .filter(|other| !matches!(other.format, Format::AuditEvents | Format::Detections));
-    meant_as(object).is_none() && !falcon::is_one(object) && !others.any(|other| (other.recognises)(object))
+    let others = OBJECT_FORMATS.len().saturating_sub(BY_NAMES);
+    meant_as(object).is_none() && !OBJECT_FORMATS.iter().take(others).any(|other| (other.recognises)(object))
 }
 
 /// Whether a key is this name, whatever its case and the marks between its words.

@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 34] = [
+const SAMPLES: [(Format, &str); 39] = [
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -166,6 +166,26 @@ const SAMPLES: [(Format, &str); 34] = [
     (
         Format::EntraId,
         r#"{"id":"u1","isDeleted":false,"isProcessing":false,"riskLevel":"high","riskState":"atRisk","riskDetail":"none","riskLastUpdatedDateTime":"2026-06-03T12:59:31.342Z","userDisplayName":"Alice","userPrincipalName":"alice@example.com"}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"composite_id":"c7:ind:a7:1-2-3","created_timestamp":"2026-06-03T13:01:00.1Z","timestamp":"2026-06-03T12:59:31.342Z","display_name":"ShadowCopyRemoval","name":"ShadowCopyRemovalCmd","description":"A process removed shadow copies.","severity":70,"severity_name":"High","status":"new","product":"epp","scenario":"ransomware","tactic":"Impact","tactic_id":"TA0040","technique":"Inhibit System Recovery","technique_id":"T1490","pattern_disposition_description":"Prevention, process killed.","filename":"x.exe","filepath":"\\Device\\HarddiskVolume3\\x.exe","cmdline":"x.exe -a","parent_details":{"filename":"cmd.exe"},"user_name":"alice","device":{"hostname":"pc7","local_ip":"10.0.3.20"}}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"id":"7","agentDetectionInfo":{"agentIpV4":"10.0.3.20,192.168.7.1","agentLastLoggedInUserName":"bob","siteName":"Shop"},"agentRealtimeInfo":{"agentComputerName":"pc7","agentMitigationMode":"protect"},"indicators":[{"category":"Evasion","description":"x","tactics":[{"name":"Execution","source":"MITRE","techniques":[{"name":"T1204","link":"x"}]}]}],"threatInfo":{"threatName":"x.exe","classification":"Trojan","confidenceLevel":"malicious","mitigationStatus":"not_mitigated","analystVerdict":"undefined","createdAt":"2026-06-03T13:01:00Z","identifiedAt":"2026-06-03T12:59:31.342Z","detectionEngines":[{"key":"executables","title":"Behavioral AI"}],"filePath":"\\Device\\x.exe","originatorProcess":"cmd.exe","processUser":"CORP\\alice"}}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"agentDetectionInfo":{"name":"pc7","osName":"Windows","version":"23.4"},"alertInfo":{"alertId":"7","createdAt":"2026-06-03T12:59:31.342Z","eventType":"PROCESSCREATION","analystVerdict":"Undefined","source":"STAR"},"ruleInfo":{"name":"Shadow copies removed","severity":"Critical","description":""},"sourceProcessInfo":{"name":"x.exe","commandline":"x.exe -a","user":"CORP\\alice"},"sourceParentProcessInfo":{"name":"cmd.exe","commandline":""}}"#,
+    ),
+    (
+        Format::AuditEvents,
+        r#"{"activityType":27,"createdAt":"2026-06-03T12:59:31.342Z","id":"7","primaryDescription":"The management user Alice Example logged in to the management console with IP Address 203.0.113.9.","secondaryDescription":null,"data":{"username":"Alice Example","ipAddress":"203.0.113.9","role":"Admin"}}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"id":"da7_1","incidentId":7,"severity":"High","status":"New","classification":null,"investigationState":"Running","detectionSource":"WindowsDefenderAtp","category":"CredentialAccess","threatFamilyName":null,"title":"Memory of a sensitive process was read","alertCreationTime":"2026-06-03T13:01:00.1234567Z","firstEventTime":"2026-06-03T12:59:31.342Z","computerDnsName":"pc7.corp.example","mitreTechniques":["T1003.001"],"relatedUser":{"userName":"alice","domainName":"CORP"},"evidence":[{"entityType":"Process","fileName":"x.exe","processCommandLine":"x.exe -a","parentProcessFileName":"cmd.exe"},{"entityType":"File","fileName":"x.exe","filePath":"C:\\Temp"},{"entityType":"Ip","ipAddress":"203.0.113.9"}]}"#,
     ),
 ];
 
