@@ -20,7 +20,9 @@ pub(super) const FORMAT: LineFormat =
 fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<([&'a str; 7], &'a str)> {
     let line = line.trim_start();
     let rest = match line.strip_prefix("CEF:") {
-        Some(rest) if may_be_from(envelope, &["ossec", "wazuh", "ASM", "cef", "CEF"]) => rest.trim_start(),
+        Some(rest) if may_be_from(envelope, &["ossec", "wazuh", "ASM", "CheckPoint", "cef", "CEF"]) => {
+            rest.trim_start()
+        }
         None if envelope.program == "CEF" => line,
         // A program may have been told by others what to log.
         _ => return None,
@@ -228,7 +230,7 @@ pub(super) fn kind(priority: Option<u8>, names: [&str; 3]) -> RecordKind {
 }
 
 /// The pairs of the extension: a value goes on to the word before the next equals sign that no backslash is before.
-fn extension_pairs(text: &str) -> Vec<(&str, String)> {
+pub(super) fn extension_pairs(text: &str) -> Vec<(&str, String)> {
     /// More than any device writes.
     const MAX_PAIRS: usize = 128;
     let mut keys = Vec::new();

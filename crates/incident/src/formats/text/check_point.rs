@@ -1,5 +1,5 @@
 //! Check Point's Log Exporter in its syslog form: `[action:"Drop"; src:"203.0.113.9"; dst:"10.0.2.11"; service:"22"; …]` behind the
-//! program `CheckPoint`. Quotation marks in values are escaped.
+//! program `CheckPoint`. Quotation marks in values are escaped. In LEEF it says the same ([`super::leef`]).
 
 use super::super::format::{Envelope, LineFormat};
 use super::super::{Format, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port};
@@ -28,7 +28,7 @@ fn fields(line: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Products of Check Point that judge what passes; all others filter or manage.
-const JUDGES: [&str; 9] = [
+const JUDGES: [&str; 14] = [
     "IPS",
     "SmartDefense",
     "Anti-Bot",
@@ -38,47 +38,167 @@ const JUDGES: [&str; 9] = [
     "Threat Emulation",
     "Threat Extraction",
     "Anti-Malware",
+    "Anti-Exploit",
+    "Anti-Ransomware",
+    "Behavioral Guard",
+    "Forensics",
+    "Zero Phishing",
 ];
+/// Products that sort pages and applications into categories.
+const SORTERS: [&str; 2] = ["URL Filtering", "Application Control"];
+/// Words in the names of categories that say that a page is an attacker's.
+const HOSTILE: [&str; 5] = ["spyware", "malicious", "phishing", "botnet", "ransomware"];
+
+/// What one record says, under the names that the product has for it.
+struct Told<'a> {
+    all: Vec<(&'a str, &'a str)>,
+}
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
-    let all: Vec<(&str, &str)> = fields(line).take(256).collect();
-    let value = |key: &str| all.iter().find(|(own, _)| *own == key).map(|(_, value)| *value);
-    let first = |keys: &[&str]| keys.iter().find_map(|key| value(key).filter(|value| !value.is_empty()));
-    let mut record = begun(RecordKind::Log, Format::Firewall, envelope);
-    record.sensor = "Check Point".to_owned();
+    let told = Told { all: fields(line).take(256).collect() };
+    let mut record = told.record(envelope);
     record.raw = clean(line, MAX_RAW);
-    record.time = value("time").and_then(Timestamp::parse_epoch).or(record.time);
-    record.protocol = clean_protocol(value("proto").map(protocol_of).unwrap_or_default());
-    let port_of = |key: &str| value(key).and_then(port).filter(|port| *port != 0);
-    record.source = value("src").and_then(|address| end(address, port_of("s_port")));
-    record.destination = value("dst").and_then(|address| end(address, port_of("service")));
-    record.account = clean(first(&["src_user_name", "user", "administrator"]).unwrap_or_default(), MAX_NAME);
-    record.detail = clean(first(&["resource", "reason", "description"]).unwrap_or_default(), MAX_DETAIL);
-    record.file = clean(value("file_name").unwrap_or_default(), MAX_COMMAND);
-    let action = value("action").unwrap_or_default();
-    record.verdict = if action == "Detect" { Some(SensorVerdict::Allowed) } else { verdict(action) };
-    let product = value("product").unwrap_or_default();
-    let title = first(&["attack", "protection_name", "malware_action"]);
-    if JUDGES.contains(&product) && (title.is_some() || value("severity").is_some()) {
-        record.kind = RecordKind::Alert;
-        record.message = clean_message(title.unwrap_or(product));
-        record.rule = clean(value("protection_id").unwrap_or_default(), MAX_NAME);
-        record.classification =
-            clean_classification(first(&["attack_info", "protection_type"]).unwrap_or(product));
-        record.priority = value("severity").and_then(rank);
-        return Some(record);
-    }
-    let is_passed = record.verdict == Some(SensorVerdict::Allowed);
-    if is_passed {
-        record.kind = RecordKind::Telemetry;
-    }
-    if record.source.is_some() && record.destination.is_some() && record.verdict.is_some() {
-        tell_traffic(&mut record, action);
-    } else {
-        let said = first(&["sys_message", "operation", "auth_status", "information"]).unwrap_or_default();
-        record.message = clean_message(&format!("{product} {action} {said}"));
-    }
     Some(record)
+}
+
+/// The record of what LEEF carries, which has other names for some of it, and product and action in its header.
+pub(super) fn of_pairs(
+    product: &str,
+    action: &str,
+    pairs: &[(&str, String)],
+    envelope: &Envelope<'_>,
+) -> Record {
+    let own = |name| match name {
+        "srcPort" => "s_port",
+        "dstPort" => "service",
+        "usrName" => "src_user_name",
+        "url" => "resource",
+        "devTime" => "time",
+        "fileName" => "file_name",
+        name => name,
+    };
+    let mut all: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (own(*name), value.as_str())).collect();
+    // Behind the pairs, which say the same more fully where they have it.
+    all.extend([("product", product), ("action", action)]);
+    Told { all }.record(envelope)
+}
+
+impl<'a> Told<'a> {
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.all.iter().find(|(own, _)| *own == key).map(|(_, value)| *value)
+    }
+
+    fn first(&self, keys: &[&str]) -> Option<&'a str> {
+        keys.iter().find_map(|key| self.value(key).filter(|value| !value.is_empty()))
+    }
+
+    fn record(&self, envelope: &Envelope<'_>) -> Record {
+        let text = |keys: &[&str]| self.first(keys).unwrap_or_default();
+        let mut record = begun(RecordKind::Log, Format::Firewall, envelope);
+        record.sensor = "Check Point".to_owned();
+        if record.host.is_empty() {
+            record.host = clean(text(&["orig_name", "origin"]), MAX_NAME);
+        }
+        record.time = self.value("time").and_then(Timestamp::parse_epoch).or(record.time);
+        record.protocol = clean_protocol(protocol_of(text(&["proto"])));
+        let port_of = |key: &str| self.value(key).and_then(port).filter(|port| *port != 0);
+        record.source = self.value("src").and_then(|address| end(address, port_of("s_port")));
+        record.destination = self.value("dst").and_then(|address| end(address, port_of("service")));
+        record.account = clean(account(text(&["src_user_name", "user", "administrator"])), MAX_NAME);
+        record.detail = clean(text(&["resource", "reason", "description"]), MAX_DETAIL);
+        record.process = clean(text(&["process_name", "proc_cmd"]), MAX_COMMAND);
+        record.file = clean(text(&["file_name"]), MAX_COMMAND);
+        record.verdict = match text(&["action"]) {
+            "Detect" | "Encrypt" | "Decrypt" | "Bypass" | "Inspect" => Some(SensorVerdict::Allowed),
+            action => verdict(action),
+        };
+        if !self.judges(&mut record) && !self.sorts(&mut record) {
+            self.filters(&mut record);
+        }
+        record
+    }
+
+    /// What a product that judges found. A protection's own name says more than the kind of attack.
+    fn judges(&self, record: &mut Record) -> bool {
+        let product = self.value("product").unwrap_or_default();
+        let title = self.first(&["protection_name", "attack", "malware_action"]);
+        if !JUDGES.contains(&product) || title.is_none() && self.rank().is_none() {
+            return false;
+        }
+        let title = title.unwrap_or(product);
+        let is_new = |word: &&str| *word != title;
+        let done = self.first(&["malware_action"]).filter(is_new);
+        record.kind = RecordKind::Alert;
+        record.message = clean_message(&done.map_or(title.to_owned(), |done| format!("{title}: {done}")));
+        record.rule = clean(self.value("protection_id").unwrap_or_default(), MAX_NAME);
+        let class = self.first(&["attack"]).filter(is_new);
+        let class = class.or_else(|| self.first(&["attack_info", "protection_type"])).unwrap_or(product);
+        record.classification = clean_classification(class);
+        record.priority = self.rank();
+        true
+    }
+
+    /// A page or an application that was sorted into a category. One of an attacker's is an alert.
+    fn sorts(&self, record: &mut Record) -> bool {
+        let product = self.value("product").unwrap_or_default();
+        let category = self.first(&["matched_category", "app_category", "appi_name"]);
+        let Some(category) = category.filter(|_| SORTERS.contains(&product)) else { return false };
+        let words = category.to_ascii_lowercase();
+        let is_hostile = HOSTILE.iter().any(|word| words.contains(word));
+        record.kind = match record.verdict {
+            _ if is_hostile => RecordKind::Alert,
+            Some(SensorVerdict::Allowed) => RecordKind::Telemetry,
+            _ => RecordKind::Log,
+        };
+        record.classification = clean_classification(category);
+        if is_hostile {
+            record.priority = self.value("app_risk").and_then(risk);
+        }
+        let action = self.value("action").unwrap_or_default();
+        tell_traffic(record, &format!("{action} {product} {category}"));
+        true
+    }
+
+    /// What a firewall let through and refused, tunnels, logins, and what administrators did.
+    fn filters(&self, record: &mut Record) {
+        let text = |keys: &[&str]| self.first(keys).unwrap_or_default();
+        let is_done = self.first(&["operation", "administrator", "auth_status"]).is_some();
+        if record.verdict == Some(SensorVerdict::Allowed) && !is_done {
+            record.kind = RecordKind::Telemetry;
+        }
+        let action = text(&["action"]);
+        if record.source.is_some() && record.destination.is_some() && record.verdict.is_some() {
+            tell_traffic(record, action);
+            return;
+        }
+        let said =
+            text(&["sys_message", "operation", "auth_status", "information", "reason", "vpn_feature_name"]);
+        record.message = clean_message(&format!("{} {action} {said}", text(&["product"])));
+    }
+
+    /// The product's own scale, or LEEF's from 1 to 10.
+    fn rank(&self) -> Option<u8> {
+        self.first(&["severity"])
+            .and_then(rank)
+            .or_else(|| self.first(&["sev"])?.parse().ok().and_then(super::of_ten))
+    }
+}
+
+/// `Bob Example (bob)`, what the directory calls the account, as the account alone.
+fn account(name: &str) -> &str {
+    let inner = name.strip_suffix(')').and_then(|rest| rest.rsplit_once('('));
+    inner.map(|(_, inner)| inner.trim()).filter(|inner| !inner.is_empty()).unwrap_or(name)
+}
+
+/// How risky a category or an application is: 5 is critical, 1 very low.
+fn risk(text: &str) -> Option<u8> {
+    match text {
+        "5" | "4" => Some(1),
+        "3" => Some(2),
+        "2" => Some(3),
+        "1" => Some(4),
+        _ => None,
+    }
 }
 
 /// 4 is critical, 0 informational; words in some versions.
@@ -126,6 +246,25 @@ mod tests {
             ("LOCAL overflow", Some(SensorVerdict::Blocked))
         );
         assert_eq!(attack.source.unwrap().to_string(), "203.0.113.9:51234");
+        let bot = parse(&format!(
+            "action:\"Prevent\"; {ENDS}; product:\"Anti-Bot\"; severity:\"High\"; protection_name:\"Trojan.Invented\"; malware_action:\"Communication with C&C\""
+        ));
+        assert_eq!(
+            (bot.message.as_str(), bot.priority),
+            ("Trojan.Invented: Communication with C&C", Some(1))
+        );
+        let page = |category: &str| {
+            parse(&format!(
+                "action:\"Block\"; {ENDS}; product:\"URL Filtering\"; matched_category:\"{category}\"; app_risk:\"4\""
+            ))
+        };
+        assert_eq!((page("Phishing").kind, page("Phishing").priority), (RecordKind::Alert, Some(1)));
+        assert_eq!((page("Games").kind, page("Games").priority), (RecordKind::Log, None));
+        assert_eq!(page("Games").message, "Block URL Filtering Games TCP 203.0.113.9 -> 10.0.2.11:22");
+        let managed = parse(
+            "action:\"Accept\"; operation:\"Log In\"; administrator:\"root\"; product:\"SmartConsole\"",
+        );
+        assert_eq!((managed.kind, managed.message.as_str()), (RecordKind::Log, "SmartConsole Accept Log In"));
         let envelope = Envelope { program: "shop", ..Envelope::default() };
         assert!(!(FORMAT.recognises)("action:\"Drop\"", &envelope));
         let own = Envelope { program: "CheckPoint", ..Envelope::default() };
