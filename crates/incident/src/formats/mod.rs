@@ -11,7 +11,7 @@ pub(crate) mod text;
 
 pub use format::Format;
 pub(crate) use format::{Envelope, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered};
-pub(crate) use json::{event, meant_as, time_of};
+pub(crate) use json::{event, is_notable, meant_as, time_of};
 pub use render::AlertFormat;
 pub(crate) use text::MERAKI;
 

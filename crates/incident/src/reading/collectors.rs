@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::json;
 use super::unwrap::Around;
 use crate::Timestamp;
-use crate::formats::{Format, Object, objects, time_of};
+use crate::formats::{Format, Object, is_notable, objects, time_of};
 
 /// What a collector carried.
 pub(super) enum Carried {
@@ -121,6 +121,10 @@ pub(super) fn carried(object: &mut Object, around: &mut Around) -> Option<Carrie
     if is_instruction(object) {
         return Some(Carried::Nothing);
     }
+    // Splunk's own events have more in their fields than in their text.
+    if is_notable(object) {
+        return None;
+    }
     // What stands beside a result, the hit of a search or an event.
     for (key, beside) in [
         ("result", &["preview", "offset", "lastrow", "_raw"][..]),
@@ -132,7 +136,7 @@ pub(super) fn carried(object: &mut Object, around: &mut Around) -> Option<Carrie
         let is_inner = object.get(key).is_some_and(Value::is_object);
         let is_one = |inner: &&str| object.contains_key(*inner);
         let is_known =
-            is_inner && (beside.iter().any(is_one) || key == "_source" || is_raw_result(object, key));
+            is_inner && (beside.iter().any(is_one) || key == "_source" || is_of_splunk(object, key));
         if is_known && let Some(Value::Object(inner)) = object.get_mut(key).map(Value::take) {
             add(object, around, &["time", "@timestamp"], &["host"], &[]);
             return Some(Carried::Object(inner));
@@ -203,8 +207,10 @@ impl Collector {
     }
 }
 
-fn is_raw_result(object: &Object, key: &str) -> bool {
-    key == "result" && object.get(key).is_some_and(|inner| inner.get("_raw").is_some())
+/// Whether a result is Splunk's: the event's text, or its fields with what Splunk says of each.
+fn is_of_splunk(object: &Object, key: &str) -> bool {
+    let has = |name: &str| object.get(key).is_some_and(|inner| inner.get(name).is_some());
+    key == "result" && (has("_raw") || has("_time") && ["sourcetype", "source", "index"].into_iter().any(has))
 }
 
 /// `{"index":{"_index":"x"}}`, the line before each document of a bulk request.

@@ -38,6 +38,7 @@ const WORDS: [&str; 12] = [
     "benignpositive",
     "benignpositivesuspiciousbutexpected",
     "falsepositiveincorrectalertlogic",
+    "falsepositiveincorrectanalyticlogic",
     "falsepositiveinaccuratedata",
     "informationalexpectedactivity",
     "confirmedactivity",

@@ -35,6 +35,8 @@ mod other;
 mod sentinel_one;
 mod sigma;
 mod snort;
+mod splunk;
+mod splunk_windows;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,7 @@ use fields::Fields;
 pub(super) use fields::is_name;
 pub(crate) use fields::time as time_of;
 pub(crate) use other::event;
+pub(crate) use splunk::is_notable;
 use tags::Tags;
 pub(super) use tags::severity;
 pub(super) use wazuh::priority as wazuh_priority;
@@ -67,7 +70,8 @@ use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another. The last [`BY_NAMES`] read what none before
 /// them does.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 30] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 32] = [
+    splunk::NOTABLE,
     eve::EVE,
     snort::SNORT_JSON,
     wazuh::WAZUH,
@@ -98,10 +102,11 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 30] = [
     jamf::JAMF,
     detections::DETECTIONS,
     audit_events::AUDIT_EVENTS,
+    splunk::EVENTS,
 ];
 
 /// How many have no marks of their own, and read whatever has names for what they look for.
-const BY_NAMES: usize = 2;
+const BY_NAMES: usize = 3;
 
 /// The format that an object may be meant as, by a key that no other has. It need not be complete.
 pub(crate) fn meant_as(object: &Object) -> Option<Format> {

@@ -30,7 +30,19 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 39] = [
+const SAMPLES: [(Format, &str); 42] = [
+    (
+        Format::Detections,
+        r#"{"_time":"2026-06-03T12:59:31.342+00:00","index":"notable","source":"Access - Guessing - Rule","sourcetype":"stash","rule_title":"Guessing","urgency":"high","annotations.mitre_attack":["T1110"],"src":"203.0.113.9","dest":"web01","user":"bob","process":"sh -i","app":"sshd"}"#,
+    ),
+    (
+        Format::WindowsEvent,
+        r#"{"_time":"2026-06-03T12:59:31.342+00:00","host":"DC01","source":"WinEventLog:Security","sourcetype":"WinEventLog","EventCode":"4625","ComputerName":"DC01","Message":"x","Account_Name":["-","svc"],"Source_Network_Address":"10.0.3.17"}"#,
+    ),
+    (
+        Format::OtherJson,
+        r#"{"_time":"2026-06-03T12:59:31.342+00:00","index":"net","host":"fw01","source":"udp:514","sourcetype":"acme:fw","action":"blocked","src":"203.0.113.9","dest":"10.0.2.11","dest_port":"22"}"#,
+    ),
     (
         Format::Eve,
         r#"{"timestamp":"2026-06-03T12:59:31.342001+0000","flow_id":1,"event_type":"alert","src_ip":"203.0.113.9","src_port":51234,"dest_ip":"10.0.2.14","dest_port":80,"proto":"TCP","http":{"hostname":"shop.example","url":"/upload.php","http_user_agent":"curl","xff":"198.51.100.7"},"alert":{"action":"allowed","gid":1,"signature_id":2019,"rev":4,"signature":"LOCAL WEB upload","category":"Web Application Attack","severity":1,"metadata":{"mitre_technique_id":["T1190"]}}}"#,
@@ -444,10 +456,13 @@ proptest! {
         let (format, text) = SAMPLES[sample];
         let before = record(text);
         let object = replaced(text, place, &Value::from(MARKS[mark])).unwrap();
-        for other in OBJECT_FORMATS.iter().filter(|other| other.format != format) {
+        // What is no more of its form may still be an event that Splunk keeps.
+        let others = OBJECT_FORMATS.iter().filter(|other| ![format, Format::OtherJson].contains(&other.format));
+        for other in others {
             prop_assert!(!(other.recognises)(&object), "{:?}", other.format);
         }
-        let own = OBJECT_FORMATS.iter().find(|own| own.format == format).unwrap();
+        let own = OBJECT_FORMATS.iter().filter(|own| own.format == format);
+        let own = own.clone().find(|own| (own.recognises)(&object)).or_else(|| own.clone().next()).unwrap();
         if (own.recognises)(&object) && let Some(after) = (own.read)(&object, &Envelope::default()) {
             // What a sensor saw stays what it saw, and no address of the payload becomes an end.
             prop_assert!(before.kind == RecordKind::Alert || after.kind != RecordKind::Alert, "{after:?}");

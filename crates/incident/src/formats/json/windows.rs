@@ -1,5 +1,5 @@
 //! Windows events: as winlogbeat writes them (ECS), EVTX files made JSON (`Event.System`, `Event.EventData`), and flat forms
-//! (NXLog, collections of events, PowerShell's `Get-WinEvent | ConvertTo-Json`).
+//! (NXLog, collections of events, PowerShell's `Get-WinEvent | ConvertTo-Json`, Splunk's fields).
 //!
 //! Sysmon and the Security log's processes, objects and connections are telemetry; the antivirus raises alerts; the rest
 //! are logs. Windows' own levels say how an event is logged and not how bad it is, so that only the antivirus sets a
@@ -12,7 +12,10 @@ use serde_json::Value;
 
 use super::fields::{self, Fields};
 use super::windows_events::{self, DEFENDER, SECURITY, SYSMON};
-use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, ecs, listed, tags, told, traffic};
+use super::{
+    Draft, Envelope, Format, Object, ObjectFormat, Record, ecs, is_notable, listed, splunk_windows, tags,
+    told, traffic,
+};
 use crate::record::{RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
@@ -25,10 +28,13 @@ fn recognises(object: &Object) -> bool {
     let is_foreign = ["RuleTitle", "rule_level", "document", "event_type", "class_uid"]
         .iter()
         .any(|key| object.contains_key(*key));
-    !is_foreign && !ecs::is_detection(fields) && Event::of(fields).is_some()
+    let is_one = || !is_foreign && !ecs::is_detection(fields) && Event::of(fields).is_some();
+    !is_notable(object) && (splunk_windows::is_event(object) || is_one())
 }
 
 fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
+    let of_splunk = splunk_windows::as_written(object);
+    let object = of_splunk.as_ref().unwrap_or(object);
     let fields = Fields(object);
     let event = Event::of(fields)?;
     let mut draft = Draft { time: event.time, raw: event.text.map(Cow::Borrowed), ..Draft::default() };
@@ -427,6 +433,13 @@ fn provider_of(log: &str) -> Option<&'static str> {
         "Microsoft-Windows-Sysmon/Operational" => Some(SYSMON),
         "Microsoft-Windows-Windows Defender/Operational" => Some(DEFENDER),
         "Microsoft-Windows-PowerShell/Operational" => Some("Microsoft-Windows-PowerShell"),
+        "Microsoft-Windows-TaskScheduler/Operational" => Some("Microsoft-Windows-TaskScheduler"),
+        "Microsoft-Windows-TerminalServices-LocalSessionManager/Operational" => {
+            Some("Microsoft-Windows-TerminalServices-LocalSessionManager")
+        }
+        "Microsoft-Windows-TerminalServices-RemoteConnectionManager/Operational" => {
+            Some("Microsoft-Windows-TerminalServices-RemoteConnectionManager")
+        }
         _ => None,
     }
 }

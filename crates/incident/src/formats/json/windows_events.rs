@@ -32,7 +32,7 @@ pub(super) fn event(provider: &str, id: u64) -> (Option<&'static str>, RecordKin
         _ => RecordKind::Log,
     };
     let table = match provider {
-        "Service Control Manager" => SERVICE_EVENTS,
+        "Service Control Manager" | "Microsoft-Windows-Service Control Manager" => SERVICE_EVENTS,
         "Microsoft-Windows-PowerShell" => POWERSHELL_EVENTS,
         "Microsoft-Windows-TaskScheduler" => TASK_EVENTS,
         "Microsoft-Windows-TerminalServices-LocalSessionManager"

@@ -61,6 +61,7 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 pub(super) use cef::Event as CefEvent;
 pub(crate) use meraki::KINDS as MERAKI;
 pub(super) use ossec::agent;
+pub(super) use pairs::pairs;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.

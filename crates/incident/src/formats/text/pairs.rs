@@ -2,15 +2,15 @@
 
 /// A key, its value without quotation marks, and whether it stood in double ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pair<'a> {
-    pub(super) key: &'a str,
-    pub(super) value: &'a str,
+pub(in crate::formats) struct Pair<'a> {
+    pub(in crate::formats) key: &'a str,
+    pub(in crate::formats) value: &'a str,
     pub(super) is_quoted: bool,
 }
 
 /// The pairs of a text in order. Text that is no pair is passed over. A value in single quotation marks that begins with a pair
 /// itself, as in auditd's `msg='op=login acct="root"'`, is gone into.
-pub(super) fn pairs(text: &str) -> impl Iterator<Item = Pair<'_>> {
+pub(in crate::formats) fn pairs(text: &str) -> impl Iterator<Item = Pair<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         loop {
