@@ -3,6 +3,7 @@
 //! Invariants: what is no shorthand stays as it is, and no description grows by more than [`MOST`] addresses.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
@@ -29,9 +30,12 @@ static LISTS: LazyLock<Regex> = LazyLock::new(|| {
 /// A range between two whole addresses.
 static RANGES: LazyLock<Regex> =
     LazyLock::new(|| compile(r"\b((?:\d{1,3}\.){3})(\d{1,3})\s?[-–]\s?((?:\d{1,3}\.){3})(\d{1,3})\b"));
-/// A network of at most 256 addresses.
+/// A network of at most 256 addresses, also as `10.0.2.x`.
 static NETWORKS: LazyLock<Regex> =
-    LazyLock::new(|| compile(r"\b((?:\d{1,3}\.){3})\d{1,3}/(?:2[4-9]|3[0-2])\b"));
+    LazyLock::new(|| compile(r"\b((?:\d{1,3}\.){3})(?:\d{1,3}/(?:2[4-9]|3[0-2])\b|[xX]\b|\*)"));
+/// The same with what is said to be in it: `10.0.2.0/24 servers`.
+static LABELLED: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"\b((?:\d{1,3}\.){3})\d{1,3}/(?:2[4-9]|3[0-2])\b[\s:=(–-]+([A-Za-z]{3,})\b"));
 /// An address, or the last number of one by itself.
 static ENDS: LazyLock<Regex> =
     LazyLock::new(|| compile(r"\b((?:\d{1,3}\.){3})\d{1,3}\b|(^|[\s(])\.(\d{1,3})\b"));
@@ -42,17 +46,23 @@ fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern is valid")
 }
 
+/// Most words of a line that is a heading.
+const HEADING: usize = 4;
+
 /// The same description with every address written out. The last number of an address by itself is of the network whose address stands
-/// before it in its line, else of the last network of at most 256 addresses that was named, until an empty line.
+/// before it in its line, else of the last network of at most 256 addresses that was named, until an empty line; behind one, of the network
+/// of which the heading says what is in it.
 pub fn spelled_out(description: &str) -> Cow<'_, str> {
     let mut left = MOST;
     let mut network: Option<String> = None;
     let mut is_same = true;
     let mut lines = Vec::new();
+    let labels = labels(description);
     for line in description.split('\n') {
-        if line.trim().is_empty() {
-            network = None;
-        }
+        network = match line.trim().is_empty() {
+            true => None,
+            false => network.or_else(|| headed(line, &labels)),
+        };
         let whole = RANGES.replace_all(line, |found: &Captures<'_>| {
             match group(found, 1) == group(found, 3) {
                 true => addresses(
@@ -91,6 +101,29 @@ pub fn spelled_out(description: &str) -> Cow<'_, str> {
         lines.push(ends.into_owned());
     }
     if is_same { Cow::Borrowed(description) } else { Cow::Owned(lines.join("\n")) }
+}
+
+/// Networks by what is said to be in them, in lower case and without a plural's ending; none where several are called so.
+fn labels(description: &str) -> BTreeMap<String, Option<&str>> {
+    let mut labels = BTreeMap::new();
+    for found in LABELLED.captures_iter(description) {
+        let network = group(&found, 1);
+        let known = labels.entry(label(group(&found, 2))).or_insert(Some(network));
+        *known = known.filter(|known| *known == network);
+    }
+    labels
+}
+
+fn label(word: &str) -> String {
+    let lower = word.to_lowercase();
+    lower.strip_suffix('s').map(str::to_owned).unwrap_or(lower)
+}
+
+/// The network that a heading is about: a line of few words and no numbers.
+fn headed(line: &str, labels: &BTreeMap<String, Option<&str>>) -> Option<String> {
+    let mut words = line.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let is_heading = words.clone().count() <= HEADING && !line.contains(|c: char| c.is_ascii_digit());
+    words.find_map(|word| *labels.get(&label(word))?).filter(|_| is_heading).map(str::to_owned)
 }
 
 /// What a group of a pattern found; nothing where it has no part.
@@ -164,6 +197,15 @@ mod tests {
                 "Office 10.60.1.0/24\n  DC01 10.60.1.10\n  JUMP (10.60.1.40)",
             ),
             ("Office 10.60.1.0/24\n\nDC01 .10", "Office 10.60.1.0/24\n\nDC01 .10"),
+            ("Servers (10.60.1.x):\nDC01 .10", "Servers (10.60.1.x):\nDC01 10.60.1.10"),
+            (
+                "10.60.1.0/24  servers\n10.60.9.0/24 = clients\n\nOur servers:\nDC01 .10\n\nPeople\nJUMP .40",
+                "10.60.1.0/24  servers\n10.60.9.0/24 = clients\n\nOur servers:\nDC01 10.60.1.10\n\nPeople\nJUMP .40",
+            ),
+            (
+                "10.60.1.0/24 servers\n10.60.2.0/24 servers\n\nServers\nDC01 .10",
+                "10.60.1.0/24 servers\n10.60.2.0/24 servers\n\nServers\nDC01 .10",
+            ),
         ] {
             assert_eq!(spelled_out(text), expected, "{text}");
         }

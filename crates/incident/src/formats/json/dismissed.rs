@@ -33,7 +33,7 @@ const PATHS: [&str; 22] = [
     "feedback",
 ];
 /// What they write there, letters alone and small.
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 13] = [
     "falsepositive",
     "benignpositive",
     "benignpositivesuspiciousbutexpected",
