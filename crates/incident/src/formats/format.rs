@@ -99,6 +99,8 @@ pub enum Format {
     AuditEvents,
     /// Detections of agents and other security products without a form of their own here.
     Detections,
+    /// What security products that have no form of their own here saw or were told, beside what they found wrong.
+    ProductEvents,
     /// Any other JSON object that tells of something that happened, of a source in which no other form is recognised.
     OtherJson,
     /// Any other line that begins with a time; likewise.
@@ -111,7 +113,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, [`Format::Unknown`] first.
-    pub const ALL: [Format; 45] = [
+    pub const ALL: [Format; 46] = [
         Format::Unknown,
         Format::Bracketed,
         Format::SnortFast,
@@ -153,6 +155,7 @@ impl Format {
         Format::Osquery,
         Format::AuditEvents,
         Format::Detections,
+        Format::ProductEvents,
         Format::OtherJson,
         Format::OtherLines,
         Format::Remark,
@@ -245,6 +248,7 @@ impl Format {
             Format::Osquery => ("osquery", "osquery results"),
             Format::AuditEvents => ("audit_events", "audit events"),
             Format::Detections => ("detections", "detections"),
+            Format::ProductEvents => ("product_events", "security products' events"),
             Format::OtherJson => ("other_json", "other JSON events"),
             Format::OtherLines => ("other_lines", "other lines with a time"),
             Format::Remark => ("remark", "responders' remarks"),

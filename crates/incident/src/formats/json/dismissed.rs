@@ -8,7 +8,7 @@ use super::fields::Fields;
 const CONSOLES: [Format; 6] =
     [Format::Detections, Format::Ecs, Format::EntraId, Format::GuardDuty, Format::Microsoft365, Format::Ocsf];
 /// Where products keep what came of looking.
-const PATHS: [&str; 22] = [
+const PATHS: [&str; 26] = [
     "classification",
     "Classification",
     "properties.classification",
@@ -31,9 +31,13 @@ const PATHS: [&str; 22] = [
     "Workflow.Status",
     "kibana.alert.workflow_reason",
     "feedback",
+    "determination.value",
+    "workflow.closure_reason",
+    "closing_reason",
+    "investigationResult",
 ];
 /// What they write there, letters alone and small.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 17] = [
     "falsepositive",
     "benignpositive",
     "benignpositivesuspiciousbutexpected",
@@ -47,6 +51,10 @@ const WORDS: [&str; 13] = [
     "lineofbusinessapplication",
     "markedasbenign",
     "suppressed",
+    "falsepositivetuned",
+    "nonissue",
+    "resolvedbenignknowngood",
+    "benigntruepositive",
 ];
 
 /// Whether an alert was dismissed: it stays what happened, and accuses nobody.

@@ -7,6 +7,7 @@
 mod audit_events;
 mod aws_findings;
 mod beats;
+mod carbon_black;
 mod cloudtrail;
 mod common_security;
 mod defender;
@@ -32,19 +33,23 @@ mod ocsf;
 mod okta;
 mod osquery;
 mod other;
+mod qradar;
 mod sentinel_one;
 mod sigma;
 mod snort;
+mod sophos;
 mod splunk;
 mod splunk_windows;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod trend_micro;
 mod wazuh;
 mod web;
 mod windows;
 mod windows_events;
 mod zeek;
+pub(super) mod zscaler;
 
 use std::borrow::Cow;
 use std::io;
@@ -56,6 +61,7 @@ use fields::Fields;
 pub(super) use fields::is_name;
 pub(crate) use fields::time as time_of;
 pub(crate) use other::event;
+pub(super) use qradar::offense as qradar_offense;
 pub(crate) use splunk::is_notable;
 use tags::Tags;
 pub(super) use tags::severity;
@@ -70,7 +76,7 @@ use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another. The last [`BY_NAMES`] read what none before
 /// them does.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 32] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 41] = [
     splunk::NOTABLE,
     eve::EVE,
     snort::SNORT_JSON,
@@ -91,6 +97,7 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 32] = [
     microsoft365::MICROSOFT365,
     aws_findings::GUARD_DUTY,
     github::GITHUB,
+    zscaler::ZSCALER,
     web::WEB,
     falcon::ACTIVITIES,
     falcon::IDENTITIES,
@@ -100,6 +107,14 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 32] = [
     defender::DEFENDER,
     osquery::OSQUERY,
     jamf::JAMF,
+    qradar::OFFENSES,
+    qradar::EVENTS,
+    carbon_black::ALERTS,
+    carbon_black::EVENTS,
+    sophos::ALERTS,
+    sophos::EVENTS,
+    trend_micro::ALERTS,
+    trend_micro::EVENTS,
     detections::DETECTIONS,
     audit_events::AUDIT_EVENTS,
     splunk::EVENTS,

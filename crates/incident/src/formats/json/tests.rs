@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 42] = [
+const SAMPLES: [(Format, &str); 48] = [
     (
         Format::Detections,
         r#"{"_time":"2026-06-03T12:59:31.342+00:00","index":"notable","source":"Access - Guessing - Rule","sourcetype":"stash","rule_title":"Guessing","urgency":"high","annotations.mitre_attack":["T1110"],"src":"203.0.113.9","dest":"web01","user":"bob","process":"sh -i","app":"sshd"}"#,
@@ -198,6 +198,30 @@ const SAMPLES: [(Format, &str); 42] = [
     (
         Format::Detections,
         r#"{"id":"da7_1","incidentId":7,"severity":"High","status":"New","classification":null,"investigationState":"Running","detectionSource":"WindowsDefenderAtp","category":"CredentialAccess","threatFamilyName":null,"title":"Memory of a sensitive process was read","alertCreationTime":"2026-06-03T13:01:00.1234567Z","firstEventTime":"2026-06-03T12:59:31.342Z","computerDnsName":"pc7.corp.example","mitreTechniques":["T1003.001"],"relatedUser":{"userName":"alice","domainName":"CORP"},"evidence":[{"entityType":"Process","fileName":"x.exe","processCommandLine":"x.exe -a","parentProcessFileName":"cmd.exe"},{"entityType":"File","fileName":"x.exe","filePath":"C:\\Temp"},{"entityType":"Ip","ipAddress":"203.0.113.9"}]}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"id":7,"description":"Multiple Login Failures","offense_type":0,"offense_source":"203.0.113.9","magnitude":7,"severity":8,"start_time":1780491571342,"categories":["User Login Failure"],"source_network":"other","event_count":15,"rules":[{"id":100205,"type":"CRE_RULE"}],"status":"OPEN","log_sources":[{"type_name":"LinuxServer","name":"LinuxServer @ bastion01","id":64}]}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"org_key":"ABC","alert_url":"https://x","id":"a1","type":"WATCHLIST","detection_timestamp":"2026-06-03T12:59:31.342Z","severity":5,"reason":"Process was detected by a report","sensor_action":"ALLOW","device_name":"CORP\\pc7","device_username":"alice","device_internal_ip":"10.0.3.18","report_name":"Encoded commands","process_cmdline":"powershell.exe -enc x","netconn_remote_ip":"203.0.113.66","ttps":["MITRE_T1059_001_POWERSHELL"]}"#,
+    ),
+    (
+        Format::ProductEvents,
+        r#"{"type":"endpoint.event.netconn","process_path":"c:\\x.exe","device_name":"CORP\\pc7","device_timestamp":"2026-06-03 12:59:31.342 +0000 UTC","remote_ip":"203.0.113.66","remote_port":443,"local_ip":"10.0.3.18","local_port":51234,"netconn_domain":"c2.example.net","netconn_inbound":false,"netconn_protocol":"PROTO_TCP","sensor_action":"ACTION_ALLOW"}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"created_at":"2026-06-03T12:59:41.342Z","when":"2026-06-03T12:59:31.342Z","location":"pc7","id":"i","severity":"high","threat":"ML/PE-A","type":"Event::Endpoint::Threat::Detected","description":"Manual cleanup required: 'ML/PE-A' at 'C:\\x.exe'","data":{"source_info":{"ip":"10.0.3.18"}},"source":"alice"}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"id":"WB-1-20260603-00001","status":"Open","workbenchLink":"https://x","model":"Possible Credential Dumping","score":63,"severity":"high","createdDateTime":"2026-06-03T12:59:31Z","impactScope":{"entities":[{"entityType":"host","entityValue":{"name":"pc7","ips":["10.0.3.18"]}},{"entityType":"account","entityValue":"corp\\alice"}]},"description":"x","matchedRules":[{"name":"Dump","matchedFilters":[{"name":"Dump by registry","mitreTechniqueIds":["T1003.002"]}]}],"indicators":[{"type":"ip","value":"203.0.113.66"}]}"#,
+    ),
+    (
+        Format::Firewall,
+        r#"{"LogTimestamp":"Wed Jun  3 12:59:31 2026","ConnectionID":"c","InternalReason":"","ConnectionStatus":"close","IPProtocol":6,"Username":"alice@example.com","ClientPublicIP":"203.0.113.9","Policy":"Admins","ConnectorIP":"10.0.2.5","Host":"bastion01.corp.example","Application":"SSH","ServerIP":"10.0.2.11","ServerPort":22}"#,
     ),
 ];
 

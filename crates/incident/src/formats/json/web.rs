@@ -128,7 +128,11 @@ fn recognises(object: &Object) -> bool {
     .any(|key| log.has(key));
     let has_status =
         STATUS.iter().any(|path| log.number(path).is_some_and(|status| (100..600).contains(&status)));
-    !is_foreign && has_status && client(log).is_some() && request(log).is_some()
+    !is_foreign
+        && !super::zscaler::is_one(object)
+        && has_status
+        && client(log).is_some()
+        && request(log).is_some()
 }
 
 pub(super) fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {

@@ -8,7 +8,8 @@ use super::super::{
     Format, MAX_ADDRESS, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port,
 };
 use super::{
-    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, end, may_be_from, of_ten, tell_traffic, unescaped_at, verdict,
+    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, cef_vendors, end, may_be_from, of_ten, tell_traffic, unescaped_at,
+    verdict,
 };
 use crate::Timestamp;
 use crate::record::{Record, RecordKind, SensorVerdict};
@@ -64,7 +65,7 @@ pub(in crate::formats) struct Event<'a> {
 }
 
 impl Event<'_> {
-    fn value(&self, key: &str) -> &str {
+    pub(super) fn value(&self, key: &str) -> &str {
         self.pairs.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value.trim())
     }
 
@@ -84,6 +85,13 @@ impl Event<'_> {
             record.detail = clean(self.first(&["msg", "request"]), MAX_DETAIL);
             record.priority = priority;
             record.verdict = verdict(self.first(&["act", "outcome"]));
+            if let Some(meant) = cef_vendors::meant(self) {
+                (record.kind, record.priority) = (meant.kind, meant.priority);
+                let found = meant.found.filter(|found| found != self.name);
+                if let Some(found) = found {
+                    record.message = clean_message(&format!("{found}: {}", self.name));
+                }
+            }
             record.protocol = clean_protocol(self.value("proto"));
             record
         });

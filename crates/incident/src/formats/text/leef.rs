@@ -132,7 +132,8 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         record.priority = priority;
         record.classification = clean_classification(class);
         record.protocol = clean_protocol(first(&["proto"]));
-        record.source = end(first(&["src"]), port(first(&["srcPort"])));
+        // What only knows the identity names no other source.
+        record.source = end(first(&["src", "identSrc"]), port(first(&["srcPort"])));
         record.destination = end(first(&["dst"]), port(first(&["dstPort"])));
         record.account = clean(first(&["usrName", "accountName"]), MAX_NAME);
         record.process = clean(first(&["cmdLine", "process", "processName"]), MAX_COMMAND);
@@ -264,5 +265,11 @@ mod tests {
         }
         let quiet = read("LEEF:1.0|a|b|c|login|src=10.0.0.1", &Envelope::default()).unwrap();
         assert_eq!((quiet.kind, quiet.priority, quiet.message.as_str()), (RecordKind::Log, None, "login"));
+        let identity =
+            read("LEEF:1.0|a|b|c|login|identSrc=10.0.0.1\tusrName=bob", &Envelope::default()).unwrap();
+        assert_eq!(
+            (identity.source.unwrap().address.as_str(), identity.account.as_str()),
+            ("10.0.0.1", "bob")
+        );
     }
 }

@@ -9,6 +9,7 @@ mod auditd;
 mod balancers;
 mod bracketed;
 mod cef;
+mod cef_vendors;
 mod check_point;
 mod cisco;
 mod cisco_ise;
@@ -17,6 +18,7 @@ mod csv;
 mod dhcp;
 mod falco;
 mod fortigate;
+mod fortinet;
 mod huawei;
 mod juniper;
 mod leef;
@@ -28,12 +30,14 @@ mod pairs;
 mod palo_alto;
 mod pam;
 mod pfsense_csv;
+mod qradar;
 mod service_files;
 mod services;
 mod snort_csv;
 mod snort_fast;
 mod snort_full;
 mod sonicwall;
+mod sophos_firewall;
 mod squid;
 mod sshd;
 mod sudo;
@@ -45,6 +49,7 @@ mod web;
 mod web_errors;
 mod windows_text;
 mod zeek_tsv;
+mod zscaler;
 
 #[cfg(test)]
 mod hostile;
@@ -56,8 +61,8 @@ use std::borrow::Cow;
 use super::format::{Envelope, LayoutFormat, LineFormat};
 use super::json::{is_name, traffic};
 use super::{Format, MAX_ADDRESS, clean, clean_message};
-use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
+use crate::{Endpoint, Timestamp};
 pub(super) use cef::Event as CefEvent;
 pub(crate) use meraki::KINDS as MERAKI;
 pub(super) use ossec::agent;
@@ -65,7 +70,7 @@ pub(super) use pairs::pairs;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 30] = [
+pub(crate) const LINES: [LineFormat; 34] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -73,6 +78,8 @@ pub(crate) const LINES: [LineFormat; 30] = [
     cef::FORMAT,
     leef::FORMAT,
     palo_alto::FORMAT,
+    zscaler::FORMAT,
+    qradar::FORMAT,
     falco::FORMAT,
     auditd::FORMAT,
     web::FORMAT,
@@ -91,6 +98,8 @@ pub(crate) const LINES: [LineFormat; 30] = [
     juniper::FORMAT,
     huawei::FORMAT,
     fortigate::FORMAT,
+    fortinet::FORMAT,
+    sophos_firewall::FORMAT,
     check_point::FORMAT,
     meraki::FORMAT,
     sonicwall::FORMAT,
@@ -133,6 +142,19 @@ fn program<'a>(envelope: &Envelope<'a>) -> &'a str {
     name.split_once(pam::BY_MODULE).map_or(name, |(name, _)| name)
 }
 
+/// A line that begins with one of these keys, also behind the time and the host that a relay puts before it, and that host.
+fn behind_relay<'a>(line: &'a str, keys: &[&str]) -> Option<(&'a str, &'a str)> {
+    let begins = |text: &str| keys.iter().any(|key| text.starts_with(key));
+    let line = line.trim_start();
+    if begins(line) {
+        return Some(("", line));
+    }
+    let (_, rest) = Timestamp::parse_prefix(line)?;
+    let (host, rest) = rest.trim_start().split_once(' ')?;
+    let rest = rest.trim_start();
+    (is_name(host) && begins(rest)).then_some((host, rest))
+}
+
 /// Whether the line stands alone, or one of these programs wrote it.
 fn may_be_from(envelope: &Envelope<'_>, programs: &[&str]) -> bool {
     let name = program(envelope);
@@ -166,7 +188,7 @@ fn priority(text: &str) -> Option<u8> {
 }
 
 /// The priority of a severity from 1 to 10, as CEF and LEEF have it: 7 and more is high, 4 and more medium.
-fn of_ten(severity: u32) -> Option<u8> {
+pub(super) fn of_ten(severity: u32) -> Option<u8> {
     match severity {
         0 => None,
         1..=3 => Some(3),
@@ -176,7 +198,7 @@ fn of_ten(severity: u32) -> Option<u8> {
 }
 
 /// What a sensor says it did, in the words that sensors use.
-fn verdict(word: &str) -> Option<SensorVerdict> {
+pub(super) fn verdict(word: &str) -> Option<SensorVerdict> {
     let word = word.trim().trim_matches(['"', '[', ']']).to_ascii_lowercase();
     const BLOCKED: [&str; 7] = ["drop", "block", "den", "reject", "reset", "quarantin", "prevent"];
     const ALLOWED: [&str; 8] = ["allow", "pass", "permit", "accept", "would", "wdrop", "cant", "can't"];

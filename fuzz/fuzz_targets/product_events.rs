@@ -1,0 +1,3 @@
+#![no_main]
+
+countermove_fuzz::target!(product_events);
