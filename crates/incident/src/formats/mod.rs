@@ -13,7 +13,7 @@ pub use format::Format;
 pub(crate) use format::{Envelope, Layout, LayoutFormat, LineFormat, Object, ObjectFormat, Offered};
 pub(crate) use json::{event, is_notable, meant_as, time_of};
 pub use render::AlertFormat;
-pub(crate) use text::MERAKI;
+pub(crate) use text::{MERAKI, is_clear_pass, is_net_scaler};
 
 use crate::text::{printable, shorten};
 use crate::{Endpoint, Record, RecordKind, Signature, Timestamp};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::Timestamp;
-use crate::formats::MERAKI;
+use crate::formats::{MERAKI, is_clear_pass, is_net_scaler};
 
 /// Longest name of a host or a program in a header.
 const MAX_NAME: usize = 255;
@@ -25,6 +25,9 @@ pub(super) struct Header<'a> {
 pub(super) fn header(line: &str) -> Option<Header<'_>> {
     let own = without_service(without_file(line));
     let (has_priority, rest) = priority(without_length(own));
+    if let Some(found) = gateway(rest) {
+        return Some(found);
+    }
     if let Some(behind) = rest.strip_prefix("1 ") {
         let found = meraki(behind);
         if has_priority || found.is_some() {
@@ -96,8 +99,16 @@ fn without_length(line: &str) -> &str {
     }
 }
 
-/// `<34>` at the beginning.
+/// `<34>` at the beginning, or in words as NetScaler's own files have it, `<local0.info>`.
 fn priority(line: &str) -> (bool, &str) {
+    if let Some((name, rest)) = line.strip_prefix('<').and_then(|rest| rest.split_once('>'))
+        && let Some((facility, level)) = name.split_once('.')
+        && (2..=9).contains(&facility.len())
+        && facility.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && behind_level(&format!("{level} ")).is_some()
+    {
+        return (true, rest.trim_start_matches(BLANKS));
+    }
     let found = line.strip_prefix('<').and_then(|rest| {
         let end = rest.bytes().take(4).position(|byte| byte == b'>')?;
         let (number, rest) = rest.split_at(end);
@@ -156,7 +167,8 @@ fn rfc5424(rest: &str) -> Option<Header<'_>> {
     let end = if behind.starts_with('[') { rest.len() } else { rest.len() - behind.len() };
     let data = rest.get(..end).unwrap_or_default().trim_start_matches('-');
     let mut message = behind.trim_start_matches(' ').trim_start_matches('\u{feff}');
-    if message.is_empty() && rest.starts_with('[') {
+    // Juniper's devices may repeat it in a sentence behind, without the name.
+    if message.is_empty() && rest.starts_with('[') || rest.starts_with("[junos@") {
         // Firewalls say all that they say in it, and in the name of the message.
         message = if id == "-" { rest.trim_matches(['[', ']', ' ']) } else { from_id };
     }
@@ -194,12 +206,16 @@ fn behind_data(text: &str) -> &str {
 fn rfc3164(line: &str) -> Option<Header<'_>> {
     let (time, rest) = Timestamp::parse_prefix(line)?;
     // A time that a program wrote itself has something else behind it than a blank and a host.
-    let rest = rest.strip_prefix(BLANKS)?;
+    let (_, rest) = priority(rest.strip_prefix(BLANKS)?);
     let (host, rest) = rest.split_once(BLANKS)?;
     // Some relays put a colon behind the time or the host.
     let host = host.strip_suffix(':').unwrap_or(host);
     let rest = rest.trim_start_matches(BLANKS);
-    let (program, message) = program(rest).or_else(|| category(rest))?;
+    // F5's hosts name the level before the program.
+    let (program, message) = program(rest)
+        .or_else(|| category(rest))
+        .or_else(|| exported(rest))
+        .or_else(|| program(behind_level(rest)?))?;
     // What a collector calls the device is less than the device's own mark.
     let is_device = program.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("cisco"));
     let (program, message) = ciscos(message).filter(|_| is_device).unwrap_or((program, message));
@@ -226,6 +242,34 @@ fn category(text: &str) -> Option<(&str, &str)> {
     let (name, message) = text.split_once(' ').filter(|(name, _)| name.starts_with("CISE_"))?;
     let is_counted = message.get(..10).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     (is_counted && is_name(name)).then_some((name, message))
+}
+
+/// `CPPM_Session_Detail 123 1 0 Common.Username=…`, what ClearPass has there: the name that somebody gave the export, which may be of
+/// several words, so that no program is named. All of it stays in the message.
+fn exported(text: &str) -> Option<(&str, &str)> {
+    is_clear_pass(text).then_some(("", text))
+}
+
+/// What stands behind a level, `notice mcpd[5000]: …`.
+fn behind_level(text: &str) -> Option<&str> {
+    const LEVELS: [&str; 10] =
+        ["emerg", "alert", "crit", "err", "error", "warning", "warn", "notice", "info", "debug"];
+    text.split_once(' ').filter(|(level, _)| LEVELS.contains(level)).map(|(_, rest)| rest)
+}
+
+/// `TIME <local0.info> HOST 06/03/2026:12:59:31 GMT ns 0-PPE-0 : …`: what NetScaler writes, which has its own time and name before what it
+/// says, and syslog's in front of these or not. Its own stay in the message.
+fn gateway(line: &str) -> Option<Header<'_>> {
+    let (_, rest) = priority(line.trim_start_matches(BLANKS));
+    if is_net_scaler(rest.trim_start_matches(BLANKS)) {
+        return Some(Header { message: rest.trim_start_matches(BLANKS), ..Header::default() });
+    }
+    let (time, rest) = Timestamp::parse_prefix(rest)?;
+    let (_, rest) = priority(rest.strip_prefix(BLANKS)?.trim_start_matches(BLANKS));
+    let (host, message) = rest.trim_start_matches(BLANKS).split_once(BLANKS)?;
+    let message = message.trim_start_matches(BLANKS);
+    let is_meant = is_name(host) && is_net_scaler(message);
+    is_meant.then_some(Header { time: Some(time), host, message, ..Header::default() })
 }
 
 /// `TIME: %ASA-6-302013: MESSAGE`: what Cisco's devices write by themselves. At times with the device's name and a blank before the
@@ -406,6 +450,29 @@ fn is_name(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gateways_and_exports_keep_their_own_heads() {
+        let said = "06/03/2026:12:59:31 GMT ns 0-PPE-0 : default AAA LOGIN_FAILED 7 0 : User bob";
+        for (before, host) in [
+            ("", ""),
+            ("<134> ", ""),
+            ("<local0.info> ", ""),
+            ("Jun  3 12:59:31 ns01 ", "ns01"),
+            ("Jun  3 12:59:31 <local0.info> 10.0.0.4 ", "10.0.0.4"),
+            ("<134>Jun  3 12:59:31 ns01 ", "ns01"),
+        ] {
+            let line = format!("{before}{said}");
+            let found = parts(&line).unwrap();
+            assert_eq!((found.1, found.2, found.3), (host, "", said), "{line}");
+        }
+        let found = parts("Jun  3 12:59:31 f5a notice mcpd[5000]: 01070417:5: AUDIT - x").unwrap();
+        assert_eq!((found.1, found.2, found.3), ("f5a", "mcpd", "01070417:5: AUDIT - x"));
+        let found = parts("<143>Jun  3 12:59:31 cp01 Session Logs 5 1 0 Common.Username=bob").unwrap();
+        assert_eq!((found.1, found.2, found.3), ("cp01", "", "Session Logs 5 1 0 Common.Username=bob"));
+        let found = parts("Jun  3 12:59:31 <auth.info> ns sshd[5]: said").unwrap();
+        assert_eq!((found.1, found.2, found.3), ("ns", "sshd", "said"));
+    }
 
     fn parts(line: &str) -> Option<(String, &str, &str, &str)> {
         header(line).map(|header| {

@@ -15,7 +15,7 @@ const MAX_ITEM: usize = MAX_LINE;
 const MAX_DEPTH: usize = 120;
 
 /// Members that hold the records of an export, by their path.
-pub(super) const WRAPPERS: [&[&str]; 17] = [
+pub(super) const WRAPPERS: [&[&str]; 20] = [
     &["Records"],
     &["records"],
     &["hits", "hits"],
@@ -33,6 +33,9 @@ pub(super) const WRAPPERS: [&[&str]; 17] = [
     &["Findings"],
     &["detail", "findings"],
     &["data", "events"],
+    &["reply", "alerts"],
+    &["reply", "incidents"],
+    &["reply", "alerts", "data"],
 ];
 
 /// What was taken out of the text.

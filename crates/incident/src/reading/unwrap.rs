@@ -23,7 +23,7 @@ const MAX_ROWS: usize = 10_000;
 const MAX_REPEATED: usize = 256;
 
 /// Words in the names of programs that write records as JSON objects, or pass them on: sensors, their outputs, shippers.
-const WRITERS_OF_OBJECTS: [&str; 87] = [
+const WRITERS_OF_OBJECTS: [&str; 93] = [
     "alert",
     "alerts",
     "alloy",
@@ -36,12 +36,16 @@ const WRITERS_OF_OBJECTS: [&str; 87] = [
     "cef",
     "chainsaw",
     "clamav",
+    "claroty",
     "cloudtrail",
+    "cloudflare",
     "cloudwatch",
     "containerd",
     "corelight",
+    "cortex",
     "crowdsec",
     "crowdstrike",
+    "darktrace",
     "defender",
     "detection",
     "docker",
@@ -78,6 +82,7 @@ const WRITERS_OF_OBJECTS: [&str; 87] = [
     "modsecurity",
     "mswineventlog",
     "nids",
+    "nozomi",
     "nxlog",
     "ocsf",
     "okta",
@@ -87,6 +92,7 @@ const WRITERS_OF_OBJECTS: [&str; 87] = [
     "osqueryi",
     "ossec",
     "packetbeat",
+    "paloalto",
     "pfsense",
     "promtail",
     "rsyslogd",
@@ -371,6 +377,11 @@ fn wrapped(object: &mut Object) -> Option<Vec<Value>> {
     if object.get("kind").and_then(Value::as_str) == Some("admin#reports#activity") {
         return None;
     }
+    // An alert of Cortex XDR carries the events that raised it.
+    let is_numbered = ["alert_id", "external_id"].iter().any(|key| object.contains_key(*key));
+    if is_numbered && object.contains_key("detection_timestamp") {
+        return None;
+    }
     for path in WRAPPERS {
         let (last, way) = path.split_last()?;
         let mut place = Some(&mut *object);
@@ -402,6 +413,16 @@ mod tests {
 
     fn bodies(text: &str) -> Vec<String> {
         items(text).into_iter().map(|(body, _)| body).collect()
+    }
+
+    #[test]
+    fn an_alert_keeps_its_events_and_an_answer_gives_its_alerts() {
+        let alert = r#"{"alert_id":"1","detection_timestamp":1780491571342,"events":[{"user_name":"x"}]}"#;
+        assert_eq!(bodies(alert).len(), 1);
+        assert!(bodies(alert)[0].contains("alert_id"));
+        let answer = format!(r#"{{"reply":{{"total_count":2,"alerts":[{alert},{alert}]}}}}"#);
+        assert_eq!(bodies(&answer).len(), 2);
+        assert!(bodies(&answer).iter().all(|body| body.contains("alert_id")));
     }
 
     #[test]

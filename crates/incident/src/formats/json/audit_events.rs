@@ -59,8 +59,9 @@ pub(super) const ACCOUNT: [&str; 37] = [
 ];
 /// Whoever acts, described by more than a name.
 const ACTOR: [&str; 5] = ["actor", "author", "initiatedby", "createdby", "auth"];
-const ACTION: [&str; 17] = [
+const ACTION: [&str; 18] = [
     "event.action",
+    "action.type",
     "action",
     "audittype.action",
     "eventname",
@@ -124,7 +125,17 @@ pub(super) const UPON: [&str; 17] = [
     "sourcelabel",
     "privilegename",
 ];
-const RESULT: [&str; 6] = ["result", "outcome.result", "outcome", "status", "success", "issuccess"];
+const RESULT: [&str; 9] = [
+    "result",
+    "outcome.result",
+    "outcome",
+    "status",
+    "success",
+    "issuccess",
+    "allowed",
+    "actionresult",
+    "action.result",
+];
 const REASON: [&str; 4] = ["reason", "failurereason", "outcome.reason", "error"];
 /// What the service says of it in a sentence, in which others' words may stand.
 const SENTENCE: [&str; 5] = ["operationdetail", "changedescription", "description", "summary", "event"];

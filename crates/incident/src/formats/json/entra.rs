@@ -54,8 +54,12 @@ enum Way {
 fn way(object: &Object) -> Option<Way> {
     let fields = Fields(object);
     let are_texts = |keys: &[&str]| keys.iter().all(|key| fields.string(key).is_some());
+    if super::azure_resources::recognises(object) {
+        return None;
+    }
     if are_texts(&["time", "resourceId", "operationName", "category"]) {
         let says_who = [
+            "caller",
             "callerIpAddress",
             "callerIPAddress",
             "identity",
@@ -63,7 +67,8 @@ fn way(object: &Object) -> Option<Way> {
             "properties.initiatedBy",
             "properties.eventCategory",
         ];
-        let says_how = ["resultType", "resultSignature"];
+        // The activity log names the caller, and storage how the answer was.
+        let says_how = ["resultType", "resultSignature", "caller", "statusText"];
         let is_call =
             says_who.iter().any(|key| fields.has(key)) && says_how.iter().any(|key| fields.has(key));
         return is_call.then_some(Way::Exported);
@@ -228,7 +233,13 @@ impl<'a> Event<'a> {
         let draft = self.draft();
         let category = draft.classification.clone();
         let claim = |from: &str| CLAIMS.iter().find_map(|claim| outer.text(&format!("{from}.{claim}")));
-        let account = ["identity.claims", "identity.claim", "claims"].iter().find_map(|from| claim(from));
+        let named = || {
+            ["identity.claims", "identity.claim", "claims", "identity.requester"]
+                .iter()
+                .find_map(|from| claim(from))
+        };
+        // A claim may be a name for show, which the caller's address is not.
+        let account = outer.text("caller").filter(|caller| caller.contains('@')).or_else(named);
         let caller = || outer.first(&["caller", "identity"]).filter(|caller| !is_id(caller));
         let account = account.or_else(caller).unwrap_or_default();
         let source = outer.address(&[
@@ -237,7 +248,9 @@ impl<'a> Event<'a> {
             "httpRequest.clientIpAddress",
             "claims.ipaddr",
         ]);
-        let how = outer.first(&["resultSignature", "subStatus.value", "httpStatusCode"]).unwrap_or_default();
+        let how = outer
+            .first(&["resultSignature", "subStatus.value", "httpStatusCode", "statusText"])
+            .unwrap_or_default();
         let result = outer.first(&["resultType", "status.value"]).unwrap_or_default();
         let is_refused =
             ["forbidden", "unauthorized"].iter().any(|word| how.to_ascii_lowercase().contains(word));

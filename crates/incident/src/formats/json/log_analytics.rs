@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::Object;
 use super::fields::Fields;
+use super::{Object, defender_cloud};
 
 /// What a table's rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +38,15 @@ impl Table {
 
     /// The table that a row is of.
     fn of(row: Fields<'_>) -> Option<Table> {
-        if is_of_graph(row) {
+        if is_of_graph(row) || defender_cloud::alert_in(row).is_some() {
             return Some(Table::Alerts);
+        }
+        // Rows of the activity log without their table's name.
+        let is_activity =
+            ["TimeGenerated", "Caller", "CallerIpAddress"].iter().all(|column| row.string(column).is_some())
+                && ["OperationName", "OperationNameValue"].iter().any(|column| row.string(column).is_some());
+        if is_activity && !row.has("Type") {
+            return Some(Table::Activity);
         }
         row.string("TimeGenerated")?;
         Some(match row.string("Type")? {
@@ -78,6 +85,9 @@ pub(super) fn as_written(object: &Object, tables: &[Table]) -> Option<Object> {
         Table::Activity => activity(row),
         Table::Office => office(object, row),
         Table::Alerts if is_of_graph(row) => alert_of_graph(row),
+        Table::Alerts if defender_cloud::alert_in(row).is_some() => {
+            defender_cloud::columns(row).map_or(Value::Null, |columns| alert(Fields(&columns)))
+        }
         Table::Alerts => alert(row),
         Table::Seen => seen(row),
     };
@@ -88,12 +98,12 @@ pub(super) fn as_written(object: &Object, tables: &[Table]) -> Option<Object> {
 }
 
 /// The value of the first of these columns that has one.
-fn first(row: Fields<'_>, columns: &[&str]) -> Value {
+pub(super) fn first(row: Fields<'_>, columns: &[&str]) -> Value {
     columns.iter().find_map(|column| row.get(column)).cloned().unwrap_or_default()
 }
 
 /// The same of a column that holds an object or a list, also where it is written as text.
-fn inner(row: Fields<'_>, column: &str) -> Value {
+pub(super) fn inner(row: Fields<'_>, column: &str) -> Value {
     match row.get(column) {
         Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
         Some(value) => value.clone(),

@@ -6,11 +6,16 @@
 
 mod audit_events;
 mod aws_findings;
+mod azure_resources;
 mod beats;
 mod carbon_black;
+mod cloudflare;
 mod cloudtrail;
 mod common_security;
+mod cortex;
+mod darktrace;
 mod defender;
+mod defender_cloud;
 mod detections;
 mod dismissed;
 mod ecs;
@@ -21,6 +26,7 @@ mod falco;
 mod falcon;
 mod falcon_alerts;
 mod fields;
+mod flows;
 mod github;
 mod google_cloud;
 mod google_workspace;
@@ -29,10 +35,12 @@ mod kubernetes;
 mod log_analytics;
 mod microsoft365;
 mod named;
+mod nozomi;
 mod ocsf;
 mod okta;
 mod osquery;
 mod other;
+mod pan_logs;
 mod qradar;
 mod sentinel_one;
 mod sigma;
@@ -76,7 +84,7 @@ use crate::{Endpoint, Timestamp};
 
 /// All of them. No object that a source of one format writes is recognised by another. The last [`BY_NAMES`] read what none before
 /// them does.
-pub(crate) const OBJECT_FORMATS: [ObjectFormat; 41] = [
+pub(crate) const OBJECT_FORMATS: [ObjectFormat; 48] = [
     splunk::NOTABLE,
     eve::EVE,
     snort::SNORT_JSON,
@@ -115,6 +123,13 @@ pub(crate) const OBJECT_FORMATS: [ObjectFormat; 41] = [
     sophos::EVENTS,
     trend_micro::ALERTS,
     trend_micro::EVENTS,
+    cortex::CORTEX,
+    darktrace::DARKTRACE,
+    nozomi::NOZOMI,
+    pan_logs::PAN_LOGS,
+    cloudflare::CLOUDFLARE,
+    azure_resources::AZURE_RESOURCES,
+    flows::FLOWS,
     detections::DETECTIONS,
     audit_events::AUDIT_EVENTS,
     splunk::EVENTS,
@@ -305,6 +320,13 @@ fn is_own_proxy(proxy: &Endpoint, other: Option<&Endpoint>) -> bool {
         }
         _ => false,
     }
+}
+
+/// The ATT&CK tactics and techniques among texts.
+pub(super) fn attack_tags<'a>(texts: impl Iterator<Item = &'a str>) -> (Vec<crate::Tactic>, Vec<String>) {
+    let mut tags = Tags::default();
+    tags.take_all(texts);
+    (tags.tactics(), tags.techniques)
 }
 
 /// What a sensor did, in the words of firewalls and agents; nothing for others.

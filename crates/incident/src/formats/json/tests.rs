@@ -30,7 +30,7 @@ pub(super) fn changed(text: &str, changes: &[(&str, Value)]) -> Record {
     record(&Value::Object(object).to_string())
 }
 
-const SAMPLES: [(Format, &str); 48] = [
+const SAMPLES: [(Format, &str); 57] = [
     (
         Format::Detections,
         r#"{"_time":"2026-06-03T12:59:31.342+00:00","index":"notable","source":"Access - Guessing - Rule","sourcetype":"stash","rule_title":"Guessing","urgency":"high","annotations.mitre_attack":["T1110"],"src":"203.0.113.9","dest":"web01","user":"bob","process":"sh -i","app":"sshd"}"#,
@@ -42,6 +42,42 @@ const SAMPLES: [(Format, &str); 48] = [
     (
         Format::OtherJson,
         r#"{"_time":"2026-06-03T12:59:31.342+00:00","index":"net","host":"fw01","source":"udp:514","sourcetype":"acme:fw","action":"blocked","src":"203.0.113.9","dest":"10.0.2.11","dest_port":"22"}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"external_id":"1","severity":"high","mitre_technique_id_and_name":"T1003.001 - OS Credential Dumping: LSASS Memory","mitre_tactic_id_and_name":["TA0006 - Credential Access"],"alert_type":"Unclassified","events":[{"event_type":"Process Execution","actor_process_command_line":"x.exe -a","action_remote_ip":"203.0.113.9","user_name":"CORP\\alice"}],"alert_id":"22","detection_timestamp":1780491571342,"name":"Credential dump","category":"Credential Access","description":"LSASS was read","host_ip":["10.0.3.20"],"host_name":"pc7","source":"XDR BIOC","action":"DETECTED","action_pretty":"Detected (Reported)"}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"incident_id":"12","incident_name":null,"creation_time":1780491571342,"status":"new","severity":"high","description":"'Credential dump' along with 2 other alerts","alert_count":3,"hosts":["pc7:e1","pc8:e2"],"users":["corp\\alice"],"incident_sources":["XDR BIOC"],"mitre_tactics_ids_and_names":["TA0006 - Credential Access"],"mitre_techniques_ids_and_names":["T1003 - OS Credential Dumping"],"xdr_url":"x"}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"pbid":123,"score":0.83,"time":1780491571342,"creationTime":1780491572000,"mitreTechniques":[{"technique":"x","techniqueID":"T1041"}],"model":{"then":{"name":"Anomalous Connection::Data Sent to Rare Domain","uuid":"u1","priority":3,"description":"A device sends data.","category":"Suspicious"}},"device":{"did":5,"ip":"10.0.3.20","hostname":"pc7"},"triggeredComponents":[{"time":1780491571000,"triggeredFilters":[{"filterType":"Destination IP","trigger":{"value":"203.0.113.9"}},{"filterType":"Destination port","trigger":{"value":"443"}}]}]}"#,
+    ),
+    (
+        Format::Firewall,
+        r#"{"TimeReceived":"2026-06-03T12:59:32.000000Z","DeviceSN":"001","DeviceName":"fw01","LogType":"THREAT","Subtype":"vulnerability","TimeGenerated":"2026-06-03T12:59:31.000000Z","SourceAddress":"203.0.113.9","DestinationAddress":"10.0.2.14","SourceUser":"corp\\bob","Application":"web-browsing","SourcePort":51234,"DestinationPort":443,"Protocol":"tcp","Action":"reset-both","ThreatID":"LOCAL command injection(30001)","VendorSeverity":"Critical","URL":"x.example/a","ThreatCategory":"code-execution"}"#,
+    ),
+    (
+        Format::Firewall,
+        r#"{"Action":"block","ClientIP":"203.0.113.9","ClientRequestHost":"shop.example","ClientRequestMethod":"GET","ClientRequestPath":"/a","ClientRequestQuery":"?id=1","ClientRequestUserAgent":"curl","Datetime":"2026-06-03T12:59:31Z","Description":"SQLi","EdgeResponseStatus":403,"Kind":"firewall","MatchIndex":0,"RayID":"r","RuleID":"100008","Source":"firewallManaged"}"#,
+    ),
+    (
+        Format::Firewall,
+        r#"{"time":"2026-06-03T12:59:31Z","resourceId":"/X/AZUREFIREWALLS/FW1","category":"AzureFirewallNetworkRule","operationName":"AzureFirewallNetworkRuleLog","properties":{"msg":"TCP request from 10.0.3.20:51234 to 203.0.113.9:443. Action: Deny. "}}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"type_id":"SIGN:X","type_name":"Malware detected","name":"x","description":"File x.","risk":"9.0","ip_src":"10.0.3.20","ip_dst":"10.0.2.14","port_dst":445,"time":1780491571342,"appliance_host":"guardian1","status":"open"}"#,
+    ),
+    (
+        Format::VpcFlow,
+        r#"{"interface_id":"eni-1","srcaddr":"203.0.113.9","dstaddr":"10.0.2.14","dstport":"22","protocol":"6","start":"1780491571","action":"REJECT"}"#,
+    ),
+    (
+        Format::Detections,
+        r#"{"name":"1","properties":{"status":"Active","startTimeUtc":"2026-06-03T12:59:31Z","severity":"High","intent":"Execution","compromisedEntity":"web01","alertDisplayName":"Suspicious process","entities":[{"hostName":"web01","type":"host"},{"name":"alice","type":"account"}]}}"#,
     ),
     (
         Format::Eve,
@@ -227,13 +263,13 @@ const SAMPLES: [(Format, &str); 48] = [
 
 /// What other formats begin with, as an attacker may put it into a name, a URL or a user agent.
 const MARKS: [&str; 9] = [
-    "[pri=1 cls=x] {TCP} 10.0.2.20:1 -> 10.0.2.21:445 x",
-    "[**] [1:1:1] x [**] [Priority: 1] {TCP} 10.0.2.20:1 -> 10.0.2.21:445",
-    r#"{"event_type":"alert","alert":{"severity":1,"signature":"x"},"src_ip":"10.0.2.20","dest_ip":"10.0.2.21"}"#,
+    "[pri=1 cls=x] {TCP} 10.0.3.20:1 -> 10.0.3.21:445 x",
+    "[**] [1:1:1] x [**] [Priority: 1] {TCP} 10.0.3.20:1 -> 10.0.3.21:445",
+    r#"{"event_type":"alert","alert":{"severity":1,"signature":"x"},"src_ip":"10.0.3.20","dest_ip":"10.0.3.21"}"#,
     "\n{\"kibana.alert.rule.name\":\"x\",\"kibana.alert.severity\":\"critical\"}\n",
-    "CEF:0|a|b|1|1|x|10|src=10.0.2.20 dst=10.0.2.21",
-    "TgtUser: x ¦ SrcIP: 10.0.2.20",
-    "x\tSource Network Address:\t10.0.2.20\r\nSource Network Address:\t10.0.2.20",
+    "CEF:0|a|b|1|1|x|10|src=10.0.3.20 dst=10.0.3.21",
+    "TgtUser: x ¦ SrcIP: 10.0.3.20",
+    "x\tSource Network Address:\t10.0.3.20\r\nSource Network Address:\t10.0.3.20",
     "attack.t1110 TA0040",
     "\u{202e}\u{1b}]0;x\u{7}",
 ];

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::fields::{self, Fields};
 use super::{Draft, Envelope, Format, Object, ObjectFormat, Record, is_own_proxy, listed, some, told};
-use crate::record::RecordKind;
+use crate::record::{RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 
 /// See the module.
@@ -130,6 +130,7 @@ fn recognises(object: &Object) -> bool {
         STATUS.iter().any(|path| log.number(path).is_some_and(|status| (100..600).contains(&status)));
     !is_foreign
         && !super::zscaler::is_one(object)
+        && !super::cloudflare::is_firewall(log)
         && has_status
         && client(log).is_some()
         && request(log).is_some()
@@ -162,6 +163,11 @@ pub(super) fn read(object: &Object, envelope: &Envelope<'_>) -> Option<Record> {
             .or(site),
         account,
         protocol: Cow::Borrowed(""),
+        // Cloudflare's requests say whether a rule stopped them.
+        verdict: log
+            .first(&["SecurityAction", "SecurityActions", "WAFAction"])
+            .filter(|action| *action == "block")
+            .map(|_| SensorVerdict::Blocked),
         ..Draft::default()
     };
     // The last address is the one that the proxy in front of this server saw.

@@ -4,6 +4,7 @@
 //! refused.
 
 use super::super::format::{Envelope, LineFormat};
+use super::super::json::attack_tags;
 use super::super::{
     Format, MAX_ADDRESS, MAX_DETAIL, clean, clean_classification, clean_message, clean_protocol, port,
 };
@@ -40,6 +41,8 @@ fn header<'a>(line: &'a str, envelope: &Envelope<'_>) -> Option<([&'a str; 7], &
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     let ([_, vendor, product, _, rule, name, severity], extension) = header(line, envelope)?;
+    // What Palo Alto's cloud forwards has the log's name where its firewalls have the kind within.
+    let (rule, name) = if product == FORWARDED { (name, rule) } else { (rule, name) };
     let event = Event {
         vendor: &unescaped(vendor),
         product: &unescaped(product),
@@ -52,6 +55,9 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     record.raw = clean(line, MAX_RAW);
     Some(record)
 }
+
+/// What Palo Alto calls the service that forwards logs from its cloud.
+const FORWARDED: &str = "LF";
 
 /// What a device says of an event, whatever carries it: a line, or a SIEM's row with a column for each key.
 pub(in crate::formats) struct Event<'a> {
@@ -66,7 +72,17 @@ pub(in crate::formats) struct Event<'a> {
 
 impl Event<'_> {
     pub(super) fn value(&self, key: &str) -> &str {
-        self.pairs.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value.trim())
+        let value = self.pairs.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value.trim());
+        if matches!(value, "N/A" | "n/a") { "" } else { value }
+    }
+
+    /// The values of fields that a device names itself (`cs3Label=attack_type`), by what the names hold.
+    fn labelled(&self, marks: &[&str]) -> impl Iterator<Item = &str> {
+        let labels = self.pairs.iter().filter_map(move |(key, label)| {
+            let label = label.to_ascii_lowercase();
+            key.strip_suffix("Label").filter(|_| marks.iter().any(|mark| label.contains(mark)))
+        });
+        labels.map(|key| self.value(key)).filter(|value| !value.is_empty())
     }
 
     fn first(&self, keys: &[&str]) -> &str {
@@ -100,14 +116,20 @@ impl Event<'_> {
         if !host.is_empty() {
             record.host = clean(host, MAX_ADDRESS);
         }
-        record.classification = clean_classification(class);
+        let kind_of_attack = || self.labelled(&["attack_type"]).next().unwrap_or_default();
+        record.classification = clean_classification(if class.is_empty() { kind_of_attack() } else { class });
+        let tags = self.labelled(&["mitre", "tactic", "technique"]).flat_map(|text| text.split([',', ';']));
+        (record.tactics, record.techniques) = attack_tags(tags);
         let account = self.first(&["duser", "suser", "duid", "suid"]);
         if !account.is_empty() {
             record.account = clean(account, MAX_NAME);
         }
-        record.process = clean(self.first(&["dproc", "sproc", "deviceProcessName"]), MAX_COMMAND);
+        let process = self.first(&["dproc", "sproc", "deviceProcessName"]);
+        let command =
+            || self.labelled(&["initiator cmd", "command line", "commandline"]).next().unwrap_or_default();
+        record.process = clean(if process.is_empty() { command() } else { process }, MAX_COMMAND);
         record.file = clean(self.first(&["filePath", "fname"]), MAX_COMMAND);
-        let source = end(self.first(&["src", "c6a2", "shost"]), port(self.value("spt")));
+        let source = end(self.first(&["src", "c6a2", "PanOSPublicIPv4", "shost"]), port(self.value("spt")));
         let destination = end(self.first(&["dst", "c6a3", "dhost"]), port(self.value("dpt")));
         if source.is_some() || destination.is_some() {
             (record.source, record.destination) = (source, destination);
@@ -137,7 +159,8 @@ impl Event<'_> {
 
     /// Whether the firewalls of Palo Alto Networks wrote it, whose numbers for a severity go from 1 for informational to 5 for critical.
     fn is_palo_alto(&self) -> bool {
-        self.vendor.starts_with("Palo Alto") && self.product.starts_with("PAN-OS")
+        self.vendor.starts_with("Palo Alto")
+            && (self.product.starts_with("PAN-OS") || self.product == FORWARDED)
     }
 
     fn priority(&self) -> Option<u8> {
@@ -180,9 +203,18 @@ impl Event<'_> {
             }
             RecordKind::Log => {
                 let subtype = Some(self.rule).filter(|rule| self.is_palo_alto() && is_new(rule));
-                let ended = more(&["outcome"]).filter(|word| word.len() <= MAX_OUTCOME);
-                let words = [Some(self.name), subtype, ended];
+                let ended = more(&["outcome", "PanOSEventStatus", "PanOSEventResult", "PanOSAuthEvent"])
+                    .filter(|word| word.len() <= MAX_OUTCOME);
+                // Of a login to the gateway.
+                let stage = more(&["PanOSEventIDValue", "PanOSEventID", "PanOSStage"])
+                    .filter(|word| word.len() <= MAX_OUTCOME);
+                let words = [Some(self.name), subtype, stage, ended];
                 record.message = clean_message(&words.into_iter().flatten().collect::<Vec<_>>().join(" "));
+            }
+            // Some devices call every alert so, and say what it is beside.
+            RecordKind::Alert if is_general(self.name) && !self.value("msg").is_empty() => {
+                record.message = clean_message(self.value("msg"));
+                record.detail = clean(self.value("request"), MAX_DETAIL);
             }
             _ => {}
         }
@@ -217,6 +249,13 @@ impl Event<'_> {
 /// Longest word for how something ended.
 const MAX_OUTCOME: usize = 32;
 
+/// Whether a name says no more than that there is something.
+fn is_general(name: &str) -> bool {
+    ["alert", "event", "incident", "security alert", "alarm"]
+        .iter()
+        .any(|word| name.trim().eq_ignore_ascii_case(word))
+}
+
 fn is_said(word: &str) -> bool {
     !matches!(word, "" | "not-applicable" | "incomplete" | "unknown" | "N/A" | "0" | "any")
 }
@@ -225,6 +264,10 @@ fn is_said(word: &str) -> bool {
 pub(super) fn kind(priority: Option<u8>, names: [&str; 3]) -> RecordKind {
     let is_traffic = names.iter().any(|name| {
         let name = name.to_ascii_lowercase();
+        // What ClearPass calls logins.
+        if name == "session logs" {
+            return false;
+        }
         ["traffic", "flow", "session", "netflow"].iter().any(|word| {
             name.strip_prefix(word)
                 .is_some_and(|rest| !rest.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic()))
@@ -321,6 +364,36 @@ mod tests {
         assert_eq!((record.account.as_str(), record.detail.as_str()), ("a=b", "many tries"));
         assert_eq!(record.verdict, Some(SensorVerdict::Blocked));
         assert_eq!(record.time.unwrap().to_string(), "2026-06-03T12:59:31.342000");
+    }
+
+    #[test]
+    fn fields_that_a_device_names_itself_are_read() {
+        let line = "CEF:0|Nozomi Networks|N2OS|23.0|SIGN:X|Malware detected|9|src=10.0.2.20 dst=10.0.2.14 flexString1=T0843 \
+                    flexString1Label=mitre_attack_techniques flexString2=Execution flexString2Label=mitre_attack_tactics suser=N/A";
+        let record = read(line, &Envelope::default()).unwrap();
+        assert_eq!((record.techniques, record.account.as_str()), (vec!["T0843".to_owned()], ""));
+        assert_eq!(record.tactics, [crate::Tactic::Execution]);
+        let line = "CEF:0|Palo Alto Networks|Cortex XDR|3.6|XDR BIOC|Credential dump|8|cs2=x.exe -a cs2Label=Initiator CMD";
+        assert_eq!(read(line, &Envelope::default()).unwrap().process, "x.exe -a");
+        let line = "CEF:0|Claroty|CTD|4.5|10|Alert|8|src=10.0.2.20 msg=A configuration was downloaded";
+        assert_eq!(read(line, &Envelope::default()).unwrap().message, "A configuration was downloaded");
+        let line = "CEF:0|Aruba Networks|ClearPass|6.9|0-1-0|Session Logs|0|duser=bob";
+        assert_eq!(read(line, &Envelope::default()).unwrap().kind, RecordKind::Log);
+    }
+
+    #[test]
+    fn what_the_cloud_forwards_is_read_as_the_firewalls_own() {
+        let line = "CEF:0|Palo Alto Networks|LF|2.0|THREAT|vulnerability|4|rt=1780491571342 src=203.0.113.9 dst=10.0.2.14 act=reset-both \
+                    cat=LOCAL command injection(30001)";
+        let record = read(line, &Envelope::default()).unwrap();
+        assert_eq!((record.kind, record.priority), (RecordKind::Alert, Some(1)));
+        assert_eq!((record.message.as_str(), record.rule.as_str()), ("LOCAL command injection", "30001"));
+        let line = "CEF:0|Palo Alto Networks|LF|2.0|GLOBALPROTECT|globalprotect|3|PanOSEventIDValue=gateway-auth PanOSEventStatus=failure \
+                    suser=bob PanOSPublicIPv4=203.0.113.9";
+        let record = read(line, &Envelope::default()).unwrap();
+        assert_eq!((record.kind, record.priority), (RecordKind::Log, None));
+        assert_eq!(record.message, "GLOBALPROTECT gateway-auth failure");
+        assert_eq!(record.source.unwrap().address, "203.0.113.9");
     }
 
     #[test]

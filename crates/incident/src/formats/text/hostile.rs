@@ -22,7 +22,7 @@ const PAYLOADS: [&str; 12] = [
 ];
 
 /// Lines with `PAYLOAD` where others choose the text, the program that writes them, and what they are.
-const LINES_OF: [(&str, &str, Format, RecordKind); 34] = [
+const LINES_OF: [(&str, &str, Format, RecordKind); 40] = [
     (
         "sshd",
         "Failed password for invalid user PAYLOAD from 198.51.100.77 port 40022 ssh2",
@@ -161,6 +161,37 @@ const LINES_OF: [(&str, &str, Format, RecordKind); 34] = [
         Format::Service,
         RecordKind::Log,
     ),
+    (
+        "",
+        "06/03/2026:12:59:31 GMT ns 0-PPE-0 : default AAA LOGIN_FAILED 7 0 : User PAYLOAD - Client_ip 198.51.100.77 - Failure_reason \"x\"",
+        Format::Firewall,
+        RecordKind::Log,
+    ),
+    (
+        "",
+        "06/03/2026:12:59:31 GMT ns 0-PPE-0 : default APPFW APPFW_SQL 7 0 : 198.51.100.77 1-PPE0 s p http://x/PAYLOAD found PAYLOAD <blocked>",
+        Format::Firewall,
+        RecordKind::Alert,
+    ),
+    (
+        "ASM",
+        "unit_hostname=\"f5a\",ip_client=\"198.51.100.77\",attack_type=\"x\",uri=\"/PAYLOAD\",request=\"GET /PAYLOAD\"",
+        Format::Firewall,
+        RecordKind::Alert,
+    ),
+    (
+        "",
+        "Session Logs 5 1 0 Common.Login-Status=REJECT,Common.NAS-IP-Address=198.51.100.77,Common.Username=PAYLOAD",
+        Format::Service,
+        RecordKind::Log,
+    ),
+    (
+        "radiusd",
+        "(1) Login incorrect (x): [PAYLOAD] (from client a port 0 cli 198.51.100.77)",
+        Format::Syslog,
+        RecordKind::Log,
+    ),
+    ("mgd", "UI_CMDLINE_READ_LINE: User 'bob', command 'PAYLOAD'", Format::Firewall, RecordKind::Log),
     (
         "snort",
         "[1:1:1] PAYLOAD [Priority: 3] {TCP} 198.51.100.77:1 -> 10.0.2.11:22",

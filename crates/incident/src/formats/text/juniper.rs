@@ -18,7 +18,10 @@ use crate::record::{Record, RecordKind, SensorVerdict};
 
 pub(super) const FORMAT: LineFormat = LineFormat {
     format: Format::Firewall,
-    recognises: |line, envelope| program(envelope).starts_with("RT_") && message_id(line).is_some(),
+    recognises: |line, envelope| {
+        let name = program(envelope);
+        message_id(line).is_some_and(|(id, _)| name.starts_with("RT_") || is_management(name, id))
+    },
     read,
 };
 
@@ -34,6 +37,9 @@ fn message_id(line: &str) -> Option<(&str, &str)> {
 
 fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
     let (id, rest) = message_id(line)?;
+    if is_management(program(envelope), id) {
+        return Some(management(id, rest, line, envelope));
+    }
     let value = |key: &str| find(rest, key).filter(|value| !matches!(*value, "N/A" | "UNKNOWN" | "None"));
     let mut record = begun(RecordKind::Log, Format::Firewall, envelope);
     record.sensor = "Juniper SRX".to_owned();
@@ -90,6 +96,61 @@ fn read(line: &str, envelope: &Envelope<'_>) -> Option<Record> {
         }
     }
     Some(record)
+}
+
+/// Whether a message is of those who manage the device: what they log in to and what they do there.
+fn is_management(name: &str, id: &str) -> bool {
+    match name {
+        "mgd" | "cli" | "jweb" | "checklogin" => id.starts_with("UI_") || id.starts_with("WEB_"),
+        "sshd" => id.starts_with("SSHD_LOGIN"),
+        "login" => id.starts_with("LOGIN_"),
+        _ => false,
+    }
+}
+
+/// `UI_CMDLINE_READ_LINE: User 'bob', command 'show version'`, `SSHD_LOGIN_FAILED: Login failed for user 'bob' from host '203.0.113.9'`,
+/// or the same as structured data.
+fn management(id: &str, rest: &str, line: &str, envelope: &Envelope<'_>) -> Record {
+    let mut record = begun(RecordKind::Log, Format::Firewall, envelope);
+    record.sensor = "Junos".to_owned();
+    record.rule = clean(id, MAX_NAME);
+    record.raw = clean(line, MAX_RAW);
+    let data = rest.strip_prefix("[junos@").map(|_| rest);
+    let key = |keys: &[&str]| keys.iter().find_map(|key| find(data?, key));
+    // Whoever logs in chooses the name, so that of marks behind it the last counts.
+    let said = |mark: &str| {
+        let (_, behind) = rest.rsplit_once(mark).filter(|_| data.is_none())?;
+        behind.split('\'').next().filter(|text| !text.is_empty())
+    };
+    let account = key(&["username", "user"]).or_else(|| {
+        let (_, behind) = rest.split_once("ser '").filter(|_| data.is_none())?;
+        behind.split('\'').next()
+    });
+    let client = key(&["source-address", "host-name", "ssh-connection", "hostname"])
+        .or_else(|| said("from host '"))
+        .or_else(|| said("ssh-connection '"))
+        .or_else(|| rest.rsplit_once(" from host ").map(|(_, behind)| behind.trim_end_matches('.')));
+    record.source = client.and_then(|text| ip_end(text.split(' ').next()?, None));
+    record.destination = end(envelope.host, None).filter(|_| record.source.is_some());
+    record.account = clean(account.unwrap_or_default(), MAX_NAME);
+    if id.contains("CMDLINE") {
+        let command = key(&["command"]).or_else(|| said("command '")).unwrap_or_default();
+        record.process = clean(command, MAX_COMMAND);
+    }
+    record.message = clean_message(&match data {
+        Some(_) => {
+            let told = [
+                ("by", record.account.as_str()),
+                ("from", record.source.as_ref().map_or("", |end| end.address.as_str())),
+                ("command", record.process.as_str()),
+            ];
+            let told = told.iter().filter(|(_, value)| !value.is_empty());
+            let told: Vec<String> = told.map(|(word, value)| format!("{word} {value}")).collect();
+            format!("{} {}", id.replace('_', " "), told.join(", "))
+        }
+        None => format!("{}: {rest}", id.replace('_', " ")),
+    });
+    record
 }
 
 /// Whether a message says that something is wrong, by how its name begins.
@@ -158,6 +219,36 @@ mod tests {
         let screen =
             parse("RT_IDS", &format!("RT_SCREEN_TCP [junos@2636.1 attack-name=\"TCP port scan!\" {ENDS}]"));
         assert_eq!((screen.kind, screen.priority), (RecordKind::Alert, None));
+    }
+
+    #[test]
+    fn who_manages_the_device_is_told_in_both_forms() {
+        for (program, line, message) in [
+            (
+                "sshd",
+                "SSHD_LOGIN_FAILED: Login failed for user 'bob' from host '203.0.113.9'",
+                "SSHD LOGIN FAILED: Login failed for user 'bob' from host '203.0.113.9'",
+            ),
+            (
+                "sshd",
+                "SSHD_LOGIN_FAILED [junos@2636.1.1.1.2.86 username=\"bob\" source-address=\"203.0.113.9\"]",
+                "SSHD LOGIN FAILED by bob, from 203.0.113.9",
+            ),
+            (
+                "mgd",
+                "UI_LOGIN_EVENT [junos@2636.1.1.1.2.86 username=\"bob\" ssh-connection=\"203.0.113.9 51234 10.0.0.1 22\"] User 'x'",
+                "UI LOGIN EVENT by bob, from 203.0.113.9",
+            ),
+        ] {
+            let told = parse(program, line);
+            assert_eq!((told.kind, told.message.as_str()), (RecordKind::Log, message));
+            assert_eq!(
+                (told.account.as_str(), told.source.unwrap().address.as_str()),
+                ("bob", "203.0.113.9")
+            );
+        }
+        let ran = parse("mgd", "UI_CMDLINE_READ_LINE: User 'bob', command 'show version '");
+        assert_eq!((ran.process.as_str(), ran.account.as_str()), ("show version", "bob"));
     }
 
     #[test]

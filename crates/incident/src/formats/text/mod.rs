@@ -13,9 +13,11 @@ mod cef_vendors;
 mod check_point;
 mod cisco;
 mod cisco_ise;
+mod clear_pass;
 mod columns;
 mod csv;
 mod dhcp;
+mod f5;
 mod falco;
 mod fortigate;
 mod fortinet;
@@ -24,6 +26,7 @@ mod juniper;
 mod leef;
 mod logfmt;
 mod meraki;
+mod net_scaler;
 mod ossec;
 mod ossec_syslog;
 mod pairs;
@@ -31,6 +34,7 @@ mod palo_alto;
 mod pam;
 mod pfsense_csv;
 mod qradar;
+mod radius;
 mod service_files;
 mod services;
 mod snort_csv;
@@ -64,13 +68,15 @@ use super::{Format, MAX_ADDRESS, clean, clean_message};
 use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
 pub(super) use cef::Event as CefEvent;
+pub(crate) use clear_pass::is_clear_pass;
 pub(crate) use meraki::KINDS as MERAKI;
+pub(crate) use net_scaler::is_net_scaler;
 pub(super) use ossec::agent;
 pub(super) use pairs::pairs;
 
 /// The formats of single lines. Where several recognise a line, the first of them is meant: what begins with a mark
 /// comes before what a program's name tells, and any line of syslog comes last.
-pub(crate) const LINES: [LineFormat; 34] = [
+pub(crate) const LINES: [LineFormat; 37] = [
     snort_fast::FORMAT,
     bracketed::FORMAT,
     pfsense_csv::FORMAT,
@@ -80,6 +86,8 @@ pub(crate) const LINES: [LineFormat; 34] = [
     palo_alto::FORMAT,
     zscaler::FORMAT,
     qradar::FORMAT,
+    net_scaler::FORMAT,
+    clear_pass::FORMAT,
     falco::FORMAT,
     auditd::FORMAT,
     web::FORMAT,
@@ -89,13 +97,15 @@ pub(crate) const LINES: [LineFormat; 34] = [
     web_errors::FORMAT,
     service_files::FORMAT,
     dhcp::FORMAT,
+    // Its devices' sshd has messages of their own.
+    juniper::FORMAT,
+    f5::FORMAT,
     sshd::FORMAT,
     sudo::FORMAT,
     ossec_syslog::FORMAT,
     cisco::FORMAT,
     cisco_ise::FORMAT,
     vmware::FORMAT,
-    juniper::FORMAT,
     huawei::FORMAT,
     fortigate::FORMAT,
     fortinet::FORMAT,

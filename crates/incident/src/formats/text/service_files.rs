@@ -7,6 +7,7 @@
 //! - OpenVPN: `2026-06-03 12:59:31 203.0.113.9:1194 TLS Auth Error: …`
 //! - BIND: `03-Jun-2026 12:59:31.342 client @0x7f3a 203.0.113.9#3076 (www.example): query (cache) 'x/A/IN' denied`
 //! - Keycloak: `2026-06-03 12:59:31,342 WARN  [org.keycloak.events] (default task-2) type=LOGIN_ERROR, …, ipAddress=203.0.113.9, …`
+//! - FreeRADIUS: `Wed Jun  3 12:59:31 2026 : Auth: (12) Login incorrect: [bob] (from client vpn1 port 7 cli 203.0.113.9)`
 //! - Asterisk: `[2026-06-03 12:59:31] NOTICE[1638] chan_sip.c: Registration from '…' failed for '203.0.113.9' - Wrong password`
 
 use super::super::format::{Envelope, LineFormat};
@@ -35,6 +36,9 @@ fn parts(line: &str) -> Option<Parts<'_>> {
     if let Some((time, message)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
         let time = Timestamp::parse(time).filter(|_| asterisk::message(message).is_some())?;
         return Some(Parts { time, program: "asterisk", message });
+    }
+    if let Some((time, message)) = radius(line) {
+        return Some(Parts { time, program: "radiusd", message });
     }
     if let Some((time, message)) = bind(line) {
         return Some(Parts { time, program: "named", message });
@@ -82,6 +86,18 @@ fn vsftpd(line: &str) -> Option<(Timestamp, &str)> {
     let is_time = day_of_week.len() == 3 && line.get(..at)?.trim_end().ends_with(year);
     let time = Timestamp::parse(&format!("{month} {day} {year} {clock}")).filter(|_| is_time)?;
     Some((time, line.get(at + 1..)?))
+}
+
+/// `Wed Jun  3 12:59:31 2026 : Auth: …`, with one of the server's own words behind the time.
+fn radius(line: &str) -> Option<(Timestamp, &str)> {
+    const WORDS: [&str; 6] = ["Auth: ", "Info: ", "Error: ", "Warning: ", "Proxy: ", "Debug: "];
+    let (front, message) = line.split_once(" : ").filter(|(front, _)| front.len() <= 26)?;
+    let mut words = front.split_whitespace();
+    let (_, month, day) = (words.next()?, words.next()?, words.next()?);
+    let (clock, year) = (words.next()?, words.next()?);
+    let is_meant = WORDS.iter().any(|word| message.starts_with(word));
+    let time = Timestamp::parse(&format!("{month} {day} {year} {clock}")).filter(|_| is_meant)?;
+    Some((time, message))
 }
 
 /// `12 [Note] …`

@@ -8,7 +8,7 @@
 use super::super::format::Envelope;
 use super::super::{clean, port};
 use super::pairs::only;
-use super::{MAX_COMMAND, MAX_NAME, asterisk, dhcp, ip_end, own_end};
+use super::{MAX_COMMAND, MAX_NAME, asterisk, dhcp, ip_end, own_end, radius};
 use crate::Endpoint;
 use crate::record::{Record, RecordKind, SensorVerdict};
 
@@ -70,6 +70,7 @@ pub(super) fn said<'a>(program: &str, line: &'a str) -> Option<Said<'a>> {
         "monit" => monit(line),
         "charon" | "charon-systemd" | "ipsec" | "strongswan" => charon(line),
         "keycloak" => keycloak(line),
+        "radiusd" | "freeradius" => radius::said(line),
         name if dhcp::is_of(name) => Some(dhcp::said(line)),
         name if name.starts_with("ovpn-") => openvpn(line),
         name if name.starts_with("fail2ban.") => fail2ban(line),
