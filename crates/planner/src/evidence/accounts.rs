@@ -145,7 +145,7 @@ fn seen_accounts(roles: &Roles, scene: &Scene) -> Vec<String> {
 }
 
 /// Whether an operating system runs its own work under this account, or names a machine so. A login with it is mostly no person's.
-fn is_of_the_system(account: &str) -> bool {
+pub(crate) fn is_of_the_system(account: &str) -> bool {
     const OWN: [&str; 8] = [
         "root",
         "system",

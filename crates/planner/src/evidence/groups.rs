@@ -12,6 +12,7 @@ use countermove_incident::{
 };
 use serde::Serialize;
 
+use crate::evidence::accounts::is_of_the_system;
 use crate::evidence::clients::{decoded, without_claims};
 use crate::evidence::hosts::Hosts;
 use crate::evidence::lines::{Line, Lines};
@@ -77,7 +78,7 @@ pub(crate) struct GroupView {
     pub(crate) strange_words: usize,
     /// Programs that it tells of and no ordinary day did.
     pub(crate) strange_programs: BTreeSet<String>,
-    /// Accounts of its records, as baselines know them.
+    /// Accounts of its records, as baselines know them, but for those that every host has.
     pub(crate) accounts: BTreeSet<String>,
     /// What the prompt says.
     pub(crate) words: GroupWords,
@@ -201,7 +202,8 @@ fn view(
         let strange = baseline.map(|baseline| baseline.strange(record)).unwrap_or_default();
         strange_words = strange.words.max(strange_words);
         strange_programs.extend(strange.program);
-        accounts.extend(Some(bare_account(&record.account)).filter(|account| !account.is_empty()));
+        let account = Some(bare_account(&record.account));
+        accounts.extend(account.filter(|account| !account.is_empty() && !is_of_the_system(account)));
         for stated in &record.techniques {
             if !techniques.contains(stated) {
                 techniques.push(stated.clone());
