@@ -215,8 +215,8 @@ fn see(of: &mut HashMap<String, BTreeSet<u32>>, most: usize, names: &mut usize, 
     }
 }
 
-/// How many of these lines fit into so many bytes, the first ones, and how many bytes they take.
-fn fitting(lines: impl Iterator<Item = String>, room: usize) -> (usize, usize) {
+/// How many of these lines fit into so many bytes, the first ones, and how many bytes they take, with what parts each from the next.
+pub(super) fn fitting(lines: impl Iterator<Item = String>, room: usize) -> (usize, usize) {
     let (mut kept, mut taken) = (0, 0);
     for line in lines {
         let with = taken + line.len() + ",\n".len();

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::learning::fitting;
 use super::{BaselineError, LONGEST_TEXT};
 use crate::Record;
 
@@ -38,23 +39,12 @@ pub struct Strange {
 impl Vocabulary {
     /// As many as there is room for, of those given first, and the bytes that they take.
     pub(super) fn of(programs: Vec<(String, u32)>, words: Vec<(String, u32)>) -> (Vocabulary, usize) {
-        let mut taken = 0;
-        let mut fitting = |all: Vec<(String, u32)>| -> BTreeSet<String> {
-            let mut room = ROOM;
-            let all = all.into_iter().map(|(word, _)| word);
-            let kept = all.take_while(|word| {
-                let bytes = quoted(word).len() + ", ".len();
-                let fits = bytes <= room;
-                if fits {
-                    room -= bytes;
-                    taken += bytes;
-                }
-                fits
-            });
-            kept.collect()
+        let kept = |all: Vec<(String, u32)>| {
+            let (kept, taken) = fitting(all.iter().map(|(word, _)| quoted(word)), ROOM);
+            (all.into_iter().take(kept).map(|(word, _)| word).collect(), taken)
         };
-        let vocabulary = Vocabulary { programs: fitting(programs), words: fitting(words) };
-        (vocabulary, taken)
+        let ((programs, of_programs), (words, of_words)) = (kept(programs), kept(words));
+        (Vocabulary { programs, words }, of_programs + of_words)
     }
 
     pub(super) fn check(&self) -> Result<(), BaselineError> {

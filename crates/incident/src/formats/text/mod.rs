@@ -165,6 +165,16 @@ fn behind_relay<'a>(line: &'a str, keys: &[&str]) -> Option<(&'a str, &'a str)> 
     (is_name(host) && begins(rest)).then_some((host, rest))
 }
 
+/// Reads what [`behind_relay`] found, as of the host that the relay names, if it does.
+fn relayed(
+    (host, fields): (&str, &str),
+    envelope: &Envelope<'_>,
+    read: impl Fn(&str, &Envelope<'_>) -> Record,
+) -> Record {
+    let host = if host.is_empty() { envelope.host } else { host };
+    read(&blanks(fields), &Envelope { host, ..*envelope })
+}
+
 /// Whether the line stands alone, or one of these programs wrote it.
 fn may_be_from(envelope: &Envelope<'_>, programs: &[&str]) -> bool {
     let name = program(envelope);

@@ -10,7 +10,7 @@ use super::super::{
 };
 use super::pairs::find;
 use super::{
-    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, behind_relay, blanks, ip_end, once, tell_traffic, verdict,
+    MAX_COMMAND, MAX_NAME, MAX_RAW, begun, behind_relay, ip_end, once, relayed, tell_traffic, verdict,
 };
 use crate::record::{Record, RecordKind, SensorVerdict};
 use crate::{Endpoint, Timestamp};
@@ -18,11 +18,7 @@ use crate::{Endpoint, Timestamp};
 pub(super) const FORMAT: LineFormat = LineFormat {
     format: Format::Firewall,
     recognises: |line, envelope| envelope.program.is_empty() && fields(line).is_some(),
-    read: |line, envelope| {
-        let (host, line) = fields(line)?;
-        let host = if host.is_empty() { envelope.host } else { host };
-        Some(read(&blanks(line), &Envelope { host, ..*envelope }))
-    },
+    read: |line, envelope| Some(relayed(fields(line)?, envelope, read)),
 };
 
 /// The pairs, which begin with the device or the time, and the host that a relay names before them.
